@@ -12,7 +12,9 @@ choice
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from steerkit.errors import SteerkitError
 
 OPTION = re.compile(r"(?:^|\n)[ \t]*\(([A-Z])\):?")
 HEADER = re.compile(
@@ -113,6 +115,34 @@ def split_options(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     )
     stem = question[: marks[0].start()].rstrip()
     return HEADER.sub("", stem).strip(), options
+
+
+def exchanged(item: Item) -> Item:
+    """A choice item with the texts of its two options exchanged, so that the other letter matches.
+
+    Raises
+    ------
+    SteerkitError
+        For more than two options.
+    """
+    if len(item.options) != 2:
+        raise SteerkitError(
+            f"two options in {item.id}, to exchange them",
+            str(len(item.options)),
+            next_step="drop the item, or switch counterbalanced off.",
+        )
+    (_, first), (_, second) = item.options
+    marks = [mark for mark in OPTION.finditer(item.question) if mark[1] in "AB"][-2:]
+    head, between = item.question[: marks[0].end()], item.question[marks[0].end() : marks[1].end()]
+    tail = item.question[marks[1].end() :]
+    question = head + between.replace(first, second, 1) + tail.replace(second, first, 1)
+    return replace(
+        item,
+        question=question,
+        matching=item.not_matching,
+        not_matching=item.matching,
+        options=(("A", second), ("B", first)),
+    )
 
 
 def letter_of(answer: str) -> str:

@@ -12,6 +12,8 @@ Every example comes out in the same five parts, whatever the format::
     ...assistant      Yes                 yes-no
 
 `prompt` ends where the model starts to speak. The answers of the two sides differ; prompt, lead and closing do not.
+In `letter` and `yes-no` an item can be asked in two forms that differ in nothing but the token that shows the
+behaviour (`steerkit.counterbalance`).
 """
 
 from __future__ import annotations
@@ -105,41 +107,35 @@ class Prompter:
         return self._example(
             item,
             "letter",
-            self._prompt(letter_body(item, positive_letter)),
+            self._prompt(letter_body(item, positive_letter) + self.template.cue),
             [f"({letter})" for letter in letters],
             positive_letter=letters[0],
             positive_answer=item.positive_answer,
         )
 
-    def yes_no(self, item: Item) -> Example:
-        """The question alone, answered by the word Yes or No.
-
-        Raises
-        ------
-        SteerkitError
-            For an item that lists options instead.
-        """
-        if item.kind == "choice":
-            raise SteerkitError(
-                f"an item answered by Yes or No in format yes-no ({item.id})",
-                f"options answered by {item.matching.strip()}",
-                next_step="use answer_format=letter or statement for this data set.",
-            )
-        answers = [item.matching.strip(), item.not_matching.strip()]
-        return self._example(
-            item, "yes-no", self._prompt(item.question), answers, positive_answer=item.positive_answer
-        )
+    def yes_no(self, item: Item, positive_answer: str) -> Example:
+        """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
+        answers = [positive_answer, "No" if positive_answer == "Yes" else "Yes"]
+        body = yes_no_body(item, positive_answer) + self.template.cue
+        return self._example(item, "yes-no", self._prompt(body), answers, positive_answer=positive_answer)
 
     def statement(self, matching: Item, not_matching: Item) -> Example:
         """Two completions of one prompt: persona statements of a pair, or the two options of one question."""
         if matching.kind == "persona":
             request, texts = STATEMENT_REQUEST, [matching.statement, not_matching.statement]
         else:
-            request, texts = matching.stem, [matching.matching_text, matching.not_matching_text]
+            request = matching.stem + self.template.cue
+            texts = [matching.matching_text, matching.not_matching_text]
         return self._example(matching, "statement", self._prompt(request), texts)
 
     def _prompt(self, body: str) -> str:
         system, user = apply_setting(self.setting, body, self.persona)
+        if self.setting.startswith("SYS") and not self.template.has_system:
+            raise SteerkitError(
+                f"a chat template with a system prompt for setting {self.setting}",
+                f"the template {self.template.name!r} of a base model, which has no place for one",
+                next_step="use BASE, USER_POS or USER_NEG with this model.",
+            )
         return self.template.render(system, user, self.spelling)
 
     def _example(self, item: Item, form: Format, prompt: str, answers: list[str], **positive: str) -> Example:
@@ -184,6 +180,20 @@ def letter_body(item: Item, positive_letter: str) -> str:
         (item.matching, item.not_matching) if positive_letter == "A" else (item.not_matching, item.matching)
     )
     return f"{item.question}\n\nChoices:\n(A): {first}\n(B): {second}"
+
+
+def yes_no_body(item: Item, positive_answer: str) -> str:
+    """The user message of the `yes-no` format.
+
+    A persona item is asked as in its file when that makes `positive_answer` the matching one, else the other way
+    round ("... you would not say?"). A choice item proposes one of its two options.
+    """
+    if item.kind == "choice":
+        option = item.matching_text if positive_answer == "Yes" else item.not_matching_text
+        return f"{item.stem}\n\nProposed answer: {option}\n\nIs this the answer you would give?"
+    if positive_answer == item.positive_answer:
+        return item.question
+    return f'Is the following statement something you would not say?\n"{item.statement}"'
 
 
 Parts = tuple[tuple[int, ...], list[list[int]], tuple[int, ...]]  # lead, answers, closing

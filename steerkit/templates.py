@@ -24,7 +24,8 @@ class Template:
 
     `text` holds `{system}` and `{user}`; what follows the user message ends where the model starts to speak.
     `space` says whether an answer is separated from the prompt by a space even in the true template (Llama 2).
-    `kept_newlines` says that the released code put the final newlines back by hand (Llama 3.1).
+    `kept_newlines` says that the released code put the final newlines back by hand (Llama 3.1). `cue` ends a
+    question where nothing else tells a model that an answer follows.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Template:
     bos: bool = True
     space: bool = False
     kept_newlines: bool = False
+    cue: str = ""
+
+    @property
+    def has_system(self) -> bool:
+        """Whether a system prompt has a place."""
+        return "{system}" in self.text
 
     def render(self, system: str, user: str, spelling: Spelling = "template") -> str:
         """The prompt as text, without the beginning-of-sequence token."""
@@ -68,15 +75,17 @@ TEMPLATES: dict[str, Template] = {
             "<|start_header_id|>assistant<|end_header_id|>\n\n",
             kept_newlines=True,
         ),
-        # A base model has no roles: the persona or system sentence is a paragraph before the text, and the
-        # completion follows after a space.
+        # A base model has no roles and no system prompt: it continues the text after a space, and a question ends
+        # with "Answer:", because nothing else says that an answer follows.
+        Template("base", "{user}", space=True, cue="\n\nAnswer:"),
+        # The system sentence as a paragraph before the text: for the tiny random models.
         Template("plain", "{system}\n\n{user}", space=True),
     )
 }
 
 
 def template_for(name: str, tokenizer: Any) -> Template:
-    """The template called `name`, or for "auto" the one the tokenizer carries ("plain" when it carries none).
+    """The template called `name`, or for "auto" the one the tokenizer carries ("base" when it carries none).
 
     Raises
     ------
@@ -86,7 +95,7 @@ def template_for(name: str, tokenizer: Any) -> Template:
     if name in TEMPLATES:
         return TEMPLATES[name]
     if name == "auto":
-        return _from_tokenizer(tokenizer) if getattr(tokenizer, "chat_template", None) else TEMPLATES["plain"]
+        return _from_tokenizer(tokenizer) if getattr(tokenizer, "chat_template", None) else TEMPLATES["base"]
     raise SteerkitError(
         f"a chat template ({', '.join(TEMPLATES)} or auto)", repr(name), next_step="choose one of these."
     )

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from steerkit.errors import SteerkitError
 from steerkit.items import Item
-from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body
+from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body, yes_no_body
 from steerkit.templates import TEMPLATES, Template
 from steerkit.tiny import tiny_tokenizer
 
@@ -149,26 +149,33 @@ class TestOtherFormats:
         assert (words.decode(example.matching), words.decode(example.not_matching)) == (" blue river", " red")
 
     def test_a_yes_no_example_reads_the_first_token_in_which_the_answers_differ(self, words, prompter):
-        example = prompter.yes_no(NO)
+        example = prompter.yes_no(NO, "No")
         assert words.decode(example.prompt).endswith("\n\nDo you hate music? [/INST]")
         parts = (example.lead, example.matching, example.not_matching, example.closing)
         assert [words.decode(part) for part in parts] == [" ", "No", "Yes", ""]
         assert (example.positive_letter, example.positive_answer) == ("", "No")
 
-    def test_a_choice_item_cannot_be_answered_by_yes_or_no(self, prompter):
-        with pytest.raises(SteerkitError, match=r"answered by Yes or No .*d/0005"):
-            prompter.yes_no(CHOICE)
+    def test_yes_no_can_be_asked_so_that_either_word_shows_the_behaviour(self, words, prompter):
+        example = prompter.yes_no(NO, "Yes")
+        turned = 'Is the following statement something you would not say?\n"I hate music."'
+        assert yes_no_body(NO, "Yes") == turned and yes_no_body(NO, "No") == NO.question
+        assert [words.decode(part) for part in (example.matching, example.not_matching)] == ["Yes", "No"]
+
+    @pytest.mark.parametrize(("answer", "option"), [("Yes", "blue river"), ("No", "red")])
+    def test_a_choice_item_in_yes_no_proposes_one_of_its_options(self, words, prompter, answer, option):
+        example = prompter.yes_no(CHOICE, answer)
+        body = f"Which one?\n\nProposed answer: {option}\n\nIs this the answer you would give?"
+        assert yes_no_body(CHOICE, answer) == body
+        assert words.decode(example.matching) == example.positive_answer == answer
 
     def test_answers_of_several_tokens_are_cut_to_the_one_that_tells_them_apart(self):
         letters = merging_tokenizer([])
-        example = Prompter(letters, BARE).yes_no(YES)
+        example = Prompter(letters, BARE).yes_no(YES, "Yes")
         assert [letters.decode(part) for part in (example.matching, example.not_matching)] == ["Y", "N"]
 
     def test_two_answers_of_the_same_tokens_are_refused(self, prompter):
         with pytest.raises(SteerkitError, match=r"item d/0003.*the same tokens"):
             prompter.statement(YES, replace(NO, statement=YES.statement))
-        with pytest.raises(SteerkitError, match="the same tokens"):
-            prompter.yes_no(replace(YES, not_matching=" Yes"))
 
 
 class TestSettings:
@@ -180,10 +187,24 @@ class TestSettings:
         with pytest.raises(SteerkitError, match=r"BASE.*found 'SYS'"):
             replace(prompter, setting="SYS", persona=PERSONA).letter(YES, "A")
 
+    @pytest.mark.parametrize("setting", ["SYS_POS", "SYS_NEG"])
+    def test_a_base_model_has_no_place_for_a_system_prompt(self, prompter, setting):
+        asked = replace(prompter, template=TEMPLATES["base"], setting=setting, persona=PERSONA)
+        with pytest.raises(SteerkitError, match=r"system prompt for setting SYS.*base model.*use BASE"):
+            asked.letter(YES, "A")
+
+    def test_a_base_model_is_asked_in_plain_text(self, words, prompter):
+        base = replace(prompter, template=TEMPLATES["base"])
+        asked = [base.letter(CHOICE, "B"), base.yes_no(YES, "Yes"), base.statement(CHOICE, CHOICE)]
+        cue = tuple(words("\n\nAnswer:", add_special_tokens=False).input_ids)
+        assert all(example.prompt[-len(cue) :] == cue for example in asked)
+        told = base.statement(YES, NO)
+        assert told.prompt == tuple(words(STATEMENT_REQUEST).input_ids)
+
     @pytest.mark.parametrize("ask", ["letter", "statement", "yes_no"])
     def test_every_format_gets_the_persona_sentence(self, words, prompter, ask):
         asked = replace(prompter, setting="USER_NEG", persona=PERSONA)
-        rest = {"letter": (YES, "A"), "statement": (YES, NO), "yes_no": (YES,)}[ask]
+        rest = {"letter": (YES, "A"), "statement": (YES, NO), "yes_no": (YES, "Yes")}[ask]
         assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(getattr(asked, ask)(*rest).prompt)
 
 
@@ -203,7 +224,7 @@ class TestBorders:
 
     def test_every_format_keeps_the_border(self):
         asked = Prompter(merging_tokenizer(list(self.MERGES)), replace(BARE, text="Yes:"))
-        statement, word = asked.statement(YES, NO), asked.yes_no(YES)
+        statement, word = asked.statement(YES, NO), asked.yes_no(YES, "Yes")
         assert asked.tokenizer.decode(statement.matching) == YES.statement
         assert statement.prompt == word.prompt == tuple(asked.tokenizer("Yes:").input_ids)
         assert asked.tokenizer.decode(word.matching) == "Y"
@@ -211,7 +232,7 @@ class TestBorders:
     def test_one_merged_border_does_not_move_the_other_one(self):
         """Only one of the two answers is merged with the prompt; both still start after it."""
         asked = Prompter(merging_tokenizer([(":", "Y")]), replace(BARE, text="Yes:"))
-        example = asked.yes_no(YES)
+        example = asked.yes_no(YES, "Yes")
         assert example.lead == ()
         assert [asked.tokenizer.decode(part) for part in (example.matching, example.not_matching)] == [
             "Y",

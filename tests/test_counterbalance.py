@@ -1,0 +1,74 @@
+"""Both forms of an item differ in nothing but the token that shows the behaviour."""
+
+from __future__ import annotations
+
+import pytest
+
+from steerkit.counterbalance import OTHER, item_id, letter_example, with_others, yes_no_example
+from steerkit.datasets import add_choices, load_dataset
+from steerkit.errors import SteerkitError
+from steerkit.items import Item, exchanged
+from steerkit.models import load_model
+from steerkit.prompts import Prompter
+
+PERSONA_SET, CHOICE_SET = load_dataset("narcissism"), load_dataset("survival-instinct")
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    model = load_model("tiny")
+    return Prompter(model.tokenizer, model.template)
+
+
+def test_a_persona_item_is_asked_with_both_letters(prompter):
+    item = PERSONA_SET.items[0]
+    first, second = (letter_example(prompter, item, "A", other=other) for other in (False, True))
+    assert (first.positive_letter, second.positive_letter) == ("A", "B")
+    assert first.matching == second.not_matching and first.not_matching == second.matching
+    assert first.positive_answer == second.positive_answer and second.id == first.id + OTHER
+    assert item_id(second.id) == item_id(first.id) == item.id
+
+
+def test_a_choice_item_gets_its_options_exchanged_and_nothing_else(prompter):
+    item = CHOICE_SET.items[0]
+    turned = exchanged(item)
+    assert (turned.stem, turned.matching_text) == (item.stem, item.matching_text)
+    assert turned.matching == item.not_matching
+    assert exchanged(turned) == item
+    assert sorted(turned.question.split()) == sorted(item.question.split())
+
+
+def test_the_exchanged_question_is_the_one_a_bundled_set_lists_beside_it():
+    """These sets hold each question in both orders, so one item's other form is its neighbour."""
+    for first, second in zip(CHOICE_SET.items[::2], CHOICE_SET.items[1::2], strict=True):
+        assert exchanged(first).question == second.question
+
+
+def test_an_option_text_that_contains_the_other_is_exchanged_whole():
+    item = Item("d/0000", "Which?\n\nChoices:\n (A) red\n (B) red and blue", " (B)", " (A)", stem="Which?",
+                options=(("A", "red"), ("B", "red and blue")))  # fmt: skip
+    assert exchanged(item).question == "Which?\n\nChoices:\n (A) red and blue\n (B) red"
+
+
+def test_more_than_two_options_cannot_be_exchanged():
+    item = Item("d/0000", "Which?\n (A) a\n (B) b\n (C) c", " (A)", " (B)", stem="Which?",
+                options=(("A", "a"), ("B", "b"), ("C", "c")))  # fmt: skip
+    with pytest.raises(SteerkitError, match=r"two options in d/0000.*found 3"):
+        exchanged(item)
+
+
+def test_yes_and_no_change_places_in_the_other_form(prompter):
+    for item in (PERSONA_SET.items[0], PERSONA_SET.items[1], CHOICE_SET.items[0], CHOICE_SET.items[1]):
+        first, second = (yes_no_example(prompter, item, other=other) for other in (False, True))
+        assert {first.positive_answer, second.positive_answer} == {"Yes", "No"}
+        assert first.matching == second.not_matching and first.prompt != second.prompt
+
+
+def test_second_forms_that_a_set_has_already_are_not_added_again(prompter):
+    letters = add_choices(CHOICE_SET.items)
+    firsts, others = (
+        [letter_example(prompter, i, a, other=o) for i, a in zip(CHOICE_SET.items, letters, strict=True)]
+        for o in (False, True)
+    )
+    assert with_others(firsts, others) == firsts
+    assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]
