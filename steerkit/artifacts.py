@@ -32,6 +32,7 @@ MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers. Figures, the command line and the store itself are not in it: restyling a
 # plot must not recompute a grid.
 NUMERIC_CODE = (
+    "counterbalance.py",
     "engine/choice.py",
     "engine/direct.py",
     "engine/grid.py",
@@ -42,6 +43,7 @@ NUMERIC_CODE = (
     "items.py",
     "jobs.py",
     "pairing.py",
+    "prompt_settings.py",
     "prompts.py",
     "propensity.py",
     "raw_rows.py",

@@ -11,6 +11,7 @@ from steerkit.experiment import pending
 from steerkit.extract import contrast_length
 from steerkit.jobs import Job, companions, examples, job_layers, job_multipliers, model_of
 from steerkit.profiles import Settings
+from steerkit.prompt_settings import MEAN, settings_of
 from steerkit.propensity import question
 
 
@@ -36,13 +37,23 @@ def cost_of(settings: Settings, formats: Iterable[str], stages: Iterable[str]) -
 def job_cost(job: Job) -> tuple[int, int]:
     """Test prompts and token-passes of one job, extraction included, self-check and repeated prefixes not."""
     model = model_of(job.settings.model)
-    train, test = examples(job, model)
-    layers = [0] if job.stage == "grid" else job_layers(job, model.sites.n_layers)
-    count = (
-        job.settings.resamples.get(job.format, 0) + job.settings.random_vectors if job.stage == "grid" else 0
-    )
-    names = ["full", *(f"companion-{i}" for i in range(count))]
-    conditions = 1 + len(cells_of(names, layers, job_multipliers(job), companions(job, names)))
-    passes = sum(contrast_length(example) for example in train)
-    passes += sum(length(question(example, job.settings.fidelity), conditions) for example in test)
-    return len(test), passes
+    layers = job_layers(job, model.sites.n_layers) if job.stage == "sweep" else [0]
+    settings = settings_of(model) if job.stage == "shift" else ("BASE",)
+    names = _vector_names(job, settings)
+    fewer = companions(job, names) if job.stage == "grid" else {}
+    conditions = 1 + len(cells_of(names, layers, job_multipliers(job), fewer))
+    prompts = passes = 0
+    for setting in settings:
+        train, test = examples(job, model, setting)
+        prompts += len(test)
+        passes += sum(contrast_length(example) for example in train)
+        passes += sum(length(question(example, job.settings.fidelity), conditions) for example in test)
+    return prompts, passes
+
+
+def _vector_names(job: Job, settings: tuple[str, ...]) -> list[str]:
+    """As many names as the job has vectors."""
+    if job.stage == "shift":
+        return [*settings, MEAN]
+    count = job.settings.resamples.get(job.format, 0) + job.settings.random_vectors
+    return ["full", *(f"companion-{i}" for i in range(count if job.stage == "grid" else 0))]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,16 @@ from steerkit.items import Item
 from steerkit.pairing import add_choices, statement_pairs
 from steerkit.raw_rows import check_pairs, parse_rows, read_rows
 
-__all__ = ["Dataset", "Item", "add_choices", "load_dataset", "load_questions", "names", "statement_pairs"]
+__all__ = [
+    "Dataset",
+    "Item",
+    "add_choices",
+    "load_dataset",
+    "load_questions",
+    "names",
+    "personas",
+    "statement_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,35 @@ def load_questions(name: str, data_dir: str | Path | None = None) -> tuple[str, 
     _check_name(name, "papers")
     entry = sources()[name]
     return tuple(row["question"] for row in read_rows(read_source(entry, data_dir), entry.path))
+
+
+def personas(name: str, source: str = "bundled") -> tuple[str, str]:
+    """The positive and the negative sentence behind the prompt settings of a data set (Tan et al. 2024, Table 1).
+
+    Those of the papers' sets are the paper's own, verbatim; bundled sets have ours.
+
+    Raises
+    ------
+    SteerkitError
+        A set without such sentences, for example a user's own file.
+    """
+    from steerkit import published
+
+    if source == "papers":
+        return published.personas(name)
+    if name not in _bundled_personas():
+        raise SteerkitError(
+            f"a positive and a negative persona sentence for {name}",
+            "none",
+            next_step="use setting BASE, or a bundled data set: " + ", ".join(names("bundled")[:3]) + ", ...",
+        )
+    entry = _bundled_personas()[name]
+    return entry["positive"], entry["negative"]
+
+
+@cache
+def _bundled_personas() -> dict[str, dict[str, str]]:
+    return json.loads((files("steerkit") / "data" / "bundled_personas.json").read_text(encoding="utf-8"))
 
 
 def _load_path(path: Path) -> Dataset:

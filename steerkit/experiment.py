@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from steerkit import artifacts, steerability
+from steerkit import artifacts, records, steerability
 from steerkit.errors import SteerkitError
 from steerkit.jobs import Job, Progress, Stage, compute, dataset_of, groups_of, inputs
 from steerkit.model_registry import MODELS
@@ -33,6 +33,26 @@ def sweep(settings: Settings, answer_format: str, progress: Progress | None = No
     """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
     check_format(answer_format)
     return _collect([Job(settings, "sweep", name, answer_format) for name in settings.datasets], progress)
+
+
+def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+    """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
+    check_format(answer_format)
+    layer = layer_of(settings, answer_format)
+    return _collect(
+        [Job(settings, "shift", name, answer_format, layer) for name in settings.datasets], progress
+    )
+
+
+def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The SLOPES table of `shift`, with its column `setting`."""
+    table = shift(settings, answer_format)
+    parts = [
+        steerability.slopes(part).assign(setting=name) for name, part in table.groupby("setting", sort=False)
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    found.attrs = table.attrs
+    return found
 
 
 def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -78,6 +98,8 @@ def check_format(answer_format: str) -> None:
 
 
 def _collect(jobs: Sequence[Job], progress: Progress | None) -> pd.DataFrame:
+    if jobs and jobs[0].settings.recorded:
+        return records.read(jobs[0].settings, jobs[0].stage, jobs[0].format)
     parts = [artifacts.table(job.name, inputs(job), lambda job=job: compute(job, progress)) for job in jobs]
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
@@ -85,7 +107,9 @@ def _collect(jobs: Sequence[Job], progress: Progress | None) -> pd.DataFrame:
 
 
 def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
-    """Jobs whose table is missing. As long as sweeps are, the layer of the grids is not known and all are pending."""
+    """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
+    if settings.recorded:
+        return []
     sweeps = [Job(settings, "sweep", name, answer_format) for name in settings.datasets]
     missing = [job for job in sweeps if not artifacts.exists(job.name, inputs(job))]
     if stage == "sweep":
@@ -93,8 +117,8 @@ def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
     layer = given_layer(settings, answer_format)
     if layer is None and not missing:
         layer = layer_of(settings, answer_format)
-    grids = [Job(settings, "grid", name, answer_format, layer) for name in settings.datasets]
-    return [job for job in grids if layer is None or not artifacts.exists(job.name, inputs(job))]
+    jobs = [Job(settings, stage, name, answer_format, layer) for name in settings.datasets]
+    return [job for job in jobs if layer is None or not artifacts.exists(job.name, inputs(job))]
 
 
 def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.DataFrame:

@@ -12,13 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from steerkit import artifacts
-from steerkit.datasets import Dataset, add_choices, load_dataset, statement_pairs
+from steerkit import artifacts, counterbalance
+from steerkit.datasets import Dataset, add_choices, load_dataset, personas, statement_pairs
 from steerkit.errors import SteerkitError
 from steerkit.profiles import Settings
-from steerkit.prompts import Example, Prompter
+from steerkit.prompts import Example, Prompter, Setting
 from steerkit.splits import group_items, limit, make_split
-from steerkit.templates import Spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     from steerkit.models import Model
     from steerkit.vectors import Vectors
 
-Stage = Literal["grid", "sweep"]
+Stage = Literal["grid", "sweep", "shift"]
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One artefact to come: a data set in a format, for the main grid or the layer sweep.
+    """One artefact to come: a data set in a format, for the main grid, the layer sweep, or the prompt settings.
 
-    `layer` is the block the main grid steers; None in the sweep, which steers many, and as long as it is not chosen.
+    `layer` is the block that is steered; None in the sweep, which steers many, and as long as it is not chosen.
     """
 
     settings: Settings
@@ -56,8 +55,20 @@ class Job:
     @property
     def limits(self) -> tuple[int | None, int | None]:
         """Most training and test groups."""
-        owner = self.settings.sweep if self.stage == "sweep" else self.settings
-        return owner.train, owner.test
+        owner = {"grid": self.settings, "sweep": self.settings.sweep, "shift": self.settings.shift}[
+            self.stage
+        ]
+        return size(owner.train, self.format), size(owner.test, self.format)
+
+    @property
+    def counterbalanced(self) -> bool:
+        """Whether each item is asked in both forms; a statement has one."""
+        return self.settings.counterbalanced and self.format != "statement"
+
+
+def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:
+    """A number of groups, which may differ between formats."""
+    return limit.get(answer_format) if isinstance(limit, dict) else limit
 
 
 @lru_cache(maxsize=1)
@@ -98,8 +109,16 @@ def inputs(job: Job) -> dict[str, Any]:
         "spelling": settings.spelling,
         "engine": settings.engine,
         "fidelity": settings.fidelity if job.format == "letter" else None,
+        "counterbalanced": job.counterbalanced,
         "stage": job.stage,
     }
+    if job.stage == "shift":
+        personas_used = personas(job.dataset, settings.source)
+        return about | {
+            "layer": job.layer,
+            "multipliers": settings.shift.multipliers,
+            "personas": personas_used,
+        }
     if job.stage == "sweep":
         return about | {"step": settings.sweep.step[job.format], "multipliers": settings.sweep.multipliers}
     return about | {
@@ -111,36 +130,47 @@ def inputs(job: Job) -> dict[str, Any]:
     }
 
 
-def examples(job: Job, model: Model) -> tuple[list[Example], list[Example]]:
-    """Tokenised training and test examples of a job."""
+def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
+    """Tokenised training and test examples of a job in one prompt setting."""
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
+    persona = None if setting == "BASE" else personas(job.dataset, settings.source)
+    prompter = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
     train, test = (
-        examples_of(model, dataset, part, job.format, settings.seed, settings.spelling)
+        examples_of(prompter, dataset, part, job.format, settings.seed, job.counterbalanced)
         for part in (split.train, split.test)
     )
     return train, test
 
 
 def examples_of(
-    model: Model,
+    prompter: Prompter,
     dataset: Dataset,
     indices: Sequence[int],
     answer_format: str,
     seed: int,
-    spelling: Spelling = "template",
+    counterbalanced: bool = False,
 ) -> list[Example]:
-    """Tokenised examples of some items in one answer format; `seed` pairs statements that have no pair number."""
+    """Tokenised examples of some items in one answer format.
+
+    `seed` pairs statements that have no pair number; `counterbalanced` asks every item in both of its forms.
+    """
     import numpy as np
 
-    prompter = Prompter(model.tokenizer, model.template, spelling)
     items = [dataset.items[i] for i in indices]
     if answer_format == "statement":
         return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
-    if answer_format == "yes-no":
-        return [prompter.yes_no(item) for item in items]
     letters = add_choices(dataset.items)
-    return [prompter.letter(dataset.items[i], letters[i]) for i in indices]
+
+    def ask(other: bool) -> list[Example]:
+        if answer_format == "yes-no":
+            return [counterbalance.yes_no_example(prompter, item, other=other) for item in items]
+        return [
+            counterbalance.letter_example(prompter, dataset.items[i], letters[i], other=other)
+            for i in indices
+        ]
+
+    return counterbalance.with_others(ask(False), ask(True)) if counterbalanced else ask(False)
 
 
 def vectors_of(
@@ -167,13 +197,16 @@ def vectors_of(
 def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
     """Group of each example: two items of one pair, or of one question, are not independent."""
     numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
-    return [numbers[example_id] for example_id in example_ids]
+    return [numbers[counterbalance.item_id(example_id)] for example_id in example_ids]
 
 
 def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     """Run one job: extract, steer, score."""
     from steerkit.engine import evaluate
+    from steerkit.prompt_settings import compute_shift
 
+    if job.stage == "shift":
+        return compute_shift(job, progress)
     model = model_of(job.settings.model)
     train, test = examples(job, model)
     layers = job_layers(job, model.sites.n_layers)
@@ -215,7 +248,8 @@ def job_layers(job: Job, n_layers: int) -> list[int]:
 
 def job_multipliers(job: Job) -> tuple[float, ...]:
     """Multipliers of a job."""
-    return job.settings.sweep.multipliers if job.stage == "sweep" else job.settings.multipliers
+    owner = {"grid": job.settings, "sweep": job.settings.sweep, "shift": job.settings.shift}[job.stage]
+    return owner.multipliers
 
 
 def companions(job: Job, names: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -12,6 +12,7 @@ from steerkit.datasets import Dataset, load_dataset
 from steerkit.errors import SteerkitError
 from steerkit.experiment import check_format
 from steerkit.jobs import examples_of
+from steerkit.prompts import Prompter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,8 @@ def extract_vectors(
     train, _ = parts(dataset, split, seed)
     model = load_model(model_name)
     chosen = parse_layers(layers, model.sites.n_layers)
-    found = differences(model, examples_of(model, dataset, train, answer_format, seed), chosen)
+    asked = Prompter(model.tokenizer, model.template)
+    found = differences(model, examples_of(asked, dataset, train, answer_format, seed), chosen)
     inputs = {**_origin(model, dataset, answer_format, split, seed), "layers": chosen}
     about = artifacts.manifest("extract", inputs, time.perf_counter() - start, examples=len(found))
     return mean_difference(found, chosen, about)
@@ -94,7 +96,7 @@ def sweep_grid(
     chosen = list(found.layers) if layers == "all" else parse_layers(layers, model.sites.n_layers)
     grid = evaluate(
         model,
-        examples_of(model, dataset, test, answer_format, seed),
+        examples_of(Prompter(model.tokenizer, model.template), dataset, test, answer_format, seed),
         found,
         multipliers,
         layers=chosen,
@@ -134,9 +136,8 @@ def ledger_of(
     indices = [item] if pair is None else [i for i, other in enumerate(dataset.items) if other.pair == pair]
     if answer_format == "statement" and pair is None and dataset.items[item].kind == "persona":
         indices = range(len(dataset.items))
-    shown = examples_of(
-        model, dataset, indices if answer_format == "statement" else [item], answer_format, 0
-    )[0]
+    asked = indices if answer_format == "statement" else [item]
+    shown = examples_of(Prompter(model.tokenizer, model.template), dataset, asked, answer_format, 0)[0]
     return ledger(model.tokenizer, shown, fidelity)
 
 

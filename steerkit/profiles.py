@@ -13,7 +13,9 @@ from steerkit.errors import SteerkitError
 # What a setting must be, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine"), (str, "a text")),
-    **dict.fromkeys(("train", "test", "random_vectors", "seed"), (int, "a whole number")),
+    **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
+    **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
+    **dict.fromkeys(("counterbalanced", "recorded"), (bool, "true or false")),
     **dict.fromkeys(("datasets", "multipliers", "resample_multipliers"), (tuple, "a list")),
     **dict.fromkeys(("layer", "resamples", "step"), (dict, "a number for each answer format")),
 }
@@ -30,11 +32,22 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Shift:
+    """The grid over prompt settings (Tan et al. 2024, section 5): groups to train and test on, multipliers."""
+
+    train: int | dict[str, int] | None
+    test: int | dict[str, int] | None
+    multipliers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that decides the numbers of a run.
 
-    `train` and `test` count groups: pairs of a bundled set, single items of the papers'. `layer` maps a format to a
-    block; a format that is missing gets the block its sweep chooses.
+    `train` and `test` count groups: pairs of a bundled set, single items of the papers'; one number, or one for each
+    format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
+    `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms. `recorded` reads the committed
+    record of the profile (`steerkit.records`) instead of computing.
     """
 
     profile: str
@@ -42,10 +55,12 @@ class Settings:
     datasets: tuple[str, ...]
     source: str
     split: str
-    train: int | None
-    test: int | None
+    train: int | dict[str, int] | None
+    test: int | dict[str, int] | None
     multipliers: tuple[float, ...]
     sweep: Sweep
+    shift: Shift
+    counterbalanced: bool = False
     layer: dict[str, int] = field(default_factory=dict)
     fidelity: str = "letter"
     spelling: str = "template"
@@ -54,6 +69,7 @@ class Settings:
     resample_multipliers: tuple[float, ...] = (-1.5, 0.0, 1.5)
     random_vectors: int = 0
     seed: int = 0
+    recorded: bool = False
 
 
 def profile_names() -> list[str]:
@@ -82,6 +98,8 @@ def load_profile(name: str, **overrides: Any) -> Settings:
         values = yaml.safe_load(path.read_text())
         _check_known(values, path.name)
         values["sweep"] = Sweep(**_tuples(values["sweep"]))
+        values["shift"] = Shift(**_tuples(values["shift"]))
+        values["datasets"] = _datasets(values["datasets"])
         settings = Settings(profile=name, **_tuples(values))
     except (
         yaml.YAMLError,
@@ -102,12 +120,23 @@ def override(settings: Settings, **values: Any) -> Settings:
     _check_known(values, "the settings asked for")
     given = {name: value for name, value in values.items() if value not in (None, "", -1, [], ())}
     if "datasets" in given and isinstance(given["datasets"], str):
-        given["datasets"] = tuple(name.strip() for name in given["datasets"].split(","))
+        given["datasets"] = _datasets(given["datasets"])
     if isinstance(given.get("layer"), int):
         given["layer"] = dict.fromkeys(("letter", "statement", "yes-no"), given["layer"])
     changed = replace(settings, **_tuples(given))
     _check(changed)
     return changed
+
+
+def _datasets(given: str | list[str]) -> list[str]:
+    """Names of data sets; "tan" are the 40 of the paper and "selected" the 13 of its main figures."""
+    from steerkit.datasets import names
+    from steerkit.published import SELECTED
+
+    if isinstance(given, str):
+        groups = {"tan": names("tan"), "selected": SELECTED}
+        return list(groups.get(given) or [name.strip() for name in given.split(",")])
+    return given
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -126,12 +155,13 @@ def _check_known(values: dict[str, Any], where: str) -> None:
 
 
 def _check(settings: Settings) -> None:
-    for owner in (settings, settings.sweep):
+    for owner in (settings, settings.sweep, settings.shift):
         for name, (wanted, words) in KINDS.items():
             value = getattr(owner, name, None)
             if value is not None and not isinstance(value, wanted):
                 raise SteerkitError(f"{name} as {words}", repr(value), next_step="mend that setting.")
-            if name in ("train", "test") and value is not None and value < 1:
+            sizes = value.values() if isinstance(value, dict) else [value]
+            if name in ("train", "test") and value is not None and min(sizes) < 1:
                 raise SteerkitError(
                     f"{name} of at least 1", str(value), next_step="leave it out for all items."
                 )

@@ -50,7 +50,7 @@ def compute_tables(
     from steerkit import experiment, jobs
 
     count = 0
-    for stage in ("sweep", "grid"):
+    for stage in ("sweep", "grid", "shift"):
         for form in formats:
             if stage not in stages:
                 continue
