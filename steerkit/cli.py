@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,6 +97,54 @@ def reproduce(
         from steerkit.book import build
 
         typer.echo(f"The book: {build()}")
+
+
+@app.command()
+def record(
+    profile: Annotated[str, typer.Argument(help="The profile to run in full, such as laptop-full.")],
+    stage: Annotated[str, typer.Option(help="grid (one prompt setting) or shift (all of them).")] = "grid",
+    answer_format: Annotated[
+        list[str] | None, typer.Option("--format", help="As often as needed; default: all three.")
+    ] = None,
+) -> None:
+    """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
+    from steerkit.experiment import check_format
+    from steerkit.profiles import load_profile
+    from steerkit.progress import record_all
+
+    formats = answer_format or ["statement", "letter", "yes-no"]
+    for form in formats:
+        check_format(form)
+    _one_of("a stage", stage, ("grid", "shift"))
+    record_all(load_profile(profile), stage, formats)
+
+
+@app.command()
+def audit(
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Records, profile/stage-format; default: all.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the choice of cells; default: another one each time.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute random cells of the committed records again and compare."""
+    import numpy as np
+
+    from steerkit import records
+    from steerkit.profiles import load_profile
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for one in name or records.available():
+        _one_of("a record", one, records.available())
+        profile, _, table = one.partition("/")
+        stage, _, form = table.partition("-")
+        rows.append(records.audit(load_profile(profile), stage, form, rng))
+    _print(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
+    if not all(row["agrees"] for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -218,6 +267,11 @@ def _print(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) 
     for row in rows:
         table.add_row(*("" if row[c] is None else str(row[c]) for c in columns))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise SteerkitError(what, repr(value), next_step=f"choose one of {', '.join(known) or 'none yet'}.")
 
 
 def _complain(message: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +17,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from steerkit import experiment, records
 from steerkit.exhibits import Exhibit
+from steerkit.jobs import Stage
 from steerkit.notebook import BOOK_FORMATS
 from steerkit.profiles import Settings, load_profile
 from steerkit.reproduce import Outcome, compute_tables, run_notebook
@@ -28,10 +31,24 @@ def reproduce_all(profile: str, exhibits: Sequence[Exhibit], force: bool) -> lis
     settings = load_profile(profile)
     stages = {stage for exhibit in exhibits for stage in exhibit.stages}
     with _bars(console) as bars:
-        _tables(bars, settings, stages)
+        _tables(bars, settings, stages, BOOK_FORMATS)
         outcomes = _notebooks(bars, exhibits, profile, force)
     console.print(_summary(outcomes))
     return outcomes
+
+
+def record_all(settings: Settings, stage: Stage, formats: Sequence[str]) -> list[Path]:
+    """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    paths = []
+    for form in formats:
+        chosen = experiment.given_layer(settings, form) is not None
+        with _bars(console) as bars:
+            _tables(bars, settings, {stage} if chosen else {"sweep", stage}, (form,))
+        table = {"grid": experiment.grid, "shift": experiment.shift}[stage](settings, form)
+        paths.append(records.write(settings, stage, form, table))
+        console.print(str(paths[-1]), highlight=False)
+    return paths
 
 
 def _bars(console: Console) -> Progress:
@@ -45,13 +62,13 @@ def _bars(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def _tables(bars: Progress, settings: Settings, stages: set[str]) -> None:
+def _tables(bars: Progress, settings: Settings, stages: set[str], formats: Sequence[str]) -> None:
     """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
     from steerkit.cost import cost_of
 
     if not stages:
         return
-    estimate = cost_of(settings, BOOK_FORMATS, stages)
+    estimate = cost_of(settings, formats, stages)
     if not estimate.token_passes:
         return
     bars.console.print(f"{estimate}")
@@ -62,7 +79,7 @@ def _tables(bars: Progress, settings: Settings, stages: set[str]) -> None:
         _say(bars, name)
         return lambda tokens: bars.advance(bar, tokens)
 
-    compute_tables(settings, BOOK_FORMATS, stages, begin)
+    compute_tables(settings, formats, stages, begin)
     bars.update(bar, description="tables", completed=estimate.token_passes)
 
 
