@@ -100,9 +100,7 @@ def exhibit_block(exhibit: Exhibit) -> str:
     figures = [part for part in parts_of(exhibit) if (EXECUTED / f"{exhibit.id}-{part['part']}.png").exists()]
     if not figures:
         return "\n\n".join(_table(exhibit, part) for part in parts_of(exhibit)) + "\n\n" + _rerun(exhibit)
-    tabs = "\n".join(
-        f":::{{tab-item}} {FORMAT_TITLES[part['part']]}\n{_figure(exhibit, part)}\n:::" for part in figures
-    )
+    tabs = "\n".join(f":::{{tab-item}} {part['tab']}\n{_figure(exhibit, part)}\n:::" for part in figures)
     return f"::::{{tab-set}}\n:sync-group: format\n\n{tabs}\n::::\n\n{_rerun(exhibit)}"
 
 

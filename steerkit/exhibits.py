@@ -22,6 +22,7 @@ class Exhibit:
     number: str
     title: str
     stages: tuple[str, ...] = ()
+    published: bool = False  # can be drawn from the paper's digitised numbers alone
 
     @property
     def notebook(self) -> Path:
@@ -35,20 +36,34 @@ class Exhibit:
 
 
 TAN = "Tan et al. 2024"
+BEYOND = "Beyond the papers"
 BOTH = ("sweep", "grid")
 
 EXHIBITS: dict[str, Exhibit] = {
     exhibit.id: exhibit
     for exhibit in (
-        Exhibit("tan-fig-1", TAN, "Figure 1", "Per-sample steerability and anti-steerable examples", BOTH),
+        Exhibit(
+            "tan-fig-1", TAN, "Figure 1", "Per-sample steerability and anti-steerable examples", BOTH, True
+        ),
         Exhibit("tan-fig-2", TAN, "Figure 2", "Two propensity curves", BOTH),
-        Exhibit("tan-fig-3", TAN, "Figure 3", "Steerability by the option that shows the behaviour", BOTH),
-        Exhibit("tan-fig-4", TAN, "Figure 4", "How much of the variance is bias", BOTH),
+        Exhibit(
+            "tan-fig-3", TAN, "Figure 3", "Steerability by the option that shows the behaviour", BOTH, True
+        ),
+        Exhibit("tan-fig-4", TAN, "Figure 4", "How much of the variance is bias", BOTH, True),
+        Exhibit("tan-app-fig-1", TAN, "Appendix", "Figure 1 for all data sets", (), True),
+        Exhibit("tan-app-fig-3", TAN, "Appendix", "Figure 3 for all data sets", (), True),
+        Exhibit("tan-app-fig-4", TAN, "Appendix", "Figure 4 for all data sets", (), True),
+        Exhibit("tan-app-ranges", TAN, "Appendix", "Steerability by range of the multipliers", BOTH, True),
+        Exhibit("tan-app-residual", TAN, "Appendix", "Steerability and the residual of the fit", BOTH),
         Exhibit("tan-app-layers", TAN, "Appendix", "Steerability by layer", ("sweep",)),
         Exhibit("tan-tab-1", TAN, "Table 1", "The five prompt settings"),
         Exhibit("tan-tab-2", TAN, "Table 2", "Persona sentences, persona data sets"),
         Exhibit("tan-tab-3", TAN, "Table 3", "Persona sentences, AI-risk and other data sets"),
+        Exhibit("tan-flaws", TAN, "Upstream code", "What the released code really does", BOTH),
         Exhibit("tan-claims", TAN, "Claims", "What the paper claims and what was found here", BOTH),
+        Exhibit(
+            "ext-formats", BEYOND, "Extension 1", "Concept or format: three formats, two models, 40 concepts"
+        ),
     )
 }
 

@@ -7,7 +7,7 @@ in any of them makes new artefacts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from steerkit.errors import SteerkitError
 from steerkit.profiles import Settings
 from steerkit.prompts import Example, Prompter, Setting
 from steerkit.splits import group_items, limit, make_split
+from steerkit.templates import TEMPLATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,11 @@ def inputs(job: Job) -> dict[str, Any]:
             "personas": personas_used,
         }
     if job.stage == "sweep":
-        return about | {"step": settings.sweep.step[job.format], "multipliers": settings.sweep.multipliers}
+        return about | {
+            "step": settings.sweep.step[job.format],
+            "multipliers": settings.sweep.multipliers,
+            "train_template": settings.sweep.template,
+        }
     return about | {
         "layer": job.layer,
         "multipliers": settings.multipliers,
@@ -135,12 +140,17 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
-    prompter = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
+    asked = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
+    shown = replace(asked, template=TEMPLATES[settings.sweep.template]) if _other_template(job) else asked
     train, test = (
         examples_of(prompter, dataset, part, job.format, settings.seed, job.counterbalanced)
-        for part in (split.train, split.test)
+        for prompter, part in ((shown, split.train), (asked, split.test))
     )
     return train, test
+
+
+def _other_template(job: Job) -> bool:
+    return job.stage == "sweep" and bool(job.settings.sweep.template)
 
 
 def examples_of(

@@ -12,19 +12,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit import artifacts
+from steerkit import artifacts, experiment, records
 from steerkit.experiment import check_format
 from steerkit.profiles import Settings, load_profile
+from steerkit.prompts import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from steerkit.jobs import Stage
+
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
+TABS = {
+    "statement": "Format: statement",
+    "letter": "Format: letter (the paper's)",
+    "yes-no": "Format: yes-no",
+}
 MODEL_LABELS = {
     "smollm2-135m": "SmolLM2-135M-Instruct",
+    "gemma3-270m": "Gemma-3-270M (base)",
     "tiny": "tiny random model",
+    "tiny-gemma3": "tiny random Gemma 3",
     "llama2-7b": "Llama-2-7B-chat",
+    "qwen1.5-14b": "Qwen1.5-14B-Chat",
+    "gemma-2-2b": "Gemma-2-2B-it",
 }
 
 
@@ -39,14 +53,45 @@ class Run:
     @property
     def model_label(self) -> str:
         """The model's name as a reader knows it."""
-        return MODEL_LABELS.get(self.settings.model, self.settings.model)
+        return label_of(self.settings)
+
+    @property
+    def published(self) -> bool:
+        """Whether only the paper's own numbers are drawn (profile `published`)."""
+        return self.settings.profile == "published"
 
     def formats(self, answer_format: str) -> tuple[str, ...]:
-        """The answer formats to show: one, or "both"."""
-        if answer_format == "both":
-            return BOOK_FORMATS
-        check_format(answer_format)
-        return (answer_format,)
+        """The answer formats to show: one, "both" (the two of the book), or "all"; names may be joined by commas."""
+        if self.published:
+            return ()
+        named = {"both": BOOK_FORMATS, "all": FORMATS}.get(answer_format) or answer_format.split(",")
+        for form in named:
+            check_format(form)
+        return tuple(named)
+
+    def compared(self, profiles: str, stage: Stage, formats: Sequence[str]) -> list[Settings]:
+        """Settings of the profiles that a figure over several models shows; empty text: those of the profile.
+
+        A profile whose committed record holds all of `formats` is read from there; the profile of this run itself,
+        and one without a record, is computed.
+        """
+        names = [name.strip() for name in profiles.split(",") if name.strip()] or self.settings.compared
+        found = []
+        for name in names or (self.settings.profile,):
+            kept = all(records.path_of(name, stage, form).exists() for form in formats)
+            found.append(load_profile(name, recorded=kept and name != self.settings.profile))
+        return found
+
+
+def label_of(settings: Settings) -> str:
+    """The name of a profile's model as a reader knows it; the papers' own data are named too."""
+    label = MODEL_LABELS.get(settings.model, settings.model)
+    return f"{label} on the papers' data" if settings.source == "papers" else label
+
+
+def each(runs: Sequence[Settings], formats: Sequence[str]) -> Iterator[tuple[Settings, str]]:
+    """Every run in every format, run by run."""
+    return ((settings, form) for settings in runs for form in formats)
 
 
 def start(exhibit: str, profile: str, **overrides: Any) -> Run:
@@ -59,25 +104,40 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
 
 def show_figure(
     run: Run,
-    answer_format: str,
+    part: str,
     figure: Figure,
     table: pd.DataFrame,
     *,
     title: str,
     alt: str,
     manifests: list[dict],
+    tab: str = "",
 ) -> None:
-    """Save a figure with the data behind it and display both figure and manifest line."""
+    """Save a figure with the data behind it and display both figure and manifest line.
+
+    `part` is the answer format, whose name then ends the caption, or another name for a figure of several formats or
+    models, whose title says it all and whose tab in the book is called `tab`.
+    """
     from IPython.display import Image, Markdown, display
 
     from steerkit.figures import style
 
-    stem = f"{run.id}-{answer_format}"
+    stem = f"{run.id}-{part}"
     png, _, _ = style.save(figure, run.folder / stem, table)
-    caption = f"{title} {run.model_label}, answer format *{answer_format}*, layer {layer_text(manifests)}."
-    about = record(run, answer_format, caption=caption, alt=alt, manifests=manifests)
+    caption = title
+    if part in FORMATS:
+        caption += f" {run.model_label}, answer format *{part}*, layer {layer_text(manifests)}."
+    about = record(run, part, caption=caption, alt=alt, manifests=manifests, tab=tab)
     display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
     display(Markdown(f"{caption}\n\n{about['line']}"))
+
+
+def show_published(run: Run, figure: Figure, table: pd.DataFrame, *, title: str, alt: str) -> None:
+    """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
+    title = f"{title} Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
+    show_figure(
+        run, "published", figure, table, title=title, alt=alt, manifests=[], tab="Published (digitised)"
+    )
 
 
 def show_table(run: Run, name: str, table: pd.DataFrame, *, title: str, manifests: list[dict]) -> None:
@@ -92,11 +152,14 @@ def show_table(run: Run, name: str, table: pd.DataFrame, *, title: str, manifest
     display(Markdown(f"{title}\n\n{about['line']}"))
 
 
-def record(run: Run, name: str, *, caption: str, alt: str, manifests: list[dict]) -> dict[str, Any]:
+def record(
+    run: Run, name: str, *, caption: str, alt: str, manifests: list[dict], tab: str = ""
+) -> dict[str, Any]:
     """Write the JSON beside a figure or table: caption, alt text, where the numbers come from."""
     about = {
         "exhibit": run.id,
         "part": name,
+        "tab": tab or TABS.get(name, name),
         "caption": caption,
         "alt": alt,
         "line": manifest_line(run.settings, manifests),
@@ -114,15 +177,42 @@ def record(run: Run, name: str, *, caption: str, alt: str, manifests: list[dict]
     return about
 
 
+def manifests_of(runs: Sequence[Settings], stage: Stage, formats: Sequence[str]) -> list[dict]:
+    """Manifests of all tables of some runs."""
+    tables = {"grid": experiment.grid, "shift": experiment.shift, "sweep": experiment.sweep}
+    return [
+        m for settings in runs for form in formats for m in tables[stage](settings, form).attrs["manifests"]
+    ]
+
+
+def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
+    """Computing time of the tables, by model."""
+    found: dict[str, float] = {}
+    for manifest in manifests:
+        model = manifest["inputs"]["model"]
+        found[model] = found.get(model, 0.0) + manifest["seconds"]
+    return found
+
+
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:
     """One line under every figure: profile, model, weights, data, split, engine, commit."""
+    if not manifests and settings.profile == "published":
+        return f"Profile published: numbers digitised from the paper's figures; commit {artifacts.commit() or 'none'}."
     if not manifests:
         return f"Profile {settings.profile}; needs no model; commit {artifacts.commit() or 'none'}."
+    by_model: dict[str, list[dict]] = {}
+    for manifest in manifests:
+        by_model.setdefault(manifest["inputs"]["model"], []).append(manifest)
+    return f"Profile {settings.profile}. " + " ".join(_model_line(part) for part in by_model.values())
+
+
+def _model_line(manifests: list[dict]) -> str:
+    """Model, weights, data, split, engine and code of the tables of one model."""
     first = manifests[0]
     inputs = first["inputs"]
     engines = ", ".join(sorted({m.get("engine", "?") for m in manifests}))
     return (
-        f"Profile {settings.profile}; {settings.model}, weights {inputs['weights'][:12]}; {len(manifests)} {inputs['source']} data sets, "
+        f"{inputs['model']}, weights {inputs['weights'][:12]}; {len({m['inputs']['dataset'] for m in manifests})} {inputs['source']} data sets, "
         f"split {inputs['split']} with up to {inputs['limits'][0]} training and {inputs['limits'][1]} test groups, seed {inputs['seed']}; "
         f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; computed in {sum(m['seconds'] for m in manifests):.0f} s."
     )

@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
     **dict.fromkeys(("counterbalanced", "recorded"), (bool, "true or false")),
-    **dict.fromkeys(("datasets", "multipliers", "resample_multipliers"), (tuple, "a list")),
+    **dict.fromkeys(("datasets", "multipliers", "resample_multipliers", "compared"), (tuple, "a list")),
     **dict.fromkeys(("layer", "resamples", "step"), (dict, "a number for each answer format")),
 }
 
@@ -29,6 +29,7 @@ class Sweep:
     test: int
     step: dict[str, int]  # every how many layers, a format
     multipliers: tuple[float, ...]
+    template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Settings:
     `train` and `test` count groups: pairs of a bundled set, single items of the papers'; one number, or one for each
     format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
     `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms. `recorded` reads the committed
-    record of the profile (`steerkit.records`) instead of computing.
+    record of the profile (`steerkit.records`) instead of computing. `compared` names the profiles that figures over
+    several models show.
     """
 
     profile: str
@@ -70,6 +72,7 @@ class Settings:
     random_vectors: int = 0
     seed: int = 0
     recorded: bool = False
+    compared: tuple[str, ...] = ()
 
 
 def profile_names() -> list[str]:
