@@ -1,0 +1,148 @@
+"""Refitted ranges against numpy.polyfit on the cut points, and residuals against their two definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import linregress
+
+from steerkit.errors import SteerkitError
+from steerkit.ranges import by_range, fit_quality, mean_interval
+from steerkit.steerability import slopes
+
+MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+
+
+def make_grid(dataset="openness", vector="full", layer=13, multipliers=MULTIPLIERS, examples=6, seed=0):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        [(f"{dataset}/{i}", "AB"[i % 2], "", m) for i in range(examples) for m in multipliers],
+        columns=["example_id", "positive_letter", "positive_answer", "multiplier"],
+    ).assign(dataset=dataset, format="letter", vector=vector, layer=layer)
+    table["matching"] = rng.normal(20, 3, len(table))
+    table["not_matching"] = rng.normal(18, 3, len(table))
+    return table.assign(propensity=table["matching"] - table["not_matching"])
+
+
+def saturating(grid: pd.DataFrame) -> pd.DataFrame:
+    return grid.assign(propensity=2 + 3 * np.tanh(grid["multiplier"]))
+
+
+class TestByRange:
+    def test_each_mean_is_that_of_polyfit_on_the_points_inside_the_range(self):
+        grid = pd.concat([make_grid(), make_grid("narcissism", layer=14, examples=4, seed=1)])
+        table = by_range(grid, draws=10)
+        assert len(table) == 2 * 3
+        for row in table.itertuples():
+            own = grid[(grid["dataset"] == row.dataset) & (grid["multiplier"].abs() <= row.width)]
+            lines = [
+                linregress(part["multiplier"], part["propensity"]) for _, part in own.groupby("example_id")
+            ]
+            assert row.mean == pytest.approx(np.mean([line.slope for line in lines]), abs=1e-10)
+            assert row.n == len(lines) and row.low <= row.mean <= row.high
+
+    def test_rows_keep_the_order_of_blocks_and_widths(self):
+        grid = pd.concat([make_grid("narcissism"), make_grid("openness", seed=1)])
+        table = by_range(grid, (1.5, 0.5), draws=10)
+        assert list(zip(table["dataset"], table["width"], strict=True)) == [
+            ("narcissism", 1.5), ("narcissism", 0.5), ("openness", 1.5), ("openness", 0.5)
+        ]  # fmt: skip
+        assert list(table.columns) == "dataset format vector layer width n mean low high".split()
+
+    def test_the_widest_range_gives_the_steerability_of_the_whole_grid(self):
+        grid = make_grid()
+        table = by_range(grid, draws=10).set_index("width")
+        assert table.loc[1.5, "mean"] == pytest.approx(slopes(grid)["steerability"].mean())
+
+    def test_saturation_makes_slopes_shrink_as_the_range_widens_and_a_line_does_not(self):
+        bent = by_range(saturating(make_grid()), draws=10)["mean"]
+        assert bent.is_monotonic_decreasing and bent.iloc[0] > 1.2 * bent.iloc[-1]
+        straight = make_grid().assign(propensity=lambda grid: 7 - 2 * grid["multiplier"])
+        np.testing.assert_allclose(by_range(straight, draws=10)["mean"], -2)
+
+    def test_the_two_points_of_a_width_need_not_include_zero(self):
+        grid = make_grid(multipliers=(-0.5, 0.5))
+        both = grid.pivot(index="example_id", columns="multiplier", values="propensity")
+        table = by_range(grid, (0.5,), draws=10)
+        assert table["mean"].item() == pytest.approx((both[0.5] - both[-0.5]).mean())
+
+    def test_a_multiplier_off_by_rounding_counts_as_the_width(self):
+        grid = make_grid(multipliers=(-0.3, 0.0, 0.1 + 0.2))
+        assert by_range(grid, (0.3,), draws=10)["mean"].notna().all()
+
+    def test_a_width_without_its_ends_is_refused_with_the_multipliers_that_are_there(self):
+        with pytest.raises(SteerkitError, match=r"±0\.75.*only -1\.5, .* for openness \(vector full"):
+            by_range(make_grid(), (0.75,))
+        short = make_grid(vector="resample-00", multipliers=(-1.5, 1.5), seed=1)
+        with pytest.raises(SteerkitError, match="vector resample-00") as error:
+            by_range(pd.concat([make_grid(), short]))
+        assert "'full'" in error.value.next_step and error.value.done == "Nothing was fitted."
+
+    def test_one_missing_end_is_refused(self):
+        lopsided = make_grid(multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
+        assert len(by_range(lopsided, (0.5, 1.0), draws=10)) == 2
+        with pytest.raises(SteerkitError, match=r"multipliers -1\.5 and 1\.5"):
+            by_range(lopsided, (1.5,))
+
+    @pytest.mark.parametrize("widths", [(), (0.0,), (-0.5,), (0.5, 0.5), (np.nan,)])
+    def test_odd_widths_are_refused(self, widths):
+        with pytest.raises(SteerkitError, match="different widths above 0"):
+            by_range(make_grid(), widths)
+
+    def test_broken_tables_are_refused_in_words(self):
+        with pytest.raises(SteerkitError, match="at least one row"):
+            by_range(make_grid().iloc[:0])
+        with pytest.raises(SteerkitError, match="missing columns: multiplier"):
+            by_range(make_grid().drop(columns="multiplier"))
+
+
+class TestMeanInterval:
+    def test_it_covers_what_a_normal_interval_covers(self):
+        values = np.random.default_rng(5).normal(1, 2, 400)
+        found = mean_interval(pd.DataFrame({"example_id": range(400), "steerability": values}))
+        half = 1.96 * values.std() / 20
+        assert found.low == pytest.approx(values.mean() - half, abs=0.04)
+        assert found.high == pytest.approx(values.mean() + half, abs=0.04)
+
+    def test_partners_drawn_together_widen_the_interval_of_twins_by_root_two(self):
+        values = np.repeat(np.random.default_rng(6).normal(0, 1, 200), 2)
+        table = pd.DataFrame({"example_id": range(400), "steerability": values})
+        single, grouped = (
+            mean_interval(table),
+            mean_interval(table, {i: f"pair {i // 2}" for i in range(400)}),
+        )
+        ratio = (grouped.high - grouped.low) / (single.high - single.low)
+        assert ratio == pytest.approx(np.sqrt(2), abs=0.1) and grouped.estimate == single.estimate
+
+    def test_an_example_without_a_group_is_refused(self):
+        table = pd.DataFrame({"example_id": ["a", "b"], "steerability": [0.0, 1.0]})
+        with pytest.raises(SteerkitError, match="none for 1, the first of them b"):
+            mean_interval(table, {"a": 0})
+
+
+class TestFitQuality:
+    def test_both_residuals_are_those_of_polyfit(self):
+        grid = make_grid()
+        table = fit_quality(slopes(grid)).set_index("example_id")
+        for name, own in grid.groupby("example_id"):
+            rest = own["propensity"] - np.polyval(
+                np.polyfit(own["multiplier"], own["propensity"], 1), own["multiplier"]
+            )
+            assert table.loc[name, "rmse"] == pytest.approx(np.sqrt((rest**2).sum()))
+            assert table.loc[name, "true_rmse"] == pytest.approx(np.sqrt((rest**2).mean()))
+
+    def test_the_number_of_points_can_be_another(self):
+        table = fit_quality(slopes(make_grid(multipliers=(-1.0, 0.0, 1.0))), points=3)
+        np.testing.assert_allclose(table["rmse"], np.sqrt(3) * table["true_rmse"])
+
+    def test_it_refuses_what_is_no_slopes_table(self):
+        table = slopes(make_grid())
+        with pytest.raises(SteerkitError, match="missing columns: residual"):
+            fit_quality(table.drop(columns="residual"))
+        with pytest.raises(SteerkitError, match="0 rows"):
+            fit_quality(table.iloc[:0])
+        with pytest.raises(SteerkitError, match="6 of 6 that are negative"):
+            fit_quality(table.assign(residual=-1.0))
+        with pytest.raises(SteerkitError, match="and 1 points"):
+            fit_quality(table, points=1)
