@@ -32,7 +32,12 @@ def grid(settings: Settings, answer_format: str, progress: Progress | None = Non
 def sweep(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
     check_format(answer_format)
-    return _collect([Job(settings, "sweep", name, answer_format) for name in settings.datasets], progress)
+    return _collect([Job(settings, "sweep", name, answer_format) for name in sweep_sets(settings)], progress)
+
+
+def sweep_sets(settings: Settings) -> tuple[str, ...]:
+    """The data sets on which the layer is chosen."""
+    return settings.sweep.datasets or settings.datasets
 
 
 def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
@@ -45,12 +50,15 @@ def shift(settings: Settings, answer_format: str, progress: Progress | None = No
 
 
 def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The SLOPES table of `shift`, with its column `setting`."""
+    """The SLOPES table of `shift` with its column `setting`, and `group` for items that are not independent."""
     table = shift(settings, answer_format)
     parts = [
         steerability.slopes(part).assign(setting=name) for name, part in table.groupby("setting", sort=False)
     ]
     found = pd.concat(parts, ignore_index=True)
+    for name, part in found.groupby("dataset"):
+        numbers = groups_of(dataset_of(name, settings.source), part["example_id"])
+        found.loc[part.index, "group"] = [f"{name}/{number}" for number in numbers]
     found.attrs = table.attrs
     return found
 
@@ -110,7 +118,7 @@ def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
     """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
     if settings.recorded:
         return []
-    sweeps = [Job(settings, "sweep", name, answer_format) for name in settings.datasets]
+    sweeps = [Job(settings, "sweep", name, answer_format) for name in sweep_sets(settings)]
     missing = [job for job in sweeps if not artifacts.exists(job.name, inputs(job))]
     if stage == "sweep":
         return missing

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from steerkit import artifacts, experiment, records
 from steerkit.experiment import check_format
 from steerkit.profiles import Settings, load_profile
@@ -20,7 +22,6 @@ from steerkit.prompts import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from steerkit.jobs import Stage
@@ -150,6 +151,11 @@ def show_table(run: Run, name: str, table: pd.DataFrame, *, title: str, manifest
     # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
     display(HTML(table.style.hide(axis="index").set_uuid(stem).to_html()))
     display(Markdown(f"{title}\n\n{about['line']}"))
+
+
+def show_gap(run: Run, name: str, reason: str, manifests: list[dict]) -> None:
+    """Say in the place of a figure why there is none."""
+    show_table(run, name, pd.DataFrame({"no figure, because": [reason]}), title=reason, manifests=manifests)
 
 
 def record(

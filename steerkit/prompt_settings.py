@@ -32,6 +32,7 @@ def compute_shift(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     import pandas as pd
 
     from steerkit.engine import evaluate
+    from steerkit.ood import pairwise
 
     model = model_of(job.settings.model)
     found = vectors_by_setting(job, model, progress)
@@ -54,6 +55,7 @@ def compute_shift(job: Job, progress: Progress | None = None) -> pd.DataFrame:
         "reason": result.reason,
         "source": model.source,
         "test_examples": len(test),
+        "cosines": pairwise({name: found.values[i, 0].numpy() for i, name in enumerate(found.names)}),
         "settings_without_a_place": sorted(set(SETTINGS) - set(settings_of(model))),
         "dtype_reason": model.dtype_reason,
     }
