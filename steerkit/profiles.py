@@ -29,6 +29,7 @@ class Sweep:
     test: int
     step: dict[str, int]  # every how many layers, a format
     multipliers: tuple[float, ...]
+    datasets: tuple[str, ...] = ()  # empty: those of the profile
     template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
 
 
@@ -100,7 +101,9 @@ def load_profile(name: str, **overrides: Any) -> Settings:
     try:
         values = yaml.safe_load(path.read_text())
         _check_known(values, path.name)
-        values["sweep"] = Sweep(**_tuples(values["sweep"]))
+        values["sweep"] = Sweep(
+            **_tuples(values["sweep"])
+        )  # lists become tuples, so that settings can be keys
         values["shift"] = Shift(**_tuples(values["shift"]))
         values["datasets"] = _datasets(values["datasets"])
         settings = Settings(profile=name, **_tuples(values))

@@ -36,6 +36,9 @@ def own_folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+STAGES = ("sweep", "grid", "shift")
+
+
 @dataclass(frozen=True)
 class SmokeRun:
     """All tables of the profile `smoke`, and what was said while they were computed."""
@@ -61,8 +64,8 @@ def smoke_store(tmp_path_factory) -> SmokeRun:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEERKIT_ARTIFACTS", str(folder))
-        estimate = cost_of(settings, BOOK_FORMATS, ("sweep", "grid"))
-        compute_tables(settings, BOOK_FORMATS, ("sweep", "grid"), begin)
+        estimate = cost_of(settings, BOOK_FORMATS, STAGES)
+        compute_tables(settings, BOOK_FORMATS, STAGES, begin)
     return SmokeRun(settings, folder, estimate, passes)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from steerkit import artifacts, experiment, jobs
-from steerkit.cost import cost_of, job_cost
+from steerkit.cost import SHARE_OF_RATE, Cost, cost_of, job_cost, matmul_rate
 from steerkit.errors import SteerkitError
 from steerkit.jobs import Job, compute
+from steerkit.outline import outline
 from steerkit.profiles import load_profile, override
 from steerkit.steerability import slopes
 
@@ -84,27 +85,33 @@ class TestKeys:
 
 class TestCost:
     def test_the_estimate_is_what_the_run_reports_token_by_token(self, smoke):
-        assert len(smoke.passes) == smoke.estimate.tables == 12 and min(smoke.passes.values()) > 0
+        assert len(smoke.passes) == smoke.estimate.tables == 18 and min(smoke.passes.values()) > 0
         assert smoke.estimate.token_passes == sum(smoke.passes.values())
 
     def test_each_job_costs_what_it_reports(self, smoke):
         layers = {form: experiment.layer_of(smoke.settings, form) for form in ("letter", "statement")}
         for name, reported in smoke.passes.items():
             stage, form, dataset = name.replace(":", "").split()
-            job = Job(smoke.settings, stage, dataset, form, layers[form] if stage == "grid" else None)
+            job = Job(smoke.settings, stage, dataset, form, layers[form] if stage != "sweep" else None)
             assert job_cost(job)[1] == reported
+
+    def test_the_time_follows_from_operations_and_the_measured_rate(self, smoke):
+        """By hand: blocks and unembedding of the tiny model, at two operations a weight."""
+        about, rate = outline("tiny"), SHARE_OF_RATE * matmul_rate()
+        weights = about.parameters - 2 * about.width * about.vocabulary
+        assert about.block_parameters == weights  # the tiny model has two embedding matrices and no other
+        reads = smoke.estimate.seconds * rate / 2 - weights * smoke.estimate.token_passes
+        assert reads / (about.width * about.vocabulary) == pytest.approx(round(reads / (about.width * about.vocabulary)))
+        assert 0 < reads / (about.width * about.vocabulary) < smoke.estimate.token_passes
 
     def test_the_prompts_are_the_test_examples(self, smoke):
         sweep, grid = SMOKE.sweep.test, SMOKE.test  # pairs; a letter example for each of two items
-        assert smoke.estimate.prompts == len(SMOKE.datasets) * (2 + 1) * (sweep + grid)
+        shift = 5 * SMOKE.shift.test  # in every prompt setting
+        assert smoke.estimate.prompts == len(SMOKE.datasets) * (2 + 1) * (sweep + grid + shift)
 
     def test_finished_tables_cost_nothing_and_no_model_is_loaded(self, smoke, monkeypatch):
-        monkeypatch.setattr("steerkit.cost.model_of", lambda _: pytest.fail("loaded"))
-        assert asdict(cost_of(SMOKE, ("letter",), ("sweep", "grid"))) == {
-            "tables": 0,
-            "prompts": 0,
-            "token_passes": 0,
-        }
+        monkeypatch.setattr("steerkit.cost.outline", lambda _: pytest.fail("opened"))
+        assert cost_of(SMOKE, ("letter",), ("sweep", "grid")) == Cost(0, 0, 0)
 
 
 class TestGoingOn:
