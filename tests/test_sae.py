@@ -1,0 +1,461 @@
+"""Sparse autoencoders: every activation against loops, both file formats there and back, everything that is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from steerkit.errors import SteerkitError
+from steerkit.sae import Sae, check_fits, load_sae, save_sae
+
+D, F = 6, 20
+GEMMA = "gemma-scope-2b-pt-res/layer_14/width_16k/average_l0_84"
+CONFIG = {
+    "architecture": "jumprelu",
+    "d_in": D,
+    "d_sae": F,
+    "dtype": "float32",
+    "apply_b_dec_to_input": False,
+    "normalize_activations": "none",
+    "metadata": {"sae_lens_version": "6.1.0", "model_name": "m", "hook_name": "blocks.3.hook_resid_post"},
+}
+
+
+def arrays(seed: int = 0, d: int = D, f: int = F) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"W_enc": (d, f), "b_enc": (f,), "W_dec": (f, d), "b_dec": (d,), "threshold": (f,)}
+    drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return drawn | {"threshold": drawn["threshold"].abs()}
+
+
+def make(kind: str, subtract: bool = False, seed: int = 0, **other) -> Sae:
+    drawn = arrays(seed)
+    if kind != "jumprelu":
+        drawn["threshold"] = None
+    return Sae(**(drawn | other), kind=kind, subtract_decoder_bias=subtract)
+
+
+def write_npz(folder, **changes):
+    path = folder / GEMMA / "params.npz"
+    path.parent.mkdir(parents=True)
+    content = {name: array.numpy() for name, array in arrays().items()} | changes
+    np.savez(path, **{name: array for name, array in content.items() if array is not None})
+    return path
+
+
+def write_folder(folder, config: dict, without: tuple[str, ...] = (), **changes):
+    folder.mkdir(exist_ok=True)
+    content = {name: array for name, array in (arrays() | changes).items() if name not in without}
+    save_file(content, folder / "sae_weights.safetensors")
+    (folder / "cfg.json").write_text(json.dumps(config))
+    return folder
+
+
+X = torch.randn(3, 4, D, generator=torch.Generator().manual_seed(9)) * 2
+
+
+def naive_pre(sae: Sae, x: torch.Tensor) -> list[float]:
+    """Pre-activations of one input, in loops and float64."""
+    found = []
+    for j in range(sae.n_features):
+        total = float(sae.b_enc[j])
+        for i in range(sae.width):
+            total += (float(x[i]) - float(sae.b_dec[i]) * sae.subtract_decoder_bias) * float(sae.W_enc[i, j])
+        found.append(total)
+    return found
+
+
+class TestActivations:
+    @pytest.mark.parametrize("subtract", [False, True])
+    def test_pre_activations_follow_the_convention_of_the_file(self, subtract):
+        sae = make("relu", subtract)
+        found = sae.pre_activations(X).reshape(-1, F)
+        for row, x in zip(found, X.reshape(-1, D), strict=True):
+            assert_close(row, torch.tensor(naive_pre(sae, x)), atol=1e-5, rtol=1e-5)
+
+    def test_the_zero_input_shows_the_convention(self):
+        """Closed form: f(0) comes from b_enc alone, or from b_enc - b_dec @ W_enc."""
+        plain, subtracting = make("relu"), make("relu", subtract=True)
+        zero = torch.zeros(D)
+        assert_close(plain.encode(zero), plain.b_enc.relu())
+        assert_close(subtracting.encode(zero), (plain.b_enc - plain.b_dec @ plain.W_enc).relu())
+
+    @pytest.mark.parametrize("subtract", [False, True])
+    @pytest.mark.parametrize("kind", ["relu", "jumprelu", "topk", "batchtopk with threshold"])
+    def test_features_are_those_of_loops(self, kind, subtract):
+        threshold = arrays()["threshold"]
+        sae = {
+            "relu": lambda: make("relu", subtract),
+            "jumprelu": lambda: make("jumprelu", subtract),
+            "topk": lambda: make("topk", subtract, k=5),
+            "batchtopk with threshold": lambda: make("batchtopk", subtract, k=5, threshold=threshold),
+        }[kind]()
+        found = sae.encode(X)
+        assert found.shape == (3, 4, F)
+        for row, x in zip(found.reshape(-1, F), X.reshape(-1, D), strict=True):
+            pre = naive_pre(sae, x)
+            if kind == "relu":
+                expected = [max(p, 0.0) for p in pre]
+            elif kind == "topk":
+                largest = sorted(range(F), key=lambda j: -pre[j])[:5]
+                expected = [max(p, 0.0) if j in largest else 0.0 for j, p in enumerate(pre)]
+            else:
+                expected = [
+                    p if p > t and p > 0 else 0.0 for p, t in zip(pre, threshold.tolist(), strict=True)
+                ]
+            assert_close(row, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+    def test_topk_gives_no_negative_feature_when_too_few_are_positive(self):
+        sae = make("topk", k=3, b_enc=torch.full((F,), -100.0))
+        assert torch.equal(sae.encode(X), torch.zeros(3, 4, F))
+
+    def test_a_feature_at_its_threshold_is_off(self):
+        eye = torch.eye(2)
+        sae = Sae(
+            eye, torch.zeros(2), eye, torch.zeros(2), "jumprelu", False, threshold=torch.tensor([1.0, 1.0])
+        )
+        assert sae.encode(torch.tensor([1.0, 1.001])).tolist() == [0.0, pytest.approx(1.001)]
+
+    def test_a_negative_threshold_lets_nothing_negative_through(self):
+        sae = make("jumprelu", threshold=torch.full((F,), -3.0))
+        assert_close(sae.encode(X), sae.pre_activations(X).relu())
+
+    def test_batchtopk_without_a_threshold_keeps_the_largest_of_the_whole_batch(self):
+        sae = make("batchtopk", k=2.5)
+        found = sae.encode(X)
+        pre = sae.pre_activations(X).relu()
+        assert int((found != 0).sum()) == int(2.5 * 12)
+        assert found[found != 0].min() >= pre[found == 0].max()
+        assert_close(found[found != 0], pre[found != 0])
+        assert len(set((found != 0).sum(-1).flatten().tolist())) > 1
+
+    def test_decoding_adds_the_bias_once(self):
+        sae = make("relu")
+        one = torch.zeros(F)
+        one[7] = 2.0
+        assert_close(sae.decode(one), 2 * sae.W_dec[7] + sae.b_dec)
+        assert_close(sae.decode(torch.zeros(2, F)), sae.b_dec.expand(2, D))
+
+    def test_half_precision_inputs_are_computed_in_float32(self):
+        sae = make("relu")
+        assert_close(sae.encode(X.half()), sae.encode(X.half().float()))
+        assert sae.encode(X.half()).dtype == torch.float32
+
+
+class TestGemmaScope:
+    def test_it_is_jumprelu_without_subtraction_and_knows_its_place(self, tmp_path):
+        path = write_npz(tmp_path)
+        sae = load_sae(path, expect_width=D, expect_layer=14)
+        for name, expected in arrays().items():
+            assert torch.equal(getattr(sae, name), expected)
+        assert sae.about() == {
+            "kind": "jumprelu",
+            "subtract_decoder_bias": False,
+            "k": None,
+            "layer": 14,
+            "hook": "blocks.14.hook_resid_post",
+            "model": "gemma-2-2b",
+            "source": f"{GEMMA}/params.npz",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "width": D,
+            "n_features": F,
+        }
+        assert load_sae(path.parent).about() == sae.about()
+
+    @pytest.mark.parametrize(
+        ("release", "model", "hook"),
+        [
+            ("gemma-scope-9b-it-res", "gemma-2-9b-it", "blocks.14.hook_resid_post"),
+            ("gemma-scope-2b-pt-mlp", "gemma-2-2b", "blocks.14.hook_mlp_out"),
+            ("mine", "", ""),
+        ],
+    )
+    def test_the_folder_names_say_which_model_and_site(self, tmp_path, release, model, hook):
+        write_npz(tmp_path)
+        (tmp_path / "gemma-scope-2b-pt-res").rename(tmp_path / release)
+        sae = load_sae(tmp_path / release / "layer_14/width_16k/average_l0_84")
+        assert (sae.model, sae.hook, sae.layer) == (model, hook, 14)
+
+    def test_other_precisions_and_memory_orders_and_lower_case_names_are_read(self, tmp_path):
+        drawn = arrays()
+        path = write_npz(
+            tmp_path,
+            W_enc=None,
+            w_enc=np.asfortranarray(drawn["W_enc"].double().numpy()),
+            b_dec=drawn["b_dec"].half().numpy(),
+            scaling_factor=np.ones(F, np.float32),
+        )
+        sae = load_sae(path)
+        assert torch.equal(sae.W_enc, drawn["W_enc"]) and sae.W_enc.dtype == torch.float32
+        assert torch.equal(sae.b_dec, drawn["b_dec"].half().float())
+
+    def test_a_file_that_names_no_layer_is_taken_at_the_callers_word(self, tmp_path):
+        path = write_npz(tmp_path).rename(tmp_path / "mine.npz")
+        assert load_sae(path).layer is None
+        assert load_sae(path, expect_layer=3).layer == 3
+
+    @pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+    def test_a_missing_array_is_named(self, tmp_path, name):
+        with pytest.raises(SteerkitError, match=f"found no {name} .*Nothing was read"):
+            load_sae(write_npz(tmp_path, **{name: None}))
+
+    def test_pickled_arrays_are_never_opened(self, tmp_path):
+        class Bomb:
+            def __reduce__(self):
+                return (pytest.fail, ("unpickled",))
+
+        with pytest.raises(SteerkitError, match=r"pickled objects.*nothing was unpickled"):
+            load_sae(write_npz(tmp_path, b_enc=np.array([Bomb()], dtype=object)))
+
+    @pytest.mark.parametrize("content", ["nothing", "text", "half", "flipped", "one array"])
+    def test_a_file_that_is_no_npz_is_refused(self, tmp_path, content):
+        path = write_npz(tmp_path)
+        whole = path.read_bytes()
+        if content == "one array":
+            with path.open("wb") as file:
+                np.save(file, np.zeros(3))
+        elif content == "flipped":
+            middle = whole.index(arrays()["W_dec"].numpy().tobytes()[:16])
+            path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+        else:
+            path.write_bytes({"nothing": b"", "text": b"weights", "half": whole[: len(whole) // 2]}[content])
+        with pytest.raises(
+            SteerkitError, match=r"an npz file of plain arrays in params\.npz.*Nothing was read"
+        ):
+            load_sae(path)
+
+    def test_a_scaling_factor_and_whole_numbers_and_embeddings_are_refused(self, tmp_path):
+        with pytest.raises(SteerkitError, match="scaling_factor"):
+            load_sae(write_npz(tmp_path / "a", scaling_factor=np.full(F, 2.0)))
+        with pytest.raises(SteerkitError, match="floating-point numbers in b_enc"):
+            load_sae(write_npz(tmp_path / "b", b_enc=np.ones(F, int)))
+        with pytest.raises(SteerkitError, match="embeddings"):
+            load_sae(write_npz(tmp_path / "embedding"))
+
+    def test_the_peak_is_at_most_one_and_a_half_times_the_weights(self, tmp_path):
+        big = {name: array.numpy() for name, array in arrays(d=256, f=4096).items()}
+        np.savez(tmp_path / "big.npz", **big)
+        load_sae(write_npz(tmp_path))  # imports and caches are not what is measured
+        tracemalloc.start()
+        load_sae(tmp_path / "big.npz")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        size = sum(array.nbytes for array in big.values())
+        assert size <= peak < 1.5 * size
+
+
+class TestFolders:
+    @pytest.mark.parametrize("subtract", [False, True])
+    @pytest.mark.parametrize("kind", ["relu", "jumprelu", "topk"])
+    def test_what_was_saved_is_read_again(self, tmp_path, kind, subtract):
+        sae = make(
+            kind, subtract, k=4 if kind == "topk" else None, layer=3, hook="blocks.3.hook_resid_post",
+            model="tiny", source="here",
+        )  # fmt: skip
+        save_sae(sae, tmp_path / "sae")
+        found = load_sae(tmp_path / "sae", expect_width=D, expect_layer=3)
+        assert found.about() == sae.about() | {"sha256": found.sha256}
+        assert torch.equal(found.encode(X), sae.encode(X))
+        assert torch.equal(found.decode(found.encode(X)), sae.decode(sae.encode(X)))
+        assert sorted(path.name for path in (tmp_path / "sae").iterdir()) == [
+            "cfg.json",
+            "sae_weights.safetensors",
+        ]
+
+    @pytest.mark.parametrize(
+        ("kind", "architecture"), [("relu", "standard"), ("jumprelu", "jumprelu"), ("topk", "topk")]
+    )
+    def test_the_configuration_is_in_the_words_of_saelens(self, tmp_path, kind, architecture):
+        save_sae(make(kind, True, k=4 if kind == "topk" else None), tmp_path)
+        config = json.loads((tmp_path / "cfg.json").read_text())
+        assert (config["architecture"], config["d_in"], config["d_sae"]) == (architecture, D, F)
+        assert config["apply_b_dec_to_input"] is True and config["normalize_activations"] == "none"
+        assert config.get("k") == (4 if kind == "topk" else None)
+        names = {"W_enc", "b_enc", "W_dec", "b_dec"} | ({"threshold"} if kind == "jumprelu" else set())
+        assert set(load_file(tmp_path / "sae_weights.safetensors")) == names
+
+    def test_batchtopk_is_saved_as_the_jumprelu_it_is(self, tmp_path):
+        sae = make("batchtopk", k=4, threshold=torch.full((F,), 1.5))
+        save_sae(sae, tmp_path)
+        found = load_sae(tmp_path)
+        assert found.kind == "jumprelu" and torch.equal(found.encode(X), sae.encode(X))
+        with pytest.raises(SteerkitError, match="batchtopk without a threshold"):
+            save_sae(make("batchtopk", k=4), tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.parametrize(
+        ("config", "kind", "k", "layer"),
+        [
+            ({"hook_point": "blocks.3.hook_resid_post", "activation_fn_str": "relu"}, "relu", None, 3),
+            ({"hook_point": "blocks.3.hook_resid_pre", "hook_point_layer": 3}, "relu", None, 2),
+            ({"hook_name": "blocks.3.hook_resid_post", "hook_layer": 3, "architecture": "jumprelu"}, "jumprelu", None, 3),
+            ({"hook_name": "blocks.3.hook_resid_post", "normalize_activations": False, "architecture": "standard",
+              "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5}}, "topk", 5, 3),
+            ({"hook_name": "blocks.3.hook_resid_post", "architecture": "topk", "activation_fn": "topk",
+              "activation_fn_kwargs": {"k": 4}}, "topk", 4, 3),
+            ({"hook_layer": 3, "normalize_activations": None}, "relu", None, 3),
+            ({"architecture": "topk", "k": 7, "metadata": {"hook_name": "model.layers.3"}}, "topk", 7, 3),
+        ],
+    )  # fmt: skip
+    def test_the_spellings_of_versions_4_to_6_are_understood(self, tmp_path, config, kind, k, layer):
+        sae = load_sae(write_folder(tmp_path, {"d_in": D, "d_sae": F, **config}), expect_layer=layer)
+        assert (sae.kind, sae.k, sae.layer) == (kind, k, layer)
+        assert sae.subtract_decoder_bias  # the default of all versions
+        assert (sae.threshold is not None) == (kind == "jumprelu")
+
+    def test_activations_rescaled_by_decoder_norms_are_folded_into_the_encoder(self, tmp_path):
+        """Loops: the k largest of pre * |row|, which the decoder divides by |row| again."""
+        config = CONFIG | {"architecture": "topk", "k": 5, "rescale_acts_by_decoder_norm": True}
+        folder = write_folder(tmp_path, config, without=("threshold",))
+        before = (folder / "sae_weights.safetensors").read_bytes()
+        sae, plain = load_sae(folder), make("topk", k=5)
+        norms = plain.W_dec.norm(dim=1)
+        for x in X.reshape(-1, D):
+            pre = torch.tensor(naive_pre(plain, x)) * norms
+            expected = torch.zeros(F)
+            for j in pre.argsort(descending=True)[:5]:
+                expected[j] = pre[j].clamp_min(0)
+            assert_close(sae.encode(x), expected, atol=1e-5, rtol=1e-5)
+            assert_close(
+                sae.decode(sae.encode(x)), expected / norms @ plain.W_dec + plain.b_dec, atol=1e-4, rtol=1e-4
+            )
+        assert (folder / "sae_weights.safetensors").read_bytes() == before
+
+    def test_thresholds_of_training_checkpoints_become_thresholds(self, tmp_path):
+        log = arrays()["threshold"].log()
+        sae = load_sae(write_folder(tmp_path / "a", CONFIG, without=("threshold",), log_threshold=log))
+        assert_close(sae.threshold, arrays()["threshold"])
+        config = CONFIG | {"architecture": "batchtopk", "k": 4.0}
+        topk = torch.tensor(1.5, dtype=torch.float64)
+        sae = load_sae(write_folder(tmp_path / "b", config, without=("threshold",), topk_threshold=topk))
+        assert sae.kind == "batchtopk" and sae.threshold.tolist() == [1.5] * F
+
+    def test_weights_in_bfloat16_are_read_as_float32(self, tmp_path):
+        short = {name: array.bfloat16() for name, array in arrays().items()}
+        sae = load_sae(write_folder(tmp_path, CONFIG, **short))
+        assert sae.W_dec.dtype == torch.float32 and torch.equal(
+            sae.W_dec, arrays()["W_dec"].bfloat16().float()
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"architecture": "gated"}, "architecture 'gated'"),
+            ({"architecture": "matryoshka_batchtopk"}, "architecture 'matryoshka_batchtopk'"),
+            ({"activation_fn": "tanh-relu"}, "activation_fn 'tanh-relu'"),
+            ({"normalize_activations": "layer_norm"}, "normalize_activations 'layer_norm'"),
+            ({"normalize_activations": True}, "normalize_activations True"),
+            ({"reshape_activations": "hook_z"}, "reshape_activations 'hook_z'"),
+            ({"apply_b_dec_to_input": "yes"}, "'yes'"),
+            ({"d_in": D + 1}, "d_in 6, the size of the weights, in cfg.json; found 7"),
+            ({"d_sae": 3}, "d_sae 20"),
+        ],
+    )
+    def test_a_setting_that_would_be_read_wrongly_is_refused(self, tmp_path, change, words):
+        with pytest.raises(SteerkitError, match=words):
+            load_sae(write_folder(tmp_path, CONFIG | change))
+
+    @pytest.mark.parametrize("k", [None, 0, F + 1, "5"])
+    @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+    def test_k_has_to_be_a_number_of_features(self, tmp_path, architecture, k):
+        config = CONFIG | {"architecture": architecture, "k": k}
+        with pytest.raises(SteerkitError, match=f"k between 1 and {F} for {architecture}"):
+            load_sae(write_folder(tmp_path, config, without=("threshold",)))
+
+    @pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+    def test_a_missing_array_is_named(self, tmp_path, name):
+        with pytest.raises(SteerkitError, match=f"found no {name} "):
+            load_sae(write_folder(tmp_path, CONFIG, without=(name,)))
+
+    def test_a_scaling_factor_is_refused_unless_it_is_one(self, tmp_path):
+        assert load_sae(write_folder(tmp_path, CONFIG, scaling_factor=torch.ones(F))).kind == "jumprelu"
+        with pytest.raises(SteerkitError, match="scaling_factor"):
+            load_sae(write_folder(tmp_path, CONFIG, scaling_factor=torch.full((F,), 2.0)))
+
+    @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"metadata": 3}'])
+    def test_a_configuration_that_is_none_is_refused(self, tmp_path, text):
+        folder = write_folder(tmp_path, CONFIG)
+        (folder / "cfg.json").unlink()
+        if text is not None:
+            (folder / "cfg.json").write_text(text)
+        with pytest.raises(SteerkitError, match=r"a SAELens configuration in cfg\.json"):
+            load_sae(folder)
+
+    def test_damaged_weights_are_refused(self, tmp_path):
+        folder = write_folder(tmp_path, CONFIG)
+        whole = (folder / "sae_weights.safetensors").read_bytes()
+        (folder / "sae_weights.safetensors").write_bytes(whole[:-8])
+        with pytest.raises(SteerkitError, match="a safetensors file"):
+            load_sae(folder)
+
+
+class TestWhatDoesNotFit:
+    def test_a_wrong_hash_is_refused_before_anything_is_read(self, tmp_path):
+        path = write_npz(tmp_path)
+        right = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert load_sae(path, sha256=right.upper()).sha256 == right
+        path.write_bytes(b"something else")
+        with pytest.raises(SteerkitError, match=f"sha256 {right} of params.npz; found .*Nothing was read"):
+            load_sae(path, sha256=right)
+
+    @pytest.mark.parametrize("name", ["none.npz", "none", "empty"])
+    def test_a_path_without_an_autoencoder_is_refused(self, tmp_path, name):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(SteerkitError, match=r"an autoencoder in .*No such file"):
+            load_sae(tmp_path / name)
+
+    def test_another_width_is_refused(self, tmp_path):
+        with pytest.raises(SteerkitError, match=rf"width {D}, .*{GEMMA}.*found width 7"):
+            load_sae(write_npz(tmp_path), expect_width=7)
+        with pytest.raises(SteerkitError, match="found width 7"):
+            make("relu").encode(torch.zeros(7))
+
+    @pytest.mark.parametrize(
+        ("hook", "layer", "asked", "fits"),
+        [
+            ("blocks.3.hook_resid_post", 3, 3, True),
+            ("blocks.4.hook_resid_pre", 3, 3, True),
+            ("model.layers.3", 3, 3, True),
+            ("", 3, 3, True),
+            ("blocks.3.hook_resid_post", 3, 4, False),
+            ("blocks.3.hook_mlp_out", 3, 3, False),
+            ("blocks.3.hook_resid_mid", 3, 3, False),
+            ("", None, 3, False),
+        ],
+    )
+    def test_another_layer_or_site_is_refused(self, hook, layer, asked, fits):
+        sae = make("relu", hook=hook, layer=layer)
+        if fits:
+            check_fits(sae, D, asked)
+        else:
+            with pytest.raises(SteerkitError, match=f"residual stream after block {asked}"):
+                check_fits(sae, D, asked)
+
+    @pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+    def test_weights_that_are_not_finite_are_refused(self, name, bad):
+        broken = arrays()[name].clone()
+        broken.view(-1)[-1] = bad
+        with pytest.raises(SteerkitError, match=f"finite numbers in {name}"):
+            make("jumprelu", **{name: broken})
+
+    @pytest.mark.parametrize("name", ["W_enc", "b_enc", "W_dec", "b_dec", "threshold"])
+    def test_shapes_that_do_not_belong_together_are_refused(self, name):
+        with pytest.raises(SteerkitError, match=" of shape "):
+            make("jumprelu", **{name: arrays()[name][:-1]})
+
+    def test_a_vector_as_weights_an_unknown_kind_and_jumprelu_without_threshold_are_refused(self):
+        with pytest.raises(SteerkitError, match=r"W_enc of shape \[0, 0\]"):
+            make("relu", W_enc=torch.zeros(3))
+        with pytest.raises(SteerkitError, match="found 'gelu'"):
+            make("gelu")
+        with pytest.raises(SteerkitError, match="threshold for jumprelu"):
+            replace(make("jumprelu"), threshold=None)
