@@ -8,7 +8,7 @@ PROFILE ?= laptop
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test bench smoke check lock clean
+.PHONY: help install book test formats audit bench smoke check lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,6 +31,12 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest -q
+
+formats: install  ## what was expected of the formats chapter and what was found, from the records
+	$(BIN)/steerkit formats
+
+audit: install  ## compute random cells of the committed records again
+	$(BIN)/steerkit audit
 
 bench: install  ## time the engine against upstream-style evaluation; writes benchmarks/results.json
 	$(BIN)/python benchmarks/engine.py

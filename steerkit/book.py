@@ -17,11 +17,6 @@ from steerkit.notebook import BOOK_FORMATS
 from steerkit.parameters import parameters_of
 
 GENERATED = BOOK / "generated"
-FORMAT_TITLES = {
-    "statement": "Format: statement",
-    "letter": "Format: letter (the paper's)",
-    "yes-no": "Format: yes-no",
-}
 
 
 def build() -> Path:
@@ -96,12 +91,17 @@ def parts_of(exhibit: Exhibit) -> list[dict]:
 
 
 def exhibit_block(exhibit: Exhibit) -> str:
-    """The figures of an exhibit in tabs, one a format, with caption, downloads and manifest; or its table."""
-    figures = [part for part in parts_of(exhibit) if (EXECUTED / f"{exhibit.id}-{part['part']}.png").exists()]
+    """The figures of an exhibit in tabs with caption, downloads and manifest; its tables, folded below figures."""
+    parts = parts_of(exhibit)
+    figures = [part for part in parts if (EXECUTED / f"{exhibit.id}-{part['part']}.png").exists()]
+    tables = [part for part in parts if part not in figures]
     if not figures:
-        return "\n\n".join(_table(exhibit, part) for part in parts_of(exhibit)) + "\n\n" + _rerun(exhibit)
+        return "\n\n".join(_table(exhibit, part) for part in tables) + "\n\n" + _rerun(exhibit)
+    folded = "\n\n".join(
+        f"::::{{dropdown}} {part['caption']}\n{_table(exhibit, part)}\n::::" for part in tables
+    )
     tabs = "\n".join(f":::{{tab-item}} {part['tab']}\n{_figure(exhibit, part)}\n:::" for part in figures)
-    return f"::::{{tab-set}}\n:sync-group: format\n\n{tabs}\n::::\n\n{_rerun(exhibit)}"
+    return f"::::{{tab-set}}\n:sync-group: format\n\n{tabs}\n::::\n\n{folded}\n\n{_rerun(exhibit)}"
 
 
 def _figure(exhibit: Exhibit, part: dict) -> str:

@@ -1,4 +1,6 @@
-"""The claims of Tan et al. 2024 about one distribution, one row each: published, ours, tolerance, verdict.
+"""The claims of Tan et al. 2024, one row each: published, ours, tolerance, verdict.
+
+Those about one distribution and one model are here, the others in `steerkit.claims_shift`.
 
 A verdict follows from a rule in code, and the rule is printed beside it. A claim that fails on a small model is a
 result and says so.
@@ -13,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from steerkit import experiment, published, stats
+from steerkit import claims_shift, experiment, published, stats
 from steerkit.profiles import Settings
 
 Verdict = Literal["agrees", "differs", "not run"]
@@ -65,7 +67,9 @@ def gather(settings: Settings, answer_format: str) -> Evidence:
 
 def judge(evidence: Evidence) -> list[Claim]:
     """All claims for one answer format."""
-    return [Claim(answer_format=evidence.answer_format, **make(evidence)) for make in CLAIMS]
+    rows = [make(evidence) for make in CLAIMS]
+    rows += claims_shift.judge(claims_shift.gather(evidence.settings, evidence.answer_format))
+    return [Claim(answer_format=evidence.answer_format, **row) for row in rows]
 
 
 def table(settings: Settings, formats: tuple[str, ...]) -> pd.DataFrame:

@@ -150,6 +150,20 @@ def audit(
         raise typer.Exit(1)
 
 
+@app.command()
+def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
+    """Concept or format: what was expected before the run, and what was found."""
+    from steerkit import concepts, notebook
+    from steerkit.prompts import FORMATS
+
+    run = notebook.start("ext-formats", profile)
+    runs = run.compared("", "grid", FORMATS)
+    table = concepts.effects(runs, FORMATS)
+    seconds = notebook.seconds_by_model(notebook.manifests_of(runs, "grid", FORMATS))
+    rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
+    _print(rows, as_json, ("measure", "expected", "found", "met"))
+
+
 @packs_app.command("pack")
 def pack_artifacts(
     out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],

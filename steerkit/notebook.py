@@ -71,17 +71,9 @@ class Run:
         return tuple(named)
 
     def compared(self, profiles: str, stage: Stage, formats: Sequence[str]) -> list[Settings]:
-        """Settings of the profiles that a figure over several models shows; empty text: those of the profile.
-
-        A profile whose committed record holds all of `formats` is read from there; the profile of this run itself,
-        and one without a record, is computed.
-        """
-        names = [name.strip() for name in profiles.split(",") if name.strip()] or self.settings.compared
-        found = []
-        for name in names or (self.settings.profile,):
-            kept = all(records.path_of(name, stage, form).exists() for form in formats)
-            found.append(load_profile(name, recorded=kept and name != self.settings.profile))
-        return found
+        """Settings of the profiles that a figure over several models shows (`steerkit.records.compared`)."""
+        names = [name.strip() for name in profiles.split(",") if name.strip()]
+        return records.compared(self.settings, stage, formats, names)
 
 
 def label_of(settings: Settings) -> str:
@@ -209,7 +201,7 @@ def manifest_line(settings: Settings, manifests: list[dict]) -> str:
     by_model: dict[str, list[dict]] = {}
     for manifest in manifests:
         by_model.setdefault(manifest["inputs"]["model"], []).append(manifest)
-    return f"Profile {settings.profile}. " + " ".join(_model_line(part) for part in by_model.values())
+    return f"Profile {settings.profile}; " + " ".join(_model_line(part) for part in by_model.values())
 
 
 def _model_line(manifests: list[dict]) -> str:

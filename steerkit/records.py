@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from steerkit import artifacts
 from steerkit.errors import SteerkitError
 from steerkit.jobs import Job, Stage, examples, job_multipliers, model_of
+from steerkit.profiles import load_profile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +96,24 @@ def available() -> list[str]:
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
 
 
+def compared(
+    settings: Settings, stage: Stage, formats: Sequence[str], names: Sequence[str] = ()
+) -> list[Settings]:
+    """Settings of the profiles that a figure over several models shows: `names`, else those the profile names.
+
+    A profile whose committed record holds all of `formats` is read from there; the profile itself, and one without a
+    record, is computed.
+    """
+    found = []
+    for name in names or settings.compared or (settings.profile,):
+        kept = all(path_of(name, stage, form).exists() for form in formats)
+        if name == settings.profile:
+            found.append(settings)
+        else:
+            found.append(load_profile(name, recorded=kept))
+    return found
+
+
 def audit(
     settings: Settings, stage: Stage, answer_format: str, rng: np.random.Generator, examples_each: int = 2
 ) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def _compared(job: Job, recorded: pd.DataFrame, again: pd.DataFrame, chosen: Seq
     cell = ["example_id", "vector", "multiplier"]
     both = recorded.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
     difference = max(float((both[side] - both[f"{side}_again"]).abs().max()) for side in SIDES)
-    complete = bool((both["_merge"] == "both").all())
+    complete = bool((both["_merge"] == "both").all() and both[SIDES].notna().all(axis=None))
     return {
         "record": f"{job.settings.profile}/{job.stage}-{job.format}",
         "dataset": job.dataset,

@@ -227,3 +227,15 @@ def test_what_has_no_answer_is_refused_in_the_users_words(call, expected, found)
     with pytest.raises(SteerkitError) as error:
         call()
     assert (error.value.expected, error.value.found) == (expected, found)
+
+
+def test_the_fast_bootstrap_of_the_mean_is_the_one_draw_by_draw():
+    rng = np.random.default_rng(3)
+    table, groups = rng.normal(size=(4, 11)), np.array([0, 0, 1, 2, 2, 2, 3, 4, 4, 5, 6])
+    fast = joint_bootstrap(table, np.random.default_rng(5), draws=300, groups=groups)
+    slow = joint_bootstrap(
+        table, np.random.default_rng(5), draws=300, statistic=lambda values: np.mean(values), groups=groups
+    )
+    assert (fast.estimate, fast.low, fast.high) == pytest.approx(
+        (slow.estimate, slow.low, slow.high), abs=1e-12
+    )
