@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -169,7 +170,20 @@ def _load_path(path: Path) -> Dataset:
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
     items = parse_rows(read_rows(content, path), name, *how)
     check_pairs(items)
+    _warn_of_unequal_halves(items, name)
     return Dataset(name, items, source, hashlib.sha256(content).hexdigest(), licence)
+
+
+def _warn_of_unequal_halves(items: tuple[Item, ...], name: str) -> None:
+    """Say when the words Yes and No will not cancel in a vector; a few of the papers' sets are one or two items off."""
+    labels = [item.positive_answer for item in items if item.kind == "persona" and item.pair is None]
+    yes, no = labels.count("Yes"), labels.count("No")
+    if abs(yes - no) > max(2, len(labels) / 50):
+        logger.warning(
+            "%s has %d statements that match and %d that do not: in letter and yes-no the word Yes does not cancel, "
+            "and in statement %d are left out. Add or drop rows until both halves are equal.",
+            *(name, yes, no, abs(yes - no)),
+        )
 
 
 def _bundled_file(name: str) -> Any:

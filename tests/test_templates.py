@@ -114,7 +114,7 @@ class TestAuto:
         assert auto(IGNORES).render("S", "U") == "<S\n\nU>"
 
     def test_a_tokenizer_without_chat_template_is_a_base_model(self):
-        assert auto(None) is TEMPLATES["plain"]
+        assert auto(None) is TEMPLATES["base"]
 
     def test_the_name_of_a_template_wins_over_what_the_tokenizer_carries(self):
         tokenizer = tiny_tokenizer(["a"])
