@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A named tuple of items with its origin.
