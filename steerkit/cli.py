@@ -138,6 +138,10 @@ def audit(
     from steerkit import records
     from steerkit.profiles import load_profile
 
+    if not records.available():
+        raise SteerkitError(
+            "records to audit", "none", next_step="make one with `steerkit record laptop-full`."
+        )
     rng = np.random.default_rng(seed)
     rows = []
     for one in name or records.available():

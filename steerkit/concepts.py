@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from steerkit import experiment, published, stats
+from steerkit import experiment, published, settings_tables, stats
 from steerkit.errors import SteerkitError
 from steerkit.profiles import Settings
 
@@ -31,6 +31,13 @@ def effects(runs: Sequence[Settings], formats: Sequence[str]) -> pd.DataFrame:
         vectors), above_zero, above_random, bias_share (share of the variance of per-sample steerability that the
         letter or word of the matching answer explains; NaN in `statement`).
     """
+    named = [settings_tables.name_of(settings) for settings in runs]
+    if len(set(named)) < len(named):
+        raise SteerkitError(
+            "profiles of different models, or of different data",
+            ", ".join(named),
+            next_step="name each model once.",
+        )
     parts = [_effects(settings, form) for settings in runs for form in formats]
     return pd.concat(parts, ignore_index=True)
 
@@ -41,7 +48,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
     shares = slopes[slopes["vector"] == "full"].groupby("dataset").apply(_bias_share, include_groups=False)
     return found.drop(columns="sources").assign(
         profile=settings.profile,
-        model=settings.model,
+        model=settings_tables.name_of(settings),
         format=answer_format,
         above_zero=found["low"] > 0,
         above_random=found["low"] > found["random"],
@@ -62,7 +69,9 @@ def survivors(table: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Columns model, dataset, one boolean a format, and steerable: "all", "some" (with their names), or "none".
     """
-    wide = table.pivot(index=["model", "dataset"], columns="format", values="above_zero").astype(bool)
+    wide = table.pivot(index=["model", "dataset"], columns="format", values="above_zero").eq(
+        True
+    )  # NaN: not run
 
     def words(row: pd.Series) -> str:
         named = [form for form in wide.columns if row[form]]

@@ -23,7 +23,7 @@ from steerkit.prompts import FORMATS
 def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table of all data sets: the full vector at all multipliers, resampled and random ones at fewer."""
     check_format(answer_format)
-    layer = layer_of(settings, answer_format)
+    layer = None if settings.recorded else layer_of(settings, answer_format)  # a record has its own
     return _collect(
         [Job(settings, "grid", name, answer_format, layer) for name in settings.datasets], progress
     )
@@ -43,7 +43,7 @@ def sweep_sets(settings: Settings) -> tuple[str, ...]:
 def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
     check_format(answer_format)
-    layer = layer_of(settings, answer_format)
+    layer = None if settings.recorded else layer_of(settings, answer_format)  # a record has its own
     return _collect(
         [Job(settings, "shift", name, answer_format, layer) for name in settings.datasets], progress
     )

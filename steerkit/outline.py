@@ -22,7 +22,7 @@ SMALL_FILES = ["*.json", "*.model", "*.jinja", "*.txt"]
 
 @dataclass(frozen=True)
 class Outline:
-    """`parameters` counts all weights, `block_parameters` those of the decoder blocks; `width` is d."""
+    """`parameters` counts all weights, `block_parameters` all but the two vocabulary tables; `width` is d."""
 
     name: str
     tokenizer: Any
@@ -41,17 +41,30 @@ def outline(name: str) -> Outline:
     Raises
     ------
     SteerkitError
-        Unknown name, terms not accepted, or no connection.
+        Unknown name, terms not accepted, no connection, or a folder without configuration or tokenizer.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     spec = spec_of(name)
     if spec.tiny:
         lm = load_model(name).lm
         return _measured(spec, lm._module.config, lm.tokenizer)
-    location = _location(spec)
-    config = AutoConfig.from_pretrained(location, trust_remote_code=False)
-    return _measured(spec, config, AutoTokenizer.from_pretrained(location, trust_remote_code=False))
+    return _measured(spec, *_opened(_location(spec)))
+
+
+def _opened(location: str) -> tuple[Any, Any]:
+    """Configuration and tokenizer in a folder."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        return tuple(
+            kind.from_pretrained(location, trust_remote_code=False) for kind in (AutoConfig, AutoTokenizer)
+        )
+    except (OSError, ValueError) as error:
+        raise SteerkitError(
+            f"configuration and tokenizer of a causal language model at {location}",
+            str(error).partition("\n")[0] or type(error).__name__,
+            done="Nothing was computed.",
+            next_step="check the folder.",
+        ) from error
 
 
 def _location(spec: ModelSpec) -> str:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from steerkit.errors import SteerkitError
 
 CONTENTS = "contents.json"
 SUFFIXES = (".parquet", ".safetensors")
+LISTED = {"code": str, "versions": dict, "sha256": dict}  # what the list of contents holds
 
 
 def pack(target: Path, model: str | None = None) -> list[str]:
@@ -58,10 +60,10 @@ def unpack(source: Path) -> list[str]:
         No pack, a damaged or altered one, or one of another version of the code.
     """
     contents = _read(source)
-    about = json.loads(contents.pop(CONTENTS))
+    about = _listed(contents.pop(CONTENTS), source)
     _check_version(about, source)
     for name, sha256 in about["sha256"].items():
-        found = hashlib.sha256(contents.get(name, b"")).hexdigest()
+        found = hashlib.sha256(contents[name]).hexdigest() if name in contents else None
         if found != sha256 or Path(name).name != name or not name.endswith(SUFFIXES):
             raise _damaged(source, f"{name} missing or altered")
     new = [name for name in about["sha256"] if not (artifacts.folder() / name).exists()]
@@ -78,11 +80,13 @@ def _model_of(path: Path) -> str:
     """The model in the manifest of a table or a vector file; empty for a file that cannot be read."""
     from steerkit.vectors import load_vectors
 
+    manifest: dict[str, Any] = {}
     if path.suffix == ".parquet":
         table = artifacts.read_table(path)
-        manifest: dict[str, Any] = {} if table is None else table.attrs["manifest"]
+        manifest = {} if table is None else table.attrs["manifest"]
     else:
-        manifest = load_vectors(path).manifest
+        with suppress(SteerkitError):  # damaged
+            manifest = load_vectors(path).manifest
     return manifest.get("inputs", {}).get("model", "")
 
 
@@ -100,10 +104,21 @@ def _read(source: Path) -> dict[str, bytes]:
             contents = {name: file.read() for name, file in files.items()}
     except (OSError, EOFError, tarfile.TarError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise _damaged(source, reason or "no archive") from error
+        raise _damaged(source, reason.partition("\n")[0].rstrip(":") or "no archive") from error
     if CONTENTS not in contents:
         raise _damaged(source, f"no {CONTENTS}")
     return contents
+
+
+def _listed(text: bytes, source: Path) -> dict[str, Any]:
+    """The list of contents, when it has the form that `pack` writes."""
+    try:
+        about = json.loads(text)
+    except ValueError as error:  # no JSON, or no text
+        raise _damaged(source, f"a {CONTENTS} that cannot be read") from error
+    if not isinstance(about, dict) or not all(isinstance(about.get(k), kind) for k, kind in LISTED.items()):
+        raise _damaged(source, f"a {CONTENTS} without {', '.join(LISTED)}")
+    return about
 
 
 def _damaged(source: Path, found: str) -> SteerkitError:

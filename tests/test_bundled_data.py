@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 import re
 from collections import Counter, defaultdict
+from importlib.resources import files
+from pathlib import Path
 from statistics import median
 
 import pytest
 
-from steerkit.datasets import Item, add_choices, load_dataset, names, statement_pairs
+from steerkit import published
+from steerkit.datasets import Item, add_choices, load_dataset, names, personas, statement_pairs
+from steerkit.errors import SteerkitError
 from steerkit.splits import make_split
 
 BUNDLED = names("bundled")
@@ -148,3 +155,76 @@ def test_the_duplicate_search_finds_a_planted_near_duplicate():
         ("a", 1, "q"): "Nobody needs a second kettle",
     }
     assert near_duplicates(texts, 0.5) == [(("a", 0, "q"), ("b", 5, "q"))]
+
+
+def sentences() -> dict[str, tuple[str, str]]:
+    """Our positive and negative sentence of every bundled set."""
+    return {name: personas(name) for name in BUNDLED}
+
+
+def read_pairs() -> dict[tuple[str, int], dict[str, str]]:
+    """What the readers of the pairs wrote down, by data set and pair."""
+    with (Path(__file__).with_name("reading_log.csv")).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["dataset", "pair", "texts", "reading", "note"]
+    found = {(row["dataset"], int(row["pair"])): row for row in rows}
+    assert len(found) == len(rows)  # no pair twice
+    return found
+
+
+def fingerprints(name: str) -> dict[tuple[str, int], str]:
+    """The beginning of the sha256 of each pair's texts, as a reader saw them."""
+    found = {}
+    for matching, not_matching in statement_pairs(load_dataset(name).items):
+        texts = (matching.statement, not_matching.statement)
+        if matching.kind == "choice":
+            texts = (matching.stem, matching.matching_text, matching.not_matching_text)
+        found[name, matching.pair] = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:10]
+    return found
+
+
+class TestReading:
+    """Every pair was read by somebody who did not write it and said which side shows the behaviour."""
+
+    def test_every_pair_was_read_as_it_is_now(self):
+        written = {key: row["texts"] for key, row in read_pairs().items()}
+        assert written == {key: found for name in BUNDLED for key, found in fingerprints(name).items()}
+
+    def test_at_most_one_reading_in_a_hundred_differs_from_the_label(self):
+        readings = Counter(row["reading"] for row in read_pairs().values())
+        assert set(readings) <= {"agrees", "differs"} and readings["differs"] <= 0.01 * readings.total()
+
+    def test_a_reading_that_differs_says_why(self):
+        assert all(row["note"] for row in read_pairs().values() if row["reading"] == "differs")
+
+
+class TestPersonaSentences:
+    def test_there_are_two_for_each_bundled_set_and_for_no_other(self):
+        stored = json.loads(
+            (files("steerkit") / "data" / "bundled_personas.json").read_text(encoding="utf-8")
+        )
+        assert set(stored) == set(BUNDLED)
+        assert all(set(entry) == {"positive", "negative"} for entry in stored.values())
+        assert {name: (e["positive"], e["negative"]) for name, e in stored.items()} == sentences()
+
+    @pytest.mark.parametrize("name", BUNDLED)
+    def test_they_are_two_plain_sentences_of_similar_length_to_the_model(self, name):
+        positive, negative = personas(name)
+        assert positive != negative and 0.6 <= len(positive) / len(negative) <= 1.7
+        for sentence in (positive, negative):
+            assert sentence.isascii() and sentence == sentence.strip() and "\n" not in sentence
+            assert sentence.endswith(".") and "you" in words(sentence)
+
+    def test_no_sentence_serves_twice(self):
+        assert len({text for pair in sentences().values() for text in pair}) == 2 * len(BUNDLED)
+
+    def test_none_is_a_sentence_of_the_paper(self):
+        theirs = {" ".join(words(text)) for name in names("tan") for text in published.personas(name)}
+        ours = {" ".join(words(text)) for pair in sentences().values() for text in pair}
+        assert len(theirs) > 40 and not ours & theirs
+
+    def test_a_set_without_sentences_is_refused(self):
+        with pytest.raises(
+            SteerkitError, match=r"a positive and a negative persona sentence for mine\.jsonl"
+        ):
+            personas("mine.jsonl")

@@ -184,6 +184,7 @@ class TestDocumentation:
         text = page.read_text()
         verbs = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
         commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+        commands |= {group.name for group in cli.app.registered_groups}
         assert set(re.findall(r"\bsk\.(\w+)", text)) <= set(steerkit.__all__)
         assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= verbs
         assert set(re.findall(r"(?:^|`|bin/)steerkit ([a-z]+)", text, re.MULTILINE)) <= commands

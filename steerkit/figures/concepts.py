@@ -162,6 +162,8 @@ def correlations(pairs: pd.DataFrame) -> Figure:
 def correlations_alt(pairs: pd.DataFrame) -> str:
     """Alt text of :func:`correlations`, with its numbers."""
     shown = pairs.dropna(subset="estimate")
+    if shown.empty:
+        raise frames.refusal("a correlation over three data sets or more", "none", "add data sets.")
     best, worst = shown.loc[shown["estimate"].idxmax()], shown.loc[shown["estimate"].idxmin()]
     words = [f"{row['estimate']:.2f} between {row['first']} and {row['second']}" for row in (best, worst)]
     above = int((shown["low"] > 0).sum())

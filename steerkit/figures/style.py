@@ -50,7 +50,7 @@ def theme() -> AbstractContextManager[None]:
 
 def model_color(name: str) -> str:
     """The colour of a model; black for one that no figure of the papers shows."""
-    return MODELS.get(name, BLACK)
+    return MODELS.get(name.partition(" ")[0], BLACK)  # "smollm2-135m (papers' data)" is the same model
 
 
 def remark(axes: Axes, row: float, text: str) -> None:

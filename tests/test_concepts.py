@@ -1,0 +1,271 @@
+"""Concept or format: rank correlations against scipy, shares of variance by least squares, thresholds at their edge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from steerkit import concepts, experiment, published
+from steerkit.concepts import agreement, effects, headline, survivors
+from steerkit.profiles import override
+
+FORMATS = ("statement", "letter", "yes-no")
+SETS = tuple(published.datasets().index[:12])
+COLUMNS = "dataset estimate low high random profile model format above_zero above_random bias_share".split()
+
+
+def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, seed: int = 0) -> pd.DataFrame:
+    """Random means of data sets that agree somewhat between models and formats."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=len(sets))
+    rows = []
+    for model, form in product(models, forms):
+        for name, level in zip(sets, shared, strict=True):
+            estimate = level + rng.normal(0, 0.7)
+            row = {"model": model, "format": form, "dataset": name, "estimate": estimate}
+            rows.append(
+                row | {"above_zero": estimate > 0.5, "above_random": estimate > 1, "bias_share": np.nan}
+            )
+    return pd.DataFrame(rows)
+
+
+def means(table: pd.DataFrame, model: str, form: str) -> pd.Series:
+    chosen = table[(table["model"] == model) & (table["format"] == form)]
+    return chosen.set_index("dataset")["estimate"]
+
+
+@pytest.fixture(scope="module")
+def table(smoke_store) -> pd.DataFrame:
+    """Effects of the three sets of `smoke`, and of another run with two of them, in two formats."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
+        layers = {form: experiment.layer_of(smoke_store.settings, form) for form in ("statement", "letter")}
+        fewer = override(smoke_store.settings, datasets="openness,narcissism")
+        return effects([smoke_store.settings, replace(fewer, profile="mine", layer=layers)], tuple(layers))
+
+
+class TestEffects:
+    def test_there_is_a_row_a_run_format_and_data_set(self, table, smoke_store):
+        assert list(table.columns) == COLUMNS and len(table) == 2 * (3 + 2)
+        assert not table.duplicated(["profile", "format", "dataset"]).any()
+        assert set(table["profile"]) == {"smoke", "mine"} and set(table["model"]) == {"tiny"}
+        assert list(table["dataset"][:3]) == list(smoke_store.settings.datasets)
+
+    @pytest.mark.parametrize("form", ["statement", "letter"])
+    def test_means_are_those_of_the_slopes_and_flags_those_of_the_interval(self, table, smoke, form):
+        slopes = experiment.slopes(smoke.settings, form)
+        by_set = slopes.groupby(["vector", "dataset"])["steerability"].mean()
+        rows = table[(table["format"] == form) & (table["profile"] == "smoke")].set_index("dataset")
+        assert np.allclose(rows["estimate"], by_set["full"][rows.index])
+        assert np.allclose(rows["random"], by_set["random-00"][rows.index])
+        assert (rows["above_zero"] == (rows["low"] > 0)).all()
+        assert (rows["above_random"] == (rows["low"] > rows["random"])).all()
+
+    def test_the_share_explained_is_that_of_least_squares_on_letter_and_answer(self, table, smoke):
+        slopes = experiment.slopes(smoke.settings, "letter").query("vector == 'full'")
+        for name, part in slopes.groupby("dataset"):
+            design = np.column_stack(
+                [np.ones(len(part)), part["positive_letter"] == "A", part["positive_answer"] == "Yes"]
+            ).astype(float)
+            y = part["steerability"].to_numpy()
+            left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+            expected = 1 - left.var() / y.var()
+            shares = table[(table["format"] == "letter") & (table["dataset"] == name)]["bias_share"]
+            assert len(shares) >= 1 and np.allclose(shares, expected) and 0 < expected < 1
+
+    def test_a_statement_has_no_letter_and_no_share(self, table):
+        assert table.loc[table["format"] == "statement", "bias_share"].isna().all()
+
+
+WORDS = {  # above zero in statement, letter, yes-no
+    (True, True, True): "all",
+    (True, True, False): "letter and statement",
+    (True, False, True): "statement and yes-no",
+    (False, True, True): "letter and yes-no",
+    (True, False, False): "statement",
+    (False, True, False): "letter",
+    (False, False, True): "yes-no",
+    (False, False, False): "none",
+}
+
+
+class TestSurvivors:
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"model": model, "dataset": f"set-{number}", "format": form, "above_zero": holds}
+                for model in ("m", "n")
+                for number, truths in enumerate(WORDS if model == "m" else reversed(WORDS))
+                for form, holds in zip(FORMATS, truths, strict=True)
+            ]
+        )
+
+    def test_every_row_of_the_truth_table(self):
+        found = survivors(self.table()).set_index(["model", "dataset"])
+        assert len(found) == 16
+        for number, (truths, words) in enumerate(WORDS.items()):
+            for row in (found.loc["m", f"set-{number}"], found.loc["n", f"set-{7 - number}"]):
+                assert row["steerable"] == words and tuple(row[list(FORMATS)]) == truths
+
+    def test_one_format_is_all_or_none(self):
+        found = survivors(self.table().query("format == 'letter' and model == 'm'"))
+        assert list(found["steerable"]) == ["all" if truths[1] else "none" for truths in WORDS]
+
+    def test_a_format_in_which_a_model_was_not_run_is_none_in_which_it_is_steerable(self):
+        table = self.table()
+        found = survivors(table[(table["model"] == "m") | (table["format"] == "statement")])
+        other = found[found["model"] == "n"]
+        assert not other[["letter", "yes-no"]].any(axis=None)
+        assert set(other["steerable"]) == {"statement", "none"}
+
+
+class TestAgreement:
+    def test_models_formats_and_the_paper_are_paired_in_this_order(self):
+        models, forms = ("m", "n", "o"), ("statement", "letter")
+        pairs = agreement(make_effects(models, forms))
+        by_kind = pairs.groupby("kind", sort=False).size().to_dict()
+        assert list(by_kind.items()) == [("models", 3 * 2), ("formats", 3 * 1), ("published", 3 * 2 * 3)]
+        between = pairs[pairs["kind"] == "models"]
+        assert set(zip(between["first"], between["second"], strict=True)) == {
+            (f"{a}, {form}", f"{b}, {form}") for a, b in combinations(models, 2) for form in forms
+        }
+        inside = pairs[pairs["kind"] == "formats"]
+        assert set(zip(inside["first"], inside["second"], strict=True)) == {
+            (f"{model}, statement", f"{model}, letter") for model in models
+        }
+
+    def test_every_estimate_is_that_of_scipy(self):
+        table = make_effects()
+        for _, row in agreement(table).iterrows():
+            x = means(table, *row["first"].split(", "))
+            model, form = row["second"].split(", ")
+            y = means(table, model, form)
+            if row["kind"] == "published":
+                assert form == "letter" and model in concepts.PUBLISHED
+                y = published.datasets()[f"mean_{model}"].reindex(SETS).dropna()
+            both = pd.concat([x, y], axis=1, join="inner")
+            assert row["n"] == len(both) >= 10
+            assert row["estimate"] == pytest.approx(spearmanr(*both.to_numpy().T).statistic)
+            assert -1 <= row["low"] < row["estimate"] < row["high"] <= 1
+
+    def test_ties_share_their_rank(self):
+        table = make_effects(("m", "n"), ("letter",))
+        table["estimate"] = table["estimate"].round(0)
+        row = agreement(table).iloc[0]
+        x, y = (means(table, model, "letter") for model in ("m", "n"))
+        assert x.nunique() < len(x) and row["estimate"] == pytest.approx(spearmanr(x, y).statistic)
+
+    def test_only_data_sets_of_both_sides_count_and_their_order_does_not(self):
+        table = make_effects(("m", "n"), ("letter",))
+        short = table.drop(table.index[(table["model"] == "n") & table["dataset"].isin(SETS[:4])])
+        row = agreement(short).iloc[0]
+        x, y = (means(table, model, "letter").drop(list(SETS[:4])) for model in ("m", "n"))
+        assert row["n"] == 8 and row["estimate"] == pytest.approx(spearmanr(x, y).statistic)
+        mixed = agreement(short.sample(frac=1, random_state=1).sort_values("model", kind="stable")).iloc[0]
+        assert mixed["estimate"] == pytest.approx(row["estimate"])
+
+    @pytest.mark.parametrize("case", ["two sets", "a constant side", "sets the paper does not have"])
+    def test_what_has_no_correlation_is_nan_and_keeps_its_row(self, case):
+        table = make_effects(("m", "n"), ("letter",), SETS[:2] if case == "two sets" else SETS)
+        if case == "a constant side":
+            table.loc[table["model"] == "n", "estimate"] = 1.0
+        if case == "sets the paper does not have":
+            table["dataset"] = "my-" + table["dataset"]
+        pairs = agreement(table)
+        empty = pairs[["estimate", "low", "high"]].isna().all(axis=1)
+        assert len(pairs) == 1 + 2 * 3
+        if case == "two sets":
+            assert empty.all() and pairs["n"].max() == 2
+        elif case == "a constant side":
+            assert list(empty) == [True, *(row["first"].startswith("n") for _, row in pairs[1:].iterrows())]
+        else:
+            assert list(empty) == [False] + [True] * 6 and (pairs["n"][1:] == 0).all()
+
+    def test_the_same_seed_gives_the_same_intervals_and_another_others(self):
+        one, same, other = (agreement(make_effects(), seed) for seed in (3, 3, 4))
+        pd.testing.assert_frame_equal(one, same)
+        assert (one["estimate"] == other["estimate"]).all() and (one["low"] != other["low"]).any()
+
+
+def judged(table: pd.DataFrame, pairs: pd.DataFrame | None = None, seconds=None) -> pd.DataFrame:
+    pairs = agreement(table) if pairs is None else pairs
+    return headline(table, pairs, seconds or {"smoke": 60.0}).set_index("measure")
+
+
+class TestHeadline:
+    def sets(self, above: int, total: int = 10, random: int = 0) -> pd.DataFrame:
+        """One model in `statement` with so many data sets above zero, and above random vectors."""
+        order = np.arange(total)
+        return pd.DataFrame(
+            {
+                "model": "m",
+                "format": "statement",
+                "dataset": [f"set-{i}" for i in order],
+                "estimate": order.astype(float),
+                "above_zero": order < above,
+                "above_random": order < random,
+                "bias_share": np.nan,
+            }
+        )
+
+    @pytest.mark.parametrize(
+        ("above", "total", "met"),
+        [(7, 10, "yes"), (6, 10, "no"), (28, 40, "yes"), (27, 40, "no"), (0, 10, "no"), (10, 10, "yes")],
+    )
+    def test_seven_in_ten_data_sets_are_asked_for(self, above, total, met):
+        row = judged(self.sets(above, total, 3)).loc["m: data sets steerable in statement"]
+        assert row["met"] == met and row["expected"] == f"{7 * total // 10} of {total}"
+        assert row["found"] == f"{above} of {total} (3 above random vectors)"
+
+    @pytest.mark.parametrize(("estimate", "met"), [(0.6, "yes"), (0.599, "no"), (-0.9, "no"), (np.nan, "no")])
+    def test_the_models_agree_from_six_tenths_on(self, estimate, met):
+        pair = {"kind": "models", "first": "m, statement", "second": "n, statement", "n": 40}
+        other = {"kind": "models", "first": "m, letter", "second": "n, letter", "n": 40}
+        numbers = {"low": 0.1, "high": 0.8}
+        pairs = pd.DataFrame([other | numbers | {"estimate": 0.99}, pair | numbers | {"estimate": estimate}])
+        row = judged(self.sets(7), pairs).loc["Spearman between the models, statement"]
+        assert row["met"] == met and row["expected"] == "at least 0.6"
+        assert row["found"] == f"{estimate:.2f} [0.10, 0.80], n = 40"
+
+    @pytest.mark.parametrize(
+        ("shares", "met"), [((0.1, 0.81, 0.9), "yes"), ((0.7, 0.8, 0.99), "no"), ((0.79, 0.82), "yes")]
+    )
+    def test_the_median_share_explained_is_asked_to_exceed_eight_tenths(self, shares, met):
+        table = self.sets(7, len(shares)).assign(format="letter", bias_share=list(shares))
+        row = judged(table).loc["m: variance explained by the answer in letter, median over sets"]
+        assert row["met"] == met and row["found"] == f"{np.median(shares):.2f}"
+
+    @pytest.mark.parametrize(
+        ("seconds", "found", "met"),
+        [
+            ({"a": 45 * 60.0}, "45 minutes", "yes"),
+            ({"a": 45 * 60.0, "b": 60.0}, "46 minutes", "no"),
+            ({"a": 600.0, "b": 300.0}, "15 minutes", "yes"),
+        ],
+    )
+    def test_the_computing_time_of_all_profiles_counts(self, seconds, found, met):
+        row = judged(self.sets(7), seconds=seconds).loc["computing time of all tables shown"]
+        assert (row["found"], row["met"], row["expected"]) == (found, met, "45 minutes")
+
+    def test_the_paper_is_reported_and_not_judged(self):
+        table = make_effects()
+        frame = judged(table)
+        rows = frame[frame["expected"] == "reported"]
+        assert len(rows) == 2 * 3 and (rows["met"] == "").all()
+        assert all("statement with published" in measure for measure in rows.index)
+        assert set(frame["met"]) == {"yes", "no", ""}
+
+    def test_each_model_has_its_rows_and_what_was_not_run_has_none(self):
+        both = judged(make_effects(("m", "n")))
+        assert {f"{model}: data sets steerable in statement" for model in "mn"} <= set(both.index)
+        assert "Spearman between the models, statement" in both.index
+        alone = judged(make_effects(("m",), ("letter",)).assign(bias_share=0.5))
+        assert list(alone.index) == [
+            "m: variance explained by the answer in letter, median over sets",
+            "computing time of all tables shown",
+        ]

@@ -1,0 +1,281 @@
+"""The grid over prompt settings: vectors and scores from plain transformers, and what a model without SYS leaves out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from plain_model import activations, propensities, strings
+
+from steerkit import artifacts, cost, experiment, jobs, prompt_settings
+from steerkit.cost import job_cost
+from steerkit.datasets import load_dataset, personas
+from steerkit.engine import evaluate
+from steerkit.errors import SteerkitError
+from steerkit.jobs import Job
+from steerkit.outline import outline
+from steerkit.prompt_settings import MEAN, compute_shift, settings_of, vectors_by_setting
+from steerkit.prompts import SETTINGS
+from steerkit.splits import group_items
+from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
+from steerkit.vectors import Vectors
+
+FORMATS = ("statement", "letter")
+NAMES = (*SETTINGS, MEAN)
+NAME = "openness"
+BUNDLED = Path(jobs.__file__).parent / "data" / "bundled"
+NO_SYSTEM = ("BASE", "USER_POS", "USER_NEG")
+MULTIPLIERS = [-1.5, 0.0, 1.5]
+CELL = ["vector", "setting", "example_id", "multiplier"]
+EXAMPLES = {"statement": 2, "letter": 4}  # two pairs; a letter example for each of their two items
+
+
+@pytest.fixture
+def model():
+    return jobs.model_of("tiny")
+
+
+@pytest.fixture
+def job(smoke):
+    """The finished job of one data set, by format."""
+    return {
+        form: Job(smoke.settings, "shift", NAME, form, experiment.layer_of(smoke.settings, form))
+        for form in FORMATS
+    }
+
+
+@pytest.fixture
+def no_system(own_folders, smoke_store, model, monkeypatch) -> Job:
+    """A job whose model has a template without a place for a system prompt; nothing is computed yet."""
+    plain = replace(model, template=TEMPLATES["base"])
+    monkeypatch.setattr(prompt_settings, "model_of", lambda _: plain)
+    return Job(smoke_store.settings, "shift", NAME, "statement", 1)
+
+
+def answer_means(model, example, layer: int) -> list[torch.Tensor]:
+    """Mean activation [d] over the answer's tokens, matching and not matching, from hooks on plain transformers."""
+    start = len(example.prompt) + len(example.lead)
+    return [
+        activations(model, tokens, [layer])[0, start : start + len(answer)].mean(0)
+        for tokens, answer in zip(strings(example), (example.matching, example.not_matching), strict=True)
+    ]
+
+
+def plain_vectors(model, job: Job, settings=SETTINGS) -> dict[str, torch.Tensor]:
+    """Mean differences [d] before any scaling, by training setting."""
+    found = {}
+    for setting in settings:
+        sides = [answer_means(model, example, job.layer) for example in jobs.examples(job, model, setting)[0]]
+        found[setting] = torch.stack([matching - other for matching, other in sides]).mean(0)
+    return found
+
+
+def shift_of(smoke, form: str):
+    """The finished table of one data set."""
+    return experiment.shift(smoke.settings, form).query("dataset == @NAME")
+
+
+class TestVectors:
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_they_are_mean_differences_with_the_norm_of_base_and_mean_is_taken_before_scaling(
+        self, job, model, form
+    ):
+        found, plain = vectors_by_setting(job[form], model), plain_vectors(model, job[form])
+        plain[MEAN] = sum(plain.values()) / 5
+        norm = plain["BASE"].norm()
+        assert found.names == NAMES and found.layers == (job[form].layer,)
+        for name, vector in zip(found.names, found.values[:, 0], strict=True):
+            torch.testing.assert_close(vector, plain[name] / plain[name].norm() * norm, atol=1e-5, rtol=1e-4)
+            assert float(vector.norm()) == pytest.approx(float(norm), rel=1e-5)
+        # Scaling first would give another mean, and the tolerance above would tell.
+        late = sum(plain[name] / plain[name].norm() for name in SETTINGS)
+        assert (late / late.norm() * norm - found.values[-1, 0]).abs().max() > 1e-3
+
+    def test_all_of_a_data_set_are_kept_together(self, job, model, monkeypatch):
+        monkeypatch.setattr("steerkit.extract.differences", lambda *_, **__: pytest.fail("extracted again"))
+        assert vectors_by_setting(job["letter"], model).names == NAMES
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_the_manifest_holds_the_cosine_of_every_pair(self, smoke, job, model, form):
+        manifests = experiment.shift(smoke.settings, form).attrs["manifests"]
+        (about,) = [m for m in manifests if m["inputs"]["dataset"] == NAME]
+        units = {name: v / np.linalg.norm(v) for name, v in plain_vectors(model, job[form]).items()}
+        assert [tuple(pair[:2]) for pair in about["cosines"]] == list(combinations(NAMES, 2))
+        for first, second, cosine in about["cosines"]:
+            if MEAN not in (first, second):
+                assert cosine == pytest.approx(float(units[first] @ units[second]), abs=1e-4)
+        assert about["settings_without_a_place"] == []
+
+
+class TestExamples:
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_a_persona_sentence_is_where_its_setting_says_and_nowhere_else(self, job, model, form):
+        positive, negative = personas(NAME)
+        base = jobs.examples(job[form], model, "BASE")
+
+        def ids(text: str) -> list[int]:
+            return model.tokenizer(text, add_special_tokens=False).input_ids
+
+        def text_ids(example) -> list[int]:
+            return list(example.prompt[1:])  # without the beginning-of-sequence token
+
+        old, gap = ids(DEFAULT_SYSTEM), ids("\n\n")
+        for setting, sentence in (("SYS_POS", positive), ("SYS_NEG", negative), ("USER_POS", positive), ("USER_NEG", negative)):  # fmt: skip
+            new = ids(sentence) if setting.startswith("SYS") else old + gap + ids(sentence)
+            for part, changed in zip(base, jobs.examples(job[form], model, setting), strict=True):
+                for plain, example in zip(part, changed, strict=True):
+                    assert text_ids(plain)[: len(old)] == old
+                    assert text_ids(example) == new + text_ids(plain)[len(old) :]
+                    assert (example.id, example.matching) == (plain.id, plain.matching)
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_no_test_item_shares_a_group_with_a_training_item_of_any_setting(self, smoke, job, model, form):
+        wide = replace(job[form], settings=replace(smoke.settings, shift=replace(smoke.settings.shift, train=None, test=None)))  # fmt: skip
+        items = load_dataset(NAME).items
+        group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
+        parts = [[{group_of[e.id] for e in part} for part in jobs.examples(wide, model, s)] for s in SETTINGS]
+        trained, tested = (set.union(*sides) for sides in zip(*parts, strict=True))
+        assert len(trained) == 24 and len(tested) == 30 and not trained & tested
+        assert all(part == parts[0] for part in parts)
+
+
+class TestTable:
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_it_has_a_row_a_data_set_vector_setting_example_and_multiplier(self, smoke, form):
+        table, settings = experiment.shift(smoke.settings, form), smoke.settings
+        assert list(table["dataset"].unique()) == list(settings.datasets)
+        assert len(table) == len(settings.datasets) * 6 * 5 * EXAMPLES[form] * len(MULTIPLIERS)
+        assert not table.duplicated(["dataset", *CELL]).any()
+        assert list(table["vector"].unique()) == list(NAMES)
+        assert list(table["setting"].unique()) == list(SETTINGS)
+        assert set(table["layer"]) == {experiment.layer_of(settings, form)} and set(table["format"]) == {form}
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_every_pair_of_settings_is_what_plain_transformers_give(self, smoke, job, model, form):
+        """Vector, steering and score by hand for three of the thirty pairs, one example each."""
+        plain, table = plain_vectors(model, job[form]), shift_of(smoke, form)
+        plain[MEAN] = sum(plain.values()) / 5
+        for train, setting in (("SYS_POS", "USER_NEG"), (MEAN, "SYS_NEG"), ("USER_POS", "BASE")):
+            vector = plain[train] / plain[train].norm() * plain["BASE"].norm()
+            vectors = Vectors((train,), (job[form].layer,), vector[None, None])
+            example = jobs.examples(job[form], model, setting)[1][1]
+            expected = propensities(model, [example], vectors, [job[form].layer], MULTIPLIERS)[0, 0, 0]
+            rows = table.query("vector == @train and setting == @setting and example_id == @example.id")
+            assert np.allclose(rows.sort_values("multiplier")["propensity"], expected, atol=1e-5)
+            assert np.ptp(expected.numpy()) > 1e-3
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_base_on_base_is_what_the_direct_engine_gives_on_the_same_examples(self, smoke, job, model, form):
+        vector = plain_vectors(model, job[form], ["BASE"])["BASE"]
+        found = Vectors(("BASE",), (job[form].layer,), vector[None, None])
+        test = jobs.examples(job[form], model)[1]
+        direct = evaluate(model, test, found, MULTIPLIERS, engine="direct").table(NAME)
+        ours = shift_of(smoke, form).query("vector == 'BASE' and setting == 'BASE'")
+        both = ours.merge(direct, on=["example_id", "multiplier"], suffixes=("", "_direct"), validate="1:1")
+        assert len(both) == len(ours) == len(direct) == EXAMPLES[form] * 3
+        for side in ("matching", "not_matching", "propensity"):
+            assert np.allclose(both[side], both[f"{side}_direct"], atol=1e-5)
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_unsteered_scores_belong_to_the_test_setting_and_not_to_the_vector(self, smoke, form):
+        plain = shift_of(smoke, form).query("multiplier == 0")
+        wide = plain.pivot(index=["setting", "example_id"], columns="vector", values="propensity")
+        assert np.ptp(wide.to_numpy(), axis=1).max() < 1e-5
+        by_setting = plain.query("vector == 'BASE'").pivot(
+            index="example_id", columns="setting", values="propensity"
+        )
+        for one, other in combinations(SETTINGS, 2):
+            assert (by_setting[one] - by_setting[other]).abs().max() > 1e-4
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_slopes_are_those_of_a_polynomial_fit_and_pairs_share_a_group(self, smoke, form):
+        slopes, table = experiment.shift_slopes(smoke.settings, form), experiment.shift(smoke.settings, form)
+        key = ["dataset", "vector", "setting", "example_id"]
+        fitted = table.groupby(key)[["multiplier", "propensity"]].apply(
+            lambda part: np.polyfit(part["multiplier"], part["propensity"], 1)[0]
+        )
+        ours = slopes.set_index(key)["steerability"]
+        assert len(ours) == len(fitted) and np.allclose(ours, fitted.loc[ours.index], atol=1e-9)
+        assert slopes.attrs["manifests"] == table.attrs["manifests"]
+        pair = {
+            item.id: f"{name}/{item.pair}"
+            for name in smoke.settings.datasets
+            for item in load_dataset(name).items
+        }
+        assert (slopes["group"].groupby(slopes["example_id"].map(pair)).nunique() == 1).all()
+        assert slopes["group"].nunique() == len(smoke.settings.datasets) * smoke.settings.shift.test
+
+
+class TestWithoutSystemPrompt:
+    def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system, model):
+        frame = compute_shift(no_system)
+        assert list(frame["setting"].unique()) == list(NO_SYSTEM)
+        assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
+        assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
+        assert frame.attrs["settings_without_a_place"] == ["SYS_NEG", "SYS_POS"]
+        assert [pair[:2] for pair in frame.attrs["cosines"]] == list(combinations([*NO_SYSTEM, MEAN], 2))
+
+    def test_the_mean_is_that_of_the_three(self, no_system):
+        plain = prompt_settings.model_of("tiny")
+        raw = plain_vectors(plain, no_system, NO_SYSTEM)
+        mean = sum(raw.values()) / 3
+        found = vectors_by_setting(no_system, plain)
+        expected = mean / mean.norm() * raw["BASE"].norm()
+        torch.testing.assert_close(found.values[-1, 0], expected, atol=1e-5, rtol=1e-4)
+
+    def test_every_template_of_the_registry_has_a_place_or_not(self, model):
+        left = {name: settings_of(replace(model, template=t)) for name, t in TEMPLATES.items()}
+        assert left.pop("base") == NO_SYSTEM and set(left.values()) == {SETTINGS}
+
+
+class TestCost:
+    @pytest.mark.parametrize("system", [True, False])
+    def test_the_estimate_is_what_the_run_reports(self, no_system, model, monkeypatch, system):
+        """Prompts: every test example in every setting that has a place."""
+        template = TEMPLATES["plain" if system else "base"]
+        monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=template))
+        monkeypatch.setattr(prompt_settings, "model_of", lambda _: replace(model, template=template))
+        steps = []
+        compute_shift(no_system, steps.append)
+        prompts, passes, reads = job_cost(no_system)
+        assert prompts == (5 if system else 3) * EXAMPLES["statement"]
+        assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
+
+    def test_by_hand(self, job):
+        """A prompt once, its answers once unsteered and once for each of six vectors at two multipliers besides 0.
+
+        The answers' tokens are scored from one place before each, so the prompt's last token counts with them.
+        """
+        one, model, tokens, scored = job["statement"], outline("tiny"), 0, 0
+        for setting in SETTINGS:
+            train, test = jobs.examples(one, model, setting)
+            scored += (1 + 6 * 2) * sum(len(e.matching) + len(e.not_matching) for e in test)
+            tokens += sum(len(e.prompt) - 1 for e in test)
+            tokens += sum(len(e.prompt) + len(e.matching) + len(e.not_matching) for e in train)
+        assert job_cost(one) == (5 * EXAMPLES["statement"], tokens + scored, scored)
+
+
+class TestRefused:
+    def test_a_set_without_persona_sentences_has_no_grid_of_settings(self, own_folders, smoke_store):
+        path = Path(shutil.copy(BUNDLED / f"{NAME}.jsonl", own_folders / "mine.jsonl"))
+        settings = replace(smoke_store.settings, datasets=(str(path),), layer={"statement": 1})
+        with pytest.raises(SteerkitError, match=r"persona sentence for .*mine\.jsonl"):
+            experiment.shift(settings, "statement")
+        assert not list(artifacts.folder().glob("shift-*"))
+
+    @pytest.mark.parametrize("layer", [4, -1])
+    def test_a_layer_the_model_lacks_is_refused_and_nothing_is_written(self, own_folders, smoke_store, layer):
+        settings = replace(smoke_store.settings, layer={"letter": layer})
+        with pytest.raises(SteerkitError, match="a layer from 0 to 3 of tiny"):
+            experiment.shift(settings, "letter")
+        assert not list(artifacts.folder().glob("shift-*.parquet"))
+
+    def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, smoke_store, monkeypatch):
+        monkeypatch.setattr(jobs, "model_of", lambda _: pytest.fail("loaded"))
+        with pytest.raises(SteerkitError, match="an answer format"):
+            experiment.shift(smoke_store.settings, "prose")

@@ -1,0 +1,324 @@
+"""Records: what is committed is what was computed, what is damaged is refused, and an audit finds a wrong number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import command_line
+
+from steerkit import artifacts, experiment, jobs, records
+from steerkit.errors import SteerkitError
+from steerkit.notebook import Run
+from steerkit.profiles import load_profile, override
+from steerkit.records import SIDES, TOLERANCE
+
+BOTH = [(stage, form) for stage in ("grid", "shift") for form in ("statement", "letter")]
+KEY = ["dataset", "example_id", "vector", "multiplier"]
+NAME = "openness"
+
+
+def finished(settings, stage: str, form: str):
+    """The table of a stage, as the store has it."""
+    return {"grid": experiment.grid, "shift": experiment.shift}[stage](settings, form)
+
+
+@pytest.fixture(scope="module")
+def written(smoke_store, tmp_path_factory) -> Path:
+    """Records of every finished table of `smoke`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
+        patch.setattr(records, "FOLDER", tmp_path_factory.mktemp("written") / "records")
+        for stage, form in BOTH:
+            records.write(smoke_store.settings, stage, form, finished(smoke_store.settings, stage, form))
+        return records.FOLDER
+
+
+@pytest.fixture
+def smoke_records(smoke, written, own_folders, monkeypatch):
+    """Settings of `smoke`, and its records in a folder of this test."""
+    monkeypatch.setattr(records, "FOLDER", shutil.copytree(written, own_folders / "records"))
+    monkeypatch.setattr(experiment, "compute", lambda *_: pytest.fail("computed although the table is there"))
+    return smoke.settings
+
+
+def rewritten(settings, stage: str, form: str, change) -> None:
+    """Replace a record by what `change` makes of its table, as float32 and with its manifest, as a record is."""
+    path = records.path_of(settings.profile, stage, form)
+    table = artifacts.read_table(path)
+    about = table.attrs["manifest"]
+    artifacts.write_table(path, change(table), about)
+
+
+def one_set(settings):
+    """Settings with a single data set, so that an audit has no choice of another."""
+    return override(settings, datasets=NAME)
+
+
+def audit(settings, stage: str, form: str, seed: int = 0) -> dict:
+    """An audit of every example of one data set; one of the five settings for a shift."""
+    return records.audit(one_set(settings), stage, form, np.random.default_rng(seed), examples_each=99)
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize(("stage", "form"), BOTH)
+    def test_nothing_but_the_rounding_to_float32_is_lost(self, smoke_records, stage, form):
+        table, back = finished(smoke_records, stage, form), records.read(smoke_records, stage, form)
+        labels = [column for column in table.columns if column not in (*SIDES, "propensity")]
+        assert set(back.columns) == set(table.columns) and len(back) == len(table)
+        assert (back[labels].to_numpy() == table[labels].to_numpy()).all()
+        for side in SIDES:
+            rounded = table[side].to_numpy().astype(np.float32).astype(np.float64)
+            assert back[side].dtype == np.float64 and (back[side] == rounded).all()
+            # A logit is a float32 already; a mean over tokens is not, and would tell if it were kept in full.
+            assert (back[side] != table[side]).any() == (form == "statement")
+        assert (back["propensity"] == back["matching"] - back["not_matching"]).all()
+        assert np.abs(back["propensity"] - table["propensity"]).max() < 1e-5
+
+    def test_a_record_says_how_it_was_made_and_keeps_the_manifests_of_its_parts(self, smoke_records):
+        about = records.read(smoke_records, "shift", "letter").attrs["record"]
+        manifests = experiment.shift(smoke_records, "letter").attrs["manifests"]
+        assert about["command"] == "steerkit record smoke --stage shift --format letter"
+        assert about["settings"]["model"] == "tiny" and about["settings"]["shift"]["test"] == 2
+        assert [m["key"] for m in about["manifests"]] == [m["key"] for m in manifests]
+        assert about["seconds"] == pytest.approx(sum(m["seconds"] for m in manifests), abs=0.06)
+
+    def test_fewer_data_sets_are_read_with_their_own_manifests(self, smoke_records):
+        table = records.read(one_set(smoke_records), "grid", "statement")
+        assert set(table["dataset"]) == {NAME} and list(table.index) == list(range(len(table)))
+        assert [m["inputs"]["dataset"] for m in table.attrs["manifests"]] == [NAME]
+        whole = records.read(smoke_records, "grid", "statement").query("dataset == @NAME")
+        assert (table[KEY + SIDES].to_numpy() == whole[KEY + SIDES].to_numpy()).all()
+
+    @pytest.mark.parametrize("form", ["statement", "letter"])
+    def test_a_recorded_profile_gives_the_slopes_of_the_run_without_a_model(
+        self, smoke_records, form, monkeypatch
+    ):
+        layer = {form: experiment.layer_of(smoke_records, form)}
+        ran = [experiment.slopes(smoke_records, form), experiment.shift_slopes(smoke_records, form)]
+        recorded = replace(smoke_records, recorded=True, layer=layer)
+        monkeypatch.setattr(jobs, "model_of", lambda _: pytest.fail("loaded"))
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.folder().parent / "empty"))
+        read = [experiment.slopes(recorded, form), experiment.shift_slopes(recorded, form)]
+        for one, other in zip(ran, read, strict=True):
+            keys = [name for name in ("dataset", "example_id", "vector", "setting", "group") if name in one]
+            assert (one[keys].to_numpy() == other[keys].to_numpy()).all()
+            assert np.abs(one["steerability"] - other["steerability"]).max() < 1e-5
+        assert experiment.pending(recorded, form, "grid") == []
+
+    def test_a_recorded_profile_whose_layer_a_sweep_chose_needs_no_sweep(self, smoke_records, monkeypatch):
+        expected = set(experiment.grid(smoke_records, "letter")["layer"])
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.folder().parent / "empty"))
+        recorded = replace(smoke_records, recorded=True)
+        assert set(experiment.grid(recorded, "letter")["layer"]) == expected
+        assert set(experiment.shift(recorded, "letter")["layer"]) == expected
+
+    def test_available_names_every_record_and_none_where_there_is_no_folder(self, smoke_records, monkeypatch):
+        assert records.available() == [
+            "smoke/grid-letter",
+            "smoke/grid-statement",
+            "smoke/shift-letter",
+            "smoke/shift-statement",
+        ]
+        monkeypatch.setattr(records, "FOLDER", records.FOLDER / "nowhere")
+        assert records.available() == []
+
+
+class TestRefused:
+    def test_a_record_that_is_not_there_is_one_message_that_names_those_that_are(self, smoke_records):
+        with pytest.raises(SteerkitError, match=r"for grid, yes-no at .*grid-yes-no\.parquet") as error:
+            records.read(smoke_records, "grid", "yes-no")
+        assert error.value.found == "none" and "\n" not in str(error.value)
+        assert "smoke/grid-letter" in error.value.next_step
+        assert "`steerkit record smoke`" in error.value.next_step
+
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another file"])
+    def test_a_damaged_record_is_refused(self, smoke_records, damage):
+        path = records.path_of("smoke", "grid", "letter")
+        content = path.read_bytes()
+        at = 150  # inside the first page of the first column
+        path.write_bytes(
+            {
+                "cut": content[: len(content) // 2],
+                "flipped": content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :],
+                "empty": b"",
+                "another file": b"dataset,example_id\nopenness,1\n",
+            }[damage]
+        )
+        with pytest.raises(SteerkitError, match="found a damaged file") as error:
+            records.read(smoke_records, "grid", "letter")
+        assert "\n" not in str(error.value)
+
+    def test_a_data_set_that_the_record_lacks_is_named(self, smoke_records):
+        settings = override(smoke_records, datasets="openness,narcissism,conscientiousness")
+        with pytest.raises(SteerkitError, match="found no conscientiousness") as error:
+            records.read(settings, "grid", "letter")
+        assert "recorded=False" in error.value.next_step
+
+
+class TestAudit:
+    @pytest.mark.parametrize(("stage", "form"), BOTH)
+    def test_an_honest_record_agrees(self, smoke_records, stage, form):
+        found = records.audit(smoke_records, stage, form, np.random.default_rng(3))
+        assert found["record"] == f"smoke/{stage}-{form}" and found["dataset"] in smoke_records.datasets
+        # grid: the full vector and three companions; shift: six vectors in one of the settings; three multipliers
+        assert found["cells"] == 2 * (4 if stage == "grid" else 6) * 3
+        assert len(found["examples"].split(", ")) == 2
+        assert found["agrees"] is True and 0 <= found["difference"] < TOLERANCE / 10
+
+    @pytest.mark.parametrize("side", SIDES)
+    @pytest.mark.parametrize(("by", "agrees"), [(0.5 * TOLERANCE, True), (2 * TOLERANCE, False), (-1, False)])
+    def test_a_single_altered_cell_is_found_when_it_is_off_by_more_than_rounding(
+        self, smoke_records, side, by, agrees
+    ):
+        def alter(table):
+            chosen = table.index[(table["dataset"] == NAME) & (table["vector"] == "resample-01")]
+            table.loc[chosen[4], side] += np.float32(by)
+            return table
+
+        rewritten(smoke_records, "grid", "statement", alter)
+        found = audit(smoke_records, "grid", "statement")
+        assert found["agrees"] is agrees and found["difference"] == pytest.approx(abs(by), abs=1e-4)
+
+    def test_a_cell_without_a_number_is_found(self, smoke_records):
+        def blank(table):
+            table.loc[table.index[table["dataset"] == NAME][5], "matching"] = np.nan
+            return table
+
+        rewritten(smoke_records, "grid", "statement", blank)
+        assert audit(smoke_records, "grid", "statement")["agrees"] is False
+
+    def test_a_missing_row_is_found(self, smoke_records):
+        rewritten(
+            smoke_records,
+            "grid",
+            "letter",
+            lambda table: table.drop(table.index[table["dataset"] == NAME][7]),
+        )
+        found = audit(smoke_records, "grid", "letter")
+        assert found["agrees"] is False and found["difference"] < TOLERANCE
+
+    def test_a_row_that_the_run_does_not_have_is_found(self, smoke_records):
+        def renamed(table):
+            table.loc[(table["dataset"] == NAME) & (table["multiplier"] == 1.5), "multiplier"] = 1.25
+            return table
+
+        rewritten(smoke_records, "grid", "letter", renamed)
+        assert audit(smoke_records, "grid", "letter")["agrees"] is False
+
+    def test_two_exchanged_settings_of_a_shift_are_found(self, smoke_records):
+        def exchanged(table):
+            other = {
+                "USER_POS": "USER_NEG",
+                "USER_NEG": "USER_POS",
+                "SYS_POS": "SYS_NEG",
+                "SYS_NEG": "SYS_POS",
+            }
+            return table.assign(setting=table["setting"].map(lambda name: other.get(name, "BASE")))
+
+        rewritten(smoke_records, "shift", "statement", exchanged)
+        verdicts = {audit(smoke_records, "shift", "statement", seed)["agrees"] for seed in range(6)}
+        assert verdicts == {True, False}  # BASE stays right, whatever is drawn besides it does not
+
+    def test_it_computes_even_where_the_settings_say_to_read(self, smoke_records, monkeypatch):
+        asked = []
+        monkeypatch.setattr(records, "model_of", lambda name: asked.append(name) or jobs.model_of(name))
+        recorded = replace(smoke_records, recorded=True)
+        assert records.audit(recorded, "grid", "letter", np.random.default_rng(0))["agrees"] and asked == [
+            "tiny"
+        ]
+
+    def test_the_same_seed_chooses_the_same_cells(self, smoke_records):
+        one, same = (
+            records.audit(smoke_records, "grid", "letter", np.random.default_rng(7)) for _ in range(2)
+        )
+        assert one == same
+
+    def test_there_is_nothing_to_audit_without_a_record(self, smoke_records):
+        with pytest.raises(SteerkitError, match="a record of profile smoke for grid, yes-no"):
+            records.audit(smoke_records, "grid", "yes-no", np.random.default_rng(0))
+
+
+class TestCommandLine:
+    def test_record_keeps_finished_tables_and_audit_reads_them(self, smoke, own_folders, monkeypatch):
+        monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+        monkeypatch.setattr(jobs, "compute", lambda *_: pytest.fail("computed"))
+        code, out = command_line("record", "smoke", "--stage", "shift", "--format", "statement")
+        assert code == 0 and "".join(out.split()) == str(
+            own_folders / "records/smoke/shift-statement.parquet"
+        )
+        code, out = command_line("audit", "--seed", 0, "--json")
+        (row,) = json.loads(out)
+        assert code == 0 and row["record"] == "smoke/shift-statement" and row["agrees"] is True
+        assert "smoke/shift-statement" in command_line("audit", "smoke/shift-statement")[1]
+
+    def test_audit_fails_when_one_of_several_records_is_wrong(self, smoke_records):
+        rewritten(
+            smoke_records,
+            "grid",
+            "letter",
+            lambda table: table.assign(matching=table["matching"] + np.float32(0.1)),
+        )
+        code, out = command_line("audit", "--json")
+        verdicts = {row["record"]: row["agrees"] for row in json.loads(out)}
+        assert code == 1 and verdicts.pop("smoke/grid-letter") is False
+        assert len(verdicts) == 3 and all(verdicts.values())
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["record", "desk"], "a profile"),
+            (["record", "smoke", "--stage", "sweep"], "a stage"),
+            (["record", "smoke", "--format", "prose"], "an answer format"),
+            (["audit", "smoke/grid-prose"], "a record"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_an_error_is_one_paragraph_and_leaves_nothing(
+        self, own_folders, monkeypatch, capsys, arguments, expected
+    ):
+        monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+        code, out = command_line(*arguments)
+        err = capsys.readouterr().err
+        assert code == 1 and out == "" and err.startswith(f"Expected {expected}") and err.count("\n") == 1
+        assert not (own_folders / "records").exists()
+
+
+class TestCompared:
+    """Which profiles a figure over several models shows."""
+
+    def run(self, **changes) -> Run:
+        return Run("tan-fig-6", load_profile("smoke", **changes), None)
+
+    def test_a_profile_with_a_record_is_read_one_without_and_the_run_itself_are_computed(self, smoke_records):
+        path = records.path_of("smoke-gemma", "shift", "letter")
+        path.parent.mkdir()
+        path.write_bytes(b"")
+        found = self.run().compared("", "shift", ("letter",))
+        assert [(s.profile, s.model, s.recorded) for s in found] == [
+            ("smoke", "tiny", False),  # has a record, but is the run itself
+            ("smoke-gemma", "tiny-gemma3", True),
+        ]
+        assert not self.run().compared("smoke-gemma", "grid", ("letter",))[0].recorded  # of another stage
+
+    def test_a_record_must_have_all_formats_asked_for(self, smoke_records):
+        path = records.path_of("smoke-gemma", "shift", "letter")
+        path.parent.mkdir()
+        path.write_bytes(b"")
+        assert not self.run().compared("smoke-gemma", "shift", ("letter", "statement"))[0].recorded
+
+    def test_names_given_replace_those_of_the_profile(self, smoke_records):
+        found = self.run().compared(" laptop-gemma , smoke", "grid", ("letter",))
+        assert [settings.profile for settings in found] == ["laptop-gemma", "smoke"]
+
+    def test_a_profile_that_names_no_others_is_compared_with_nothing(self, smoke_records):
+        run = Run("tan-fig-6", replace(load_profile("smoke"), compared=()), None)
+        assert [settings.profile for settings in run.compared("", "grid", ("letter",))] == ["smoke"]
+
+    def test_an_unknown_profile_is_refused(self, smoke_records):
+        with pytest.raises(SteerkitError, match="a profile"):
+            self.run().compared("smoke,desk", "grid", ("letter",))
