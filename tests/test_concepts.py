@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from steerkit import concepts, experiment, published
 from steerkit.concepts import agreement, effects, headline, survivors
-from steerkit.profiles import override
+from steerkit.errors import SteerkitError
+from steerkit.profiles import load_profile, override
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
@@ -46,7 +47,8 @@ def table(smoke_store) -> pd.DataFrame:
         patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
         layers = {form: experiment.layer_of(smoke_store.settings, form) for form in ("statement", "letter")}
         fewer = override(smoke_store.settings, datasets="openness,narcissism")
-        return effects([smoke_store.settings, replace(fewer, profile="mine", layer=layers)], tuple(layers))
+        both = (smoke_store.settings, replace(fewer, profile="mine", layer=layers))
+        return pd.concat([effects([settings], tuple(layers)) for settings in both], ignore_index=True)
 
 
 class TestEffects:
@@ -269,3 +271,8 @@ class TestHeadline:
             "m: variance explained by the answer in letter, median over sets",
             "computing time of all tables shown",
         ]
+
+
+def test_one_model_named_twice_is_refused():
+    with pytest.raises(SteerkitError, match="found tiny, tiny"):
+        effects([load_profile("smoke"), load_profile("smoke")], ("letter",))
