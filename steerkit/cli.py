@@ -90,13 +90,14 @@ def reproduce(
 ) -> None:
     """Compute all tables, execute all notebooks, build the book. Goes on where a killed run stopped."""
     from steerkit import exhibits
+    from steerkit.profiles import PUBLISHED
     from steerkit.progress import reproduce_all
 
     outcomes = reproduce_all(profile, exhibits.matching(only), force)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise typer.Exit(_complain("\n".join(f"{outcome.exhibit}: {outcome.error}" for outcome in failed)))
-    if book and not only:
+    if book and not only and profile != PUBLISHED:
         from steerkit.book import build
 
         typer.echo(f"The book: {build()}")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from steerkit import artifacts, experiment, records
 from steerkit.experiment import check_format
-from steerkit.profiles import Settings, load_profile
+from steerkit.profiles import PUBLISHED, Settings, load_profile
 from steerkit.prompts import FORMATS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Run:
     @property
     def published(self) -> bool:
         """Whether only the paper's own numbers are drawn (profile `published`)."""
-        return self.settings.profile == "published"
+        return self.settings.profile == PUBLISHED
 
     def formats(self, answer_format: str) -> tuple[str, ...]:
         """The answer formats to show: one, "both" (the two of the book), or "all"; names may be joined by commas."""
@@ -194,7 +194,7 @@ def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
 
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:
     """One line under every figure: profile, model, weights, data, split, engine, commit."""
-    if not manifests and settings.profile == "published":
+    if not manifests and settings.profile == PUBLISHED:
         return f"Profile published: numbers digitised from the paper's figures; commit {artifacts.commit() or 'none'}."
     if not manifests:
         return f"Profile {settings.profile}; needs no model; commit {artifacts.commit() or 'none'}."

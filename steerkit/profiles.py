@@ -10,6 +10,7 @@ from typing import Any
 
 from steerkit.errors import SteerkitError
 
+PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine"), (str, "a text")),

@@ -21,7 +21,7 @@ from steerkit import experiment, records
 from steerkit.exhibits import Exhibit
 from steerkit.jobs import Stage
 from steerkit.notebook import BOOK_FORMATS
-from steerkit.profiles import Settings, load_profile
+from steerkit.profiles import PUBLISHED, Settings, load_profile
 from steerkit.reproduce import Outcome, compute_tables, run_notebook
 
 
@@ -29,7 +29,9 @@ def reproduce_all(profile: str, exhibits: Sequence[Exhibit], force: bool) -> lis
     """Tables first, then notebooks, then a summary; quiet lines instead of bars when nobody watches."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     settings = load_profile(profile)
-    stages = {stage for exhibit in exhibits for stage in exhibit.stages}
+    if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
+        exhibits = [exhibit for exhibit in exhibits if exhibit.published]
+    stages = set() if profile == PUBLISHED else {s for exhibit in exhibits for s in exhibit.stages}
     with _bars(console) as bars:
         _tables(bars, settings, stages, BOOK_FORMATS)
         outcomes = _notebooks(bars, exhibits, profile, force)

@@ -244,3 +244,14 @@ class TestFailure:
         assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
         assert run_notebook(broken, {}).status == "done"
         assert not list((tmp_path / "out").glob(".running*"))
+
+
+def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own_folders, monkeypatch):
+    folder = own_folders / "notebooks"
+    monkeypatch.setattr(exhibits, "EXECUTED", folder)
+    code, screen = command_line("reproduce", "--profile", "published", "--only", "tan-fig-[17]")
+    assert code == 0 and "tables to compute" not in screen
+    assert {path.name for path in folder.glob("*.png")} == {"tan-fig-1-published.png"}
+    about = json.loads((folder / "tan-fig-1-published.json").read_text())
+    assert "digitised" in about["line"] and "digitised" in about["caption"] and about["artefacts"] == []
+    assert not list((own_folders / "artifacts").glob("*"))

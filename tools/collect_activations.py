@@ -60,7 +60,7 @@ def main() -> None:
     """Gather text, run the model over it, store one layer."""
     options = _options()
     torch.set_num_threads(options.threads)
-    model = load_model(options.model, device="cpu")
+    model = load_model(options.model, device="cpu", dtype=options.precision)
     windows, sources = _windows(model, options)
     per_window = options.context - SKIP
     rows = open_memmap(options.out, "w+", options.dtype, (len(windows) * per_window, model.width))
@@ -81,6 +81,7 @@ def main() -> None:
         "context": options.context,
         "skipped_positions": SKIP,
         "mean_norm": total / len(rows),
+        "precision": options.precision,
         "dtype_stored": options.dtype,
         "seed": options.seed,
     }
@@ -97,6 +98,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=128, help="tokens per window")
     parser.add_argument("--batch", type=int, default=16, help="windows per forward")
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
+    parser.add_argument(
+        "--precision", default="float32", help="of the forwards; bfloat16 is several times faster on some CPUs"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     for name, share in SHARES.items():
