@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 
 from steerkit import experiment, published, settings_tables, stats
+from steerkit.datasets import names
 from steerkit.errors import SteerkitError
+from steerkit.jobs import dataset_of
 from steerkit.profiles import Settings
 
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
+ITEM_KINDS = ("persona", "choice")
 KINDS = ("models", "formats", "published")
 BIASED = ("letter", "yes-no")  # formats in which a token other than the concept can be preferred
 
@@ -27,9 +30,10 @@ def effects(runs: Sequence[Settings], formats: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns profile, model, format, dataset, estimate, low, high (95%), random (mean of norm-matched random
-        vectors), above_zero, above_random, bias_share (share of the variance of per-sample steerability that the
-        letter or word of the matching answer explains; NaN in `statement`).
+        Columns profile, model, format, dataset, kind (persona statements or questions with written-out options:
+        "persona", "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero,
+        above_random, bias_share (share of the variance of per-sample steerability that the letter or word of the
+        matching answer explains; NaN in `statement`).
     """
     named = [settings_tables.name_of(settings) for settings in runs]
     if len(set(named)) < len(named):
@@ -50,10 +54,16 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
         profile=settings.profile,
         model=settings_tables.name_of(settings),
         format=answer_format,
+        kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
         above_random=found["low"] > found["random"],
         bias_share=found["dataset"].map(shares) if answer_format in BIASED else np.nan,
     )
+
+
+def kind_of(name: str, source: str) -> str:
+    """Kind of the items of a data set; that of the bundled set of the same name, which is always at hand."""
+    return dataset_of(name, "bundled" if name in names("bundled") else source).items[0].kind
 
 
 def _bias_share(slopes: pd.DataFrame) -> float:
@@ -84,14 +94,27 @@ def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Spearman's rank correlations over the data sets that both sides have.
 
     Pairs: the models with each other in each format; the formats with each other in each model; each model and format
-    with the published models (letter format, in distribution).
+    with the published models (letter format, in distribution). Each over all data sets and over each kind of item: a
+    format may favour one kind as a whole, which then decides the correlation over all.
 
     Returns
     -------
     DataFrame
-        Columns kind ("models", "formats" or "published"), first, second, n, estimate, low, high. A pair with fewer
-        than three common data sets, or without variation, has NaN.
+        Columns kind ("models", "formats" or "published"), sets ("all", "persona", "choice"), first, second, n,
+        estimate, low, high. A pair with fewer than three common data sets, or without variation, has NaN.
     """
+    kinds = [kind for kind in ITEM_KINDS if (table["kind"] == kind).any()]
+    groups = {
+        "all": table,
+        **({kind: table[table["kind"] == kind] for kind in kinds} if len(kinds) > 1 else {}),
+    }
+    parts = [_agreement(part, seed).assign(sets=name) for name, part in groups.items()]
+    return pd.concat(parts, ignore_index=True)[
+        ["kind", "sets", "first", "second", "n", "estimate", "low", "high"]
+    ]
+
+
+def _agreement(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     series = {
         (model, form): part.set_index("dataset")["estimate"]
         for (model, form), part in table.groupby(["model", "format"], sort=False)
@@ -151,6 +174,7 @@ def _steerable_sets(table: pd.DataFrame, model: str) -> tuple | None:
 
 def _between_models(pairs: pd.DataFrame) -> tuple | None:
     part = pairs[(pairs["kind"] == "models") & pairs["first"].str.endswith("statement")]
+    part = part[part["sets"] == "all"]
     if part.empty:
         return None
     row = part.iloc[0]
@@ -160,7 +184,8 @@ def _between_models(pairs: pd.DataFrame) -> tuple | None:
 def _with_published(row: pd.Series) -> tuple | None:
     if not row["first"].endswith("statement"):
         return None
-    return f"Spearman of {row['first']} with published {row['second']}", "reported", _text(row), None
+    sets = "" if row["sets"] == "all" else f", {row['sets']} sets"
+    return f"Spearman of {row['first']} with published {row['second']}{sets}", "reported", _text(row), None
 
 
 def _explained(table: pd.DataFrame, model: str) -> tuple | None:

@@ -57,7 +57,7 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     ]
     found = pd.concat(parts, ignore_index=True)
     for name, part in found.groupby("dataset"):
-        numbers = groups_of(dataset_of(name, settings.source), part["example_id"])
+        numbers = _groups(table, settings, name, part["example_id"])
         found.loc[part.index, "group"] = [f"{name}/{number}" for number in numbers]
     found.attrs = table.attrs
     return found
@@ -141,7 +141,8 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
 
     from steerkit.stats import joint_bootstrap
 
-    table = slopes(settings, answer_format)
+    grid_table = grid(settings, answer_format)
+    table = steerability.slopes(grid_table)
     rows = []
     for name, part in table.groupby("dataset", sort=False):
         wide = part.pivot(index="vector", columns="example_id", values="steerability")
@@ -150,7 +151,7 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
             wide.loc[order].to_numpy(),
             np.random.default_rng(settings.seed),
             draws=draws,
-            groups=groups_of(dataset_of(name, settings.source), wide.columns),
+            groups=_groups(grid_table, settings, name, wide.columns),
         )
         placebo = wide[wide.index.str.startswith("random")].to_numpy()
         rows.append(
@@ -164,3 +165,11 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
             }
         )
     return pd.DataFrame(rows)
+
+
+def _groups(table: pd.DataFrame, settings: Settings, dataset: str, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example: from a record, which holds them, else from the data."""
+    if "group" not in table:
+        return groups_of(dataset_of(dataset, settings.source), example_ids)
+    known = table[table["dataset"] == dataset].drop_duplicates("example_id").set_index("example_id")["group"]
+    return known.loc[list(example_ids)].tolist()

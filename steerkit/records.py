@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit import artifacts
 from steerkit.errors import SteerkitError
-from steerkit.jobs import Job, Stage, examples, job_multipliers, model_of
+from steerkit.jobs import Job, Stage, dataset_of, examples, groups_of, job_multipliers, model_of
 from steerkit.profiles import load_profile
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
     path = path_of(settings.profile, stage, answer_format)
     columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
     small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
+    for name, part in small.groupby(
+        "dataset", sort=False
+    ):  # so that a reader needs the scores and not the data
+        small.loc[part.index, "group"] = groups_of(dataset_of(name, settings.source), part["example_id"])
+    small = small.astype({"group": np.int32})
     parts = table.attrs["manifests"]
     about = {
         "profile": settings.profile,

@@ -17,7 +17,9 @@ from steerkit.profiles import load_profile, override
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
-COLUMNS = "dataset estimate low high random profile model format above_zero above_random bias_share".split()
+COLUMNS = (
+    "dataset estimate low high random profile model format kind above_zero above_random bias_share".split()
+)
 
 
 def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, seed: int = 0) -> pd.DataFrame:
@@ -28,7 +30,7 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
     for model, form in product(models, forms):
         for name, level in zip(sets, shared, strict=True):
             estimate = level + rng.normal(0, 0.7)
-            row = {"model": model, "format": form, "dataset": name, "estimate": estimate}
+            row = {"model": model, "format": form, "dataset": name, "kind": "persona", "estimate": estimate}
             rows.append(
                 row | {"above_zero": estimate > 0.5, "above_random": estimate > 1, "bias_share": np.nan}
             )
@@ -207,6 +209,7 @@ class TestHeadline:
             {
                 "model": "m",
                 "format": "statement",
+                "kind": "persona",
                 "dataset": [f"set-{i}" for i in order],
                 "estimate": order.astype(float),
                 "above_zero": order < above,
@@ -228,7 +231,7 @@ class TestHeadline:
     def test_the_models_agree_from_six_tenths_on(self, estimate, met):
         pair = {"kind": "models", "first": "m, statement", "second": "n, statement", "n": 40}
         other = {"kind": "models", "first": "m, letter", "second": "n, letter", "n": 40}
-        numbers = {"low": 0.1, "high": 0.8}
+        numbers = {"low": 0.1, "high": 0.8, "sets": "all"}
         pairs = pd.DataFrame([other | numbers | {"estimate": 0.99}, pair | numbers | {"estimate": estimate}])
         row = judged(self.sets(7), pairs).loc["Spearman between the models, statement"]
         assert row["met"] == met and row["expected"] == "at least 0.6"
@@ -276,3 +279,22 @@ class TestHeadline:
 def test_one_model_named_twice_is_refused():
     with pytest.raises(SteerkitError, match="found tiny, tiny"):
         effects([load_profile("smoke"), load_profile("smoke")], ("letter",))
+
+
+def test_each_kind_of_item_is_correlated_by_itself_when_there_are_two():
+    """One format that favours a kind as a whole turns the order over all sets around, not that within a kind."""
+    table = make_effects(("m",), ("statement", "letter"))
+    order = {name: i for i, name in enumerate(SETS)}
+    choice = table["dataset"].map(order) % 2 == 0
+    level = table["dataset"].map(order) + 100 * (choice & (table["format"] == "letter"))
+    table = table.assign(kind=choice.map({True: "choice", False: "persona"}), estimate=level)
+    found = agreement(table).query("kind == 'formats'").set_index("sets")["estimate"]
+    assert found["persona"] == found["choice"] == 1 and found["all"] < 0.7
+    assert set(agreement(make_effects())["sets"]) == {"all"}
+
+
+def test_the_kind_of_a_set_is_that_of_its_items():
+    assert [concepts.kind_of(name, "papers") for name in ("openness", "myopic-reward")] == [
+        "persona",
+        "choice",
+    ]

@@ -36,7 +36,13 @@ def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0)
         for form in forms:
             for name in sets:
                 estimate = rng.normal(0.3, 0.4)
-                row = {"model": model, "format": form, "dataset": name, "estimate": estimate}
+                row = {
+                    "model": model,
+                    "format": form,
+                    "dataset": name,
+                    "kind": "persona",
+                    "estimate": estimate,
+                }
                 row |= {"low": estimate - 0.3, "high": estimate + 0.25, "random": rng.normal(0, 0.05)}
                 share = rng.uniform(0.2, 1) if form != "statement" else np.nan
                 table.append(row | {"bias_share": share, "above_zero": estimate > 0.3, "above_random": True})
@@ -182,7 +188,9 @@ class TestBias:
 class TestCorrelations:
     def test_every_row_is_a_correlation_with_its_interval_in_the_colour_of_its_kind(self, pairs):
         (axes,) = figures.correlations(pairs).axes
-        ((places, faces, _),), (ends,) = dots(axes), lines(axes)
+        (places, faces, _), *rest = dots(axes)
+        (ends,) = lines(axes)
+        assert all(len(other[0]) == 0 for other in rest)  # one kind of item only
         assert np.allclose(places, np.column_stack([pairs["estimate"], range(len(pairs))]))
         assert np.allclose(ends[:, :, 0], pairs[["low", "high"]])
         assert faces == [figures.KINDS[kind].lower() for kind in pairs["kind"]] and len(set(faces)) == 3
@@ -200,9 +208,20 @@ class TestCorrelations:
         some.loc[[0, 3], ["estimate", "low", "high"]] = np.nan
         (axes,) = figures.correlations(some).axes
         kept = pairs.drop(index=[0, 3])
-        ((places, *_),) = dots(axes)
+        places, *_ = dots(axes)[0]
         assert np.allclose(places, np.column_stack([kept["estimate"], range(len(kept))]))
         assert len(axes.get_yticklabels()) == len(kept)
+
+    def test_kinds_of_items_are_open_marks_in_the_rows_of_their_pairs(self):
+        both = rows(sets=tuple(published.datasets().index[:12]))
+        both["kind"] = np.where(both.groupby(["model", "format"]).cumcount() < 6, "persona", "choice")
+        found = concepts.agreement(both)
+        whole = found[found["sets"] == "all"].reset_index(drop=True)
+        (axes,) = figures.correlations(found).axes
+        for drawn, sets in zip(dots(axes)[1:], figures.SETS, strict=True):
+            part = found[found["sets"] == sets].set_index(["first", "second"])["estimate"]
+            expected = [(part[row["first"], row["second"]], i) for i, row in whole.iterrows()]
+            assert np.allclose(sorted(map(tuple, drawn[0]), key=lambda p: p[1]), expected)
 
     def test_the_alt_text_states_the_ends_and_how_many_lie_above_zero(self, pairs):
         text = figures.correlations_alt(pairs)

@@ -12,7 +12,9 @@ import pytest
 from conftest import command_line
 
 from steerkit import artifacts, experiment, jobs, records
+from steerkit.datasets import load_dataset
 from steerkit.errors import SteerkitError
+from steerkit.jobs import groups_of
 from steerkit.notebook import Run
 from steerkit.profiles import load_profile, override
 from steerkit.records import SIDES, TOLERANCE
@@ -69,7 +71,9 @@ class TestRoundTrip:
     def test_nothing_but_the_rounding_to_float32_is_lost(self, smoke_records, stage, form):
         table, back = finished(smoke_records, stage, form), records.read(smoke_records, stage, form)
         labels = [column for column in table.columns if column not in (*SIDES, "propensity")]
-        assert set(back.columns) == set(table.columns) and len(back) == len(table)
+        assert set(back.columns) == {*table.columns, "group"} and len(back) == len(table)
+        for name, part in back.groupby("dataset"):
+            assert part["group"].tolist() == groups_of(load_dataset(name), part["example_id"])
         assert (back[labels].to_numpy() == table[labels].to_numpy()).all()
         for side in SIDES:
             rounded = table[side].to_numpy().astype(np.float32).astype(np.float64)
@@ -274,7 +278,7 @@ class TestCommandLine:
             (["record", "desk"], "a profile"),
             (["record", "smoke", "--stage", "sweep"], "a stage"),
             (["record", "smoke", "--format", "prose"], "an answer format"),
-            (["audit", "smoke/grid-prose"], "a record"),
+            (["audit", "smoke/grid-prose"], "records to audit"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )

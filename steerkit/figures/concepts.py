@@ -15,6 +15,7 @@ from steerkit.figures import frames, style
 
 COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
 KINDS = {"models": style.VERMILLION, "formats": style.BLUE, "published": style.PUBLISHED}
+SETS = {"persona": "^", "choice": "s"}
 ORDER = ("statement", "letter", "yes-no")
 
 
@@ -125,9 +126,12 @@ def bias_alt(table: pd.DataFrame) -> str:
 
 
 def correlations(pairs: pd.DataFrame) -> Figure:
-    """Rank correlations with intervals (`concepts.agreement`), in three groups: models, formats, published."""
-    shown = frames.checked(pairs, ("kind", "first", "second", "n", "estimate", "low", "high"), [])
-    shown = shown.dropna(subset="estimate").reset_index(drop=True)
+    """Rank correlations with intervals (`concepts.agreement`), in three groups: models, formats, published.
+
+    Points with intervals are over all data sets, open marks over one kind of item.
+    """
+    pairs = frames.checked(pairs, ("kind", "sets", "first", "second", "n", "estimate", "low", "high"), [])
+    shown = pairs[pairs["sets"] == "all"].dropna(subset="estimate").reset_index(drop=True)
     if shown.empty:
         raise frames.refusal("a correlation over three data sets or more", "none", "add data sets.")
     with style.theme():
@@ -135,6 +139,18 @@ def correlations(pairs: pd.DataFrame) -> Figure:
         colors = shown["kind"].map(KINDS)
         axes.hlines(shown.index, shown["low"], shown["high"], color=colors, lw=1.6)
         axes.scatter(shown["estimate"], shown.index, c=colors, s=22, zorder=3)
+        for sets, marker in SETS.items():
+            some = pairs[pairs["sets"] == sets].merge(shown.reset_index()[["index", "first", "second"]])
+            axes.scatter(
+                some["estimate"],
+                some["index"],
+                marker=marker,
+                s=20,
+                fc="none",
+                ec=style.BLACK,
+                lw=0.8,
+                zorder=4,
+            )
         axes.axvline(0, color=style.BLACK, lw=0.9)
         labels = (
             shown["first"]
@@ -155,13 +171,17 @@ def correlations(pairs: pd.DataFrame) -> Figure:
             Line2D([], [], color=color, marker="o", lw=1.6, label=words[kind])
             for kind, color in KINDS.items()
         ]
+        look = {"ls": "none", "markerfacecolor": "none", "color": style.BLACK, "markersize": 4.5}
+        handles += [
+            Line2D([], [], marker=marker, label=f"{sets} sets alone", **look) for sets, marker in SETS.items()
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
 def correlations_alt(pairs: pd.DataFrame) -> str:
     """Alt text of :func:`correlations`, with its numbers."""
-    shown = pairs.dropna(subset="estimate")
+    shown = pairs[pairs["sets"] == "all"].dropna(subset="estimate")
     if shown.empty:
         raise frames.refusal("a correlation over three data sets or more", "none", "add data sets.")
     best, worst = shown.loc[shown["estimate"].idxmax()], shown.loc[shown["estimate"].idxmin()]
