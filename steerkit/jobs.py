@@ -63,8 +63,8 @@ class Job:
 
     @property
     def counterbalanced(self) -> bool:
-        """Whether each item is asked in both forms; a statement has one."""
-        return self.settings.counterbalanced and self.format != "statement"
+        """Whether each item is asked in both forms: in the main grid only, and a statement has one."""
+        return self.settings.counterbalanced and self.stage == "grid" and self.format != "statement"
 
 
 def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:

@@ -49,7 +49,7 @@ class Settings:
 
     `train` and `test` count groups: pairs of a bundled set, single items of the papers'; one number, or one for each
     format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
-    `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms. `recorded` reads the committed
+    `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
     record of the profile (`steerkit.records`) instead of computing. `compared` names the profiles that figures over
     several models show.
     """
