@@ -267,13 +267,51 @@ def ledger(
 
 
 @app.command()
+def decompose(
+    vector: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
+    sae: Annotated[str, typer.Option(help="An autoencoder by name, a params.npz or a SAELens folder.")],
+    method: Annotated[
+        str,
+        typer.Option(help="encode, encode-scaled, encode-difference, signed-pursuit, nnls or lasso."),
+    ] = "signed-pursuit",
+    features: Annotated[int, typer.Option(help="Most decoder directions.")] = 64,
+    layer: Annotated[int | None, typer.Option(help="Default: the autoencoder's.")] = None,
+    name: Annotated[str, typer.Option(help="Which vector of the file; default: the first.")] = "",
+    norm: Annotated[
+        float | None, typer.Option(help="For encode-scaled: the usual norm of activations.")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="For encode-difference: the data set of the vector's pairs.")
+    ] = "",
+    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
+    out: Annotated[Path | None, typer.Option(help="The CSV file to write.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a steering vector as a sum of an autoencoder's decoder directions."""
+    from steerkit import own_sae
+
+    table = own_sae.decompose_vector(
+        vector, sae, method, features, layer, name=name, norm=norm, data=data, source=source
+    )
+    if out:
+        own_sae.write_table(table, out)
+    if not as_json:
+        typer.echo(own_sae.summary_of(table))
+    if as_json or not out:
+        _print(table.to_dict("records"), as_json, ("rank", "feature", "coefficient"))
+
+
+@app.command()
 def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
     """The papers' claims: published value, ours, rule, verdict."""
-    from steerkit import claims
+    from steerkit import claims, claims_mayne, sae_registry
     from steerkit.notebook import BOOK_FORMATS
     from steerkit.profiles import load_profile
 
-    rows = claims.table(load_profile(profile), BOOK_FORMATS).to_dict("records")
+    settings = load_profile(profile)
+    rows = claims.table(settings, BOOK_FORMATS).to_dict("records")
+    if sae_registry.has_default(settings.model):
+        rows += claims_mayne.table(settings).to_dict("records")
     _print(rows, as_json, ("statement", "answer_format", "published", "ours", "verdict"))
 
 

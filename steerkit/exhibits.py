@@ -36,6 +36,7 @@ class Exhibit:
 
 
 TAN = "Tan et al. 2024"
+MAYNE = "Mayne et al. 2024"
 BEYOND = "Beyond the papers"
 BOTH = ("sweep", "grid")
 
@@ -67,6 +68,15 @@ EXHIBITS: dict[str, Exhibit] = {
         Exhibit("tan-tab-3", TAN, "Table 3", "Persona sentences, AI-risk and other data sets"),
         Exhibit("tan-flaws", TAN, "Upstream code", "What the released code really does", BOTH),
         Exhibit("tan-claims", TAN, "Claims", "What the paper claims and what was found here", BOTH),
+        Exhibit("mayne-fig-1", MAYNE, "Figure 1", "The norm of a steering vector"),
+        Exhibit("mayne-fig-2", MAYNE, "Figure 2", "The features of a vector and of nothing"),
+        Exhibit("mayne-fig-3", MAYNE, "Figure 3", "The default component"),
+        Exhibit("mayne-fig-4", MAYNE, "Figure 4", "Negative parts, and what shows up instead"),
+        Exhibit("mayne-fig-5", MAYNE, "Figure 5", "Steerability by layer"),
+        Exhibit("mayne-tab-1", MAYNE, "Table 1", "The same features every time"),
+        Exhibit("mayne-encoder", MAYNE, "Open question", "Which file, which convention"),
+        Exhibit("mayne-claims", MAYNE, "Claims", "What the paper claims and what was found here"),
+        Exhibit("mayne-ext-decompose", BEYOND, "Extension 2", "Which decomposition is any good"),
         Exhibit(
             "ext-formats", BEYOND, "Extension 1", "Concept or format: three formats, two models, 40 concepts"
         ),

@@ -46,6 +46,12 @@ DRAWN = {  # the figures of an exhibit
     "tan-app-ranges": (*BOOK_FORMATS, "published"),
     "tan-app-residual": BOOK_FORMATS,
     "tan-flaws": ("split", "bracket", "boxes", "sycophancy"),
+    "mayne-fig-1": ("statement",),
+    "mayne-fig-2": ("statement",),
+    "mayne-fig-3": ("statement",),
+    "mayne-fig-4": ("statement",),
+    "mayne-fig-5": ("statement",),
+    "mayne-ext-decompose": ("statement-curves", "statement-behaviour", "statement-stability"),
     "ext-formats": ("effects", "bias", "correlations"),
 }
 TABLES = {  # and its tables
@@ -57,6 +63,10 @@ TABLES = {  # and its tables
     "tan-tab-3": ("sentences", "bundled"),
     "tan-flaws": ("overview",),
     "tan-claims": ("claims",),
+    "mayne-fig-4": ("statement-features",),
+    "mayne-tab-1": ("statement-features",),
+    "mayne-encoder": ("biases",),
+    "mayne-claims": ("claims",),
     "ext-formats": ("survivors", "headline"),
 }
 

@@ -99,7 +99,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="windows per forward")
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     parser.add_argument(
-        "--precision", default="float32", help="of the forwards; bfloat16 is several times faster on some CPUs"
+        "--precision",
+        default="float32",
+        help="of the forwards; bfloat16 is several times faster on some CPUs",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,0 +1,499 @@
+"""The runs and tables of Mayne et al.: activations against plain forwards, features against the formula, claims."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.testing import assert_close
+
+from steerkit import (
+    artifacts,
+    claims_mayne,
+    jobs,
+    mayne,
+    mayne_encoder,
+    mayne_features,
+    mayne_runs,
+    own_sae,
+    plain_text,
+    published_mayne,
+)
+from steerkit import mayne_decompositions as decompositions
+from steerkit.claims import Claim
+from steerkit.decompose import METHODS, decompose, reconstruct, reconstruction_curve
+from steerkit.errors import SteerkitError
+from steerkit.mayne import Contrast, Plain
+from steerkit.profiles import load_profile
+from steerkit.sae import Sae
+from steerkit.sae_registry import tiny_sae
+from steerkit.vectors import Vectors
+
+FORMATS = ("statement", "letter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    """One artefact folder for this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERKIT_ARTIFACTS", str(tmp_path_factory.mktemp("mayne")))
+        yield
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def case(request):
+    return mayne.case(load_profile("smoke"), answer_format=request.param)
+
+
+@pytest.fixture(scope="module")
+def statement():
+    return mayne.case(load_profile("smoke"))
+
+
+def options(case, **changed) -> decompositions.Options:
+    return decompositions.Options(5.0, **{"n_features": 8, "resamples": 3, **changed})
+
+
+def hidden(model, tokens: list[int], layer: int) -> torch.Tensor:
+    """The residual stream after a block as transformers gives it, [s, d]."""
+    with torch.no_grad():
+        found = model.lm._module(torch.tensor([tokens]), output_hidden_states=True)
+    return found.hidden_states[layer + 1][0]
+
+
+class TestPublished:
+    def test_it_says_what_the_reference_says(self):
+        vector, zero = (published_mayne.top_features(name) for name in published_mayne.inputs())
+        assert list(vector["feature"]) == [4888, 15603, 12695, 7589, 2350]
+        assert list(zero["activation"]) == [89.06, 35.94, 19.80, 11.84, 10.74]
+        assert published_mayne.shared_features() == 4 and published_mayne.default_component() == (4888, 86.20)
+        assert published_mayne.signs() == (14004, 3517, -0.82) and published_mayne.best_layer() == (14, 26)
+
+    def test_an_unpublished_vector_is_refused(self):
+        with pytest.raises(SteerkitError, match=r"published features.*found 'openness'"):
+            published_mayne.top_features("openness")
+
+
+class TestCase:
+    def test_the_autoencoder_and_its_layer_are_the_models(self, case):
+        assert (case.sae_name, case.layer, case.dataset) == ("tiny", 2, "corrigible-neutral-HHH")
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"layer": 1}, "block 1"),
+            ({"sae": "nowhere"}, "found 'nowhere'"),
+            ({"dataset": "corrigible"}, "a data set"),
+            ({"answer_format": "word"}, "an answer format"),
+        ],
+    )
+    def test_what_does_not_fit_is_one_clear_error(self, given, message):
+        with pytest.raises(SteerkitError, match=message):
+            mayne.case(load_profile("smoke"), **given)
+
+    def test_everything_that_decides_numbers_is_in_the_key(self, statement):
+        others = [
+            replace(statement, format="letter"),
+            replace(statement, layer=1),
+            statement.of("openness"),
+            replace(statement, settings=replace(statement.settings, seed=1)),
+            replace(statement, settings=replace(statement.settings, train=3)),
+        ]
+        keys = {artifacts.key(mayne.inputs_of(each, "answers")) for each in (statement, *others)}
+        assert len(keys) == 6
+        assert artifacts.key(mayne.inputs_of(statement, "values")) not in keys
+
+    def test_caa_trains_and_tests_on_files_of_its_own(self, monkeypatch, statement):
+        monkeypatch.setitem(mayne.CAA_PARTS, "caa/two", ("openness", "narcissism"))
+        both = statement.of("caa/two")
+        train, test = mayne_runs.examples(both, jobs.model_of("tiny"))
+        assert {e.id.partition("/")[0] for e in train} == {"openness"} and len(train) == 4 // 2
+        assert {e.id.partition("/")[0] for e in test} == {"narcissism"}
+        assert len(mayne.example_groups(both, [e.id for e in test])) == len(test)
+        assert mayne.inputs_of(both, "x")["data_sha256"].count(" ") == 1
+
+
+class TestContrast:
+    def test_the_mean_difference_is_the_vector_of_the_main_protocol(self, case):
+        found = mayne.contrast(case)
+        train, _ = jobs.examples(case.job, jobs.model_of("tiny"))
+        expected = jobs.vectors_of(case.job, [case.layer], train).select(["full"]).at(case.layer)[0]
+        assert_close(found.vector, expected, atol=2e-6, rtol=1e-5)
+
+    def test_activations_are_those_of_a_plain_forward(self, case):
+        found, model = mayne.contrast(case), jobs.model_of("tiny")
+        train, _ = jobs.examples(case.job, model)
+        for i, example in enumerate(train):
+            start = len(example.prompt) + len(example.lead)
+            for answer, means, parts in (
+                (example.matching, found.positive, found.positive_parts),
+                (example.not_matching, found.negative, found.negative_parts),
+            ):
+                whole = hidden(model, [*example.prompt, *example.lead, *answer], case.layer)[start:]
+                assert_close(means[i], whole.mean(0), atol=1e-5, rtol=1e-5)
+                assert parts.shape[1] == (mayne.ANSWER_TOKENS if case.format == "statement" else 1)
+                assert_close(parts[i][-1], whole[mayne_runs.spread(len(whole), parts.shape[1])[-1]])
+
+    def test_the_second_time_it_is_read(self, case, monkeypatch):
+        first = mayne.contrast(case)
+        monkeypatch.setattr(jobs, "model_of", lambda name: pytest.fail("computed again"))
+        assert torch.equal(mayne.contrast(case).positive_parts, first.positive_parts)
+
+    def test_places_are_evenly_spread_and_within(self):
+        assert mayne_runs.spread(4, 4) == [0, 1, 2, 3] and mayne_runs.spread(1, 3) == [0, 0, 0]
+        assert mayne_runs.spread(10, 2) == [2, 7] and mayne_runs.spread(9, 1) == [4]
+
+    def test_groups_are_drawn_whole(self):
+        values = torch.arange(12.0).reshape(6, 2)
+        made = Contrast(values, -values, values[:, None], -values[:, None], (0, 0, 1, 1, 2, 2), {})
+        for drawn in made.resamples(20):
+            firsts = drawn.positive[:, 0].tolist()
+            assert len(firsts) == 6 and drawn.negative[:, 0].tolist() == [-x for x in firsts]
+            assert [int(x) // 4 for x in firsts] == list(drawn.groups)
+            assert all(firsts.count(4 * g) == firsts.count(4 * g + 2) for g in range(3))
+        assert len({tuple(drawn.groups) for drawn in made.resamples(20)}) > 5
+
+
+class TestPlain:
+    def test_values_are_those_of_a_plain_forward_without_first_positions(self, statement):
+        found, model = mayne.plain(statement, 40), jobs.model_of("tiny")
+        text = plain_text.plain_text(40, statement.dataset, "", statement.settings.seed).text
+        window = plain_text.windows(model, text, 40)[0].tolist()
+        whole = hidden(model, window, statement.layer)[1:]
+        assert len(found.norms) == len(found.values) == 40
+        assert_close(found.values, whole[:40], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(found.norms, found.values.norm(dim=1), rtol=1e-6)
+
+    def test_only_so_many_values_are_kept(self, statement, monkeypatch):
+        monkeypatch.setattr(mayne, "VALUES", 30)
+        found = mayne.plain(statement, 300)
+        assert (len(found.norms), len(found.values)) == (300, 30)
+        np.testing.assert_allclose(found.norms[:30], found.values.norm(dim=1), rtol=1e-6)
+
+    def test_the_analysed_set_is_left_out(self):
+        own = " ".join((jobs.dataset_of("openness", "bundled").items[0].statement or "").split())
+        assert own in set(plain_text._bundled("narcissism"))
+        assert own not in set(plain_text._bundled("openness")) | set(plain_text._bundled("caa/raw/openness"))
+
+    def test_docstrings_follow_when_the_bundled_texts_are_used_up(self):
+        few, many = plain_text.plain_text(100), plain_text.plain_text(150_000)
+        assert few.origin == "bundled data sets" and "docstrings" in many.origin
+        assert len(few.text) == 100 * plain_text.LETTERS and len(many.text) > 10**6
+
+    def test_a_file_of_the_users_replaces_it(self, tmp_path, statement):
+        path = tmp_path / "mine.txt"
+        path.write_text("I like music. " * 200)
+        assert plain_text.plain_text(9, path=str(path)).text == ("I like music. " * 200)[:72]
+        found = mayne.plain(statement, 20, str(path))
+        assert found.origin == "mine.txt" and len(found.norms) == 20
+
+    @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\x00"])
+    def test_a_file_without_text_is_refused(self, tmp_path, content):
+        path = tmp_path / "mine.txt"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(SteerkitError, match=r"text (file in UTF-8 at|in) .*mine\.txt"):
+            plain_text.plain_text(5, path=str(path))
+
+    def test_windows_start_with_the_beginning_of_sequence_where_the_template_has_one(self):
+        model = jobs.model_of("tiny")
+        with_start = replace(model, template=replace(model.template, bos=True))
+        without = replace(model, template=replace(model.template, bos=False))
+        text = "I like music and walking. " * 100
+        one, other = (plain_text.windows(each, text, 200, 16) for each in (with_start, without))
+        assert one.shape[1] == other.shape[1] == 16 and one.shape[0] == 14
+        assert set(one[:, 0].tolist()) == {model.tokenizer.bos_token_id}
+        assert one[:, 1:].flatten().tolist()[:40] == other.flatten().tolist()[:40]
+        with pytest.raises(SteerkitError, match="a text of more than 1 tokens"):
+            plain_text.windows(without, "I", 5)
+
+
+def known() -> tuple[Sae, Contrast]:
+    """Feature 1 is the partner of feature 0; negatives show feature 0, nobody shows 1; feature 2 is the default."""
+    axes = torch.eye(4)
+    rows = torch.stack([axes[0], -0.8 * axes[0] + 0.6 * axes[1], axes[2], axes[3]])
+    bias = torch.tensor([-0.5, 0.1, 9.0, -1.0])
+    sae = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
+    negative = torch.tensor([[3.0, 0, -9, 0]]).repeat(5, 1) + 0.01 * torch.randn(
+        5, 4, generator=torch.Generator().manual_seed(0)
+    )
+    positive = negative - torch.tensor([1.0, 0, 0, 0])
+    return sae, Contrast(positive, negative, positive[:, None], negative[:, None], tuple(range(5)), {})
+
+
+class TestFeatures:
+    def test_the_truly_negative_feature_and_the_spurious_one_are_found_by_the_rule(self):
+        sae, contrast = known()
+        found = mayne_features.signs(contrast, sae, 9.0)
+        assert (found.negative.feature, found.spurious.feature) == (0, 1)
+        assert found.negative.projection == pytest.approx(-1, abs=1e-5) and found.negative.activation == 0
+        assert found.spurious.projection == pytest.approx(0.8, abs=1e-5)
+        assert found.spurious.activation == pytest.approx(0.9, abs=1e-5)
+        assert found.spurious.scaled == pytest.approx(0.1 + 9 * 0.8, abs=1e-4)
+        assert found.cosine_encoder == pytest.approx(-0.8) == found.cosine_decoder
+        assert (found.spurious.active_positive, found.spurious.active_negative) == (0, 0)
+        assert found.negative.active_negative == 1
+        sides = found.table.groupby(["role", "side"])["pre_activation"].mean()
+        assert sides["negative", "negative"] == pytest.approx(2.5, abs=0.05)
+
+    def test_without_such_a_feature_there_is_none(self):
+        sae, contrast = known()
+        turned = replace(contrast, positive=contrast.negative, negative=contrast.positive,
+                         positive_parts=contrast.negative_parts, negative_parts=contrast.positive_parts)  # fmt: skip
+        assert mayne_features.signs(turned, sae, 9.0) is None
+
+    def test_the_default_component_is_a_projection_and_a_constant(self, case):
+        contrast, plain = mayne.contrast(case), mayne.plain(case)
+        found, sae = mayne_features.default_component(contrast, plain, case.sae), case.sae
+        assert found.feature == 0 and found.offset == pytest.approx(9) and found.threshold > 0
+        values = {what: part["projection"].to_numpy() for what, part in found.table.groupby("what")}
+        np.testing.assert_allclose(values["plain text"], (plain.values @ sae.W_enc[:, 0]).numpy(), rtol=1e-5)
+        pre = sae.pre_activations(contrast.positive_tokens)[:, 0].numpy()
+        np.testing.assert_allclose(values["positive"] + found.offset, pre, atol=1e-4)
+        ratio = values["vector, scaled"][0] / values["vector"][0]
+        assert ratio == pytest.approx(np.median(plain.norms) / contrast.vector.norm().item(), rel=1e-3)
+
+    def test_the_offset_is_what_is_left_of_the_bias_where_the_decoder_bias_is_subtracted(self):
+        sae = replace(tiny_sae(), subtract_decoder_bias=True)
+        expected = sae.b_enc - sae.b_dec @ sae.W_enc
+        np.testing.assert_allclose(mayne_features.offsets(sae), expected.numpy(), atol=1e-6)
+
+    def test_top_features_are_those_of_a_sort(self, case):
+        vector = mayne.contrast(case).vector
+        found = mayne_features.most_active({"v": vector}, case.sae, 4)
+        dense, zero = case.sae.encode(vector).numpy(), case.sae.encode(torch.zeros(32)).numpy()
+        own = found[found["input"] == "v"]
+        assert own["feature"].tolist() == np.argsort(-dense, kind="stable")[:4].tolist()
+        np.testing.assert_allclose(own["at_zero"], zero[own["feature"]])
+        assert own["in_zero"].tolist() == [j in np.argsort(-zero)[:4] for j in own["feature"]]
+
+    def test_an_autoencoder_that_zero_does_not_activate_leaves_an_empty_table(self):
+        sae = replace(tiny_sae(), b_enc=torch.full((256,), -50.0))
+        found = mayne_features.most_active({"v": torch.ones(32)}, sae)
+        assert found.empty and list(found.columns)[:2] == ["input", "rank"]
+
+    def test_norms_count_every_token_once(self, case):
+        contrast, plain = mayne.contrast(case), mayne.plain(case)
+        found = mayne_features.norms(contrast, plain)
+        counts = found.groupby("what")["count"].sum()
+        assert counts["plain text"] == len(plain.norms) and counts["vector"] == 1
+        assert counts["positive"] == len(contrast.positive_tokens)
+        for row in found[found["what"] == "plain text"].itertuples():
+            assert row.count == ((plain.norms >= row.low) & (plain.norms < row.high)).sum()
+        assert found.attrs["vector"] == pytest.approx(contrast.vector.norm().item())
+
+
+class TestDecompositions:
+    def test_curves_are_those_of_the_library_with_intervals_around_resamples(self, statement):
+        found, contrast = decompositions.curves(statement, options(statement)), mayne.contrast(statement)
+        extras = {
+            "target_norm": 5.0,
+            "positive": contrast.positive_tokens,
+            "negative": contrast.negative_tokens,
+        }
+        expected = reconstruction_curve(contrast.vector, statement.sae, METHODS, [1, 2, 4, 8], **extras)
+        own = found[found["method"].isin(METHODS)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own[["method", "n_features", "explained", "cosine"]], expected)
+        drawn = [
+            reconstruction_curve(each.vector, statement.sae, ["signed-pursuit"], [8])["explained"].iloc[0]
+            for each in contrast.resamples(3)
+        ]
+        row = own[(own["method"] == "signed-pursuit") & (own["n_features"] == 8)].iloc[0]
+        assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+        assert len(found) == 4 * (len(METHODS) + 2)
+
+    def test_counts_are_powers_of_two_and_the_number_asked_for(self):
+        assert options(None, n_features=8).counts == [1, 2, 4, 8]
+        assert options(None, n_features=11).counts == [1, 2, 4, 8, 11]
+        assert options(None, n_features=1).counts == [1]
+
+    def test_behaviour_of_the_vector_and_of_a_sum_is_what_the_direct_engine_finds(self, case):
+        from steerkit.engine import evaluate
+        from steerkit.steerability import slopes
+
+        found = decompositions.behaviour(case, options(case)).set_index("vector")
+        contrast, model = mayne.contrast(case), jobs.model_of("tiny")
+        table = decompose(contrast.vector, case.sae, "signed-pursuit", 8)
+        both = torch.stack([contrast.vector, reconstruct(table, case.sae)])[:, None]
+        _, test = jobs.examples(case.job, model)
+        grid = evaluate(
+            model,
+            test,
+            Vectors(("a", "b"), (case.layer,), both),
+            case.settings.resample_multipliers,
+            engine="direct",
+        )
+        means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
+        assert found.loc["original vector", "estimate"] == pytest.approx(means["a"], abs=1e-5)
+        assert found.loc["signed-pursuit", "estimate"] == pytest.approx(means["b"], abs=1e-5)
+        assert found.loc["signed-pursuit", "difference"] == pytest.approx(means["b"] - means["a"], abs=1e-5)
+        assert found.loc["original vector", ["cosine", "norm", "share", "items"]].tolist() == pytest.approx(
+            [1] * 4
+        )
+        assert (found["low"] <= found["estimate"]).all() and (found["estimate"] <= found["high"]).all()
+        assert found.loc["random vector", "norm"] == pytest.approx(1)
+
+    def test_rescaled_sums_have_the_norm_of_the_vector(self, statement):
+        made = decompositions._steering_vectors(
+            statement, mayne.contrast(statement), options(statement, rescale=True)
+        )
+        norms = torch.stack(list(made.values())).norm(dim=1)
+        assert_close(norms, norms[:1].expand_as(norms), rtol=1e-4, atol=0)
+        own = decompositions._steering_vectors(statement, mayne.contrast(statement), options(statement))
+        vector = own["original vector"]
+        assert_close(own["autoencoder"], statement.sae.decode(statement.sae.encode(vector)))
+        assert float(own["autoencoder"].norm()) > 2 * float(vector.norm())
+
+    def test_stability_is_one_for_equal_tables_and_zero_for_disjoint_ones(self):
+        def made(*features):
+            return pd.DataFrame({"feature": features, "rank": range(1, len(features) + 1)})
+
+        assert decompositions._mean_overlap([made(1, 2)] * 3, 0) == (1, 1, 1)
+        assert decompositions._mean_overlap([made(1), made(2), made(3)], 0) == (0, 0, 0)
+        mean, low, high = decompositions._mean_overlap([made(1, 2), made(1, 3), made(7, 8)], 0)
+        assert mean == pytest.approx((1 / 3 + 0 + 0) / 3) and low <= mean <= high
+
+    def test_stability_has_a_row_a_method_and_both_baselines(self, statement):
+        found = decompositions.stability(statement, options(statement)).set_index("method")
+        assert list(found.index)[: len(METHODS)] == list(METHODS) and len(found) == len(METHODS) + 2
+        assert found["jaccard"].between(0, 1).all() and found.loc["encode", "jaccard"] > 0.9
+
+    def test_unknown_methods_and_too_many_features_are_refused(self, statement):
+        assert decompositions.parse_methods(" nnls, lasso") == ("nnls", "lasso")
+        assert decompositions.parse_methods("") == METHODS
+        with pytest.raises(SteerkitError, match="found 'nls'"):
+            decompositions.parse_methods("nls")
+        with pytest.raises(SteerkitError, match="between 1 and 256 features"):
+            decompositions.curves(statement, options(statement, n_features=257))
+        assert decompositions.options(statement, 1.0, 500).n_features == 256
+
+
+def stub(sae: Sae, contrast: Contrast, plain: torch.Tensor) -> claims_mayne.Evidence:
+    """Evidence without a model."""
+    found = claims_mayne.Evidence(SimpleNamespace(sae=sae, settings=SimpleNamespace(seed=0), format="letter"))
+    found.__dict__.update(contrast=contrast, plain=Plain(plain.norm(dim=1).numpy(), plain, []))
+    return found
+
+
+class TestClaims:
+    def test_six_rows_in_the_form_of_the_other_claims(self, statement):
+        found = claims_mayne.table(statement.settings)
+        assert list(found.columns) == [field.name for field in fields(Claim)]
+        assert len(found) == 6 and found["id"].is_unique and set(found["answer_format"]) == {"statement"}
+        assert set(found["verdict"]) <= {"agrees", "differs", "not run"}
+        assert found.set_index("id").loc["bias-dominates", "verdict"] == "agrees"  # built into the tiny one
+        assert found["exhibit"].str.startswith("mayne-").all()
+
+    def test_verdicts_follow_the_known_answer(self):
+        sae, contrast = known()
+        plain = contrast.negative.repeat(20, 1) + torch.tensor([0.0, 0.0, 0.0, 5.0])
+        evidence = stub(sae, contrast, plain)
+        assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "agrees"
+        assert (
+            claims_mayne.rescaling_does_not_help(evidence)["verdict"] == "agrees"
+        )  # text is at -9, the vector at 0
+        assert claims_mayne.negatives_turn_spurious(evidence)["verdict"] == "agrees"
+
+    def test_and_turn_with_it(self):
+        sae, contrast = known()
+        short = 0.01 * contrast.negative
+        evidence = stub(sae, contrast, short)
+        assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "differs"
+        swapped = replace(contrast, positive=contrast.negative, negative=contrast.positive,
+                          positive_parts=contrast.negative_parts, negative_parts=contrast.positive_parts)  # fmt: skip
+        assert claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))["verdict"] == "differs"
+        far = torch.tensor([[0.0, 0.0, 30.0, 0.0]]).repeat(10, 1)
+        assert claims_mayne.rescaling_does_not_help(stub(sae, contrast, far))["verdict"] == "differs"
+
+
+class TestEncoder:
+    def make(self, folder, bias: float, left: float):
+        """A file whose feature 3 has this bias, and this much of it when the decoder bias is subtracted."""
+        folder.mkdir()
+        arrays = {"W_enc": np.eye(6), "b_enc": np.zeros(6), "W_dec": np.eye(6), "b_dec": np.zeros(6), "threshold": np.zeros(6)}  # fmt: skip
+        arrays["b_enc"][3], arrays["b_dec"][3] = bias, bias - left
+        np.savez(folder / "params.npz", **{name: a.astype(np.float32) for name, a in arrays.items()})
+        return str(folder / "params.npz")
+
+    def test_it_says_which_convention_gives_the_published_numbers(self, tmp_path):
+        both = self.make(tmp_path / "both", 86.2, 89.06)
+        neither = self.make(tmp_path / "neither", 1.0, 2.0)
+        biases, tops = mayne_encoder.candidates([both, neither], 3, download=False)
+        assert biases["fits"].tolist() == [
+            "b_enc is the published encoder bias; b_enc - b_dec @ W_enc is the published f(0)",
+            "neither number",
+        ]
+        assert biases["b_enc"].tolist() == ["86.2000", "1.0000"]
+        assert tops["1"].tolist()[:2] == ["3 (86.20)", "3 (89.06)"] and len(tops) == 4
+        with pytest.raises(SteerkitError, match="a feature from 0 to 5"):
+            mayne_encoder.candidates([both], 4888, download=False)
+
+    def test_without_the_files_it_says_what_is_missing_and_asks_once(self, monkeypatch):
+        calls = []
+
+        def fetch(*arguments, **options):
+            calls.append(options["local_files_only"])
+            raise OSError("no route")
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+        biases, tops = mayne_encoder.candidates([], 4888, download=True)
+        assert calls == [False] and len(biases) == 5 and tops.empty
+        assert biases["fits"].str.startswith("missing: OSError: no route").all()
+        biases, _ = mayne_encoder.candidates([], 4888, download=False)
+        assert biases["fits"].str.contains("not in the cache; fetch it with download=True").all()
+
+
+@pytest.fixture(scope="module")
+def vector(tmp_path_factory):
+    from steerkit.own_data import extract_vectors
+
+    path = tmp_path_factory.mktemp("own") / "v.safetensors"
+    extract_vectors("tiny", "openness", "letter", "1,2", "sweep", "bundled", 0).save(path)
+    return path
+
+
+class TestOwn:
+    def test_it_decomposes_the_vector_of_the_autoencoders_layer(self, vector, tmp_path):
+        from steerkit.vectors import load_vectors
+
+        found = own_sae.decompose_vector(vector, "tiny", "signed-pursuit", 5)
+        expected = decompose(load_vectors(vector).at(2)[0], tiny_sae(), "signed-pursuit", 5)
+        pd.testing.assert_frame_equal(found, expected)
+        assert found.attrs["layer"] == 2 and "5 features explain" in own_sae.summary_of(found)
+        own_sae.write_table(found, tmp_path / "out.csv")
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), found)
+        assert json.loads(found.to_json(orient="records"))[0]["rank"] == 1
+
+    def test_a_difference_of_encodings_reads_the_pairs_again(self, vector):
+        found = own_sae.decompose_vector(vector, "tiny", "encode-difference", 6, data="openness")
+        assert 0 < len(found) <= 6 and (found["coefficient"] < 0).any()
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"method": "encoding"}, "a method among"),
+            ({"sae": "huge"}, "found 'huge'"),
+            ({"layer": 1}, "block 1"),
+            ({"features": 257}, "between 1 and 256"),
+            ({"features": 0}, "between 1 and 256"),
+            ({"name": "half"}, "a vector of this file"),
+            ({"method": "encode-scaled"}, "--norm"),
+            ({"method": "encode-difference"}, "--data"),
+            ({"method": "encode-difference", "data": "nothing"}, "a data set of source"),
+        ],
+    )
+    def test_what_cannot_be_done_is_one_clear_error(self, vector, given, message):
+        with pytest.raises(SteerkitError, match=message):
+            own_sae.decompose_vector(vector, **{"sae": "tiny", "method": "signed-pursuit", **given})
+
+    @pytest.mark.parametrize("values", [torch.zeros(1, 1, 32), torch.ones(1, 1, 31), torch.ones(1, 2, 32)])
+    def test_a_vector_that_does_not_fit_is_refused(self, tmp_path, values):
+        layers = (2,) if values.shape[1] == 1 else (0, 1)
+        Vectors(("full",), layers, values).save(tmp_path / "v.safetensors")
+        with pytest.raises(SteerkitError, match=r"not all zero|width 32|layer these vectors have"):
+            own_sae.decompose_vector(tmp_path / "v.safetensors", "tiny", "signed-pursuit", 2)

@@ -1,0 +1,141 @@
+"""Autoencoders by name: the tiny one has every part, files are found or their absence is said in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from steerkit import sae_registry
+from steerkit.errors import SteerkitError
+from steerkit.sae import save_sae
+from steerkit.sae_registry import SAES, SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """No test meets the file that another one opened."""
+    yield
+    sae_registry._load.cache_clear()
+
+
+def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
+    """A small file in the layout of Gemma Scope."""
+    rng = np.random.default_rng(0)
+    shapes = {"W_enc": (d, f), "b_enc": (f,), "W_dec": (f, d), "b_dec": (d,), "threshold": (f,)}
+    path = folder / "layer_14" / "width_16k" / "average_l0_84" / "params.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, **{name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+    return path
+
+
+class TestTiny:
+    def test_it_has_eight_features_a_coordinate_thresholds_and_a_decoder_bias(self):
+        sae = open_sae("tiny", 32, 2)
+        assert sae.n_features == 8 * sae.width and sae.kind == "jumprelu" and not sae.subtract_decoder_bias
+        assert sae.threshold.unique().numel() > 100 and bool(sae.b_dec.abs().min() > 0)
+
+    def test_it_is_the_same_in_every_run(self):
+        first = tiny_sae()
+        tiny_sae.cache_clear()
+        again = tiny_sae()
+        assert first is not again and torch.equal(first.W_enc, again.W_enc)
+        assert torch.equal(first.threshold, again.threshold)
+
+    def test_it_has_partners_that_point_the_other_way_and_features_that_zero_activates(self):
+        sae = tiny_sae()
+        half = sae.n_features // 2
+        cosines = torch.nn.functional.cosine_similarity(sae.W_dec[:half], sae.W_dec[half:])
+        torch.testing.assert_close(cosines, torch.full((half,), -0.8), atol=1e-5, rtol=0)
+        assert (sae.encode(torch.zeros(32)) > 0).nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("model", "name"),
+        [("tiny", "tiny"), ("smollm2-135m", "smollm2-135m"), ("gemma-2-2b", SCOPE_NAMES[0])],
+    )
+    def test_a_model_has_its_own(self, model, name):
+        assert default_sae(model) == name
+
+    def test_a_model_without_one_says_what_to_give(self):
+        with pytest.raises(SteerkitError, match=r"found gpt-j\..*give the path"):
+            default_sae("gpt-j")
+
+    def test_the_five_files_of_layer_14_are_there_the_canonical_one_first(self):
+        assert [int(name.rpartition("-")[2]) for name in SCOPE_NAMES] == [84, 23, 43, 173, 388]
+        for name in SCOPE_NAMES:
+            assert SAES[name].path == f"layer_14/width_16k/average_l0_{name.rpartition('-')[2]}/params.npz"
+            assert len(SAES[name].revision) == 40 and SAES[name].layer == 14
+
+    def test_an_unknown_name_lists_the_known_ones(self):
+        with pytest.raises(SteerkitError, match=r"tiny, smollm2-135m, gemma.*found 'tinny'"):
+            open_sae("tinny")
+
+    @pytest.mark.parametrize(("width", "layer", "found"), [(576, None, "width 576"), (None, 1, "block 2")])
+    def test_one_of_another_width_or_layer_is_refused(self, width, layer, found):
+        with pytest.raises(SteerkitError, match=found):
+            open_sae("tiny", width, layer)
+
+
+class TestFiles:
+    def test_a_folder_opens_by_its_path(self, tmp_path):
+        save_sae(tiny_sae(), tmp_path / "mine")
+        found = open_sae(str(tmp_path / "mine"), 32, 2)
+        assert torch.equal(found.W_dec, tiny_sae().W_dec) and len(found.sha256) == 64
+
+    def test_a_file_that_does_not_say_its_layer_is_taken_at_the_callers_word(self, tmp_path):
+        path = scope_file(tmp_path)
+        silent = path.replace(tmp_path / "params.npz")
+        assert open_sae(str(silent)).layer is None
+        assert open_sae(str(silent), 6, 3).layer == 3
+
+    def test_the_embedded_one_is_read_with_its_report_or_missed_in_one_sentence(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sae_registry, "EMBEDDED", tmp_path)
+        with pytest.raises(SteerkitError, match=r"smollm2-135m in the package's data; found none.*train_sae"):
+            open_sae("smollm2-135m")
+        assert report("smollm2-135m") == {}
+        save_sae(tiny_sae(), tmp_path / "smollm2-135m")
+        (tmp_path / "smollm2-135m" / "report.json").write_text(json.dumps({"tokens": 7}))
+        assert open_sae("smollm2-135m").n_features == 256 and report("smollm2-135m") == {"tokens": 7}
+
+    def test_a_hub_file_is_asked_for_at_its_pinned_revision(self, tmp_path, monkeypatch):
+        asked, path = [], scope_file(tmp_path)
+
+        def fetch(repository, name, **options):
+            asked.append((repository, name, options))
+            return str(path)
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+        sae = open_sae(SCOPE_NAMES[0], 6, 14)
+        [(repository, name, options)] = asked
+        assert repository == "google/gemma-scope-2b-pt-res" and name == SAES[SCOPE_NAMES[0]].path
+        assert options == {"revision": "fd571b47c1c64851e9b1989792367b9babb4af63", "local_files_only": False}
+        assert sae.layer == 14 and not sae.subtract_decoder_bias
+
+    @pytest.mark.parametrize(
+        ("download", "message"),
+        [(True, "OSError: no route; check|OSError: no route. Nothing"), (False, "not in the cache")],
+    )
+    def test_a_hub_that_cannot_be_reached_is_one_clear_error(self, monkeypatch, download, message):
+        def fetch(*_, **options):
+            assert options["local_files_only"] is not download
+            raise OSError("no route.\nsecond line")
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+        with pytest.raises(SteerkitError, match=message) as error:
+            open_sae(SCOPE_NAMES[1], download=download)
+        assert "average_l0_23" in str(error.value) and "second line" not in str(error.value)
+
+
+@pytest.mark.skipif(
+    not (sae_registry.EMBEDDED / "smollm2-135m").is_dir(),
+    reason="the embedded autoencoder is not trained yet",
+)
+def test_the_embedded_autoencoder_is_what_was_asked_for():
+    sae, about = open_sae("smollm2-135m", 576), report("smollm2-135m")
+    assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576 and about
+    assert sae.layer is not None and bool(sae.b_enc.abs().max() > 0)
