@@ -20,7 +20,7 @@ from steerkit.profiles import PUBLISHED, Settings, load_profile
 from steerkit.prompts import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -70,6 +70,10 @@ class Run:
             check_format(form)
         return tuple(named)
 
+    def by_format(self, profiles: str, stage: Stage, formats: Sequence[str]) -> dict[str, list[Settings]]:
+        """`compared` for each format by itself: a record may hold one and not another."""
+        return {form: self.compared(profiles, stage, (form,)) for form in formats}
+
     def compared(self, profiles: str, stage: Stage, formats: Sequence[str]) -> list[Settings]:
         """Settings of the profiles that a figure over several models shows (`steerkit.records.compared`)."""
         names = [name.strip() for name in profiles.split(",") if name.strip()]
@@ -82,9 +86,9 @@ def label_of(settings: Settings) -> str:
     return f"{label} on the papers' data" if settings.source == "papers" else label
 
 
-def each(runs: Sequence[Settings], formats: Sequence[str]) -> Iterator[tuple[Settings, str]]:
-    """Every run in every format, run by run."""
-    return ((settings, form) for settings in runs for form in formats)
+def each(runs: Mapping[str, Sequence[Settings]]) -> Iterator[tuple[Settings, str]]:
+    """Every run with its format; `runs` holds the runs of each format."""
+    return ((settings, form) for form, chosen in runs.items() for settings in chosen)
 
 
 def start(exhibit: str, profile: str, **overrides: Any) -> Run:

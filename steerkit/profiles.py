@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine"), (str, "a text")),
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
-    **dict.fromkeys(("counterbalanced", "recorded"), (bool, "true or false")),
+    **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
     **dict.fromkeys(("datasets", "multipliers", "resample_multipliers", "compared"), (tuple, "a list")),
     **dict.fromkeys(("layer", "resamples", "step"), (dict, "a number for each answer format")),
 }
@@ -51,7 +51,7 @@ class Settings:
     format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
     `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
     record of the profile (`steerkit.records`) instead of computing. `compared` names the profiles that figures over
-    several models show.
+    several models show. A `long` profile is computed only when somebody asks for it.
     """
 
     profile: str
@@ -75,6 +75,7 @@ class Settings:
     seed: int = 0
     recorded: bool = False
     compared: tuple[str, ...] = ()
+    long: bool = False
 
 
 def profile_names() -> list[str]:

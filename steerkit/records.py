@@ -106,17 +106,17 @@ def compared(
 ) -> list[Settings]:
     """Settings of the profiles that a figure over several models shows: `names`, else those the profile names.
 
-    A profile whose committed record holds all of `formats` is read from there; the profile itself, and one without a
-    record, is computed.
+    A profile whose committed record holds all of `formats` is read from there, others are computed. A long one without
+    a record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
+    The profile itself stands in where nothing is left.
     """
     found = []
-    for name in names or settings.compared or (settings.profile,):
-        kept = all(path_of(name, stage, form).exists() for form in formats)
-        if name == settings.profile:
-            found.append(settings)
-        else:
-            found.append(load_profile(name, recorded=kept))
-    return found
+    for name in names or settings.compared:
+        kept = name != settings.profile and all(path_of(name, stage, form).exists() for form in formats)
+        one = settings if name == settings.profile else load_profile(name, recorded=kept)
+        if names or kept or not one.long:
+            found.append(one)
+    return found or [settings]
 
 
 def audit(

@@ -5,7 +5,7 @@ Each returns the table and the manifests of the artefacts behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,11 @@ def with_published(runs: Sequence[Settings], answer_format: str) -> Found:
     return pd.concat([ours, theirs], ignore_index=True), manifests
 
 
-def all_correlations(runs: Sequence[Settings], formats: Sequence[str]) -> Found:
+def all_correlations(runs: Mapping[str, Sequence[Settings]]) -> Found:
     """Correlations of every profile and format (`steerkit.shifts.correlations`) above the published ones."""
     parts, manifests = [], []
-    for form in formats:
-        table, found = over_models(runs, form)
+    for form, chosen in runs.items():
+        table, found = over_models(chosen, form)
         parts.append(shifts.correlations(table).assign(format=form))
         manifests += found
     theirs = published.shifts()

@@ -323,6 +323,20 @@ class TestCompared:
         run = Run("tan-fig-6", replace(load_profile("smoke"), compared=()), None)
         assert [settings.profile for settings in run.compared("", "grid", ("letter",))] == ["smoke"]
 
+    def test_a_long_profile_without_a_record_is_run_only_when_it_is_named(self, smoke_records):
+        named = self.run(compared=("laptop-full", "smoke-gemma"))
+        assert [one.profile for one in named.compared("", "grid", ("letter",))] == ["smoke-gemma"]
+        assert [one.profile for one in named.compared("laptop-full", "grid", ("letter",))] == ["laptop-full"]
+        alone = self.run(compared=("laptop-full",))
+        assert [one.profile for one in alone.compared("", "grid", ("letter",))] == ["smoke"]
+
+    def test_formats_are_looked_for_one_by_one(self, smoke_records):
+        path = records.path_of("smoke-gemma", "shift", "letter")
+        path.parent.mkdir()
+        path.write_bytes(b"")
+        found = self.run().by_format("smoke-gemma", "shift", ("letter", "statement"))
+        assert {form: one.recorded for form, (one,) in found.items()} == {"letter": True, "statement": False}
+
     def test_an_unknown_profile_is_refused(self, smoke_records):
         with pytest.raises(SteerkitError, match="a profile"):
             self.run().compared("smoke,desk", "grid", ("letter",))
