@@ -67,6 +67,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--autocast", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -99,6 +100,7 @@ def _train(options: argparse.Namespace, train: np.ndarray, about: dict[str, Any]
         lr_warm_up_steps=min(200, steps // 10),
         lr_decay_steps=steps // 4,
         dead_feature_window=max(20, steps // 20),
+        autocast=options.autocast,
     )
     SAETrainer(config, sae, _batches(train, scale, options.batch, options.seed)).fit()
     sae.fold_activation_norm_scaling_factor(scale)
