@@ -162,9 +162,9 @@ def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> Non
     from steerkit.prompts import FORMATS
 
     run = notebook.start("ext-formats", profile)
-    runs = run.compared("", "grid", FORMATS)
-    table = concepts.effects(runs, FORMATS)
-    seconds = notebook.seconds_by_model(notebook.manifests_of(runs, "grid", FORMATS))
+    runs = run.by_format("", "grid", FORMATS)
+    table = concepts.effects(runs)
+    seconds = notebook.seconds_by_model(notebook.manifests_of(runs))
     rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
     _print(rows, as_json, ("measure", "expected", "found", "met"))
 

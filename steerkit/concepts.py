@@ -6,7 +6,7 @@ Everything here is computed from GRID tables; models differ in scale and formats
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -24,8 +24,8 @@ KINDS = ("models", "formats", "published")
 BIASED = ("letter", "yes-no")  # formats in which a token other than the concept can be preferred
 
 
-def effects(runs: Sequence[Settings], formats: Sequence[str]) -> pd.DataFrame:
-    """Mean steerability of every data set, model and format.
+def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
+    """Mean steerability of every data set, model and format; `runs` holds the profiles of each format.
 
     Returns
     -------
@@ -35,15 +35,16 @@ def effects(runs: Sequence[Settings], formats: Sequence[str]) -> pd.DataFrame:
         above_random, bias_share (share of the variance of per-sample steerability that the letter or word of the
         matching answer explains; NaN in `statement`).
     """
-    named = [settings_tables.name_of(settings) for settings in runs]
-    if len(set(named)) < len(named):
-        raise SteerkitError(
-            "profiles of different models, or of different data",
-            ", ".join(named),
-            next_step="name each model once.",
-        )
-    parts = [_effects(settings, form) for settings in runs for form in formats]
-    return pd.concat(parts, ignore_index=True)
+    for chosen in runs.values():
+        named = [settings_tables.name_of(settings) for settings in chosen]
+        if len(set(named)) < len(named):
+            raise SteerkitError(
+                "profiles of different models, or of different data",
+                ", ".join(named),
+                next_step="name each model once.",
+            )
+    parts = [_effects(settings, form) for form, chosen in runs.items() for settings in chosen]
+    return pd.concat(parts, ignore_index=True).sort_values("model", kind="stable", ignore_index=True)
 
 
 def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -158,7 +159,7 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     rows += [_with_published(row) for _, row in pairs[pairs["kind"] == "published"].iterrows()]
     rows += [_explained(table, model) for model in table["model"].unique()]
     total = sum(seconds.values()) / 60
-    rows.append(("computing time of all tables shown", "45 minutes", f"{total:.0f} minutes", total <= 45))
+    rows.append(("computing time of all tables shown, wall times summed", "45 minutes", f"{total:.0f} minutes", total <= 45))
     frame = pd.DataFrame([row for row in rows if row], columns=["measure", "expected", "found", "met"])
     return frame.assign(met=frame["met"].map({True: "yes", False: "no", None: ""}))
 

@@ -179,12 +179,9 @@ def record(
     return about
 
 
-def manifests_of(runs: Sequence[Settings], stage: Stage, formats: Sequence[str]) -> list[dict]:
-    """Manifests of all tables of some runs."""
-    tables = {"grid": experiment.grid, "shift": experiment.shift, "sweep": experiment.sweep}
-    return [
-        m for settings in runs for form in formats for m in tables[stage](settings, form).attrs["manifests"]
-    ]
+def manifests_of(runs: Mapping[str, Sequence[Settings]]) -> list[dict]:
+    """Manifests of the main grids of some runs."""
+    return [m for settings, form in each(runs) for m in experiment.grid(settings, form).attrs["manifests"]]
 
 
 def seconds_by_model(manifests: list[dict]) -> dict[str, float]:

@@ -123,7 +123,7 @@ class TestOverModels:
         assert names(manifests) == ["m0-letter"]
 
     def test_correlations_are_those_of_scipy_and_the_papers_own_come_last(self, three):
-        table, manifests = settings_tables.all_correlations({form: three for form in ("statement", "letter")})
+        table, manifests = settings_tables.all_correlations(dict.fromkeys(("statement", "letter"), three))
         assert list(table["format"].unique()) == ["statement", "letter", "letter, published"]
         per_model = 2 * len(shifts.MOVED)  # means and variances
         assert len(table) == (2 * 3 + 2) * per_model and len(manifests) == 6
