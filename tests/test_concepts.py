@@ -274,7 +274,7 @@ class TestHeadline:
         alone = judged(make_effects(("m",), ("letter",)).assign(bias_share=0.5))
         assert list(alone.index) == [
             "m: variance explained by the answer in letter, median over sets",
-            "computing time of all tables shown",
+            "computing time of all tables shown, wall times summed",
         ]
 
 
