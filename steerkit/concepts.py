@@ -159,7 +159,14 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     rows += [_with_published(row) for _, row in pairs[pairs["kind"] == "published"].iterrows()]
     rows += [_explained(table, model) for model in table["model"].unique()]
     total = sum(seconds.values()) / 60
-    rows.append(("computing time of all tables shown, wall times summed", "45 minutes", f"{total:.0f} minutes", total <= 45))
+    rows.append(
+        (
+            "computing time of all tables shown, wall times summed",
+            "45 minutes",
+            f"{total:.0f} minutes",
+            total <= 45,
+        )
+    )
     frame = pd.DataFrame([row for row in rows if row], columns=["measure", "expected", "found", "met"])
     return frame.assign(met=frame["met"].map({True: "yes", False: "no", None: ""}))
 

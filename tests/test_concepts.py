@@ -256,7 +256,9 @@ class TestHeadline:
         ],
     )
     def test_the_computing_time_of_all_profiles_counts(self, seconds, found, met):
-        row = judged(self.sets(7), seconds=seconds).loc["computing time of all tables shown, wall times summed"]
+        row = judged(self.sets(7), seconds=seconds).loc[
+            "computing time of all tables shown, wall times summed"
+        ]
         assert (row["found"], row["met"], row["expected"]) == (found, met, "45 minutes")
 
     def test_the_paper_is_reported_and_not_judged(self):

@@ -257,8 +257,16 @@ def test_a_table_that_cannot_be_drawn_is_refused_in_words(draw, change, message)
 
 
 def test_figures_are_drawn_from_what_a_run_makes(smoke):
-    table = concepts.effects([smoke.settings], ("statement", "letter"))
+    table = concepts.effects({form: [smoke.settings] for form in ("statement", "letter")})
     pairs = concepts.agreement(table)
     for figure in (figures.effects(table), figures.bias(table), figures.correlations(pairs)):
         figure.draw_without_rendering()
     assert "3 data sets" in figures.effects_alt(table) and figures.correlations_alt(pairs)
+
+
+def test_a_model_that_was_not_run_in_a_format_is_missing_there_and_nowhere_else():
+    table = rows()
+    missing = (table["model"] == MODELS[1]) & (table["format"] == "letter")
+    drawn = panels(figures.effects(table[~missing]))
+    counts = {title: len(dots(axes)) for title, axes in drawn.items()}
+    assert counts["letter"] == counts["statement"] / 2 > 0

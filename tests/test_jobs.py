@@ -101,7 +101,9 @@ class TestCost:
         weights = about.parameters - 2 * about.width * about.vocabulary
         assert about.block_parameters == weights  # the tiny model has two embedding matrices and no other
         reads = smoke.estimate.seconds * rate / 2 - weights * smoke.estimate.token_passes
-        assert reads / (about.width * about.vocabulary) == pytest.approx(round(reads / (about.width * about.vocabulary)))
+        assert reads / (about.width * about.vocabulary) == pytest.approx(
+            round(reads / (about.width * about.vocabulary))
+        )
         assert 0 < reads / (about.width * about.vocabulary) < smoke.estimate.token_passes
 
     def test_the_prompts_are_the_test_examples(self, smoke):

@@ -48,6 +48,8 @@ def effects(table: pd.DataFrame) -> Figure:
         for axes, form in zip(panels[0], forms, strict=True):
             for i, model in enumerate(models):
                 part = table[(table["format"] == form) & (table["model"] == model)]
+                if part.empty:  # not run in this format
+                    continue
                 rows = part["dataset"].map({name: row for row, name in enumerate(order)})
                 _points(axes, part, rows + 0.36 * (i - (len(models) - 1) / 2), style.model_color(model))
             axes.axvline(0, color=style.BLACK, lw=0.9)
