@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from steerkit import cli_own
+from steerkit.cli_options import JsonFlag, ProfileOption, print_rows
 from steerkit.errors import SteerkitError
 
 app = typer.Typer(
@@ -24,14 +24,6 @@ app = typer.Typer(
 
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
-
-ProfileOption = Annotated[str, typer.Option(help="Which dial setting: smoke, laptop, ...")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-ModelOption = Annotated[str, typer.Option(help="A registry name, a hub id, or a folder.")]
-DataOption = Annotated[
-    str, typer.Option(help="A data set name, or a .jsonl/.json file in the papers' format.")
-]
-FormatOption = Annotated[str, typer.Option("--format", help="letter, statement or yes-no.")]
 
 
 @app.command("list")
@@ -54,7 +46,7 @@ def list_exhibits(as_json: JsonFlag = False) -> None:
                 "finished": last.get("finished"),
             }
         )
-    _print(rows, as_json, ("id", "number", "title", "profile"))
+    print_rows(rows, as_json, ("id", "number", "title", "profile"))
 
 
 @app.command()
@@ -150,7 +142,7 @@ def audit(
         profile, _, table = one.partition("/")
         stage, _, form = table.partition("-")
         rows.append(records.audit(load_profile(profile), stage, form, rng))
-    _print(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
+    print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
 
@@ -166,7 +158,7 @@ def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> Non
     table = concepts.effects(runs)
     seconds = notebook.seconds_by_model(notebook.manifests_of(runs))
     rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
-    _print(rows, as_json, ("measure", "expected", "found", "met"))
+    print_rows(rows, as_json, ("measure", "expected", "found", "met"))
 
 
 @packs_app.command("pack")
@@ -188,117 +180,8 @@ def unpack_artifacts(source: Annotated[Path, typer.Argument(help="A file of `art
     typer.echo(f"{len(unpack(source))} new artefacts from {source}")
 
 
-@app.command()
-def extract(
-    model: ModelOption,
-    data: DataOption,
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
-    answer_format: FormatOption = "statement",
-    split: Annotated[
-        str, typer.Option(help="clean, sweep, as-released, or all (every item trains).")
-    ] = "clean",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
-    seed: int = 0,
-) -> None:
-    """Make steering vectors from contrastive data and write them with their manifest."""
-    from steerkit.own_data import extract_vectors
-
-    found = extract_vectors(model, data, answer_format, layers, split, source, seed)
-    found.save(out)
-    typer.echo(
-        f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
-    )
-
-
-@app.command()
-def sweep(
-    model: ModelOption,
-    data: DataOption,
-    vectors: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
-    out: Annotated[Path, typer.Option(help="The parquet file to write.")],
-    multipliers: Annotated[
-        str, typer.Option(help="Numbers separated by commas.")
-    ] = "-1.5,-1,-0.5,0,0.5,1,1.5",
-    layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
-    answer_format: FormatOption = "statement",
-    engine: Annotated[str, typer.Option(help="tree (fast) or direct (obvious).")] = "tree",
-    fidelity: Annotated[str, typer.Option(help="letter, paper or bench: how letters are scored.")] = "letter",
-    split: Annotated[
-        str, typer.Option(help="clean, sweep, as-released, or all (every item tests).")
-    ] = "clean",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
-    seed: int = 0,
-) -> None:
-    """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
-    from steerkit.own_data import sweep_grid
-
-    paths = sweep_grid(
-        model,
-        data,
-        vectors,
-        _numbers(multipliers),
-        layers,
-        answer_format,
-        engine,
-        fidelity,
-        split,
-        source,
-        seed,
-        out,
-    )
-    for path in paths:
-        typer.echo(path)
-
-
-@app.command()
-def ledger(
-    model: ModelOption,
-    data: DataOption,
-    item: int = 0,
-    answer_format: FormatOption = "letter",
-    fidelity: str = "letter",
-    source: str = "bundled",
-) -> None:
-    """Show every token of one item: which is read, which is steered, which is scored."""
-    from steerkit.own_data import ledger_of
-
-    typer.echo(ledger_of(model, data, item, answer_format, fidelity, source).to_string(index=False))
-
-
-@app.command()
-def decompose(
-    vector: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
-    sae: Annotated[str, typer.Option(help="An autoencoder by name, a params.npz or a SAELens folder.")],
-    method: Annotated[
-        str,
-        typer.Option(help="encode, encode-scaled, encode-difference, signed-pursuit, nnls or lasso."),
-    ] = "signed-pursuit",
-    features: Annotated[int, typer.Option(help="Most decoder directions.")] = 64,
-    layer: Annotated[int | None, typer.Option(help="Default: the autoencoder's.")] = None,
-    name: Annotated[str, typer.Option(help="Which vector of the file; default: the first.")] = "",
-    norm: Annotated[
-        float | None, typer.Option(help="For encode-scaled: the usual norm of activations.")
-    ] = None,
-    data: Annotated[
-        str, typer.Option(help="For encode-difference: the data set of the vector's pairs.")
-    ] = "",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
-    out: Annotated[Path | None, typer.Option(help="The CSV file to write.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Write a steering vector as a sum of an autoencoder's decoder directions."""
-    from steerkit import own_sae
-
-    table = own_sae.decompose_vector(
-        vector, sae, method, features, layer, name=name, norm=norm, data=data, source=source
-    )
-    if out:
-        own_sae.write_table(table, out)
-    if not as_json:
-        typer.echo(own_sae.summary_of(table))
-    if as_json or not out:
-        _print(table.to_dict("records"), as_json, ("rank", "feature", "coefficient"))
+for command in (cli_own.extract, cli_own.sweep, cli_own.ledger, cli_own.decompose):
+    app.command()(command)
 
 
 @app.command()
@@ -312,7 +195,7 @@ def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None
     rows = claims.table(settings, BOOK_FORMATS).to_dict("records")
     if sae_registry.has_default(settings.model):
         rows += claims_mayne.table(settings).to_dict("records")
-    _print(rows, as_json, ("statement", "answer_format", "published", "ours", "verdict"))
+    print_rows(rows, as_json, ("statement", "answer_format", "published", "ours", "verdict"))
 
 
 @app.command()
@@ -320,32 +203,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     """Versions, devices, caches, what is reachable, what to do next."""
     from steerkit.doctor import examine
 
-    _print(examine(), as_json, ("what", "found", "next"))
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise SteerkitError(
-            "numbers separated by commas", repr(text), next_step="write --multipliers=-1.5,0,1.5."
-        )
-    return numbers
-
-
-def _print(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1, default=str))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, show_lines=any(len(str(row[c])) > 60 for row in rows for c in columns))
-    for row in rows:
-        table.add_row(*("" if row[c] is None else str(row[c]) for c in columns))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    print_rows(examine(), as_json, ("what", "found", "next"))
 
 
 def _one_of(what: str, value: str, known: Sequence[str]) -> None:

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 from conftest import command_line
 
-from steerkit import artifacts, cli, experiment
-from steerkit.claims import CLAIMS
+from steerkit import artifacts, claims, claims_mayne, claims_shift, cli, experiment
 from steerkit.errors import SteerkitError
 from steerkit.exhibits import EXHIBITS
 from steerkit.profiles import load_profile, override
@@ -96,8 +95,11 @@ class TestReading:
 
     def test_verify_judges_every_claim_in_both_formats(self, smoke, steerkit):
         code, out, _ = steerkit("verify", "--profile", "smoke", "--json")
-        rows, n = pd.DataFrame(json.loads(out)), len(CLAIMS)
-        assert code == 0 and list(rows["answer_format"]) == ["statement"] * n + ["letter"] * n
+        rows, n = pd.DataFrame(json.loads(out)), len(claims.CLAIMS) + len(claims_shift.CLAIMS)
+        first, second, mayne = rows[:n], rows[n : 2 * n], rows[2 * n :]
+        assert code == 0 and n >= 15 and len(mayne) == len(claims_mayne.CLAIMS) == 6
+        assert set(first["answer_format"]) == set(mayne["answer_format"]) == {"statement"}
+        assert set(second["answer_format"]) == {"letter"} and list(first["id"]) == list(second["id"])
         assert set(rows["verdict"]) <= {"agrees", "differs", "not run"}
         assert set(rows["exhibit"]) <= set(EXHIBITS)
         assert (rows[["statement", "published", "ours", "rule"]].map(len) > 10).all(axis=None)
@@ -192,7 +194,7 @@ class TestErrors:
             (["run", "tan-fig-9"], "a figure or table"),
             (["run", "tan-fig-1", "-p", "layr=3"], "parameters of tan-fig-1"),
             (["run", "tan-fig-1", "-p", "layer=three"], "layer of type int"),
-            (["reproduce", "--only", "mayne-*"], "a figure or table"),
+            (["reproduce", "--only", "rimsky-*"], "a figure or table"),
             (["reproduce", "--profile", "desk"], "a profile"),
             ([*EXTRACT, "--model", "tinny"], "a registered model"),
             ([*EXTRACT, "--data", "narcisism"], "a data set of source 'bundled'"),

@@ -27,7 +27,7 @@ def examples(tokenizer):
     return {
         "letter": prompter.letter(YES, "A"),
         "statement": prompter.statement(YES, NO),
-        "yes-no": prompter.yes_no(YES),
+        "yes-no": prompter.yes_no(YES, "Yes"),
     }
 
 
