@@ -89,7 +89,7 @@ class TestTables:
             "multipliers": [-1.5, 1.5],
             "limits": [4, None],
         }  # JSON has no tuples
-        assert about["versions"]["torch"] == importlib.metadata.version("torch")
+        assert about["versions"]["torch"] == importlib.metadata.version("torch").partition("+")[0]
 
     def test_a_failing_computation_leaves_nothing_and_is_tried_again(self):
         with pytest.raises(ZeroDivisionError):

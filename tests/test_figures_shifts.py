@@ -22,6 +22,11 @@ PAPER = ["llama2-7b", "qwen1.5-14b"]
 SETS = published.SELECTED[:6]
 
 
+def make_pairs() -> dict[str, list]:
+    """Cosines of the vectors of every data set."""
+    return {name: shifts.pairwise(own, name) for name, own in make_vectors().items()}
+
+
 @pytest.fixture(autouse=True)
 def closed_figures():
     yield
@@ -296,7 +301,7 @@ def test_figure_7_has_a_row_a_model_with_its_own_unit_and_refuses_the_diagonal_a
 
 
 def test_cosine_figure_draws_pairs_with_the_mean_hollow_and_states_the_paper_s_coefficients():
-    table = shifts.cosines(make_vectors(), make_slopes(), "smollm2-135m")
+    table = shifts.cosines(make_pairs(), make_slopes(), "smollm2-135m")
     (axes,) = tan_relative.cosine_distance(table).axes
     full, hollow = (np.asarray(c.get_offsets()) for c in axes.collections)
     mean = (table["second"] == "MEAN").to_numpy()
@@ -365,7 +370,7 @@ def test_figures_have_one_width_and_no_small_text_and_are_saved_without_warnings
         "matrix": tan_models.scatter_matrix(rows, "BASE", "BASE"),
         "moments": tan_models.mean_variance(rows),
         "7": tan_relative.figure_7(shifts.relative(slopes, "m")),
-        "cosine": tan_relative.cosine_distance(shifts.cosines(make_vectors(), slopes, "m")),
+        "cosine": tan_relative.cosine_distance(shifts.cosines(make_pairs(), slopes, "m")),
     }
     assert {figure.get_size_inches()[0] for figure in figures.values()} == {style.WIDTH}
     for name, figure in figures.items():

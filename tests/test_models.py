@@ -55,7 +55,7 @@ def example_of(model: models.Model):
 
 class TestFolders:
     def test_a_saved_model_loads_and_gives_the_numbers_of_the_one_in_memory(self, saved):
-        loaded = models.load_model(str(saved))
+        loaded = models.load_model(str(saved), template="plain")  # as `wrap` asks; by itself: a base model
         original = models.wrap("original", tiny_lm("llama", tiny_tokenizer([WORDS])))
         grids = []
         for model in (loaded, original):

@@ -31,6 +31,7 @@ DRAWN = {  # the figures of an exhibit
     "tan-fig-4": ("letter", "published"),
     "tan-fig-5": (*RUNS, "published"),
     "tan-fig-6": (*(f"tiny-tiny-gemma3-{form}" for form in BOOK_FORMATS), "published"),
+    "tan-fig-7": [name for name in RUNS if name not in LETTER],
     "tan-app-fig-1": (*RUNS, "published"),
     "tan-app-fig-3": (*LETTER, "published"),
     "tan-app-fig-4": (*LETTER, "published"),
@@ -57,7 +58,7 @@ DRAWN = {  # the figures of an exhibit
 TABLES = {  # and its tables
     "tan-fig-1": ("letter-intervals", "statement-intervals"),
     "tan-fig-5": ("correlations",),
-    "tan-fig-7": RUNS,  # a tiny random model steers nothing: each is the reason for a gap
+    "tan-fig-7": LETTER,  # tiny random models steer too little in logits: each is the reason for a gap
     "tan-tab-1": ("settings",),
     "tan-tab-2": ("sentences", "bundled"),
     "tan-tab-3": ("sentences", "bundled"),
@@ -150,9 +151,9 @@ class TestReproduce:
             about = json.loads((executed / f"{name}-{part}.json").read_text())
             assert len(about["caption"]) > 20 and about["line"].startswith("Profile smoke; ")
             assert len(pd.read_csv(executed / f"{name}-{part}.csv")) > 0
-            if part != "published" and not name.startswith("tan-tab"):
+            if part != "published" and not name.startswith(("tan-tab", "mayne-")):
                 assert about["artefacts"] and "engine tree" in about["line"]
-            if part in BOOK_FORMATS:
+            if part in BOOK_FORMATS and not name.startswith("mayne-"):
                 assert set(about["data_sha256"]) >= {"openness"}
             image = executed / f"{name}-{part}.png"
             if image.exists():
