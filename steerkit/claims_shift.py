@@ -7,7 +7,7 @@ ones; each row says on which.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -52,7 +52,7 @@ def judge(wider: Wider) -> list[dict]:
     rows = []
     for claim in CLAIMS:
         row = {"id": claim.__name__.replace("_", "-"), **claim(wider)}
-        where = wider.settings.profile if claim in OWN else wider.where
+        where = row.pop("where", wider.settings.profile if claim in OWN else wider.where)
         rows.append(row | {"ours": f"{row['ours']} ({where})"})
     return rows
 
@@ -167,14 +167,22 @@ def _models_agree(wider: Wider, train: str, test: str, row: dict) -> dict:
 
 
 def models_agree_in_distribution(wider: Wider) -> dict:
-    """Figure 6, left."""
+    """Figure 6, left; from the main grids, which more models have than the prompt settings."""
     row = {
         "statement": "Two unrelated models agree on the order of data sets in distribution.",
         "published": f"Spearman {published.statistic('spearman-models-id', 'llama2-7b/qwen1.5-14b'):.2f}",
         "rule": "95% interval above 0",
         "exhibit": "tan-fig-6",
     }
-    return _models_agree(wider, "BASE", "BASE", row)
+    runs = records.compared(wider.settings, "grid", (wider.answer_format,))
+    tables = []
+    for settings in runs:
+        slopes = experiment.slopes(settings, wider.answer_format).query("vector == 'full'")
+        means = slopes.groupby("dataset")["steerability"].mean().rename("mean").reset_index()
+        tables.append(means.assign(model=settings_tables.name_of(settings), train="BASE", test="BASE"))
+    table = pd.concat(tables, ignore_index=True).assign(variance=np.nan)
+    found = _models_agree(replace(wider, table=table), "BASE", "BASE", row)
+    return found | {"where": ", ".join(settings.profile for settings in runs)}
 
 
 def models_agree_out_of_distribution(wider: Wider) -> dict:
