@@ -73,22 +73,23 @@ def _bias_share(slopes: pd.DataFrame) -> float:
 
 
 def survivors(table: pd.DataFrame) -> pd.DataFrame:
-    """In how many formats each data set is steerable (interval above zero), one row a model and data set.
+    """In which formats each data set is steerable (interval above zero), one row a model and data set.
 
     Returns
     -------
     DataFrame
-        Columns model, dataset, one boolean a format, and steerable: "all", "some" (with their names), or "none".
+        Columns model, dataset, one a format ("yes", "no" or "not run"), and steerable: "all" of the formats that were
+        run, their names, or "none".
     """
-    wide = table.pivot(index=["model", "dataset"], columns="format", values="above_zero").eq(
-        True
-    )  # NaN: not run
+    wide = table.pivot(index=["model", "dataset"], columns="format", values="above_zero")
 
     def words(row: pd.Series) -> str:
-        named = [form for form in wide.columns if row[form]]
-        return "all" if len(named) == len(wide.columns) else " and ".join(named) or "none"
+        run = row.dropna()
+        named = [form for form in run.index if run[form]]
+        return "all" if len(named) == len(run) else " and ".join(named) or "none"
 
-    return wide.assign(steerable=wide.apply(words, axis=1)).reset_index()
+    answers = wide.map(lambda above: "not run" if pd.isna(above) else "yes" if above else "no")
+    return answers.assign(steerable=wide.apply(words, axis=1)).reset_index()
 
 
 def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:

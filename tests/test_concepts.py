@@ -116,18 +116,19 @@ class TestSurvivors:
         assert len(found) == 16
         for number, (truths, words) in enumerate(WORDS.items()):
             for row in (found.loc["m", f"set-{number}"], found.loc["n", f"set-{7 - number}"]):
-                assert row["steerable"] == words and tuple(row[list(FORMATS)]) == truths
+                answers = tuple("yes" if truth else "no" for truth in truths)
+                assert row["steerable"] == words and tuple(row[list(FORMATS)]) == answers
 
     def test_one_format_is_all_or_none(self):
         found = survivors(self.table().query("format == 'letter' and model == 'm'"))
         assert list(found["steerable"]) == ["all" if truths[1] else "none" for truths in WORDS]
 
-    def test_a_format_in_which_a_model_was_not_run_is_none_in_which_it_is_steerable(self):
+    def test_not_run_is_not_the_same_as_not_steerable(self):
         table = self.table()
         found = survivors(table[(table["model"] == "m") | (table["format"] == "statement")])
         other = found[found["model"] == "n"]
-        assert not other[["letter", "yes-no"]].any(axis=None)
-        assert set(other["steerable"]) == {"statement", "none"}
+        assert (other[["letter", "yes-no"]] == "not run").all(axis=None)
+        assert dict(zip(other["statement"], other["steerable"], strict=True)) == {"yes": "all", "no": "none"}
 
 
 class TestAgreement:
