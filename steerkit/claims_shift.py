@@ -101,15 +101,24 @@ def ood_is_weaker(wider: Wider) -> dict:
     row = {
         "statement": "Under a shift to the opposite persona vectors steer less on average.",
         "published": f"mean {means['BASE', 'BASE']:.2f} in distribution, {means[FIRST_SHIFT]:.2f} from BASE to USER_NEG (Llama-2-7B)",
-        "rule": "lower mean over data sets for every model",
+        "rule": "95% interval of the mean loss over data sets above 0 for every model",
         "exhibit": "tan-fig-5",
     }
-    pairs = {}
-    for settings in wider.runs:
-        found = wider.of(settings).groupby(["train", "test"])["mean"].mean()
-        pairs[settings_tables.name_of(settings)] = (found["BASE", "BASE"], found[FIRST_SHIFT])
-    text = "; ".join(f"{name} {a:.3f} and {b:.3f}" for name, (a, b) in pairs.items())
-    return row | {"ours": text, "verdict": _verdict(all(b < a for a, b in pairs.values()))}
+    losses = {settings_tables.name_of(settings): _loss(wider, settings) for settings in wider.runs}
+    if any(len(loss) < FEWEST for loss in losses.values()):
+        return _not_run(row, f"fewer than {FEWEST} data sets")
+    rng = np.random.default_rng(wider.settings.seed)
+    found = {name: stats.bootstrap_mean(loss.to_numpy(), rng) for name, loss in losses.items()}
+    text = "; ".join(
+        f"{name} loses {one.estimate:.3f} [{one.low:.3f}, {one.high:.3f}]" for name, one in found.items()
+    )
+    return row | {"ours": text, "verdict": _verdict(all(one.low > 0 for one in found.values()))}
+
+
+def _loss(wider: Wider, settings: Settings) -> pd.Series:
+    """Mean steerability in distribution minus that under the first shift, one number a data set."""
+    wide = wider.of(settings).pivot(index="dataset", columns=["train", "test"], values="mean")
+    return (wide["BASE", "BASE"] - wide[FIRST_SHIFT]).dropna()
 
 
 def some_sets_fail(wider: Wider) -> dict:
