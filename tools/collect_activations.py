@@ -2,8 +2,9 @@
 
     python tools/collect_activations.py --model smollm2-135m --layer 20 --tokens 1_500_000 --out activations.npy
 
-Writes float16 (or float32) [tokens, d] and a json with model, layer and tokens per source. Nothing is downloaded; the
-text comes from what is there anyway:
+Writes float16 (or float32) [tokens, d], the tokens of all windows (`.windows.npy`) and a json with model, layer and
+tokens per source. The last windows are not run: their text is for `tools/report_sae.py`, which leaves out what of it
+the others have too. Nothing is downloaded; the text comes from what is there anyway:
 
 - installed: English paragraphs in the docstrings of the Python library and of all installed packages. Technical,
   written by thousands of people, more than a million words.
@@ -61,12 +62,14 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     model = load_model(options.model, device="cpu", dtype=options.precision)
-    windows, sources = _windows(model, options)
+    windows, sources = text_windows(model, options)
+    np.save(options.out.with_suffix(".windows.npy"), windows.numpy().astype(np.int32))
+    windows = windows[: len(windows) - int(options.held_out * len(windows))]
     per_window = options.context - SKIP
     rows = open_memmap(options.out, "w+", options.dtype, (len(windows) * per_window, model.width))
     total = 0.0
     for begin in range(0, len(windows), options.batch):
-        found = _activations(model, windows[begin : begin + options.batch], options.layer)
+        found = activations(model, windows[begin : begin + options.batch], options.layer)
         rows[begin * per_window : begin * per_window + len(found)] = _fitting(found, options.dtype)
         total += float(found.norm(dim=1).sum())
         if begin // options.batch % 50 == 0:
@@ -77,6 +80,7 @@ def main() -> None:
         "model": model.name,
         "layer": options.layer,
         "tokens": len(rows),
+        "windows": len(windows),
         "tokens_by_source": sources,
         "context": options.context,
         "skipped_positions": SKIP,
@@ -97,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the .npy file")
     parser.add_argument("--context", type=int, default=128, help="tokens per window")
     parser.add_argument("--batch", type=int, default=16, help="windows per forward")
+    parser.add_argument("--held-out", type=float, default=0.2, help="share of the windows that is not run")
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     parser.add_argument(
         "--precision",
@@ -110,7 +115,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _windows(model: Model, options: argparse.Namespace) -> tuple[torch.Tensor, dict[str, int]]:
+def text_windows(model: Model, options: argparse.Namespace) -> tuple[torch.Tensor, dict[str, int]]:
     """Token windows [n, context] in random order of documents, and how many tokens each source gave.
 
     Documents are joined with the end-of-sequence token and cut without regard to their ends. A source that runs out
@@ -139,7 +144,7 @@ def _windows(model: Model, options: argparse.Namespace) -> tuple[torch.Tensor, d
     return stream[: whole * options.context].view(whole, options.context), counts
 
 
-def _activations(model: Model, windows: torch.Tensor, layer: int) -> torch.Tensor:
+def activations(model: Model, windows: torch.Tensor, layer: int) -> torch.Tensor:
     """Output of the block at all positions but the first ones, float32 [tokens, d]."""
     with torch.no_grad(), model.lm.trace(input_ids=windows.to(model.device), use_cache=False) as tracer:
         found = nnsight.save(model.sites.layers[layer].output)
