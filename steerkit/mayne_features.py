@@ -7,7 +7,7 @@ the vector itself says; pre(0) is the encoder bias, or what is left of it where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ BINS = 60
 OFTEN = 0.1  # share of the negative answers' tokens on which the truly negative feature is active, at least
 RARELY = 0.05  # share of the tokens of either side on which the spurious feature is active, at most
 RULE = (
-    f"Negative feature: active on at least {OFTEN:.0%} of the negative answers' tokens, on average more active on them than on the "
-    "positive ones, and of these the one whose encoder direction the vector points most against. Spurious feature: "
-    f"active on at most {RARELY:.0%} of the tokens of either side, with the vector pointing along its encoder direction, "
-    "and of these the one most anti-aligned with the negative feature."
+    f"Negative features: active on at least {OFTEN:.0%} of the negative answers' tokens, on average more active on them than on "
+    "the positive ones, not activated by the vector, which points against their encoder direction. Spurious features: active on "
+    f"at most {RARELY:.0%} of the tokens of either side, but activated by the vector at the median norm of activations, which "
+    "points along their encoder direction. Of all pairs of the two, the one in which most of the negative part is carried over: "
+    "the projection on the negative feature times the cosine of both encoder directions."
 )
 
 
@@ -187,18 +188,18 @@ def signs(contrast: Contrast, sae: Sae, norm: float) -> Signs | None:
     }
     often = {side: (found > 0).mean(0) for side, found in active.items()}
     vector = contrast.vector
+    longer = vector * (norm / vector.norm())
     projection = (vector @ sae.W_enc).numpy()
-    more = active[NEGATIVE].mean(0) > active[POSITIVE].mean(0)
-    first = _least(projection, (often[NEGATIVE] >= OFTEN) & more & (projection < 0))
-    if first is None:
+    rare = (often[POSITIVE] <= RARELY) & (often[NEGATIVE] <= RARELY) & (sae.encode(longer) > 0).numpy()
+    more = (often[NEGATIVE] >= OFTEN) & (active[NEGATIVE].mean(0) > active[POSITIVE].mean(0))
+    lost = more & (sae.encode(vector) == 0).numpy()
+    pair = _pair(
+        sae, projection, np.flatnonzero(lost & (projection < 0)), np.flatnonzero(rare & (projection > 0))
+    )
+    if pair is None:
         return None
-    cosines = _cosines(sae.W_enc.T, first)
-    rare = (often[POSITIVE] <= RARELY) & (often[NEGATIVE] <= RARELY)
-    second = _least(cosines, rare & (projection > 0) & (cosines < 0))
-    if second is None:
-        return None
-    scaled = sae.pre_activations(vector * (norm / vector.norm())).numpy()
-    both = {"negative": first, "spurious": second}
+    scaled = sae.pre_activations(longer)
+    both = dict(zip(("negative", "spurious"), pair, strict=True))
     found = [
         Sign(
             role,
@@ -220,15 +221,24 @@ def signs(contrast: Contrast, sae: Sae, norm: float) -> Signs | None:
         for value in sae.pre_activations(x)[:, j].tolist()
     ]
     table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
-    decoder = float(_cosines(sae.W_dec, first)[second])
-    return Signs(*found, float(cosines[second]), decoder, table)
+    first, second = ([j] for j in pair)
+    cosines = [_cosines(each, first, second).item() for each in (sae.W_enc.T, sae.W_dec)]
+    return Signs(*found, *cosines, table)
 
 
-def _least(values: np.ndarray, allowed: np.ndarray) -> int | None:
-    """Index of the smallest allowed value; None when none is allowed."""
-    return int(np.where(allowed, values, np.inf).argmin()) if allowed.any() else None
+def _pair(
+    sae: Sae, projection: np.ndarray, negative: np.ndarray, spurious: np.ndarray
+) -> tuple[int, int] | None:
+    """Of the candidates, the two between which most is carried over; None where no two are opposite."""
+    carried = projection[negative][:, None] * _cosines(sae.W_enc.T, negative, spurious)
+    if carried.max(initial=0) <= 0:
+        return None
+    first, second = np.unravel_index(carried.argmax(), carried.shape)
+    return int(negative[first]), int(spurious[second])
 
 
-def _cosines(rows: torch.Tensor, one: int) -> np.ndarray:
-    """Cosines of all rows with one of them."""
-    return ((rows @ rows[one]) / (rows.norm(dim=1) * rows[one].norm()).clamp_min(1e-12)).numpy()
+def _cosines(rows: torch.Tensor, some: Sequence[int], others: Sequence[int]) -> np.ndarray:
+    """Cosines of some rows with others, [a, b]."""
+    first, second = rows[some], rows[others]
+    lengths = first.norm(dim=1)[:, None] * second.norm(dim=1)
+    return ((first @ second.T) / lengths.clamp_min(1e-12)).numpy()

@@ -116,7 +116,7 @@ class TestNorms:
         table = norm_table()
         [axes] = mayne_norms.norms(table).axes
         groups = {group.get_label().partition(" (")[0]: group for group in axes.containers}
-        plain = [bar.get_height() for bar in groups["tokens of plain text"]]
+        plain = [bar.get_height() for bar in groups["plain text"]]
         np.testing.assert_allclose(plain, np.arange(1, 9) / 36)
         assert [sum(bar.get_height() for bar in group) for group in groups.values()] == pytest.approx(
             [1, 1, 1]

@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,10 +29,11 @@ from steerkit import mayne_decompositions as decompositions
 from steerkit.claims import Claim
 from steerkit.decompose import METHODS, decompose, reconstruct, reconstruction_curve
 from steerkit.errors import SteerkitError
+from steerkit.exhibits import NOTEBOOKS
 from steerkit.mayne import Contrast, Plain
 from steerkit.profiles import load_profile
 from steerkit.sae import Sae
-from steerkit.sae_registry import tiny_sae
+from steerkit.sae_registry import SAES, SCOPE_NAMES, tiny_sae
 from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
@@ -241,6 +243,21 @@ class TestFeatures:
         sides = found.table.groupby(["role", "side"])["pre_activation"].mean()
         assert sides["negative", "negative"] == pytest.approx(2.5, abs=0.05)
 
+    def test_the_pair_is_the_one_that_carries_most_over(self):
+        """Feature 3 has the larger negative part and no partner; 4 is its opposite in a small part only."""
+        sae, contrast = known()
+        negative = contrast.negative + torch.tensor([0, 0, 0, 9.0])
+        positive = negative - torch.tensor([1.0, 0, 0, 5])
+        larger = replace(contrast, positive=positive, negative=negative,
+                         positive_parts=positive[:, None], negative_parts=negative[:, None])  # fmt: skip
+        for cosine, expected in ((0.0, (0, 1)), (0.1, (0, 1)), (0.2, (3, 4))):  # 5 x cosine against 1 x 0.8
+            row = torch.tensor([[0.0, (1 - cosine**2) ** 0.5, 0.0, -cosine]])
+            rows, bias = torch.cat([sae.W_dec, row]), torch.cat([sae.b_enc, torch.tensor([-0.1])])
+            more = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
+            found = mayne_features.signs(larger, more, 9.0)
+            assert (found.negative.feature, found.spurious.feature) == expected
+            assert found.spurious.scaled > 0 and found.negative.activation == 0
+
     def test_without_such_a_feature_there_is_none(self):
         sae, contrast = known()
         turned = replace(contrast, positive=contrast.negative, negative=contrast.positive,
@@ -446,6 +463,39 @@ class TestEncoder:
         assert biases["fits"].str.startswith("missing: OSError: no route").all()
         biases, _ = mayne_encoder.candidates([], 4888, download=False)
         assert biases["fits"].str.contains("not in the cache; fetch it with download=True").all()
+
+    def test_for_gemma_the_notebook_prints_both_values_for_each_candidate_file(self, tmp_path, monkeypatch):
+        """Small fakes in the layout of the release, with as many features: the cells run as they are."""
+        expected, folder = {}, tmp_path / "gemma-scope-2b-pt-res"
+        for seed, name in enumerate(SCOPE_NAMES):
+            rng = np.random.default_rng(seed)
+            shapes = {
+                "W_enc": (4, 16_384),
+                "b_enc": 16_384,
+                "W_dec": (16_384, 4),
+                "b_dec": 4,
+                "threshold": 16_384,
+            }
+            made = {array: rng.normal(size=shape).astype(np.float32) for array, shape in shapes.items()}
+            path = folder / SAES[name].path
+            path.parent.mkdir(parents=True)
+            np.savez(path, **made)
+            left = sum(float(made["b_dec"][i]) * float(made["W_enc"][i, 4888]) for i in range(4))
+            bias = float(made["b_enc"][4888])
+            expected[name] = [f"{bias:.4f}", f"{bias - left:.4f}"]
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, path, **more: str(folder / path))
+        monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
+        names: dict = {}
+        for cell in nbformat.read(NOTEBOOKS / "mayne-encoder.ipynb", 4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+                names["profile"] = "gemma-2-2b"
+        found = pd.read_csv(tmp_path / "mayne-encoder-biases.csv", dtype=str).set_index("file")
+        assert {
+            name: found.loc[name, ["b_enc", "b_enc - b_dec @ W_enc"]].tolist() for name in SCOPE_NAMES
+        } == expected
+        tops = pd.read_csv(tmp_path / "mayne-encoder-zero.csv")
+        assert list(tops["file"]) == [name for name in SCOPE_NAMES for _ in range(2)]
 
 
 @pytest.fixture(scope="module")

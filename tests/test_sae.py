@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -459,3 +460,55 @@ class TestWhatDoesNotFit:
             make("gelu")
         with pytest.raises(SteerkitError, match="threshold for jumprelu"):
             replace(make("jumprelu"), threshold=None)
+
+
+@pytest.fixture(scope="module")
+def sae_lens():
+    """sae-lens itself, where it is installed; its own warnings are not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("sae_lens", reason="the comparison with sae-lens needs sae-lens 6")
+
+
+class TestAgainstSaeLens:
+    @pytest.mark.parametrize("subtract", [False, True])
+    @pytest.mark.parametrize("kind", ["relu", "jumprelu", "topk"])
+    def test_it_reads_our_folders_and_computes_the_same(self, tmp_path, sae_lens, kind, subtract):
+        sae = make(kind, subtract, k=4 if kind == "topk" else None, hook="blocks.3.hook_resid_post", layer=3)
+        save_sae(sae, tmp_path)
+        theirs = sae_lens.SAE.load_from_disk(tmp_path)
+        with torch.no_grad():
+            found = theirs.encode(X)
+            assert_close(sae.encode(X), found, atol=1e-6, rtol=1e-6)
+            assert_close(sae.decode(found), theirs.decode(found), atol=1e-6, rtol=1e-6)
+
+    @pytest.mark.parametrize("architecture", ["standard", "jumprelu", "topk"])
+    def test_we_read_its_folders_and_compute_the_same(self, tmp_path, sae_lens, architecture):
+        known = {"standard": "StandardSAE", "jumprelu": "JumpReLUSAE", "topk": "TopKSAE"}[architecture]
+        more = {"k": 5, "rescale_acts_by_decoder_norm": True} if architecture == "topk" else {}
+        theirs = getattr(sae_lens, known)(getattr(sae_lens, f"{known}Config")(d_in=D, d_sae=F, **more))
+        theirs.load_state_dict(
+            {name: value for name, value in arrays().items() if name in theirs.state_dict()}
+        )
+        theirs.save_model(tmp_path)
+        sae = load_sae(tmp_path)
+        with torch.no_grad():
+            found = theirs.encode(X)
+            assert_close(sae.encode(X), found, atol=2e-6, rtol=1e-6)
+            assert_close(sae.decode(sae.encode(X)), theirs.decode(found), atol=1e-5, rtol=1e-6)
+
+    def test_a_gemma_scope_file_means_the_same_to_both(self, tmp_path, sae_lens, monkeypatch):
+        from sae_lens.loading import pretrained_sae_loaders as loaders
+
+        path = write_npz(tmp_path)
+        monkeypatch.setattr(loaders, "hf_hub_download", lambda **asked: str(path))
+        release, folder = GEMMA.split("/", 1)
+        config, weights, _ = loaders.gemma_2_sae_huggingface_loader(f"google/{release}", folder)
+        sae, shape = load_sae(path), {"d_in": D, "d_sae": F}
+        theirs = sae_lens.JumpReLUSAE(
+            sae_lens.JumpReLUSAEConfig(apply_b_dec_to_input=config["apply_b_dec_to_input"], **shape)
+        )
+        theirs.load_state_dict(weights)
+        with torch.no_grad():
+            assert_close(sae.encode(X), theirs.encode(X), atol=1e-6, rtol=1e-6)
+        assert config["architecture"] == sae.kind and config["hook_name"] == sae.hook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -131,11 +132,44 @@ class TestFiles:
         assert "average_l0_23" in str(error.value) and "second line" not in str(error.value)
 
 
-@pytest.mark.skipif(
-    not (sae_registry.EMBEDDED / "smollm2-135m").is_dir(),
-    reason="the embedded autoencoder is not trained yet",
-)
-def test_the_embedded_autoencoder_is_what_was_asked_for():
-    sae, about = open_sae("smollm2-135m", 576), report("smollm2-135m")
-    assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576 and about
-    assert sae.layer is not None and bool(sae.b_enc.abs().max() > 0)
+class TestEmbedded:
+    """The autoencoder of the default model, as it was asked for and as its report says."""
+
+    def test_it_is_built_like_those_of_gemma_scope(self):
+        sae = open_sae("smollm2-135m", 576, 18)
+        assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576
+        assert not sae.subtract_decoder_bias and bool(sae.b_enc.abs().max() > 0)
+        assert sae.threshold.unique().numel() > 1000 and bool((sae.threshold >= 0).all())
+        torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(sae.n_features), atol=1e-3, rtol=0)
+
+    def test_its_report_is_of_these_weights_and_good_enough(self):
+        found = report("smollm2-135m")["held_out"]
+        weights = sae_registry.EMBEDDED / "smollm2-135m" / "sae_weights.safetensors"
+        assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert weights.stat().st_size <= 40e6 and found["tokens"] >= 20_000
+        assert found["explained"] >= 0.75 and found["dead_share"] <= 0.1 and 60 <= found["l0"] <= 100
+        assert 0.9 < found["spliced"]["loss_recovered"] < 1
+
+    def test_the_report_says_what_the_zero_vector_does(self):
+        sae = open_sae("smollm2-135m")
+        active = int((sae.encode(torch.zeros(576)) > 0).sum())
+        assert report("smollm2-135m")["held_out"]["zero_vector_activates"] == active
+
+
+class TestHeldOutText:
+    def test_a_window_with_a_run_that_was_trained_on_is_left_out(self, monkeypatch):
+        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
+        from report_sae import RUN, without_shared_text
+
+        rng = np.random.default_rng(0)
+        known, others = (rng.integers(0, 49_152, (200, 128)) for _ in range(2))
+        others[3, 50 : 50 + RUN] = known[7, 9 : 9 + RUN]  # one run
+        others[4, 20 : 20 + RUN] = known.reshape(-1)[128 * 5 - 3 : 128 * 5 - 3 + RUN]  # across two windows
+        others[5, 90 : 90 + RUN - 1] = known[8, : RUN - 1]  # one token short of a run
+        template = rng.integers(0, 49_152, RUN)
+        known[:3, :RUN], others[6, 40 : 40 + RUN] = (
+            template,
+            template,
+        )  # in three windows: more than one percent
+        kept = without_shared_text(known, others)
+        assert kept.tolist() == np.delete(others, [3, 4], axis=0).tolist()

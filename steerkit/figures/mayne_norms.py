@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from steerkit.figures import frames, style
 from steerkit.mayne_features import NEGATIVE, PLAIN, POSITIVE, SCALED, VECTOR
@@ -22,9 +22,9 @@ COLORS = {
     SCALED: style.BLACK,
 }
 LABELS = {
-    PLAIN: "tokens of plain text",
-    POSITIVE: "tokens of positive answers",
-    NEGATIVE: "of negative answers",
+    PLAIN: "plain text",
+    POSITIVE: "positive answers",
+    NEGATIVE: "negative answers",
 }
 
 
@@ -62,7 +62,8 @@ def norms(table: pd.DataFrame) -> Figure:
             va="top",
             ha="left" if nearer else "right",
         )
-        axes.set(xlabel="L2 norm of the residual stream (logarithmic)", ylabel="share of each group")
+        axes.set(xlabel="L2 norm of the residual stream, logarithmic", ylabel="share of the tokens")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(visible=False, axis="x")
