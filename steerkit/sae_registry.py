@@ -4,6 +4,7 @@
 - `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package.
 - `gemma-scope-2b-l14-16k-l0-84` and its siblings: Google DeepMind's Gemma Scope (arXiv 2408.05147, CC BY 4.0), the
   family of Mayne et al. 2024, fetched from the hub at a pinned revision.
+- `saelens:RELEASE/ID`: any release that sae-lens knows, when that is installed (`steerkit.sae_releases`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steerkit import sae_releases
 from steerkit.errors import SteerkitError
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def open_sae(
 
     Parameters
     ----------
-    name : a name of `SAES`, or the path of a `params.npz` or of a SAELens folder
+    name : a name of `SAES`, `saelens:RELEASE/ID`, or the path of a `params.npz` or of a SAELens folder
     expect_width, expect_layer : width of the model and block of the vector it is for; None is not checked. A file that
         does not say its layer is taken at the caller's word.
     download : whether a file of the hub may be fetched; without, only one that is in its cache already is opened
@@ -129,6 +131,8 @@ def _load(path: Path) -> Sae:
 
 def path_of(name: str, *, download: bool = True) -> Path:
     """The file or folder of a registered autoencoder, fetched when need be; a path is given back as it is."""
+    if sae_releases.is_release(name):
+        return sae_releases.obtain(name, download=download)
     spec = SAES.get(name)
     if spec is None:
         return _own(name)
