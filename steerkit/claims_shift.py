@@ -132,17 +132,15 @@ def some_sets_fail(wider: Wider) -> dict:
     row = {
         "statement": "Some data sets are steerable in distribution and not under a shift.",
         "published": f"{lost} of {len(theirs)} data sets from above 0.25 to below 0 (Qwen1.5-14B, BASE to USER_NEG)",
-        "rule": "at least one data set of one model: interval above 0 in distribution, mean at or below 0 under the shift",
+        "rule": "at least one data set of one model: interval above 0 in distribution, mean at or below 0 under the shift, intervals apart",
         "exhibit": "tan-fig-5",
     }
     counts = {}
     for settings in wider.runs:
-        wide = wider.of(settings).set_index(["dataset", "train", "test"])
-        low, mean = wide["low"].unstack([1, 2])["BASE", "BASE"], wide["mean"].unstack([1, 2])[FIRST_SHIFT]
-        counts[settings_tables.name_of(settings)] = (
-            int(((low > 0) & (mean <= 0)).sum()),
-            int((low > 0).sum()),
-        )
+        wide = wider.of(settings).pivot(index="dataset", columns=["train", "test"])
+        low, high, mean = wide["low"]["BASE", "BASE"], wide["high"][FIRST_SHIFT], wide["mean"][FIRST_SHIFT]
+        failed = (low > 0) & (mean <= 0) & (high < low)
+        counts[settings_tables.name_of(settings)] = (int(failed.sum()), int((low > 0).sum()))
     text = "; ".join(
         f"{name} {lost} of {steerable} steerable sets" for name, (lost, steerable) in counts.items()
     )

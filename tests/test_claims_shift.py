@@ -13,17 +13,17 @@ from steerkit.claims_shift import FIRST_SHIFT, Wider, ood_is_weaker, some_sets_f
 from steerkit.profiles import load_profile
 
 
-def wider_of(own: dict[str, list[float]], shifted: dict[str, list[float]], low: float = 0.1) -> Wider:
-    """One run a model, with a mean a data set in distribution and under the first shift."""
+def wider_of(own: dict[str, list[float]], shifted: dict[str, list[float]], low: float = 0.1, high: float = 0.05) -> Wider:  # fmt: skip
+    """One run a model, with a mean a data set in distribution and under the first shift; intervals are the same for all."""
     settings = load_profile("smoke")
     runs = tuple(replace(settings, model=model) for model in own)
     rows = [
-        (f"set-{i}", settings_tables.name_of(run), *setting, mean, low)
+        (f"set-{i}", settings_tables.name_of(run), *setting, mean, low, high)
         for run in runs
         for setting, means in ((("BASE", "BASE"), own), (FIRST_SHIFT, shifted))
         for i, mean in enumerate(means[run.model])
     ]
-    table = pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "low"])
+    table = pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "low", "high"])
     return Wider(settings, "statement", runs, table)
 
 
@@ -63,8 +63,16 @@ def test_few_data_sets_are_not_judged():
     assert row["verdict"] == "not run" and str(claims_shift.FEWEST) in row["ours"]
 
 
-@pytest.mark.parametrize(("worst", "low", "verdict"), [(-0.1, 0.1, "agrees"), (0.1, 0.1, "differs"), (-0.1, -0.1, "differs")])  # fmt: skip
-def test_a_set_fails_when_it_steers_in_distribution_and_not_under_the_shift(worst, low, verdict):
+@pytest.mark.parametrize(
+    ("worst", "low", "high", "verdict"),
+    [
+        (-0.1, 0.1, 0.05, "agrees"),
+        (0.1, 0.1, 0.05, "differs"),  # less, and still something
+        (-0.1, -0.1, -0.2, "differs"),  # was not steerable to begin with
+        (-0.1, 0.1, 0.2, "differs"),  # intervals overlap: noise around zero would do that
+    ],
+)
+def test_a_set_fails_when_it_steers_in_distribution_and_not_under_the_shift(worst, low, high, verdict):
     own = {"tiny": [0.5] * 6}
-    row = some_sets_fail(wider_of(own, {"tiny": [0.4] * 5 + [worst]}, low))
+    row = some_sets_fail(wider_of(own, {"tiny": [0.4] * 5 + [worst]}, low, high))
     assert row["verdict"] == verdict
