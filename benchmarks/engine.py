@@ -17,14 +17,16 @@ from pathlib import Path
 import torch
 
 from steerkit import artifacts
+from steerkit.blocks import edits_of, masked_inputs
 from steerkit.datasets import add_choices, load_dataset, statement_pairs
-from steerkit.engine import evaluate, tree
+from steerkit.engine import direct, evaluate, tree
 from steerkit.engine.layout import layout, length
 from steerkit.extract import differences, mean_difference, resampled
 from steerkit.models import Model, load_model
 from steerkit.profiles import load_profile
 from steerkit.prompts import Example, Prompter
 from steerkit.propensity import question
+from steerkit.remote import site_of
 from steerkit.vectors import Vectors, concatenate
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -113,14 +115,14 @@ def _sweep_batch(model: Model):
     vectors = _vectors(model, 1)
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
     batch = layout(questions, range(1 + len(cells)))
-    inputs, _ = tree.masks_and_inputs(model, batch)
+    inputs, _ = masked_inputs(site_of(model), batch)
     return (
         questions,
         vectors,
         cells,
         batch,
         inputs,
-        tree.edits_of(model, batch, vectors, [(0, 0, 0.0), *cells]),
+        edits_of(batch, direct.by_layer(vectors, cells), [(0, 0, 0.0), *cells], model.dtype),
     )
 
 

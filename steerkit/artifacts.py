@@ -32,6 +32,7 @@ MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers. Figures, the command line and the store itself are not in it: restyling a
 # plot must not recompute a grid.
 NUMERIC_CODE = (
+    "blocks.py",
     "counterbalance.py",
     "engine/choice.py",
     "engine/direct.py",
@@ -120,6 +121,7 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
     with locked(path):
         found = read_table(path)
         if found is None:
+            _tidy(path)
             start = time.perf_counter()
             frame = compute()
             write_table(path, frame, manifest(name, inputs, time.perf_counter() - start, **frame.attrs))
@@ -128,7 +130,7 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
 
 
 def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
-    """The same for steering vectors (safetensors)."""
+    """The same for steering vectors (safetensors); what their manifest says already is kept."""
     from dataclasses import replace
 
     from steerkit.vectors import load_vectors
@@ -137,10 +139,18 @@ def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -
     with locked(path):
         with suppress(SteerkitError):  # none there, or damaged
             return load_vectors(path)
+        _tidy(path)
         start = time.perf_counter()
         computed = compute()
-        replace(computed, manifest=manifest(name, inputs, time.perf_counter() - start)).save(path)
+        about = computed.manifest | manifest(name, inputs, time.perf_counter() - start)
+        replace(computed, manifest=about).save(path)
         return load_vectors(path)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what killed runs were writing when they died: whoever holds the lock of an artefact is its only writer."""
+    for scratch in path.parent.glob(f".{path.name}.*.tmp"):
+        scratch.unlink(missing_ok=True)
 
 
 def exists(name: str, inputs: dict[str, Any], suffix: str = "parquet") -> bool:
@@ -151,6 +161,13 @@ def exists(name: str, inputs: dict[str, Any], suffix: str = "parquet") -> bool:
 def path_of(name: str, inputs: dict[str, Any], suffix: str) -> Path:
     """The file of an artefact."""
     return folder() / f"{name}-{key(inputs)}.{suffix}"
+
+
+class Manifest(dict):
+    """A manifest that travels in `frame.attrs`: pandas copies those deeply at every step, and this is never changed."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Manifest:
+        return self
 
 
 def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) -> dict[str, Any]:
@@ -193,7 +210,7 @@ def read_table(path: Path) -> pd.DataFrame | None:
         frame = arrow.to_pandas()
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
-    frame.attrs = {"manifest": about}
+    frame.attrs = {"manifest": Manifest(about)}
     return frame
 
 

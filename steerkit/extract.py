@@ -9,24 +9,22 @@ mean over its tokens.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import nnsight
 import torch
 
+from steerkit import blocks
 from steerkit.engine.choice import MASKED, TOLERANCE, attention_of, proven, reach
 from steerkit.engine.guards import check_examples, check_layers
-from steerkit.engine.layout import layout
-from steerkit.engine.tree import masks_and_inputs
+from steerkit.engine.memory import SHORTEST, halving, room
 from steerkit.propensity import Branch, Question, Read
+from steerkit.remote import JOB_TOKENS, run
 from steerkit.vectors import Vectors, check_same_layers
 
 if TYPE_CHECKING:
     from steerkit.models import Model
     from steerkit.prompts import Example
-
-BATCH_TOKENS = 2048
 
 
 def differences(
@@ -34,7 +32,7 @@ def differences(
     examples: Sequence[Example],
     layers: Sequence[int],
     *,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> torch.Tensor:
     """Activation of the matching answer minus that of the other one, [p, l, d] float32 on the CPU.
@@ -44,27 +42,66 @@ def differences(
     model : Model
     examples : p tokenised examples
     layers : 0-based blocks whose output is read
+    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `engine.memory.room`
     progress : called with the token-passes just done
 
     Raises
     ------
     SteerkitError
-        When there are no examples, or a layer does not exist.
+        When there are no examples, a layer does not exist, or one example does not fit in memory.
     """
+    found = torch.zeros(len(examples), len(layers), model.width)
+    for part, values in _parts(model, examples, layers, batch_tokens, progress, total=False):
+        found[part] = values
+    return found
+
+
+def mean_vector(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    *,
+    manifest: dict[str, Any] | None = None,
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Vectors:
+    """`mean_difference(differences(...))`; a server adds the differences up, and sends [l, d] instead of [p, l, d].
+
+    Parameters and errors are those of `differences`.
+    """
+    if model.remote is None:
+        found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
+        return mean_difference(found, layers, manifest)
+    sums = [values for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True)]
+    return mean_difference(torch.stack(sums).sum(0) / len(examples), layers, manifest)
+
+
+def _parts(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    batch_tokens: int | None,
+    progress: Callable[[int], None] | None,
+    total: bool,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
     check_examples(examples)
     check_layers(model, layers)
     questions = [_contrast(example) for example in examples]
     read = _read if _branches_work(model, questions, layers) else _read_directly
     sizes = [contrast_length(example) for example in examples]
     order = sorted(range(len(questions)), key=lambda i: sizes[i])
-    found = torch.zeros(len(questions), len(layers), model.width)
-    per_batch = max(1, batch_tokens // max(sizes))
-    for start in range(0, len(order), per_batch):
-        part = order[start : start + per_batch]
-        found[part] = read(model, [questions[i] for i in part], layers)
-        if progress is not None:
-            progress(sum(sizes[i] for i in part))
-    return found
+    together = max(1, (batch_tokens or room(model, max(sizes))) // max(sizes))
+    at_once = together if model.remote is None else max(together, JOB_TOKENS // max(sizes))
+
+    def attempt(part: list[int], _: int) -> torch.Tensor:
+        return read(model, [questions[i] for i in part], layers, together, total)
+
+    for start in range(0, len(order), at_once):
+        for part, values in halving(attempt, order[start : start + at_once], SHORTEST):
+            yield part, values
+            if progress is not None:
+                progress(sum(sizes[i] for i in part))
 
 
 def contrast_length(example: Example) -> int:
@@ -81,41 +118,21 @@ def _contrast(example: Example) -> Question:
     return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
 
 
-def _read(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> torch.Tensor:
-    batch = layout(questions, [0])
-    inputs, overrides = masks_and_inputs(model, batch)
-    weights = torch.zeros(batch.tokens.shape, dtype=model.dtype)
-    weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(model.dtype)
-    weights = weights.to(model.device)
-    blocks = model.sites.layers[: max(layers) + 1]
-    with torch.no_grad(), model.lm.trace(**inputs) as tracer:
-        rows = nnsight.save([])
-        for index, layer in enumerate(blocks):
-            if index in overrides:
-                layer.inputs = (layer.inputs[0], {**layer.inputs[1], "attention_mask": overrides[index]})
-            if index in layers:
-                rows.append(torch.einsum("ps,psd->pd", weights, layer.output).float())
-        tracer.stop()
-    wanted = [sorted(layers).index(layer) for layer in layers]
-    return torch.stack([rows[i] for i in wanted], dim=1).cpu()
+def _read(
+    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
+) -> torch.Tensor:
+    """Differences [p, l, d], or with `total` their sum [1, l, d]; so many questions in one forward."""
+    parts = [questions[start : start + together] for start in range(0, len(questions), together)]
+    [found] = run(model, blocks.contrasts, parts, layers, total)
+    return found
 
 
-def _read_directly(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> torch.Tensor:
+def _read_directly(
+    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
+) -> torch.Tensor:
     """The obvious way: each answer after its prompt, in a plain forward of its own."""
-    rows = []
-    for question in questions:
-        total = torch.zeros(len(layers), model.width)
-        for branch in question.branches:
-            tokens = torch.tensor([question.prefix + branch.tokens], device=model.device)
-            weights = torch.tensor([read.weight for read in branch.reads])
-            with torch.no_grad(), model.lm.trace(input_ids=tokens, use_cache=False):
-                outputs = nnsight.save([])
-                for layer in sorted(layers):
-                    outputs.append(model.sites.layers[layer].output[0, len(question.prefix) :])
-            for row, layer in enumerate(layers):
-                total[row] += weights @ outputs[sorted(layers).index(layer)].float().cpu()
-        rows.append(total)
-    return torch.stack(rows)
+    [found] = run(model, blocks.contrasts_apart, questions, layers)
+    return found.sum(0, keepdim=True) if total else found
 
 
 def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> bool:

@@ -17,6 +17,7 @@ from steerkit.datasets import Dataset, add_choices, load_dataset, personas, stat
 from steerkit.errors import SteerkitError
 from steerkit.profiles import Settings
 from steerkit.prompts import Example, Prompter, Setting
+from steerkit.remote_address import OFF, server
 from steerkit.splits import group_items, limit, make_split
 from steerkit.templates import TEMPLATES
 
@@ -72,20 +73,40 @@ def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:
     return limit.get(answer_format) if isinstance(limit, dict) else limit
 
 
+def model_of(name: str, remote: str = "") -> Model:
+    """The loaded model, here or on the server `remote` (default: STEERKIT_REMOTE); one at a time is kept."""
+    return _model_at(name, server(remote) or OFF)
+
+
 @lru_cache(maxsize=1)
-def model_of(name: str) -> Model:
-    """The loaded model; one at a time is kept."""
+def _model_at(name: str, place: str) -> Model:
     from steerkit.models import load_model
 
-    return load_model(name)
+    return load_model(name, remote=place)
+
+
+def weights_of(name: str, remote: str = "") -> str:
+    """Fingerprint of a model's weights, kept."""
+    return _weights_at(name, server(remote) or OFF)
 
 
 @lru_cache(maxsize=8)
-def weights_of(name: str) -> str:
-    """Fingerprint of a model's weights, kept."""
+def _weights_at(name: str, place: str) -> str:
     from steerkit.models import fingerprint
 
-    return fingerprint(name)
+    return fingerprint(name, place)
+
+
+def dtype_of(name: str, remote: str = "") -> str:
+    """Precision of a model, kept: it decides numbers, where device and place only round them."""
+    return _dtype_at(name, server(remote) or OFF)
+
+
+@lru_cache(maxsize=8)
+def _dtype_at(name: str, place: str) -> str:
+    from steerkit import models
+
+    return models.dtype_of(name, place)
 
 
 @lru_cache(maxsize=64)
@@ -99,7 +120,8 @@ def inputs(job: Job) -> dict[str, Any]:
     settings = job.settings
     about = {
         "model": settings.model,
-        "weights": weights_of(settings.model),
+        "weights": weights_of(settings.model, settings.remote),
+        "dtype": dtype_of(settings.model, settings.remote),
         "dataset": job.dataset,
         "source": settings.source,
         "data_sha256": dataset_of(job.dataset, settings.source).sha256,
@@ -187,16 +209,17 @@ def vectors_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
 ) -> Vectors:
     """The steering vector of a job and its resampled and random companions."""
-    from steerkit.extract import differences, mean_difference, resampled
+    from steerkit.extract import differences, mean_difference, mean_vector, resampled
     from steerkit.vectors import concatenate, norm_matched_random
 
     settings = job.settings
 
     def extract() -> Vectors:
-        found = differences(model_of(settings.model), train, layers, progress=progress)
-        full = mean_difference(found, layers)
+        model = model_of(settings.model, settings.remote)
         if job.stage == "sweep":
-            return full
+            return mean_vector(model, train, layers, manifest={"source": model.source}, progress=progress)
+        found = differences(model, train, layers, progress=progress)
+        full = mean_difference(found, layers, {"source": model.source})
         groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
         drawn = resampled(found, layers, settings.resamples.get(job.format, 0), settings.seed, groups=groups)
         return concatenate(full, drawn, norm_matched_random(full, settings.random_vectors, settings.seed))
@@ -217,7 +240,7 @@ def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
 
     if job.stage == "shift":
         return compute_shift(job, progress)
-    model = model_of(job.settings.model)
+    model = model_of(job.settings.model, job.settings.remote)
     train, test = examples(job, model)
     layers = job_layers(job, model.sites.n_layers)
     found = vectors_of(job, layers, train, progress)

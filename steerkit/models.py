@@ -10,22 +10,27 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import SteerkitError
 from steerkit.model_registry import MODELS, ModelSpec
+from steerkit.remote_address import server
 from steerkit.sites import Sites, find_sites
 from steerkit.templates import Template, template_for
 
 if TYPE_CHECKING:
     import torch
 
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
 
 @dataclass(frozen=True)
 class Model:
     """A loaded model and what the rest of the package asks of it.
 
-    `lm` is the nnsight model; `sites` its blocks, final norm and unembedding; `source` goes into every manifest.
+    `lm` is the nnsight model; `sites` its blocks, final norm and unembedding; `source` goes into every manifest;
+    `remote` is the address of the server that holds the weights, None when they are here.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Model:
     dtype: torch.dtype
     dtype_reason: str
     source: dict[str, Any] = field(default_factory=dict)
+    remote: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -49,7 +55,12 @@ class Model:
 
 
 def load_model(
-    name: str, *, device: str | None = None, dtype: str | None = None, template: str | None = None
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    template: str | None = None,
+    remote: str | None = None,
 ) -> Model:
     """Load a model for steering.
 
@@ -61,41 +72,74 @@ def load_model(
     device : str, optional
         Default: a GPU when there is one.
     dtype : str, optional
-        Default: float32 on a CPU; on a GPU what the registry says, bfloat16 for most (parity between engines is
-        tested in float32).
+        One of `DTYPES`. Default: what the registry says, on every device; for other models float32 on a CPU and
+        bfloat16 on a GPU (parity between engines is tested in float32).
     template : str, optional
         A name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own.
+    remote : str, optional
+        Address of an NDIF server that holds the weights and runs every trace; "off" for this machine. Default:
+        STEERKIT_REMOTE, else this machine. Device and precision are then the server's.
 
     Raises
     ------
     SteerkitError
-        When the name is unknown, the download fails, or a hash is wrong.
+        When the name is unknown, the download fails, a hash is wrong, or there is no such device or precision.
+    RemoteFailure
+        When the server cannot be reached, or does not have the model.
     """
-    import torch
-
-    spec = spec_of(name)
+    spec, url = spec_of(name), server(remote)
+    if url:
+        return _load_remote(spec, url, device, dtype, template)
     if spec.remote_only:
         raise SteerkitError(
             f"a model that fits on one machine, or remote execution for {name}",
             "a run on this machine",
             done="Nothing was loaded.",
-            next_step="choose another profile; this one needs a server that holds the model.",
+            next_step="give the address of a server that holds it (--remote), or choose another profile.",
         )
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype, reason = _choose_dtype(dtype, device, spec.gpu_dtype)
+    device = _device(device)
+    dtype, reason = _choose_dtype(dtype, device, spec)
     lm, source = _open(spec, device, dtype)
     chosen = template_for(template or spec.template, lm.tokenizer)
     return Model(
-        spec.name, lm, find_sites(lm), chosen, device, dtype, reason, source | {"template": chosen.name}
+        spec.name,
+        lm,
+        find_sites(lm),
+        chosen,
+        device,
+        dtype,
+        reason,
+        source | {"dtype": _plain(dtype), "device": device.type, "template": chosen.name},
     )
 
 
-def fingerprint(name: str) -> str:
+def _load_remote(
+    spec: ModelSpec, url: str, device: str | None, dtype: str | None, template: str | None
+) -> Model:
+    from steerkit.remote_models import open_remote
+
+    if device or dtype:
+        raise SteerkitError(
+            "the device and precision of the server",
+            f"{device or dtype!r} asked for",
+            done="Nothing was sent.",
+            next_step="leave it out, or run on this machine (remote=\"off\").",
+        )
+    return open_remote(spec, url, template)
+
+
+def fingerprint(name: str, remote: str | None = None) -> str:
     """What tells one set of weights from another without loading them: a hash, a hub revision, or a folder's hash."""
     from steerkit.datasets import load_dataset, names
     from steerkit.weights import folder_hash
 
-    spec = spec_of(name)
+    spec, url = spec_of(name), server(remote)
+    if url:
+        from steerkit.remote_models import remote_fingerprint
+
+        there = remote_fingerprint(spec, url)
+        if there is not None:
+            return there
     if spec.tiny:
         return hashlib.sha256(
             "".join(load_dataset(each).sha256 for each in names("bundled")).encode()
@@ -132,20 +176,52 @@ def spec_of(name: str) -> ModelSpec:
     return MODELS.get(name) or _unregistered(name)
 
 
-def _choose_dtype(dtype: str | None, device: torch.device, gpu_dtype: str) -> tuple[torch.dtype, str]:
+def dtype_of(name: str, remote: str | None = None) -> str:
+    """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights."""
+    url = server(remote)
+    if url:
+        from steerkit.remote_models import remote_dtype
+
+        return remote_dtype(name, url)
+    return _plain(_choose_dtype(None, _device(None), spec_of(name))[0])
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, when something can be put there; by default a GPU when there is one."""
     import torch
 
-    if dtype is not None:
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise SteerkitError(
-                "a torch dtype (float32, bfloat16, float16, float64)",
-                repr(dtype),
-                next_step="choose one of these.",
-            )
-        return getattr(torch, dtype), "asked for"
-    return (
-        (torch.float32, "CPU default") if device.type == "cpu" else (getattr(torch, gpu_dtype), "GPU default")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built in, not there
+        raise SteerkitError(
+            "a device that torch can use here (cpu, cuda, cuda:0, ...)",
+            f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})",
+            done="Nothing was loaded.",
+            next_step="leave it out for the default, or see `steerkit doctor`.",
+        ) from error
+
+
+def _choose_dtype(dtype: str | None, device: torch.device, spec: ModelSpec) -> tuple[torch.dtype, str]:
+    import torch
+
+    if dtype is not None and dtype not in DTYPES:
+        raise SteerkitError(
+            f"a torch dtype ({', '.join(DTYPES)})", repr(dtype), next_step="choose one of these."
+        )
+    usual = "float32" if device.type == "cpu" else "bfloat16"
+    reasons = (
+        (dtype, "asked for"),
+        (spec.dtype, "the registry's, on every device"),
+        (usual, f"{device.type.upper()} default"),
     )
+    chosen, reason = next((value, why) for value, why in reasons if value is not None)
+    return getattr(torch, chosen), reason
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _unregistered(name: str) -> ModelSpec:
@@ -164,7 +240,7 @@ def _unregistered(name: str) -> ModelSpec:
 
 def _open(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     if spec.tiny:
-        return _open_tiny(spec)
+        return _open_tiny(spec, device, dtype)
     from nnsight import TransformersModel
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -199,12 +275,11 @@ def _open(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> tuple[An
         "model": spec.name,
         "hub_id": spec.hub_id,
         "revision": spec.revision,
-        "dtype": str(dtype).removeprefix("torch."),
         **source,
     }
 
 
-def _open_tiny(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
+def _open_tiny(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     from steerkit.datasets import load_dataset, names
     from steerkit.tiny import tiny_lm, tiny_tokenizer
 
@@ -212,9 +287,5 @@ def _open_tiny(spec: ModelSpec) -> tuple[Any, dict[str, Any]]:
     lm = tiny_lm(
         spec.tiny, tiny_tokenizer(f"{item.question} {item.statement or ''}{item.matching}" for item in items)
     )
-    return lm, {
-        "model": spec.name,
-        "architecture": spec.tiny,
-        "weights": "random, seed 0",
-        "dtype": "float32",
-    }
+    lm._module.to(device, dtype)
+    return lm, {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}

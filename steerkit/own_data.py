@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def extract_vectors(
 ) -> Vectors:
     """The mean difference vector of a data set, with its manifest."""
     from steerkit import artifacts
-    from steerkit.extract import differences, mean_difference
+    from steerkit.extract import mean_vector
     from steerkit.models import load_model
 
     start = time.perf_counter()
@@ -60,10 +61,11 @@ def extract_vectors(
     model = load_model(model_name)
     chosen = parse_layers(layers, model.sites.n_layers)
     asked = Prompter(model.tokenizer, model.template)
-    found = differences(model, examples_of(asked, dataset, train, answer_format, seed), chosen)
+    examples = examples_of(asked, dataset, train, answer_format, seed)
+    found = mean_vector(model, examples, chosen)
     inputs = {**_origin(model, dataset, answer_format, split, seed), "layers": chosen}
-    about = artifacts.manifest("extract", inputs, time.perf_counter() - start, examples=len(found))
-    return mean_difference(found, chosen, about)
+    about = artifacts.manifest("extract", inputs, time.perf_counter() - start, examples=len(examples))
+    return replace(found, manifest=about)
 
 
 def sweep_grid(

@@ -140,9 +140,6 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, to
     dataset, model = load_dataset(data, source=source), load_model(about["model"])
     train, _ = parts(dataset, about.get("split", "clean"), seed)
     asked = Prompter(model.tokenizer, model.template)
-    found = [
-        answer_activations(model, example, layer)
-        for example in examples_of(asked, dataset, train, form, seed)
-    ]
+    found = answer_activations(model, examples_of(asked, dataset, train, form, seed), layer)
     sides = ("positive", "negative")
     return {side: torch.cat([picked(each[side], form) for each in found]) for side in sides}

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from steerkit.errors import SteerkitError
+from steerkit.remote_address import OFF, server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine"), (str, "a text")),
+    **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")),
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
     **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
@@ -51,7 +52,8 @@ class Settings:
     format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
     `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
     record of the profile (`steerkit.records`) instead of computing. `compared` names the profiles that figures over
-    several models show. A `long` profile is computed only when somebody asks for it.
+    several models show. A `long` profile is computed only when somebody asks for it. `remote` is the address of a server
+    that runs the traces (`steerkit.remote.server`): it decides no number, and is in no key.
     """
 
     profile: str
@@ -76,6 +78,7 @@ class Settings:
     recorded: bool = False
     compared: tuple[str, ...] = ()
     long: bool = False
+    remote: str = ""
 
 
 def profile_names() -> list[str]:
@@ -108,6 +111,7 @@ def load_profile(name: str, **overrides: Any) -> Settings:
         )  # lists become tuples, so that settings can be keys
         values["shift"] = Shift(**_tuples(values["shift"]))
         values["datasets"] = _datasets(values["datasets"])
+        values["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values))
     except (
         yaml.YAMLError,
@@ -163,6 +167,7 @@ def _check_known(values: dict[str, Any], where: str) -> None:
 
 
 def _check(settings: Settings) -> None:
+    server(settings.remote or OFF)  # an address that is none is said now, not after an hour
     for owner in (settings, settings.sweep, settings.shift):
         for name, (wanted, words) in KINDS.items():
             value = getattr(owner, name, None)

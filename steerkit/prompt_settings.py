@@ -34,7 +34,7 @@ def compute_shift(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     from steerkit.engine import evaluate
     from steerkit.ood import pairwise
 
-    model = model_of(job.settings.model)
+    model = model_of(job.settings.model, job.settings.remote)
     found = vectors_by_setting(job, model, progress)
     parts = []
     for setting in settings_of(model):
@@ -66,7 +66,7 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
     """One vector a setting and their mean, all with the norm of the BASE vector."""
     from dataclasses import replace
 
-    from steerkit.extract import differences, mean_difference, rescale_to
+    from steerkit.extract import mean_vector, rescale_to
     from steerkit.vectors import concatenate
 
     layers = job_layers(job, model.sites.n_layers)
@@ -75,7 +75,7 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
         parts = []
         for setting in settings_of(model):
             train, _ = examples(job, model, setting)
-            mean = mean_difference(differences(model, train, layers, progress=progress), layers)
+            mean = mean_vector(model, train, layers, manifest={"source": model.source}, progress=progress)
             parts.append(replace(mean, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))

@@ -178,6 +178,11 @@ def dataset(name: str) -> pd.Series:
     return _datasets().loc[name].copy()
 
 
+def among(names: Iterable[str]) -> list[str]:
+    """Those of the names that are data sets of the paper; a user's own file is none."""
+    return [name for name in names if name in _datasets().index]
+
+
 def label(name: str) -> str:
     """The short plot label of a data set; a set that is not of the paper keeps its own name."""
     return str(_datasets()["label"].get(name, name))

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steerkit.errors import SteerkitError
-
-if TYPE_CHECKING:
-    import torch
 
 # (blocks, final norm): Llama, Qwen, Gemma, Mistral, OLMo, Phi-3 / GPT-2 / GPT-NeoX, Pythia / multimodal Gemma 3.
 _PATHS = (
@@ -23,6 +20,8 @@ _PATHS = (
     ("gpt_neox.layers", "gpt_neox.final_layer_norm"),
     ("model.language_model.layers", "model.language_model.norm"),
 )
+# Families with one of these paths whose blocks give (residual stream, something else) in transformers 5.
+_TUPLES = ("bloom", "codegen", "falcon", "gpt_neo", "gptj")
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,16 @@ def find_sites(lm: Any) -> Sites:
     Raises
     ------
     SteerkitError
-        When the architecture keeps its blocks under none of the known paths.
+        When the architecture keeps its blocks under none of the known paths, or they give no single tensor.
     """
     module = lm._module
+    if module.config.model_type in _TUPLES:
+        raise SteerkitError(
+            "decoder blocks that give one tensor, the residual stream",
+            f"a {type(module).__name__}, whose blocks give a tuple",
+            done="Nothing was run.",
+            next_step="choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...).",
+        )
     for blocks, norm in _PATHS:
         if _follow(module, blocks) is not None and _follow(module, norm) is not None:
             return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _head(lm))
@@ -86,20 +92,6 @@ def windows(config: Any) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-def unembed(lm: Any, sites: Sites, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits [..., vocabulary] of normed hidden states [..., d], final soft cap included (Gemma 2)."""
-    return _soft_cap(lm, sites.head(hidden))
-
-
-def unembed_tokens(lm: Any, sites: Sites, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The logit of one token per hidden state: [n, d] and [n] give [n]; only n rows of the head are read."""
-    head = sites.head._module
-    logits = (hidden * head.weight[tokens]).sum(-1)
-    if getattr(head, "bias", None) is not None:
-        logits = logits + head.bias[tokens]
-    return _soft_cap(lm, logits)
-
-
-def _soft_cap(lm: Any, logits: torch.Tensor) -> torch.Tensor:
-    cap = getattr(lm._module.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if cap is None else cap * (logits / cap).tanh()
+def soft_cap(config: Any) -> float | None:
+    """The final soft cap of the logits (Gemma 2), None without one."""
+    return getattr(config.get_text_config(), "final_logit_softcapping", None)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,31 @@ def reproduced(smoke_store, tmp_path_factory) -> tuple[Path, int, str]:
 @pytest.fixture(scope="session")
 def executed_notebooks(reproduced) -> Path:
     return reproduced[0]
+
+
+@pytest.fixture(scope="session")
+def built_site(request, tmp_path_factory) -> Path:
+    """Folder of the site: the one named by STEERKIT_SITE, else built from the smoke run."""
+    if named := os.environ.get("STEERKIT_SITE"):
+        return Path(named).resolve()
+    pytest.importorskip("jupyter_book", reason="Jupyter Book is not installed (extra: book)")
+    return build_site(request.getfixturevalue("executed_notebooks"), tmp_path_factory.mktemp("site"))
+
+
+def build_site(notebooks: Path, root: Path) -> Path:
+    """Compile the book below `root` from a folder of executed notebooks."""
+    from steerkit import book, exhibits
+
+    shutil.copytree(exhibits.BOOK, root / "book", ignore=shutil.ignore_patterns("notebooks", "generated"))
+    shutil.copytree(notebooks, root / "book" / "notebooks")
+    shutil.copy(exhibits.ROOT / "_config.yml", root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book, "ROOT", root)
+        patch.setattr(exhibits, "EXECUTED", root / "book" / "notebooks")
+        patch.setattr(book, "BOOK", root / "book")
+        patch.setattr(book, "EXECUTED", root / "book" / "notebooks")
+        patch.setattr(book, "GENERATED", root / "book" / "generated")
+        return book.build().parent
 
 
 @pytest.fixture(scope="session")

@@ -227,3 +227,10 @@ class TestProcesses:
         workers = [start_worker(tmp_path / "log", 0.5) for _ in range(2)]
         assert [worker.communicate(timeout=60)[0].split() for worker in workers] == [["ready", "done"]] * 2
         assert (tmp_path / "log").read_text() == "computed\n"
+
+
+def test_a_manifest_is_not_copied_with_every_step_of_pandas():
+    """pandas copies `attrs` deeply in most methods: with forty manifests that took longer than the arithmetic."""
+    frame = artifacts.table("t", INPUTS, frame_of)
+    kept = frame.attrs["manifest"]
+    assert kept["name"] == "t" and frame[frame["layer"] > 1].attrs["manifest"] is kept

@@ -12,6 +12,8 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from steerkit import blocks as code
+from steerkit import remote
 from steerkit.engine import choice, evaluate, tree
 from steerkit.errors import SteerkitError
 from steerkit.models import wrap
@@ -38,7 +40,7 @@ class TestSelfCheck:
     ):
         windowed = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples, vectors = letters(windowed, 2), random_vectors(windowed, ["full"])
-        monkeypatch.setattr(tree, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
         with pytest.warns(RuntimeWarning, match=r"slow direct engine.*tolerance 0.001"):
             found = evaluate(windowed, examples, vectors, MULTIPLIERS)
         assert found.engine == "direct"
@@ -98,7 +100,7 @@ class TestProofs:
 
     @pytest.fixture
     def windowed(self, tokenizer, monkeypatch):
-        monkeypatch.setattr(tree, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
         return wrap("mistral", tiny_lm("mistral", tokenizer))
 
     def test_a_proof_on_short_prompts_says_nothing_about_longer_ones(self, tokenizer, windowed):
@@ -126,8 +128,8 @@ class TestProofs:
 def test_one_format_proves_nothing_about_another(tokenizer, monkeypatch):
     """Letters never call the whole unembedding, so that they cannot notice that it is wrong."""
     model = wrap("llama", tiny_lm("llama", tokenizer))
-    real = tree.unembed
-    monkeypatch.setattr(tree, "unembed", lambda lm, sites, hidden: 2 * real(lm, sites, hidden))
+    real = code.unembed
+    monkeypatch.setattr(code, "unembed", lambda site, hidden: 2 * real(site, hidden))
     vectors = random_vectors(model)
     assert evaluate(model, letters(model), vectors, [1.0]).engine == "tree"
     with pytest.warns(RuntimeWarning, match="direct engine"):

@@ -12,8 +12,7 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from steerkit import extract
-from steerkit.engine import tree
+from steerkit import extract, remote
 from steerkit.errors import SteerkitError
 from steerkit.extract import contrast_length, differences, mean_difference, resampled, rescale_to
 from steerkit.models import wrap
@@ -103,7 +102,7 @@ class TestSelfCheck:
         model = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples = asked("statement", model)
         wanted = differences(model, examples, [1, 3])
-        monkeypatch.setattr(tree, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
         fresh = wrap(architecture, tiny_lm(architecture, tokenizer))
         with pytest.warns(RuntimeWarning, match="a forward of its own"):
             found = differences(fresh, examples, [1, 3])
@@ -122,7 +121,7 @@ class TestSelfCheck:
         name, settings = ARCHITECTURES["gemma3"]
         kinds = ["full_attention", *["sliding_attention"] * 3]
         monkeypatch.setitem(ARCHITECTURES, "late", (name, settings | {"layer_types": kinds}))
-        monkeypatch.setattr(tree, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
         late = wrap("late", tiny_lm("late", tokenizer))
         examples = asked("letter", late)
         differences(late, examples, [0])

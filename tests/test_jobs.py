@@ -192,7 +192,7 @@ class TestOwnData:
         assert not list(artifacts.folder().glob("grid-*"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, monkeypatch):
-        monkeypatch.setattr(jobs, "model_of", lambda _: pytest.fail("loaded"))
+        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
         for call in (experiment.grid, experiment.sweep, experiment.slopes, experiment.intervals):
             with pytest.raises(SteerkitError, match="an answer format"):
                 call(SMOKE, "letters")

@@ -143,7 +143,7 @@ class TestContrast:
 
     def test_the_second_time_it_is_read(self, case, monkeypatch):
         first = mayne.contrast(case)
-        monkeypatch.setattr(jobs, "model_of", lambda name: pytest.fail("computed again"))
+        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("computed again"))
         assert torch.equal(mayne.contrast(case).positive_parts, first.positive_parts)
 
     def test_places_are_evenly_spread_and_within(self):

@@ -53,7 +53,7 @@ def job(smoke):
 def no_system(own_folders, smoke_store, model, monkeypatch) -> Job:
     """A job whose model has a template without a place for a system prompt; nothing is computed yet."""
     plain = replace(model, template=TEMPLATES["base"])
-    monkeypatch.setattr(prompt_settings, "model_of", lambda _: plain)
+    monkeypatch.setattr(prompt_settings, "model_of", lambda *_: plain)
     return Job(smoke_store.settings, "shift", NAME, "statement", 1)
 
 
@@ -239,7 +239,7 @@ class TestCost:
         """Prompts: every test example in every setting that has a place."""
         template = TEMPLATES["plain" if system else "base"]
         monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=template))
-        monkeypatch.setattr(prompt_settings, "model_of", lambda _: replace(model, template=template))
+        monkeypatch.setattr(prompt_settings, "model_of", lambda *_: replace(model, template=template))
         steps = []
         compute_shift(no_system, steps.append)
         prompts, passes, reads = job_cost(no_system)
@@ -276,6 +276,6 @@ class TestRefused:
         assert not list(artifacts.folder().glob("shift-*.parquet"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, smoke_store, monkeypatch):
-        monkeypatch.setattr(jobs, "model_of", lambda _: pytest.fail("loaded"))
+        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
         with pytest.raises(SteerkitError, match="an answer format"):
             experiment.shift(smoke_store.settings, "prose")

@@ -12,8 +12,9 @@ from steerkit.engine import direct, tree
 from steerkit.engine.choice import Engine, choose_engine
 from steerkit.engine.guards import check_examples, check_finite, check_grid, check_names
 from steerkit.engine.layout import length
-from steerkit.engine.memory import SEQUENCE_TOKENS, halving
+from steerkit.engine.memory import SEQUENCE_TOKENS, halving, room
 from steerkit.propensity import Fidelity, Question, question
+from steerkit.remote import JOB_TOKENS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from steerkit.models import Model
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
-
-BATCH_TOKENS = 2048  # tokens of one forward on a CPU; throughput is flat from about half of that
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def evaluate(
     fewer: Mapping[str, Sequence[float]] | None = None,
     fidelity: Fidelity = "letter",
     engine: Engine = "tree",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Grid:
     """Steer every example with every vector at every layer and multiplier.
@@ -102,7 +101,7 @@ def evaluate(
     fewer : for vectors named here, the multipliers to run; 0 comes free, the other cells are NaN
     fidelity : how letters are scored, see `steerkit.propensity`
     engine : "tree", or "direct" for one plain forward a cell
-    batch_tokens : tokens of one forward; halved and retried when memory runs out
+    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `engine.memory.room`
     progress : called with the token-passes just done
 
     Returns
@@ -126,7 +125,8 @@ def evaluate(
         (len(questions), 2, len(vectors.names), len(layers), len(multipliers)), torch.nan, dtype=torch.float64
     )
     places = _places(cells, layers, multipliers)
-    for part, values in _run(model, questions, vectors, cells, engine, batch_tokens):
+    together = batch_tokens or room(model, max(length(one, 1 + len(cells)) for one in questions))
+    for part, values in _run(model, questions, vectors, cells, engine, together):
         check_finite(values, [examples[i] for i in part])
         _fill(scores, part, values, places, multipliers)
         if progress is not None:
@@ -175,14 +175,17 @@ def _fill(
             scores[index, :, :, :, multipliers.index(0)] = values[row, :, 0, None, None]
 
 
-def _batches(questions: Sequence[Question], conditions: int, batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of questions of similar length, so that little is padding."""
+def _batches(
+    questions: Sequence[Question], conditions: int, batch_tokens: int, sequence_tokens: int = SEQUENCE_TOKENS
+) -> Iterator[list[int]]:
+    """Indices of questions of similar length, so that little is padding; longer sequences count as `sequence_tokens`,
+    the most of one forward."""
     order = sorted(range(len(questions)), key=lambda i: (length(questions[i], 1), i))
     batch: list[int] = []
     for index in order:
         if (
             batch
-            and (len(batch) + 1) * min(length(questions[index], conditions), SEQUENCE_TOKENS) > batch_tokens
+            and (len(batch) + 1) * min(length(questions[index], conditions), sequence_tokens) > batch_tokens
         ):
             yield batch
             batch = []
@@ -208,5 +211,18 @@ def _run(
     def run(part: list[int], sequence_tokens: int) -> torch.Tensor:
         return tree.evaluate_batch(model, [questions[i] for i in part], vectors, cells, sequence_tokens)
 
-    for indices in _batches(questions, 1 + len(cells), batch_tokens):
-        yield from halving(run, indices)
+    def run_job(part: list[int], sequence_tokens: int) -> torch.Tensor:
+        """Several forwards in one job; `part` is sorted by length already."""
+        asked = [questions[i] for i in part]
+        forwards = _batches(asked, 1 + len(cells), batch_tokens)
+        return tree.evaluate_batches(
+            model, [[asked[i] for i in each] for each in forwards], vectors, cells, sequence_tokens
+        )
+
+    if model.remote is None:
+        parts, call = _batches(questions, 1 + len(cells), batch_tokens), run
+    else:
+        tokens = max(batch_tokens, JOB_TOKENS)
+        parts, call = _batches(questions, 1 + len(cells), tokens, tokens), run_job
+    for indices in parts:
+        yield from halving(call, indices)

@@ -7,11 +7,13 @@ causality nothing steered reaches them. So they stand in the sequence once, and 
     position     0  1  2 | 3  4  | 3  4  | 3  4  ...
     segment      0  0  0 | 1  1  | 2  2  | 3  3  ...        a token sees segment 0 and its own
     condition    -  -  - | 0  0  | 1  1  | 2  2  ...        0 is the unsteered run
+
+These functions also run on servers without steerkit: what `steerkit.blocks` says about its own holds here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,20 +26,15 @@ if TYPE_CHECKING:
 PAD = -1  # segment of left padding
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A left-padded batch of sequences, all tensors [p, s], and where to read (one row a read)."""
+def layout(questions: Sequence[Question], conditions: Sequence[int]) -> SimpleNamespace:
+    """Lay out the same conditions for every question; `conditions` are numbers the caller gives a meaning.
 
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    segments: torch.Tensor
-    conditions: torch.Tensor
-    reads: torch.Tensor  # [n, 6] of question, sequence index, token, side, condition, branch
-    weights: torch.Tensor  # [n]
-
-
-def layout(questions: Sequence[Question], conditions: Sequence[int]) -> Layout:
-    """Lay out the same conditions for every question; `conditions` are numbers the caller gives a meaning."""
+    Returns
+    -------
+    SimpleNamespace
+        A left-padded batch: `tokens`, `positions`, `segments` and `conditions` [p, s]; `reads` [n, 6] of question,
+        sequence index, token, side, condition and branch; `weights` [n] float64.
+    """
     rows = [_row(question, conditions) for question in questions]
     width = max(len(row[0]) for row in rows)
     columns = [
@@ -46,7 +43,11 @@ def layout(questions: Sequence[Question], conditions: Sequence[int]) -> Layout:
     ]
     reads = [(n, width - len(row[0]) + read[0], *read[1:]) for n, row in enumerate(rows) for read in row[4]]
     weights = [weight for row in rows for weight in row[5]]
-    return Layout(*columns, torch.tensor(reads), torch.tensor(weights, dtype=torch.float64))
+    names = ("tokens", "positions", "segments", "conditions")
+    made = dict(zip(names, columns, strict=True))
+    return SimpleNamespace(
+        **made, reads=torch.tensor(reads), weights=torch.tensor(weights, dtype=torch.float64)
+    )
 
 
 def length(question: Question, conditions: int) -> int:
@@ -75,7 +76,9 @@ def _left_pad(values: list[int], width: int, fill: int) -> torch.Tensor:
     return torch.tensor([fill] * (width - len(values)) + values)
 
 
-def mask(batch: Layout, window: int | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def mask(
+    batch: SimpleNamespace, window: int | None, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
     """Additive attention mask [p, 1, s, s]: earlier tokens of the prefix or of the own segment, within the window.
 
     Padding attends to itself, so that no row of the softmax is empty. Additive rather than boolean, because eager

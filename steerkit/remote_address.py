@@ -1,0 +1,43 @@
+"""Where traces run: the address of a server, or this machine."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from steerkit.errors import SteerkitError
+
+OFF = "off"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def server(given: str | None = None, profile: str = "") -> str | None:
+    """The address to run on: the one given, else STEERKIT_REMOTE, else the profile's; "off" and nothing mean here.
+
+    Raises
+    ------
+    SteerkitError
+        For something that is no address.
+    """
+    url = (given or os.environ.get("STEERKIT_REMOTE") or profile or OFF).strip()
+    if url == OFF:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise SteerkitError(
+            "the address of an NDIF server, such as https://api.ndif.us, or off",
+            "an address with a name or password in it" if parts.username or parts.password else repr(url),
+            done="Nothing was sent.",
+            next_step="mend --remote, STEERKIT_REMOTE or the profile; a key goes into NDIF_API_KEY.",
+        )
+    return url.rstrip("/")
+
+
+def host_of(url: str) -> str:
+    """Name and port of a server, for manifests and messages."""
+    return urlsplit(url).netloc
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether a server listens here only, and so reads the folders that we read."""
+    return urlsplit(url).hostname in LOOPBACK
