@@ -4,104 +4,137 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from steerkit import cli_own
-from steerkit.cli_options import JsonFlag, ProfileOption, print_rows
+from steerkit import cli_book, cli_own, cli_plan, cli_read, completion
+from steerkit.cli_options import JsonFlag, ProfileOption, RemoteOption, print_json
+from steerkit.cli_read import one_of
 from steerkit.errors import SteerkitError
 
+HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
+
 app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Steering vectors: reproduce two papers, or run their protocols on your own model and data.",
+    add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
 
 
-@app.command("list")
-def list_exhibits(as_json: JsonFlag = False) -> None:
-    """Every figure and table: id, number, title, notebook, last run."""
-    from steerkit.exhibits import EXHIBITS, ROOT
-    from steerkit.reproduce import last_run
+@app.callback(help=HELP)
+def _everywhere(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
+        ),
+    ] = False,
+) -> None:
+    """Only for the help: `main` takes the option from wherever it stands on the line."""
 
-    rows = []
-    for exhibit in EXHIBITS.values():
-        last = last_run(exhibit) or {}
-        rows.append(
-            {
-                "id": exhibit.id,
-                "paper": exhibit.paper,
-                "number": exhibit.number,
-                "title": exhibit.title,
-                "notebook": str(exhibit.notebook.relative_to(ROOT)),
-                "profile": last.get("parameters", {}).get("profile"),
-                "finished": last.get("finished"),
-            }
-        )
-    print_rows(rows, as_json, ("id", "number", "title", "profile"))
+
+app.command("list")(cli_read.list_exhibits)
 
 
 @app.command()
 def run(
-    exhibit: Annotated[str, typer.Argument(help="An id of `steerkit list`.")],
-    parameter: Annotated[list[str] | None, typer.Option("-p", help="name=value, as often as needed.")] = None,
-    profile: Annotated[str | None, typer.Option(help="The same as -p profile=...")] = None,
+    exhibit: Annotated[
+        str, typer.Argument(help="An id of `steerkit list`.", autocompletion=completion.exhibits)
+    ],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", help="name=value, as often as needed.", autocompletion=completion.parameters),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="The same as -p profile=...", autocompletion=completion.profiles)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the executed notebook and its files.")] = None,
+    remote: RemoteOption = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Execute one notebook with new parameters."""
     from steerkit import exhibits
     from steerkit.parameters import parse_assignments
-    from steerkit.reproduce import run_notebook
 
     chosen = exhibits.exhibit(exhibit)
     given: dict[str, Any] = parse_assignments(parameter or [])
     if profile:
         given["profile"] = profile
     folder = out or Path("out") / exhibit
-    outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
+    outcome = _run_watched(chosen, given, folder.resolve() / f"{exhibit}.ipynb")
     if outcome.status == "failed":
         raise typer.Exit(_complain(outcome.error))
-    for path in sorted(folder.glob(f"{exhibit}*")):
+    files = sorted(folder.glob(f"{exhibit}*"))
+    if as_json:
+        print_json(outcome.__dict__ | {"files": files})
+        return
+    for path in files:
         typer.echo(path)
+
+
+def _run_watched(chosen: Any, given: dict[str, Any], output: Path) -> Any:
+    """Run one notebook under a spinner; Ctrl-C is an error in a paragraph."""
+    from steerkit import screen
+    from steerkit.reproduce import run_notebook
+
+    with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{chosen.id} runs"):
+        return run_notebook(chosen, given, output, force=True)
 
 
 @app.command()
 def reproduce(
     profile: ProfileOption = "laptop",
-    only: Annotated[list[str] | None, typer.Option(help="Ids or patterns such as 'tan-fig-*'.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Ids or patterns such as 'tan-fig-*'.", autocompletion=completion.exhibits),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Run notebooks that are up to date as well.")] = False,
     book: Annotated[bool, typer.Option(help="Build the book afterwards.")] = True,
+    remote: RemoteOption = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Compute all tables, execute all notebooks, build the book. Goes on where a killed run stopped."""
-    from steerkit import exhibits
+    from steerkit import exhibits, results
     from steerkit.profiles import PUBLISHED
     from steerkit.progress import reproduce_all
 
-    outcomes = reproduce_all(profile, exhibits.matching(only), force)
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    if failed:
-        raise typer.Exit(_complain("\n".join(f"{outcome.exhibit}: {outcome.error}" for outcome in failed)))
-    if book and not only and profile != PUBLISHED:
-        from steerkit.book import build
-
-        typer.echo(f"The book: {build()}")
+    whole = book and not only and profile != PUBLISHED
+    if whole:
+        results.claim(profile)  # other profiles have folders of their own and are further tabs
+    report = reproduce_all(profile, exhibits.matching(only), force, whole, as_json)
+    if as_json:
+        print_json(report.record())
+    if report.failed:
+        raise typer.Exit(_complain("\n".join(f"{one.exhibit}: {one.error}" for one in report.failed)))
 
 
 @app.command()
 def record(
-    profile: Annotated[str, typer.Argument(help="The profile to run in full, such as laptop-full.")],
-    stage: Annotated[str, typer.Option(help="grid (one prompt setting) or shift (all of them).")] = "grid",
+    profile: Annotated[
+        str,
+        typer.Argument(
+            help="The profile to run in full, such as laptop-full.", autocompletion=completion.profiles
+        ),
+    ],
+    stage: Annotated[
+        str,
+        typer.Option(
+            help="grid (one prompt setting) or shift (all of them).",
+            autocompletion=completion.one_of("grid", "shift"),
+        ),
+    ] = "grid",
     answer_format: Annotated[
-        list[str] | None, typer.Option("--format", help="As often as needed; default: all three.")
+        list[str] | None,
+        typer.Option(
+            "--format", help="As often as needed; default: all three.", autocompletion=completion.formats
+        ),
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from steerkit.experiment import check_format
@@ -111,119 +144,85 @@ def record(
     formats = answer_format or ["statement", "letter", "yes-no"]
     for form in formats:
         check_format(form)
-    _one_of("a stage", stage, ("grid", "shift"))
-    record_all(load_profile(profile), stage, formats)
-
-
-@app.command()
-def audit(
-    name: Annotated[
-        list[str] | None, typer.Argument(help="Records, profile/stage-format; default: all.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the choice of cells; default: another one each time.")
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Compute random cells of the committed records again and compare."""
-    import numpy as np
-
-    from steerkit import records
-    from steerkit.profiles import load_profile
-
-    if not records.available():
-        raise SteerkitError(
-            "records to audit", "none", next_step="make one with `steerkit record laptop-full`."
-        )
-    rng = np.random.default_rng(seed)
-    rows = []
-    for one in name or records.available():
-        _one_of("a record", one, records.available())
-        profile, _, table = one.partition("/")
-        stage, _, form = table.partition("-")
-        rows.append(records.audit(load_profile(profile), stage, form, rng))
-    print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
-    if not all(row["agrees"] for row in rows):
-        raise typer.Exit(1)
-
-
-@app.command()
-def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
-    """Concept or format: what was expected before the run, and what was found."""
-    from steerkit import concepts, notebook
-    from steerkit.prompts import FORMATS
-
-    run = notebook.start("ext-formats", profile)
-    runs = run.by_format("", "grid", FORMATS)
-    table = concepts.effects(runs)
-    seconds = notebook.seconds_by_model(notebook.manifests_of(runs))
-    rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
-    print_rows(rows, as_json, ("measure", "expected", "found", "met"))
+    one_of("a stage", stage, ("grid", "shift"))
+    paths = record_all(load_profile(profile), stage, formats, as_json)
+    if as_json:
+        print_json({"profile": profile, "stage": stage, "records": paths})
 
 
 @packs_app.command("pack")
 def pack_artifacts(
     out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],
-    model: Annotated[str | None, typer.Option(help="Only tables and vectors of this model.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Only tables and vectors of this model.", autocompletion=completion.models),
+    ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
     from steerkit.packs import pack
 
-    typer.echo(f"{out}: {len(pack(out, model))} artefacts")
+    names = pack(out, model)
+    _counted(as_json, f"{out}: {len(names)} artefacts", file=out, artefacts=names)
 
 
 @packs_app.command("unpack")
-def unpack_artifacts(source: Annotated[Path, typer.Argument(help="A file of `artifacts pack`.")]) -> None:
+def unpack_artifacts(
+    source: Annotated[Path, typer.Argument(help="A file of `artifacts pack`.")], as_json: JsonFlag = False
+) -> None:
     """Add the tables and vectors of a pack to those of this machine, after checking them."""
     from steerkit.packs import unpack
 
-    typer.echo(f"{len(unpack(source))} new artefacts from {source}")
+    names = unpack(source)
+    _counted(as_json, f"{len(names)} new artefacts from {source}", file=source, artefacts=names)
 
 
-for command in (cli_own.extract, cli_own.sweep, cli_own.ledger, cli_own.decompose):
+for command in (
+    *(cli_own.extract, cli_own.sweep, cli_own.ledger, cli_own.decompose),
+    *(cli_read.verify, cli_read.formats, cli_read.audit, cli_read.doctor),
+    cli_book.book,
+    cli_plan.plan,
+):
     app.command()(command)
 
 
-@app.command()
-def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
-    """The papers' claims: published value, ours, rule, verdict."""
-    from steerkit import claims, claims_mayne, sae_registry
-    from steerkit.notebook import BOOK_FORMATS
-    from steerkit.profiles import load_profile
-
-    settings = load_profile(profile)
-    rows = claims.table(settings, BOOK_FORMATS).to_dict("records")
-    if sae_registry.has_default(settings.model):
-        rows += claims_mayne.table(settings).to_dict("records")
-    print_rows(rows, as_json, ("statement", "answer_format", "published", "ours", "verdict"))
-
-
-@app.command()
-def doctor(as_json: JsonFlag = False) -> None:
-    """Versions, devices, caches, what is reachable, what to do next."""
-    from steerkit.doctor import examine
-
-    print_rows(examine(), as_json, ("what", "found", "next"))
-
-
-def _one_of(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise SteerkitError(what, repr(value), next_step=f"choose one of {', '.join(known) or 'none yet'}.")
+def _counted(as_json: bool, text: str, **values: Any) -> None:
+    print_json(values) if as_json else typer.echo(text)
 
 
 def _complain(message: str) -> int:
-    typer.secho(message, err=True, fg="red")
+    typer.secho(message, err=True, fg=None if os.environ.get("NO_COLOR") else "red")
     return 1
 
 
+def _unexpected(error: Exception) -> str:
+    """A fault of the program in a paragraph: what, where, and how to see more."""
+    package = str(Path(__file__).parent)
+    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(package)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    what = " ".join(str(error).split())[:500].rstrip(".")
+    return (
+        f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}. "
+        "Next: give the same command with --debug and report what it prints."
+    )
+
+
 def main() -> None:
-    """Entry point: one paragraph for an expected error, a traceback only with STEERKIT_DEBUG=1."""
+    """Entry point: one paragraph for an error, a traceback only with --debug or STEERKIT_DEBUG=1."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("STEERKIT_DEBUG")
     try:
-        app()
+        app(arguments, prog_name="steerkit")
     except SteerkitError as error:
-        if os.environ.get("STEERKIT_DEBUG"):
+        if debug:
             raise
-        sys.exit(_complain(str(error)))
+        stopped = isinstance(error.__cause__, KeyboardInterrupt)
+        code = _complain(str(error))
+        sys.exit(STOPPED if stopped else code)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_complain(_unexpected(error)))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,27 @@ from typing import Annotated
 
 import typer
 
-from steerkit.cli_options import DataOption, FormatOption, JsonFlag, ModelOption, print_rows
+from steerkit import completion
+from steerkit.cli_options import (
+    DataOption,
+    FormatOption,
+    JsonFlag,
+    ModelOption,
+    RemoteOption,
+    SourceOption,
+    print_json,
+    print_rows,
+)
 from steerkit.errors import SteerkitError
+
+SPLITS = completion.one_of("clean", "sweep", "as-released", "all")
+FidelityOption = Annotated[
+    str,
+    typer.Option(
+        help="letter, paper or bench: how letters are scored.",
+        autocompletion=completion.one_of("letter", "paper", "bench"),
+    ),
+]
 
 
 def extract(
@@ -19,16 +38,23 @@ def extract(
     layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
     answer_format: FormatOption = "statement",
     split: Annotated[
-        str, typer.Option(help="clean, sweep, as-released, or all (every item trains).")
+        str,
+        typer.Option(help="clean, sweep, as-released, or all (every item trains).", autocompletion=SPLITS),
     ] = "clean",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
+    source: SourceOption = "bundled",
     seed: int = 0,
+    remote: RemoteOption = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
     from steerkit.own_data import extract_vectors
 
     found = extract_vectors(model, data, answer_format, layers, split, source, seed)
     found.save(out)
+    if as_json:
+        about = {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width}
+        print_json(about)
+        return
     typer.echo(
         f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
     )
@@ -44,13 +70,20 @@ def sweep(
     ] = "-1.5,-1,-0.5,0,0.5,1,1.5",
     layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
     answer_format: FormatOption = "statement",
-    engine: Annotated[str, typer.Option(help="tree (fast) or direct (obvious).")] = "tree",
-    fidelity: Annotated[str, typer.Option(help="letter, paper or bench: how letters are scored.")] = "letter",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="tree (fast) or direct (obvious).", autocompletion=completion.one_of("tree", "direct")
+        ),
+    ] = "tree",
+    fidelity: FidelityOption = "letter",
     split: Annotated[
-        str, typer.Option(help="clean, sweep, as-released, or all (every item tests).")
+        str, typer.Option(help="clean, sweep, as-released, or all (every item tests).", autocompletion=SPLITS)
     ] = "clean",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
+    source: SourceOption = "bundled",
     seed: int = 0,
+    remote: RemoteOption = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
     from steerkit.own_data import sweep_grid
@@ -69,6 +102,9 @@ def sweep(
         seed,
         out,
     )
+    if as_json:
+        print_json({"files": paths})
+        return
     for path in paths:
         typer.echo(path)
 
@@ -78,18 +114,26 @@ def ledger(
     data: DataOption,
     item: int = 0,
     answer_format: FormatOption = "letter",
-    fidelity: str = "letter",
-    source: str = "bundled",
+    fidelity: FidelityOption = "letter",
+    source: SourceOption = "bundled",
+    as_json: JsonFlag = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
     from steerkit.own_data import ledger_of
 
-    typer.echo(ledger_of(model, data, item, answer_format, fidelity, source).to_string(index=False))
+    table = ledger_of(model, data, item, answer_format, fidelity, source)
+    print_json(table.to_dict("records")) if as_json else typer.echo(table.to_string(index=False))
 
 
 def decompose(
     vector: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
-    sae: Annotated[str, typer.Option(help="An autoencoder by name, a params.npz or a SAELens folder.")],
+    sae: Annotated[
+        str,
+        typer.Option(
+            help="An autoencoder by name, a params.npz or a SAELens folder.",
+            autocompletion=completion.autoencoders,
+        ),
+    ],
     method: Annotated[
         str,
         typer.Option(help="encode, encode-scaled, encode-difference, signed-pursuit, nnls or lasso."),
@@ -103,8 +147,9 @@ def decompose(
     data: Annotated[
         str, typer.Option(help="For encode-difference: the data set of the vector's pairs.")
     ] = "",
-    source: Annotated[str, typer.Option(help="bundled or papers, for data set names.")] = "bundled",
+    source: SourceOption = "bundled",
     out: Annotated[Path | None, typer.Option(help="The CSV file to write.")] = None,
+    remote: RemoteOption = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""

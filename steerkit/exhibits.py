@@ -59,9 +59,21 @@ EXHIBITS: dict[str, Exhibit] = {
         Exhibit("tan-app-fig-4", TAN, "Appendix", "Figure 4 for all data sets", (), True),
         Exhibit("tan-app-ranges", TAN, "Appendix", "Steerability by range of the multipliers", BOTH, True),
         Exhibit("tan-app-residual", TAN, "Appendix", "Steerability and the residual of the fit", BOTH),
-        Exhibit("tan-app-models", TAN, "Appendix", "Any number of models", (), True),
-        Exhibit("tan-app-variance", TAN, "Appendix", "The variance of steerability", (), True),
-        Exhibit("tan-app-cosine", TAN, "Appendix", "Vectors of different prompt settings"),
+        Exhibit("tan-app-models", TAN, "Appendix", "Scatter matrix over any number of models", (), True),
+        Exhibit(
+            "tan-app-variance",
+            TAN,
+            "Appendix",
+            "Variance: between settings, between models, against the mean",
+            (),
+            True,
+        ),
+        Exhibit(
+            "tan-app-cosine",
+            TAN,
+            "Appendix",
+            "Cosine of the vectors of two settings, and the prompt",
+        ),
         Exhibit("tan-app-layers", TAN, "Appendix", "Steerability by layer", ("sweep",)),
         Exhibit("tan-tab-1", TAN, "Table 1", "The five prompt settings"),
         Exhibit("tan-tab-2", TAN, "Table 2", "Persona sentences, persona data sets"),
@@ -93,10 +105,28 @@ def exhibit(name: str) -> Exhibit:
         For an unknown one.
     """
     if name not in EXHIBITS:
-        raise SteerkitError(
-            f"a figure or table ({', '.join(EXHIBITS)})", repr(name), next_step="see `steerkit list`."
-        )
+        raise _unknown(name)
     return EXHIBITS[name]
+
+
+def page_of(exhibit: Exhibit, site: Path) -> Path | None:
+    """The page of a site that shows an exhibit: that of the chapter which includes it; None when there is none."""
+    for chapter in sorted(BOOK.glob("*/*.md")):
+        if f"generated/{exhibit.id}.md" in chapter.read_text(encoding="utf-8"):
+            page = site / chapter.relative_to(BOOK).with_suffix(".html")
+            return page if page.exists() else None
+    return None
+
+
+def _unknown(name: str) -> SteerkitError:
+    from difflib import get_close_matches
+
+    close = " or ".join(get_close_matches(name, EXHIBITS, n=2))
+    return SteerkitError(
+        "a figure or table that `steerkit list` names",
+        repr(name),
+        next_step=f"try {close}, or see `steerkit list`." if close else "see `steerkit list`.",
+    )
 
 
 def matching(patterns: list[str] | None) -> list[Exhibit]:
@@ -113,7 +143,5 @@ def matching(patterns: list[str] | None) -> list[Exhibit]:
         return list(EXHIBITS.values())
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in EXHIBITS):
-            raise SteerkitError(
-                f"a figure or table ({', '.join(EXHIBITS)})", repr(pattern), next_step="see `steerkit list`."
-            )
+            raise _unknown(pattern)
     return [e for e in EXHIBITS.values() if any(fnmatch(e.id, pattern) for pattern in patterns)]

@@ -7,15 +7,18 @@ notebook in seconds.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,7 @@ def run_notebook(
         For unknown or mistyped parameters, before anything runs.
     """
     output = output or exhibit.executed
-    values = resolve(exhibit.notebook, given)
+    values = _values(exhibit.notebook, given)
     wanted = _run_key(exhibit.notebook, values)
     start = time.perf_counter()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +88,23 @@ def run_notebook(
             _execute(exhibit.notebook, output, values)
         except SteerkitError as error:
             return Outcome(exhibit.id, "failed", time.perf_counter() - start, str(error))
-        record = {"key": wanted, "parameters": values, "finished": time.time()}
+        seconds = round(time.perf_counter() - start, 1)
+        record = {"key": wanted, "parameters": values, "finished": time.time(), "seconds": seconds}
         artifacts.write_atomically(_record_path(output), json.dumps(record, indent=1).encode())
     return Outcome(exhibit.id, "done", time.perf_counter() - start)
+
+
+def up_to_date(exhibit: Exhibit, given: dict[str, Any], output: Path) -> bool:
+    """Whether `run_notebook` would find its work done."""
+    return _is_current(output, _run_key(exhibit.notebook, _values(exhibit.notebook, given)))
+
+
+def _values(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Values for all parameters; that of `remote` also from STEERKIT_REMOTE, so that a reader sees where it ran."""
+    values = resolve(notebook, given)
+    if values.get("remote") == "":
+        values["remote"] = os.environ.get("STEERKIT_REMOTE", "")
+    return values
 
 
 def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
@@ -155,6 +172,9 @@ def _kernel_manager(folder: Path) -> type:
             return str(Path(tempfile.gettempdir()) / f"steerkit-{uuid.uuid4().hex[:12]}")
 
         async def start_kernel(self, **options: Any) -> None:
+            # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
+            with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
             options["env"] = {**options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
             # At its end a kernel is interrupted, and says so among the lines of ours.
             options["extra_arguments"] = [*options.get("extra_arguments", []), "--log-level=50"]

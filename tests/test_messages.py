@@ -30,8 +30,10 @@ from steerkit import (
     notebook,
     own_data,
     profiles,
+    progress,
     published,
     records,
+    screen,
     shifts,
     weights,
 )
@@ -144,6 +146,7 @@ case("unknown profile")(lambda s: profiles.load_profile("desktop"))
 case("unknown setting")(lambda s: profiles.load_profile("smoke", modle="tiny"))
 case("unknown answer format")(lambda s: notebook.start("tan-fig-1", "smoke").formats("letters"))
 case("unknown exhibit")(lambda s: exhibits.exhibit("tan-fig-9"))
+case("stopped by Ctrl-C")(lambda s: stopped())
 case("unknown parameter")(lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layr": "3"}))
 case("wrong parameter type")(lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layer": "three"}))
 case("no list of layers")(lambda s: own_data.parse_layers("one", 30))
@@ -209,6 +212,11 @@ def unwritable_cache(s) -> None:
     (s.path / "file").write_text("")
     s.patch.setenv("STEERKIT_CACHE", str(s.path / "file"))
     weights.obtain(SPEC)
+
+
+def stopped() -> None:
+    with screen.stoppable(progress.Report("smoke", tables=3).kept):
+        raise KeyboardInterrupt
 
 
 def full_disk(s) -> None:

@@ -1,0 +1,158 @@
+"""The terminal: bars and colour where somebody watches, plain lines where nobody does, JSON where a machine asks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import typer
+
+from steerkit.errors import SteerkitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.text import Text
+
+WIDTH = 160  # of tables in a file or a pipe
+LONG = 60  # characters, from which a cell makes its table need lines between rows
+
+
+def console(machine: bool = False) -> Console:
+    """Where people read: standard output, or standard error when that of `machine` is for JSON."""
+    from rich.console import Console
+
+    found = Console(stderr=machine)
+    return found if watched(found) else Console(stderr=machine, width=WIDTH, force_terminal=False)
+
+
+def watched(screen: Console) -> bool:
+    """Whether bars make sense: a terminal that can move its cursor."""
+    return screen.file.isatty() and not screen.is_dumb_terminal
+
+
+def bars(screen: Console) -> Progress:
+    """Progress bars, invisible where nobody watches; see `say`."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    columns = (
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left", style="dim"),
+        TimeRemainingColumn(),
+    )
+    # One data set may take minutes, and the next sort of table runs at another speed.
+    return Progress(
+        *columns,
+        console=screen,
+        disable=not watched(screen),
+        expand=True,
+        transient=True,
+        speed_estimate_period=120,
+    )
+
+
+def say(progress: Progress, text: str) -> None:
+    """A plain line where there are no bars."""
+    if progress.disable:
+        progress.console.print(f"  {text}", highlight=False, markup=False)
+
+
+@contextmanager
+def waiting(screen: Console, text: str) -> Iterator[None]:
+    """Something of unknown length: a spinner with the time so far, where somebody watches."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=screen, disable=not watched(screen), transient=True) as progress:
+        progress.add_task(text, total=None)
+        yield
+
+
+@contextmanager
+def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> Iterator[None]:
+    """Ctrl-C ends a run like an error, in a paragraph: what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise SteerkitError(
+            "the run to go on to its end",
+            "Ctrl-C",
+            done=f"{kept()}; what was under way was dropped.",
+            next_step="give the same command again: it goes on from there.",
+        ) from interrupt
+
+
+def link(path: Path, text: str = "") -> Text:
+    """A path that a terminal opens by a click, as the shortest text that finds it from here."""
+    from rich.text import Text
+
+    return Text(text or nearest(path), style=f"link file://{quote(str(path.resolve()))}", overflow="fold")
+
+
+def nearest(path: Path) -> str:
+    """A path relative to the working folder when it lies below that, else absolute."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path.resolve())
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 3.4 s, 12 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def print_rows(
+    rows: Sequence[dict[str, Any]], as_json: bool, columns: Sequence[str], title: str = ""
+) -> None:
+    """Rows as a table of the named columns, or all of them as JSON."""
+    if as_json:
+        print_json(list(rows))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = any(len(str(row[c])) > LONG for row in rows for c in columns)
+    table = Table(*columns, title=title or None, title_justify="left", show_lines=lines)
+    for row in rows:
+        cells = ("" if row[c] is None else row[c] for c in columns)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+    console().print(table)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output; NaN and infinity, which JSON lacks, are null."""
+    typer.echo(json.dumps(_strict(value), indent=1, default=_plain, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own, anything else as text."""
+    return _strict(value.item()) if hasattr(value, "item") else str(value)

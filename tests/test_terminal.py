@@ -1,0 +1,348 @@
+"""What people see and what machines read: a terminal (a real one, a pty), a pipe, JSON, and Tab in a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import command_line
+
+from steerkit import cli, exhibits, progress, screen
+from steerkit.exhibits import EXHIBITS
+from steerkit.reproduce import Outcome
+
+PROGRAM = [sys.executable, "-m", "steerkit.cli"]
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # but tab and line feed
+# Items of the papers (the figures and tables of both, their appendices, what the rebuttal added) and where they are.
+ITEMS = {
+    **{f"Tan, Figure {n}": f"tan-fig-{n}" for n in range(1, 8)},
+    **{f"Tan, Table {n}": f"tan-tab-{n}" for n in range(1, 4)},
+    **{f"Tan, Figure {n} for all data sets": f"tan-app-fig-{n}" for n in (1, 3, 4)},
+    "Tan, steerability by layer": "tan-app-layers",
+    "Tan, variance in and out of distribution": "tan-app-variance",
+    "Tan, variance of one model against another": "tan-app-variance",
+    "Tan, mean against variance": "tan-app-variance",
+    "Tan, cosine against the change of the prompt": "tan-app-cosine",
+    "Tan, ranges of multipliers": "tan-app-ranges",
+    "Tan, steerability against the residual of the fit": "tan-app-residual",
+    "Tan, scatter matrix of models": "tan-app-models",
+    **{f"Mayne, Figure {n}": f"mayne-fig-{n}" for n in range(1, 6)},
+    "Mayne, Table 1": "mayne-tab-1",
+}
+
+
+def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> tuple[int, str]:
+    """Exit code and everything a terminal received; with `stop_at`, Ctrl-C when that text appears."""
+    pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
+    ours, theirs = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "120"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen, stopped, deadline = b"", False, time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        seen += piece
+        if not piece:
+            break
+        if stop_at and not stopped and stop_at.encode() in seen:
+            os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+            stopped = True
+    os.close(ours)
+    return process.wait(timeout=30), seen.decode()
+
+
+class TestList:
+    def test_every_item_of_both_papers_has_a_notebook(self):
+        code, out = command_line("list", "--json")
+        rows = {row["id"]: row for row in json.loads(out)}
+        assert code == 0 and set(ITEMS.values()) <= set(rows)
+        for item, name in ITEMS.items():
+            assert (exhibits.ROOT / rows[name]["notebook"]).is_file(), item
+            assert rows[name]["paper"].startswith(item.partition(",")[0])
+
+    def test_it_tells_of_the_last_run_and_of_the_verdicts(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(exhibits, "EXECUTED", tmp_path)
+        (tmp_path / "tan-claims-claims.csv").write_text(
+            "statement,verdict,exhibit\na,agrees,tan-fig-1\nb,differs,tan-fig-1\nc,agrees,tan-fig-1\n"
+        )
+        about = {"parameters": {"profile": "smoke"}, "finished": time.time() - 7200, "seconds": 1.5}
+        (tmp_path / "tan-fig-1.run.json").write_text(json.dumps(about))
+        row = json.loads(command_line("list", "--json")[1])[0]
+        assert row["profile"] == "smoke" and row["seconds"] == 1.5
+        assert row["claims"] == {"agrees": 2, "differs": 1}
+        [line] = [line for line in command_line("list")[1].splitlines() if "tan-fig-1 " in line]
+        assert "smoke, 2.0 h ago" in line and "2 agrees, 1 differs" in line
+
+    def test_a_terminal_gets_links_and_a_pipe_plain_text(self):
+        code, seen = on_a_terminal("list")
+        assert code == 0 and "\x1b]8;" in seen and "file://" in seen and "tan-fig-7" in seen
+        done = subprocess.run([*PROGRAM, "list"], capture_output=True, text=True, check=True)
+        assert not CONTROL.search(done.stdout) and done.stderr == ""
+
+
+class TestReproduce:
+    COMMAND = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-fig-2")
+
+    @pytest.fixture
+    def book(self, tmp_path, monkeypatch) -> Path:
+        monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "notebooks")
+        return tmp_path / "notebooks"
+
+    @pytest.fixture
+    def quick(self, book, monkeypatch) -> list[str]:
+        """Notebooks that take no time; the list of those that ran."""
+        ran = []
+
+        def execute(source: Path, output: Path, values: dict) -> None:
+            ran.append(source.stem)
+            output.write_text("{}")
+
+        monkeypatch.setattr("steerkit.reproduce._execute", execute)
+        return ran
+
+    def test_off_a_terminal_there_are_lines_without_control_codes_and_then_a_table(self, smoke, quick):
+        code, out = command_line(*self.COMMAND)
+        assert code == 0 and quick == ["tan-fig-2"] and not CONTROL.search(out)
+        first, second, *_, last = out.splitlines()
+        assert first == "1 notebooks, 1 to run."
+        assert re.fullmatch(r"  tan-fig-2: done, \d+\.\d s", second)
+        assert re.search(r"│ tan-fig-2 │ done +│ \d+\.\d +│ \S+tan-fig-2\.ipynb", out)
+        assert re.fullmatch(r"Tables: nothing to compute\. Notebooks: 1 done\. Took .+\.", last)
+
+    def test_the_second_run_says_what_was_up_to_date(self, smoke, quick):
+        command_line(*self.COMMAND)
+        code, out = command_line(*self.COMMAND)
+        assert code == 0 and quick == ["tan-fig-2"]
+        assert out.startswith("1 notebooks, 0 to run.\n") and "Notebooks: 1 up to date." in out
+
+    def test_what_the_last_run_took_is_the_estimate_of_the_next(self, smoke, quick, book):
+        command_line(*self.COMMAND)
+        path = book / "tan-fig-2.run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 240.0}))
+        assert command_line(*self.COMMAND, "--force")[1].startswith(
+            "1 notebooks, 1 to run; 1 of them took 4 min last time.\n"
+        )
+
+    def test_json_is_all_there_is_on_standard_output(self, smoke, quick, book):
+        found = json.loads(command_line(*self.COMMAND, "--json")[1])
+        assert (found["profile"], found["tables"], found["book"]) == ("smoke", 0, None)
+        assert set(found["seconds"]) == {"tables", "notebooks"}
+        [row] = found["notebooks"]
+        assert (row["exhibit"], row["status"]) == ("tan-fig-2", "done")
+        assert row["notebook"] == str(book / "tan-fig-2.ipynb")
+
+    def test_the_bar_counts_token_passes_and_ends_full(self, own_folders, quick, monkeypatch):
+        """Every line before a table says how much of the work is done by then, in the unit of the estimate."""
+        code, out = command_line(*self.COMMAND)
+        shares = [int(share) for share in re.findall(r"^ +(\d+) %  (?:sweep|grid) ", out, re.MULTILINE)]
+        [tables] = re.findall(r"^(\d+) tables to compute", out, re.MULTILINE)
+        assert code == 0 and len(shares) == int(tables) == 12
+        assert shares[0] == 0 and shares == sorted(shares) and 80 < shares[-1] < 100
+        assert "Tables: 12 computed." in out
+
+    def test_a_table_takes_its_share_of_the_bar(self, own_folders, quick, monkeypatch):
+        jumps = []
+        real = screen.bars
+
+        def watched(console):
+            bars = real(console)
+            advance, update = bars.advance, bars.update
+            monkeypatch.setattr(bars, "advance", lambda bar, n=1: (jumps.append(n), advance(bar, n))[1])
+            monkeypatch.setattr(bars, "update", lambda bar, **k: (jumps.append(k), update(bar, **k))[1])
+            return bars
+
+        monkeypatch.setattr(screen, "bars", watched)
+        command_line(*self.COMMAND)
+        [end] = [jump["completed"] for jump in jumps if isinstance(jump, dict) and "completed" in jump]
+        counted = sum(jump for jump in jumps if isinstance(jump, int)) - 1  # one notebook
+        assert counted == pytest.approx(end, rel=0.02)
+
+    def test_ctrl_c_says_what_is_kept_and_how_to_go_on(self, own_folders, quick, monkeypatch):
+        from steerkit import jobs
+
+        real, calls = jobs.compute, []
+
+        def compute(job, step):
+            calls.append(job)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return real(job, step)
+
+        monkeypatch.setattr(jobs, "compute", compute)
+        monkeypatch.setattr(sys, "argv", ["steerkit", *self.COMMAND])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 130 and quick == []
+        monkeypatch.undo()
+
+    def test_a_failed_notebook_is_named_after_the_table_and_the_exit_code_tells(
+        self, smoke, book, monkeypatch, capsys
+    ):
+        outcome = Outcome("tan-fig-2", "failed", 2.0, "Expected this; found that. Next: mend it.")
+        monkeypatch.setattr(progress, "run_notebook", lambda *_, **__: outcome)
+        code, out = command_line(*self.COMMAND)
+        assert code == 1 and "Notebooks: 1 failed." in out
+        assert capsys.readouterr().err == "tan-fig-2: Expected this; found that. Next: mend it.\n"
+
+    def test_the_table_leads_to_the_page_once_there_is_one(self, smoke, quick, tmp_path, monkeypatch):
+        page = tmp_path / "site" / "tan" / "reliability.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("")
+        (page.parents[1] / "index.html").write_text("")
+        monkeypatch.setattr("steerkit.book.build", lambda: page.parents[1] / "index.html")
+        report = progress.reproduce_all("smoke", [EXHIBITS["tan-fig-2"]], False, True, True)
+        [row] = report.rows()
+        assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}
+
+    def test_on_a_terminal_ctrl_c_in_a_notebook_ends_the_run_and_leaves_nothing_half_done(self, tmp_path):
+        """The notebook runs in another process, which must end as well."""
+        tree = tmp_path / "tree"
+        tree.mkdir()
+        for name in ("steerkit", "notebooks", "profiles"):
+            shutil.copytree(
+                exhibits.ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "sae")
+            )
+        (tree / "book").mkdir()
+        environment = {"STEERKIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tree)}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.chdir(tree)
+            command = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-tab-?")
+            code, seen = on_a_terminal(*command, stop_at="notebook 2 of 3")
+        assert code == 130, seen
+        assert "found Ctrl-C. 0 new tables and 1 new notebooks are kept" in " ".join(seen.split())
+        assert "\x1b[" in seen and "notebook 1 of 3, tan-tab-1" in seen
+        left = {path.name for path in (tree / "book" / "notebooks").iterdir()}
+        assert "tan-tab-1.ipynb" in left and "tan-tab-2.ipynb" not in left
+        assert not any(name.startswith(".running") for name in left)
+
+
+JSON_COMMANDS = {
+    "list": ["list"],
+    "doctor": ["doctor"],
+    "ledger": ["ledger", "--model", "tiny", "--data", "narcissism"],
+    "extract": [
+        "extract",
+        "--model",
+        "tiny",
+        "--data",
+        "narcissism",
+        "--out",
+        "v.safetensors",
+        "--layers",
+        "1",
+    ],
+    "sweep": "sweep --model tiny --data narcissism --vectors v.safetensors --out g.parquet --multipliers=-1,1".split(),
+    "artifacts pack": ["artifacts", "pack", "all.tar"],
+    "artifacts unpack": ["artifacts", "unpack", "all.tar"],
+}
+ELSEWHERE = {"verify", "reproduce", "plan", "decompose"}  # tested with what they compute
+LONG = {"run", "record", "audit", "formats", "book"}
+
+
+class TestJson:
+    def test_every_command_that_prints_results_has_it(self):
+        from typer.main import get_command
+
+        groups = {"artifacts": get_command(cli.app).commands["artifacts"].commands}
+        commands = {n: c for n, c in get_command(cli.app).commands.items() if n not in groups}
+        commands |= {f"{group} {n}": c for group, known in groups.items() for n, c in known.items()}
+        without = {
+            name
+            for name, command in commands.items()
+            if "--json" not in [option for p in command.params for option in p.opts]
+        }
+        assert without <= {"book"}
+        assert set(commands) == set(JSON_COMMANDS) | ELSEWHERE | LONG
+
+    def test_it_parses_and_is_strict(self, smoke, tmp_path, monkeypatch):
+        def refuse(constant: str):
+            raise AssertionError(f"{constant} is not JSON")
+
+        monkeypatch.chdir(tmp_path)
+        for name, arguments in JSON_COMMANDS.items():
+            code, out = command_line(*arguments, "--json")
+            assert code == 0 and json.loads(out, parse_constant=refuse), name
+
+    def test_what_json_lacks_is_null_and_what_it_does_not_know_is_text(self, capsys):
+        import numpy as np
+
+        given = {
+            "a": float("nan"),
+            "b": [np.float32(0.5), np.float64("inf")],
+            "c": Path("x"),
+            "d": np.int64(3),
+        }
+        screen.print_json(given)
+        assert json.loads(capsys.readouterr().out) == {"a": None, "b": [0.5, None], "c": "x", "d": 3}
+
+    def test_a_run_lists_its_files(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(
+            "steerkit.reproduce._execute", lambda source, output, values: output.write_text("{}")
+        )
+        code, out = command_line("run", "tan-tab-1", "--profile", "smoke", "--json")
+        found = json.loads(out)
+        assert code == 0 and found["status"] == "done"
+        assert found["files"] == ["out/tan-tab-1/tan-tab-1.ipynb", "out/tan-tab-1/tan-tab-1.run.json"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+class TestCompletion:
+    def offers(self, *words: str) -> list[str]:
+        """What Tab offers after these words, the last of which is not finished, in a real bash."""
+        script = f"""
+            eval "$(steerkit --show-completion bash)"
+            COMP_WORDS=({" ".join(f"'{word}'" for word in ("steerkit", *words))})
+            COMP_CWORD={len(words)}
+            "$(complete -p steerkit | sed 's/.*-F \\([^ ]*\\).*/\\1/')" steerkit
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        command = ["bash", "--norc", "-c", script]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path}
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    @pytest.mark.skipif(
+        not Path(sys.executable).with_name("steerkit").exists(),
+        reason="the steerkit command is not installed",
+    )
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            (["reprod"], ["reproduce"]),
+            (["run", "tan-tab"], ["tan-tab-1", "tan-tab-2", "tan-tab-3"]),
+            (["run", "tan-fig-1", "-p", "lay"], ["layer="]),
+            (["reproduce", "--profile", "smoke-"], ["smoke-gemma"]),
+            (["extract", "--model", "smol"], ["smollm2-135m"]),
+            (["sweep", "--data", "narc"], ["narcissism"]),
+            (["sweep", "--format", ""], ["letter", "statement", "yes-no"]),
+            (["sweep", "--data", "steerkit/data/bundled/openn"], ["steerkit/data/bundled/openness.jsonl"]),
+        ],
+        ids=lambda value: " ".join(value) if value and value[0] in ("reprod", "run", "reproduce") else "",
+    )
+    def test_tab_offers_the_names_there_are(self, words, expected, monkeypatch):
+        monkeypatch.chdir(exhibits.ROOT)
+        assert self.offers(*words) == expected
