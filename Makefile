@@ -8,7 +8,7 @@ PROFILE ?= laptop
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test formats audit bench smoke check lock clean
+.PHONY: help install book pdf test formats audit bench smoke check newest links lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,6 +26,9 @@ $(VENV)/.installed: requirements-lock.txt pyproject.toml
 book: install  ## fetch the model, run the notebooks, build the book (PROFILE=laptop)
 	$(BIN)/steerkit reproduce --profile $(PROFILE)
 
+pdf: install  ## the whole book as one PDF, after make book (needs Chromium)
+	$(BIN)/steerkit book --pdf
+
 smoke: install  ## all notebooks with a tiny random model, in a minute
 	$(BIN)/steerkit reproduce --profile smoke --no-book
 
@@ -38,11 +41,21 @@ formats: install  ## what was expected of the formats chapter and what was found
 audit: install  ## compute random cells of the committed records again
 	$(BIN)/steerkit audit
 
-bench: install  ## time the engine against upstream-style evaluation; writes benchmarks/results.json
+bench: install  ## time the engine against upstream-style evaluation, and signed pursuit; writes benchmarks/*.json
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/pursuit.py
 
 check: install  ## lint
 	$(BIN)/ruff check .
+
+newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) torch
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[book,test]'
+	.venv-newest/bin/python -m pytest -q
+
+links: install  ## ask every address that the book links to whether it answers (after make book)
+	$(BIN)/jupyter-book build book --builder linkcheck
 
 lock:  ## write requirements-lock.txt anew from pyproject.toml (needs uv)
 	sh tools/lock.sh

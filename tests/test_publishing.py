@@ -1,0 +1,189 @@
+"""What happens elsewhere: GitHub's workflows, Binder and the container. Nothing of it can run here, so its text is checked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from test_repository import PYTHONS
+
+from steerkit import cli
+from steerkit.exhibits import EXHIBITS
+from steerkit.profiles import profile_names
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SUPPORTED = SpecifierSet(PROJECT["requires-python"])
+VERBS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+
+
+def content(path: Path) -> dict:
+    """A workflow; YAML 1.1 reads its key `on` as true."""
+    found = yaml.safe_load(path.read_text())
+    found["on"] = found.pop(True)
+    return found
+
+
+def steps(path: Path) -> list[dict]:
+    return [step for job in content(path)["jobs"].values() for step in job["steps"]]
+
+
+def check_command(line: str) -> None:
+    """A verb of the Makefile with its variables, or a command of steerkit with a known exhibit and profile."""
+    words = line.split()
+    if words[0] == "make":
+        assert words[1] in VERBS
+        assert all(re.fullmatch(r'(PROFILE|TORCH_ARGS|PYTHON)=\S+|"', word) for word in words[2:]), line
+        assert {word.partition("=")[2] for word in words if word.startswith("PROFILE=")} <= {*profile_names()}
+        return
+    assert words[0] == "steerkit" and words[1] in COMMANDS, line
+    if words[1] == "run":
+        assert words[2] in EXHIBITS
+    if "--profile" in words:
+        assert words[words.index("--profile") + 1] in profile_names()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+class TestWorkflows:
+    def test_it_has_what_a_workflow_needs(self, path):
+        found = content(path)
+        assert set(found) == {"name", "on", "permissions", "env", "jobs"} and found["name"] == path.stem
+        for job in found["jobs"].values():
+            assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] <= 90
+            assert all(("run" in step) != ("uses" in step) for step in job["steps"])
+            assert job.get("needs") in {None, *found["jobs"]}
+
+    def test_it_may_only_read_unless_a_job_deploys(self, path):
+        found = content(path)
+        assert found["permissions"] == {"contents": "read"}
+        more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
+        wanted = {"deploy": {"pages": "write", "id-token": "write"}} if path.stem == "book" else {}
+        assert more == wanted and "secrets." not in path.read_text()
+
+    def test_every_action_has_a_major_version_and_says_what_it_does(self, path):
+        lines = [line for line in path.read_text().splitlines() if "uses:" in line]
+        assert len(lines) == sum("uses" in step for step in steps(path)) > 0
+        for line in lines:
+            assert re.search(r"uses: actions/[a-z-]+@v\d+  # \w", line), line
+
+    def test_every_command_exists(self, path):
+        commands = [line for step in steps(path) for line in step.get("run", "").splitlines()]
+        for line in commands:
+            check_command(line)
+        assert commands
+
+    def test_a_checkout_comes_before_commands_and_torch_can_be_chosen(self, path):
+        for job in content(path)["jobs"].values():
+            if any("run" in step for step in job["steps"]):
+                assert job["steps"][0]["uses"].startswith("actions/checkout@")
+        assert content(path)["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
+
+
+class TestEachWorkflow:
+    def test_there_is_one_for_tests_one_for_the_book_and_one_for_new_versions(self):
+        assert [path.stem for path in WORKFLOWS] == ["book", "newest", "tests"]
+
+    def test_the_tests_run_on_the_oldest_and_the_newest_python_of_the_lock(self):
+        found = content(ROOT / ".github/workflows/tests.yml")
+        assert found["jobs"]["tests"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+        assert {"push", "pull_request"} <= set(found["on"])
+        assert "make test" in [step.get("run") for step in found["jobs"]["tests"]["steps"]]
+
+    def test_the_book_is_deployed_from_the_main_branch_only_after_it_was_built(self):
+        jobs = content(ROOT / ".github/workflows/book.yml")["jobs"]
+        assert jobs["deploy"]["needs"] == "build" and "refs/heads/main" in jobs["deploy"]["if"]
+        assert jobs["deploy"]["concurrency"] == {"group": "pages", "cancel-in-progress": False}
+        sites = {step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")}
+        assert sites == {"_build/html"}
+        pages = [step for step in jobs["build"]["steps"] if "upload-pages" in step.get("uses", "")]
+        assert [step["if"] for step in pages] == [jobs["deploy"]["if"]]
+
+    def test_new_versions_and_links_are_looked_at_by_the_clock(self):
+        found = content(ROOT / ".github/workflows/newest.yml")
+        assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", found["on"]["schedule"][0]["cron"])
+        commands = [step["run"] for job in found["jobs"].values() for step in job["steps"] if "run" in step]
+        assert {"make newest", "make links"} <= set(commands)
+
+    @pytest.mark.parametrize(
+        ("verb", "parts"),
+        [
+            ("newest", ["venv .venv-newest", "install", "-e '.[book,test]'", "pytest"]),
+            ("links", ["jupyter-book build book --builder linkcheck"]),
+        ],
+    )
+    def test_the_verbs_only_workflows_use_do_what_they_say(self, verb, parts):
+        done = subprocess.run(
+            ["make", "--dry-run", "--assume-old=install", verb],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        places = [done.stdout.index(part) for part in parts]
+        assert places == sorted(places)
+        assert "requirements-lock.txt" not in done.stdout or verb == "links"
+
+
+class TestBinder:
+    def test_its_python_and_torch_are_ones_the_package_allows(self):
+        """repo2docker reads the minor version only from an exact `python=`."""
+        python, pip, torch = yaml.safe_load((ROOT / "binder/environment.yml").read_text())["dependencies"]
+        assert python.removeprefix("python=") in SUPPORTED and python.count("=") == 1 and pip == "pip"
+        wanted = next(r for r in map(Requirement, PROJECT["dependencies"]) if r.name == "torch")
+        assert torch == f"pytorch-cpu{wanted.specifier}"
+
+    def test_what_runs_after_the_build_exists(self):
+        path = ROOT / "binder/postBuild"
+        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        assert path.read_text().startswith("#!/usr/bin/env bash\n") and path.stat().st_mode & 0o111
+        assert lines[:2] == ["set -euo pipefail", "python -m pip install --no-cache-dir -e ."]
+        for line in lines[2:-1]:
+            check_command(line)
+        if bash := shutil.which("bash"):
+            subprocess.run([bash, "-n", str(path)], check=True)
+
+
+class TestContainer:
+    LINES = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+
+    def instructions(self, name: str) -> list[str]:
+        return [line.partition(" ")[2] for line in self.LINES if line.startswith(f"{name} ")]
+
+    def test_it_starts_from_a_python_the_package_allows(self):
+        [base] = self.instructions("FROM")
+        assert re.fullmatch(r"python:(3\.\d+)-slim", base)[1] in SUPPORTED
+
+    def test_it_runs_make_book_as_somebody_without_rights_and_serves_nothing(self):
+        names = [line.split()[0] for line in self.LINES if line and not line.startswith("#")]
+        assert self.instructions("USER") == ["reader"] and names.index("USER") < names.index("COPY")
+        assert self.instructions("CMD") == ['["make", "book"]'] and names[-1] == "CMD"
+        assert not {"EXPOSE", "ENTRYPOINT", "ADD"} & set(names)
+        check_command("make book")
+
+    def test_the_cache_is_a_volume_that_this_user_can_write(self):
+        [volume] = self.instructions("VOLUME")
+        assert self.instructions("ENV") == [f"STEERKIT_CACHE={volume}"]
+        assert re.search(rf"chown -R reader {volume}\b", self.instructions("RUN")[0])
+
+    def test_what_it_copies_exists_and_is_all_that_an_installation_reads(self):
+        copied = [word for line in self.instructions("COPY") for word in line.split()[1:-1]]
+        assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
+        [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
+
+    def test_nothing_that_git_ignores_goes_in(self):
+        ignored = {
+            line.strip("/").removeprefix("**/")
+            for line in (ROOT / ".dockerignore").read_text().splitlines()
+            if not line.startswith("#")
+        }
+        assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored
