@@ -1,0 +1,214 @@
+"""The book's worked examples, run as they stand on the page: fenced blocks after a line `% test: name`.
+
+Your model is a tiny random one with a transformers checkpoint at the place that the pages use; `steerkit` runs in this
+process, everything else in a shell.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import command_line
+
+from steerkit import cli, tiny
+from steerkit.datasets import load_dataset
+from steerkit.exhibits import ROOT, exhibit
+from steerkit.parameters import parse_assignments, resolve
+from steerkit.profiles import load_profile
+from steerkit.vectors import load_vectors
+
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
+    if "generated" not in path.parts
+}  # fmt: skip
+BLOCK = re.compile(r"^% test: (\S+)\n```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MODEL = "your-org/your-model"
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    """(language, content) of the blocks with this name, in the order of the page."""
+    found = [(language, text) for page in PAGES.values() for label, language, text in BLOCK.findall(page) if label == name]  # fmt: skip
+    assert found, f"no block named {name}"
+    return found
+
+
+def statements(block: str) -> list[str]:
+    """A shell block as single statements: continued lines joined, a here-document in one piece."""
+    text, found = block.replace("\\\n", " "), []
+    while text.strip():
+        line, _, text = text.lstrip("\n").partition("\n")
+        mark = re.search(r"<<'(\w+)'", line)
+        if mark:
+            inside, _, text = text.partition(f"\n{mark[1]}\n")
+            line += f"\n{inside}\n{mark[1]}\n"
+        if not line.startswith("#"):
+            found.append(line)
+    return found
+
+
+def words_of(statement: str) -> list[str]:
+    """The arguments of a `steerkit` statement, empty for any other."""
+    words = shlex.split(statement, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]
+    return words[1:] if words and words[0].removeprefix(".venv/bin/") == "steerkit" else []
+
+
+def run_shell(block: str) -> str:
+    """Run a block; returns what `steerkit` printed."""
+    said = ""
+    for statement in statements(block):
+        if words_of(statement):
+            code, output = command_line(*words_of(statement))
+            assert code == 0, (statement, output)
+            said += output
+        else:
+            subprocess.run(["bash", "-euc", statement], check=True)
+    return said
+
+
+def run_page(name: str, model: str = MODEL) -> tuple[str, dict]:
+    """Run all blocks of a name, with another model where the page means the default one; (output, names defined)."""
+    said, there = "", {}
+    for language, text in blocks(name):
+        text = text.replace("smollm2-135m", model)
+        if language == "python":
+            exec(text, there)
+        else:
+            said += run_shell(text)
+    return said, there
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A folder that transformers wrote: 24 small random blocks, no chat template."""
+    rows = [item for name in ("openness", "narcissism") for item in load_dataset(name).items]
+    words = [f"{item.question} {item.statement}{item.matching}" for item in rows] + [
+        "(A) (B) Answer:",
+        *(text for _, text in blocks("own-data")),
+    ]
+    tokenizer, folder = tiny.tiny_tokenizer(words), tmp_path_factory.mktemp("home") / MODEL
+    with pytest.MonkeyPatch.context() as patch:
+        kind, settings = tiny.ARCHITECTURES["llama"]
+        patch.setitem(tiny.ARCHITECTURES, "llama", (kind, settings | {"num_hidden_layers": 24}))
+        tiny.tiny_lm("llama", tokenizer)._module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def home(checkpoint, own_folders, monkeypatch) -> Path:
+    """The folder a user works in, with the model where the pages have it."""
+    folder = own_folders / "home"
+    (folder / MODEL).parent.mkdir(parents=True)
+    (folder / MODEL).symlink_to(checkpoint)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+class TestYourOwn:
+    def test_model_from_ledger_to_slopes(self, home, capsys):
+        said, there = run_page("own-model")
+        assert "statement" not in said.splitlines()[0] and "matching" in said  # the ledger's table
+        vectors, grid = load_vectors(home / "vectors.safetensors"), pd.read_parquet("grid.parquet")
+        assert vectors.layers == (10, 13) and vectors.manifest["inputs"]["model"] == "your-model"
+        assert sorted(grid["multiplier"].unique()) == [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
+        assert list(there["by_layer"].groups) == [10, 13] and "anti_steerable" in capsys.readouterr().out
+
+    def test_model_in_a_notebook(self, home):
+        said, _ = run_page("own-model-figure")
+        found = pd.read_csv("out/tan-fig-2/tan-fig-2-statement.csv")
+        assert "tan-fig-2-statement.png" in said and set(found["dataset"]) <= {"openness", "narcissism"}
+
+    def test_data_written_on_the_page(self, home):
+        run_page("own-data")
+        data, slopes = load_dataset(home / "early.jsonl"), pd.read_parquet("early-slopes.parquet")
+        assert len(data.items) == 12 and {item.pair for item in data.items} == set(range(6))
+        assert load_vectors(home / "early.safetensors").manifest["inputs"]["data_sha256"] == data.sha256
+        assert set(slopes["layer"]) == {15, 20} and len(slopes) == 2 * 3  # half of the pairs are for testing
+        assert np.isfinite(slopes["steerability"]).all() and slopes["steerability"].abs().min() > 0
+
+    def test_autoencoder_in_the_layout_of_gemma_scope(self, home):
+        said, there = run_page("own-sae")
+        pursued, encoded = pd.read_csv("pursued.csv"), pd.read_csv("encoded.csv")
+        vector = load_vectors(home / "vectors.safetensors").at(10)[0].double().numpy()
+        rows = np.load("params.npz")["W_dec"].astype(np.float64)[pursued["feature"]]
+        fitted = np.linalg.lstsq(rows.T, vector, rcond=None)[0]
+        np.testing.assert_allclose(pursued["coefficient"], fitted, rtol=1e-5)
+        assert len(pursued) == 8 and (pursued["coefficient"] < 0).any() and (encoded["coefficient"] > 0).all()
+        assert said.count("explain") == 2 and there["f"] == 8 * vector.size
+
+
+def test_results_travel_and_are_not_computed_again(home, monkeypatch):
+    tables = {}
+    for side, name in (("there", "elsewhere-pack"), ("here", "elsewhere-unpack")):
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(home / side))
+        run_page(name)
+        tables[side] = Path("out/tan-app-layers/tan-app-layers-statement.csv").read_bytes()
+    sent, kept = (
+        {path.name: path.stat().st_mtime_ns for path in (home / side).iterdir() if path.suffix != ".lock"}
+        for side in ("there", "here")
+    )
+    assert set(kept) == set(sent) and len(kept) > 0 and tables["there"] == tables["here"]
+    written = Path("out/tan-app-layers/tan-app-layers.ipynb").stat().st_mtime_ns
+    assert max(kept.values()) < written  # all of it was unpacked, none of it by the second run
+
+
+def test_one_notebook_with_another_parameter(home):
+    said, _ = run_page("rerun")
+    assert "tan-fig-1" in said and "narcissis" in Path("narcissism-table/tan-tab-1-settings.csv").read_text()
+
+
+def test_the_item_shown_for_the_first_paper_is_one_of_the_bundled_data():
+    from steerkit.prompts import letter_body
+
+    [(_, shown)] = blocks("item")
+    item = load_dataset("openness").items[0]
+    assert letter_body(item, "A") == shown.rstrip("\n") and item.positive_answer == "Yes"
+
+
+def test_the_readme_s_path_for_a_model_and_data_of_one_s_own(home):
+    [block] = [text for text in SHELL.findall(PAGES["README.md"]) if MODEL in text]
+    Path("mine.jsonl").write_bytes((ROOT / "steerkit/data/bundled/openness.jsonl").read_bytes())
+    run_shell(block)
+    assert set(pd.read_parquet("grid-slopes.parquet")["layer"]) == {10, 13}
+
+
+COMMANDS = [
+    pytest.param(words_of(statement), id=f"{page}: {statement[:70]}")
+    for page, text in PAGES.items()
+    for block in SHELL.findall(text)
+    for statement in statements(block)
+    if words_of(statement)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_on_a_page_is_understood(words, monkeypatch):
+    """Its options exist and have values of their types; nothing is run."""
+    import typer
+
+    command = typer.main.get_command(cli.app)
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    given = command.make_context(command.name, list(words)).params
+    if given.get("profile"):
+        load_profile(given["profile"])
+    if command.name == "run":
+        values = resolve(exhibit(given["exhibit"]).notebook, parse_assignments(given["parameter"] or []))
+        load_profile(values["profile"])
+
+
+def test_a_command_with_a_misspelt_option_would_be_noticed():
+    with pytest.raises(Exception, match="No such option"):
+        test_every_command_on_a_page_is_understood(["sweep", "--modell", "x"], None)
+    with pytest.raises(Exception, match="check the spelling"):
+        test_every_command_on_a_page_is_understood(["run", "tan-fig-1", "-p", "layers=3"], None)
