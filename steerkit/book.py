@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from steerkit import artifacts
+from steerkit import artifacts, crate, downloads, pages, parity, provenance, records, results, scaling
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import BOOK, EXECUTED, EXHIBITS, ROOT, Exhibit
+from steerkit.exhibits import BOOK, EXECUTED, EXHIBITS, ROOT
+from steerkit.light import lighten
+from steerkit.markdown import table as markdown_table
 from steerkit.notebook import BOOK_FORMATS
-from steerkit.parameters import parameters_of
+from steerkit.profiles import load_profile
+from steerkit.reproduce import run_notebook
 
 GENERATED = BOOK / "generated"
 
@@ -27,15 +31,48 @@ def build() -> Path:
     SteerkitError
         When a notebook has not been run, or Jupyter Book warns about anything.
     """
+    run_records()
     write_pages()
-    command = [
-        str(Path(sys.executable).with_name("jupyter-book")),
-        "build",
-        str(BOOK),
-        "-W",
-        "-n",
-        "--keep-going",
-    ]
+    compiled("html")
+    site = ROOT / "_build" / "html"
+    shutil.copy(GENERATED / crate.NAME, site / crate.NAME)
+    lighten(site)
+    return site / "index.html"
+
+
+def run_records() -> None:
+    """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model.
+
+    Raises
+    ------
+    SteerkitError
+        When a notebook fails.
+    """
+    own = results.own_profile(EXECUTED)
+    for name in load_profile(own).compared if own else ():
+        kept = [records.path_of(name, "grid", form).exists() for form in BOOK_FORMATS]
+        for exhibit in map(EXHIBITS.get, records.GRID_ONLY if name != own and all(kept) else ()):
+            output = EXECUTED / name / exhibit.executed.name
+            outcome = run_notebook(exhibit, {"profile": name}, output)
+            if outcome.status == "failed":
+                raise SteerkitError(
+                    f"{exhibit.id} to be drawn from the record of {name}",
+                    outcome.error,
+                    done="The book was not built.",
+                    next_step=f"run `steerkit run {exhibit.id} --profile {name}` to see more.",
+                )
+
+
+def compiled(builder: str) -> Path:
+    """Run Jupyter Book; returns the folder it wrote to.
+
+    Raises
+    ------
+    SteerkitError
+        When it warns about anything.
+    """
+    tool = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [tool, "build", str(BOOK), "--builder", builder, "-W", "-n", "--keep-going"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if run.returncode:
         lines = [
@@ -47,17 +84,25 @@ def build() -> Path:
             done="The last good site was not removed.",
             next_step="mend these pages and run `make book` again.",
         )
-    return ROOT / "_build" / "html" / "index.html"
+    return ROOT / "_build" / builder
 
 
 def write_pages() -> None:
-    """One include file an exhibit, the verdicts of the start page, the re-run table, and MathJax."""
+    """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads; and MathJax."""
+    found = results.all_results(EXECUTED)
+    own = [result for result in found if result.is_own]
     artifacts.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", _mathjax().read_bytes())
-    for exhibit in EXHIBITS.values():
-        _write(f"{exhibit.id}.md", exhibit_block(exhibit))
-    _write("verdicts.md", verdicts())
-    _write("notebooks.md", notebook_table())
+    for name in EXHIBITS:
+        _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
+    _write("verdicts.md", pages.verdicts(own))
+    _write("notebooks.md", pages.notebook_table(own))
     _write("bench.md", bench_table())
+    _write("scaling.md", scaling.page())
+    _write("parity.md", parity.page())
+    shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model
+    _write("downloads.md", downloads.write(found, GENERATED))
+    _write("provenance.md", provenance.page(found))
+    artifacts.write_atomically(GENERATED / crate.NAME, downloads.site_metadata(found))
 
 
 def _mathjax() -> Path:
@@ -68,110 +113,6 @@ def _mathjax() -> Path:
 
 def _write(name: str, text: str) -> None:
     artifacts.write_atomically(GENERATED / name, (text.rstrip() + "\n").encode())
-
-
-def parts_of(exhibit: Exhibit) -> list[dict]:
-    """What the exhibit's notebook left: one record a figure or table.
-
-    Raises
-    ------
-    SteerkitError
-        When it has not been run.
-    """
-    order = {form: i for i, form in enumerate(BOOK_FORMATS)}
-    found = [json.loads(path.read_text()) for path in sorted(EXECUTED.glob(f"{exhibit.id}-*.json"))]
-    if not found or not exhibit.executed.exists():
-        raise SteerkitError(
-            f"an executed notebook {exhibit.executed.name}",
-            "none",
-            done="The book was not built.",
-            next_step=f"run `steerkit reproduce --only {exhibit.id}` first.",
-        )
-    return sorted(found, key=lambda part: (order.get(part["part"], len(order)), part["part"]))
-
-
-def exhibit_block(exhibit: Exhibit) -> str:
-    """The figures of an exhibit in tabs with caption, downloads and manifest; its tables, folded below figures."""
-    parts = parts_of(exhibit)
-    figures = [part for part in parts if (EXECUTED / f"{exhibit.id}-{part['part']}.png").exists()]
-    tables = [part for part in parts if part not in figures]
-    if not figures:
-        return "\n\n".join(_table(exhibit, part) for part in tables) + "\n\n" + _rerun(exhibit)
-    folded = "\n\n".join(
-        f"::::{{dropdown}} {part['caption']}\n{_table(exhibit, part)}\n::::" for part in tables
-    )
-    tabs = "\n".join(f":::{{tab-item}} {part['tab']}\n{_figure(exhibit, part)}\n:::" for part in figures)
-    return f"::::{{tab-set}}\n:sync-group: format\n\n{tabs}\n::::\n\n{folded}\n\n{_rerun(exhibit)}"
-
-
-def _figure(exhibit: Exhibit, part: dict) -> str:
-    stem = f"{exhibit.id}-{part['part']}"
-    downloads = f"{{download}}`data (CSV) </notebooks/{stem}.csv>` · {{download}}`vector graphic (SVG) </notebooks/{stem}.svg>`"
-    return (
-        f"```{{figure}} /notebooks/{stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}\n{downloads}\n```\n\n"
-        f"**What it shows.** {part['alt']}\n\n{{.manifest}}\n{part['line']}\n"
-    )
-
-
-def _table(exhibit: Exhibit, part: dict) -> str:
-    stem = f"{exhibit.id}-{part['part']}"
-    rows = pd.read_csv(EXECUTED / f"{stem}.csv", keep_default_na=False)
-    return f"{markdown_table(rows)}\n\n{part['caption']} {{download}}`CSV </notebooks/{stem}.csv>`\n\n{{.manifest}}\n{part['line']}"
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A data frame as a Markdown table in a box that scrolls by itself on a phone."""
-
-    def cell(value: object) -> str:
-        return (
-            str(value)
-            .replace("|", "\\|")
-            .replace("<", "&lt;")
-            .replace("{", "&#123;")
-            .replace("$", "\\$")
-            .replace("[", "\\[")
-        )
-
-    head = "| " + " | ".join(map(str, frame.columns)) + " |\n|" + "---|" * len(frame.columns)
-    body = "\n".join(
-        "| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)
-    )
-    return f":::{{div}} scroll\n\n{head}\n{body}\n\n:::"
-
-
-def _rerun(exhibit: Exhibit) -> str:
-    return (
-        f"Notebook: [{exhibit.id}](/notebooks/{exhibit.id}.ipynb). Run it again with other parameters:\n\n"
-        f"```bash\nsteerkit run {exhibit.id} -p profile=laptop\n```"
-    )
-
-
-def verdicts() -> str:
-    """The claims table of the start page: one row a claim, one column a format."""
-    rows = pd.read_csv(EXECUTED / "tan-claims-claims.csv", keep_default_na=False)
-    rows = rows.rename(columns={"statement": "claim"})  # also the name of a format
-    rows["found"] = rows["verdict"] + ": " + rows["ours"]
-    wide = rows.pivot(index=["claim", "published"], columns="format", values="found").reset_index()
-    wide = wide.set_index("claim").loc[list(dict.fromkeys(rows["claim"]))].reset_index()
-    formats = [form for form in BOOK_FORMATS if form in wide]
-    heads = {form: f"here, format {form}" for form in formats}
-    return markdown_table(wide[["claim", "published", *formats]].rename(columns=heads))
-
-
-def notebook_table() -> str:
-    """Every notebook with its parameters: name, type, default, meaning."""
-    blocks = []
-    for exhibit in EXHIBITS.values():
-        rows = pd.DataFrame(
-            [
-                {"parameter": f"`{p.name}`", "type": p.type, "default": f"`{p.default!r}`", "meaning": p.help}
-                for p in parameters_of(exhibit.notebook).values()
-            ]
-        )
-        blocks.append(
-            f"## {exhibit.number}: {exhibit.title}\n\n[{exhibit.id}](/notebooks/{exhibit.id}.ipynb)\n\n{markdown_table(rows)}"
-        )
-    return "\n\n".join(blocks)
 
 
 def bench_table() -> str:

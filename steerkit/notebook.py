@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,10 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
 
     Files go into STEERKIT_OUT, which the runner sets, else into the working folder.
     """
-    return Run(exhibit, load_profile(profile, **overrides), Path(os.environ.get("STEERKIT_OUT", ".")))
+    settings = load_profile(profile, **overrides)
+    if records.stands_in(exhibit, settings):
+        settings = replace(settings, recorded=True)
+    return Run(exhibit, settings, Path(os.environ.get("STEERKIT_OUT", ".")))
 
 
 def show_figure(
@@ -170,9 +173,11 @@ def record(
         "commit": artifacts.commit(),
         "artefacts": [f"{m['name']}-{m['key']}" for m in manifests],
         "engine": sorted({m.get("engine", "") for m in manifests}),
+        "records": sorted({m["record"] for m in manifests if "record" in m}),
         "seconds": round(sum(m["seconds"] for m in manifests), 1),
         "data_sha256": {m["inputs"]["dataset"]: m["inputs"]["data_sha256"] for m in manifests},
         "weights_sha256": sorted({m["inputs"]["weights"] for m in manifests}),
+        "models": {m["inputs"]["weights"]: m["inputs"]["model"] for m in manifests},
         "versions": artifacts.versions(),
     }
     artifacts.write_atomically(run.folder / f"{run.id}-{name}.json", json.dumps(about, indent=1).encode())

@@ -28,6 +28,7 @@ FOLDER = Path(__file__).parents[1] / "records"
 TOLERANCE = 2e-3
 KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
 SIDES = ["matching", "not_matching"]
+GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")  # notebooks that need one table, the main grid
 
 
 def path_of(profile: str, stage: Stage, answer_format: str) -> Path:
@@ -90,7 +91,11 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     kept[SIDES] = kept[SIDES].astype(float)
     kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
     kept.attrs = {
-        "manifests": [m for m in about["manifests"] if m["inputs"]["dataset"] in settings.datasets],
+        "manifests": [
+            artifacts.Manifest(m, record=f"{settings.profile}/{path.stem}")
+            for m in about["manifests"]
+            if m["inputs"]["dataset"] in settings.datasets
+        ],
         "record": about,
     }
     return kept
@@ -99,6 +104,17 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
 def available() -> list[str]:
     """Names of the records there are, `profile/stage-format`."""
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
+
+
+def stands_in(exhibit: str, settings: Settings) -> bool:
+    """Whether a notebook reads the record of its profile: of a long one, as committed, whose main grid is all it needs.
+
+    Other data sets are no other run; a record says by itself when it lacks one.
+    """
+    if exhibit not in GRID_ONLY or not settings.long:
+        return False
+    as_committed = replace(load_profile(settings.profile), datasets=settings.datasets)
+    return settings == as_committed and any((FOLDER / settings.profile).glob("grid-*.parquet"))
 
 
 def compared(
@@ -113,7 +129,7 @@ def compared(
     found = []
     for name in names or settings.compared:
         kept = name != settings.profile and all(path_of(name, stage, form).exists() for form in formats)
-        one = settings if name == settings.profile else load_profile(name, recorded=kept)
+        one = settings if name == settings.profile else load_profile(name, recorded=kept, remote=settings.remote)
         if names or kept or not one.long:
             found.append(one)
     return found or [settings]
@@ -138,7 +154,7 @@ def audit(
     name = str(rng.choice(recorded["dataset"].unique()))
     mine = recorded[recorded["dataset"] == name]
     job = Job(settings, stage, name, answer_format, int(mine["layer"].iloc[0]))
-    model = model_of(settings.model)
+    model = model_of(settings.model, settings.remote)
     train, test = examples(job, model)
     chosen = sorted(
         rng.choice([e.id for e in test], size=min(examples_each, len(test)), replace=False).tolist()

@@ -3,15 +3,20 @@ standard library's parser."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-import shutil
+import subprocess
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from steerkit import book, exhibits
+from steerkit import book, crate, downloads, exhibits, records
+from steerkit.errors import SteerkitError
+from steerkit.reproduce import Outcome
 
 pytest.importorskip("jupyter_book", reason="Jupyter Book is not installed (extra: book)")
 
@@ -44,18 +49,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(executed_notebooks, tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("book")
-    shutil.copytree(exhibits.BOOK, root / "book", ignore=shutil.ignore_patterns("notebooks", "generated"))
-    shutil.copytree(executed_notebooks, root / "book" / "notebooks")
-    shutil.copy(exhibits.ROOT / "_config.yml", root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(book, "ROOT", root)
-        patch.setattr(exhibits, "EXECUTED", root / "book" / "notebooks")
-        patch.setattr(book, "BOOK", root / "book")
-        patch.setattr(book, "EXECUTED", root / "book" / "notebooks")
-        patch.setattr(book, "GENERATED", root / "book" / "generated")
-        return book.build().parent
+def site(built_site) -> Path:
+    return built_site
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +73,10 @@ def test_every_image_has_alt_text_that_says_something_and_exists(pages):
     images = [(page, image) for page in pages.values() for image in page.images]
     assert images
     for page, image in images:
-        assert len(image.get("alt") or "") > 20, f"{page.path.name}: {image.get('src')}"
+        least = (
+            20 if "_images" in image["src"] else 4
+        )  # a figure's says what it shows, that of the logo where it leads
+        assert len(image.get("alt") or "") > least, f"{page.path.name}: {image.get('src')}"
         assert (page.path.parent / unquote(image["src"])).exists(), f"{page.path.name}: {image['src']}"
 
 
@@ -116,10 +114,97 @@ def test_formulas_are_typeset_by_a_script_of_the_site(pages, site):
     assert scripts and all((question.path.parent / urlsplit(script).path).exists() for script in scripts)
 
 
-def test_figures_carry_caption_finding_downloads_and_manifest(site):
+def test_figures_carry_caption_finding_downloads_parameters_and_manifest(site):
     page = (site / "tan" / "reliability.html").read_text()
     text = re.sub("<[^>]+>", "", page)
-    for piece in ("What it shows.", "Profile smoke", "engine tree", "data (CSV)", "steerkit run tan-fig-1"):
-        assert piece in text
-    for file in ("tan-fig-1-statement.png", "tan-fig-1-statement.csv", "tan-fig-1-letter.svg"):
+    for piece in (
+        *("What it shows.", "What rests on it.", "Parameters of this run", "Run it again"),
+        *("Profile smoke", "engine tree", "data (CSV)", "manifest (JSON)"),
+        *(
+            "steerkit run tan-fig-1 -p profile=smoke",
+            "papermill notebooks/tan-fig-1.ipynb out.ipynb -r profile smoke",
+        ),
+    ):
+        assert piece in text, piece
+    for file in (
+        "tan-fig-1-statement.png",
+        "tan-fig-1-statement.csv",
+        "tan-fig-1-letter.svg",
+        "tan-fig-1-letter.json",
+    ):
         assert file in page
+
+
+def test_the_sites_metadata_describes_files_that_are_in_it(site):
+    """Sphinx decides where a download goes; the metadata was written before, by the same rule."""
+    entities = json.loads((site / crate.NAME).read_text())["@graph"]
+    files = [entity for entity in entities if entity["@type"] == "File"]
+    assert len(files) > 100 and len([e for e in entities if e["@type"] == "CreateAction"]) >= len(
+        exhibits.EXHIBITS
+    )
+    for entity in files:
+        assert hashlib.sha256((site / entity["@id"]).read_bytes()).hexdigest() == entity["sha256"], entity[
+            "@id"
+        ]
+
+
+def test_the_archive_is_in_the_site_and_whole(site):
+    [archive] = site.glob(f"_downloads/*/{downloads.ARCHIVE}")
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None and crate.NAME in opened.namelist()
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() in (site / "use" / "downloads.html").read_text()
+
+
+class TestWhatIsNotBuilt:
+    @pytest.fixture
+    def empty(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(book, "EXECUTED", tmp_path / "notebooks")
+        monkeypatch.setattr(book, "GENERATED", tmp_path / "generated")
+        (tmp_path / "notebooks").mkdir()
+        return tmp_path
+
+    def test_a_book_before_any_notebook_ran_says_what_to_run(self, empty):
+        with pytest.raises(SteerkitError, match="steerkit reproduce --only tan-fig-1"):
+            book.build()
+        assert not list((empty / "generated").glob("*.md"))
+
+    def test_warnings_of_the_builder_are_an_error_that_quotes_them(self, empty, monkeypatch):
+        done = subprocess.CompletedProcess([], 1, "fine\nx.md:3: WARNING: no such page\n", "")
+        monkeypatch.setattr(book.subprocess, "run", lambda *_, **__: done)
+        with pytest.raises(SteerkitError, match=r"x\.md:3: WARNING: no such page"):
+            book.compiled("html")
+
+
+class TestRecords:
+    """Which notebooks are drawn from records before the book is compiled."""
+
+    @pytest.fixture
+    def ran(self, tmp_path, monkeypatch):
+        found = []
+        (tmp_path / ".profile").write_text("laptop")
+        monkeypatch.setattr(book, "EXECUTED", tmp_path)
+        monkeypatch.setattr(
+            book,
+            "run_notebook",
+            lambda one, given, out: found.append((given["profile"], out)) or self.outcome,
+        )
+        return found
+
+    outcome = Outcome("x", "done", 1.0)
+
+    def test_those_that_need_the_main_grid_only_under_each_recorded_profile(self, ran, tmp_path):
+        book.run_records()
+        expected = [
+            (profile, name) for profile in ("laptop-full", "laptop-full-gemma") for name in records.GRID_ONLY
+        ]
+        assert ran == [(profile, tmp_path / profile / f"{name}.ipynb") for profile, name in expected]
+
+    def test_none_without_records(self, ran, tmp_path, monkeypatch):
+        monkeypatch.setattr(records, "FOLDER", tmp_path)
+        book.run_records()
+        assert ran == []
+
+    def test_one_that_fails_stops_the_book(self, ran, monkeypatch):
+        monkeypatch.setattr(TestRecords, "outcome", Outcome("x", "failed", 1.0, "no luck"))
+        with pytest.raises(SteerkitError, match="no luck"):
+            book.run_records()

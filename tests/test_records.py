@@ -105,7 +105,7 @@ class TestRoundTrip:
         layer = {form: experiment.layer_of(smoke_records, form)}
         ran = [experiment.slopes(smoke_records, form), experiment.shift_slopes(smoke_records, form)]
         recorded = replace(smoke_records, recorded=True, layer=layer)
-        monkeypatch.setattr(jobs, "model_of", lambda _: pytest.fail("loaded"))
+        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
         monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.folder().parent / "empty"))
         read = [experiment.slopes(recorded, form), experiment.shift_slopes(recorded, form)]
         for one, other in zip(ran, read, strict=True):
@@ -230,7 +230,7 @@ class TestAudit:
 
     def test_it_computes_even_where_the_settings_say_to_read(self, smoke_records, monkeypatch):
         asked = []
-        monkeypatch.setattr(records, "model_of", lambda name: asked.append(name) or jobs.model_of(name))
+        monkeypatch.setattr(records, "model_of", lambda name, _: asked.append(name) or jobs.model_of(name))
         recorded = replace(smoke_records, recorded=True)
         assert records.audit(recorded, "grid", "letter", np.random.default_rng(0))["agrees"] and asked == [
             "tiny"

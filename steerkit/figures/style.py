@@ -15,8 +15,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from steerkit.errors import SteerkitError
+from steerkit.figures.png import shrink
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is too pale on white
@@ -30,6 +32,7 @@ SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLI
 UNITS = {"letter": "logits", "statement": "nats per token", "yes-no": "logits"}
 
 WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point letter is 12 pixels high
+MARGIN = 0.04  # inches around what sticks out
 SMALL = 8.5  # points: the smallest text in any figure
 RC = {
     **sns.axes_style("whitegrid"),
@@ -101,14 +104,26 @@ def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> tuple[Path, P
         plt.close(figure)
 
 
+def _sheet(figure: Figure) -> Bbox:
+    """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
+    figure.draw_without_rendering()  # only now the layout is known
+    drawn = figure.get_tightbbox()
+    own = figure.bbox_inches
+    if own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1:
+        return own
+    return Bbox.union([own, drawn.padded(MARGIN)])
+
+
 def _write(figure: Figure, path: Path, table: pd.DataFrame) -> tuple[Path, Path, Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     png, svg, csv = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "csv"))
     drafts = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in (png, svg, csv)}
     try:
         with theme():
-            figure.savefig(drafts[png], format="png", metadata={"Software": None})
-            figure.savefig(drafts[svg], format="svg", metadata={"Date": None})
+            sheet = _sheet(figure)
+            figure.savefig(drafts[png], format="png", metadata={"Software": None}, bbox_inches=sheet)
+            shrink(drafts[png])
+            figure.savefig(drafts[svg], format="svg", metadata={"Date": None}, bbox_inches=sheet)
         table.to_csv(drafts[csv], index=False)
         for target, draft in drafts.items():
             draft.replace(target)  # os.replace: readers see the old file or the new one

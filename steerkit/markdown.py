@@ -1,0 +1,67 @@
+"""Markdown as the book's pages need it: tables from frames, and fences that hold other fences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pandas as pd
+
+ESCAPES = {"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "[": "\\["}
+ROLE = re.compile(
+    r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>)"
+)  # pieces of a cell that stay as they are
+
+
+def table(frame: pd.DataFrame) -> str:
+    """A data frame as a Markdown table in a box that scrolls by itself on a phone; cells are text, not Markdown."""
+    return _scrolling(frame, _escaped)
+
+
+def table_of_markdown(frame: pd.DataFrame) -> str:
+    """The same, where links, downloads and code in a cell are what they say."""
+    return _scrolling(frame, _escaped_around_roles)
+
+
+def _scrolling(frame: pd.DataFrame, cell: Callable[[object], str]) -> str:
+    head = "| " + " | ".join(map(str, frame.columns)) + " |\n|" + "---|" * len(frame.columns)
+    rows = ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
+    return fence("div", "scroll", "\n".join(["", head, *rows, ""]))
+
+
+def _escaped(value: object) -> str:
+    return "".join(ESCAPES.get(letter, letter) for letter in " ".join(str(value).split()))
+
+
+def _escaped_around_roles(value: object) -> str:
+    pieces = ROLE.split(" ".join(str(value).split()))  # every second one is a role
+    return "".join(
+        piece.replace("|", "\\|") if i % 2 else "".join(ESCAPES.get(letter, letter) for letter in piece)
+        for i, piece in enumerate(pieces)
+    )
+
+
+def fence(name: str, argument: str, body: str, **options: str) -> str:
+    """A directive in colons, one colon more than any fence inside it has."""
+    inside = [len(run) for run in re.findall(r"^(:{3,})", body, re.MULTILINE)]
+    colons = ":" * max([3, *(length + 1 for length in inside)])
+    lines = [f":{key.replace('_', '-')}: {value}".rstrip() for key, value in options.items()]
+    return "\n".join(
+        [f"{colons}{{{name}}} {argument}".rstrip(), *lines, *([""] if lines else []), body, colons]
+    )
+
+
+def tabs(group: str, items: list[tuple[str, str, str]]) -> str:
+    """Tabs of (key, label, body); tabs with the same key in groups of the same name open together."""
+    inner = [fence("tab-item", label, body, sync=key) for key, label, body in items]
+    return fence("tab-set", "", "\n".join(inner), sync_group=group)
+
+
+def folded(title: str, body: str, **options: str) -> str:
+    """A box that a reader opens."""
+    return fence("dropdown", title, body, **options)
+
+
+def code(*commands: str, language: str = "bash") -> str:
+    """Commands as a block with a button that copies them."""
+    return f"```{language}\n" + "\n".join(commands) + "\n```"

@@ -1,0 +1,173 @@
+"""The archive and its metadata, made of a smoke run and opened as a stranger would."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+
+from steerkit import crate, downloads, model_card, results
+from steerkit.vectors import load_vectors
+
+
+@pytest.fixture(scope="module")
+def found(executed_notebooks):
+    return results.all_results(executed_notebooks)
+
+
+@pytest.fixture
+def archive(smoke, found) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(downloads.archive(found, model_card.vectors_of(found))))
+
+
+class TestArchive:
+    def test_it_holds_data_graphics_manifest_and_notebook_of_everything(
+        self, archive, found, executed_notebooks
+    ):
+        names = set(archive.namelist())
+        for suffix, folder in (("csv", "results"), ("svg", "results"), ("ipynb", "notebooks")):
+            paths = list(executed_notebooks.glob(f"*.{suffix}"))
+            assert paths
+            for path in paths:
+                assert archive.read(f"{folder}/smoke/{path.name}") == path.read_bytes()
+        assert {
+            f"results/smoke/{one.exhibit.id}-{part['part']}.json" for one in found for part in one.parts
+        } <= names
+        assert not [name for name in names if name.startswith(("/", "..")) or ".lock" in name]
+
+    def test_the_same_results_give_the_same_bytes(self, smoke, found):
+        kept = model_card.vectors_of(found)
+        assert downloads.archive(found, kept) == downloads.archive(found, kept)
+
+    def test_the_vectors_are_those_of_the_grids_and_load(self, archive, smoke, found, tmp_path):
+        names = [name for name in archive.namelist() if name.endswith(".safetensors")]
+        assert set(names) >= {
+            f"vectors/tiny/{form}/{dataset}.safetensors"
+            for form in ("letter", "statement")
+            for dataset in smoke.settings.datasets
+        }
+        assert len(set(names)) == len(names)
+        archive.extractall(tmp_path)
+        rows = model_card.table(model_card.vectors_of(found))
+        for row in rows.itertuples(index=False):
+            loaded = load_vectors(tmp_path / "vectors" / row.file)
+            assert loaded.manifest["inputs"]["dataset"] == row[3] and loaded.layers == (row.layer,)
+            assert float(row.norm) == pytest.approx(float(loaded.at(row.layer)[0].norm()), rel=0.01)
+            assert loaded.names[0] == "full" and row.also == f"{len(loaded.names) - 1} resampled or random"
+
+    def test_the_example_of_the_model_card_runs(self, archive, tmp_path, monkeypatch):
+        archive.extractall(tmp_path)
+        monkeypatch.chdir(tmp_path / "vectors")
+        text = (tmp_path / downloads.CARD).read_text()
+        [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        there: dict = {}
+        exec(example, there)
+        assert there["vector"].shape == (32,)
+        for piece in ("**How.**", "**Limits.**", "**Licence.**", "CC0"):
+            assert piece in text
+
+    def test_without_the_store_the_page_says_that_there_are_no_vectors(self, own_folders, found):
+        text = downloads.write(found[:1], own_folders / "generated")
+        assert "holds none of the vectors" in text
+        names = zipfile.ZipFile(own_folders / "generated/downloads" / downloads.ARCHIVE).namelist()
+        assert not [name for name in names if name.startswith("vectors/")]
+
+
+def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
+    own = found[0]
+    other = replace(own, address="/notebooks/other")
+    assert {path.suffix for path in own.files if downloads.in_site(path, own)} == {
+        ".csv",
+        ".svg",
+        ".json",
+        ".ipynb",
+    }
+    assert {path.suffix for path in other.files if downloads.in_site(path, other)} == {".json"}
+    assert ".csv" in {path.suffix for path in other.files}  # which the archive holds
+    [action] = [
+        e for e in json.loads(downloads.site_metadata([other]))["@graph"] if e["@type"] == "CreateAction"
+    ]
+    assert {each["@id"].rpartition(".")[2] for each in action["result"]} == {"json"}
+
+
+class TestPage:
+    def test_every_file_it_offers_is_there(self, smoke, found, executed_notebooks, tmp_path):
+        text = downloads.write(found, tmp_path / "generated")
+        offered = re.findall(r"\{download\}`[^<`]* <([^>]*)>`", text)
+        assert len(offered) > 100
+        for address in offered:
+            path = address.replace("/notebooks", str(executed_notebooks), 1)
+            path = path.replace("/generated", str(tmp_path / "generated"), 1)
+            assert Path(path).exists(), address
+        content = (tmp_path / "generated/downloads" / downloads.ARCHIVE).read_bytes()
+        assert hashlib.sha256(content).hexdigest() in text
+
+
+def referenced(value: object) -> set[str]:
+    """Every @id that anything inside points to."""
+    if isinstance(value, dict):
+        own = {value["@id"]} if set(value) == {"@id"} else set()
+        return own.union(*map(referenced, value.values()))
+    return set().union(*map(referenced, value)) if isinstance(value, list) else set()
+
+
+class TestCrate:
+    """The rules of RO-Crate 1.1: a flat graph with a descriptor, a root, and no reference that leads nowhere."""
+
+    @pytest.fixture
+    def graph(self, archive) -> dict[str, dict]:
+        metadata = json.loads(archive.read(crate.NAME))
+        assert set(metadata) == {"@context", "@graph"}
+        assert metadata["@context"] == "https://w3id.org/ro/crate/1.1/context"
+        entities = metadata["@graph"]
+        assert len({entity["@id"] for entity in entities}) == len(entities)
+        return {entity["@id"]: entity for entity in entities}
+
+    def test_the_descriptor_is_about_the_root_and_names_the_version(self, graph):
+        descriptor = graph["ro-crate-metadata.json"]
+        assert descriptor["@type"] == "CreativeWork" and descriptor["about"] == {"@id": "./"}
+        assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+
+    def test_the_root_has_what_it_must_have(self, graph):
+        root = graph["./"]
+        assert root["@type"] == "Dataset" and len(root["description"]) > 20 and len(root["name"]) > 10
+        assert pd.Timestamp(root["datePublished"]).tzinfo and root["license"]["@id"].startswith("https://")
+        assert {paper["@id"].rpartition("/")[2] for paper in root["citation"]} == {"2407.12404", "2411.08790"}
+
+    def test_every_entity_has_a_type_and_every_reference_an_entity_or_an_address(self, graph):
+        assert all(entity.get("@type") for entity in graph.values())
+        for target in referenced(list(graph.values())) - set(graph):
+            assert urlsplit(target).scheme in ("http", "https"), target
+
+    def test_every_file_is_in_the_archive_with_that_hash_and_size(self, graph, archive):
+        files = [entity for entity in graph.values() if entity["@type"] == "File"]
+        assert {entity["@id"] for entity in files} == {part["@id"] for part in graph["./"]["hasPart"]}
+        assert len(files) == len(
+            [name for name in archive.namelist() if name.startswith(("results/", "notebooks/"))]
+        )
+        for entity in files:
+            content = archive.read(entity["@id"])
+            assert entity["sha256"] == hashlib.sha256(content).hexdigest()
+            assert int(entity["contentSize"]) == len(content)
+
+    def test_every_notebook_run_is_an_action_from_inputs_to_files(self, graph, found):
+        actions = [entity for entity in graph.values() if entity["@type"] == "CreateAction"]
+        assert {action["@id"] for action in actions} == {f"#run-{one.exhibit.id}-smoke" for one in found}
+        for action in actions:
+            assert pd.Timestamp(action["startTime"]) <= pd.Timestamp(action["endTime"])
+            assert action["result"] and all(
+                graph[each["@id"]]["@type"] == "File" for each in action["result"]
+            )
+            kinds = [graph[each["@id"]]["@type"] for each in action["instrument"]]
+            assert kinds == ["SoftwareSourceCode", "SoftwareApplication"]
+        first = graph["#run-tan-fig-1-smoke"]["object"]
+        names = [graph[each["@id"]]["name"] for each in first]
+        assert {"tiny", "openness", "profile"} <= set(names)

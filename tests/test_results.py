@@ -1,0 +1,117 @@
+"""Where executed notebooks lie, and which of them the book finds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import command_line
+
+from steerkit import exhibits, records, results
+from steerkit.errors import SteerkitError
+from steerkit.exhibits import EXHIBITS
+from steerkit.profiles import load_profile
+
+TABLE = EXHIBITS["tan-tab-2"]
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """An empty folder of executed notebooks."""
+    monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "notebooks")
+    return tmp_path / "notebooks"
+
+
+def leave(folder, name, profile, parts=("letter",), **about):
+    """What a notebook leaves, without running it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.ipynb").write_text("{}")
+    run = {"key": "0", "parameters": {"profile": profile}, "finished": 1.0}
+    (folder / f"{name}.run.json").write_text(json.dumps(run))
+    for part in parts:
+        record = {"exhibit": name, "part": part, "artefacts": ["grid-x"]} | about
+        (folder / f"{name}-{part}.json").write_text(json.dumps(record))
+
+
+class TestPlace:
+    def test_the_first_profile_is_the_books_and_others_have_folders_of_their_own(self, executed):
+        assert results.own_profile() is None
+        assert results.place(TABLE, "laptop") == executed / "tan-tab-2.ipynb"
+        assert results.own_profile() == "laptop"
+        assert results.place(TABLE, "smoke") == executed / "smoke" / "tan-tab-2.ipynb"
+        assert results.place(TABLE, "laptop") == executed / "tan-tab-2.ipynb"
+
+    def test_a_book_of_another_profile_claims_the_place(self, executed):
+        results.place(TABLE, "laptop")
+        results.claim("smoke")
+        assert results.place(TABLE, "smoke") == executed / "tan-tab-2.ipynb"
+        assert results.place(TABLE, "laptop") == executed / "laptop" / "tan-tab-2.ipynb"
+
+    def test_an_unknown_profile_claims_nothing(self, executed):
+        results.claim("laptop")
+        with pytest.raises(SteerkitError, match="a profile"):
+            results.claim("lptop")
+        assert results.own_profile() == "laptop"
+
+    def test_reproduce_without_the_book_overwrites_nothing_of_the_books_profile(self, executed):
+        arguments = ("reproduce", "--no-book", "--only", "tan-tab-2", "--profile")
+        assert command_line(*arguments, "smoke")[0] == 0
+        before = {path.name: path.read_bytes() for path in executed.glob("tan-tab-2*")}
+        assert command_line(*arguments, "smoke-gemma")[0] == 0
+        assert {path.name: path.read_bytes() for path in executed.glob("tan-tab-2*")} == before
+        assert [found.profile for found in results.results_of(TABLE, executed)] == ["smoke", "smoke-gemma"]
+
+
+class TestFound:
+    def test_parts_come_in_the_order_of_the_book_and_other_exhibits_parts_do_not(self, executed):
+        leave(executed, "tan-fig-1", "smoke", ("published", "letter", "statement"))
+        leave(executed, "tan-fig-1-extra", "smoke")
+        [found] = results.results_of(EXHIBITS["tan-fig-1"], executed)
+        assert [part["part"] for part in found.parts] == ["statement", "letter", "published"]
+        assert found.address == "/notebooks" and found.seconds == 0.0
+
+    def test_the_papers_numbers_alone_and_a_folder_of_the_books_profile_are_no_further_tabs(self, executed):
+        for folder in ("", "published", "smoke", "laptop"):
+            leave(executed / folder, "tan-fig-1", folder or "smoke")
+        found = results.results_of(EXHIBITS["tan-fig-1"], executed)
+        assert [(one.profile, one.address) for one in found] == [
+            ("smoke", "/notebooks"),
+            ("laptop", "/notebooks/laptop"),
+        ]
+
+    @pytest.mark.parametrize("missing", ["tan-fig-1.ipynb", "tan-fig-1.run.json", "tan-fig-1-letter.json"])
+    def test_an_interrupted_run_counts_as_none(self, executed, missing):
+        leave(executed, "tan-fig-1", "smoke")
+        leave(executed / "laptop", "tan-fig-1", "laptop")
+        (executed / "laptop" / missing).unlink()
+        assert len(results.results_of(EXHIBITS["tan-fig-1"], executed)) == 1
+        (executed / missing).unlink()
+        with pytest.raises(SteerkitError, match="steerkit reproduce --only tan-fig-1"):
+            results.results_of(EXHIBITS["tan-fig-1"], executed)
+
+    def test_a_tab_says_model_and_profile_and_whether_all_was_recorded(self, executed):
+        leave(executed, "tan-fig-1", "smoke", records=["laptop-full/grid-letter"])
+        leave(executed / "gone", "tan-fig-1", "gone", records=[])
+        own, gone = results.results_of(EXHIBITS["tan-fig-1"], executed)
+        assert own.label == "tiny random model (smoke, recorded)"
+        assert gone.label == "a profile that is gone (gone)"
+
+
+class TestRecordStandsIn:
+    def test_for_a_long_profile_as_committed_also_with_fewer_data_sets(self):
+        settings = load_profile("laptop-full")
+        assert records.stands_in("tan-fig-1", settings)
+        assert records.stands_in("tan-fig-1", replace(settings, datasets=("openness",)))
+
+    @pytest.mark.parametrize(
+        ("exhibit", "profile", "change"),
+        [
+            ("tan-fig-1", "laptop", {}),  # is computed
+            ("tan-app-layers", "laptop-full", {}),  # needs the sweep
+            ("tan-fig-1", "laptop-full", {"layer": {"letter": 3}}),
+            ("tan-fig-1", "laptop-full", {"test": 2}),
+        ],
+    )
+    def test_for_nothing_else(self, exhibit, profile, change):
+        assert not records.stands_in(exhibit, replace(load_profile(profile), **change))
