@@ -1,0 +1,80 @@
+"""What Sphinx leaves out of a page, and what it puts in for nothing.
+
+Added: the sizes of images, and a sentence that describes the page. Removed: the script that would run cells on another
+host's server; it is there twice, which is an error in every browser, and this book does not use it. Mended: the role of bibliographies.
+
+With its size in the page an image keeps its place free while it loads, and the text below does not jump. Named in
+`_config.yml` among the extensions of the book.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docutils.nodes import document
+    from sphinx.application import Sphinx
+
+IMAGE = re.compile(r'<img\b(?:"[^"]*"|[^>"])*>')
+ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+# docutils calls a bibliography a list, and its entries something else: screen readers then find an empty list.
+BIBLIOGRAPHY = ('<div role="list" class="citation-list">', '<div class="citation-list">')
+LONGEST = 160  # characters of a description: what search engines show
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect to Sphinx; every page passes through here once before it is written."""
+    app.connect("html-page-context", finish)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: document | None) -> None:
+    """Add sizes and description to a page that is about to be written, and drop what nobody calls."""
+    sources = {name: Path(app.srcdir, source) for source, name in app.builder.images.items()}
+    if "body" in context:
+        context["body"] = sized(context["body"], sources).replace(*BIBLIOGRAPHY)
+    context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
+    meaning = html.escape(described(tree) or app.config.html_title or app.config.project)
+    context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{meaning}" />'
+
+
+def sized(body: str, sources: dict[str, Path]) -> str:
+    """A page's HTML with width and height, in pixels, in every PNG image that lacks them.
+
+    `sources` gives the file of an image's last part of the address; an image that is not in it stays as it is.
+    """
+
+    def add(found: re.Match[str]) -> str:
+        said = dict(ATTRIBUTE.findall(found[0]))
+        source = sources.get(said.get("src", "").rpartition("/")[2])
+        if source is None or source.suffix != ".png" or {"width", "height"} & set(said):
+            return found[0]
+        width, height = png_size(source)
+        return f'<img width="{width}" height="{height}"' + found[0].removeprefix("<img")
+
+    return IMAGE.sub(add, body)
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG in pixels, from its first chunk (PNG specification, section 11.2.1)."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return width, height
+
+
+def is_thebe(script: Any) -> bool:
+    """Whether a script of a page belongs to sphinx-thebe, which Jupyter Book always loads."""
+    return "thebe" in f"{script.filename} {script.attributes.get('body', '')}".lower()
+
+
+def described(tree: document | None) -> str:
+    """The first paragraph of a page as plain text of at most `LONGEST` characters; empty without one."""
+    from docutils.nodes import paragraph
+
+    first = next(iter(tree.findall(paragraph)), None) if tree else None
+    text = " ".join(first.astext().split()) if first else ""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"

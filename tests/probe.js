@@ -1,0 +1,38 @@
+// What a page is like as drawn: run in it by test_browser.py. Tabs and folds are opened first, since what they hide
+// is part of the page too.
+(async () => {
+  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+  await document.fonts.ready;
+  const opened = document.createElement("style");
+  opened.textContent = ".sd-tab-content { display: block !important; }";
+  document.head.append(opened);
+  document.querySelectorAll("details").forEach((fold) => { fold.open = true; });
+  dispatchEvent(new Event("resize"));  // what a page does when more of it is seen
+  document.querySelectorAll("img[loading=lazy]").forEach((image) => { image.loading = "eager"; });
+  await Promise.allSettled([...document.images].map((image) => image.decode()));
+
+  const width = document.documentElement.clientWidth;
+  const name = (node) => `${node.tagName.toLowerCase()}.${[...node.classList].join(".")} ${node.textContent.trim().slice(0, 40)}`;
+  const scrolls = (node) => node && node !== document.body
+    && (["auto", "scroll"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
+  // Wider than the window, and not inside a box that the reader can scroll: cut off, or pushing the page sideways.
+  const wide = [...document.querySelectorAll("article *")].filter((node) => {
+    const box = node.getBoundingClientRect();
+    return box.width > 1 && box.right > width + 1 && getComputedStyle(node).position !== "absolute" && !scrolls(node);
+  });
+  const small = [...document.querySelectorAll("article p, article li, article td, article th")].filter((node) =>
+    node.checkVisibility() && node.textContent.trim() && parseFloat(getComputedStyle(node).fontSize) < 11.9);
+  return {
+    scrollWidth: document.documentElement.scrollWidth,
+    wide: wide.map(name),
+    small: small.map(name),
+    missing: [...document.images].filter((image) => !image.naturalWidth).map((image) => image.currentSrc || image.src),
+    unsized: [...document.querySelectorAll("article img")].filter((image) => getComputedStyle(image).aspectRatio === "auto")
+      .map((image) => image.src),
+    silent: [...document.images].filter((image) => !image.hasAttribute("alt") || (image.closest("article") && !image.alt.trim()))
+      .map((image) => image.src),
+    links: [...document.querySelectorAll("a[href]")].map((link) => link.href),
+    anchors: [...document.querySelectorAll("[id], a[name]")].map((node) => node.id || node.name),
+    shift: window.steerkitShift ?? 0,
+  };
+})()

@@ -1,0 +1,301 @@
+"""Every page of the site in a real browser, at the width of a phone and of a desk, light and dark.
+
+Needs Chromium; the accessibility rules need axe-core, which is not part of this repository (`tools/axe.sh` fetches
+it). The site is the one of the smoke run, or the folder named by STEERKIT_SITE.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from chromium import Chromium, executable
+
+from steerkit.cache import cache_dir
+
+PROBE = (Path(__file__).parent / "probe.js").read_text()
+AXE = Path(os.environ.get("STEERKIT_AXE") or cache_dir("axe") / "axe.min.js")
+PHONE, DESK = (360, 740), (1300, 900)
+# Counts how far things jump while a page loads (the browsers' "cumulative layout shift").
+WATCH = """window.steerkitShift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())
+  if (!entry.hadRecentInput) window.steerkitShift += entry.value; }).observe({type: "layout-shift", buffered: true});"""
+CONTRAST = '{runOnly: {type: "rule", values: ["color-contrast"]}}'
+# Colours and places change gradually; this waits until they have.
+SETTLED = """new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)))
+  .then(() => Promise.allSettled(document.getAnimations().map((change) => change.finished)))"""
+TAB, RIGHT = ("Tab", 9), ("ArrowRight", 39)
+
+pytestmark = pytest.mark.skipif(not executable(), reason="Chromium is not installed")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one page was like; `violations` are axe's serious and critical ones, None when it did not read the page."""
+
+    phone: dict[str, Any]
+    desk: dict[str, Any]
+    complaints: tuple[str, ...]
+    requests: tuple[str, ...]
+    failed: tuple[str, ...]
+    violations: tuple[str, ...] | None
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a log."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Chromium]:
+    found = Chromium(executable(), tmp_path_factory.mktemp("chromium"))
+    found.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Any]:
+    """Serve a folder on this machine only; gives its address."""
+    servers = []
+
+    def begin(folder: Path) -> str:
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def visit(browser: Chromium, url: str) -> Visit:
+    """Open a page twice, as a phone and as a desk see it, and write down what is wrong with it."""
+    seen, events = {}, []
+    for size in (PHONE, DESK):
+        browser.resize(*size)
+        browser.call("Emulation.setEmulatedMedia", features=[scheme("light")])
+        browser.open(url)
+        seen[size] = browser.run(PROBE)
+        events += browser.events
+    violations = tuple(violated(browser)) if AXE.exists() and axe_reads(url) else None
+    return Visit(seen[PHONE], seen[DESK], complaints(events), requests(events), failures(events), violations)
+
+
+def axe_reads(url: str) -> bool:
+    """Listings of source code are long and all alike: one of them is enough."""
+    return "/_modules/" not in url or url.endswith("/errors.html")
+
+
+def scheme(name: str) -> dict[str, str]:
+    return {"name": "prefers-color-scheme", "value": name}
+
+
+def violated(browser: Chromium) -> list[str]:
+    """axe's findings that it calls serious or worse: all rules in the light, contrast again in the dark."""
+    browser.call("Runtime.evaluate", expression=AXE.read_text())
+    found = []
+    for mode, rules in (("light", "{}"), ("dark", CONTRAST)):
+        browser.call("Emulation.setEmulatedMedia", features=[scheme(mode)])
+        browser.run(SETTLED)
+        done = browser.run(f"axe.run(document, {rules}).then((found) => found.violations)")
+        found += [f"{mode}: {rule['id']} at {node['target'][-1]}: {node['failureSummary']}"
+                  for rule in done if rule["impact"] in ("serious", "critical") for node in rule["nodes"]]  # fmt: skip
+    return found
+
+
+def complaints(events: list[dict]) -> tuple[str, ...]:
+    """Errors in the console: thrown, written there by a script, or by the browser itself."""
+    found = []
+    for event in events:
+        about = event["params"]
+        if event["method"] == "Runtime.exceptionThrown":
+            found.append(about["exceptionDetails"].get("exception", {}).get("description", "an exception"))
+        if event["method"] == "Runtime.consoleAPICalled" and about["type"] in ("error", "assert"):
+            found.append(json.dumps([part.get("value") for part in about["args"]]))
+        if event["method"] == "Log.entryAdded" and about["entry"]["level"] == "error":
+            found.append(about["entry"]["text"] + " " + about["entry"].get("url", ""))
+    return tuple(found)
+
+
+def requests(events: list[dict]) -> tuple[str, ...]:
+    return tuple(e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent")
+
+
+def failures(events: list[dict]) -> tuple[str, ...]:
+    """Addresses that were answered with an error."""
+    answers = [e["params"]["response"] for e in events if e["method"] == "Network.responseReceived"]
+    return tuple(f"{answer['status']} {answer['url']}" for answer in answers if answer["status"] >= 400)
+
+
+@pytest.fixture(scope="module")
+def root(serve, built_site) -> str:
+    return serve(built_site)
+
+
+@pytest.fixture(scope="module")
+def visits(browser, root, built_site) -> dict[str, Visit]:
+    """Every page by its address below the site."""
+    names = sorted(
+        path.relative_to(built_site).as_posix()
+        for path in built_site.rglob("*.html")
+        if "_static" not in path.parts
+        and path != built_site / "index.html"  # which only sends on to the first page
+    )
+    return {name: visit(browser, root + name) for name in names}
+
+
+def collected(visits: dict[str, Visit], what: Any) -> dict[str, Any]:
+    """What is wrong, by page; empty when nothing is."""
+    return {name: found for name, page in visits.items() if (found := what(page))}
+
+
+def test_the_site_has_pages(visits):
+    assert {"intro.html", "api.html", "tan/reliability.html", "use/rerun.html"} <= set(visits)
+
+
+def test_no_script_complains(visits):
+    assert collected(visits, lambda page: page.complaints) == {}
+
+
+def test_nothing_is_asked_of_another_host_and_nothing_is_refused(visits, root):
+    assert (
+        collected(
+            visits,
+            lambda page: [url for url in page.requests if not url.startswith((root, "data:", "blob:"))],
+        )
+        == {}
+    )
+    assert collected(visits, lambda page: page.failed) == {}
+
+
+def test_every_link_and_anchor_leads_somewhere(visits, root, built_site):
+    def broken(page: Visit) -> list[str]:
+        return [link for link in page.desk["links"] if link.startswith(root) and not leads(link)]
+
+    def leads(link: str) -> bool:
+        parts = urlsplit(link)
+        name, anchor = unquote(parts.path.lstrip("/")), unquote(parts.fragment)
+        known = visits.get(name)
+        return (built_site / name).exists() and (not (anchor and known) or anchor in known.desk["anchors"])
+
+    assert collected(visits, broken) == {}
+
+
+def test_every_image_is_shown_has_room_kept_for_it_and_says_what_it_shows(visits):
+    for problem in ("missing", "unsized", "silent"):
+        assert collected(visits, lambda page, key=problem: page.desk[key]) == {}, problem
+
+
+@pytest.mark.parametrize(("screen", "width"), [("phone", PHONE[0]), ("desk", DESK[0])])
+def test_no_page_scrolls_sideways_or_is_cut_off(visits, screen, width):
+    def sideways(page: Visit) -> list[str]:
+        found = getattr(page, screen)
+        return found["wide"] + [found["scrollWidth"]] * (found["scrollWidth"] > width)
+
+    assert collected(visits, sideways) == {}
+
+
+def test_text_on_a_phone_is_large_enough_to_read(visits):
+    assert collected(visits, lambda page: page.phone["small"]) == {}
+
+
+def test_nothing_jumps_while_a_page_loads(visits):
+    """The browsers' own measure calls 0.1 good and 0.25 poor. Formulas are typeset after the text is drawn: on a busy
+    machine they alone have cost 0.1."""
+    jumps = {name: max(page.phone["shift"], page.desk["shift"]) for name, page in visits.items()}
+    assert {name: jump for name, jump in jumps.items() if jump > 0.15} == {}
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there (`sh tools/axe.sh` fetches it)")
+def test_axe_finds_nothing_serious(visits):
+    assert collected(visits, lambda page: page.violations) == {}
+
+
+class TestKeyboard:
+    """What a reader without a mouse meets."""
+
+    @pytest.fixture
+    def page(self, browser, root) -> Chromium:
+        browser.resize(*DESK)
+        browser.open(root + "tan/reliability.html")
+        return browser
+
+    def test_the_first_stop_is_a_visible_link_past_the_navigation(self, page):
+        page.press(*TAB)
+        page.run(SETTLED)
+        first = page.run(
+            "(() => { const at = document.activeElement, box = at.getBoundingClientRect();"
+            " return [at.getAttribute('href'), box.top >= 0 && box.height > 10]; })()"
+        )
+        assert first == ["#main-content", True]
+        assert page.run("Boolean(document.getElementById('main-content'))")
+
+    def test_every_stop_shows_where_the_reader_is(self, page):
+        unseen = []
+        for _ in range(60):
+            page.press(*TAB)
+            unseen += page.run(FOCUS)
+        assert unseen == []
+
+    def test_the_tabs_of_a_figure_are_reached_and_turned_with_the_keys(self, page):
+        chosen = "document.querySelector('.sd-tab-set > input:checked + label').textContent.trim()"
+        names = page.run(
+            "[...document.querySelectorAll('.sd-tab-set > label')].map((tab) => tab.textContent.trim())"
+        )
+        before = page.run(chosen)
+        reached = False
+        for _ in range(120):
+            page.press(*TAB)
+            if reached := page.run("document.activeElement.matches('.sd-tab-set > input')"):
+                break
+        page.press(*RIGHT)
+        assert reached and before == names[0] and page.run(chosen) == names[1]
+
+
+# The focused element when neither it nor its label has an outline, a border or a shadow that shows it.
+FOCUS = """(() => {
+  const at = document.activeElement;
+  if (at === document.body) return [];
+  const shown = [at, ...(at.labels ?? [])].some((node) => {
+    const style = getComputedStyle(node);
+    return (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1) || style.boxShadow !== "none";
+  });
+  return shown ? [] : [`${at.tagName} ${at.className} ${at.textContent.trim().slice(0, 30)}`];
+})()"""
+
+BAD = """<!doctype html><html lang="en"><head><title>t</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"></head><body><main><article><h1>t</h1>
+<img src="none.png"><a href="#nowhere">x</a><p style="font-size:8px">small</p>
+<p id="late" style="color:#ddd">pale</p><div style="width:900px">wide</div>
+<script>console.error("oh"); setTimeout(() => { throw new Error("thrown"); }, 0);
+fetch("http://elsewhere.invalid/x").catch(() => {});</script></article></main></body></html>"""
+
+
+def test_a_bad_page_is_caught(browser, serve, tmp_path):
+    """The checks above can fail: each finds its own fault on a page that has them all."""
+    (tmp_path / "bad.html").write_text(BAD)
+    address = serve(tmp_path)
+    page = visit(browser, address + "bad.html")
+    assert any("oh" in line for line in page.complaints) and any("thrown" in line for line in page.complaints)
+    assert "http://elsewhere.invalid/x" in page.requests
+    assert f"404 {address}none.png" in page.failed
+    assert page.desk["missing"] == page.desk["unsized"] == page.desk["silent"] == [address + "none.png"]
+    assert page.phone["scrollWidth"] > PHONE[0] and len(page.phone["wide"]) == 1
+    assert page.desk["wide"] == [] and len(page.phone["small"]) == 1
+    assert "nowhere" not in page.desk["anchors"] and address + "bad.html#nowhere" in page.desk["links"]
+    if page.violations is not None:
+        assert any("color-contrast" in line for line in page.violations)
+        assert any("image-alt" in line for line in page.violations)
