@@ -203,6 +203,22 @@ def test_figure_6_needs_two_models_of_the_table():
         assert not plt.get_fignums()
 
 
+def test_figure_6_takes_the_shift_that_both_models_have():
+    """A model without a system prompt has no SYS settings; the panel names the shift it shows instead."""
+    rows = published.shifts()
+    rows = rows[(rows["model"] != PAPER[1]) | ~rows["train"].str.startswith("SYS")]
+    titles = [axes.get_title() for axes in tan_models.figure_6(rows, *PAPER).axes]
+    assert "BASE" in titles[1] and "SYS" not in titles[1]
+    both = rows[(rows["train"] == "BASE") & (rows["test"] == "USER_NEG")].pivot(
+        index="dataset", columns="model", values="mean"
+    )
+    rho = both[list(PAPER)].dropna().corr("spearman").iloc[0, 1]
+    assert (
+        f"BASE to USER_NEG, {len(both[list(PAPER)].dropna())} data sets: Spearman {rho:.2f}"
+        in tan_models.figure_6_alt(rows, *PAPER)
+    )
+
+
 def test_figure_6_alt_text_states_both_coefficients():
     text = tan_models.figure_6_alt(published.shifts(), *PAPER)
     assert "BASE to BASE, 38 data sets: Spearman 0.77; farthest from the line: myopic reward" in text

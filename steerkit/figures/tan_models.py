@@ -20,12 +20,14 @@ __all__ = [
 
 COLUMNS = ("dataset", "model", "train", "test", "mean", "variance")
 OTHER = ("SYS_POS", "USER_NEG")  # the shift of figure 6
+WITHOUT_SYSTEM = ("BASE", "USER_NEG")  # the nearest to it for a model without a system prompt
 
 
 def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "mean") -> Figure:
-    """Steerability of two models on the same data sets: in distribution, and SYS_POS to USER_NEG (figure 6).
+    """Steerability of two models on the same data sets: in distribution, and under a shift (figure 6).
 
-    Each model has its own axis and unit. The three data sets farthest from the regression line have names.
+    The shift is the paper's, SYS_POS to USER_NEG; where one of the models has no system prompt it is BASE to USER_NEG, as
+    the panel says. Each model has its own axis and unit. The three data sets farthest from the regression line have names.
 
     Parameters
     ----------
@@ -71,8 +73,19 @@ def _two_models(
         known = ", ".join(rows["model"].unique())
         raise frames.refusal("two different models of the table", found, f"choose among {known}.")
     rows = rows[rows["model"].isin([first, second])]
-    wide = {shift: common_sets(rows, *shift, measure)[[first, second]] for shift in (SAME, OTHER)}
+    other = (
+        OTHER
+        if _has_both(rows, OTHER, measure) or not _has_both(rows, WITHOUT_SYSTEM, measure)
+        else WITHOUT_SYSTEM
+    )
+    wide = {shift: common_sets(rows, *shift, measure)[[first, second]] for shift in (SAME, other)}
     return {shift: both.set_axis(["x", "y"], axis=1) for shift, both in wide.items()}
+
+
+def _has_both(rows: pd.DataFrame, shift: tuple[str, str], measure: Measure) -> bool:
+    """Whether both models of the rows have values for a shift."""
+    values = rows[(rows["train"] == shift[0]) & (rows["test"] == shift[1])].dropna(subset=[measure])
+    return values["model"].nunique() == 2
 
 
 def _far(both: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
