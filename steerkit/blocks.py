@@ -188,7 +188,9 @@ def read(site: SimpleNamespace, hidden: torch.Tensor, tokens: torch.Tensor, logp
     """Logit or log-probability [n] of `tokens` [n] at normed hidden states [n, d], a few rows at a time."""
     head = site.head._module
     if not logprob and not head.weight.is_meta:
-        logits = (hidden * head.weight[tokens]).sum(-1)  # only the rows of the head that are asked for
+        # Only the rows of the head that are asked for; half precision would round a logit of 35 to quarters.
+        kind = torch.promote_types(hidden.dtype, torch.float32)
+        logits = (hidden * head.weight[tokens]).sum(-1, dtype=kind)
         bias = getattr(head, "bias", None)
         return capped(logits if bias is None else logits + bias[tokens], site.cap)
     found = []

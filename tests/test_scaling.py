@@ -1,0 +1,230 @@
+"""The page on cost, the benchmark for a GPU (tried with tiny shapes on a CPU), and how large a batch is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from conftest import random_examples, random_vectors
+from plain_model import Watch
+from plain_model import blocks as blocks_of
+from torch.testing import assert_close
+
+from steerkit import cost, outline, scaling
+from steerkit.engine import evaluate, memory
+from steerkit.errors import SteerkitError
+from steerkit.extract import differences, mean_vector
+from steerkit.shapes import LENGTHS, config_of
+
+BENCHMARK = Path(scaling.__file__).parents[1] / "benchmarks" / "gpu.py"
+CUDA = torch.device("cuda")
+
+
+def gpu(monkeypatch, free: int, reserved: int = 0, allocated: int = 0) -> None:
+    """torch reports this much memory on a GPU that is not there."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, 10 * free))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: reserved)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: allocated)
+
+
+def shaped(name: str, attention: str, device: str = "cuda") -> SimpleNamespace:
+    """What `room` asks of a model of the papers."""
+    config = config_of(name)
+    config._attn_implementation = attention
+    lm = SimpleNamespace(_module=SimpleNamespace(config=config))
+    return SimpleNamespace(lm=lm, dtype=torch.bfloat16, device=torch.device(device), remote=None)
+
+
+class TestRoom:
+    def test_a_large_gpu_gets_large_batches_and_no_larger_ones(self, monkeypatch):
+        gpu(monkeypatch, 120 * 10**9)
+        assert memory.room(shaped("llama2-7b", "sdpa"), 500) == memory.GPU_TOKENS
+
+    def test_a_full_one_gets_fewer_tokens_in_proportion_to_what_is_free(self, monkeypatch):
+        model, found = shaped("llama2-7b", "sdpa"), []
+        head = memory.head_bytes(model.lm._module.config)
+        for free in (10**9, 2 * 10**9):
+            gpu(monkeypatch, head + free)
+            found.append(memory.room(model, 500))
+        assert 1000 < found[0] < memory.GPU_TOKENS and found[1] == pytest.approx(2 * found[0], abs=2)
+
+    def test_what_torch_keeps_in_reserve_is_free(self, monkeypatch):
+        gpu(monkeypatch, 10**9, reserved=5 * 10**9, allocated=3 * 10**9)
+        assert memory.free_bytes(CUDA) == 3 * 10**9
+
+    def test_nothing_free_is_one_prompt_at_a_time_and_not_none(self, monkeypatch):
+        gpu(monkeypatch, 0)
+        assert memory.room(shaped("llama2-7b", "sdpa"), 500) == 1
+
+    def test_eager_attention_takes_more_and_longer_sequences_do(self):
+        config, sizes = config_of("gemma-2-2b"), {}
+        for attention in ("sdpa", "eager"):
+            sizes[attention] = [memory.token_bytes(config, 2, length, attention) for length in (100, 1000)]
+        assert sizes["eager"][1] > sizes["sdpa"][1] > sizes["sdpa"][0]
+        assert sizes["eager"][1] > 1.5 * sizes["eager"][0]
+
+    def test_on_a_cpu_it_is_what_makes_it_fast_or_what_fits(self, model, monkeypatch):
+        assert memory.room(model, 100) == memory.CPU_TOKENS
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+        assert memory.room(model, 100) < memory.CPU_TOKENS
+
+    def test_a_server_says_nothing_about_its_memory(self, monkeypatch):
+        gpu(monkeypatch, 0)
+        there = SimpleNamespace(**vars(shaped("llama2-7b", "sdpa")) | {"remote": "http://localhost:9"})
+        assert memory.room(there, 500) == memory.CPU_TOKENS
+
+    def test_every_architecture_has_an_estimate(self, any_model):
+        config = any_model.lm._module.config
+        assert memory.token_bytes(config, 4, 50, "eager") > 4 * 8 * any_model.width
+
+    def test_engine_and_extraction_obey_it(self, model, monkeypatch):
+        examples, vectors = (
+            random_examples("letter", 6, len(model.tokenizer)),
+            random_vectors(model, ["full"]),
+        )
+        wanted = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
+        for module in ("steerkit.engine.grid", "steerkit.extract"):
+            monkeypatch.setattr(f"{module}.room", lambda *_: 1)
+        with Watch(model) as watch:
+            found = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
+        assert {shape[0] for shape in watch.blocks[0].shapes} == {1}
+        for here, there in zip(found, wanted, strict=True):
+            assert_close(here, there, atol=1e-5, rtol=0.0)
+
+
+class TestExtractionWithoutRoom:
+    def test_half_the_batch_gives_the_same_numbers(self, model):
+        """It runs out as in life: inside a block, inside a trace."""
+        examples, failed, steps = random_examples("statement", 5, len(model.tokenizer)), [], []
+        wanted = differences(model, examples, [1, 3])
+
+        def too_big(block, inputs):
+            if len(inputs[0]) > 2:
+                failed.append(len(inputs[0]))
+                raise torch.OutOfMemoryError
+
+        with blocks_of(model.lm._module)[1].register_forward_pre_hook(too_big):
+            found = differences(model, examples, [1, 3], progress=steps.append)
+            mean = mean_vector(model, examples, [1, 3])
+        assert failed[:2] == [5, 3] and len(steps) == 3
+        assert_close(found, wanted, atol=1e-5, rtol=0.0)
+        assert_close(mean.values[0], wanted.mean(0), atol=1e-5, rtol=0.0)
+
+    def test_when_one_example_does_not_fit_the_user_is_told(self, model):
+        def too_big(block, inputs):
+            raise torch.OutOfMemoryError
+
+        examples = random_examples("letter", 3, len(model.tokenizer))
+        differences(model, examples, [1])  # the self-check
+        with (
+            blocks_of(model.lm._module)[0].register_forward_pre_hook(too_big),
+            pytest.raises(SteerkitError, match="memory for one prompt"),
+        ):
+            differences(model, examples, [1])
+
+
+class TestMemory:
+    def test_it_follows_the_precision_and_the_shape(self, monkeypatch):
+        monkeypatch.setattr(outline, "DEFAULT", "tiny")
+        about = outline.stand_in("llama2-7b")
+        single, half = cost.memory(about, "float32"), cost.memory(about, "float16")
+        assert 2 * about.parameters < half < 2.5 * about.parameters
+        assert single - half > 2 * about.parameters
+
+    def test_the_rate_is_measured_once_a_precision(self):
+        assert cost.matmul_rate() == cost.matmul_rate("float32") > 1e8
+
+
+class TestPage:
+    def test_it_shows_one_prompt_the_check_and_the_plans(self):
+        page = scaling.page()
+        assert "| llama2-7b | layer sweep | 44,800 | 482 | 93 |" in page
+        for name, planned, done in scaling.counted():
+            assert planned == done and f"| {name} | {planned} | {done} |" in page
+        assert len(scaling.counted()) == 4
+        for path in scaling.PLANS.glob("*.json"):
+            assert f"| {path.stem} | {json.loads(path.read_text())['tokenizer']} |" in page
+
+    def test_without_a_record_it_says_so(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(scaling, "RECORD", tmp_path / "gpu.json")
+        assert "has not been run on a GPU" in scaling.page()
+        assert scaling.measured_rate("llama2-7b") is None
+
+    def test_without_plans_it_says_so(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(scaling, "PLANS", tmp_path)
+        assert "No plan of the papers' profiles is committed" in scaling.page()
+
+    def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
+        from steerkit.profiles import load_profile
+
+        for path in scaling.PLANS.glob("*.json"):
+            about = json.loads(path.read_text())
+            assert load_profile(path.stem).model == about["model"] and about["profile"] == path.stem
+            for name, total in about["total"].items():
+                assert total == sum(row[name] for row in about["rows"])
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("gpu") / "gpu.json"
+    command = [sys.executable, str(BENCHMARK), "llama2-7b", "gemma-2-2b", "--tiny", "--out", str(out)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(out.read_text())
+
+
+class TestBenchmark:
+    def test_the_same_code_runs_with_tiny_shapes_on_a_cpu(self, tried):
+        assert tried["tiny"] and tried["device"] == "CPU" and tried["matmul_rate"] > 0
+        stages = [(row["model"], row["stage"]) for row in tried["rows"]]
+        assert stages == [
+            (m, s) for m in ("llama2-7b", "gemma-2-2b") for s in ("extraction", "sweep", "grid")
+        ]
+        for row in tried["rows"]:
+            assert row["prompts_per_second"] == pytest.approx(row["prompts"] / row["seconds"])
+            assert row["operations_per_second"] > 0 and 0 < row["share"] < 1
+
+    def test_token_passes_are_those_of_the_prompt_lengths(self, tried):
+        """Four prompts: 24 conditions in the sweep of four blocks, 36 for six vectors, and one more."""
+        lengths, rows = LENGTHS[:4], {row["stage"]: row["token_passes"] for row in tried["rows"][:3]}
+        assert rows["extraction"] == sum(n + 1 + 2 for n in lengths)
+        assert rows["sweep"] == sum(n - 1 + 2 * 25 for n in lengths)
+        assert rows["grid"] == sum(n - 1 + 2 * 37 for n in lengths)
+
+    def test_hours_of_the_whole_grid_are_those_of_the_plan(self, tried):
+        rows = {row["stage"]: row for row in tried["rows"][:3]}
+        about = json.loads((scaling.PLANS / "llama2-7b.json").read_text())
+        [planned] = [
+            r["operations"] for r in about["rows"] if (r["stage"], r["format"]) == ("shift", "letter")
+        ]
+        assert rows["grid"]["whole_hours"] == pytest.approx(
+            planned / rows["grid"]["operations_per_second"] / 3600
+        )
+        assert rows["extraction"]["whole_hours"] is None
+
+    def test_the_page_and_the_planner_read_its_record(self, tried, tmp_path, monkeypatch):
+        record = tmp_path / "gpu.json"
+        record.write_text(json.dumps(tried))
+        monkeypatch.setattr(scaling, "RECORD", record)
+        assert scaling.measured_rate("gemma-2-2b") == tried["rows"][5]["operations_per_second"]
+        page = scaling.page()
+        assert "python benchmarks/gpu.py --tiny" in page and "has not been run" not in page
+        assert "| gemma-2-2b | grid | 4 |" in page
+
+    def test_without_a_gpu_it_refuses(self):
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU")
+        run = subprocess.run([sys.executable, str(BENCHMARK)], capture_output=True, text=True, check=False)
+        assert run.returncode == 1 and "needs a GPU" in run.stderr
+
+
+def test_the_device_of_a_model_decides_and_not_the_machine(model, monkeypatch):
+    gpu(monkeypatch, 10**12)
+    assert memory.room(replace(model), 100) == memory.CPU_TOKENS
