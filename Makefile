@@ -8,7 +8,7 @@ PROFILE ?= laptop
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test formats audit bench smoke check newest links lock clean
+.PHONY: help install book pdf test test-ndif formats audit bench smoke check newest links lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +34,17 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest -q
+
+# NDIF's server in an environment of its own; parity.json is written when everything ran and passed.
+NDIF := .venv-ndif
+$(NDIF)/.installed: tests/ndif/requirements.txt
+	test -x $(NDIF)/bin/python || $(PYTHON) -m venv $(NDIF)
+	$(NDIF)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) "torch==$$(sed -n 's/^# torch==//p' requirements-lock.txt)"
+	$(NDIF)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --ignore-requires-python -r tests/ndif/requirements.txt
+	touch $@
+
+test-ndif: install $(NDIF)/.installed  ## run the same work on NDIF's own server, on this machine; writes benchmarks/parity.json
+	PYTHONPATH=tests/ndif $(BIN)/python -m pytest -q -p served tests/ndif
 
 formats: install  ## what was expected of the formats chapter and what was found, from the records
 	$(BIN)/steerkit formats

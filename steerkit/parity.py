@@ -1,0 +1,81 @@
+"""Whether a remote model gives the same numbers: the committed record of `make test-ndif` as a page.
+
+The record is `benchmarks/parity.json`, written by the tests in `tests/ndif`, which run every operation twice in one
+process: on the local model, and on NDIF's own server on the same machine, in the same precision and with the same
+number of threads. A difference is the largest absolute one over all numbers of an operation.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steerkit.markdown import table
+
+RECORD = Path(__file__).parents[1] / "benchmarks" / "parity.json"
+TOLERANCE = 1e-4  # float32, same threads: batches of another shape round differently, nothing else may differ
+
+
+def page(path: Path = RECORD) -> str:
+    """The record as Markdown: differences by operation, bytes on the wire, time, and what it was measured with."""
+    if not path.exists():
+        return "`make test-ndif` has not been run for this copy."
+    record = json.loads(path.read_text())
+    return "\n\n".join(part(record) for part in (_differences, _bytes, _times, _manifest))
+
+
+def _differences(record: dict[str, Any]) -> str:
+    rows = [
+        {
+            "operation": row["operation"],
+            "numbers": row["numbers"],
+            "local CPU: largest": f"{row['largest']:.3g}",
+            "local GPU": _difference(row["gpu"]),
+            "NDIF: largest difference": _difference(row["ndif"]),
+            "tolerance": f"{row['tolerance']:g}",
+        }
+        for row in record["operations"]
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def _difference(value: float | None) -> str:
+    return "not run" if value is None else f"{value:.2g}"
+
+
+def _bytes(record: dict[str, Any]) -> str:
+    rows = [
+        {
+            "job": row["job"],
+            "request": f"{row['request'] / 1000:.1f} kB",
+            "answer": f"{row['response'] / 1000:.1f} kB",
+            "at most": f"{row['request_limit'] / 1000:.0f} and {row['response_limit'] / 1000:.1f} kB",
+        }
+        for row in record["sizes"]
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def _times(record: dict[str, Any]) -> str:
+    rows = [
+        {
+            "work": row["work"],
+            "local": f"{row['local']:.1f} s",
+            "NDIF": f"{row['ndif']:.1f} s",
+            "ratio": f"{row['ndif'] / row['local']:.2f}",
+            "aim": f"{row['aim']:g}",
+        }
+        for row in record["times"]
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def _manifest(record: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{{.manifest}}\n`{record['command']}` on {record['date']} at commit {record['commit']}: {record['model']} in "
+        f"{record['dtype']}, {record['threads']} threads on each side, {versions}."
+    )

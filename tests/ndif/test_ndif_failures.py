@@ -1,0 +1,140 @@
+"""What can go wrong with a server, on a real one: the exception says what happened, and bad requests are not repeated."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import served
+import torch
+from nnsight.modeling import huggingface
+from served import ORDINARY, TRUSTED, key
+
+from steerkit import blocks, remote_jobs
+from steerkit.models import load_model
+from steerkit.propensity import Branch, Question, Read
+from steerkit.remote import RemoteFailure, run
+from steerkit.tiny import tiny_lm, tiny_tokenizer
+
+pytestmark = served.NEEDS_SERVER
+
+
+def read(model, first: int = 5) -> torch.Tensor:
+    """A small job; another `first` is another job."""
+    [found] = run(model, blocks.residuals, [[[first, 6, 7, 8]]], 2, [0], False)
+    return found
+
+
+def multiplies_what_does_not_fit(site):
+    return [torch.zeros(2) @ torch.zeros(3)]
+
+
+def sleeps(site):
+    time.sleep(8)
+    return [torch.zeros(1)]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    lm = tiny_lm("llama", tiny_tokenizer(["a b c d e f g h"]))
+    lm._module.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def copied(folder: Path, source: Path) -> str:
+    """A copy of a model folder under another name: another model for the server."""
+    shutil.copytree(source, folder)
+    return str(folder)
+
+
+class TestKeys:
+    UNKNOWN = "00000000-0000-4000-8000-00000000dead"
+
+    @pytest.mark.parametrize(
+        ("given", "says"),
+        [("", "no key"), ("not-a-key", "does not accept"), (UNKNOWN, "does not accept")],
+        ids=["none", "malformed", "unknown"],
+    )
+    def test_a_bad_key_is_an_error_at_once_and_is_not_repeated(self, there, fresh, sent, given, says):
+        with key(given), pytest.raises(RemoteFailure, match=says) as failure:
+            read(there)
+        assert len(sent) == 1
+        assert "NDIF_API_KEY" in str(failure.value)
+        assert not given or given not in str(failure.value)
+
+    def test_no_key_is_kept_anywhere(self, there, fresh):
+        with key(ORDINARY):
+            read(there)
+        kept = [path.read_bytes() for path in fresh.rglob("*") if path.is_file()]
+        assert kept and not any(ORDINARY.encode() in content for content in kept)
+
+
+class TestModels:
+    def test_a_model_that_the_server_cannot_get(self, stack, tiny, tmp_path):
+        model = load_model(copied(tmp_path / "here", tiny), remote=stack.url, template="plain")
+        model.lm.repo_id = str(tmp_path / "nowhere")
+        huggingface._ID_CACHE[model.lm.repo_id] = model.lm.repo_id
+        with pytest.raises(RemoteFailure, match="does not have and cannot get"):
+            read(model)
+
+    def test_a_model_that_the_server_cannot_start(self, stack, tiny, tmp_path):
+        place = Path(copied(tmp_path / "broken", tiny))
+        weights = place / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:100])
+        with pytest.raises(RemoteFailure, match="cannot start"):
+            load_model(str(place), remote=stack.url, template="plain")
+
+    def test_a_job_that_takes_longer_than_the_server_allows(self, stack, tiny, tmp_path):
+        model = load_model(copied(tmp_path / "hurried-tiny", tiny), remote=stack.url, template="plain")
+        with pytest.raises(RemoteFailure, match="longer than it allows"):
+            run(model, sleeps)
+        assert read(model).shape[-2:] == (4, model.width)  # and the server goes on
+
+
+class TestRequests:
+    @pytest.mark.parametrize("mine", [TRUSTED, ORDINARY], ids=["trusted", "sandboxed"])
+    def test_an_exception_keeps_its_type_and_message(self, there, fresh, sent, mine):
+        with key(mine), pytest.raises(RemoteFailure, match=r"RuntimeError: .*size") as failure:
+            run(there, multiplies_what_does_not_fit)
+        assert "on the server" in str(failure.value)
+        assert len(sent) == 1
+
+    def test_what_cannot_be_sent_is_not_sent(self, there, fresh, sent):
+        with pytest.raises((TypeError, RemoteFailure), match="pickle"):
+            run(there, blocks.residuals, [[[5, 6]]], 2, [threading.Lock()], False)
+        assert not any(each.job_id for each in sent)
+
+    def test_a_request_of_several_megabytes(self, here, there, fresh):
+        large = {2: torch.randn(2000, there.width, generator=torch.Generator().manual_seed(0))}
+        branches = tuple(Branch((token,), (Read(0, token, side, 1.0),)) for side, token in enumerate((9, 11)))
+        asked = Question("q", (5, 6, 7), branches, "logit")
+        [local], [remote] = (
+            run(model, blocks.direct, asked, large, [(1999, 2, 1.0)]) for model in (here, there)
+        )
+        assert (local - remote).abs().max() <= 1e-4
+
+
+class TestConnections:
+    def test_nobody_at_the_address(self, there, fresh, monkeypatch):
+        monkeypatch.setattr(remote_jobs, "WAITS", (0.1, 0.2))
+        with pytest.raises(RemoteFailure, match="no connection") as failure:
+            read(replace(there, remote="http://127.0.0.1:9"))
+        assert failure.value.where == "on the way"
+
+    def test_a_job_that_the_server_does_not_know_is_sent_anew(self, there, fresh, monkeypatch, sent):
+        monkeypatch.setattr(remote_jobs, "LOST", 2.0)
+        job_of, given = remote_jobs.ledger.job_of, []
+
+        def stale(name: str):
+            given.append(name)
+            return {"job": "0" * 32, "sent": time.time()} if len(given) == 1 else job_of(name)
+
+        monkeypatch.setattr(remote_jobs.ledger, "job_of", stale)
+        assert read(there).shape[-2:] == (4, there.width)
+        assert [hasattr(each, "sent") for each in sent] == [False, True]

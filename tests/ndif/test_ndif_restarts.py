@@ -1,0 +1,132 @@
+"""A sweep whose client, worker or server is killed in the middle: it goes on, with nothing lost and nothing repeated."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import served
+import torch
+from served import DEFAULT, TRUSTED
+
+from steerkit import blocks, own_data, remote_jobs
+from steerkit.remote import run, site_of
+
+pytestmark = served.NEEDS_SERVER
+PARTS = 6
+CLIENT = f"""
+import sys
+from steerkit.models import load_model
+from test_ndif_restarts import part
+model = load_model("{DEFAULT}", remote=sys.argv[1])
+for n in range({PARTS}):
+    print("part", n, float(part(model, n).sum()), flush=True)
+"""
+
+
+def part(model, n: int) -> torch.Tensor:
+    """One of several jobs of a second each."""
+    [found] = run(model, slowly, [[60 + n, 6, 7, 8]])
+    return found
+
+
+def slowly(site, batch):
+    """Activations after block 2, after a second."""
+    time.sleep(1)
+    return blocks.residual(site, batch, [2], 0)
+
+
+def parts_in_the_background(model, found: list) -> threading.Thread:
+    def work() -> None:
+        for n in range(PARTS):
+            found.append(part(model, n))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_for(found: list, count: int) -> None:
+    while len(found) < count:
+        time.sleep(0.05)
+
+
+def check(found: list[torch.Tensor], here) -> None:
+    """All parts are there, in order, and right."""
+    assert len(found) == PARTS
+    for n, values in enumerate(found):
+        [expected] = blocks.residual(site_of(here), [[60 + n, 6, 7, 8]], [2], 0)
+        assert (values - expected).abs().max() <= 1e-4
+
+
+def test_a_client_that_is_killed_finds_its_jobs(stack, there, tmp_path):
+    """Each part is one job, however often the client is killed."""
+    environment = os.environ | {"STEERKIT_ARTIFACTS": str(tmp_path / "artifacts"), "NDIF_API_KEY": TRUSTED}
+    command = [sys.executable, "-c", CLIENT, stack.url]
+    before = stack.jobs()
+    for number in (1, 3):
+        client = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        while not client.stdout.readline().startswith(f"part {number}"):
+            assert client.poll() is None
+        time.sleep(0.5)  # into the next part, which is then a job without a client
+        client.kill()
+        client.wait()
+        client.stdout.close()
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert len([line for line in done.stdout.splitlines() if line.startswith("part")]) == PARTS
+    questions = 3  # each client asks the server once what it is
+    assert stack.jobs() - before == PARTS + questions
+
+
+def test_a_worker_that_dies_under_a_job(stack, there, here, fresh):
+    found: list[torch.Tensor] = []
+    thread = parts_in_the_background(there, found)
+    wait_for(found, 2)
+    assert stack.crash_models() >= 1
+    thread.join(300)
+    check(found, here)
+
+
+def test_an_api_that_is_killed_and_restarted(stack, there, here, fresh):
+    before, found = stack.jobs(), []
+    thread = parts_in_the_background(there, found)
+    wait_for(found, 2)
+    stack.kill("api")
+    time.sleep(2)
+    stack.start_api()
+    thread.join(300)
+    check(found, here)
+    assert stack.jobs() - before <= PARTS + 1  # the one that was on its way may have been lost with the queue
+
+
+def test_a_sweep_whose_whole_server_is_killed_and_restarted(stack, there, here, fresh, tmp_path, monkeypatch):
+    """`steerkit sweep` as a user runs it; what was finished before is not asked for again."""
+    monkeypatch.setattr(remote_jobs, "LOST", 10.0)
+    monkeypatch.setattr("steerkit.engine.grid.JOB_TOKENS", 1)  # jobs as small as they get
+    data = ("all", "letter", "tree", "letter", "clean", "bundled", 0)
+    vectors = tmp_path / "vectors.safetensors"
+    own_data.extract_vectors(DEFAULT, "openness", "letter", "all", "clean", "bundled", 0).save(vectors)
+
+    def swept(name: str) -> None:
+        own_data.sweep_grid(DEFAULT, "openness", vectors, [-1.0, 1.0], *data, tmp_path / name)
+
+    swept("local.parquet")
+    finished: list[str] = []
+    keep = remote_jobs.ledger.keep
+    monkeypatch.setattr(
+        remote_jobs.ledger, "keep", lambda name, found: (finished.append(name), keep(name, found))[1]
+    )
+    monkeypatch.setenv("STEERKIT_REMOTE", stack.url)
+    thread = threading.Thread(target=swept, args=("remote.parquet",))
+    thread.start()
+    wait_for(finished, 3)
+    stack.kill_all()
+    stack.start()
+    thread.join(400)
+    assert len(finished) == len(set(finished)) > 5
+    local, remote = (pd.read_parquet(tmp_path / name) for name in ("local.parquet", "remote.parquet"))
+    pd.testing.assert_frame_equal(local, remote, check_exact=False, atol=1e-4, rtol=0)
