@@ -37,7 +37,9 @@ def _run_there(context: typer.Context, address: str) -> str:
     before = os.environ.get("STEERKIT_REMOTE")
     os.environ["STEERKIT_REMOTE"] = address
     context.call_on_close(
-        lambda: os.environ.pop("STEERKIT_REMOTE") if before is None else os.environ.update(STEERKIT_REMOTE=before)
+        lambda: (
+            os.environ.pop("STEERKIT_REMOTE") if before is None else os.environ.update(STEERKIT_REMOTE=before)
+        )
     )
     return address
 

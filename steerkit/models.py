@@ -123,7 +123,7 @@ def _load_remote(
             "the device and precision of the server",
             f"{device or dtype!r} asked for",
             done="Nothing was sent.",
-            next_step="leave it out, or run on this machine (remote=\"off\").",
+            next_step='leave it out, or run on this machine (remote="off").',
         )
     return open_remote(spec, url, template)
 

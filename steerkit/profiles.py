@@ -14,7 +14,9 @@ from steerkit.remote_address import OFF, server
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")),
+    **dict.fromkeys(
+        ("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")
+    ),
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
     **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),

@@ -49,7 +49,7 @@ class Report:
     def kept(self) -> str:
         """What a run that is stopped now leaves."""
         done = sum(outcome.status == "done" for outcome in self.outcomes)
-        return f"{self.tables} new tables and {done} new notebooks are kept"
+        return f"Kept are {self.tables} new tables and {done} new notebooks"
 
     def record(self) -> dict[str, Any]:
         """The whole run for a machine."""

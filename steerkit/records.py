@@ -28,7 +28,8 @@ FOLDER = Path(__file__).parents[1] / "records"
 TOLERANCE = 2e-3
 KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
 SIDES = ["matching", "not_matching"]
-GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")  # notebooks that need one table, the main grid
+# Notebooks that need one table, the main grid.
+GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
 
 
 def path_of(profile: str, stage: Stage, answer_format: str) -> Path:
@@ -129,7 +130,11 @@ def compared(
     found = []
     for name in names or settings.compared:
         kept = name != settings.profile and all(path_of(name, stage, form).exists() for form in formats)
-        one = settings if name == settings.profile else load_profile(name, recorded=kept, remote=settings.remote)
+        one = (
+            settings
+            if name == settings.profile
+            else load_profile(name, recorded=kept, remote=settings.remote)
+        )
         if names or kept or not one.long:
             found.append(one)
     return found or [settings]

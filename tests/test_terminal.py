@@ -229,7 +229,7 @@ class TestReproduce:
             command = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-tab-?")
             code, seen = on_a_terminal(*command, stop_at="notebook 2 of 3")
         assert code == 130, seen
-        assert "found Ctrl-C. 0 new tables and 1 new notebooks are kept" in " ".join(seen.split())
+        assert "found Ctrl-C. Kept are 0 new tables and 1 new notebooks" in " ".join(seen.split())
         assert "\x1b[" in seen and "notebook 1 of 3, tan-tab-1" in seen
         left = {path.name for path in (tree / "book" / "notebooks").iterdir()}
         assert "tan-tab-1.ipynb" in left and "tan-tab-2.ipynb" not in left

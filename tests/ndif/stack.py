@@ -158,7 +158,7 @@ class Stack:
     def jobs(self) -> int:
         """How many jobs the API has taken in since the beginning."""
         text = (self.state / "api.log").read_text(errors="replace")
-        return len(set(re.findall(r"request_id=(\w+) stage=queued", text)))
+        return len(set(re.findall(r"request_id=(\w+) .*?\bstage=queued", text)))
 
     def processes(self) -> list[psutil.Process]:
         """All processes of this stack: those that carry its mark, and, as some overwrite it, those below its parts."""
