@@ -142,7 +142,7 @@ def fingerprint(name: str, remote: str | None = None) -> str:
             return there
     if spec.tiny:
         return hashlib.sha256(
-            "".join(load_dataset(each).sha256 for each in names("bundled")).encode()
+            (spec.tiny + "".join(load_dataset(each).sha256 for each in names("bundled"))).encode()
         ).hexdigest()
     if spec.folder:
         return folder_hash(Path(spec.folder))

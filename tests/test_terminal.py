@@ -51,6 +51,8 @@ def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> t
         stderr=theirs,
         env=environment | {"TERM": "xterm-256color", "COLUMNS": "120"},
         start_new_session=True,
+        # A background job of a shell starts with Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     seen, stopped, deadline = b"", False, time.monotonic() + seconds
