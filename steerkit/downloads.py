@@ -69,8 +69,11 @@ def in_site(path: Path, result: Result) -> str | None:
 
 
 def offered(result: Result) -> tuple[str, ...]:
-    """Kinds of files that pages offer one by one: of another profile the manifest, for the rest is in the archive."""
-    return (".csv", ".svg", ".json") if result.is_own else (".json",)
+    """Kinds of files that pages offer one by one: of another profile the manifest; the rest is in the archive.
+
+    Vector graphics are in the archive only: one by one they would be a fifth of the site.
+    """
+    return (".csv", ".json") if result.is_own else (".json",)
 
 
 def site_metadata(results: list[Result]) -> bytes:

@@ -66,7 +66,7 @@ def _table(result: Result, part: dict[str, Any]) -> str:
 
 
 def _downloads(result: Result, part: dict[str, Any]) -> str:
-    kinds = {".csv": "data (CSV)", ".svg": "vector graphic (SVG)", ".json": "manifest (JSON)"}
+    kinds = {".csv": "data (CSV)", ".json": "manifest (JSON)"}
     files = {kinds[suffix]: result.file(part, suffix[1:]) for suffix in offered(result)}
     return " · ".join(
         f"{{download}}`{name} <{result.address}/{path.name}>`"

@@ -129,7 +129,6 @@ def test_figures_carry_caption_finding_downloads_parameters_and_manifest(site):
     for file in (
         "tan-fig-1-statement.png",
         "tan-fig-1-statement.csv",
-        "tan-fig-1-letter.svg",
         "tan-fig-1-letter.json",
     ):
         assert file in page

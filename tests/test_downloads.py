@@ -86,7 +86,6 @@ def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
     other = replace(own, address="/notebooks/other")
     assert {path.suffix for path in own.files if downloads.in_site(path, own)} == {
         ".csv",
-        ".svg",
         ".json",
         ".ipynb",
     }

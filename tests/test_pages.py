@@ -75,8 +75,9 @@ def test_every_figure_has_caption_finding_files_and_origin(result):
     for name in ("letter", "statement"):
         for piece in (f"Caption of {name}.", f"**What it shows.** What {name} shows.", f"Line of {name}."):
             assert piece in text
-        for suffix in ("csv", "svg", "json"):
+        for suffix in ("csv", "json"):
             assert f"</notebooks/tan-fig-1-{name}.{suffix}>" in text
+        assert f"tan-fig-1-{name}.svg" not in text  # in the archive
     assert "</notebooks/tan-fig-1-numbers.csv>" in text and "tan-fig-1-numbers.svg" not in text
     assert ":alt: What letter shows." in text
 
