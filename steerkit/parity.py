@@ -24,14 +24,22 @@ def page(path: Path = RECORD) -> str:
     if not path.exists():
         return "`make test-ndif` has not been run for this copy."
     record = json.loads(path.read_text())
-    return "\n\n".join(part(record) for part in (_differences, _bytes, _times, _manifest))
+    parts = (
+        _differences(record),
+        "What travelled, with the limit for each way:",
+        _bytes(record),
+        "How long it took on either side, the server's queue included:",
+        _times(record),
+        _manifest(record),
+    )
+    return "\n\n".join(parts)
 
 
 def _differences(record: dict[str, Any]) -> str:
     rows = [
         {
             "operation": row["operation"],
-            "numbers": row["numbers"],
+            "numbers": f"{row['numbers']:,}",
             "local CPU: largest": f"{row['largest']:.3g}",
             "local GPU": _difference(row["gpu"]),
             "NDIF: largest difference": _difference(row["ndif"]),
@@ -52,7 +60,7 @@ def _bytes(record: dict[str, Any]) -> str:
             "job": row["job"],
             "request": f"{row['request'] / 1000:.1f} kB",
             "answer": f"{row['response'] / 1000:.1f} kB",
-            "at most": f"{row['request_limit'] / 1000:.0f} and {row['response_limit'] / 1000:.1f} kB",
+            "limits": f"{row['request_limit'] / 1000:.0f} and {row['response_limit'] / 1000:.1f} kB",
         }
         for row in record["sizes"]
     ]
@@ -74,8 +82,9 @@ def _times(record: dict[str, Any]) -> str:
 
 
 def _manifest(record: dict[str, Any]) -> str:
+    threads = "one thread" if record["threads"] == 1 else f"{record['threads']} threads"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return (
         f"{{.manifest}}\n`{record['command']}` on {record['date']} at commit {record['commit']}: {record['model']} in "
-        f"{record['dtype']}, {record['threads']} threads on each side, {versions}."
+        f"{record['dtype']}, {threads} on each side, {versions}."
     )

@@ -31,6 +31,10 @@ SENDS = 4  # how often one job is sent, when workers die under it
 DEADLINE = 3600.0  # seconds to wait for one job, its time in the queue included
 LOST = 30.0  # seconds after which a job that the server does not know is sent anew
 POLLS = (0.05, 2.0)  # shortest and longest pause between two questions after a job
+BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # what a job is before it runs
+QUIET = (
+    60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next one
+)
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
 
@@ -170,24 +174,42 @@ def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, .
     RemoteFailure
         When it failed, when the server does not know it any more, or at the deadline.
     """
-    begin = known = time.monotonic()
-    shown, tell = "unknown", FIRST_WORD
+    begin = known = moved = time.monotonic()
+    shown, tell, quiet, behind, overtaken = "unknown", FIRST_WORD, QUIET, None, False
     while True:
         found = _reached(sent.poll, model, waits)
         if found is not None:
             return found["found"]
         now = time.monotonic()
         known = now if sent.status is not None else known
-        shown = sent.status.value.lower() if sent.status is not None else shown
+        before, shown = shown, sent.status.value.lower() if sent.status is not None else shown
+        moved = now if shown != before else moved
         if now - begin > tell:
             log.info("job %s on %s: %s, %.0f s", sent.job_id, host_of(model.remote), shown, now - begin)
             tell *= 2
         if now - known > LOST:
-            raise _lost(sent.job_id, model)
+            raise _lost(sent.job_id, model, "does not know")
+        if overtaken and shown in BEFORE:
+            raise _lost(sent.job_id, model, "finished a later job and not")
+        overtaken = behind is not None and _reached(behind.poll, model, waits) is not None
+        if shown in BEFORE and now - moved > quiet:
+            behind, quiet = _reached(lambda: _tiny(model), model, waits), 2 * quiet
         if time.time() - since > DEADLINE:
             raise _overdue(sent.job_id, model, shown)
         shortest, longest = POLLS
         time.sleep(min(longest, max(shortest, 0.05 * (now - begin))))
+
+
+def _tiny(model: Model) -> RemoteBackend:
+    """A job that takes no time, to see whether the one before it was forgotten.
+
+    NDIF 0.1.2 stores the states of a job one after the other without waiting, and sometimes an old one last: a job
+    that has failed, or finished, then seems to wait for ever. A queue is worked off in order, so a later job tells.
+    """
+    from steerkit import blocks
+    from steerkit.remote import site_of
+
+    return send(model, blocks.describe, site_of(model), [])
 
 
 def _explained(error: BaseException, model: Model) -> RemoteFailure:
@@ -198,10 +220,10 @@ def _explained(error: BaseException, model: Model) -> RemoteFailure:
     return explain(error, f"an answer for {model.name}", host_of(model.remote), CONFIG.API.APIKEY)
 
 
-def _lost(job: str, model: Model) -> RemoteFailure:
+def _lost(job: str, model: Model, what: str) -> RemoteFailure:
     return RemoteFailure(
         f"an answer for {model.name}",
-        f"a server that does not know job {job}",
+        f"a server that {what} job {job}",
         next_step="run the command again; it goes on where it stopped.",
         again=True,
     )

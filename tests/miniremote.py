@@ -180,6 +180,8 @@ class Handler(BaseHTTPRequestHandler):
             except Exception as error:
                 text = str(error) if mood and "error" in mood else traceback.format_exc()
                 state.jobs[job] = {"id": job, "status": "ERROR", "description": text}
+            if mood and mood.get("stale"):
+                state.jobs[job] = {"id": job, "status": "DISPATCHED"}
 
 
 def serve(port: int) -> None:

@@ -94,6 +94,23 @@ class TestTriedAgain:
         assert ask(model).shape == (1, 3, 32)
         assert sent(server) == before + 2 and "does not know job" in caplog.text
 
+    def test_a_job_whose_last_state_was_stored_before_an_older_one(self, model, server, caplog, monkeypatch):
+        """Seen with NDIF 0.1.2: it would be waited for until the deadline. A tiny job behind it tells."""
+        monkeypatch.setattr(remote_jobs, "QUIET", 0.5)
+        before = sent(server)
+        server.mood(stale=True)
+        assert ask(model, 19).shape == (1, 3, 32)
+        assert sent(server) == before + 3 and "finished a later job" in caplog.text
+
+    def test_a_job_that_waits_for_its_turn_is_not_sent_again(self, model, server, caplog, monkeypatch):
+        monkeypatch.setattr(remote_jobs, "QUIET", 0.2)
+        before = sent(server)
+        server.mood(sleep=1.5)
+        other = remote_jobs._tiny(model)  # runs for a while, and ours stands behind it
+        assert ask(model, 20).shape == (1, 3, 32)
+        assert other.poll() is not None
+        assert sent(server) >= before + 3 and "sending it again" not in caplog.text
+
 
 class TestNotTriedAgain:
     @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,16 +153,9 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
 
 def _record(passed: int) -> dict[str, Any]:
     names = ("torch", "transformers", "nnsight")
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=RECORD.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     return {
         "command": "make test-ndif",
-        "commit": commit or "unknown",
+        "commit": artifacts.commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "model": DEFAULT,
         "dtype": "float32",

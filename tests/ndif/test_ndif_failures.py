@@ -105,6 +105,11 @@ class TestRequests:
         assert "on the server" in str(failure.value)
         assert len(sent) == 1
 
+    @pytest.mark.parametrize("mine", [TRUSTED, ORDINARY], ids=["trusted", "sandboxed"])
+    def test_a_message_names_our_line(self, there, fresh, mine):
+        with key(mine), pytest.raises(RemoteFailure, match=r"IndexError.*steerkit/blocks.py:\d+"):
+            run(there, blocks.residuals, [[[5, 6, 7]]], 99, [0], False)
+
     def test_what_cannot_be_sent_is_not_sent(self, there, fresh, sent):
         with pytest.raises((TypeError, RemoteFailure), match="pickle"):
             run(there, blocks.residuals, [[[5, 6]]], 2, [threading.Lock()], False)

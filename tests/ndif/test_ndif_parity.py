@@ -191,7 +191,7 @@ class TestCost:
         cells = grid.scores.numel()
         request, response = sum(each.sent for each in requests), sum(each.received for each in requests)
         limit = 4 * cells + 20_000
-        SIZES.append({"job": f"sweep of 32 prompts, {cells} scores, {len(requests)} requests",
+        SIZES.append({"job": f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}",
                       "request": request, "request_limit": 100_000,
                       "response": response, "response_limit": limit})  # fmt: skip
         assert request <= 100_000 and response <= limit

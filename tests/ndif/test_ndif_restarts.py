@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import served
@@ -65,17 +66,22 @@ def check(found: list[torch.Tensor], here) -> None:
 
 def test_a_client_that_is_killed_finds_its_jobs(stack, there, tmp_path):
     """Each part is one job, however often the client is killed."""
-    environment = os.environ | {"STEERKIT_ARTIFACTS": str(tmp_path / "artifacts"), "NDIF_API_KEY": TRUSTED}
+    own = {
+        "STEERKIT_ARTIFACTS": tmp_path / "artifacts",
+        "PYTHONPATH": Path(__file__).parent,
+        "NDIF_API_KEY": TRUSTED,
+    }
+    environment = os.environ | {name: str(value) for name, value in own.items()}
     command = [sys.executable, "-c", CLIENT, stack.url]
     before = stack.jobs()
     for number in (1, 3):
-        client = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        while not client.stdout.readline().startswith(f"part {number}"):
-            assert client.poll() is None
-        time.sleep(0.5)  # into the next part, which is then a job without a client
-        client.kill()
-        client.wait()
-        client.stdout.close()
+        with subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        ) as client:
+            while not client.stdout.readline().startswith(f"part {number}"):
+                assert client.poll() is None
+            time.sleep(0.5)  # into the next part, which is then a job without a client
+            client.kill()
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert len([line for line in done.stdout.splitlines() if line.startswith("part")]) == PARTS
     questions = 3  # each client asks the server once what it is
