@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,9 +37,10 @@ NEEDS_SERVER = pytest.mark.skipif("not served.ACTIVE", reason="needs NDIF's own 
 
 
 def pytest_configure() -> None:
-    """What a plug-in is told first."""
+    """What a plug-in is told first. Also when pytest is told to end, the server ends with it."""
     global ACTIVE
     ACTIVE = True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
 
 
 @pytest.fixture(scope="session")
