@@ -102,7 +102,7 @@ def _model() -> dict[str, Any]:
 
 
 def _browser() -> dict[str, Any]:
-    from steerkit.pdf import chromium
+    from steerkit.book.pdf import chromium
 
     try:
         return _row("browser for the PDF", chromium())

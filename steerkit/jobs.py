@@ -17,7 +17,7 @@ from steerkit.datasets import Dataset, add_choices, load_dataset, personas, stat
 from steerkit.errors import SteerkitError
 from steerkit.profiles import Settings
 from steerkit.prompts import Example, Prompter, Setting
-from steerkit.remote_address import OFF, server
+from steerkit.remote.address import OFF, server
 from steerkit.splits import group_items, limit, make_split
 from steerkit.templates import TEMPLATES
 

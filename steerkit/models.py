@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import SteerkitError
 from steerkit.model_registry import MODELS, ModelSpec
-from steerkit.remote_address import server
+from steerkit.remote.address import server
 from steerkit.sites import Sites, find_sites
 from steerkit.templates import Template, template_for
 
@@ -116,7 +116,7 @@ def load_model(
 def _load_remote(
     spec: ModelSpec, url: str, device: str | None, dtype: str | None, template: str | None
 ) -> Model:
-    from steerkit.remote_models import open_remote
+    from steerkit.remote.models import open_remote
 
     if device or dtype:
         raise SteerkitError(
@@ -135,7 +135,7 @@ def fingerprint(name: str, remote: str | None = None) -> str:
 
     spec, url = spec_of(name), server(remote)
     if url:
-        from steerkit.remote_models import remote_fingerprint
+        from steerkit.remote.models import remote_fingerprint
 
         there = remote_fingerprint(spec, url)
         if there is not None:
@@ -180,7 +180,7 @@ def dtype_of(name: str, remote: str | None = None) -> str:
     """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights."""
     url = server(remote)
     if url:
-        from steerkit.remote_models import remote_dtype
+        from steerkit.remote.models import remote_dtype
 
         return remote_dtype(name, url)
     return _plain(_choose_dtype(None, _device(None), spec_of(name))[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steerkit.errors import SteerkitError
-from steerkit.remote_address import OFF, server
+from steerkit.remote.address import OFF, server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.

@@ -89,7 +89,7 @@ def reproduce_all(
             with _timed(report, "notebooks"):
                 _notebooks(bars, bar, exhibits, profile, force, report)
         if book and not report.failed:
-            from steerkit.book import build
+            from steerkit.book.jupyter_book import build
 
             screen.say(bars, "the book")
             with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):

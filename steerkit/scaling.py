@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steerkit.blocks import SHARE_FROM
-from steerkit.markdown import table
+from steerkit.book.markdown import table
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RECORD = BENCHMARKS / "gpu.json"  # of benchmarks/gpu.py, on a machine with a GPU

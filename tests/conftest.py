@@ -117,7 +117,8 @@ def built_site(request, tmp_path_factory) -> Path:
 
 def build_site(notebooks: Path, root: Path) -> Path:
     """Compile the book below `root` from a folder of executed notebooks."""
-    from steerkit import book, exhibits
+    from steerkit import exhibits
+    from steerkit.book import jupyter_book as book
 
     shutil.copytree(exhibits.BOOK, root / "book", ignore=shutil.ignore_patterns("notebooks", "generated"))
     shutil.copytree(notebooks, root / "book" / "notebooks")

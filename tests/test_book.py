@@ -14,7 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from steerkit import book, crate, downloads, exhibits, records
+from steerkit import exhibits, records
+from steerkit.book import crate, downloads
+from steerkit.book import jupyter_book as book
 from steerkit.errors import SteerkitError
 from steerkit.reproduce import Outcome
 

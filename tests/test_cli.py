@@ -16,11 +16,11 @@ from conftest import command_line
 
 from steerkit import artifacts, claims, claims_mayne, claims_shift, cli, experiment
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import EXHIBITS
+from steerkit.exhibits import EXHIBITS, ROOT
 from steerkit.profiles import load_profile, override
 from steerkit.vectors import load_vectors
 
-BUNDLED = Path(cli.__file__).parent / "data" / "bundled"
+BUNDLED = ROOT / "steerkit" / "data" / "bundled"
 ON_TINY = ["--model", "tiny", "--data", "narcissism"]
 LABELS = {"example_id", "format", "positive_letter", "positive_answer", "vector", "layer"}
 
@@ -93,7 +93,7 @@ class TestReading:
         code, out, _ = steerkit("list", "--json")
         rows = json.loads(out)
         assert code == 0 and [row["id"] for row in rows] == list(EXHIBITS)
-        assert all(Path(cli.__file__).parents[1].joinpath(row["notebook"]).is_file() for row in rows)
+        assert all((ROOT / row["notebook"]).is_file() for row in rows)
         assert all(name in steerkit("list")[1] for name in EXHIBITS)
 
     def test_verify_judges_every_claim_in_both_formats(self, smoke, steerkit):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from steerkit import commands
+from steerkit.book import commands
 from steerkit.exhibits import EXHIBITS
 from steerkit.parameters import parameters_of, parse_assignments, resolve
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import pandas as pd
 import pytest
 
-from steerkit import crate, downloads, model_card, results
+from steerkit import results
+from steerkit.book import crate, downloads, model_card
 from steerkit.vectors import load_vectors
 
 

@@ -13,12 +13,12 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from steerkit import blocks as code
-from steerkit import remote
 from steerkit.engine import choice, evaluate, tree
 from steerkit.errors import SteerkitError
 from steerkit.models import wrap
 from steerkit.prompts import Example
 from steerkit.propensity import question
+from steerkit.remote import traces as remote
 from steerkit.tiny import tiny_lm
 from steerkit.vectors import Vectors
 

@@ -12,10 +12,11 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from steerkit import extract, remote
+from steerkit import extract
 from steerkit.errors import SteerkitError
 from steerkit.extract import contrast_length, differences, mean_difference, resampled, rescale_to
 from steerkit.models import wrap
+from steerkit.remote import traces as remote
 from steerkit.tiny import ARCHITECTURES, tiny_lm
 
 LAYERS = [0, 1, 2, 3]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from steerkit.light import lighten
+from steerkit.book.light import lighten
 
 CELL = "ab" * 32 + ".png"
 

@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from steerkit import markdown
+from steerkit.book import markdown
 
 HOSTILE = "a | b < c {d} $e$ [f](g)\nsecond line"
 

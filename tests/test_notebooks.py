@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from conftest import command_line
 
-from steerkit import book, exhibits
+from steerkit import exhibits
+from steerkit.book import jupyter_book as book
 from steerkit.errors import SteerkitError
 from steerkit.exhibits import EXHIBITS, NOTEBOOKS, Exhibit
 from steerkit.notebook import BOOK_FORMATS

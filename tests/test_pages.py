@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from steerkit import pages, provenance
+from steerkit.book import pages, provenance
 from steerkit.exhibits import EXHIBITS
 from steerkit.parameters import parameters_of
 from steerkit.results import Result

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from steerkit import parity
+from steerkit.book import parity
 
 RECORD = {
     "command": "make test-ndif",

@@ -8,7 +8,8 @@ import stat
 import pytest
 from conftest import command_line
 
-from steerkit import book, pdf
+from steerkit.book import jupyter_book as book
+from steerkit.book import pdf
 from steerkit.errors import SteerkitError
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>Book</title></head><body>

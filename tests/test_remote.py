@@ -11,7 +11,7 @@ from conftest import command_line, random_examples, random_vectors
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from steerkit import artifacts, jobs, mayne_runs, remote, remote_ledger, remote_models
+from steerkit import artifacts, jobs, mayne_runs
 from steerkit.engine import direct, evaluate, tree
 from steerkit.errors import SteerkitError
 from steerkit.extract import differences, mean_difference, mean_vector
@@ -19,6 +19,9 @@ from steerkit.models import Model, load_model
 from steerkit.profiles import load_profile, override
 from steerkit.prompts import Example
 from steerkit.propensity import question
+from steerkit.remote import ledger as remote_ledger
+from steerkit.remote import models as remote_models
+from steerkit.remote import traces as remote
 from steerkit.tiny import tiny_tokenizer
 from steerkit.vectors import Vectors, load_vectors
 

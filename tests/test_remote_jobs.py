@@ -18,11 +18,13 @@ import torch
 from nnsight.intervention.backends.remote import RemoteError
 from torch.testing import assert_close
 
-from steerkit import blocks, mayne_runs, remote_jobs, remote_ledger
+from steerkit import blocks, mayne_runs
 from steerkit.errors import SteerkitError
 from steerkit.models import load_model
 from steerkit.remote import RemoteFailure, run
-from steerkit.remote_errors import explain
+from steerkit.remote import jobs as remote_jobs
+from steerkit.remote import ledger as remote_ledger
+from steerkit.remote.failures import explain
 
 KEY = "a-key-that-nobody-may-see"
 AGAIN = "Error submitting request to model deployment: actor died"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from steerkit import sphinx_extension
+from steerkit.book import sphinx_extension
 
 BeautifulSoup = pytest.importorskip(
     "bs4", reason="BeautifulSoup is not installed (extra: book)"

@@ -209,7 +209,7 @@ class TestReproduce:
         page.parent.mkdir(parents=True)
         page.write_text("")
         (page.parents[1] / "index.html").write_text("")
-        monkeypatch.setattr("steerkit.book.build", lambda: page.parents[1] / "index.html")
+        monkeypatch.setattr("steerkit.book.jupyter_book.build", lambda: page.parents[1] / "index.html")
         report = progress.reproduce_all("smoke", [EXHIBITS["tan-fig-2"]], False, True, True)
         [row] = report.rows()
         assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}

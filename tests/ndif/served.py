@@ -21,9 +21,10 @@ import torch
 from nnsight import CONFIG
 from stack import PYTHON, Stack
 
-from steerkit import artifacts, remote_jobs
+from steerkit import artifacts
+from steerkit.book.parity import RECORD, TOLERANCE
 from steerkit.models import Model, load_model
-from steerkit.parity import RECORD, TOLERANCE
+from steerkit.remote import jobs as remote_jobs
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))  # on each side
 TRUSTED, ORDINARY = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"

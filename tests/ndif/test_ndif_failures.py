@@ -14,10 +14,11 @@ import torch
 from nnsight.modeling import huggingface
 from served import ORDINARY, TRUSTED, key
 
-from steerkit import blocks, remote_jobs
+from steerkit import blocks
 from steerkit.models import load_model
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import RemoteFailure, run
+from steerkit.remote import jobs as remote_jobs
 from steerkit.tiny import tiny_lm, tiny_tokenizer
 
 pytestmark = served.NEEDS_SERVER

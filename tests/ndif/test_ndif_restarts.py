@@ -14,7 +14,8 @@ import served
 import torch
 from served import DEFAULT, TRUSTED
 
-from steerkit import blocks, own_data, remote_jobs
+from steerkit import blocks, own_data
+from steerkit.remote import jobs as remote_jobs
 from steerkit.remote import run, site_of
 
 pytestmark = served.NEEDS_SERVER

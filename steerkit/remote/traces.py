@@ -13,8 +13,8 @@ from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from steerkit.remote_address import OFF, host_of, server
-from steerkit.remote_errors import RemoteFailure
+from steerkit.remote.address import OFF, host_of, server
+from steerkit.remote.failures import RemoteFailure
 from steerkit.sites import soft_cap, windows
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(model: Model, work: Callable[..., Any], *args: Any) -> Any:
     site = site_of(model)
     if model.remote is None:
         return work(site, *args)
-    from steerkit.remote_jobs import results_of
+    from steerkit.remote.jobs import results_of
 
     return results_of(model, work, site, plain(list(args)))
 

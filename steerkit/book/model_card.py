@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from steerkit import artifacts
-from steerkit.markdown import code
+from steerkit.book.markdown import code
 from steerkit.model_registry import MODELS
 from steerkit.results import Result
 from steerkit.vectors import Vectors, load_vectors

@@ -11,7 +11,8 @@ from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
-from steerkit import artifacts, book
+from steerkit import artifacts
+from steerkit.book import jupyter_book as book
 from steerkit.errors import SteerkitError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

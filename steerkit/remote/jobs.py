@@ -15,10 +15,10 @@ from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from steerkit import remote_ledger as ledger
 from steerkit.cache import locked
-from steerkit.remote_address import host_of
-from steerkit.remote_errors import RemoteFailure, explain
+from steerkit.remote import ledger
+from steerkit.remote.address import host_of
+from steerkit.remote.failures import RemoteFailure, explain
 
 if TYPE_CHECKING:
     import torch

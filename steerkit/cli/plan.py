@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerkit import completion
-from steerkit.cli_options import JsonFlag, ProfileOption, print_json, print_rows
+from steerkit.cli import completion
+from steerkit.cli.options import JsonFlag, ProfileOption, print_json, print_rows
 
 if TYPE_CHECKING:
     from steerkit.plan import Plan

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from steerkit.markdown import table
+from steerkit.book.markdown import table
+from steerkit.exhibits import ROOT
 
-RECORD = Path(__file__).parents[1] / "benchmarks" / "parity.json"
+RECORD = ROOT / "benchmarks" / "parity.json"
 TOLERANCE = 1e-4  # float32, same threads: batches of another shape round differently, nothing else may differ
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from steerkit.commands import about_hosting, again, changed
-from steerkit.downloads import offered
+from steerkit.book.commands import about_hosting, again, changed
+from steerkit.book.downloads import offered
+from steerkit.book.markdown import folded, table, table_of_markdown, tabs
 from steerkit.exhibits import EXHIBITS, TAN, Exhibit
-from steerkit.markdown import folded, table, table_of_markdown, tabs
 from steerkit.notebook import BOOK_FORMATS
 from steerkit.parameters import parameters_of
 from steerkit.prompts import FORMATS

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from steerkit import cli_book, cli_own, cli_plan, cli_read, completion
-from steerkit.cli_options import JsonFlag, ProfileOption, RemoteOption, print_json
-from steerkit.cli_read import one_of
+from steerkit.cli import completion, own, plan, read
+from steerkit.cli.book import book as book_command
+from steerkit.cli.options import JsonFlag, ProfileOption, RemoteOption, print_json
+from steerkit.cli.read import one_of
 from steerkit.errors import SteerkitError
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
@@ -38,7 +39,7 @@ def _everywhere(
     """Only for the help: `main` takes the option from wherever it stands on the line."""
 
 
-app.command("list")(cli_read.list_exhibits)
+app.command("list")(read.list_exhibits)
 
 
 @app.command()
@@ -178,10 +179,10 @@ def unpack_artifacts(
 
 
 for command in (
-    *(cli_own.extract, cli_own.sweep, cli_own.ledger, cli_own.decompose),
-    *(cli_read.verify, cli_read.formats, cli_read.audit, cli_read.doctor),
-    cli_book.book,
-    cli_plan.plan,
+    *(own.extract, own.sweep, own.ledger, own.decompose),
+    *(read.verify, read.formats, read.audit, read.doctor),
+    book_command,
+    plan.plan,
 ):
     app.command()(command)
 
@@ -197,9 +198,9 @@ def _complain(message: str) -> int:
 
 def _unexpected(error: Exception) -> str:
     """A fault of the program in a paragraph: what, where, and how to see more."""
-    package = str(Path(__file__).parent)
-    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(package)]
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    package = str(Path(__file__).parents[1])
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(package)]
+    where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
     what = " ".join(str(error).split())[:500].rstrip(".")
     return (
         f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}. "
@@ -223,7 +224,3 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_complain(_unexpected(error)))
-
-
-if __name__ == "__main__":
-    main()

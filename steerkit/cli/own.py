@@ -1,4 +1,4 @@
-"""The commands for one's own model, data and vectors; `steerkit.cli` puts them on the command line."""
+"""The commands for one's own model, data and vectors; `steerkit.cli.program` puts them on the command line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from steerkit import completion
-from steerkit.cli_options import (
+from steerkit.cli import completion
+from steerkit.cli.options import (
     DataOption,
     FormatOption,
     JsonFlag,

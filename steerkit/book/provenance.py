@@ -10,8 +10,8 @@ import pandas as pd
 import yaml
 
 from steerkit import exhibits
-from steerkit.commands import changed
-from steerkit.markdown import code, folded, table_of_markdown
+from steerkit.book.commands import changed
+from steerkit.book.markdown import code, folded, table_of_markdown
 from steerkit.results import Result
 
 

@@ -10,9 +10,9 @@ from steerkit import artifacts, blocks
 from steerkit.cache import cache_dir, locked
 from steerkit.errors import SteerkitError
 from steerkit.remote import site_of
-from steerkit.remote_address import host_of, on_this_machine
-from steerkit.remote_jobs import answer_of
-from steerkit.remote_ledger import clean
+from steerkit.remote.address import host_of, on_this_machine
+from steerkit.remote.jobs import answer_of
+from steerkit.remote.ledger import clean
 from steerkit.sites import find_sites
 from steerkit.templates import template_for
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from steerkit.commands import changed, repository
+from steerkit.book.commands import changed, repository
+from steerkit.book.provenance import citation, unique
 from steerkit.model_registry import MODELS
-from steerkit.provenance import citation, unique
 from steerkit.results import Result
 
 NAME = "ro-crate-metadata.json"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from steerkit import artifacts, crate, model_card
-from steerkit.commands import steerkit_run
-from steerkit.markdown import table_of_markdown
-from steerkit.model_card import Kept
-from steerkit.provenance import unique
+from steerkit import artifacts
+from steerkit.book import crate, model_card
+from steerkit.book.commands import steerkit_run
+from steerkit.book.markdown import table_of_markdown
+from steerkit.book.model_card import Kept
+from steerkit.book.provenance import unique
 from steerkit.results import Result
 
 ARCHIVE = "steering-companion-results.zip"

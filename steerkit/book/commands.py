@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from steerkit import exhibits
+from steerkit.book.markdown import code, tabs
 from steerkit.exhibits import Exhibit
-from steerkit.markdown import code, tabs
 from steerkit.parameters import parameters_of
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place

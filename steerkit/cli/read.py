@@ -1,4 +1,4 @@
-"""The commands that tell what is there and what it is worth; `steerkit.cli` puts them on the command line."""
+"""The commands that tell what is there and what it is worth; `steerkit.cli.program` puts them on the command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerkit import completion
-from steerkit.cli_options import JsonFlag, ProfileOption, print_json, print_rows
+from steerkit.cli import completion
+from steerkit.cli.options import JsonFlag, ProfileOption, print_json, print_rows
 from steerkit.errors import SteerkitError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ def book(
     pdf: Annotated[bool, typer.Option("--pdf", help="Print the whole book as one PDF as well.")] = False,
 ) -> None:
     """Compile the site from the notebooks that have been run."""
-    from steerkit import book as builder
-    from steerkit import pdf as printer
+    from steerkit.book import jupyter_book as builder
+    from steerkit.book import pdf as printer
 
     browser = printer.chromium() if pdf else ""  # before minutes of work
     typer.echo(f"The book: {builder.build()}")

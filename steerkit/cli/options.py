@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from steerkit import completion
-from steerkit.remote_address import server
+from steerkit.cli import completion
+from steerkit.remote.address import server
 from steerkit.screen import print_json, print_rows
 
 __all__ = [

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from steerkit import artifacts, crate, downloads, pages, parity, provenance, records, results, scaling
+from steerkit import artifacts, records, results, scaling
+from steerkit.book import crate, downloads, pages, parity, provenance
+from steerkit.book.light import lighten
+from steerkit.book.markdown import table as markdown_table
 from steerkit.errors import SteerkitError
 from steerkit.exhibits import BOOK, EXECUTED, EXHIBITS, ROOT
-from steerkit.light import lighten
-from steerkit.markdown import table as markdown_table
 from steerkit.notebook import BOOK_FORMATS
 from steerkit.profiles import load_profile
 from steerkit.reproduce import run_notebook
@@ -117,7 +118,7 @@ def _write(name: str, text: str) -> None:
 
 def bench_table() -> str:
     """The committed record of `make bench`."""
-    path = Path(__file__).parents[1] / "benchmarks" / "results.json"
+    path = ROOT / "benchmarks" / "results.json"
     if not path.exists():
         return "`make bench` has not been run for this copy."
     about = json.loads(path.read_text())
