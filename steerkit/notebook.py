@@ -20,7 +20,7 @@ from steerkit.profiles import PUBLISHED, Settings, load_profile
 from steerkit.prompts import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -69,6 +69,10 @@ class Run:
         for form in named:
             check_format(form)
         return tuple(named)
+
+    def beside(self, answer_format: str, table: Callable[[Settings, str], pd.DataFrame]) -> list[pd.DataFrame]:
+        """`table(settings, format)` of the runs whose figures are tabs beside this one (`steerkit.records.beside`)."""
+        return [table(settings, answer_format) for settings in records.beside(self.settings, answer_format)]
 
     def by_format(self, profiles: str, stage: Stage, formats: Sequence[str]) -> dict[str, list[Settings]]:
         """`compared` for each format by itself: a record may hold one and not another."""

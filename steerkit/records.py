@@ -118,6 +118,17 @@ def stands_in(exhibit: str, settings: Settings) -> bool:
     return settings == as_committed and any((FOLDER / settings.profile).glob("grid-*.parquet"))
 
 
+def beside(settings: Settings, answer_format: str) -> list[Settings]:
+    """The recorded main grids whose figures are tabs beside one of these settings, so that all can share their axes.
+
+    None for a model without a record: nothing stands beside it, and its axes are its own.
+    """
+    names = [name.split("/")[0] for name in available() if name.endswith(f"/grid-{answer_format}")]
+    found = [load_profile(name, recorded=True) for name in names]
+    found = [each for each in found if each.source == settings.source]
+    return found if settings.model in {each.model for each in found} else []
+
+
 def compared(
     settings: Settings, stage: Stage, formats: Sequence[str], names: Sequence[str] = ()
 ) -> list[Settings]:

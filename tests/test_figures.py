@@ -196,6 +196,35 @@ def test_figure_2_needs_two_multipliers():
         tan.figure_2(make_grid("letter").query("multiplier == 0"))
 
 
+# Axes of figures that are tabs beside each other
+
+
+def wider(table: pd.DataFrame) -> pd.DataFrame:
+    """The same run with everything three times as large."""
+    numbers = [name for name in table if name not in ("multiplier", "layer") and table[name].dtype == float]
+    return table.assign(**{name: 3 * table[name] for name in numbers})
+
+
+@pytest.mark.parametrize(
+    ("draw", "table", "panel", "axis"),
+    [
+        (lambda t, b: tan.figure_1(t, "m", b), make_slopes("letter"), 1, "x"),
+        (lambda t, b: tan.figure_3(t, b), make_slopes("statement"), 0, "x"),
+        (lambda t, b: tan.figure_2(t, beside=b), make_grid("statement"), 0, "y"),
+        (lambda t, b: tan.figure_2(t, beside=b), make_grid("statement"), 1, "y"),
+    ],
+    ids=["figure 1", "figure 3", "figure 2 left", "figure 2 right"],
+)
+def test_figures_beside_each_other_have_one_scale_and_a_figure_alone_its_own(draw, table, panel, axis):
+    def reach(own, beside):
+        return np.ptp(getattr(draw(own, beside).axes[panel], f"get_{axis}lim")())
+
+    other = wider(table)
+    alone, together = reach(table, []), reach(table, [other])
+    assert together == pytest.approx(reach(other, [table]), rel=0.01)
+    assert together > 2 * alone
+
+
 # Figure 3
 
 

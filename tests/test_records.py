@@ -292,6 +292,22 @@ class TestCommandLine:
         assert not (own_folders / "records").exists()
 
 
+class TestBeside:
+    """Which recorded figures are tabs beside one's own, and so share its axes."""
+
+    def beside(self, form: str = "letter", **changes) -> list[str]:
+        return [one.profile for one in records.beside(load_profile("smoke", **changes), form)]
+
+    def test_records_of_the_format_and_the_source_count(self, smoke_records):
+        assert self.beside() == ["smoke"] and all(
+            one.recorded for one in records.beside(smoke_records, "letter")
+        )
+        assert self.beside("yes-no") == self.beside(source="papers") == []
+
+    def test_nothing_stands_beside_a_model_without_a_record(self, smoke_records):
+        assert self.beside(model="tiny-gemma3") == []
+
+
 class TestCompared:
     """Which profiles a figure over several models shows."""
 

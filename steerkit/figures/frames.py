@@ -57,6 +57,14 @@ def one_format(frame: pd.DataFrame) -> str:
     return formats[0]
 
 
+def span(values: Iterable[pd.Series | np.ndarray]) -> tuple[float, float]:
+    """Ends of an axis that holds all values, and zero, with a little room: the same for figures shown as tabs."""
+    everything = np.concatenate([np.asarray(each, dtype=float).ravel() for each in values])
+    low, high = min(0.0, everything.min()), max(0.0, everything.max())
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
 def _some(values: Iterable[object]) -> str:
     return ", ".join(sorted({str(value) for value in values})[:6])
 

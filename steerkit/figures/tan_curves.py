@@ -56,7 +56,9 @@ def _chosen(
     return rows, lines, [(tuple(example), "chosen by hand") for example in examples]
 
 
-def figure_2(grid: pd.DataFrame, examples: Sequence[Example] | None = None) -> Figure:
+def figure_2(
+    grid: pd.DataFrame, examples: Sequence[Example] | None = None, beside: Sequence[pd.DataFrame] = ()
+) -> Figure:
     """Two propensity curves, of a well and of a badly steered example, over their data sets (figure 2).
 
     Left: of the data set with the highest mean slope, the example at the 95th percentile of its slopes;
@@ -70,6 +72,8 @@ def figure_2(grid: pd.DataFrame, examples: Sequence[Example] | None = None) -> F
         A GRID table in one answer format, one layer per data set; only the vector "full" is drawn.
     examples : sequence of (dataset, example_id), optional
         Two examples to show instead.
+    beside : sequence of DataFrame
+        The tables of figures that are tabs beside this one; the axis of propensity holds them too.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def figure_2(grid: pd.DataFrame, examples: Sequence[Example] | None = None) -> F
             axes.set_title(f"{name} ({why}): slope {slope}")
             axes.set_xlabel("multiplier")
         panels[0].set_ylabel(f"propensity ({style.UNITS[kind]})")
-        _same_height(panels)
+        _same_height(panels, [height for each in beside for height in _heights(*_chosen(each, None))])
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
@@ -113,12 +117,27 @@ def _short(example_id: object) -> str:
     return str(example_id).rpartition("/")[2]
 
 
-def _same_height(panels: Sequence[Axes]) -> None:
-    """Give all panels the widest range of y, each around its own middle."""
-    height = max(np.ptp(axes.get_ylim()) for axes in panels)
+def _same_height(panels: Sequence[Axes], others: Sequence[float]) -> None:
+    """Give all panels the widest range of y, that of other figures too, each around its own middle."""
+    height = max([*(np.ptp(axes.get_ylim()) for axes in panels), *others])
     for axes in panels:
         middle = np.mean(axes.get_ylim())
         axes.set_ylim(middle - height / 2, middle + height / 2)
+
+
+def _heights(rows: pd.DataFrame, lines: pd.DataFrame, chosen: list[tuple[Example, str]]) -> list[float]:
+    """How high the panels of a figure with these curves are, without drawing it."""
+    margins = 1 + 2 * plt.rcParams["axes.ymargin"]
+    return [margins * np.ptp(_drawn(rows[rows["dataset"] == e[0]], e[1], lines.loc[e])) for e, _ in chosen]
+
+
+def _drawn(rows: pd.DataFrame, example_id: object, line: pd.Series) -> np.ndarray:
+    """All values of y in one panel: zero, band, mean, points and fitted line."""
+    per_multiplier = rows.groupby("multiplier")["propensity"]
+    one = rows.loc[rows["example_id"] == example_id]
+    fitted = line["intercept"] + line["slope"] * one["multiplier"]
+    band = per_multiplier.quantile([0.25, 0.75])
+    return np.concatenate([[0.0], band, per_multiplier.mean(), one["propensity"], fitted])
 
 
 def figure_2_alt(grid: pd.DataFrame, examples: Sequence[Example] | None = None) -> str:

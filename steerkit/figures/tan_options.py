@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -84,7 +86,7 @@ def _places(long: pd.DataFrame) -> pd.DataFrame:
     return boxes.assign(y=np.arange(len(boxes)) + SPACE * number)
 
 
-def figure_3(slopes: pd.DataFrame) -> Figure:
+def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Figure:
     """Steerability by positive option (letter, yes-no), or by half of the pair (statement) (figure 3).
 
     In the letter format the published Llama-2-7b quartiles stand beside ours on their own axis; the published
@@ -95,6 +97,8 @@ def figure_3(slopes: pd.DataFrame) -> Figure:
     ----------
     slopes : DataFrame
         A SLOPES table in one answer format; only rows of the vector "full" are drawn.
+    beside : sequence of DataFrame
+        The tables of figures that are tabs beside this one; our axis holds them too.
 
     Raises
     ------
@@ -110,6 +114,8 @@ def figure_3(slopes: pd.DataFrame) -> Figure:
         figure, panels = plt.subplots(1, columns, sharey=True, squeeze=False, figsize=size)
         ours = panels[0, -1]
         _our_boxes(ours, long, boxes)
+        if beside:
+            ours.set_xlim(frames.span(groups(each)["value"] for each in (slopes, *beside)))
         what = "slope" if kind == "statement" else "steerability"
         ours.set(xlabel=f"{what} ({style.UNITS[kind]} per unit multiplier)", title=f"ours, {kind} format")
         if kind == "letter":

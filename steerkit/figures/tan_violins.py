@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -52,7 +54,7 @@ def summary(slopes: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def figure_1(slopes: pd.DataFrame, model_label: str) -> Figure:
+def figure_1(slopes: pd.DataFrame, model_label: str, beside: Sequence[pd.DataFrame] = ()) -> Figure:
     """Per-sample steerability of every data set, and the share of anti-steerable examples (figure 1).
 
     Rows are data sets by our median. Left the published Llama-2-7b median, mean and middle half; in the
@@ -65,6 +67,8 @@ def figure_1(slopes: pd.DataFrame, model_label: str) -> Figure:
         A SLOPES table in one answer format; only rows of the vector "full" are drawn.
     model_label : str
         How our model is called in the titles.
+    beside : sequence of DataFrame
+        The tables of figures that are tabs beside this one; our axis holds them too.
 
     Raises
     ------
@@ -81,6 +85,8 @@ def figure_1(slopes: pd.DataFrame, model_label: str) -> Figure:
         left, middle, right = panels
         _published(left, table)
         _violins(middle, rows, table, color)
+        if beside:
+            middle.set_xlim(frames.span(_rows(each)["steerability"] for each in (slopes, *beside)))
         _wrong_way(right, table, color)
         left.set(yticks=table.index, yticklabels=table["dataset"].map(frames.tick))
         left.set(ylim=(len(table) - 0.4, -0.6), title="published:\nLlama-2-7b, letter")
