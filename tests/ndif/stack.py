@@ -53,7 +53,7 @@ class Stack:
         timeout: float = 600,
         threads: int = 2,
     ) -> None:
-        self.bin = Path(python).parent
+        self.bin = Path(python).absolute().parent
         self.state = Path(tempfile.mkdtemp(prefix="ndif-"))  # short: Ray's sockets lie below it
         names = ("api", "redis", "s3", "gcs", "client", "agent", "rpc", "metrics")
         self.port = dict(zip(names, _free_ports(len(names)), strict=True))
