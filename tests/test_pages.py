@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from steerkit.book import pages, provenance
-from steerkit.exhibits import EXHIBITS
+from steerkit.exhibits import EXHIBITS, MAYNE, TAN
 from steerkit.parameters import parameters_of
 from steerkit.results import Result
 
@@ -66,7 +66,7 @@ def result(tmp_path):
 
 def test_one_profile_needs_no_tabs_of_profiles(result):
     text = pages.exhibit_block([result()])
-    assert ":sync-group: profile" not in text and "compare numbers" not in text
+    assert ":sync-group: profile" not in text and pages.SAME_AXES not in text
     assert re.findall(r"\{tab-item\} (Tab \w+)", text) == ["Tab letter", "Tab statement"]
 
 
@@ -94,7 +94,7 @@ def test_another_profile_is_a_tab_with_its_own_files_and_its_own_verdicts(result
     assert "/notebooks/smoke-gemma/tan-fig-1-letter.png" in second and "smoke-gemma/" not in first
     assert "smoke-gemma/tan-fig-1-letter.json>" in second and "letter.csv>" not in second
     assert "It works." in second and "It works." not in first
-    assert text.count("{dropdown} Run it again") == 1 and "compare numbers across tabs" in text
+    assert text.count("{dropdown} Run it again") == 1 and pages.SAME_AXES in text
 
 
 def test_only_claims_that_rest_on_the_exhibit_stand_there_with_every_format_in_a_column(result):
@@ -107,14 +107,26 @@ def test_only_claims_that_rest_on_the_exhibit_stand_there_with_every_format_in_a
     assert "It varies." not in text
 
 
-def test_the_start_page_has_the_claims_of_the_first_paper(result):
+def test_the_start_page_has_a_verdict_for_each_claim_and_format_and_where_its_numbers_are(result):
     own = result()
-    CLAIMS.to_csv(own.folder / "tan-claims-claims.csv", index=False)
-    CLAIMS.assign(exhibit="mayne-fig-1", statement="It is short.").to_csv(
-        own.folder / "mayne-claims-claims.csv", index=False
+    both = pd.concat([CLAIMS, CLAIMS.iloc[:1].assign(format="statement", verdict="not run")])
+    both.to_csv(own.folder / "tan-claims-claims.csv", index=False)
+    short = CLAIMS.iloc[:1].assign(exhibit="mayne-fig-1", statement="It is short.")
+    short.to_csv(own.folder / "mayne-claims-claims.csv", index=False)
+    text = pages.verdicts([own], TAN)
+    assert "| It works. | not run | differs | [Figure 1](/notebooks/tan-fig-1.ipynb) |" in text
+    assert "| It varies. |  | agrees | [Figure 4](/notebooks/tan-fig-4.ipynb) |" in text
+    assert "It is short." not in text and "It works." not in pages.verdicts([own], MAYNE)
+
+
+def test_the_start_page_has_a_figure_with_its_origin_and_nothing_else(result):
+    text = pages.picture(result())
+    assert (
+        "/notebooks/tan-fig-1-letter.png" in text
+        and "Caption of letter." in text
+        and "Line of letter." in text
     )
-    text = pages.verdicts([own])
-    assert "| It works. |" in text and "| It varies. |" in text and "It is short." not in text
+    assert text.count("{figure}") == 1 and "dropdown" not in text
 
 
 def test_a_recorded_part_says_so_in_its_tab_and_under_it(result):

@@ -16,12 +16,13 @@ from steerkit.book import crate, downloads, pages, parity, provenance
 from steerkit.book.light import lighten
 from steerkit.book.markdown import table as markdown_table
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import BOOK, EXECUTED, EXHIBITS, ROOT
+from steerkit.exhibits import BOOK, EXECUTED, EXHIBITS, MAYNE, ROOT, TAN
 from steerkit.notebook import BOOK_FORMATS
 from steerkit.profiles import load_profile
 from steerkit.reproduce import run_notebook
 
 GENERATED = BOOK / "generated"
+ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
 
 
 def build() -> Path:
@@ -95,7 +96,10 @@ def write_pages() -> None:
     artifacts.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", _mathjax().read_bytes())
     for name in EXHIBITS:
         _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
-    _write("verdicts.md", pages.verdicts(own))
+    for name in ON_THE_START_PAGE:
+        _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
+    _write("verdicts-tan.md", pages.verdicts(own, TAN))
+    _write("verdicts-mayne.md", pages.verdicts(own, MAYNE))
     _write("notebooks.md", pages.notebook_table(own))
     _write("bench.md", bench_table())
     _write("scaling.md", scaling.page())

@@ -15,6 +15,10 @@ from steerkit.parameters import parameters_of
 from steerkit.prompts import FORMATS
 from steerkit.results import Result
 
+SAME_AXES = (
+    "Slopes and curves of one answer format have the same scale in the tabs of all models with a record. "
+    "A model without one has its own: compare its numbers, not its heights."
+)
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
 
 
@@ -28,9 +32,9 @@ def exhibit_block(results: list[Result]) -> str:
 
 
 def _about_tabs(results: list[Result]) -> str:
-    """Pictures were drawn one by one, so a reader must not compare heights by eye."""
+    """Which pictures a reader may compare by eye (`steerkit.records.beside`)."""
     drawn = any(result.is_figure(part) for result in results for part in result.parts)
-    return "Axes fit each tab's own values: compare numbers across tabs, not heights." if drawn else ""
+    return SAME_AXES if drawn else ""
 
 
 def _body(result: Result) -> str:
@@ -144,10 +148,28 @@ def _files(result: Result) -> str:
     return f"{notebook} · [all downloads](/use/downloads.md) · [where it comes from](/use/provenance.md)"
 
 
-def verdicts(own: list[Result]) -> str:
-    """The claims table of the start page: those of the first paper."""
+def verdicts(own: list[Result], paper: str) -> str:
+    """The claims of a paper on the start page: the verdict of each format, and the figure whose page has the numbers."""
     rows = claims(own[0])
-    return table(_wide(rows[rows["exhibit"].str.startswith("tan-")]))
+    rows = rows[rows["exhibit"].map(lambda name: EXHIBITS[name].paper == paper)]
+    wide = rows.pivot_table(index=["claim", "exhibit"], columns="format", values="verdict", aggfunc="; ".join)
+    wide = (
+        wide.fillna("").reset_index().set_index("claim").loc[list(dict.fromkeys(rows["claim"]))].reset_index()
+    )
+    formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
+    wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide["exhibit"]]
+    return table_of_markdown(wide[["claim", *formats, "numbers"]])
+
+
+def picture(result: Result) -> str:
+    """The first figure of an exhibit without what goes with it, for the start page."""
+    part = next(part for part in result.parts if result.is_figure(part))
+    stem = f"{result.address}/{result.exhibit.id}-{part['part']}"
+    return (
+        f"```{{figure}} {stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}\n"
+        f"[The notebook, with other formats, data and commands](/notebooks/{result.exhibit.id}.ipynb).\n```\n\n"
+        f"{_origin(part)}"
+    )
 
 
 def notebook_table(own: list[Result]) -> str:
