@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import command_line
 
 from steerkit import cli, tiny
@@ -78,10 +79,12 @@ def run_shell(block: str) -> str:
 def run_page(name: str, model: str = MODEL) -> tuple[str, dict]:
     """Run all blocks of a name, with another model where the page means the default one; (output, names defined)."""
     said, there = "", {}
-    for language, text in blocks(name):
+    for number, (language, text) in enumerate(blocks(name)):
         text = text.replace("smollm2-135m", model)
         if language == "python":
-            exec(text, there)
+            script = Path(f"{name}-{number}.py")
+            script.write_text(text)  # nnsight reads the source of a trace from its file
+            exec(compile(text, script, "exec"), there)
         else:
             said += run_shell(text)
     return said, there
@@ -135,6 +138,16 @@ class TestYourOwn:
         assert load_vectors(home / "early.safetensors").manifest["inputs"]["data_sha256"] == data.sha256
         assert set(slopes["layer"]) == {15, 20} and len(slopes) == 2 * 3  # half of the pairs are for testing
         assert np.isfinite(slopes["steerability"]).all() and slopes["steerability"].abs().min() > 0
+
+    def test_data_in_python_and_a_trace_of_one_s_own(self, home, capsys):
+        run_page("own-data")
+        _, there = run_page("own-python")
+        by_command = pd.read_parquet("early-slopes.parquet").query("layer == 15")
+        np.testing.assert_allclose(there["slopes"]["steerability"], by_command["steerability"], rtol=1e-4)
+        assert there["logits"].shape == (there["model"].lm._module.config.vocab_size,)
+        with torch.no_grad():
+            alone = there["model"].lm._module(there["prompt"]).logits[0, -1]
+        assert (there["logits"] - alone).abs().max() > 1e-6 and "steerability" in capsys.readouterr().out
 
     def test_autoencoder_in_the_layout_of_gemma_scope(self, home):
         said, there = run_page("own-sae")
