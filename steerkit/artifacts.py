@@ -185,6 +185,11 @@ def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) ->
     }
 
 
+def csv(table: pd.DataFrame) -> bytes:
+    """A table for readers: as many digits as a float32 holds, which is what scores are."""
+    return table.to_csv(index=False, float_format="%.7g").encode()
+
+
 def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     """Write a parquet file with its manifest in the schema; it appears whole or not at all."""
     import pyarrow as pa

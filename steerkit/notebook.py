@@ -149,7 +149,7 @@ def show_table(run: Run, name: str, table: pd.DataFrame, *, title: str, manifest
     from IPython.display import HTML, Markdown, display
 
     stem = f"{run.id}-{name}"
-    artifacts.write_atomically(run.folder / f"{stem}.csv", table.to_csv(index=False).encode())
+    artifacts.write_atomically(run.folder / f"{stem}.csv", artifacts.csv(table))
     about = record(run, name, caption=title, alt="", manifests=manifests)
     # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
     display(HTML(table.style.hide(axis="index").set_uuid(stem).to_html()))

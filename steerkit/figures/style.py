@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from steerkit import artifacts
 from steerkit.errors import SteerkitError
 from steerkit.figures.png import shrink
 
@@ -124,7 +125,7 @@ def _write(figure: Figure, path: Path, table: pd.DataFrame) -> tuple[Path, Path,
             figure.savefig(drafts[png], format="png", metadata={"Software": None}, bbox_inches=sheet)
             shrink(drafts[png])
             figure.savefig(drafts[svg], format="svg", metadata={"Date": None}, bbox_inches=sheet)
-        table.to_csv(drafts[csv], index=False)
+        drafts[csv].write_bytes(artifacts.csv(table))
         for target, draft in drafts.items():
             draft.replace(target)  # os.replace: readers see the old file or the new one
     finally:
