@@ -183,7 +183,8 @@ def dtype_of(name: str, remote: str | None = None) -> str:
         from steerkit.remote.models import remote_dtype
 
         return remote_dtype(name, url)
-    return _plain(_choose_dtype(None, _device(None), spec_of(name))[0])
+    spec = spec_of(name)
+    return spec.dtype or _plain(_choose_dtype(None, _device(None), spec)[0])  # without torch where it can be had so
 
 
 def _device(name: str | None) -> torch.device:

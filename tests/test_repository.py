@@ -176,6 +176,16 @@ class TestImports:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "set()"
 
+    def test_the_key_of_a_table_of_a_registered_model_needs_no_torch(self):
+        """A notebook that draws a finished table is read in seconds; torch alone takes two."""
+        code = (
+            "import sys\nfrom steerkit import jobs\nfrom steerkit.profiles import load_profile\n"
+            "settings = load_profile('laptop')\njobs.inputs(jobs.Job(settings, 'grid', 'openness', 'letter', 12))\n"
+            "print({'torch', 'transformers', 'nnsight'} & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "set()"
+
 
 class TestDocumentation:
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
