@@ -32,9 +32,10 @@ from steerkit.remote import JOB_TOKENS
 from steerkit.splits import limit, make_split
 
 SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
-# Bytes that a job on a server takes besides its numbers: the source of the functions there, names and shapes back.
-REQUEST_BYTES, RESPONSE_BYTES = 20_000, 2_000
-SENT_BYTES = 4  # of a token, or a coordinate of a vector
+# Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
+# shapes back. The test of what travels (tests/test_remote.py) holds them against a server.
+REQUEST_BYTES, RESPONSE_BYTES = 6_000, 700
+TOKEN_BYTES, COORDINATE_BYTES = 2, 4  # of a token, compressed; of a coordinate of a vector, which does not compress
 SCORE_BYTES = 8  # of a prompt in one condition: a float32 a side
 
 
@@ -126,7 +127,7 @@ def _extraction(train: Sequence, factor: float, numbers: int, each: bool) -> Wor
     sizes = [contrast_length(example) for example in train]
     requests = _requests(sizes, factor)
     rows = round(len(train) * factor) if each else requests
-    sent = round(sum(sizes) * factor) * SENT_BYTES + requests * REQUEST_BYTES
+    sent = round(sum(sizes) * factor) * TOKEN_BYTES + requests * REQUEST_BYTES
     received = 4 * rows * numbers + requests * RESPONSE_BYTES
     return Work(0, round(sum(sizes) * factor), 0, requests, sent, received)
 
@@ -136,8 +137,8 @@ def _evaluation(questions: Sequence, factor: float, conditions: int, vectors: in
     passes = [length(one, conditions) for one in questions]
     full = [branch for one in questions if one.scale == "logprob" for branch in one.branches]
     prompts, requests = round(len(questions) * factor), _requests(passes, factor)
-    sent = requests * (REQUEST_BYTES + SENT_BYTES * vectors)
-    sent += round(sum(length(one, 1) for one in questions) * factor) * SENT_BYTES
+    sent = requests * (REQUEST_BYTES + COORDINATE_BYTES * vectors)
+    sent += round(sum(length(one, 1) for one in questions) * factor) * TOKEN_BYTES
     received = SCORE_BYTES * prompts * conditions + requests * RESPONSE_BYTES
     reads = round(conditions * sum(len(branch.reads) for branch in full) * factor)
     return Work(prompts, round(sum(passes) * factor), reads, requests, sent, received)

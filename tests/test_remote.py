@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import miniremote
 import pytest
@@ -12,6 +13,7 @@ from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from steerkit import artifacts, jobs, mayne_runs
+from steerkit.cost import job_cost
 from steerkit.engine import direct, evaluate, tree
 from steerkit.errors import SteerkitError
 from steerkit.extract import differences, mean_difference, mean_vector
@@ -129,7 +131,7 @@ def deep(server, tmp_path) -> Model:
 
 class TestWhatTravels:
     def test_a_sweep_of_32_prompts_is_one_small_request_and_a_small_response(self, deep, server):
-        """30 layers, 7 multipliers, prompts of the papers' mean length; the limits are those of the issue."""
+        """30 layers, 7 multipliers, prompts of the papers' mean length."""
         tokens = torch.randint(3, 2000, (32, 81), generator=torch.Generator().manual_seed(0)).tolist()
         prompts = [
             Example(f"e{n}", "letter", tuple(row), (7,), (4,), (5,), (6,)) for n, row in enumerate(tokens)
@@ -142,6 +144,21 @@ class TestWhatTravels:
         sent = server.seen()[-1]
         assert sent["request"] <= 100_000
         assert sent["result"] <= 4 * 32 * 30 * 7 + 20_000
+
+    @pytest.mark.parametrize(("stage", "form"), [("grid", "letter"), ("grid", "statement"), ("shift", "letter")])
+    def test_the_planner_s_requests_and_bytes_are_about_what_travels(
+        self, server, monkeypatch, tmp_path, stage, form
+    ):
+        settings = replace(load_profile("smoke"), train=None, test=None, remote=server.url)
+        job = jobs.Job(settings, stage, "narcissism", form, 1)
+        jobs.compute(job)  # the engine checks itself on the longest example it has met
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path / "others"))  # where nothing is kept
+        before = len(server.seen())
+        jobs.compute(job)
+        seen, planned = server.seen()[before:], job_cost(job)
+        assert len(seen) == planned.requests
+        assert 0.5 < sum(each["request"] for each in seen) / planned.sent < 1.4
+        assert 0.5 < sum(each["result"] for each in seen) / planned.received < 1.4
 
     def test_a_mean_vector_does_not_depend_on_the_number_of_examples(self, pair, server):
         here, there = pair
