@@ -21,6 +21,7 @@ from steerkit.remote.address import host_of
 from steerkit.remote.failures import RemoteFailure, explain
 
 if TYPE_CHECKING:
+    import httpx
     import torch
     from nnsight.intervention.backends.remote import RemoteBackend
 
@@ -30,7 +31,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to re
 SENDS = 4  # how often one job is sent, when workers die under it
 DEADLINE = 3600.0  # seconds to wait for one job, its time in the queue included
 LOST = 30.0  # seconds after which a job that the server does not know is sent anew
-POLLS = (0.05, 2.0)  # shortest and longest pause between two questions after a job
+POLLS = (0.1, 2.0)  # shortest and longest pause between two questions after a job
 BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # what a job is before it runs
 QUIET = (
     60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next one
@@ -64,7 +65,7 @@ def backend_class() -> type[RemoteBackend]:
         def poll(self, tracer: Any = None) -> Any:
             """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
             headers = {"ndif-api-key": self.api_key} if self.api_key else {}
-            reply = httpx.get(f"{self.host}/response/{self.job_id}", headers=headers, timeout=ANSWER)
+            reply = _client().get(f"{self.host}/response/{self.job_id}", headers=headers)
             self.status = None
             if reply.status_code == httpx.codes.NOT_FOUND:
                 return None
@@ -79,6 +80,14 @@ def backend_class() -> type[RemoteBackend]:
             return blob
 
     return Backend
+
+
+@cache
+def _client() -> httpx.Client:
+    """One client for all questions: its certificates take longer to read than an answer. It keeps no connection."""
+    import httpx
+
+    return httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> list[torch.Tensor]:
@@ -197,7 +206,7 @@ def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, .
         if time.time() - since > DEADLINE:
             raise _overdue(sent.job_id, model, shown)
         shortest, longest = POLLS
-        time.sleep(min(longest, max(shortest, 0.05 * (now - begin))))
+        time.sleep(min(longest, max(shortest, 0.1 * (now - begin))))
 
 
 def _tiny(model: Model) -> RemoteBackend:
