@@ -12,6 +12,7 @@ import pytest
 from conftest import command_line
 
 from steerkit import artifacts, experiment, jobs, records
+from steerkit.cli import read
 from steerkit.datasets import load_dataset
 from steerkit.errors import SteerkitError
 from steerkit.jobs import groups_of
@@ -259,6 +260,18 @@ class TestCommandLine:
         (row,) = json.loads(out)
         assert code == 0 and row["record"] == "smoke/shift-statement" and row["agrees"] is True
         assert "smoke/shift-statement" in command_line("audit", "smoke/shift-statement")[1]
+
+    def test_a_record_that_cannot_be_audited_costs_the_others_nothing(self, smoke_records, capsys):
+        path = records.path_of("smoke", "grid", "letter")
+        path.write_bytes(path.read_bytes()[:100])
+        code, out = command_line("audit", "--seed", 0, "--json")
+        assert code == 1 and [row["record"] for row in json.loads(out)] == [
+            name for name in records.available() if name != "smoke/grid-letter"
+        ]
+        with pytest.raises(SteerkitError, match="a record of profile smoke for grid, letter"):
+            read.audit(["smoke/grid-letter"])
+        with pytest.raises(SteerkitError, match=r"no way to do that for smoke/grid-letter: a damaged file.* Next: choose"):
+            read.audit(None)
 
     def test_audit_fails_when_one_of_several_records_is_wrong(self, smoke_records):
         rewritten(

@@ -135,15 +135,36 @@ def audit(
     wanted, watcher = name or records.available(), screen.console(machine=True)
     for one in wanted:
         one_of("a record", one, records.available())
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows, obstacles = np.random.default_rng(seed), [], {}
     for number, one in enumerate(wanted, 1):
         profile, _, table = one.partition("/")
         stage, _, form = table.partition("-")
         with screen.waiting(watcher, f"record {number} of {len(wanted)}, {one}"):
-            rows.append(records.audit(load_profile(profile), stage, form, rng))
-    print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
+            try:
+                rows.append(records.audit(load_profile(profile), stage, form, rng))
+            except (
+                SteerkitError
+            ) as error:  # data that cannot be fetched here, say: the others are worth their time
+                obstacles[one] = error
+    if rows:
+        print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
+    if obstacles:
+        raise _not_audited(obstacles, len(wanted))
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
+
+
+def _not_audited(obstacles: dict[str, SteerkitError], wanted: int) -> SteerkitError:
+    """The first obstacle as it is when nothing else was wanted, else one error that names all records without a result."""
+    first = next(iter(obstacles.values()))
+    if wanted == 1:
+        return first
+    return SteerkitError(
+        f"all {wanted} records to be computed again in part",
+        f"no way to do that for {', '.join(obstacles)}: {first.found}",
+        done="The others are in the table." if len(obstacles) < wanted else "Nothing was written.",
+        next_step=first.next_step,
+    )
 
 
 def doctor(as_json: JsonFlag = False) -> None:
