@@ -57,11 +57,16 @@ def _tab(part: dict[str, Any]) -> str:
 
 
 def _figure(result: Result, part: dict[str, Any]) -> str:
-    stem = f"{result.address}/{result.exhibit.id}-{part['part']}"
     return (
-        f"```{{figure}} {stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}\n"
+        f"{_image(result, part)}\n"
         f"{_downloads(result, part)}\n```\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
     )
+
+
+def _image(result: Result, part: dict[str, Any]) -> str:
+    """The beginning of a figure: picture, alt text, caption; what follows in it, and its end, are the caller's."""
+    stem = f"{result.address}/{result.exhibit.id}-{part['part']}"
+    return f"```{{figure}} {stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}"
 
 
 def _table(result: Result, part: dict[str, Any]) -> str:
@@ -98,16 +103,19 @@ def _verdicts(result: Result) -> list[str]:
 
 
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim, in the order given; verdict and value of each format in a column of its own."""
+    """One row a claim; verdict and value of each format in a column of its own."""
     rows = rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"])
-    by = {"index": ["claim", "published"], "columns": "format", "values": "found"}
-    wide = rows.pivot_table(**by, aggfunc="; ".join).fillna(
-        ""
-    )  # one value a cell, unless a claim is judged twice
-    wide = wide.reset_index().set_index("claim").loc[list(dict.fromkeys(rows["claim"]))].reset_index()
+    wide, formats = _by_format(rows, "published", "found")
+    return wide.rename(columns={form: f"here, format {form}" for form in formats})
+
+
+def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
+    """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
+    by = {"index": ["claim", beside], "columns": "format", "values": values}
+    wide = rows.pivot_table(**by, aggfunc="; ".join)  # one value a cell, unless a claim is judged twice
+    wide = wide.fillna("").reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
     formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
-    heads = {form: f"here, format {form}" for form in formats}
-    return wide[["claim", "published", *formats]].rename(columns=heads)
+    return wide[["claim", beside, *formats]], formats
 
 
 def claims(result: Result) -> pd.DataFrame:
@@ -152,11 +160,7 @@ def verdicts(own: list[Result], paper: str) -> str:
     """The claims of a paper on the start page: the verdict of each format, and the figure whose page has the numbers."""
     rows = claims(own[0])
     rows = rows[rows["exhibit"].map(lambda name: EXHIBITS[name].paper == paper)]
-    wide = rows.pivot_table(index=["claim", "exhibit"], columns="format", values="verdict", aggfunc="; ".join)
-    wide = (
-        wide.fillna("").reset_index().set_index("claim").loc[list(dict.fromkeys(rows["claim"]))].reset_index()
-    )
-    formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
+    wide, formats = _by_format(rows, "exhibit", "verdict")
     wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide["exhibit"]]
     return table_of_markdown(wide[["claim", *formats, "numbers"]])
 
@@ -164,9 +168,8 @@ def verdicts(own: list[Result], paper: str) -> str:
 def picture(result: Result) -> str:
     """The first figure of an exhibit without what goes with it, for the start page."""
     part = next(part for part in result.parts if result.is_figure(part))
-    stem = f"{result.address}/{result.exhibit.id}-{part['part']}"
     return (
-        f"```{{figure}} {stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}\n"
+        f"{_image(result, part)}\n"
         f"[The notebook, with other formats, data and commands](/notebooks/{result.exhibit.id}.ipynb).\n```\n\n"
         f"{_origin(part)}"
     )

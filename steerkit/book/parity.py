@@ -69,17 +69,10 @@ def _bytes(record: dict[str, Any]) -> str:
 
 
 def _times(record: dict[str, Any]) -> str:
-    rows = [
-        {
-            "work": row["work"],
-            "local": f"{row['local']:.1f} s",
-            "NDIF": f"{row['ndif']:.1f} s",
-            "ratio": f"{row['ndif'] / row['local']:.2f}",
-            "aim": f"{row['aim']:g}",
-        }
-        for row in record["times"]
-    ]
-    return table(pd.DataFrame(rows))
+    times = pd.DataFrame(record["times"])
+    times["ratio"] = (times["ndif"] / times["local"]).map("{:.2f}".format)
+    times[["local", "ndif"]] = times[["local", "ndif"]].map("{:.1f} s".format)
+    return table(times[["work", "local", "ndif", "ratio", "aim"]].rename(columns={"ndif": "NDIF"}))
 
 
 def _manifest(record: dict[str, Any]) -> str:

@@ -21,7 +21,13 @@ from steerkit.cli.options import (
 )
 from steerkit.errors import SteerkitError
 
-SPLITS = completion.one_of("clean", "sweep", "as-released", "all")
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        help="clean, sweep, as-released, or all (no split: every item is used).",
+        autocompletion=completion.one_of("clean", "sweep", "as-released", "all"),
+    ),
+]
 FidelityOption = Annotated[
     str,
     typer.Option(
@@ -37,10 +43,7 @@ def extract(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
     layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
     answer_format: FormatOption = "statement",
-    split: Annotated[
-        str,
-        typer.Option(help="clean, sweep, as-released, or all (every item trains).", autocompletion=SPLITS),
-    ] = "clean",
+    split: SplitOption = "clean",
     source: SourceOption = "bundled",
     seed: int = 0,
     remote: RemoteOption = "",
@@ -77,9 +80,7 @@ def sweep(
         ),
     ] = "tree",
     fidelity: FidelityOption = "letter",
-    split: Annotated[
-        str, typer.Option(help="clean, sweep, as-released, or all (every item tests).", autocompletion=SPLITS)
-    ] = "clean",
+    split: SplitOption = "clean",
     source: SourceOption = "bundled",
     seed: int = 0,
     remote: RemoteOption = "",
