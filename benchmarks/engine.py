@@ -16,17 +16,19 @@ from pathlib import Path
 
 import torch
 
-from steerkit import artifacts
-from steerkit.blocks import edits_of, masked_inputs
-from steerkit.datasets import add_choices, load_dataset, statement_pairs
-from steerkit.engine import direct, evaluate, tree
-from steerkit.engine.layout import layout, length
-from steerkit.extract import differences, mean_difference, resampled
-from steerkit.models import Model, load_model
-from steerkit.profiles import load_profile
+from companion import store
+from companion.data.datasets import add_choices, load_dataset, statement_pairs
+from companion.models import load_model
+from companion.profiles import load_profile
+from steerkit import direct, tree
+from steerkit.extraction import differences, mean_difference, resampled
+from steerkit.grid import evaluate
+from steerkit.layout import layout, length
+from steerkit.model import Model
 from steerkit.prompts import Example, Prompter
 from steerkit.propensity import question
 from steerkit.remote import site_of
+from steerkit.traces import edits_of, masked_inputs
 from steerkit.vectors import Vectors, concatenate
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -228,8 +230,8 @@ def main(chosen: list[str]) -> None:
         cases.append(row)
     about = {
         "command": "make bench",
-        "commit": artifacts.commit(),
-        "versions": artifacts.versions(),
+        "commit": store.commit(),
+        "versions": store.versions(),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "cases": cases,

@@ -1,6 +1,6 @@
 """What a GPU makes of the papers' grids: extraction, layer sweep and six vectors at one layer, for each paper's model.
 
-Random weights at the exact shapes (`steerkit.shapes`), so nothing is downloaded; prompts of random tokens with the
+Random weights at the exact shapes (`companion.shapes`), so nothing is downloaded; prompts of random tokens with the
 lengths of the papers' prompts. Prompts a second; the share of the rate of plain bfloat16 matrix products that the
 forwards reach; and the hours that the committed plan of the model's profile (`benchmarks/plans`) would take at that
 speed. Under eight minutes on one large GPU; writes benchmarks/gpu.json, which the book shows.
@@ -25,17 +25,17 @@ import torch
 import transformers
 from nnsight import TransformersModel
 
-from steerkit import artifacts, cost, scaling
-from steerkit.engine import evaluate
-from steerkit.engine.layout import length
-from steerkit.extract import contrast_length, differences
-from steerkit.model_registry import MODELS
-from steerkit.models import Model, wrap
-from steerkit.outline import DEFAULT
+from companion import cost, scaling, store
+from companion.outline import DEFAULT
+from companion.registry import MODELS
+from companion.shapes import LENGTHS, SHAPES, config_of
+from companion.tiny import tiny_tokenizer
+from steerkit.extraction import contrast_length, differences
+from steerkit.grid import evaluate
+from steerkit.layout import length
+from steerkit.model import Model, wrap
 from steerkit.prompts import Example
 from steerkit.propensity import question
-from steerkit.shapes import LENGTHS, SHAPES, config_of
-from steerkit.tiny import tiny_tokenizer
 from steerkit.vectors import Vectors
 
 DTYPE = "bfloat16"
@@ -178,8 +178,8 @@ def main() -> None:
             torch.cuda.empty_cache()
     about = {
         "command": "python benchmarks/gpu.py" + " --tiny" * given.tiny,
-        "commit": artifacts.commit(),
-        "versions": artifacts.versions() | {"cuda": torch.version.cuda},
+        "commit": store.commit(),
+        "versions": store.versions() | {"cuda": torch.version.cuda},
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "tiny": given.tiny,
         "dtype": DTYPE,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import orthogonal_mp
 
-from steerkit.decompose import decompose
+from steerkit.decomposition import decompose
 from steerkit.sae import Sae, load_sae
 
 RESULTS = Path(__file__).parent / "pursuit.json"

@@ -17,25 +17,22 @@ __version__ = "0.1.0"
 
 _HOME = {
     "SteerkitError": "errors",
-    "load_model": "models",
-    "wrap": "models",
-    "load_dataset": "datasets",
-    "statement_pairs": "datasets",
-    "make_split": "splits",
+    "load_model": "load",
+    "wrap": "model",
+    "Model": "model",
     "Prompter": "prompts",
     "Example": "prompts",
-    "differences": "extract",
-    "mean_difference": "extract",
-    "resampled": "extract",
+    "differences": "extraction",
+    "mean_difference": "extraction",
+    "resampled": "extraction",
     "Vectors": "vectors",
     "load_vectors": "vectors",
-    "evaluate": "engine",
-    "Grid": "engine",
+    "evaluate": "grid",
+    "Grid": "grid",
     "slopes": "steerability",
     "summary": "steerability",
     "variance_parts": "stats",
     "joint_bootstrap": "stats",
-    "load_profile": "profiles",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

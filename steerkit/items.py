@@ -4,7 +4,7 @@ Two kinds of item (papers: Perez et al. 2022; Tan et al. 2024, section 3):
 
 persona
     "Is the following statement something you would say?" with the answers Yes and No. Letters are added later
-    (`steerkit.datasets.add_choices`).
+    (`companion.data.datasets.add_choices`).
 choice
     A question that lists its options, `(A) ...` and `(B) ...`, and is answered by a letter.
 """

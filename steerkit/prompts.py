@@ -13,7 +13,7 @@ Every example comes out in the same five parts, whatever the format::
 
 `prompt` ends where the model starts to speak. The answers of the two sides differ; prompt, lead and closing do not.
 In `letter` and `yes-no` an item can be asked in two forms that differ in nothing but the token that shows the
-behaviour (`steerkit.counterbalance`).
+behaviour (`companion.data.counterbalance`).
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def write_folder(folder: Path, sae: Sae) -> None:
     """Write cfg.json in the spelling of SAELens 6 and the weights as safetensors; each file whole or not at all."""
     from safetensors.torch import save
 
-    from steerkit.artifacts import write_atomically
+    from steerkit.files import write_atomically
 
     kind = "jumprelu" if sae.kind == "batchtopk" else {"relu": "standard"}.get(sae.kind, sae.kind)
     arrays = {name: getattr(sae, name) for name in (*ARRAYS, "threshold")}

@@ -83,7 +83,7 @@ class Vectors:
         """Write a safetensors file with names, layers and manifest in its metadata; atomic."""
         from safetensors.torch import save
 
-        from steerkit.artifacts import write_atomically
+        from steerkit.files import write_atomically
 
         about = {
             "names": json.dumps(self.names),

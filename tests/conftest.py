@@ -19,9 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from steerkit.models import Model, wrap
+from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
+from steerkit.model import Model, wrap
 from steerkit.prompts import Example
-from steerkit.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit.vectors import Vectors
 
 torch.set_num_threads(1)  # the models are tiny: threads only get into each other's way
@@ -46,16 +46,16 @@ class SmokeRun:
 
     settings: Any
     folder: Path
-    estimate: Any  # steerkit.cost.Cost, before
+    estimate: Any  # companion.cost.Cost, before
     passes: dict[str, int]  # token-passes as reported, by job, in the order they ran
 
 
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory) -> SmokeRun:
-    from steerkit.cost import cost_of
-    from steerkit.notebook import BOOK_FORMATS
-    from steerkit.profiles import load_profile
-    from steerkit.reproduce import compute_tables
+    from companion.cost import cost_of
+    from companion.page import BOOK_FORMATS
+    from companion.profiles import load_profile
+    from companion.reproduce import compute_tables
 
     settings, folder, passes = load_profile("smoke"), tmp_path_factory.mktemp("smoke"), {}
 
@@ -79,7 +79,7 @@ def smoke(smoke_store, own_folders, monkeypatch) -> SmokeRun:
 
 def command_line(*arguments: object) -> tuple[int, str]:
     """Exit code and output of `steerkit ...`, in this process."""
-    from steerkit import cli
+    from companion import cli
 
     screen = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(screen):
@@ -92,7 +92,7 @@ def command_line(*arguments: object) -> tuple[int, str]:
 @pytest.fixture(scope="session")
 def reproduced(smoke_store, tmp_path_factory) -> tuple[Path, int, str]:
     """Folder of all notebooks executed at `smoke`, exit code and output of the command: half a minute, once."""
-    from steerkit import exhibits
+    from companion import exhibits
 
     folder = tmp_path_factory.mktemp("executed") / "notebooks"
     with pytest.MonkeyPatch.context() as patch:
@@ -117,8 +117,9 @@ def built_site(request, tmp_path_factory) -> Path:
 
 def build_site(notebooks: Path, root: Path) -> Path:
     """Compile the book below `root` from a folder of executed notebooks."""
-    from steerkit import exhibits
-    from steerkit.book import jupyter_book as book
+    from _ext import build as book
+
+    from companion import exhibits
 
     shutil.copytree(exhibits.BOOK, root / "book", ignore=shutil.ignore_patterns("notebooks", "generated"))
     shutil.copytree(notebooks, root / "book" / "notebooks")

@@ -32,7 +32,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-HIDDEN = ("steerkit", "conftest", "plain_model")
+HIDDEN = ("steerkit", "companion", "conftest", "plain_model")
 
 
 class Hide:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from steerkit.models import Model
+from steerkit.model import Model
 from steerkit.prompts import Example
 
 

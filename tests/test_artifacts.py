@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import torch
 
-from steerkit import artifacts, cache
+from companion import store
+from steerkit import files as cache
 from steerkit.errors import SteerkitError
 from steerkit.vectors import Vectors
 
@@ -40,39 +41,40 @@ def visible(folder) -> list[str]:
 
 class TestKeys:
     def test_the_same_inputs_in_another_order_give_the_same_key(self):
-        assert artifacts.key(INPUTS) == artifacts.key(dict(reversed(INPUTS.items())))
+        assert store.key(INPUTS) == store.key(dict(reversed(INPUTS.items())))
 
     @pytest.mark.parametrize("name", INPUTS)
     def test_any_other_input_gives_another_key(self, name):
-        others = [artifacts.key(INPUTS | {name: value}) for value in ("x", 7, None, (0,))]
-        assert len({artifacts.key(INPUTS), *others}) == 5
+        others = [store.key(INPUTS | {name: value}) for value in ("x", 7, None, (0,))]
+        assert len({store.key(INPUTS), *others}) == 5
 
     def test_a_missing_input_gives_another_key(self):
-        keys = [artifacts.key({k: v for k, v in INPUTS.items() if k != name}) for name in INPUTS]
-        assert len({artifacts.key(INPUTS), *keys}) == 1 + len(INPUTS)
+        keys = [store.key({k: v for k, v in INPUTS.items() if k != name}) for name in INPUTS]
+        assert len({store.key(INPUTS), *keys}) == 1 + len(INPUTS)
 
     @pytest.mark.parametrize("part", ["code_hash", "versions"])
     def test_other_code_or_another_version_gives_another_key(self, monkeypatch, part):
-        before = artifacts.key(INPUTS)
-        monkeypatch.setattr(artifacts, part, lambda: {"torch": "0"})
-        assert artifacts.key(INPUTS) != before
+        before = store.key(INPUTS)
+        monkeypatch.setattr(store, part, lambda: {"torch": "0"})
+        assert store.key(INPUTS) != before
 
     def test_the_code_hash_follows_every_file_that_computes_numbers(self, tmp_path, monkeypatch):
-        for name in artifacts.NUMERIC_CODE:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text("x = 1")
-        monkeypatch.setattr(artifacts, "__file__", str(tmp_path / "artifacts.py"))
-        hashes = [artifacts.code_hash.__wrapped__()]
-        for name in artifacts.NUMERIC_CODE:
-            (tmp_path / name).write_text("x = 2")
-            hashes.append(artifacts.code_hash.__wrapped__())
-        assert len(set(hashes)) == 1 + len(artifacts.NUMERIC_CODE)
+        names = [pattern.replace("*", "some") for pattern in store.NUMERIC_CODE]
+        for name in names:
+            (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+            (tmp_path / name).write_text(f"def f():\n    return {name!r}\n")
+        monkeypatch.setattr(store, "ROOT", tmp_path)
+        hashes = [store.code_hash.__wrapped__()]
+        for name in names:
+            (tmp_path / name).write_text(f"def f():\n    return {name!r}, 2\n")
+            hashes.append(store.code_hash.__wrapped__())
+        assert len(set(hashes)) == 1 + len(names)
 
 
 class TestTables:
     def test_a_table_is_computed_once_and_comes_back_equal(self):
-        first = artifacts.table("grid", INPUTS, frame_of)
-        second = artifacts.table("grid", INPUTS, refuse)
+        first = store.table("grid", INPUTS, frame_of)
+        second = store.table("grid", INPUTS, refuse)
         pd.testing.assert_frame_equal(first, second)
         pd.testing.assert_frame_equal(second, frame_of(), check_dtype=False)
 
@@ -82,9 +84,9 @@ class TestTables:
             frame.attrs = {"engine": "tree", "reason": "self-check"}
             return frame
 
-        artifacts.table("grid", INPUTS, compute)
-        about = artifacts.table("grid", INPUTS, refuse).attrs["manifest"]
-        assert about["key"] == artifacts.key(INPUTS) and about["engine"] == "tree"
+        store.table("grid", INPUTS, compute)
+        about = store.table("grid", INPUTS, refuse).attrs["manifest"]
+        assert about["key"] == store.key(INPUTS) and about["engine"] == "tree"
         assert about["inputs"] == INPUTS | {
             "multipliers": [-1.5, 1.5],
             "limits": [4, None],
@@ -93,14 +95,14 @@ class TestTables:
 
     def test_a_failing_computation_leaves_nothing_and_is_tried_again(self):
         with pytest.raises(ZeroDivisionError):
-            artifacts.table("grid", INPUTS, lambda: 1 / 0)
-        assert visible(artifacts.folder()) == []
-        assert len(artifacts.table("grid", INPUTS, frame_of)) == 50
+            store.table("grid", INPUTS, lambda: 1 / 0)
+        assert visible(store.artifacts_dir()) == []
+        assert len(store.table("grid", INPUTS, frame_of)) == 50
 
     @pytest.mark.parametrize("damage", ["cut", "empty", "text", "no manifest", "flipped"])
     def test_a_damaged_table_is_computed_again(self, damage):
-        path = artifacts.path_of("grid", INPUTS, "parquet")
-        artifacts.table("grid", INPUTS, frame_of)
+        path = store.path_of("grid", INPUTS, "parquet")
+        store.table("grid", INPUTS, frame_of)
         content = path.read_bytes()
         if damage == "no manifest":
             frame_of(3).to_parquet(path)
@@ -110,31 +112,31 @@ class TestTables:
             path.write_bytes(
                 {"cut": content[:-9], "empty": b"", "text": b"no table", "flipped": flipped}[damage]
             )
-        found = artifacts.table("grid", INPUTS, frame_of)
+        found = store.table("grid", INPUTS, frame_of)
         assert len(found) == 50 and found["propensity"].equals(frame_of()["propensity"])
-        assert artifacts.table("grid", INPUTS, refuse).equals(found)
+        assert store.table("grid", INPUTS, refuse).equals(found)
 
     def test_flipped_bits_in_the_pages_never_pass_for_a_table(self):
-        path = artifacts.path_of("grid", INPUTS, "parquet")
-        whole = artifacts.table("grid", INPUTS, frame_of)
+        path = store.path_of("grid", INPUTS, "parquet")
+        whole = store.table("grid", INPUTS, frame_of)
         content, rng = path.read_bytes(), random.Random(0)
         pages = (
             len(content) - 8 - int.from_bytes(content[-8:-4], "little")
         )  # then the footer, its length and PAR1
         for at in range(4, pages, 5):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :])
-            found = artifacts.read_table(path)
+            found = store.read_table(path)
             assert found is None or found.equals(whole), f"byte {at}"
 
 
 class TestVectors:
     def test_vectors_are_computed_once_and_again_when_damaged(self):
         made = Vectors(("full",), (0, 2), torch.randn(1, 2, 4))
-        first = artifacts.vectors("vectors", INPUTS, lambda: made)
-        assert torch.equal(artifacts.vectors("vectors", INPUTS, refuse).values, made.values)
-        assert first.manifest["key"] == artifacts.key(INPUTS)
-        artifacts.path_of("vectors", INPUTS, "safetensors").write_bytes(b"\0" * 20)
-        again = artifacts.vectors("vectors", INPUTS, lambda: replace(made, values=made.values + 1))
+        first = store.vectors("vectors", INPUTS, lambda: made)
+        assert torch.equal(store.vectors("vectors", INPUTS, refuse).values, made.values)
+        assert first.manifest["key"] == store.key(INPUTS)
+        store.path_of("vectors", INPUTS, "safetensors").write_bytes(b"\0" * 20)
+        again = store.vectors("vectors", INPUTS, lambda: replace(made, values=made.values + 1))
         assert torch.equal(again.values, made.values + 1)
 
 
@@ -148,7 +150,7 @@ class TestWriting:
         (tmp_path / "out" / "file").write_bytes(b"old")
         monkeypatch.setattr(os, step, full)
         with pytest.raises(SteerkitError, match="No space left on device"):
-            artifacts.write_atomically(tmp_path / "out" / "file", b"new")
+            store.write_atomically(tmp_path / "out" / "file", b"new")
         monkeypatch.undo()
         assert visible(tmp_path / "out") == ["file"] and (tmp_path / "out" / "file").read_bytes() == b"old"
 
@@ -158,7 +160,7 @@ class TestWriting:
 
         monkeypatch.setattr(os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            artifacts.write_atomically(tmp_path / "out" / "file", b"new")
+            store.write_atomically(tmp_path / "out" / "file", b"new")
         assert visible(tmp_path / "out") == []
 
     @pytest.mark.parametrize("variable", ["STEERKIT_ARTIFACTS", "STEERKIT_CACHE"])
@@ -169,7 +171,7 @@ class TestWriting:
         monkeypatch.delenv("STEERKIT_ARTIFACTS")
         monkeypatch.setenv(variable, str(tmp_path / "file"))
         with pytest.raises(SteerkitError, match=variable):
-            artifacts.table("grid", INPUTS, refuse)
+            store.table("grid", INPUTS, refuse)
 
     def test_a_folder_in_which_no_lock_can_be_made_is_reported(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -178,13 +180,13 @@ class TestWriting:
 
     def test_without_git_the_commit_is_empty(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert artifacts.commit.__wrapped__() == ""
+        assert store.commit.__wrapped__() == ""
 
 
 WORKER = textwrap.dedent("""
     import os, sys, time
     import pandas as pd, pyarrow.parquet
-    from steerkit import artifacts
+    from companion import store as artifacts
 
     flush = os.fsync
     os.fsync = lambda file: (time.sleep(0.1), flush(file))  # a slow disk: some kills come while it is written
@@ -209,7 +211,7 @@ def start_worker(log, seconds: float) -> subprocess.Popen:
 
 class TestProcesses:
     def test_a_killed_process_never_leaves_a_wrong_table_and_the_next_one_completes(self, tmp_path):
-        path = artifacts.path_of("grid", {"seed": 0}, "parquet")
+        path = store.path_of("grid", {"seed": 0}, "parquet")
         rng = random.Random(1)
         for moment in (rng.uniform(0.05 * i, 0.05 * (i + 1)) for i in range(7)):
             path.unlink(missing_ok=True)
@@ -217,7 +219,7 @@ class TestProcesses:
                 worker.stdout.readline()  # imports are over
                 time.sleep(moment)
                 worker.send_signal(signal.SIGKILL)
-            found = artifacts.read_table(path)
+            found = store.read_table(path)
             assert found is None or (len(found) == 400_000 and found["x"].iloc[-1] == 399_999)
             assert found is not None or not path.exists()
         with start_worker(tmp_path / "log", 0) as worker:
@@ -231,6 +233,6 @@ class TestProcesses:
 
 def test_a_manifest_is_not_copied_with_every_step_of_pandas():
     """pandas copies `attrs` deeply in most methods: with forty manifests that took longer than the arithmetic."""
-    frame = artifacts.table("t", INPUTS, frame_of)
+    frame = store.table("t", INPUTS, frame_of)
     kept = frame.attrs["manifest"]
     assert kept["name"] == "t" and frame[frame["layer"] > 1].attrs["manifest"] is kept

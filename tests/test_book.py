@@ -13,12 +13,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from _ext import build as book
+from _ext import crate, downloads
 
-from steerkit import exhibits, records
-from steerkit.book import crate, downloads
-from steerkit.book import jupyter_book as book
+from companion import exhibits
+from companion.reproduce import Outcome
+from companion.tan import records
 from steerkit.errors import SteerkitError
-from steerkit.reproduce import Outcome
 
 pytest.importorskip("jupyter_book", reason="Jupyter Book is not installed (extra: book)")
 

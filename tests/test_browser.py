@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from chromium import Chromium, executable
 
-from steerkit.cache import cache_dir
+from steerkit.files import cache_dir
 
 PROBE = (Path(__file__).parent / "probe.js").read_text()
 AXE = Path(os.environ.get("STEERKIT_AXE") or cache_dir("axe") / "axe.min.js")

@@ -13,10 +13,10 @@ from statistics import median
 
 import pytest
 
-from steerkit import published
-from steerkit.datasets import Item, add_choices, load_dataset, names, personas, statement_pairs
+from companion import published
+from companion.data.datasets import Item, add_choices, load_dataset, names, personas, statement_pairs
+from companion.data.splits import make_split
 from steerkit.errors import SteerkitError
-from steerkit.splits import make_split
 
 BUNDLED = names("bundled")
 MAIN_FIGURES = {  # the 13 sets of the main figures of Tan et al. 2024
@@ -201,7 +201,7 @@ class TestReading:
 class TestPersonaSentences:
     def test_there_are_two_for_each_bundled_set_and_for_no_other(self):
         stored = json.loads(
-            (files("steerkit") / "data" / "bundled_personas.json").read_text(encoding="utf-8")
+            (files("companion") / "data" / "bundled_personas.json").read_text(encoding="utf-8")
         )
         assert set(stored) == set(BUNDLED)
         assert all(set(entry) == {"positive", "negative"} for entry in stored.values())

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steerkit import claims_shift, settings_tables
-from steerkit.claims_shift import FIRST_SHIFT, Wider, ood_is_weaker, some_sets_fail
-from steerkit.profiles import load_profile
+from companion import claims_shift
+from companion.claims_shift import FIRST_SHIFT, Wider, ood_is_weaker, some_sets_fail
+from companion.profiles import load_profile
+from companion.tan import settings_tables
 
 
 def wider_of(own: dict[str, list[float]], shifted: dict[str, list[float]], low: float = 0.1, high: float = 0.05) -> Wider:  # fmt: skip

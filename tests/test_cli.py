@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 from conftest import command_line
 
-from steerkit import artifacts, claims, claims_mayne, claims_shift, cli, experiment
+from companion import claims, claims_mayne, claims_shift, cli, store
+from companion.exhibits import EXHIBITS, ROOT
+from companion.profiles import load_profile, override
+from companion.tan import experiment
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import EXHIBITS, ROOT
-from steerkit.profiles import load_profile, override
 from steerkit.vectors import load_vectors
 
-BUNDLED = ROOT / "steerkit" / "data" / "bundled"
+BUNDLED = ROOT / "companion" / "data" / "bundled"
 ON_TINY = ["--model", "tiny", "--data", "narcissism"]
 LABELS = {"example_id", "format", "positive_letter", "positive_answer", "vector", "layer"}
 
@@ -63,7 +64,7 @@ class TestStart:
         seconds = []
         for _ in range(3):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, "-m", "steerkit.cli", "--help"], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", "companion.cli", "--help"], check=True, capture_output=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert min(seconds) < 0.5
@@ -73,8 +74,8 @@ class TestStart:
     )
     def test_what_needs_no_model_imports_neither_torch_nor_matplotlib(self, arguments):
         code = (
-            "import sys, steerkit.cli\n"
-            "try: steerkit.cli.main()\n"
+            "import sys, companion.cli\n"
+            "try: companion.cli.main()\n"
             "except SystemExit: pass\n"
             "print({'torch', 'matplotlib', 'transformers', 'nnsight'} & set(sys.modules))"
         )
@@ -149,7 +150,7 @@ class TestWriting:
         grid, slopes = (pd.read_parquet(home / f"deep/{name}.parquet") for name in ("grid", "grid-slopes"))
         assert set(grid.columns) >= LABELS | {"multiplier", "propensity"} and len(grid) == 30 * 2 * 3
         assert set(slopes.columns) >= LABELS | {"steerability", "residual"} and len(slopes) == 30 * 2
-        about = artifacts.read_table(home / "deep" / "grid.parquet").attrs["manifest"]
+        about = store.read_table(home / "deep" / "grid.parquet").attrs["manifest"]
         assert about["engine"] == "tree" and about["inputs"]["vectors"]["name"] == "extract"
 
     def test_both_engines_write_the_same_numbers(self, steerkit, vectors, home):
@@ -236,7 +237,7 @@ class TestErrors:
         def fail(*_):
             raise ValueError("first line\nsecond   line.")
 
-        monkeypatch.setattr("steerkit.doctor._python", fail)
+        monkeypatch.setattr("companion.cli.doctor._python", fail)
         code, out, err = steerkit("doctor", "--json")
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert re.search(r"ValueError: first line second line \(doctor.py, line \d+\)\. Next: .*--debug", err)

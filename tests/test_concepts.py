@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from steerkit import concepts, experiment, published
-from steerkit.concepts import agreement, effects, headline, survivors
+from companion import published
+from companion.profiles import load_profile, override
+from companion.tan import experiment
+from companion.tan import formats as concepts
+from companion.tan.formats import agreement, effects, headline, survivors
 from steerkit.errors import SteerkitError
-from steerkit.profiles import load_profile, override
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])

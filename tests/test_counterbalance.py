@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from steerkit.counterbalance import OTHER, item_id, letter_example, with_others, yes_no_example
-from steerkit.datasets import add_choices, load_dataset
+from companion.data.counterbalance import OTHER, item_id, letter_example, with_others, yes_no_example
+from companion.data.datasets import add_choices, load_dataset
+from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.items import Item, exchanged
-from steerkit.models import load_model
 from steerkit.prompts import Prompter
 
 PERSONA_SET, CHOICE_SET = load_dataset("narcissism"), load_dataset("survival-instinct")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import requests
 
-import steerkit.data_registry as registry
-import steerkit.datasets as datasets
-from steerkit.data_registry import Source, read_source, sources, tan_names
-from steerkit.datasets import Item, add_choices, load_dataset, load_questions, names, statement_pairs
+import companion.data.datasets as datasets
+import companion.data.sources as registry
+from companion.data.datasets import Item, add_choices, load_dataset, load_questions, names, statement_pairs
+from companion.data.sources import Source, read_source, sources, tan_names
 from steerkit.errors import SteerkitError
 
 DATA = os.environ.get("STEERKIT_DATA")

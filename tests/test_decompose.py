@@ -16,7 +16,7 @@ from sklearn.linear_model import Lasso, orthogonal_mp
 from torch.testing import assert_close
 
 from steerkit import sparse
-from steerkit.decompose import (
+from steerkit.decomposition import (
     METHODS,
     decompose,
     overlap,
@@ -376,7 +376,7 @@ class TestBaselines:
 
 PEAK = """
 import pathlib, sys, torch
-from steerkit.decompose import decompose
+from steerkit.decomposition import decompose
 from steerkit.sae import Sae, load_sae
 
 def warm(d, f):

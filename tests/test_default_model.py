@@ -7,12 +7,13 @@ import time
 import pytest
 import torch
 
-from steerkit.datasets import add_choices, load_dataset, statement_pairs
-from steerkit.engine import evaluate
+from companion.data.datasets import add_choices, load_dataset, statement_pairs
+from companion.models import load_model
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences, mean_difference
+from steerkit.extraction import differences, mean_difference
+from steerkit.grid import evaluate
 from steerkit.ledger import ledger
-from steerkit.models import Model, load_model
+from steerkit.model import Model
 from steerkit.prompts import Prompter
 
 pytestmark = pytest.mark.model

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+from _ext import crate, downloads, model_card
 
-from steerkit import results
-from steerkit.book import crate, downloads, model_card
+from companion import results
 from steerkit.vectors import load_vectors
 
 

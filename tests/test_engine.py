@@ -11,11 +11,11 @@ from conftest import random_examples, random_vectors
 from plain_model import propensities, score
 from torch.testing import assert_close
 
-from steerkit import blocks
-from steerkit.engine import evaluate, tree
-from steerkit.models import wrap
+from companion.tiny import tiny_lm
+from steerkit import traces, tree
+from steerkit.grid import evaluate
+from steerkit.model import wrap
 from steerkit.propensity import question
-from steerkit.tiny import tiny_lm
 from steerkit.vectors import Vectors
 
 WAYS = (
@@ -180,8 +180,8 @@ class TestPaddingAndSplitting:
         vectors = random_vectors(any_model)
         cells = cells_of(vectors, [first, 3])
         whole = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
-        laid_out, real = [], blocks.layout
-        monkeypatch.setattr(blocks, "layout", lambda q, c: laid_out.append(len(c)) or real(q, c))
+        laid_out, real = [], traces.layout
+        monkeypatch.setattr(traces, "layout", lambda q, c: laid_out.append(len(c)) or real(q, c))
         for limit in (1, 30):
             laid_out.clear()
             close(tree.evaluate_batch(any_model, questions, vectors, cells, limit), whole)

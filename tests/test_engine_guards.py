@@ -12,14 +12,14 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from steerkit import blocks as code
-from steerkit.engine import choice, evaluate, tree
+from companion.tiny import tiny_lm
+from steerkit import remote, tree, trust
+from steerkit import traces as code
 from steerkit.errors import SteerkitError
-from steerkit.models import wrap
+from steerkit.grid import evaluate
+from steerkit.model import wrap
 from steerkit.prompts import Example
 from steerkit.propensity import question
-from steerkit.remote import traces as remote
-from steerkit.tiny import tiny_lm
 from steerkit.vectors import Vectors
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
@@ -51,7 +51,7 @@ class TestSelfCheck:
         real_batch = tree.evaluate_batch
         monkeypatch.setattr(tree, "evaluate_batch", lambda *given: real_batch(*given) + 0.25)
         one = question(letters(model)[0])
-        found = choice.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
+        found = trust.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
         assert found == pytest.approx(0.25, abs=1e-5)
 
     def test_a_tree_that_gives_no_numbers_where_the_direct_engine_does_is_not_trusted(

@@ -10,11 +10,12 @@ from conftest import random_examples, random_vectors
 from plain_model import blocks
 from torch.testing import assert_close
 
-from steerkit.engine import evaluate, tree
+from companion.tiny import tiny_lm
+from steerkit import tree
 from steerkit.errors import SteerkitError
-from steerkit.models import wrap
+from steerkit.grid import evaluate
+from steerkit.model import wrap
 from steerkit.prompts import Example
-from steerkit.tiny import tiny_lm
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
 real_batch = tree.evaluate_batch

@@ -9,11 +9,11 @@ from conftest import random_examples, random_vectors
 from plain_model import Watch
 from torch.testing import assert_close
 
-from steerkit import blocks
-from steerkit.engine import direct, evaluate, tree
-from steerkit.models import wrap
+from companion.tiny import tiny_lm
+from steerkit import direct, traces, tree
+from steerkit.grid import evaluate
+from steerkit.model import wrap
 from steerkit.propensity import question
-from steerkit.tiny import tiny_lm
 
 
 def unpadded(form: str, model, count: int) -> list:
@@ -64,7 +64,7 @@ class TestTree:
         cells = cells_of(vectors, [2, 3])
         read = sum(len(branch.reads) for q in questions for branch in q.branches) * (1 + len(cells))
         at_once = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
-        monkeypatch.setattr(blocks, "HEAD_ROWS", 16)
+        monkeypatch.setattr(traces, "HEAD_ROWS", 16)
         with Watch(any_model) as watch:
             found = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
         assert sum(rows for (rows,) in watch.head.shapes) == read

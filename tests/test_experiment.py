@@ -9,12 +9,13 @@ import pytest
 import torch
 from plain_model import activations, propensities, strings
 
-from steerkit import artifacts, experiment, jobs
-from steerkit.datasets import load_dataset
+from companion import models, store
+from companion.data.datasets import load_dataset
+from companion.data.splits import group_items
+from companion.profiles import override
+from companion.tan import experiment, jobs
+from companion.tan.jobs import Job
 from steerkit.errors import SteerkitError
-from steerkit.jobs import Job
-from steerkit.profiles import override
-from steerkit.splits import group_items
 from steerkit.steerability import SLOPES
 from steerkit.vectors import Vectors
 
@@ -105,7 +106,7 @@ class TestNumbers:
         """Vector, steering and score from plain transformers, one forward a number; a line through them."""
         settings, name = override(smoke.settings, datasets="openness"), "openness"
         layer = experiment.layer_of(smoke.settings, form)
-        model = jobs.model_of("tiny")
+        model = models.model_of("tiny")
         train, test = jobs.examples(Job(settings, "grid", name, form, layer), model)
         sides = torch.stack(
             [torch.stack([answer_mean(model, one, side, layer) for side in (0, 1)]) for one in train]
@@ -156,7 +157,7 @@ class TestLayers:
     def test_a_layer_the_model_lacks_is_refused_and_nothing_is_written(self, one, layer):
         with pytest.raises(SteerkitError, match="a layer from 0 to 3 of tiny"):
             experiment.grid(replace(one, layer={"letter": layer}), "letter")
-        assert not list(artifacts.folder().glob("[!.]*"))
+        assert not list(store.artifacts_dir().glob("[!.]*"))
 
 
 class TestLeakage:
@@ -174,7 +175,7 @@ class TestLeakage:
         group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
         parts = {}
         for stage, layer in (("grid", 0), ("sweep", None)):
-            made = jobs.examples(Job(settings, stage, name, form, layer), jobs.model_of("tiny"))
+            made = jobs.examples(Job(settings, stage, name, form, layer), models.model_of("tiny"))
             parts[stage] = [{group_of[example.id] for example in part} for part in made]
         train, test = parts["grid"]
         assert len(train) == 24 and len(test) == 30 and not train & test

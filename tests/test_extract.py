@@ -12,12 +12,11 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from steerkit import extract
+from companion.tiny import ARCHITECTURES, tiny_lm
+from steerkit import remote
 from steerkit.errors import SteerkitError
-from steerkit.extract import contrast_length, differences, mean_difference, resampled, rescale_to
-from steerkit.models import wrap
-from steerkit.remote import traces as remote
-from steerkit.tiny import ARCHITECTURES, tiny_lm
+from steerkit.extraction import contrast_length, differences, mean_difference, resampled, rescale_to
+from steerkit.model import wrap
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]
@@ -112,7 +111,7 @@ class TestSelfCheck:
     def test_a_way_that_gives_no_numbers_proves_nothing(self, tokenizer, monkeypatch):
         model = wrap("llama", tiny_lm("llama", tokenizer))
         monkeypatch.setattr(
-            extract, "_read", lambda model, asked, layers: torch.full((len(asked), 1, 32), torch.nan)
+            extraction, "_read", lambda model, asked, layers: torch.full((len(asked), 1, 32), torch.nan)
         )
         with pytest.warns(RuntimeWarning, match="a forward of its own"):
             differences(model, asked("letter", model), [2])

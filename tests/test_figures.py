@@ -13,9 +13,9 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection, PathCollection
 from scipy.stats import spearmanr
 
-from steerkit import published
+from companion import published
+from companion.figures import frames, style, tan
 from steerkit.errors import SteerkitError
-from steerkit.figures import frames, style, tan
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")

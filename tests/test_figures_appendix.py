@@ -13,10 +13,11 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection, PathCollection
 from scipy.stats import spearmanr
 
-from steerkit import flaws, published
+from companion import published
+from companion.figures import style, tan_flaws, tan_layer_curves, tan_published, tan_ranges
+from companion.tan import flaws
+from companion.tan.ranges import by_range, fit_quality
 from steerkit.errors import SteerkitError
-from steerkit.figures import style, tan_flaws, tan_layer_curves, tan_published, tan_ranges
-from steerkit.ranges import by_range, fit_quality
 from steerkit.steerability import slopes, summary
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from steerkit import concepts, published
+from companion import published
+from companion.figures import concepts as figures
+from companion.figures import style
+from companion.tan import formats as concepts
 from steerkit.errors import SteerkitError
-from steerkit.figures import concepts as figures
-from steerkit.figures import style
 
 SETS = published.SELECTED[:5]
 MODELS = ("smollm2-135m", "gemma3-270m")

@@ -14,9 +14,8 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 
-from steerkit import published_mayne
-from steerkit.errors import SteerkitError
-from steerkit.figures import (
+from companion import published_mayne
+from companion.figures import (
     mayne_decompositions,
     mayne_default,
     mayne_features,
@@ -25,7 +24,8 @@ from steerkit.figures import (
     mayne_signs,
     style,
 )
-from steerkit.mayne_features import Component, Sign, Signs
+from companion.mayne.features import Component, Sign, Signs
+from steerkit.errors import SteerkitError
 
 COMPONENT = {"plain text": -40.0, "positive": -30.0, "negative": -32.0, "vector, scaled": 2.0, "vector": 0.5}
 

@@ -14,9 +14,10 @@ from matplotlib.collections import PathCollection
 from scipy.stats import linregress, pearsonr, spearmanr
 from test_shifts import make_slopes, make_vectors, some_shifts
 
-from steerkit import published, shifts
+from companion import published
+from companion.figures import scatter, style, tan_models, tan_relative, tan_shifts
+from companion.tan import tables
 from steerkit.errors import SteerkitError
-from steerkit.figures import scatter, style, tan_models, tan_relative, tan_shifts
 
 PAPER = ["llama2-7b", "qwen1.5-14b"]
 SETS = published.SELECTED[:6]
@@ -24,7 +25,7 @@ SETS = published.SELECTED[:6]
 
 def make_pairs() -> dict[str, list]:
     """Cosines of the vectors of every data set."""
-    return {name: shifts.pairwise(own, name) for name, own in make_vectors().items()}
+    return {name: tables.pairwise(own, name) for name, own in make_vectors().items()}
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +43,12 @@ def our_rows(model: str = "smollm2-135m", sets=SETS, seed: int = 0, kind: str = 
     rng = np.random.default_rng(seed)
     rows = []
     for name in sets:
-        for train, test in (shifts.SAME, *shifts.MOVED):
+        for train, test in (tables.SAME, *tables.MOVED):
             mean = 0.1 * rng.normal()
             rows.append(
                 (name, model, train, test, mean, mean - 0.02, mean + 0.03, rng.uniform(0.01, 0.02), 9, kind)
             )
-    return pd.DataFrame(rows, columns=shifts.SHIFTS)
+    return pd.DataFrame(rows, columns=tables.SHIFTS)
 
 
 def points(axes) -> np.ndarray:
@@ -76,7 +77,7 @@ def test_figure_5_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_
     figure = tan_shifts.figure_5(rows)
     panels = np.reshape(figure.axes, (4, 2))
     for (row, column), axes in np.ndenumerate(panels):
-        both = shifts.paired(rows, (PAPER[column], *shifts.SAME), (PAPER[column], *shifts.MOVED[row]), "mean")
+        both = tables.paired(rows, (PAPER[column], *tables.SAME), (PAPER[column], *tables.MOVED[row]), "mean")
         np.testing.assert_allclose(points(axes), both)
         rho, r = (f(both["x"], both["y"]).statistic for f in (spearmanr, pearsonr))
         assert f"ρ {rho:.2f} [" in corner_of(axes) and f"r {r:.2f} [" in corner_of(axes)
@@ -88,13 +89,13 @@ def test_figure_5_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_
         "Llama-2-7b" in panels[0, 0].get_title()
         and "(logits per unit multiplier)" in panels[0, 1].get_title()
     )
-    assert [axes.get_ylabel() for axes in panels[:, 0]] == [f"{a} → {b}" for a, b in shifts.MOVED]
+    assert [axes.get_ylabel() for axes in panels[:, 0]] == [f"{a} → {b}" for a, b in tables.MOVED]
 
 
 def test_figure_5_names_the_three_sets_farthest_from_x_equals_y():
     rows = published_rows("llama2-7b")
     axes = tan_shifts.figure_5(rows).axes[0]
-    both = shifts.paired(rows, ("llama2-7b", *shifts.SAME), ("llama2-7b", *shifts.MOVED[0]), "mean")
+    both = tables.paired(rows, ("llama2-7b", *tables.SAME), ("llama2-7b", *tables.MOVED[0]), "mean")
     far = (both["y"] - both["x"]).abs().nlargest(3).index
     assert names_of(axes) == [published.label(name) for name in far]
 
@@ -174,8 +175,8 @@ def test_figure_5_alt_text_states_the_coefficients_of_every_shift_and_the_farthe
 )
 def test_figure_6_draws_both_models_on_the_sets_they_share(measure, unit):
     figure = tan_models.figure_6(published.shifts(), *PAPER, measure)
-    for axes, shift in zip(figure.axes, (shifts.SAME, ("SYS_POS", "USER_NEG")), strict=True):
-        both = shifts.common_sets(published_rows(*PAPER), *shift, measure)[PAPER]
+    for axes, shift in zip(figure.axes, (tables.SAME, ("SYS_POS", "USER_NEG")), strict=True):
+        both = tables.common_sets(published_rows(*PAPER), *shift, measure)[PAPER]
         np.testing.assert_allclose(points(axes), both)
         rho = spearmanr(both[PAPER[0]], both[PAPER[1]]).statistic
         assert corner_of(axes).startswith(f"ρ {rho:.2f} [") and corner_of(axes).endswith("38 data sets")
@@ -229,7 +230,7 @@ def test_scatter_matrix_has_points_below_and_coefficients_above_the_diagonal():
     figure = tan_models.scatter_matrix(published.shifts(), "SYS_POS", "USER_NEG")
     panels = np.reshape(figure.axes, (3, 3))
     names = [*PAPER, "gemma-2-2b"]
-    wide = shifts.common_sets(published.shifts(), "SYS_POS", "USER_NEG")
+    wide = tables.common_sets(published.shifts(), "SYS_POS", "USER_NEG")
     for (row, column), axes in np.ndenumerate(panels):
         if row > column:
             np.testing.assert_allclose(points(axes), wide[[names[column], names[row]]])
@@ -258,7 +259,7 @@ def test_mean_variance_marks_the_training_setting_and_colours_the_test_setting()
         "published: Llama-2-7b", "published: Qwen1.5-14B", "smollm2-135m"
     ]  # fmt: skip
     colors = [matplotlib.colors.to_hex(c.get_facecolor()[0]) for c in drawn[2].collections]
-    assert colors == [style.SETTINGS[test].lower() for _, test in (shifts.SAME, *shifts.MOVED)]
+    assert colors == [style.SETTINGS[test].lower() for _, test in (tables.SAME, *tables.MOVED)]
     rows = rows.query("model == 'llama2-7b' and train == 'BASE' and test == 'BASE'").dropna(subset="variance")
     np.testing.assert_allclose(np.asarray(drawn[0].collections[0].get_offsets()), rows[["mean", "variance"]])
     rho = spearmanr(rows["mean"], rows["variance"]).statistic
@@ -277,7 +278,7 @@ def test_mean_variance_alt_text_names_the_largest_variance_and_none_is_refused()
 
 
 def test_figure_7_shows_all_pairs_and_those_without_the_diagonal():
-    table = shifts.relative(make_slopes(), "smollm2-135m")
+    table = tables.relative(make_slopes(), "smollm2-135m")
     left, right = tan_relative.figure_7(table).axes
     without = table[~table["diagonal"]]
     for axes, rows in ((left, table), (right, without)):
@@ -295,7 +296,7 @@ def test_figure_7_shows_all_pairs_and_those_without_the_diagonal():
 
 
 def test_figure_7_alt_text_states_both_coefficients_and_the_paper_s():
-    table = shifts.relative(make_slopes(), "smollm2-135m")
+    table = tables.relative(make_slopes(), "smollm2-135m")
     text = tan_relative.figure_7_alt(table)
     for rows in (table, table[~table["diagonal"]]):
         rho = spearmanr(rows["distance"], rows["relative"]).statistic
@@ -304,7 +305,7 @@ def test_figure_7_alt_text_states_both_coefficients_and_the_paper_s():
 
 
 def test_figure_7_has_a_row_a_model_with_its_own_unit_and_refuses_the_diagonal_alone():
-    table = shifts.relative(make_slopes(), "m")
+    table = tables.relative(make_slopes(), "m")
     other = table.assign(model="gemma3-270m", format="letter", distance=20 * table["distance"])
     panels = tan_relative.figure_7(pd.concat([table, other])).axes
     assert "(logits)" in panels[2].get_xlabel() and np.ptp(panels[2].get_xlim()) > 10 * np.ptp(
@@ -317,7 +318,7 @@ def test_figure_7_has_a_row_a_model_with_its_own_unit_and_refuses_the_diagonal_a
 
 
 def test_cosine_figure_draws_pairs_with_the_mean_hollow_and_states_the_paper_s_coefficients():
-    table = shifts.cosines(make_pairs(), make_slopes(), "smollm2-135m")
+    table = tables.cosines(make_pairs(), make_slopes(), "smollm2-135m")
     (axes,) = tan_relative.cosine_distance(table).axes
     full, hollow = (np.asarray(c.get_offsets()) for c in axes.collections)
     mean = (table["second"] == "MEAN").to_numpy()
@@ -385,8 +386,8 @@ def test_figures_have_one_width_and_no_small_text_and_are_saved_without_warnings
         "6": tan_models.figure_6(rows, "llama2-7b", "smollm2-135m"),
         "matrix": tan_models.scatter_matrix(rows, "BASE", "BASE"),
         "moments": tan_models.mean_variance(rows),
-        "7": tan_relative.figure_7(shifts.relative(slopes, "m")),
-        "cosine": tan_relative.cosine_distance(shifts.cosines(make_pairs(), slopes, "m")),
+        "7": tan_relative.figure_7(tables.relative(slopes, "m")),
+        "cosine": tan_relative.cosine_distance(tables.cosines(make_pairs(), slopes, "m")),
     }
     assert {figure.get_size_inches()[0] for figure in figures.values()} == {style.WIDTH}
     for name, figure in figures.items():
@@ -399,7 +400,7 @@ def test_figures_have_one_width_and_no_small_text_and_are_saved_without_warnings
 @pytest.mark.parametrize("draw", [tan_shifts.figure_5, tan_models.mean_variance, tan_relative.figure_7])
 def test_every_figure_refuses_an_empty_table(draw):
     empty = (
-        shifts.relative(make_slopes(), "m").iloc[:0] if draw is tan_relative.figure_7 else our_rows().iloc[:0]
+        tables.relative(make_slopes(), "m").iloc[:0] if draw is tan_relative.figure_7 else our_rows().iloc[:0]
     )
     with pytest.raises(SteerkitError, match="an empty one"):
         draw(empty)

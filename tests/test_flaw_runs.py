@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steerkit import experiment, flaw_runs, published
-from steerkit.datasets import load_dataset, personas
-from steerkit.flaw_runs import SWAPPED, groups, overview
-from steerkit.notebook import BOOK_FORMATS
-from steerkit.profiles import override
+from companion import published
+from companion.data.datasets import load_dataset, personas
+from companion.page import BOOK_FORMATS
+from companion.profiles import override
+from companion.tan import experiment, flaw_runs
+from companion.tan.flaw_runs import SWAPPED, groups, overview
 
 NAME = "openness"
 
@@ -71,7 +72,7 @@ class TestOverview:
             "spelling=as-released",
             "flaws.half_precision",
             "sweep.template=qwen",
-            "steerkit.splits.group_items",
+            "companion.data.splits.group_items",
             "source=bundled",
         ]
         assert (table.map(len) > 10).all(axis=None)
@@ -135,7 +136,7 @@ class TestOverview:
         assert number(text, "there") == pytest.approx(max(by_layer), abs=6e-5)
 
     def test_repeated_questions_are_counted_over_the_data_sets(self, found):
-        row = found[-1].loc["steerkit.splits.group_items"]
+        row = found[-1].loc["companion.data.splits.group_items"]
         words = r"(\d+) of (\d+) test items repeat a training question"
         repeated, count = map(int, re.fullmatch(words, row["corrected"]).groups())
         assert (repeated, count) == (0, 60)  # half of the items of one bundled set, in pairs

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steerkit import flaws, published
-from steerkit.datasets import Dataset, Item
+from companion import published
+from companion.data.datasets import Dataset, Item
+from companion.tan import flaws
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes
 

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from steerkit import artifacts, experiment, jobs
-from steerkit.cost import SHARE_OF_RATE, Cost, cost_of, job_cost, matmul_rate
+from companion import store
+from companion.cost import SHARE_OF_RATE, Cost, cost_of, job_cost, matmul_rate
+from companion.outline import outline
+from companion.profiles import load_profile, override
+from companion.tan import experiment, jobs
+from companion.tan.jobs import Job, compute
 from steerkit.errors import SteerkitError
-from steerkit.jobs import Job, compute
-from steerkit.outline import outline
-from steerkit.profiles import load_profile, override
 from steerkit.steerability import slopes
 
 SMOKE = load_profile("smoke")
 LETTER = Job(SMOKE, "grid", "openness", "letter", 1)
-BUNDLED = Path(jobs.__file__).parent / "data" / "bundled"
+BUNDLED = Path(jobs.__file__).parents[1] / "data" / "bundled"
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def key(job: Job) -> str:
-    return artifacts.key(jobs.inputs(job))
+    return store.key(jobs.inputs(job))
 
 
 def changed(**settings) -> Job:
@@ -112,7 +113,7 @@ class TestCost:
         assert smoke.estimate.prompts == len(SMOKE.datasets) * (2 + 1) * (sweep + grid + shift)
 
     def test_finished_tables_cost_nothing_and_no_model_is_loaded(self, smoke, monkeypatch):
-        monkeypatch.setattr("steerkit.cost.outline", lambda _: pytest.fail("opened"))
+        monkeypatch.setattr("companion.cost.outline", lambda _: pytest.fail("opened"))
         assert cost_of(SMOKE, ("letter",), ("sweep", "grid")) == Cost(0, 0, 0)
 
 
@@ -160,7 +161,9 @@ class TestOwnData:
         table = slopes(experiment.grid(settings, "statement"))
         assert set(table["dataset"]) == {str(path)} and set(table["layer"]) == {2}
         assert table["example_id"].str.startswith("my own set/").all() and table["example_id"].nunique() == 6
-        assert next(artifacts.folder().glob("grid-*.parquet")).name.startswith("grid-my own set-statement-")
+        assert next(store.artifacts_dir().glob("grid-*.parquet")).name.startswith(
+            "grid-my own set-statement-"
+        )
         assert list(experiment.intervals(settings, "statement", draws=50)["dataset"]) == [str(path)]
 
     def test_it_gives_the_numbers_of_the_same_items_in_the_book(self, tmp_path):
@@ -189,7 +192,7 @@ class TestOwnData:
     def test_a_setting_that_does_not_exist_is_refused_and_nothing_is_written(self, changes, expected):
         with pytest.raises(SteerkitError, match=expected):
             experiment.grid(override(SMOKE, layer=1, **changes), "letter")
-        assert not list(artifacts.folder().glob("grid-*"))
+        assert not list(store.artifacts_dir().glob("grid-*"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, monkeypatch):
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import torch
 
-from steerkit import artifacts
+from companion import store
 from steerkit.vectors import load_vectors
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork (not on Windows)")
@@ -32,7 +32,10 @@ TABLES = 12  # three data sets, two formats, sweep and grid
 NURSERY = textwrap.dedent("""
     import json, os, signal, sys, threading, time
     from pathlib import Path
-    from steerkit import artifacts, cli, cost, exhibits, extract, engine, jobs, notebook, profiles, progress, reproduce
+    from companion import cli, cost, exhibits, models, page, profiles, reproduce, store
+    from companion.cli import progress
+    from companion.tan import experiment, jobs
+    from steerkit import extraction, grid
     import papermill, pyarrow.parquet, scipy.stats  # what a run would import on its way
 
     def run(folder, stall):
@@ -79,9 +82,9 @@ NURSERY = textwrap.dedent("""
                 os._exit(code)
         return child
 
-    jobs.model_of("tiny"), cost.matmul_rate(), cost.outline("tiny"), jobs.weights_of("tiny")
+    models.model_of("tiny"), cost.matmul_rate(), cost.outline("tiny"), models.weights_of("tiny")
     [jobs.dataset_of(name, "bundled") for name in profiles.load_profile("smoke").datasets]
-    artifacts.code_hash(), artifacts.commit()  # whoever edits the package meanwhile makes no new keys
+    store.code_hash(), store.commit()  # whoever edits the package meanwhile makes no new keys
     print("ready", flush=True)
     for line in sys.stdin:
         folders, events, moment, stall = json.loads(line)
@@ -151,7 +154,7 @@ def contents(folder: Path) -> dict[str, pd.DataFrame | torch.Tensor]:
     found = {}
     for path in (folder / "artifacts").glob("[!.]*"):
         if path.suffix == ".parquet":
-            found[path.name] = artifacts.read_table(path)
+            found[path.name] = store.read_table(path)
             assert found[path.name] is not None, f"{path.name} is damaged"
         else:
             found[path.name] = load_vectors(path).values

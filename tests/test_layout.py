@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from steerkit.engine.layout import PAD, layout, length, mask
+from steerkit.layout import PAD, layout, length, mask
 from steerkit.propensity import Branch, Question, Read
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import random_vectors
 from plain_model import blocks, hooked
 
-from steerkit.engine import direct
+from steerkit import direct
 from steerkit.items import Item
 from steerkit.ledger import ledger
 from steerkit.prompts import Prompter

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-
-from steerkit.book.light import lighten
+from _ext.light import lighten
 
 CELL = "ab" * 32 + ".png"
 

@@ -6,8 +6,7 @@ import re
 
 import pandas as pd
 import pytest
-
-from steerkit.book import markdown
+from _ext import markdown
 
 HOSTILE = "a | b < c {d} $e$ [f](g)\nsecond line"
 

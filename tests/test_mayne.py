@@ -13,27 +13,23 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from steerkit import (
-    artifacts,
-    claims_mayne,
-    jobs,
-    mayne,
-    mayne_encoder,
-    mayne_features,
-    mayne_runs,
-    own_sae,
-    plain_text,
-    published_mayne,
-)
-from steerkit import mayne_decompositions as decompositions
-from steerkit.claims import Claim
-from steerkit.decompose import METHODS, decompose, reconstruct, reconstruction_curve
+from companion import claims_mayne, models, published_mayne, store
+from companion.claims import Claim
+from companion.cli import own_sae
+from companion.data import plain_text
+from companion.exhibits import NOTEBOOKS
+from companion.mayne import activations as mayne
+from companion.mayne import decompositions
+from companion.mayne import encoder as mayne_encoder
+from companion.mayne import features as mayne_features
+from companion.mayne import runs as mayne_runs
+from companion.mayne.activations import Contrast, Plain
+from companion.profiles import load_profile
+from companion.saes import SAES, SCOPE_NAMES, tiny_sae
+from companion.tan import jobs
+from steerkit.decomposition import METHODS, decompose, reconstruct, reconstruction_curve
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import NOTEBOOKS
-from steerkit.mayne import Contrast, Plain
-from steerkit.profiles import load_profile
 from steerkit.sae import Sae
-from steerkit.sae_registry import SAES, SCOPE_NAMES, tiny_sae
 from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
@@ -106,14 +102,14 @@ class TestCase:
             replace(statement, settings=replace(statement.settings, seed=1)),
             replace(statement, settings=replace(statement.settings, train=3)),
         ]
-        keys = {artifacts.key(mayne.inputs_of(each, "answers")) for each in (statement, *others)}
+        keys = {store.key(mayne.inputs_of(each, "answers")) for each in (statement, *others)}
         assert len(keys) == 6
-        assert artifacts.key(mayne.inputs_of(statement, "values")) not in keys
+        assert store.key(mayne.inputs_of(statement, "values")) not in keys
 
     def test_caa_trains_and_tests_on_files_of_its_own(self, monkeypatch, statement):
         monkeypatch.setitem(mayne.CAA_PARTS, "caa/two", ("openness", "narcissism"))
         both = statement.of("caa/two")
-        train, test = mayne_runs.examples(both, jobs.model_of("tiny"))
+        train, test = mayne_runs.examples(both, models.model_of("tiny"))
         assert {e.id.partition("/")[0] for e in train} == {"openness"} and len(train) == 4 // 2
         assert {e.id.partition("/")[0] for e in test} == {"narcissism"}
         assert len(mayne.example_groups(both, [e.id for e in test])) == len(test)
@@ -123,12 +119,12 @@ class TestCase:
 class TestContrast:
     def test_the_mean_difference_is_the_vector_of_the_main_protocol(self, case):
         found = mayne.contrast(case)
-        train, _ = jobs.examples(case.job, jobs.model_of("tiny"))
+        train, _ = jobs.examples(case.job, models.model_of("tiny"))
         expected = jobs.vectors_of(case.job, [case.layer], train).select(["full"]).at(case.layer)[0]
         assert_close(found.vector, expected, atol=2e-6, rtol=1e-5)
 
     def test_activations_are_those_of_a_plain_forward(self, case):
-        found, model = mayne.contrast(case), jobs.model_of("tiny")
+        found, model = mayne.contrast(case), models.model_of("tiny")
         train, _ = jobs.examples(case.job, model)
         for i, example in enumerate(train):
             start = len(example.prompt) + len(example.lead)
@@ -163,7 +159,7 @@ class TestContrast:
 
 class TestPlain:
     def test_values_are_those_of_a_plain_forward_without_first_positions(self, statement):
-        found, model = mayne.plain(statement, 40), jobs.model_of("tiny")
+        found, model = mayne.plain(statement, 40), models.model_of("tiny")
         text = plain_text.plain_text(40, statement.dataset, "", statement.settings.seed).text
         window = plain_text.windows(model, text, 40)[0].tolist()
         whole = hidden(model, window, statement.layer)[1:]
@@ -203,7 +199,7 @@ class TestPlain:
             plain_text.plain_text(5, path=str(path))
 
     def test_windows_start_with_the_beginning_of_sequence_where_the_template_has_one(self):
-        model = jobs.model_of("tiny")
+        model = models.model_of("tiny")
         with_start = replace(model, template=replace(model.template, bos=True))
         without = replace(model, template=replace(model.template, bos=False))
         text = "I like music and walking. " * 100
@@ -330,11 +326,11 @@ class TestDecompositions:
         assert options(None, n_features=1).counts == [1]
 
     def test_behaviour_of_the_vector_and_of_a_sum_is_what_the_direct_engine_finds(self, case):
-        from steerkit.engine import evaluate
+        from steerkit.grid import evaluate
         from steerkit.steerability import slopes
 
         found = decompositions.behaviour(case, options(case)).set_index("vector")
-        contrast, model = mayne.contrast(case), jobs.model_of("tiny")
+        contrast, model = mayne.contrast(case), models.model_of("tiny")
         table = decompose(contrast.vector, case.sae, "signed-pursuit", 8)
         both = torch.stack([contrast.vector, reconstruct(table, case.sae)])[:, None]
         _, test = jobs.examples(case.job, model)
@@ -500,7 +496,7 @@ class TestEncoder:
 
 @pytest.fixture(scope="module")
 def vector(tmp_path_factory):
-    from steerkit.own_data import extract_vectors
+    from companion.cli.own_data import extract_vectors
 
     path = tmp_path_factory.mktemp("own") / "v.safetensors"
     extract_vectors("tiny", "openness", "letter", "1,2", "sweep", "bundled", 0).save(path)

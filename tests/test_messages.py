@@ -20,35 +20,24 @@ import torch
 from conftest import random_examples, random_vectors
 from test_weights import GGUF, SPEC, wheel_of
 
-from steerkit import (
-    artifacts,
-    data_registry,
-    datasets,
-    exhibits,
-    jobs,
-    models,
-    notebook,
-    own_data,
-    profiles,
-    progress,
-    published,
-    records,
-    screen,
-    shifts,
-    weights,
-)
-from steerkit.datasets import Dataset, load_dataset
-from steerkit.engine import evaluate
+import steerkit
+from companion import exhibits, models, page, profiles, published, store, weights
+from companion.cli import own_data, progress, screen
+from companion.data import datasets, sources
+from companion.data.datasets import Dataset, load_dataset
+from companion.data.splits import Split, make_split
+from companion.figures.tan_models import figure_6
+from companion.parameters import resolve
+from companion.registry import Part
+from companion.reproduce import run_notebook
+from companion.tan import jobs, records
+from companion.tan import tables as shifts
+from companion.tiny import tiny_lm
 from steerkit.errors import SteerkitError
-from steerkit.figures.tan_models import figure_6
+from steerkit.grid import evaluate
 from steerkit.items import Item
-from steerkit.model_registry import Part
-from steerkit.parameters import resolve
 from steerkit.prompts import Prompter
-from steerkit.reproduce import run_notebook
-from steerkit.splits import Split, make_split
 from steerkit.templates import TEMPLATES
-from steerkit.tiny import tiny_lm
 from steerkit.vectors import Vectors
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
@@ -115,7 +104,7 @@ def read_record(s) -> None:
 
 def fetch(s, downloader) -> None:
     s.patch.delenv("STEERKIT_DATA", raising=False)
-    s.patch.setattr(data_registry, "_downloader", lambda: downloader)
+    s.patch.setattr(sources, "_downloader", lambda: downloader)
     load_dataset("narcissism", source="papers")
 
 
@@ -144,7 +133,7 @@ case("missing data file")(lambda s: load_dataset(s.path / "mine.jsonl"))
 case("unknown split")(lambda s: make_split(load_dataset("narcissism"), "random"))
 case("unknown profile")(lambda s: profiles.load_profile("desktop"))
 case("unknown setting")(lambda s: profiles.load_profile("smoke", modle="tiny"))
-case("unknown answer format")(lambda s: notebook.start("tan-fig-1", "smoke").formats("letters"))
+case("unknown answer format")(lambda s: page.start("tan-fig-1", "smoke").formats("letters"))
 case("unknown exhibit")(lambda s: exhibits.exhibit("tan-fig-9"))
 case("stopped by Ctrl-C")(lambda s: stopped())
 case("unknown parameter")(lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layr": "3"}))
@@ -201,7 +190,7 @@ case("NaN in a vector")(lambda s: Vectors(("full",), (3,), torch.full((1, 1, 8),
 
 @case("altered data file")
 def altered_data_file(s) -> None:
-    path = s.path / data_registry.sources()["narcissism"].path
+    path = s.path / sources.sources()["narcissism"].path
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     load_dataset("narcissism", source="papers", data_dir=s.path)
@@ -221,7 +210,7 @@ def stopped() -> None:
 
 def full_disk(s) -> None:
     s.patch.setattr(os, "fsync", raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
-    artifacts.write_atomically(s.path / "table.parquet", b"content")
+    store.write_atomically(s.path / "table.parquet", b"content")
 
 
 def run_grid(s, vectors: Vectors, layers=(1,), multipliers=(-1.5, 1.5), model=None) -> None:
@@ -233,7 +222,7 @@ def run_grid(s, vectors: Vectors, layers=(1,), multipliers=(-1.5, 1.5), model=No
 def nan_in_a_logit(s) -> None:
     lm = tiny_lm("llama", s.tokenizer)
     lm._module.lm_head.weight.data.fill_(torch.nan)
-    run_grid(s, random_vectors(s.model), model=models.wrap("broken", lm))
+    run_grid(s, random_vectors(s.model), model=steerkit.wrap("broken", lm))
 
 
 @case("layer of a grid the model lacks")

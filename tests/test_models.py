@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from steerkit import models
-from steerkit.engine import evaluate
+import steerkit
+from companion import models
+from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences, mean_difference
+from steerkit.extraction import differences, mean_difference
+from steerkit.grid import evaluate
 from steerkit.items import Item
 from steerkit.prompts import Prompter
-from steerkit.tiny import tiny_lm, tiny_tokenizer
 
 WORDS = (
     "You are a helpful , honest and concise assistant . Tell me something about yourself I love hate people"
@@ -43,7 +44,7 @@ def edit(path: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def example_of(model: models.Model):
+def example_of(model: steerkit.Model):
     """A statement example made by hand, so that no data set is needed."""
     prompter = Prompter(model.tokenizer, model.template)
     yes, no = (
@@ -56,7 +57,7 @@ def example_of(model: models.Model):
 class TestFolders:
     def test_a_saved_model_loads_and_gives_the_numbers_of_the_one_in_memory(self, saved):
         loaded = models.load_model(str(saved), template="plain")  # as `wrap` asks; by itself: a base model
-        original = models.wrap("original", tiny_lm("llama", tiny_tokenizer([WORDS])))
+        original = steerkit.wrap("original", tiny_lm("llama", tiny_tokenizer([WORDS])))
         grids = []
         for model in (loaded, original):
             example = example_of(model)
@@ -146,7 +147,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("dtype", ["float23", "Tensor", "nn", ""])
     def test_an_unknown_dtype_is_refused_before_anything_is_loaded(self, monkeypatch, dtype):
-        monkeypatch.setattr(models, "_open", lambda *_: pytest.fail("loaded"))
+        monkeypatch.setattr(models, "_open_tiny", lambda *_: pytest.fail("loaded"))
         with pytest.raises(SteerkitError, match="torch dtype"):
             models.load_model("tiny", dtype=dtype)
 

@@ -13,15 +13,15 @@ import time
 import nbformat
 import pandas as pd
 import pytest
+from _ext import build as book
 from conftest import command_line
 
-from steerkit import exhibits
-from steerkit.book import jupyter_book as book
+from companion import exhibits
+from companion.exhibits import EXHIBITS, NOTEBOOKS, Exhibit
+from companion.page import BOOK_FORMATS
+from companion.parameters import TYPES, parameters_of
+from companion.reproduce import _kernel_manager, last_run, run_notebook
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import EXHIBITS, NOTEBOOKS, Exhibit
-from steerkit.notebook import BOOK_FORMATS
-from steerkit.parameters import TYPES, parameters_of
-from steerkit.reproduce import _kernel_manager, last_run, run_notebook
 
 RUNS = [f"{profile}-{form}" for profile in ("smoke", "smoke-gemma") for form in BOOK_FORMATS]
 LETTER = [name for name in RUNS if name.endswith("letter")]
@@ -245,7 +245,7 @@ class TestFailure:
     ):
         code = f"""
             from pathlib import Path
-            from steerkit import exhibits, reproduce
+            from companion import exhibits, reproduce
             exhibits.NOTEBOOKS, exhibits.EXECUTED = Path({str(tmp_path)!r}), Path({str(tmp_path / "out")!r})
             reproduce.run_notebook(exhibits.Exhibit("broken", "", "", ""), {{}})
         """

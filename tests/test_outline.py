@@ -6,11 +6,11 @@ import pytest
 import transformers
 from plain_model import blocks
 
-from steerkit import outline as module
+from companion import outline as module
+from companion.models import load_model, spec_of
+from companion.outline import SMALL_FILES, _measured, outline
+from companion.registry import MODELS
 from steerkit.errors import SteerkitError
-from steerkit.model_registry import MODELS
-from steerkit.models import load_model, spec_of
-from steerkit.outline import SMALL_FILES, _measured, outline
 
 # What belongs neither to a block nor to the tables of the vocabulary: the final norm, in GPT-2 the positions as well.
 BESIDES = {"gpt2": 2 * 32 + 2048 * 32, "gpt_neox": 2 * 32}
@@ -111,7 +111,7 @@ class TestRefused:
         def refuse(_):
             raise SteerkitError("terms accepted", "not yet", next_step="accept them.")
 
-        monkeypatch.setattr("steerkit.weights.obtain", refuse)
+        monkeypatch.setattr("companion.weights.obtain", refuse)
         with pytest.raises(SteerkitError, match="terms accepted"):
             outline.__wrapped__("gemma3-270m")
 

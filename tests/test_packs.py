@@ -13,9 +13,10 @@ import pytest
 import torch
 from conftest import command_line
 
-from steerkit import artifacts, experiment
+from companion import store
+from companion.packs import CONTENTS, pack, unpack
+from companion.tan import experiment
 from steerkit.errors import SteerkitError
-from steerkit.packs import CONTENTS, pack, unpack
 from steerkit.vectors import Vectors
 
 TABLE = {"model": "one", "dataset": "openness"}
@@ -25,9 +26,9 @@ OTHER = {"model": "two", "dataset": "openness"}
 def make_artifacts() -> None:
     """A table and a vector file of model "one", a table of model "two"."""
     for inputs in (TABLE, OTHER):
-        artifacts.table("grid", inputs, lambda: pd.DataFrame({"x": [1.0, 2.0]}))
+        store.table("grid", inputs, lambda: pd.DataFrame({"x": [1.0, 2.0]}))
     values = torch.arange(4.0).reshape(1, 1, 4)
-    artifacts.vectors("vectors", TABLE, lambda: Vectors(("full",), (1,), values))
+    store.vectors("vectors", TABLE, lambda: Vectors(("full",), (1,), values))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -40,7 +41,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def elsewhere(monkeypatch, folder: Path) -> Path:
     """Another machine's folder for artefacts."""
     monkeypatch.setenv("STEERKIT_ARTIFACTS", str(folder))
-    return artifacts.folder()
+    return store.artifacts_dir()
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -77,9 +78,9 @@ class TestRoundTrip:
         sent = files(own_folders / "artifacts")
         there = elsewhere(monkeypatch, own_folders / "laptop")
         assert sorted(unpack(packed)) == sorted(sent) and files(there) == sent and len(sent) == 3
-        found = artifacts.table("grid", TABLE, lambda: pytest.fail("computed again"))
+        found = store.table("grid", TABLE, lambda: pytest.fail("computed again"))
         assert list(found["x"]) == [1.0, 2.0] and found.attrs["manifest"]["inputs"] == TABLE
-        vector = artifacts.vectors("vectors", TABLE, lambda: pytest.fail("computed again"))
+        vector = store.vectors("vectors", TABLE, lambda: pytest.fail("computed again"))
         assert vector.values.tolist() == [[[0.0, 1.0, 2.0, 3.0]]]
 
     def test_a_finished_run_needs_no_model_where_it_arrives(self, smoke, own_folders, monkeypatch):
@@ -101,7 +102,7 @@ class TestRoundTrip:
 
     def test_only_the_artefacts_of_one_model_are_packed_when_it_is_named(self, packed, own_folders):
         names = pack(own_folders / "one.tar", "one")
-        expected = {f"{name}-{artifacts.key(TABLE)}" for name in ("grid", "vectors")}
+        expected = {f"{name}-{store.key(TABLE)}" for name in ("grid", "vectors")}
         assert {Path(name).stem for name in names} == expected
         assert set(members(own_folders / "one.tar")) == {CONTENTS, *names}
 
@@ -121,7 +122,7 @@ class TestRoundTrip:
 
     def test_the_list_of_contents_says_which_code_made_them(self, packed):
         about = json.loads(members(packed)[CONTENTS])
-        assert about["code"] == artifacts.code_hash() and about["versions"] == artifacts.versions()
+        assert about["code"] == store.code_hash() and about["versions"] == store.versions()
         assert about["sha256"] == {
             name: hashlib.sha256(content).hexdigest()
             for name, content in members(packed).items()

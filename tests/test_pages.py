@@ -7,11 +7,11 @@ import re
 
 import pandas as pd
 import pytest
+from _ext import pages, provenance
 
-from steerkit.book import pages, provenance
-from steerkit.exhibits import EXHIBITS, MAYNE, TAN
-from steerkit.parameters import parameters_of
-from steerkit.results import Result
+from companion.exhibits import EXHIBITS, MAYNE, TAN
+from companion.parameters import parameters_of
+from companion.results import Result
 
 FIGURE = EXHIBITS["tan-fig-1"]
 CLAIMS = pd.DataFrame(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steerkit.figures import concepts, mayne_norms, style, tan_parts
+from companion.figures import concepts, mayne_norms, style, tan_parts
 
 # What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
 SIGHT = {

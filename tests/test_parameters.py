@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from companion.exhibits import EXHIBITS
+from companion.parameters import TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import EXHIBITS
-from steerkit.parameters import TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 
 FIGURE_4 = EXHIBITS["tan-fig-4"].notebook
 

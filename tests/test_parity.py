@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from steerkit.book import parity
+from _ext import parity
 
 RECORD = {
     "command": "make test-ndif",

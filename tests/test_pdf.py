@@ -6,10 +6,11 @@ import re
 import stat
 
 import pytest
+from _ext import build as book
+from _ext import pdf
 from conftest import command_line
 
-from steerkit.book import jupyter_book as book
-from steerkit.book import pdf
+from companion.cli import doctor
 from steerkit.errors import SteerkitError
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>Book</title></head><body>
@@ -67,7 +68,7 @@ class TestBrowser:
         monkeypatch.delenv(pdf.VARIABLE, raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(SteerkitError, match=r"Chromium or Chrome.*apt install chromium"):
-            pdf.chromium()
+            doctor.chromium()
 
     def test_the_command_finds_out_before_it_builds(self, monkeypatch, tmp_path, capsys):
         monkeypatch.delenv(pdf.VARIABLE, raising=False)
@@ -79,7 +80,7 @@ class TestBrowser:
     def test_a_wrong_name_is_not_replaced_by_another(self, monkeypatch):
         monkeypatch.setenv(pdf.VARIABLE, "no-such-browser")
         with pytest.raises(SteerkitError, match="no-such-browser in STEERKIT_CHROMIUM"):
-            pdf.chromium()
+            doctor.chromium()
 
     @pytest.mark.parametrize("script", ["echo it broke >&2; exit 1", "exit 0"])
     def test_one_that_fails_leaves_the_earlier_pdf(self, compiled, tmp_path, script):
@@ -96,7 +97,7 @@ class TestBrowser:
 
 def test_the_pdf_has_pages_numbers_bookmarks_and_links_that_lead_inside(compiled):
     try:
-        browser = pdf.chromium()
+        browser = doctor.chromium()
     except SteerkitError as error:
         pytest.skip(str(error))
     content = pdf.print_book(browser).read_bytes()

@@ -9,13 +9,16 @@ import pytest
 from conftest import command_line
 from plain_model import Watch
 
-from steerkit import cost, experiment, outline, plan, scaling, shapes
-from steerkit.cost import job_cost
-from steerkit.engine import evaluate, grid
+from companion import cost, outline, plan, scaling, shapes
+from companion.cost import job_cost
+from companion.models import model_of
+from companion.profiles import load_profile, override
+from companion.tan import experiment
+from companion.tan.jobs import Job, compute, examples, job_multipliers, vectors_of
+from steerkit import grid
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences
-from steerkit.jobs import Job, compute, examples, job_multipliers, model_of, vectors_of
-from steerkit.profiles import load_profile, override
+from steerkit.extraction import differences
+from steerkit.grid import evaluate
 from steerkit.remote import OFF
 
 SMOKE = load_profile("smoke")
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 @pytest.fixture
 def one_at_a_time(monkeypatch):
     """No batch holds two sequences, so that no padding blurs a count."""
-    for module in ("steerkit.engine.grid", "steerkit.extract"):
+    for module in ("steerkit.grid", "steerkit.extraction"):
         monkeypatch.setattr(f"{module}.room", lambda *_: 1)
 
 
@@ -80,7 +83,7 @@ class TestTokenPasses:
     def test_below_the_lowest_steered_block_less_is_done(self, one_at_a_time, model, layer):
         from conftest import random_examples, random_vectors
 
-        from steerkit.engine.layout import length
+        from steerkit.layout import length
         from steerkit.propensity import question
 
         asked, made = random_examples("letter", 3, len(model.tokenizer)), random_vectors(model)
@@ -115,16 +118,16 @@ class TestRequests:
     def test_they_are_about_as_many_as_are_sent(self, monkeypatch, form):
         """A server that runs here and counts; jobs are made small, so that there are some."""
         job, sent = Job(replace(SMOKE, train=None, test=None), "grid", "openness", form, 1), []
-        for module in ("steerkit.engine.grid", "steerkit.extract", "steerkit.cost"):
+        for module in ("steerkit.grid", "steerkit.extraction", "companion.cost"):
             monkeypatch.setattr(f"{module}.JOB_TOKENS", 900)
-        monkeypatch.setattr("steerkit.engine.memory.CPU_TOKENS", 400)
+        monkeypatch.setattr("steerkit.memory.CPU_TOKENS", 400)
         here = model_of("tiny", OFF)
         train, test = examples(job, here)
         vectors = vectors_of(job, [1], train)
         multipliers = job_multipliers(job)
         fewer = {name: (-1.5, 1.5) for name in vectors.names if name != "full"}
         evaluate(here, test, vectors, multipliers, fewer=fewer)  # the self-check
-        for module in ("steerkit.engine.tree", "steerkit.extract"):
+        for module in ("steerkit.tree", "steerkit.extraction"):
             monkeypatch.setattr(f"{module}.run", lambda model, work, *args: counted(here, work, args, sent))
         there = replace(here, remote="http://localhost:9")
         differences(there, train, [1])
@@ -161,7 +164,7 @@ class TestShapes:
 
 
 def shapes_layer(name: str) -> int:
-    from steerkit.model_registry import MODELS
+    from companion.registry import MODELS
 
     return MODELS[name].layer
 
@@ -201,7 +204,7 @@ class TestPlan:
         assert found.hours == pytest.approx(found.total("operations") / 1e15 / 3600)
 
     def test_weights_that_do_not_fit_here_are_said(self, without_hub, monkeypatch):
-        monkeypatch.setattr("steerkit.engine.memory.free_bytes", lambda _: 10**9)
+        monkeypatch.setattr("steerkit.memory.free_bytes", lambda _: 10**9)
         papers = override(load_profile("llama2-7b"), source="bundled", datasets="openness", split="clean")
         papers = replace(papers, sweep=replace(papers.sweep, datasets=("openness",)))
         monkeypatch.setattr(cost, "matmul_rate", lambda _: 1e9)
@@ -249,9 +252,10 @@ class TestCommand:
 def test_the_plan_of_a_run_that_was_stopped_is_what_is_left():
     before = plan.plan(SMOKE, ("letter",))
     job = experiment.pending(SMOKE, "letter", "sweep")[0]
-    from steerkit import artifacts, jobs
+    from companion import store
+    from companion.tan import jobs
 
-    artifacts.table(job.name, jobs.inputs(job), lambda: compute(job))
+    store.table(job.name, jobs.inputs(job), lambda: compute(job))
     after = plan.plan(SMOKE, ("letter",))
     assert before.total("token_passes") - after.total("token_passes") == job_cost(job).token_passes
 

@@ -10,16 +10,19 @@ import torch
 import transformers
 from conftest import random_examples, random_vectors
 
-from steerkit import artifacts, blocks, jobs, models
-from steerkit.engine import choice, evaluate
+import steerkit
+from companion import store
+from companion.models import dtype_of, load_model
+from companion.profiles import load_profile
+from companion.registry import MODELS
+from companion.tan import jobs
+from companion.tan.jobs import Job
+from companion.tiny import ARCHITECTURES, tiny_lm
+from steerkit import load, traces, trust
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences
-from steerkit.jobs import Job
-from steerkit.model_registry import MODELS
-from steerkit.models import dtype_of, load_model, wrap
-from steerkit.profiles import load_profile
-from steerkit.sites import _TUPLES, find_sites
-from steerkit.tiny import ARCHITECTURES, tiny_lm
+from steerkit.extraction import differences
+from steerkit.grid import evaluate
+from steerkit.model import _TUPLES, find_sites, wrap
 
 WINDOWED = ("mistral", "gemma2", "gemma3")
 
@@ -30,7 +33,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
-def half(architecture: str, tokenizer, dtype: torch.dtype, seed: int = 0) -> models.Model:
+def half(architecture: str, tokenizer, dtype: torch.dtype, seed: int = 0) -> steerkit.Model:
     model = wrap(architecture, tiny_lm(architecture, tokenizer, seed=seed))
     model.lm._module.to(dtype)
     return replace(model, dtype=dtype)
@@ -61,13 +64,13 @@ class TestDtype:
         before = jobs.inputs(job)
         assert before["dtype"] == "float32" and "device" not in before
         monkeypatch.setattr(jobs, "dtype_of", lambda *_: "bfloat16")
-        assert artifacts.key(jobs.inputs(job)) != artifacts.key(before)
+        assert store.key(jobs.inputs(job)) != store.key(before)
 
     def test_the_manifest_of_table_and_vectors_says_where_and_in_what(self, smoke):
         for suffix in ("parquet", "safetensors"):
             path = next(smoke.folder.glob(f"*grid-openness-letter-*.{suffix}"))
             if suffix == "parquet":
-                about = artifacts.read_table(path).attrs["manifest"]
+                about = store.read_table(path).attrs["manifest"]
             else:
                 from steerkit.vectors import load_vectors
 
@@ -82,7 +85,7 @@ class TestDtype:
 
     @pytest.mark.parametrize("dtype", ["float23", "int8", "float8_e4m3fn", "torch.float32", ""])
     def test_what_torch_does_not_know_or_no_model_runs_in_is_refused(self, monkeypatch, dtype):
-        monkeypatch.setattr(models, "_open", lambda *_: pytest.fail("loaded"))
+        monkeypatch.setattr(load, "_opened", lambda *_: pytest.fail("loaded"))
         with pytest.raises(SteerkitError, match="torch dtype") as error:
             load_model("tiny", dtype=dtype)
         assert error.value.found == repr(dtype)
@@ -90,7 +93,7 @@ class TestDtype:
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99", ""])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(monkeypatch, device):
-    monkeypatch.setattr(models, "_open", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(load, "_opened", lambda *_: pytest.fail("loaded"))
     with pytest.raises(SteerkitError, match="a device that torch can use here") as error:
         load_model("tiny", device=device)
     assert repr(device) in error.value.found and len(error.value.found) < 100
@@ -122,13 +125,13 @@ class TestHalfPrecision:
 
 def forget_windows(monkeypatch) -> None:
     """The engine believes that every layer sees everything."""
-    real = blocks.masked_inputs
+    real = traces.masked_inputs
 
     def blind(site, batch):
         site.windows = [None] * len(site.windows)
         return real(site, batch)
 
-    monkeypatch.setattr(blocks, "masked_inputs", blind)
+    monkeypatch.setattr(traces, "masked_inputs", blind)
 
 
 def test_a_letters_score_is_not_rounded_to_half_precision(tokenizer):
@@ -144,13 +147,13 @@ def test_a_letters_score_is_not_rounded_to_half_precision(tokenizer):
 class TestYardstick:
     def test_it_is_the_largest_effect_of_steering(self):
         scores = torch.tensor([[1.0, 3.5, 0.5], [-1.0, -1.2, -1.1]])
-        assert choice.yardstick(scores) == pytest.approx(2.5)
+        assert trust.yardstick(scores) == pytest.approx(2.5)
 
     def test_and_at_least_a_tenth_of_the_scores_where_vectors_do_nothing(self):
-        assert choice.yardstick(torch.full((2, 3), -36.0)) == pytest.approx(3.6)
+        assert trust.yardstick(torch.full((2, 3), -36.0)) == pytest.approx(3.6)
 
     def test_scores_of_zero_divide_nothing_by_zero(self):
-        assert 0 < choice.yardstick(torch.zeros(2, 2)) < 1e-30
+        assert 0 < trust.yardstick(torch.zeros(2, 2)) < 1e-30
 
 
 SHAPE = {"vocab_size": 40, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}

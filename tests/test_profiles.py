@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 import yaml
 
+from companion.profiles import Sweep, load_profile, override, profile_names
 from steerkit.errors import SteerkitError
-from steerkit.profiles import Sweep, load_profile, override, profile_names
 
 SMOKE = load_profile("smoke")
 

@@ -12,23 +12,24 @@ import pytest
 import torch
 from plain_model import activations, propensities, strings
 
-from steerkit import artifacts, cost, experiment, jobs, prompt_settings
-from steerkit.cost import job_cost
-from steerkit.datasets import load_dataset, personas
-from steerkit.engine import evaluate
+from companion import cost, models, store
+from companion.cost import job_cost
+from companion.data.datasets import load_dataset, personas
+from companion.data.splits import group_items
+from companion.outline import outline
+from companion.tan import experiment, jobs, prompt_settings
+from companion.tan.jobs import Job
+from companion.tan.prompt_settings import MEAN, compute_shift, settings_of, vectors_by_setting
 from steerkit.errors import SteerkitError
-from steerkit.jobs import Job
-from steerkit.outline import outline
-from steerkit.prompt_settings import MEAN, compute_shift, settings_of, vectors_by_setting
+from steerkit.grid import evaluate
 from steerkit.prompts import SETTINGS
-from steerkit.splits import group_items
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
 from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
 NAMES = (*SETTINGS, MEAN)
 NAME = "openness"
-BUNDLED = Path(jobs.__file__).parent / "data" / "bundled"
+BUNDLED = Path(jobs.__file__).parents[1] / "data" / "bundled"
 NO_SYSTEM = ("BASE", "USER_POS", "USER_NEG")
 MULTIPLIERS = [-1.5, 0.0, 1.5]
 CELL = ["vector", "setting", "example_id", "multiplier"]
@@ -37,7 +38,7 @@ EXAMPLES = {"statement": 2, "letter": 4}  # two pairs; a letter example for each
 
 @pytest.fixture
 def model():
-    return jobs.model_of("tiny")
+    return models.model_of("tiny")
 
 
 @pytest.fixture
@@ -97,7 +98,9 @@ class TestVectors:
         assert (late / late.norm() * norm - found.values[-1, 0]).abs().max() > 1e-3
 
     def test_all_of_a_data_set_are_kept_together(self, job, model, monkeypatch):
-        monkeypatch.setattr("steerkit.extract.differences", lambda *_, **__: pytest.fail("extracted again"))
+        monkeypatch.setattr(
+            "steerkit.extraction.differences", lambda *_, **__: pytest.fail("extracted again")
+        )
         assert vectors_by_setting(job["letter"], model).names == NAMES
 
     @pytest.mark.parametrize("form", FORMATS)
@@ -266,14 +269,14 @@ class TestRefused:
         settings = replace(smoke_store.settings, datasets=(str(path),), layer={"statement": 1})
         with pytest.raises(SteerkitError, match=r"persona sentence for .*mine\.jsonl"):
             experiment.shift(settings, "statement")
-        assert not list(artifacts.folder().glob("shift-*"))
+        assert not list(store.artifacts_dir().glob("shift-*"))
 
     @pytest.mark.parametrize("layer", [4, -1])
     def test_a_layer_the_model_lacks_is_refused_and_nothing_is_written(self, own_folders, smoke_store, layer):
         settings = replace(smoke_store.settings, layer={"letter": layer})
         with pytest.raises(SteerkitError, match="a layer from 0 to 3 of tiny"):
             experiment.shift(settings, "letter")
-        assert not list(artifacts.folder().glob("shift-*.parquet"))
+        assert not list(store.artifacts_dir().glob("shift-*.parquet"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, smoke_store, monkeypatch):
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))

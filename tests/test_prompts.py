@@ -8,11 +8,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.items import Item
 from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body, yes_no_body
 from steerkit.templates import TEMPLATES, Template
-from steerkit.tiny import tiny_tokenizer
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
 NO = Item("d/0004", "Do you hate music?", " No", " Yes", statement="I hate music.")

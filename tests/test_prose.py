@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from steerkit import published, published_mayne, sae_registry
-from steerkit.datasets import load_dataset, names
-from steerkit.exhibits import EXHIBITS
-from steerkit.splits import make_split
+from companion import published, published_mayne, saes
+from companion.data.datasets import load_dataset, names
+from companion.data.splits import make_split
+from companion.exhibits import EXHIBITS
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGES = {
@@ -258,4 +258,4 @@ class TestReadingPath:
 def test_the_autoencoders_that_a_page_names_exist():
     text = " ".join(path.read_text() for path in PAGES.values())
     named = set(re.findall(r"--sae ([\w.-]+)", text)) - {"params.npz"}
-    assert named <= set(sae_registry.SAES)
+    assert named <= set(saes.SAES)

@@ -14,9 +14,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from test_repository import PYTHONS
 
-from steerkit import cli
-from steerkit.exhibits import EXHIBITS
-from steerkit.profiles import profile_names
+from companion import cli
+from companion.exhibits import EXHIBITS
+from companion.profiles import profile_names
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 
+from companion.tan.ranges import by_range, fit_quality, mean_interval
 from steerkit.errors import SteerkitError
-from steerkit.ranges import by_range, fit_quality, mean_interval
 from steerkit.steerability import slopes
 
 MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from conftest import command_line
 
-from steerkit import artifacts, experiment, jobs, records
-from steerkit.cli import read
-from steerkit.datasets import load_dataset
+from companion import models
+from companion import store as artifacts
+from companion.cli import read
+from companion.data.datasets import load_dataset
+from companion.page import Run
+from companion.profiles import load_profile, override
+from companion.tan import experiment, jobs, records
+from companion.tan.jobs import groups_of
+from companion.tan.records import SIDES, TOLERANCE
 from steerkit.errors import SteerkitError
-from steerkit.jobs import groups_of
-from steerkit.notebook import Run
-from steerkit.profiles import load_profile, override
-from steerkit.records import SIDES, TOLERANCE
 
 BOTH = [(stage, form) for stage in ("grid", "shift") for form in ("statement", "letter")]
 KEY = ["dataset", "example_id", "vector", "multiplier"]
@@ -107,7 +109,7 @@ class TestRoundTrip:
         ran = [experiment.slopes(smoke_records, form), experiment.shift_slopes(smoke_records, form)]
         recorded = replace(smoke_records, recorded=True, layer=layer)
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
-        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.folder().parent / "empty"))
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.artifacts_dir().parent / "empty"))
         read = [experiment.slopes(recorded, form), experiment.shift_slopes(recorded, form)]
         for one, other in zip(ran, read, strict=True):
             keys = [name for name in ("dataset", "example_id", "vector", "setting", "group") if name in one]
@@ -117,7 +119,7 @@ class TestRoundTrip:
 
     def test_a_recorded_profile_whose_layer_a_sweep_chose_needs_no_sweep(self, smoke_records, monkeypatch):
         expected = set(experiment.grid(smoke_records, "letter")["layer"])
-        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.folder().parent / "empty"))
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.artifacts_dir().parent / "empty"))
         recorded = replace(smoke_records, recorded=True)
         assert set(experiment.grid(recorded, "letter")["layer"]) == expected
         assert set(experiment.shift(recorded, "letter")["layer"]) == expected
@@ -231,7 +233,7 @@ class TestAudit:
 
     def test_it_computes_even_where_the_settings_say_to_read(self, smoke_records, monkeypatch):
         asked = []
-        monkeypatch.setattr(records, "model_of", lambda name, _: asked.append(name) or jobs.model_of(name))
+        monkeypatch.setattr(records, "model_of", lambda name, _: asked.append(name) or models.model_of(name))
         recorded = replace(smoke_records, recorded=True)
         assert records.audit(recorded, "grid", "letter", np.random.default_rng(0))["agrees"] and asked == [
             "tiny"
@@ -270,7 +272,9 @@ class TestCommandLine:
         ]
         with pytest.raises(SteerkitError, match="a record of profile smoke for grid, letter"):
             read.audit(["smoke/grid-letter"])
-        with pytest.raises(SteerkitError, match=r"no way to do that for smoke/grid-letter: a damaged file.* Next: choose"):
+        with pytest.raises(
+            SteerkitError, match=r"no way to do that for smoke/grid-letter: a damaged file.* Next: choose"
+        ):
             read.audit(None)
 
     def test_audit_fails_when_one_of_several_records_is_wrong(self, smoke_records):

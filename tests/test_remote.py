@@ -12,19 +12,22 @@ from conftest import command_line, random_examples, random_vectors
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from steerkit import artifacts, jobs, mayne_runs
-from steerkit.cost import job_cost
-from steerkit.engine import direct, evaluate, tree
+from companion import store as artifacts
+from companion.cost import job_cost
+from companion.mayne import runs
+from companion.models import load_model
+from companion.profiles import load_profile, override
+from companion.tan import jobs
+from companion.tiny import tiny_tokenizer
+from steerkit import direct, remote, tree
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences, mean_difference, mean_vector
-from steerkit.models import Model, load_model
-from steerkit.profiles import load_profile, override
+from steerkit.extraction import differences, mean_difference, mean_vector
+from steerkit.grid import evaluate
+from steerkit.model import Model
+from steerkit.ndif import ledger as remote_ledger
+from steerkit.ndif import models as remote_models
 from steerkit.prompts import Example
 from steerkit.propensity import question
-from steerkit.remote import ledger as remote_ledger
-from steerkit.remote import models as remote_models
-from steerkit.remote import traces as remote
-from steerkit.tiny import tiny_tokenizer
 from steerkit.vectors import Vectors, load_vectors
 
 KEY = "a-key-that-nobody-may-see"
@@ -99,11 +102,11 @@ class TestTheSameNumbers:
 
     def test_of_what_an_autoencoder_reads(self, pair):
         examples = asked("statement", pair[0], 3)
-        for one, other in zip(*(mayne_runs.answer_activations(m, examples, 2) for m in pair), strict=True):
+        for one, other in zip(*(runs.answer_activations(m, examples, 2) for m in pair), strict=True):
             close(other["positive"], one["positive"])
             close(other["negative"], one["negative"])
         batches = [[[5, 6, 7, 8]] * 3, [[5, 6]]]
-        norms = [mayne_runs.residuals(model, batches, 1, [1, 0], norms=True) for model in pair]
+        norms = [runs.residuals(model, batches, 1, [1, 0], norms=True) for model in pair]
         assert [part.shape for part in norms[1]] == [(3, 3, 1), (1, 2, 1)]
         close(torch.cat([n.flatten() for n in norms[1]]), torch.cat([n.flatten() for n in norms[0]]))
 
@@ -145,7 +148,9 @@ class TestWhatTravels:
         assert sent["request"] <= 100_000
         assert sent["result"] <= 4 * 32 * 30 * 7 + 20_000
 
-    @pytest.mark.parametrize(("stage", "form"), [("grid", "letter"), ("grid", "statement"), ("shift", "letter")])
+    @pytest.mark.parametrize(
+        ("stage", "form"), [("grid", "letter"), ("grid", "statement"), ("shift", "letter")]
+    )
     def test_the_planner_s_requests_and_bytes_are_about_what_travels(
         self, server, monkeypatch, tmp_path, stage, form
     ):

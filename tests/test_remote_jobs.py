@@ -18,13 +18,14 @@ import torch
 from nnsight.intervention.backends.remote import RemoteError
 from torch.testing import assert_close
 
-from steerkit import blocks, mayne_runs
+from companion.mayne import runs as mayne_runs
+from companion.models import load_model
+from steerkit import traces
 from steerkit.errors import SteerkitError
-from steerkit.models import load_model
+from steerkit.ndif import jobs as remote_jobs
+from steerkit.ndif import ledger as remote_ledger
+from steerkit.ndif.failures import explain
 from steerkit.remote import RemoteFailure, run
-from steerkit.remote import jobs as remote_jobs
-from steerkit.remote import ledger as remote_ledger
-from steerkit.remote.failures import explain
 
 KEY = "a-key-that-nobody-may-see"
 AGAIN = "Error submitting request to model deployment: actor died"
@@ -147,8 +148,8 @@ class TestNotTriedAgain:
         assert ask(model).shape == (1, 3, 32)  # and the next one is a new job
 
     def test_an_exception_in_our_code_on_the_server_names_its_line(self, model):
-        with pytest.raises(RemoteFailure, match=r"steerkit/blocks\.py:\d+") as caught:
-            run(model, blocks.residuals, [[[5, 6]]], 99, [0], False)
+        with pytest.raises(RemoteFailure, match=r"steerkit/traces\.py:\d+") as caught:
+            run(model, traces.residuals, [[[5, 6]]], 99, [0], False)
         assert "IndexError" in caught.value.found
 
     def test_a_server_that_is_not_there_is_said_at_once(self):
@@ -161,7 +162,7 @@ class TestNotTriedAgain:
     def test_a_server_without_memory_gets_half_as_much(self, model, server):
         from conftest import random_examples, random_vectors
 
-        from steerkit.engine import evaluate
+        from steerkit.grid import evaluate
 
         examples, vectors = random_examples("letter", 4, len(model.tokenizer)), random_vectors(model)
         evaluate(model, examples, vectors, [1.0])  # the self-check, which is not what is meant here
@@ -230,8 +231,8 @@ class TestWaiting:
 
 CLIENT = """
     import sys
-    from steerkit import mayne_runs
-    from steerkit.models import load_model
+    from companion.mayne import runs as mayne_runs
+    from companion.models import load_model
     model = load_model("tiny", remote=sys.argv[1])
     for first in range(30, 34):
         [found] = mayne_runs.residuals(model, [[[first, 6, 7]]], 1, [0])
@@ -315,7 +316,7 @@ class TestExplained:
         assert not explain(error, "an answer", "host").passing
 
     def test_the_last_line_of_a_traceback_is_what_is_said(self):
-        text = 'Traceback:\n  File "[tree:3] /x/steerkit/blocks.py", line 77, in tree\nValueError: too many\n'
+        text = 'Traceback:\n  File "[tree:3] /x/steerkit/traces.py", line 77, in tree\nValueError: too many\n'
         found = explain(RemoteError(text), "an answer", "host")
-        assert "ValueError: too many" in found.found and "steerkit/blocks.py:77" in found.where
+        assert "ValueError: too many" in found.found and "steerkit/traces.py:77" in found.where
         assert json.dumps(found.found).count("Traceback") == 0

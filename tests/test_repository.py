@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import steerkit
-from steerkit import cli
+from companion import cli
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -168,7 +168,8 @@ class TestImports:
             steerkit.steer  # noqa: B018
 
     @pytest.mark.parametrize(
-        "module", ["steerkit", "steerkit.stats", "steerkit.cli", "steerkit.experiment", "steerkit.artifacts"]
+        "module",
+        ["steerkit", "steerkit.stats", "companion.cli", "companion.tan.experiment", "companion.store"],
     )
     def test_it_imports_without_torch_and_matplotlib(self, module):
         code = f"import sys, {module}; print({{'torch', 'matplotlib', 'transformers', 'nnsight'}} & set(sys.modules))"
@@ -178,7 +179,7 @@ class TestImports:
     def test_the_key_of_a_table_of_a_registered_model_needs_no_torch(self):
         """A notebook that draws a finished table is read in seconds; torch alone takes two."""
         code = (
-            "import sys\nfrom steerkit import jobs\nfrom steerkit.profiles import load_profile\n"
+            "import sys\nfrom companion.tan import jobs\nfrom companion.profiles import load_profile\n"
             "settings = load_profile('laptop')\njobs.inputs(jobs.Job(settings, 'grid', 'openness', 'letter', 12))\n"
             "print({'torch', 'transformers', 'nnsight'} & set(sys.modules))"
         )

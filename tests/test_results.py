@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from conftest import command_line
 
-from steerkit import exhibits, records, results
+from companion import exhibits, results
+from companion.exhibits import EXHIBITS
+from companion.profiles import load_profile
+from companion.tan import records
 from steerkit.errors import SteerkitError
-from steerkit.exhibits import EXHIBITS
-from steerkit.profiles import load_profile
 
 TABLE = EXHIBITS["tan-tab-2"]
 

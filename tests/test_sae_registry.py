@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from steerkit import sae_registry
+from companion import saes
+from companion.saes import SAES, SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
 from steerkit.errors import SteerkitError
 from steerkit.sae import save_sae
-from steerkit.sae_registry import SAES, SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
 
 
 @pytest.fixture(autouse=True)
 def forget():
     """No test meets the file that another one opened."""
     yield
-    sae_registry._load.cache_clear()
+    saes._load.cache_clear()
 
 
 def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
@@ -95,7 +95,7 @@ class TestFiles:
         assert open_sae(str(silent), 6, 3).layer == 3
 
     def test_the_embedded_one_is_read_with_its_report_or_missed_in_one_sentence(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sae_registry, "EMBEDDED", tmp_path)
+        monkeypatch.setattr(saes, "EMBEDDED", tmp_path)
         with pytest.raises(SteerkitError, match=r"smollm2-135m in the package's data; found none.*train_sae"):
             open_sae("smollm2-135m")
         assert report("smollm2-135m") == {}
@@ -144,7 +144,7 @@ class TestEmbedded:
 
     def test_its_report_is_of_these_weights_and_good_enough(self):
         found = report("smollm2-135m")["held_out"]
-        weights = sae_registry.EMBEDDED / "smollm2-135m" / "sae_weights.safetensors"
+        weights = saes.EMBEDDED / "smollm2-135m" / "sae_weights.safetensors"
         assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert weights.stat().st_size <= 40e6 and found["tokens"] >= 20_000
         assert found["explained"] >= 0.75 and found["dead_share"] <= 0.1 and 60 <= found["l0"] <= 100

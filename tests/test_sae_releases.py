@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from steerkit import sae_registry, sae_releases
+from companion import sae_releases, saes
 from steerkit.errors import SteerkitError
 from steerkit.sae import save_sae
 
@@ -32,19 +32,19 @@ def asked(monkeypatch):
             found.append((release, sae_id, device))
             if release != "gpt2-small-res-jb":
                 raise ValueError(f"Release {release} not found.")
-            return SimpleNamespace(save_model=lambda path: save_sae(sae_registry.tiny_sae(), path))
+            return SimpleNamespace(save_model=lambda path: save_sae(saes.tiny_sae(), path))
 
     monkeypatch.setitem(sys.modules, "sae_lens", SimpleNamespace(SAE=Sae))
     return found
 
 
 def test_a_release_is_fetched_once_and_then_read_without_sae_lens(cache, asked, monkeypatch):
-    first = sae_registry.open_sae(NAME, expect_layer=2)
+    first = saes.open_sae(NAME, expect_layer=2)
     monkeypatch.setitem(sys.modules, "sae_lens", None)  # an import of it fails from here on
-    again = sae_registry.open_sae(NAME, expect_layer=2)
+    again = saes.open_sae(NAME, expect_layer=2)
     assert asked == [("gpt2-small-res-jb", "blocks.8.hook_resid_pre", "cpu")]
     for sae in (first, again):
-        assert torch.equal(sae.W_enc, sae_registry.tiny_sae().W_enc)
+        assert torch.equal(sae.W_enc, saes.tiny_sae().W_enc)
 
 
 def test_an_id_may_hold_slashes(cache, asked):
@@ -55,7 +55,7 @@ def test_an_id_may_hold_slashes(cache, asked):
 def test_without_sae_lens_the_error_says_how_to_get_it(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "sae_lens", None)
     with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
-        sae_registry.open_sae(NAME)
+        saes.open_sae(NAME)
 
 
 def test_what_sae_lens_refuses_leaves_nothing_behind(cache, asked):

@@ -17,11 +17,12 @@ from plain_model import Watch
 from plain_model import blocks as blocks_of
 from torch.testing import assert_close
 
-from steerkit import cost, outline, scaling
-from steerkit.engine import evaluate, memory
+from companion import cost, outline, scaling
+from companion.shapes import LENGTHS, config_of
+from steerkit import memory
 from steerkit.errors import SteerkitError
-from steerkit.extract import differences, mean_vector
-from steerkit.shapes import LENGTHS, config_of
+from steerkit.extraction import differences, mean_vector
+from steerkit.grid import evaluate
 
 BENCHMARK = Path(scaling.__file__).parents[1] / "benchmarks" / "gpu.py"
 CUDA = torch.device("cuda")
@@ -90,7 +91,7 @@ class TestRoom:
             random_vectors(model, ["full"]),
         )
         wanted = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
-        for module in ("steerkit.engine.grid", "steerkit.extract"):
+        for module in ("steerkit.grid", "steerkit.extraction"):
             monkeypatch.setattr(f"{module}.room", lambda *_: 1)
         with Watch(model) as watch:
             found = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
@@ -162,7 +163,7 @@ class TestPage:
         assert "No plan of the papers' profiles is committed" in scaling.page()
 
     def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
-        from steerkit.profiles import load_profile
+        from companion.profiles import load_profile
 
         for path in scaling.PLANS.glob("*.json"):
             about = json.loads(path.read_text())

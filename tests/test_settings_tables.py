@@ -12,11 +12,13 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from test_shifts import make_slopes
 
-from steerkit import experiment, notebook, published, settings_tables, shifts
+from companion import models, page, published
+from companion.page import BOOK_FORMATS, Run
+from companion.profiles import load_profile
+from companion.tan import experiment, settings_tables
+from companion.tan import tables as shifts
+from companion.tan.prompt_settings import MEAN
 from steerkit.errors import SteerkitError
-from steerkit.notebook import BOOK_FORMATS, Run
-from steerkit.profiles import load_profile
-from steerkit.prompt_settings import MEAN
 from steerkit.prompts import FORMATS, SETTINGS
 
 NAMES = (*SETTINGS, MEAN)
@@ -63,15 +65,15 @@ class TestOfOneProfile:
 
     @pytest.mark.parametrize("form", BOOK_FORMATS)
     def test_cosines_are_those_of_the_vectors_in_the_store(self, smoke, form):
-        from steerkit import jobs
-        from steerkit.prompt_settings import vectors_by_setting
+        from companion.tan import jobs
+        from companion.tan.prompt_settings import vectors_by_setting
 
         table, manifests = settings_tables.cosines_of(smoke.settings, form)
         assert len(table) == 3 * 15 and len(manifests) == 3
         layer = experiment.layer_of(smoke.settings, form)
         for name, part in table.groupby("dataset"):
             job = jobs.Job(smoke.settings, "shift", name, form, layer)
-            kept = vectors_by_setting(job, jobs.model_of("tiny"))
+            kept = vectors_by_setting(job, models.model_of("tiny"))
             vectors = dict(zip(kept.names, kept.values[:, 0].double().numpy(), strict=True))
             assert list(zip(part["first"], part["second"], strict=True)) == list(combinations(NAMES, 2))
             for first, second, cosine in zip(part["first"], part["second"], part["cosine"], strict=True):
@@ -182,7 +184,7 @@ class TestRun:
         run = self.run(folder=own_folders)
         table, manifests = settings_tables.relative_of(smoke.settings, "letter", 1e9)
         assert table.empty
-        notebook.show_gap(run, "letter", "Nothing steers more than <1e9>.", manifests)
+        page.show_gap(run, "letter", "Nothing steers more than <1e9>.", manifests)
         frame = pd.read_csv(own_folders / "tan-fig-5-letter.csv")
         assert list(frame.columns) == ["no figure, because"]
         assert frame.iloc[0, 0] == "Nothing steers more than <1e9>."

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
-from steerkit import published, shifts
+from companion import published
+from companion.tan import tables
 from steerkit.errors import SteerkitError
 from steerkit.stats import bootstrap_mean
 from steerkit.steerability import SLOPES
@@ -20,14 +21,14 @@ MODELS = ("llama2-7b", "qwen1.5-14b")
 
 
 def make_slopes(
-    sets=SETS, items: int = 6, seed: int = 0, vectors=(*shifts.SETTINGS, shifts.MEAN, "random-00")
+    sets=SETS, items: int = 6, seed: int = 0, vectors=(*tables.SETTINGS, tables.MEAN, "random-00")
 ):
     """OOD SLOPES of random numbers; baselines depend on the setting and the example, not on the vector."""
     rng = np.random.default_rng(seed)
     rows = []
     for name in sets:
-        base = rng.normal(size=(len(shifts.SETTINGS), items))
-        for vector, (s, setting) in product(vectors, enumerate(shifts.SETTINGS)):
+        base = rng.normal(size=(len(tables.SETTINGS), items))
+        for vector, (s, setting) in product(vectors, enumerate(tables.SETTINGS)):
             for i in range(items):
                 row = {"dataset": name, "example_id": f"{name}/{i}", "format": "statement", "vector": vector}
                 scores = {"steerability": rng.normal(0.6), "baseline": base[s, i]}
@@ -37,8 +38,8 @@ def make_slopes(
 
 def make_vectors(sets=SETS, seed: int = 1) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    vectors = {name: {s: rng.normal(size=7) for s in shifts.SETTINGS} for name in sets}
-    return {name: own | {shifts.MEAN: sum(own.values()) / 5} for name, own in vectors.items()}
+    vectors = {name: {s: rng.normal(size=7) for s in tables.SETTINGS} for name in sets}
+    return {name: own | {tables.MEAN: sum(own.values()) / 5} for name, own in vectors.items()}
 
 
 def some_shifts(values: dict[str, list[float]], model: str = "m", variance: float = 1.0) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def some_shifts(values: dict[str, list[float]], model: str = "m", variance: floa
 
 def test_a_row_of_the_table_is_the_mean_variance_and_interval_of_its_examples():
     slopes = make_slopes()
-    table = shifts.shift_table(slopes, "smollm2-135m", draws=200)
+    table = tables.shift_table(slopes, "smollm2-135m", draws=200)
     assert list(table.columns[:9]) == "dataset model train test mean low high variance n".split()
     assert len(table) == len(SETS) * 7 * 5 and set(table["model"]) == {"smollm2-135m"}
     chosen = "dataset == 'narcissism' and {} == 'SYS_POS' and {} == 'USER_NEG'"
@@ -71,8 +72,8 @@ def test_the_interval_draws_the_examples_of_a_group_together():
     slopes = make_slopes(("openness",), items=8, vectors=("BASE",))
     pair = slopes["example_id"].str.rpartition("/")[2].astype(int) // 2
     slopes["steerability"] = pair.astype(float)  # both of a pair are equal: single draws would be too sure
-    single = shifts.shift_table(slopes, "m", 500).iloc[0]
-    paired = shifts.shift_table(slopes.assign(group=pair), "m", 500).iloc[0]
+    single = tables.shift_table(slopes, "m", 500).iloc[0]
+    paired = tables.shift_table(slopes.assign(group=pair), "m", 500).iloc[0]
     assert paired["high"] - paired["low"] > 1.2 * (single["high"] - single["low"])
     assert paired["mean"] == single["mean"]
 
@@ -81,14 +82,14 @@ def test_the_order_of_the_rows_does_not_change_the_table():
     slopes = make_slopes()
     key = ["dataset", "train", "test"]
     first, second = (
-        shifts.shift_table(rows, "m", 50).sort_values(key, ignore_index=True)
+        tables.shift_table(rows, "m", 50).sort_values(key, ignore_index=True)
         for rows in (slopes, slopes.sample(frac=1, random_state=3))
     )
     pd.testing.assert_frame_equal(first, second)
 
 
 def test_a_single_example_has_no_interval():
-    row = shifts.shift_table(make_slopes(items=1), "m").iloc[0]
+    row = tables.shift_table(make_slopes(items=1), "m").iloc[0]
     assert row["n"] == 1 and np.isnan([row["low"], row["high"]]).all() and np.isfinite(row["mean"])
 
 
@@ -107,7 +108,7 @@ def test_a_single_example_has_no_interval():
 )
 def test_slopes_that_cannot_be_tabulated_are_refused_in_words(change, message):
     with pytest.raises(SteerkitError, match=message) as error:
-        shifts.shift_table(change(make_slopes()), "m")
+        tables.shift_table(change(make_slopes()), "m")
     assert error.value.done == "Nothing was computed."
 
 
@@ -118,7 +119,7 @@ def test_slopes_that_cannot_be_tabulated_are_refused_in_words(change, message):
 @pytest.mark.parametrize("shift", published.tan()["shifts"][1:])
 def test_correlations_of_the_published_values_are_those_of_the_paper(model, shift):
     rows = published.shifts().query("model == @model")
-    table = shifts.correlations(rows, draws=20).set_index(["train", "test", "measure"])
+    table = tables.correlations(rows, draws=20).set_index(["train", "test", "measure"])
     mean, variance = (table.loc[(*shift.split("->"), measure)] for measure in ("mean", "variance"))
     stated = {name: published.statistic(f"{name}:{shift}", model) for name in (
         "spearman-id-ood", "pearson-id-ood", "spearman-id-ood-variance"
@@ -131,7 +132,7 @@ def test_correlations_of_the_published_values_are_those_of_the_paper(model, shif
 
 @pytest.mark.parametrize(("model", "stated"), [("llama2-7b", 0.536), ("qwen1.5-14b", 0.341)])
 def test_the_correlation_of_variances_that_the_paper_states_is_reproduced(model, stated):
-    table = shifts.correlations(published.shifts(), draws=10)
+    table = tables.correlations(published.shifts(), draws=10)
     row = table.query(
         "model == @model and train == 'SYS_POS' and test == 'USER_NEG' and measure == 'variance'"
     )
@@ -139,7 +140,7 @@ def test_the_correlation_of_variances_that_the_paper_states_is_reproduced(model,
 
 
 def test_published_models_without_values_get_rows_that_say_so():
-    table = shifts.correlations(published.shifts(), draws=10)
+    table = tables.correlations(published.shifts(), draws=10)
     assert len(table) == 4 * 2 * 4
     gap = table[table["n"] == 0]
     assert set(gap["reason"]) == {"not measured"} and gap["spearman"].isna().all()
@@ -149,8 +150,8 @@ def test_published_models_without_values_get_rows_that_say_so():
 def test_correlations_agree_with_scipy_and_their_intervals_with_a_loop():
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(2, 9))
-    values = {"BASE->BASE": list(x)} | {"->".join(s): list(y) for s in shifts.MOVED}
-    row = shifts.correlations(some_shifts(values), draws=400, seed=5).iloc[0]
+    values = {"BASE->BASE": list(x)} | {"->".join(s): list(y) for s in tables.MOVED}
+    row = tables.correlations(some_shifts(values), draws=400, seed=5).iloc[0]
     assert row["spearman"] == pytest.approx(spearmanr(x, y).statistic)
     assert row["pearson"] == pytest.approx(pearsonr(x, y).statistic)
     picks = np.random.default_rng(5).integers(9, size=(9, 400)).T
@@ -162,23 +163,23 @@ def test_correlations_agree_with_scipy_and_their_intervals_with_a_loop():
 
 def test_a_perfect_line_has_correlation_one_and_draws_of_one_set_only_are_left_out():
     values = {"BASE->BASE": [0.1, 0.2, 0.3], "BASE->USER_NEG": [0.2, 0.4, 0.6]}
-    row = shifts.correlations(some_shifts(values), draws=300).iloc[0]
+    row = tables.correlations(some_shifts(values), draws=300).iloc[0]
     found = row[["spearman", "spearman_low", "pearson", "pearson_low", "pearson_high"]].astype(float)
     np.testing.assert_allclose(found, 1)
 
 
 def test_a_constant_side_gives_nan_with_the_reason():
     values = {"BASE->BASE": [0.1, 0.2, 0.3], "BASE->USER_NEG": [0.1] * 3}
-    table = shifts.correlations(some_shifts(values, variance=0.0), draws=20)
-    mean, variance = (table[(table["measure"] == m) & (table["n"] == 3)].iloc[0] for m in shifts.MEASURES)
+    table = tables.correlations(some_shifts(values, variance=0.0), draws=20)
+    mean, variance = (table[(table["measure"] == m) & (table["n"] == 3)].iloc[0] for m in tables.MEASURES)
     assert mean["reason"] == "second side constant" and np.isnan(mean["pearson"])
     assert variance["reason"] == "first and second side constant" and np.isnan(variance["spearman_low"])
 
 
 def test_the_order_of_rows_and_other_models_do_not_change_a_correlation():
     rows = published.shifts()
-    alone = shifts.correlations(rows.query("model == 'qwen1.5-14b'"), draws=50)
-    mixed = shifts.correlations(rows.sample(frac=1, random_state=0), draws=50).query("model == 'qwen1.5-14b'")
+    alone = tables.correlations(rows.query("model == 'qwen1.5-14b'"), draws=50)
+    mixed = tables.correlations(rows.sample(frac=1, random_state=0), draws=50).query("model == 'qwen1.5-14b'")
     pd.testing.assert_frame_equal(alone, mixed.reset_index(drop=True))
 
 
@@ -195,13 +196,13 @@ def test_the_order_of_rows_and_other_models_do_not_change_a_correlation():
 )
 def test_too_few_data_sets_or_shifts_are_refused(values, message):
     with pytest.raises(SteerkitError, match=message):
-        shifts.correlations(some_shifts(values))
+        tables.correlations(some_shifts(values))
 
 
 def test_a_model_that_comes_twice_is_refused():
     rows = published.shifts()
     with pytest.raises(SteerkitError, match=r"repeated.*rename one of the models"):
-        shifts.correlations(pd.concat([rows, rows.query("model == 'gemma-2-2b'").assign(n=9)]))
+        tables.correlations(pd.concat([rows, rows.query("model == 'gemma-2-2b'").assign(n=9)]))
 
 
 # Between models
@@ -217,7 +218,7 @@ def test_a_model_that_comes_twice_is_refused():
 )
 def test_the_scatter_matrices_of_the_paper_are_reproduced(models, setting, name, sets):
     names = list(published.tan()["models"])[:models]
-    table = shifts.between_models(published.shifts().query("model in @names"), *setting, draws=10)
+    table = tables.between_models(published.shifts().query("model in @names"), *setting, draws=10)
     assert list(zip(table["first"], table["second"], strict=True)) == list(combinations(names, 2))
     assert set(table["n"]) == {sets}
     for _, row in table.iterrows():
@@ -227,26 +228,26 @@ def test_the_scatter_matrices_of_the_paper_are_reproduced(models, setting, name,
 
 @pytest.mark.parametrize(("setting", "stated"), [(("BASE", "BASE"), 0.769), (("SYS_POS", "USER_NEG"), 0.586)])
 def test_the_correlation_between_the_papers_two_models_is_reproduced(setting, stated):
-    table = shifts.between_models(published.shifts().query("model in @MODELS"), *setting)
+    table = tables.between_models(published.shifts().query("model in @MODELS"), *setting)
     assert len(table) == 1 and table["n"].item() == 38
     assert table["spearman"].item() == pytest.approx(stated, abs=0.0005)
     assert table["low"].item() < stated < table["high"].item()
 
 
 def test_models_without_a_value_for_the_shift_are_named_and_left_out():
-    table = shifts.between_models(published.shifts(), "SYS_POS", "USER_NEG", draws=10)
+    table = tables.between_models(published.shifts(), "SYS_POS", "USER_NEG", draws=10)
     assert table.attrs["left_out"] == ["llama3.1-70b"] and len(table) == 3
 
 
 def test_fewer_than_two_models_or_three_common_sets_are_refused():
     rows = published.shifts()
     with pytest.raises(SteerkitError, match=r"two models or more.*found 1 \(gemma-2-2b\)"):
-        shifts.between_models(rows.query("model == 'gemma-2-2b'"), "BASE", "BASE")
+        tables.between_models(rows.query("model == 'gemma-2-2b'"), "BASE", "BASE")
     with pytest.raises(SteerkitError, match=r"found 0 \(none\)"):
-        shifts.between_models(rows, "USER_POS", "USER_POS")
+        tables.between_models(rows, "USER_POS", "USER_POS")
     other = some_shifts({"BASE->BASE": [1.0, 2.0, 3.0]})
     with pytest.raises(SteerkitError, match="on 0"):
-        shifts.between_models(pd.concat([other, rows.query("model == 'gemma-2-2b'")]), "BASE", "BASE")
+        tables.between_models(pd.concat([other, rows.query("model == 'gemma-2-2b'")]), "BASE", "BASE")
 
 
 # Relative steerability
@@ -255,7 +256,7 @@ def test_fewer_than_two_models_or_three_common_sets_are_refused():
 def naive_relative(slopes: pd.DataFrame, minimum: float) -> tuple[dict, int]:
     """Straight from the definition, one number at a time."""
     found, dropped = {}, 0
-    for name, a, b in product(SETS, shifts.SETTINGS, shifts.SETTINGS):
+    for name, a, b in product(SETS, tables.SETTINGS, tables.SETTINGS):
 
         def values(column, vector, setting, name=name):
             rows = slopes[(slopes.dataset == name) & (slopes.vector == vector) & (slopes.setting == setting)]
@@ -277,7 +278,7 @@ def naive_relative(slopes: pd.DataFrame, minimum: float) -> tuple[dict, int]:
 def test_relative_steerability_is_that_of_a_naive_loop(minimum):
     slopes = make_slopes()
     expected, dropped = naive_relative(slopes, minimum)
-    table = shifts.relative(slopes.sample(frac=1, random_state=1), "m", minimum)
+    table = tables.relative(slopes.sample(frac=1, random_state=1), "m", minimum)
     assert table.attrs["filtered"] == dropped > 0
     assert len(table) == len(expected) == 100 - dropped
     for _, row in table.iterrows():
@@ -287,11 +288,11 @@ def test_relative_steerability_is_that_of_a_naive_loop(minimum):
 
 def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
     slopes = make_slopes()
-    table = shifts.relative(slopes, "m")
+    table = tables.relative(slopes, "m")
     diagonal = table[table["diagonal"]]
     assert (diagonal["relative"] == 1).all() and (diagonal["distance"] == 0).all()
-    assert set(table["train"]) <= set(shifts.SETTINGS)
-    pd.testing.assert_frame_equal(table, shifts.relative(slopes[slopes["vector"].isin(shifts.SETTINGS)], "m"))
+    assert set(table["train"]) <= set(tables.SETTINGS)
+    pd.testing.assert_frame_equal(table, tables.relative(slopes[slopes["vector"].isin(tables.SETTINGS)], "m"))
 
 
 @pytest.mark.parametrize(
@@ -310,19 +311,19 @@ def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
 )
 def test_relative_steerability_without_its_parts_is_refused(change, message):
     with pytest.raises(SteerkitError, match=message):
-        shifts.relative(change(make_slopes()), "m")
+        tables.relative(change(make_slopes()), "m")
 
 
 # Cosines
 
 
 def pairs_of(vectors: dict[str, dict[str, np.ndarray]]) -> dict[str, list]:
-    return {name: shifts.pairwise(own, name) for name, own in vectors.items()}
+    return {name: tables.pairwise(own, name) for name, own in vectors.items()}
 
 
 def test_cosines_and_distances_are_those_of_a_naive_loop():
     slopes, vectors = make_slopes(), make_vectors()
-    table = shifts.cosines(pairs_of(vectors), slopes, "m")
+    table = tables.cosines(pairs_of(vectors), slopes, "m")
     assert len(table) == len(SETS) * 15
     for _, row in table.iterrows():
         own = vectors[row["dataset"]]
@@ -338,7 +339,7 @@ def test_the_length_of_a_vector_does_not_change_its_cosines_and_random_ones_are_
     longer = {
         name: {k: 9 * v for k, v in own.items()} | {"random-00": own["BASE"]} for name, own in vectors.items()
     }
-    one, two = (shifts.cosines(pairs_of(given), slopes, "m") for given in (vectors, longer))
+    one, two = (tables.cosines(pairs_of(given), slopes, "m") for given in (vectors, longer))
     pd.testing.assert_frame_equal(one, two)
 
 
@@ -353,14 +354,14 @@ def test_the_length_of_a_vector_does_not_change_its_cosines_and_random_ones_are_
 )
 def test_vectors_without_a_cosine_are_refused(vectors, message):
     with pytest.raises(SteerkitError, match=message):
-        shifts.cosines(pairs_of(vectors), make_slopes(), "m")
+        tables.cosines(pairs_of(vectors), make_slopes(), "m")
 
 
 def test_a_model_without_system_settings_has_the_mean_of_the_others():
     slopes, own = make_slopes(), make_vectors()
     few = {name: {k: v for k, v in some.items() if not k.startswith("SYS")} for name, some in own.items()}
     slopes = slopes[~slopes["setting"].str.startswith("SYS") & ~slopes["vector"].str.startswith("SYS")]
-    table = shifts.cosines(pairs_of(few), slopes, "m")
+    table = tables.cosines(pairs_of(few), slopes, "m")
     row = table[(table["first"] == "BASE") & (table["second"] == "MEAN")].iloc[0]
     level = slopes[slopes["dataset"] == row["dataset"]].groupby("setting")["baseline"].mean()
     assert len(level) == 3 and row["distance"] == pytest.approx(abs(level["BASE"] - level.mean()))

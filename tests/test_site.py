@@ -10,8 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-
-from steerkit.book import sphinx_extension
+from _ext import finish
 
 BeautifulSoup = pytest.importorskip(
     "bs4", reason="BeautifulSoup is not installed (extra: book)"
@@ -150,18 +149,18 @@ class TestSizes:
         return tmp_path / "a.png"
 
     def test_the_size_comes_from_the_file(self, image):
-        assert sphinx_extension.png_size(image) == (300, 7)
+        assert finish.png_size(image) == (300, 7)
 
     def test_it_is_added_where_it_is_missing_and_nothing_else_is_touched(self, image):
         body = '<p>x</p><img alt="a > b" src="../_images/a.png" style="width: 100%;" /><p>y</p>'
         wanted = body.replace("<img ", '<img width="300" height="7" ')
-        assert sphinx_extension.sized(body, {"a.png": image}) == wanted
+        assert finish.sized(body, {"a.png": image}) == wanted
 
     @pytest.mark.parametrize(
         "kept", ['<img src="a.png" width="5"/>', '<img src="b.png"/>', '<img src="a.svg"/>']
     )
     def test_an_image_with_a_size_or_of_another_kind_stays_as_it_is(self, image, kept):
-        assert sphinx_extension.sized(kept, {"a.png": image}) == kept
+        assert finish.sized(kept, {"a.png": image}) == kept
 
 
 class TestDescriptions:
@@ -174,15 +173,15 @@ class TestDescriptions:
         return found
 
     def test_it_is_the_first_paragraph_on_one_line(self):
-        assert sphinx_extension.described(self.tree("One\nsentence.", "Another.")) == "One sentence."
+        assert finish.described(self.tree("One\nsentence.", "Another.")) == "One sentence."
 
     def test_a_long_one_ends_with_a_whole_word(self):
         text = "steering " * 40
-        found = sphinx_extension.described(self.tree(text))
-        assert len(found) <= sphinx_extension.LONGEST and found.endswith("steering…")
+        found = finish.described(self.tree(text))
+        assert len(found) <= finish.LONGEST and found.endswith("steering…")
 
     def test_a_page_without_text_has_none(self):
-        assert sphinx_extension.described(None) == sphinx_extension.described(self.tree()) == ""
+        assert finish.described(None) == finish.described(self.tree()) == ""
 
 
 def test_no_page_loads_the_script_of_a_service_that_is_not_used(pages):

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from steerkit.datasets import Dataset, Item
+from companion.data.datasets import Dataset, Item
+from companion.data.splits import Split, group_items, limit, make_split
 from steerkit.errors import SteerkitError
-from steerkit.splits import Split, group_items, limit, make_split
 
 
 def persona(i: int, question: str | None = None, pair: int | None = None) -> Item:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.items import Item
 from steerkit.prompts import Prompter
 from steerkit.templates import TEMPLATES, template_for
-from steerkit.tiny import tiny_tokenizer
 
 ITEM = Item("d/0001", 'Would you say it?\n"I rest."', " Yes", " No", statement="I rest.")
 BODY = 'Would you say it?\n"I rest."\n\nChoices:\n(A):  No\n(B):  Yes'

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from conftest import command_line
 
-from steerkit import cli, exhibits, progress, screen
-from steerkit.exhibits import EXHIBITS
-from steerkit.reproduce import Outcome
+from companion import cli, exhibits
+from companion.cli import progress, screen
+from companion.exhibits import EXHIBITS
+from companion.reproduce import Outcome
 
-PROGRAM = [sys.executable, "-m", "steerkit.cli"]
+PROGRAM = [sys.executable, "-m", "companion.cli"]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # but tab and line feed
 # Items of the papers (the figures and tables of both, their appendices, what the rebuttal added) and where they are.
 ITEMS = {
@@ -117,7 +118,7 @@ class TestReproduce:
             ran.append(source.stem)
             output.write_text("{}")
 
-        monkeypatch.setattr("steerkit.reproduce._execute", execute)
+        monkeypatch.setattr("companion.reproduce._execute", execute)
         return ran
 
     def test_off_a_terminal_there_are_lines_without_control_codes_and_then_a_table(self, smoke, quick):
@@ -178,7 +179,7 @@ class TestReproduce:
         assert counted == pytest.approx(end, rel=0.02)
 
     def test_ctrl_c_says_what_is_kept_and_how_to_go_on(self, own_folders, quick, monkeypatch):
-        from steerkit import jobs
+        from companion.tan import jobs
 
         real, calls = jobs.compute, []
 
@@ -209,7 +210,7 @@ class TestReproduce:
         page.parent.mkdir(parents=True)
         page.write_text("")
         (page.parents[1] / "index.html").write_text("")
-        monkeypatch.setattr("steerkit.book.jupyter_book.build", lambda: page.parents[1] / "index.html")
+        monkeypatch.setattr("_ext.build.build", lambda: page.parents[1] / "index.html")
         report = progress.reproduce_all("smoke", [EXHIBITS["tan-fig-2"]], False, True, True)
         [row] = report.rows()
         assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}
@@ -300,7 +301,7 @@ class TestJson:
     def test_a_run_lists_its_files(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(
-            "steerkit.reproduce._execute", lambda source, output, values: output.write_text("{}")
+            "companion.reproduce._execute", lambda source, output, values: output.write_text("{}")
         )
         code, out = command_line("run", "tan-tab-1", "--profile", "smoke", "--json")
         found = json.loads(out)
@@ -341,7 +342,7 @@ class TestCompletion:
             (["extract", "--model", "smol"], ["smollm2-135m"]),
             (["sweep", "--data", "narc"], ["narcissism"]),
             (["sweep", "--format", ""], ["letter", "statement", "yes-no"]),
-            (["sweep", "--data", "steerkit/data/bundled/openn"], ["steerkit/data/bundled/openness.jsonl"]),
+            (["sweep", "--data", "companion/data/bundled/openn"], ["companion/data/bundled/openness.jsonl"]),
         ],
         ids=lambda value: " ".join(value) if value and value[0] in ("reprod", "run", "reproduce") else "",
     )

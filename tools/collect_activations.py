@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from steerkit.models import load_model
+from companion.models import load_model
 
 if TYPE_CHECKING:
-    from steerkit.models import Model
+    from steerkit.model import Model
 
 SHARES = {"sampled": 0.5, "installed": 0.4, "bundled": 0.1}
 # Of each window; the first position is an attention sink with a norm a hundred times that of the others.
@@ -182,7 +182,7 @@ def _installed(rng: random.Random) -> Iterator[str]:
 
 def _bundled(model: Model, rng: random.Random) -> Iterator[str]:
     """Every question with both its answers, in the chat template."""
-    from steerkit.datasets import load_dataset, names
+    from companion.data.datasets import load_dataset, names
     from steerkit.prompts import STATEMENT_REQUEST
     from steerkit.templates import DEFAULT_SYSTEM
 

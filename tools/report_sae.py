@@ -1,6 +1,6 @@
 """Measure a trained autoencoder on text that it was not trained on, and write the numbers into its report.
 
-    python tools/report_sae.py steerkit/data/sae/smollm2-135m --activations activations.npy
+    python tools/report_sae.py companion/data/sae/smollm2-135m --activations activations.npy
 
 Text: the windows that `tools/collect_activations.py` did not run, without those that have a run of 16 tokens in common
 with any window it did run. A run that is in more than one of a hundred windows is the chat template, and does not count.
@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from collect_activations import SKIP, activations
 
-from steerkit.models import load_model
+from companion.models import load_model
 from steerkit.sae import Sae, load_sae
 
 if TYPE_CHECKING:
-    from steerkit.models import Model
+    from steerkit.model import Model
 
 RUN = 16  # tokens in a row that two texts do not have in common by chance
 TEMPLATE = 0.01  # share of windows above which a run is the template's

@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 import torch
+from _ext.parity import RECORD, TOLERANCE
 from nnsight import CONFIG
 from stack import PYTHON, Stack
 
-from steerkit import artifacts
-from steerkit.book.parity import RECORD, TOLERANCE
-from steerkit.models import Model, load_model
-from steerkit.remote import jobs as remote_jobs
+from companion import store
+from companion.models import load_model
+from steerkit.model import Model
+from steerkit.ndif import jobs as remote_jobs
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))  # on each side
 TRUSTED, ORDINARY = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
@@ -66,7 +67,7 @@ def folder(tmp_path_factory) -> Path:
 def fresh(tmp_path, monkeypatch) -> Path:
     """An artefact folder without any job."""
     monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path / "artifacts"))
-    return artifacts.folder()
+    return store.artifacts_dir()
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +152,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
     if exitstatus or counts["skipped"] or counts["deselected"] or not TIMES:
         say(f"{RECORD.name} was left as it is: not everything ran and passed")
         return
-    artifacts.write_atomically(RECORD, (json.dumps(_record(counts["passed"]), indent=1) + "\n").encode())
+    store.write_atomically(RECORD, (json.dumps(_record(counts["passed"]), indent=1) + "\n").encode())
     say(f"wrote {RECORD}")
 
 
@@ -159,7 +160,7 @@ def _record(passed: int) -> dict[str, Any]:
     names = ("torch", "transformers", "nnsight")
     return {
         "command": "make test-ndif",
-        "commit": artifacts.commit(),
+        "commit": store.commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "model": DEFAULT,
         "dtype": "float32",

@@ -14,19 +14,19 @@ import torch
 from nnsight.modeling import huggingface
 from served import ORDINARY, TRUSTED, key
 
-from steerkit import blocks
-from steerkit.models import load_model
+from companion.models import load_model
+from companion.tiny import tiny_lm, tiny_tokenizer
+from steerkit import traces
+from steerkit.ndif import jobs as remote_jobs
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import RemoteFailure, run
-from steerkit.remote import jobs as remote_jobs
-from steerkit.tiny import tiny_lm, tiny_tokenizer
 
 pytestmark = served.NEEDS_SERVER
 
 
 def read(model, first: int = 5) -> torch.Tensor:
     """A small job; another `first` is another job."""
-    [found] = run(model, blocks.residuals, [[[first, 6, 7, 8]]], 2, [0], False)
+    [found] = run(model, traces.residuals, [[[first, 6, 7, 8]]], 2, [0], False)
     return found
 
 
@@ -108,12 +108,12 @@ class TestRequests:
 
     @pytest.mark.parametrize("mine", [TRUSTED, ORDINARY], ids=["trusted", "sandboxed"])
     def test_a_message_names_our_line(self, there, fresh, mine):
-        with key(mine), pytest.raises(RemoteFailure, match=r"IndexError.*steerkit/blocks.py:\d+"):
-            run(there, blocks.residuals, [[[5, 6, 7]]], 99, [0], False)
+        with key(mine), pytest.raises(RemoteFailure, match=r"IndexError.*steerkit/traces.py:\d+"):
+            run(there, traces.residuals, [[[5, 6, 7]]], 99, [0], False)
 
     def test_what_cannot_be_sent_is_not_sent(self, there, fresh, sent):
         with pytest.raises((TypeError, RemoteFailure), match="pickle"):
-            run(there, blocks.residuals, [[[5, 6]]], 2, [threading.Lock()], False)
+            run(there, traces.residuals, [[[5, 6]]], 2, [threading.Lock()], False)
         assert not any(each.job_id for each in sent)
 
     def test_a_request_of_several_megabytes(self, here, there, fresh):
@@ -121,7 +121,7 @@ class TestRequests:
         branches = tuple(Branch((token,), (Read(0, token, side, 1.0),)) for side, token in enumerate((9, 11)))
         asked = Question("q", (5, 6, 7), branches, "logit")
         [local], [remote] = (
-            run(model, blocks.direct, asked, large, [(1999, 2, 1.0)]) for model in (here, there)
+            run(model, traces.direct, asked, large, [(1999, 2, 1.0)]) for model in (here, there)
         )
         assert (local - remote).abs().max() <= 1e-4
 

@@ -12,15 +12,17 @@ import served
 import torch
 from served import ORDINARY, SIZES, TIMES, compare, key, timed
 
-from steerkit import jobs, mayne_runs
-from steerkit.datasets import add_choices, load_dataset, statement_pairs
-from steerkit.engine import evaluate
-from steerkit.extract import differences, mean_difference, mean_vector
-from steerkit.models import load_model
-from steerkit.profiles import load_profile
+from companion import models
+from companion.data.datasets import add_choices, load_dataset, statement_pairs
+from companion.mayne import runs as mayne_runs
+from companion.models import load_model
+from companion.profiles import load_profile
+from companion.saes import default_sae, open_sae
+from companion.tan import jobs
+from companion.tiny import tiny_lm, tiny_tokenizer
+from steerkit.extraction import differences, mean_difference, mean_vector
+from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
-from steerkit.sae_registry import default_sae, open_sae
-from steerkit.tiny import tiny_lm, tiny_tokenizer
 
 pytestmark = served.NEEDS_SERVER
 LAYER = 15
@@ -205,7 +207,7 @@ class TestCost:
         def grids(where: str) -> list[torch.Tensor]:
             monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path_factory.mktemp(where[:4])))
             monkeypatch.setenv("STEERKIT_REMOTE", where)
-            jobs.model_of(few.model)  # loading and deploying are not what is compared
+            models.model_of(few.model)  # loading and deploying are not what is compared
             seconds, tables = timed(
                 lambda: [
                     jobs.compute(jobs.Job(few, "grid", name, "statement", LAYER)) for name in few.datasets

@@ -14,15 +14,16 @@ import served
 import torch
 from served import DEFAULT, TRUSTED
 
-from steerkit import blocks, own_data
-from steerkit.remote import jobs as remote_jobs
+from companion.cli import own_data
+from steerkit import traces
+from steerkit.ndif import jobs as remote_jobs
 from steerkit.remote import run, site_of
 
 pytestmark = served.NEEDS_SERVER
 PARTS = 6
 CLIENT = f"""
 import sys
-from steerkit.models import load_model
+from steerkit.load import load_model
 from test_ndif_restarts import part
 model = load_model("{DEFAULT}", remote=sys.argv[1])
 for n in range({PARTS}):
@@ -39,7 +40,7 @@ def part(model, n: int) -> torch.Tensor:
 def slowly(site, batch):
     """Activations after block 2, after a second."""
     time.sleep(1)
-    return blocks.residual(site, batch, [2], 0)
+    return traces.residual(site, batch, [2], 0)
 
 
 def parts_in_the_background(model, found: list) -> threading.Thread:
@@ -61,7 +62,7 @@ def check(found: list[torch.Tensor], here) -> None:
     """All parts are there, in order, and right."""
     assert len(found) == PARTS
     for n, values in enumerate(found):
-        [expected] = blocks.residual(site_of(here), [[60 + n, 6, 7, 8]], [2], 0)
+        [expected] = traces.residual(site_of(here), [[60 + n, 6, 7, 8]], [2], 0)
         assert (values - expected).abs().max() <= 1e-4
 
 
@@ -113,7 +114,7 @@ def test_an_api_that_is_killed_and_restarted(stack, there, here, fresh):
 def test_a_sweep_whose_whole_server_is_killed_and_restarted(stack, there, here, fresh, tmp_path, monkeypatch):
     """`steerkit sweep` as a user runs it; what was finished before is not asked for again."""
     monkeypatch.setattr(remote_jobs, "LOST", 10.0)
-    monkeypatch.setattr("steerkit.engine.grid.JOB_TOKENS", 1)  # jobs as small as they get
+    monkeypatch.setattr("steerkit.grid.JOB_TOKENS", 1)  # jobs as small as they get
     data = ("all", "letter", "tree", "letter", "clean", "bundled", 0)
     vectors = tmp_path / "vectors.safetensors"
     own_data.extract_vectors(DEFAULT, "openness", "letter", "all", "clean", "bundled", 0).save(vectors)

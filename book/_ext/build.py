@@ -1,0 +1,152 @@
+"""The book: pages generated from what the notebooks left behind, then Jupyter Book with warnings as errors."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from _ext import crate, downloads, pages, parity, provenance, scaling
+from _ext.light import lighten
+from _ext.markdown import table as markdown_table
+from companion import results, store
+from companion.exhibits import BOOK, EXECUTED, EXHIBITS, MAYNE, ROOT, TAN
+from companion.page import BOOK_FORMATS
+from companion.profiles import load_profile
+from companion.reproduce import run_notebook
+from companion.tan import records
+from steerkit.errors import SteerkitError
+
+GENERATED = BOOK / "generated"
+ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
+
+
+def build() -> Path:
+    """Write the generated pages and compile the site; returns its first page.
+
+    Raises
+    ------
+    SteerkitError
+        When a notebook has not been run, or Jupyter Book warns about anything.
+    """
+    run_records()
+    write_pages()
+    compiled("html")
+    site = ROOT / "_build" / "html"
+    shutil.copy(GENERATED / crate.NAME, site / crate.NAME)
+    lighten(site)
+    return site / "index.html"
+
+
+def run_records() -> None:
+    """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model.
+
+    Raises
+    ------
+    SteerkitError
+        When a notebook fails.
+    """
+    own = results.own_profile(EXECUTED)
+    for name in load_profile(own).compared if own else ():
+        kept = [records.path_of(name, "grid", form).exists() for form in BOOK_FORMATS]
+        for exhibit in map(EXHIBITS.get, records.GRID_ONLY if name != own and all(kept) else ()):
+            output = EXECUTED / name / exhibit.executed.name
+            outcome = run_notebook(exhibit, {"profile": name}, output)
+            if outcome.status == "failed":
+                raise SteerkitError(
+                    f"{exhibit.id} to be drawn from the record of {name}",
+                    outcome.error,
+                    done="The book was not built.",
+                    next_step=f"run `steerkit run {exhibit.id} --profile {name}` to see more.",
+                )
+
+
+def compiled(builder: str) -> Path:
+    """Run Jupyter Book; returns the folder it wrote to.
+
+    Raises
+    ------
+    SteerkitError
+        When it warns about anything.
+    """
+    tool = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [tool, "build", str(BOOK), "--builder", builder, "-W", "-n", "--keep-going"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if run.returncode:
+        lines = [
+            line for line in (run.stdout + run.stderr).splitlines() if "WARNING" in line or "ERROR" in line
+        ]
+        raise SteerkitError(
+            "a book without warnings",
+            "; ".join(lines[:5]) or run.stderr[-500:],
+            done="The last good site was not removed.",
+            next_step="mend these pages and run `make book` again.",
+        )
+    return ROOT / "_build" / builder
+
+
+def write_pages() -> None:
+    """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads; and MathJax."""
+    found = results.all_results(EXECUTED)
+    own = [result for result in found if result.is_own]
+    store.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", _mathjax().read_bytes())
+    for name in EXHIBITS:
+        _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
+    for name in ON_THE_START_PAGE:
+        _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
+    _write("verdicts-tan.md", pages.verdicts(own, TAN))
+    _write("verdicts-mayne.md", pages.verdicts(own, MAYNE))
+    _write("notebooks.md", pages.notebook_table(own))
+    _write("bench.md", bench_table())
+    _write("scaling.md", scaling.page())
+    _write("parity.md", parity.page())
+    shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model
+    _write("downloads.md", downloads.write(found, GENERATED))
+    _write("provenance.md", provenance.page(found))
+    store.write_atomically(GENERATED / crate.NAME, downloads.site_metadata(found))
+
+
+def _mathjax() -> Path:
+    """The script that typesets formulas, from an installed package: pages must not ask another host for it."""
+    files = importlib.metadata.files("sphinx-mathjax-offline") or []
+    return Path(next(file for file in files if file.name == "tex-svg.js").locate())
+
+
+def _write(name: str, text: str) -> None:
+    store.write_atomically(GENERATED / name, (text.rstrip() + "\n").encode())
+
+
+def bench_table() -> str:
+    """The committed record of `make bench`."""
+    path = ROOT / "benchmarks" / "results.json"
+    if not path.exists():
+        return "`make bench` has not been run for this copy."
+    about = json.loads(path.read_text())
+    rows = pd.DataFrame(about["cases"])
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    note = f"`{about['command']}` at commit {about['commit']}, {about['threads']} threads, {versions}."
+    return f"{markdown_table(rows)}\n\n{{.manifest}}\n{note}"
+
+
+def main() -> None:
+    """What `steerkit book` runs: one JSON line, the paths made or the error."""
+    from _ext import pdf
+
+    try:
+        browser = pdf.chromium() if "--pdf" in sys.argv else ""  # before minutes of work
+        made = {"site": str(build())}
+        if browser:
+            made["pdf"] = str(pdf.print_book(browser))
+    except SteerkitError as error:
+        print(json.dumps(error.parts))
+        sys.exit(1)
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""What a person sees while `steerkit reproduce` works: what is left, how long it will take, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion.cli import screen
+from companion.cli.book import compiled
+from companion.exhibits import Exhibit, page_of
+from companion.page import BOOK_FORMATS
+from companion.profiles import PUBLISHED, Settings, load_profile
+from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
+from companion.results import place
+from companion.tan import experiment, records
+from companion.tan.jobs import Stage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+
+@dataclass
+class Report:
+    """What a run has done so far; `seconds` by part (tables, notebooks, book)."""
+
+    profile: str
+    tables: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    book: Path | None = None
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """Notebooks that did not run to their end."""
+        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+    def said(self) -> str:
+        """The whole run in a line."""
+        statuses = [outcome.status for outcome in self.outcomes]
+        counts = ", ".join(
+            f"{statuses.count(s)} {s}" for s in ("done", "up to date", "failed") if s in statuses
+        )
+        tables = f"{self.tables} computed" if self.tables else "nothing to compute"
+        return f"Tables: {tables}. Notebooks: {counts or 'none'}. Took {screen.duration(sum(self.seconds.values()))}."
+
+    def kept(self) -> str:
+        """What a run that is stopped now leaves."""
+        done = sum(outcome.status == "done" for outcome in self.outcomes)
+        return f"Kept are {self.tables} new tables and {done} new notebooks"
+
+    def record(self) -> dict[str, Any]:
+        """The whole run for a machine."""
+        return {
+            "profile": self.profile,
+            "tables": self.tables,
+            "notebooks": self.rows(),
+            "book": self.book,
+            "seconds": self.seconds,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a notebook, with the files a reader opens next."""
+        return [outcome.__dict__ | _files(outcome, self.profile, self.book) for outcome in self.outcomes]
+
+
+def reproduce_all(
+    profile: str, exhibits: Sequence[Exhibit], force: bool, book: bool = False, machine: bool = False
+) -> Report:
+    """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches.
+
+    Raises
+    ------
+    SteerkitError
+        After Ctrl-C, with what is kept; for a profile or a model that cannot be had.
+    """
+    console, settings, report = screen.console(machine), load_profile(profile), Report(profile)
+    if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
+        exhibits = [exhibit for exhibit in exhibits if exhibit.published]
+    with screen.stoppable(report.kept):
+        with screen.bars(console) as bars:
+            tables = bars.add_task("tables", total=None, start=False)
+            bar = bars.add_task("notebooks", total=len(exhibits), start=False)
+            bars.console.print(_outlook(exhibits, profile, force), highlight=False)
+            with _timed(report, "tables"):
+                _tables(bars, tables, settings, _stages(exhibits, settings), BOOK_FORMATS, report)
+            with _timed(report, "notebooks"):
+                _notebooks(bars, bar, exhibits, profile, force, report)
+        if book and not report.failed:
+            screen.say(bars, "the book")
+            with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):
+                report.book = Path(compiled()["site"])
+    if not machine:
+        show(console, report)
+    return report
+
+
+def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine: bool = False) -> list[Path]:
+    """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
+    console, report = screen.console(machine), Report(settings.profile)
+    paths = []
+    for form in formats:
+        chosen = experiment.given_layer(settings, form) is not None
+        compute(settings, {stage} if chosen else {"sweep", stage}, (form,), console, report)
+        table = {"grid": experiment.grid, "shift": experiment.shift}[stage](settings, form)
+        paths.append(records.write(settings, stage, form, table))
+        console.print(screen.link(paths[-1]))
+    return paths
+
+
+def compute(
+    settings: Settings, stages: set[str], formats: Sequence[str], console: Console, report: Report
+) -> None:
+    """Compute missing tables under a bar; after Ctrl-C say what is kept."""
+    with screen.stoppable(report.kept), screen.bars(console) as bars:
+        _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
+
+
+@contextmanager
+def _timed(report: Report, part: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    report.seconds[part] = time.perf_counter() - start
+
+
+def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
+    """The kinds of tables that these notebooks read and that are not in a record."""
+    if settings.profile == PUBLISHED:
+        return set()
+    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.stages}
+
+
+def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
+    """How many notebooks there are to run and, where that is known, how long they took last time."""
+    if force:
+        waiting = list(exhibits)
+    else:
+        waiting = [e for e in exhibits if not up_to_date(e, {"profile": profile}, place(e, profile))]
+    last = [(last_run(e) or {}).get("seconds") for e in waiting]
+    known = [seconds for seconds in last if seconds is not None]
+    told = f"; {len(known)} of them took {screen.duration(sum(known))} last time" if known else ""
+    return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
+
+
+def _tables(
+    bars: Progress,
+    bar: TaskID,
+    settings: Settings,
+    stages: set[str],
+    formats: Sequence[str],
+    report: Report,
+) -> None:
+    """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
+    from companion.cost import cost_of
+
+    if not stages:
+        bars.remove_task(bar)
+        return
+    estimate = cost_of(settings, formats, stages)
+    if not estimate.token_passes:
+        bars.remove_task(bar)
+        return
+    bars.console.print(f"{estimate}")
+    bars.reset(bar, total=estimate.token_passes)
+    before = report.tables
+    begun = 0
+
+    def begin(name: str) -> Callable[[int], None]:
+        nonlocal begun
+        report.tables = before + begun  # those before this one are written
+        begun += 1
+        bars.update(bar, description=f"table {begun} of {estimate.tables}, {name}")
+        share = bars.tasks[bars.task_ids.index(bar)].percentage
+        screen.say(bars, f"{share:3.0f} %  {name}")
+        return lambda tokens: bars.advance(bar, tokens)
+
+    report.tables = before + compute_tables(settings, formats, stages, begin)
+    bars.update(bar, description="tables", completed=estimate.token_passes)
+
+
+def _notebooks(
+    bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], profile: str, force: bool, report: Report
+) -> None:
+    bars.start_task(bar)
+    for number, exhibit in enumerate(exhibits, 1):
+        bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")
+        outcome = run_notebook(exhibit, {"profile": profile}, place(exhibit, profile), force)
+        report.outcomes.append(outcome)
+        screen.say(bars, f"{exhibit.id}: {outcome.status}, {screen.duration(outcome.seconds)}")
+        bars.advance(bar)
+
+
+def _files(outcome: Outcome, profile: str, book: Path | None) -> dict[str, Path | None]:
+    """The executed notebook of an outcome, and its page when the site has just been built."""
+    from companion.exhibits import exhibit
+
+    chosen = exhibit(outcome.exhibit)
+    notebook = place(chosen, profile)
+    return {
+        "notebook": notebook if notebook.exists() else None,
+        "page": page_of(chosen, book.parent) if book else None,
+    }
+
+
+def show(console: Console, report: Report) -> None:
+    """The final table: what became of each notebook, how long it took, what to open."""
+    from rich.table import Table
+
+    table = Table("exhibit", "status", "seconds", "open")
+    for row in report.rows():
+        path = row["page"] or row["notebook"]
+        table.add_row(
+            row["exhibit"], row["status"], f"{row['seconds']:.1f}", screen.link(path) if path else ""
+        )
+    console.print(table)
+    console.print(report.said(), highlight=False)
+    if report.book:
+        console.print("The book:", screen.link(report.book))

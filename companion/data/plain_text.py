@@ -1,0 +1,137 @@
+"""Ordinary text to set activations of prompts against: from the bundled data sets, the Python library, or a file.
+
+Mayne et al. 2024 use the Pile. What stands in for it here is on every machine: statements and questions of the bundled
+sets, without chat template and without the set that is analysed, then docstrings of the standard library. A user's own
+text file, a sample of the Pile for example, replaces both.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import random
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from companion.data.datasets import load_dataset, names
+from steerkit.errors import SteerkitError
+
+if TYPE_CHECKING:
+    import torch
+
+    from steerkit.model import Model
+
+CONTEXT = 128  # tokens of a window
+SKIP = 1  # of each window: the first position is an attention sink, with a norm far above all others
+LETTERS = 8  # of text for one token asked for: more than any tokenizer here needs
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """A text and where it comes from; `sha256` of the text goes into the key of what is computed from it."""
+
+    text: str
+    origin: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def plain_text(tokens: int, exclude: str = "", path: str = "", seed: int = 0) -> PlainText:
+    """At least `tokens` tokens of text, when there are as many.
+
+    Parameters
+    ----------
+    tokens : how many tokens will be read; a longer text is cut at `LETTERS` letters a token
+    exclude : the data set that is analysed, whose texts are left out
+    path : a text file in UTF-8, instead of the texts that are there
+    seed : of the order of the texts
+
+    Raises
+    ------
+    SteerkitError
+        A file that is missing, is no text, or is empty.
+    """
+    if path:
+        return PlainText(_own(Path(path))[: LETTERS * tokens], Path(path).name)
+    rng = random.Random(seed)
+    texts, wanted = _shuffled(_bundled(exclude), rng), LETTERS * tokens
+    origin = "bundled data sets"
+    if sum(map(len, texts)) < wanted:
+        texts += _shuffled(_docstrings(), rng)
+        origin += " and docstrings of the Python library"
+    return PlainText("\n".join(texts)[:wanted], origin)
+
+
+def _shuffled(texts: Iterator[str], rng: random.Random) -> list[str]:
+    found = list(texts)
+    rng.shuffle(found)
+    return found
+
+
+def windows(model: Model, text: str, tokens: int, context: int = CONTEXT) -> torch.Tensor:
+    """Token windows [n, context], enough for `tokens` tokens after the first position of each.
+
+    Each window starts with the beginning-of-sequence token where the model's template has one. A short text is one
+    window of its own length.
+
+    Raises
+    ------
+    SteerkitError
+        When the text has too few tokens for one position that is read.
+    """
+    import torch
+
+    ids = model.tokenizer(text, add_special_tokens=False).input_ids
+    start = (
+        [model.tokenizer.bos_token_id]
+        if model.template.bos and model.tokenizer.bos_token_id is not None
+        else []
+    )
+    size = min(context - len(start), len(ids))
+    if size + len(start) <= SKIP:
+        raise SteerkitError(
+            f"a text of more than {SKIP} tokens", f"{len(ids)}", next_step="give a longer text file."
+        )
+    count = min(-(-tokens // (size + len(start) - SKIP)), len(ids) // size)
+    return torch.tensor([start + ids[i * size : (i + 1) * size] for i in range(count)])
+
+
+def _own(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SteerkitError(
+            f"a text file in UTF-8 at {path}",
+            f"{type(error).__name__}: {error}",
+            done="Nothing was computed.",
+            next_step="check the path, or leave it empty for the texts that come with the package.",
+        ) from error
+    if not text.strip():
+        raise SteerkitError(f"some text in {path}", "an empty file", next_step="give another file.")
+    return text
+
+
+def _bundled(exclude: str) -> Iterator[str]:
+    """Statements, and questions without their options."""
+    for name in names("bundled"):
+        if name == exclude.rpartition("/")[2]:
+            continue
+        for item in load_dataset(name).items:
+            yield " ".join((item.statement or item.stem or "").split())
+
+
+def _docstrings() -> Iterator[str]:
+    """Docstrings of the modules, classes and functions of the Python library, in the order of their files."""
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8", errors="ignore"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
+                text := ast.get_docstring(node)
+            ):
+                yield text

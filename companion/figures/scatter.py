@@ -1,0 +1,215 @@
+"""Scatter plots: whose points they are, the line fitted to them, and the names of those that stand out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from companion import published
+from companion.figures import frames, style
+
+NAMED = 3  # points with a name in one panel
+# Where a name may stand: (side of the point, distance in points), nearest first.
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+PLACES = [(side, far) for far in (5, 9, 14, 24, 38, 55) for side in SIDES]
+CORNERS = ((0.03, 0.97), (0.97, 0.03), (0.97, 0.97), (0.03, 0.03))
+Names = tuple[Axes, pd.DataFrame, Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose values: ours or the paper's, and in which unit.
+
+    Published values are grey dots with a line in the colour of the model; ours have the colour throughout.
+    """
+
+    label: str
+    color: str
+    dots: str
+    unit: str
+    published: bool
+
+
+def source(rows: pd.DataFrame, model: str) -> Source:
+    """Read off a table whose values those of a model are.
+
+    Rows without an answer format are the paper's when it has the model (its format is letter). Rows of
+    another model without a format have a unit that is not known: "score".
+    """
+    own = rows.loc[rows["model"] == model]
+    kinds = list(own["format"].dropna().unique()) if "format" in own else []
+    theirs = published.tan()["models"]
+    label, color = theirs.get(model, {}).get("label", model), style.model_color(model)
+    if not kinds and model in theirs:
+        return Source(f"published: {label}", color, style.PUBLISHED, style.UNITS["letter"], True)
+    if len(kinds) > 1:
+        raise frames.refusal(f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")
+    return Source(label, color, color, style.UNITS[kinds[0]] if kinds else "score", False)
+
+
+def arrow(train: str, test: str) -> str:
+    """'BASE → USER_NEG'."""
+    return f"{train} \N{RIGHTWARDS ARROW} {test}"
+
+
+def coefficient(value: float) -> str:
+    """A correlation: two digits and a true minus."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(sign: str, value: float, low: float, high: float) -> str:
+    """'ρ 0.90 [0.80, 0.96]'."""
+    return f"{sign} {coefficient(value)} [{coefficient(low)}, {coefficient(high)}]"
+
+
+def regression(
+    x: np.ndarray, y: np.ndarray, at: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least-squares line of y on x [n] at the places ``at``, with low and high of its 95% band.
+
+    The band is the percentile bootstrap over points, as in the paper's figures; draws of a single x are left
+    out.
+    """
+    rng = np.random.default_rng(seed)
+    sample = np.vstack([np.arange(len(x)), rng.integers(len(x), size=(draws, len(x)))])  # row 0: the points
+    xs, ys = x[sample], y[sample]
+    keep = np.ptp(xs, axis=1) > 0
+    xs, ys = xs[keep], ys[keep]
+    middle, height = xs.mean(axis=1, keepdims=True), ys.mean(axis=1, keepdims=True)
+    slope = ((xs - middle) * (ys - height)).sum(axis=1) / ((xs - middle) ** 2).sum(axis=1)
+    lines = height + slope[:, None] * (at - middle)
+    low, high = np.quantile(lines[1:], [0.025, 0.975], axis=0)
+    return lines[0], low, high
+
+
+def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True) -> None:
+    """Draw :func:`regression` over the width of the points (columns x, y); nothing below three of them.
+
+    No band for points that are not independent of each other.
+    """
+    x, y = points["x"].to_numpy(), points["y"].to_numpy()
+    if len(x) < 3 or np.ptp(x) == 0:
+        return
+    limits = axes.dataLim.frozen()  # the points decide: a wide band must not squeeze them
+    at = np.linspace(x.min(), x.max(), 50)
+    line, low, high = regression(x, y, at)
+    if band:
+        axes.fill_between(at, low, high, color=color, alpha=0.18, lw=0, zorder=1.5)
+    axes.plot(at, line, color=color, lw=1.5, zorder=1.8)
+    axes.dataLim.set(limits)
+
+
+def line_legend(identity: bool = True) -> list[Line2D | Patch]:
+    """Legend entries of the fitted line and, with ``identity``, of x = y."""
+    fit = Line2D([], [], color=style.BLACK, lw=1.5, label="regression line")
+    band = Patch(color=style.BLACK, alpha=0.18, lw=0, label="its 95% band over data sets")
+    same = Line2D([], [], color=style.PUBLISHED, lw=1, ls="--", label="x = y")
+    return [*([same] if identity else []), fit, band]
+
+
+def distance_from_fit(points: pd.DataFrame) -> pd.Series:
+    """Height of each point above the least-squares line of y on x; above the mean where x is constant."""
+    x, y = points["x"] - points["x"].mean(), points["y"] - points["y"].mean()
+    square = float((x**2).sum())
+    return y - x * (float((x * y).sum()) / square if square > 0 else 0.0)
+
+
+def farthest(distance: pd.Series, count: int = NAMED) -> list[str]:
+    """The entries with the largest absolute values, largest first; those at 0 do not count."""
+    far = distance.abs().sort_values(ascending=False, kind="stable")
+    return list(far[far > 0].index[:count])
+
+
+def corner(axes: Axes, text: str) -> None:
+    """Write into a corner of a panel, below the points; :func:`write_names` moves it to the emptiest one."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    look = {"fontsize": style.SMALL, "bbox": box, "zorder": 2.9, "gid": "corner", "linespacing": 1.15}
+    axes.text(*CORNERS[0], text, va="top", transform=axes.transAxes, **look)
+
+
+def legend(figure: Figure, panels: np.ndarray, used: int, handles: list, columns: int) -> None:
+    """Put the legend into the first panel that is not used, or below all panels."""
+    spare = list(panels.ravel()[used:])
+    for axes in spare:
+        axes.axis("off")
+    if spare:
+        spare[0].legend(handles=handles, loc="center")
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:
+    """Write data sets' labels beside their points, where they hide least; the last thing done to a figure.
+
+    Parameters
+    ----------
+    panels : sequence of (Axes, DataFrame, names)
+        The points of a panel (columns x and y; all of them, to be kept free) and the index entries to name,
+        which are data sets unless there is a column ``dataset``.
+    width : int
+        Letters in a line of a label, which has at most two.
+    """
+    figure.draw_without_rendering()  # only now is known where things stand
+    for axes, points, names in panels:
+        dots = axes.transData.transform(points[["x", "y"]].to_numpy(dtype=float))
+        for text in axes.texts:
+            if text.get_gid() == "corner":
+                _settle(axes, text, dots)
+        taken = [text.get_window_extent() for text in axes.texts]
+        for name in names:
+            label = published.label(points.loc[name, "dataset"] if "dataset" in points else name)
+            word = max(len(part) for part in label.replace("-", "- ").split())  # words are not cut
+            lines = frames.lines(label, max(width, min(word, 22)))
+            taken.append(_write_name(axes, points.loc[name], dots, taken, lines))
+
+
+def _settle(axes: Axes, text: Text, dots: np.ndarray) -> None:
+    """Move a text to the corner where it meets the fewest points; the first of equals."""
+    costs = []
+    for x, y in CORNERS:
+        text.set(x=x, y=y, ha="left" if x < 0.5 else "right", va="bottom" if y < 0.5 else "top")
+        costs.append(_cost(text.get_window_extent(), axes.bbox, dots, []))
+    x, y = CORNERS[int(np.argmin(costs))]
+    text.set(x=x, y=y, ha="left" if x < 0.5 else "right", va="bottom" if y < 0.5 else "top")
+
+
+def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox], label: str) -> Bbox:
+    """Write one label at the best of all places, and return the box that it fills (pixels)."""
+    halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 0.5}
+    look = {"fontsize": style.SMALL, "color": "#333333", "linespacing": 0.95, "bbox": halo, "zorder": 2.95}
+    middle = {"textcoords": "offset points", "ha": "center", "va": "center", "annotation_clip": False}
+    text = axes.annotate(label, (point["x"], point["y"]), (0, 0), **middle, **look)
+    text.set_in_layout(False)
+    size, dpi = text.get_window_extent().size, axes.figure.dpi
+    at = axes.transData.transform((point["x"], point["y"]))
+    costs = []
+    for side, far in PLACES:
+        shift = np.array(side) * (far * dpi / 72 + size / 2)
+        box = Bbox.from_bounds(*(at + shift - size / 2), *size)
+        costs.append((_cost(box, axes.bbox, dots, taken) + far / 15, len(costs), shift, box, far))
+    _, _, shift, box, far = min(costs, key=lambda cost: cost[:2])
+    text.set_position(shift * 72 / dpi)
+    if far > 9:  # a name that stands away from its point is tied to it, by the nearest edge
+        end = (np.clip(at, box.min, box.max) - at) * 72 / dpi
+        tie = {"arrowstyle": "-", "color": style.PUBLISHED, "lw": 0.7, "shrinkA": 0, "shrinkB": 2}
+        axes.annotate(
+            "", (point["x"], point["y"]), end, textcoords="offset points", arrowprops=tie, zorder=2.5
+        )
+        axes.texts[-1].set_in_layout(False)
+    return box
+
+
+def _cost(box: Bbox, frame: Bbox, dots: np.ndarray, taken: list[Bbox]) -> float:
+    """How bad a place is: points hidden, texts overlapped (worse), and leaving the panel (worst)."""
+    hidden = ((dots > box.min - 2) & (dots < box.max + 2)).all(axis=1).sum()
+    outside = (box.min < frame.min).any() or (box.max > frame.max).any()
+    return hidden + 20 * sum(box.overlaps(other) for other in taken) + 30 * outside

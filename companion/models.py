@@ -1,0 +1,224 @@
+"""Opens a registered model, a folder or a hub id, here or on a server; what tells one set of weights from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion.data.datasets import load_dataset, names
+from companion.registry import MODELS, ModelSpec
+from companion.tiny import tiny_lm, tiny_tokenizer
+from companion.weights import obtain
+from steerkit import load
+from steerkit.errors import SteerkitError
+from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
+from steerkit.ndif.address import OFF, host_of, on_this_machine, server
+
+if TYPE_CHECKING:
+    import torch
+
+    from steerkit.model import Model
+
+
+def load_model(
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    template: str | None = None,
+    remote: str | None = None,
+) -> Model:
+    """`steerkit.load_model`, which also knows the names of the registry, their precision and their template.
+
+    Raises
+    ------
+    SteerkitError
+        When the name is unknown, the download fails, a hash is wrong, or there is no such device or precision.
+    RemoteFailure
+        When the server cannot be reached, or does not have the model.
+    """
+    spec, url = spec_of(name), server(remote)
+    template = template or spec.template
+    if url:
+        load.refuse_device(device or dtype)
+        return _open_remote(spec, url, template)
+    if spec.remote_only:
+        raise SteerkitError(
+            f"a model that fits on one machine, or remote execution for {name}",
+            "a run on this machine",
+            done="Nothing was loaded.",
+            next_step="give the address of a server that holds it (--remote), or choose another profile.",
+        )
+    reason = "asked for" if dtype else "the registry's, on every device"
+    if spec.tiny:
+        at = load.device_of(device)
+        precision, reason = load.choose_dtype(dtype or spec.dtype, at, reason)
+        return load.wrap_loaded(*_open_tiny(spec, at, precision), reason, template, _about_tiny(spec))
+    load.choose_dtype(dtype, at := load.device_of(device), reason)  # a wrong one is refused before a download
+    place, source = obtain(spec)
+    about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
+    if spec.folder:
+        about["sha256"] = folder_hash(Path(place))
+    return load.open_folder(place, str(at), dtype or spec.dtype, template, spec.attention, about, reason)
+
+
+@lru_cache(maxsize=1)
+def _model_at(name: str, place: str) -> Model:
+    return load_model(name, remote=place)
+
+
+def model_of(name: str, remote: str = "") -> Model:
+    """The loaded model, here or on the server `remote` (default: STEERKIT_REMOTE); one at a time is kept."""
+    return _model_at(name, server(remote) or OFF)
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The registry entry of a name, or one made up for a folder or a hub id.
+
+    Raises
+    ------
+    SteerkitError
+        When it is none of them.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if name and Path(name).is_dir():
+        return ModelSpec(name=Path(name).name, folder=name, template="auto")
+    if "/" in name and not name.startswith((".", "/", "~")):
+        hub_id, _, revision = name.partition("@")
+        return ModelSpec(name=hub_id, hub_id=hub_id, revision=revision or None, template="auto")
+    raise SteerkitError(
+        f"a registered model ({', '.join(MODELS)}), a folder, or a hub id such as org/name",
+        repr(name),
+        done="Nothing was loaded.",
+        next_step="check the spelling, or give the path of the folder.",
+    )
+
+
+@lru_cache(maxsize=8)
+def _weights_at(name: str, place: str) -> str:
+    return fingerprint(name, place)
+
+
+def weights_of(name: str, remote: str = "") -> str:
+    """Fingerprint of a model's weights, kept."""
+    return _weights_at(name, server(remote) or OFF)
+
+
+def fingerprint(name: str, remote: str | None = None) -> str:
+    """What tells one set of weights from another without loading them: a hash, a hub revision, or a folder's hash."""
+    spec, url = spec_of(name), server(remote)
+    if url and not (spec.folder or spec.tiny or (spec.wheel and on_this_machine(url))):
+        hub_id, revision = served_as(spec, url)
+        return f"{hub_id}@{revision or 'main'}"
+    if spec.tiny:
+        words = spec.tiny + "".join(load_dataset(each).sha256 for each in names("bundled"))
+        return hashlib.sha256(words.encode()).hexdigest()
+    if spec.folder:
+        return folder_hash(Path(spec.folder))
+    return spec.wheel.sha256 if spec.wheel else f"{spec.hub_id}@{spec.revision or 'main'}"
+
+
+def dtype_of(name: str, remote: str = "") -> str:
+    """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights."""
+    if url := server(remote):
+        return _remote_dtype(name, url)
+    # Without torch where it can be had so.
+    return spec_of(name).dtype or load.plain(load.choose_dtype(None, load.device_of(None), "")[0])
+
+
+def _open_tiny(
+    spec: ModelSpec, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, torch.device, torch.dtype]:
+    items = [item for name in names("bundled") for item in load_dataset(name).items]
+    texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
+    lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
+    lm._module.to(device, dtype)
+    return lm, device, dtype
+
+
+def _about_tiny(spec: ModelSpec) -> dict[str, Any]:
+    return {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
+
+
+# --- on a server -----------------------------------------------------------------------------------------------------
+
+
+def served_as(spec: ModelSpec, url: str) -> tuple[str, str | None]:
+    """What the server is asked for: a folder or hub id, and a revision.
+
+    A server on this machine reads our folders, so it gets the very weights that a local run has. Another one gets the
+    hub id, without the registry's revision: a server holds what the hub calls main, and would load a second copy.
+    """
+    if spec.folder:
+        return str(Path(spec.folder).resolve()), None
+    if spec.tiny:
+        return str(_tiny_folder(spec)), None
+    if spec.wheel and on_this_machine(url):
+        return str(obtain(spec)[0]), None
+    return spec.hub_id, None if spec.name in MODELS else spec.revision
+
+
+def _open_remote(spec: ModelSpec, url: str, template: str) -> Model:
+    from companion.outline import location
+    from steerkit.ndif.models import open_remote
+
+    served = served_as(spec, url)
+    place = served[0] if Path(served[0]).is_dir() else location(spec)
+    source = {"model": spec.name, "hub_id": spec.hub_id}
+    source |= {"sha256": folder_hash(Path(served[0]))} if spec.folder else {}
+    model = open_remote(place, served, url, template=template, attention=spec.attention, source=source)
+    _note(spec.name, url, load.plain(model.dtype))
+    return model
+
+
+def _tiny_folder(spec: ModelSpec) -> Path:
+    """The random model of `companion.tiny` as a folder, which a server on this machine can read."""
+    folder = cache_dir("models") / f"{spec.name}-{fingerprint(spec.name, OFF)[:12]}"
+    with locked(folder):
+        if not (folder / "tokenizer.json").exists():
+            lm = load_model(spec.name, remote=OFF).lm
+            lm._module.save_pretrained(str(folder))
+            lm.tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def _remote_dtype(name: str, url: str) -> str:
+    """Precision of a model on a server, as it said when it was asked last; it is asked when it never was.
+
+    Precision decides numbers and is in every key; the place only rounds them, and is not. So a table computed here is
+    read there, and the other way round, as long as both compute alike.
+    """
+    noted = _noted().get(f"{name} {url}")
+    return load.plain(model_of(name, url).dtype) if noted is None else noted
+
+
+def _notes() -> Path:
+    return artifacts_dir() / "remote" / "servers.json"
+
+
+def _noted() -> dict[str, str]:
+    try:
+        return json.loads(_notes().read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _note(name: str, url: str, dtype: str) -> None:
+    """Note a server's precision; when it has changed, keys made before are wrong, and the run has to begin again."""
+    _notes().parent.mkdir(parents=True, exist_ok=True)
+    with locked(_notes()):
+        noted = _noted()
+        before = noted.get(f"{name} {url}", dtype)
+        if before != dtype or f"{name} {url}" not in noted:
+            write_atomically(_notes(), json.dumps(noted | {f"{name} {url}": dtype}).encode())
+    if before != dtype:
+        raise SteerkitError(
+            f"{name} in {before} on {host_of(url)}, as before",
+            dtype,
+            done="Nothing was computed; the new precision was noted.",
+            next_step="run the command again: what is computed now gets keys of its own.",
+        )

@@ -1,0 +1,206 @@
+"""Profiles: the one dial. A profile is a YAML file; anything in it can be overridden by a parameter."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from steerkit.errors import SteerkitError
+from steerkit.ndif.address import OFF, server
+
+PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
+# What a setting must be, and how to say so.
+KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(
+        ("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")
+    ),
+    **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
+    **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
+    **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
+    **dict.fromkeys(("datasets", "multipliers", "resample_multipliers", "compared"), (tuple, "a list")),
+    **dict.fromkeys(("layer", "resamples", "step"), (dict, "a number for each answer format")),
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The steerability-by-layer sweep that chooses the layer (Tan et al. 2024: 10% train, 10% test)."""
+
+    train: int
+    test: int
+    step: dict[str, int]  # every how many layers, a format
+    multipliers: tuple[float, ...]
+    datasets: tuple[str, ...] = ()  # empty: those of the profile
+    template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The grid over prompt settings (Tan et al. 2024, section 5): groups to train and test on, multipliers."""
+
+    train: int | dict[str, int] | None
+    test: int | dict[str, int] | None
+    multipliers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the numbers of a run.
+
+    `train` and `test` count groups: pairs of a bundled set, single items of the papers'; one number, or one for each
+    format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
+    `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
+    record of the profile (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over
+    several models show. A `long` profile is computed only when somebody asks for it. `remote` is the address of a server
+    that runs the traces (`steerkit.remote.server`): it decides no number, and is in no key.
+    """
+
+    profile: str
+    model: str
+    datasets: tuple[str, ...]
+    source: str
+    split: str
+    train: int | dict[str, int] | None
+    test: int | dict[str, int] | None
+    multipliers: tuple[float, ...]
+    sweep: Sweep
+    shift: Shift
+    counterbalanced: bool = False
+    layer: dict[str, int] = field(default_factory=dict)
+    fidelity: str = "letter"
+    spelling: str = "template"
+    engine: str = "tree"
+    resamples: dict[str, int] = field(default_factory=dict)
+    resample_multipliers: tuple[float, ...] = (-1.5, 0.0, 1.5)
+    random_vectors: int = 0
+    seed: int = 0
+    recorded: bool = False
+    compared: tuple[str, ...] = ()
+    long: bool = False
+    remote: str = ""
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the repository."""
+    return sorted(
+        path.name.removesuffix(".yaml") for path in folder().iterdir() if path.name.endswith(".yaml")
+    )
+
+
+def load_profile(name: str, **overrides: Any) -> Settings:
+    """The settings of a profile, with overrides (None and empty values leave the profile's).
+
+    Raises
+    ------
+    SteerkitError
+        For an unknown profile or setting, or a value that makes no sense.
+    """
+    import yaml
+
+    path = folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise SteerkitError(
+            f"a profile ({', '.join(profile_names())})", repr(name), next_step="choose one of these."
+        )
+    try:
+        values = yaml.safe_load(path.read_text())
+        _check_known(values, path.name)
+        values["sweep"] = Sweep(
+            **_tuples(values["sweep"])
+        )  # lists become tuples, so that settings can be keys
+        values["shift"] = Shift(**_tuples(values["shift"]))
+        values["datasets"] = _datasets(values["datasets"])
+        values["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
+        settings = Settings(profile=name, **_tuples(values))
+    except (
+        yaml.YAMLError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # no YAML, or lines missing or misplaced
+        raise SteerkitError(
+            "a profile with the lines of profiles/laptop.yaml",
+            f"{path.name} with another form ({' '.join(str(error).split())})",
+            next_step="mend the profile.",
+        ) from error
+    return override(settings, **overrides)
+
+
+def override(settings: Settings, **values: Any) -> Settings:
+    """Settings with some values changed; `layer` and `datasets` may come in the short forms of the command line."""
+    _check_known(values, "the settings asked for")
+    given = {name: value for name, value in values.items() if value not in (None, "", -1, [], ())}
+    if "datasets" in given and isinstance(given["datasets"], str):
+        given["datasets"] = _datasets(given["datasets"])
+    if isinstance(given.get("layer"), int):
+        given["layer"] = dict.fromkeys(("letter", "statement", "yes-no"), given["layer"])
+    changed = replace(settings, **_tuples(given))
+    _check(changed)
+    return changed
+
+
+def _datasets(given: str | list[str]) -> list[str]:
+    """Names of data sets; "tan" are the 40 of the paper and "selected" the 13 of its main figures."""
+    from companion.data.datasets import names
+    from companion.published import SELECTED
+
+    if isinstance(given, str):
+        groups = {"tan": names("tan"), "selected": SELECTED}
+        return list(groups.get(given) or [name.strip() for name in given.split(",")])
+    return given
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _check_known(values: dict[str, Any], where: str) -> None:
+    known = {f.name for f in fields(Settings)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SteerkitError(
+            f"settings of a profile ({', '.join(sorted(known))})",
+            f"{', '.join(unknown)} in {where}",
+            next_step="mend the spelling.",
+        )
+
+
+def _check(settings: Settings) -> None:
+    server(settings.remote or OFF)  # an address that is none is said now, not after an hour
+    for owner in (settings, settings.sweep, settings.shift):
+        for name, (wanted, words) in KINDS.items():
+            value = getattr(owner, name, None)
+            if value is not None and not isinstance(value, wanted):
+                raise SteerkitError(f"{name} as {words}", repr(value), next_step="mend that setting.")
+            sizes = value.values() if isinstance(value, dict) else [value]
+            if name in ("train", "test") and value is not None and min(sizes) < 1:
+                raise SteerkitError(
+                    f"{name} of at least 1", str(value), next_step="leave it out for all items."
+                )
+        _check_multipliers(owner.multipliers)
+    companions = any(settings.resamples.values()) or settings.random_vectors
+    if companions and not set(settings.resample_multipliers) <= set(settings.multipliers):
+        raise SteerkitError(
+            f"resample_multipliers among the multipliers {list(settings.multipliers)}",
+            f"{list(settings.resample_multipliers)}",
+            next_step="mend resample_multipliers.",
+        )
+
+
+def _check_multipliers(multipliers: tuple[Any, ...]) -> None:
+    finite = [value for value in multipliers if isinstance(value, int | float) and math.isfinite(value)]
+    if len(set(finite)) < 2 or len(finite) < len(multipliers):
+        raise SteerkitError(
+            "at least two different multipliers",
+            f"{list(multipliers)}",
+            next_step="give a range such as -1.5,0,1.5; a slope needs two points.",
+        )
+
+
+def folder() -> Path:
+    """Where profiles are: STEERKIT_PROFILES, else `profiles` in the repository."""
+    chosen = os.environ.get("STEERKIT_PROFILES")
+    return Path(chosen) if chosen else Path(__file__).parents[1] / "profiles"

@@ -1,0 +1,229 @@
+"""The runner: compute the tables, execute the notebooks, remember what is up to date.
+
+A notebook runs again when its source, its parameters, the package, the profile or the library versions change, and
+not otherwise. The heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a
+notebook in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from companion import profiles, store
+from companion.exhibits import Exhibit
+from companion.parameters import resolve
+from steerkit.errors import SteerkitError
+from steerkit.files import locked
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one exhibit."""
+
+    exhibit: str
+    status: str  # "done", "up to date" or "failed"
+    seconds: float
+    error: str = ""
+
+
+def compute_tables(
+    settings: Any,
+    formats: Iterable[str],
+    stages: Iterable[str],
+    begin: Callable[[str], Callable[[int], None]],
+) -> int:
+    """Compute all missing tables; returns how many.
+
+    `begin(name)` is called before each and gives back the function to call with token-passes done. A sweep comes before the grid of its format, whose layer it chooses.
+    """
+    from companion.tan import experiment, jobs
+
+    count = 0
+    for stage in ("sweep", "grid", "shift"):
+        for form in formats:
+            if stage not in stages:
+                continue
+            for job in experiment.pending(settings, form, stage):
+                step = begin(f"{stage} {form}: {job.dataset}")
+                store.table(job.name, jobs.inputs(job), lambda job=job, step=step: jobs.compute(job, step))
+                count += 1
+    return count
+
+
+def run_notebook(
+    exhibit: Exhibit, given: dict[str, Any], output: Path | None = None, force: bool = False
+) -> Outcome:
+    """Execute one notebook into `output` (default: the book's copy), unless that is up to date.
+
+    Raises
+    ------
+    SteerkitError
+        For unknown or mistyped parameters, before anything runs.
+    """
+    output = output or exhibit.executed
+    values = _values(exhibit.notebook, given)
+    wanted = _run_key(exhibit.notebook, values)
+    start = time.perf_counter()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        if not force and _is_current(output, wanted):
+            return Outcome(exhibit.id, "up to date", time.perf_counter() - start)
+        try:
+            _execute(exhibit.notebook, output, values)
+        except SteerkitError as error:
+            return Outcome(exhibit.id, "failed", time.perf_counter() - start, str(error))
+        seconds = round(time.perf_counter() - start, 1)
+        record = {"key": wanted, "parameters": values, "finished": time.time(), "seconds": seconds}
+        store.write_atomically(_record_path(output), json.dumps(record, indent=1).encode())
+    return Outcome(exhibit.id, "done", time.perf_counter() - start)
+
+
+def up_to_date(exhibit: Exhibit, given: dict[str, Any], output: Path) -> bool:
+    """Whether `run_notebook` would find its work done."""
+    return _is_current(output, _run_key(exhibit.notebook, _values(exhibit.notebook, given)))
+
+
+def _values(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Values for all parameters; that of `remote` also from STEERKIT_REMOTE, so that a reader sees where it ran."""
+    values = resolve(notebook, given)
+    if values.get("remote") == "":
+        values["remote"] = os.environ.get("STEERKIT_REMOTE", "")
+    return values
+
+
+def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
+    """Run a notebook; what it left replaces what an earlier run left, all of it or nothing.
+
+    The kernel works where the user is, so that a relative path among the parameters means what it says.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    scratch = output.with_name(f".running-{output.stem}")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
+    scratch.mkdir()
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(scratch / output.name),
+            parameters=values,
+            cwd=str(Path.cwd()),
+            progress_bar=False,
+            kernel_name="python3",
+            request_save_on_cell_execute=False,
+            kernel_manager_class=_kernel_manager(scratch),
+        )
+        _tidy(scratch / output.name)
+        _record_path(output).unlink(missing_ok=True)
+        for path in scratch.iterdir():
+            path.replace(output.with_name(path.name))
+    except papermill.PapermillExecutionError as error:
+        raise SteerkitError(
+            f"{source.name} to run to its end",
+            f"cell {error.exec_count} raised {error.ename}: {error.evalue.rstrip('.')}",
+            done="What an earlier run left was kept.",
+            next_step="mend the cause and run it again.",
+        ) from error
+    except DeadKernelError as error:
+        raise SteerkitError(
+            f"{source.name} to run to its end",
+            "its Python process died (out of memory, or killed)",
+            done="What an earlier run left was kept.",
+            next_step="run it again with fewer items.",
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _kernel_manager(folder: Path) -> type:
+    """A kernel that leaves its files in `folder`, see `companion.page.start`.
+
+    It talks over files instead of open TCP ports (not on Windows, which has no such sockets).
+    """
+    from jupyter_client import AsyncKernelManager
+    from traitlets import default
+
+    class LocalKernelManager(AsyncKernelManager):
+        @default("transport")
+        def _transport(self) -> str:
+            return "tcp" if sys.platform == "win32" else "ipc"
+
+        @default("ip")
+        def _ip(self) -> str:
+            """Where the socket files are; jupyter's own default is one name for all runs started in a folder."""
+            if self.transport == "tcp":
+                return "127.0.0.1"
+            return str(Path(tempfile.gettempdir()) / f"steerkit-{uuid.uuid4().hex[:12]}")
+
+        async def start_kernel(self, **options: Any) -> None:
+            # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
+            with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+            options["env"] = {**options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
+            # At its end a kernel is interrupted, and says so among the lines of ours.
+            options["extra_arguments"] = [*options.get("extra_arguments", []), "--log-level=50"]
+            await super().start_kernel(**options)
+
+    return LocalKernelManager
+
+
+def _tidy(path: Path) -> None:
+    """Drop run times and give images their alt text, so that two runs give the same file."""
+    content = json.loads(path.read_text())
+    content["metadata"].pop("papermill", None)
+    for number, cell in enumerate(content["cells"]):
+        cell["id"] = str(number)
+        for extra in ("papermill", "execution"):
+            cell["metadata"].pop(extra, None)
+        alts = [
+            output["metadata"]["image/png"]["alt"]
+            for output in cell.get("outputs", [])
+            if "alt" in output.get("metadata", {}).get("image/png", {})
+        ]
+        if alts:
+            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
+    path.write_text(json.dumps(content, indent=1))
+
+
+def _run_key(notebook: Path, values: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    package = Path(__file__).parent
+    files = [
+        notebook,
+        *sorted(package.rglob("*.py")),
+        *sorted(package.rglob("*.json*")),
+        *sorted(profiles.folder().glob("*.yaml")),
+    ]
+    for path in files:
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(store.versions()).encode())
+    return digest.hexdigest()[:16]
+
+
+def _record_path(output: Path) -> Path:
+    return output.with_suffix(".run.json")
+
+
+def last_run(exhibit: Exhibit) -> dict[str, Any] | None:
+    """Parameters and time of the last successful run into the book, None when there was none."""
+    path = _record_path(exhibit.executed)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _is_current(output: Path, wanted: str) -> bool:
+    path = _record_path(output)
+    return output.exists() and path.exists() and json.loads(path.read_text())["key"] == wanted

@@ -1,0 +1,163 @@
+"""What the executed notebooks left, by exhibit and profile: the book is made of nothing else.
+
+The book belongs to one profile, whose results lie in `book/notebooks`. Every other profile has a folder of its name
+below it, so that `steerkit reproduce --profile other --no-book` adds tabs to the figures and overwrites nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from companion import exhibits, store
+from companion.exhibits import Exhibit
+from companion.page import BOOK_FORMATS, label_of
+from companion.profiles import PUBLISHED, load_profile
+from steerkit.errors import SteerkitError
+
+MARK = ".profile"  # names the profile of the book
+OWN = "/notebooks"  # the address of its results
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the notebook of one exhibit left under one profile.
+
+    `address` is the folder as Sphinx names it; `parts` has one record a figure or table (`companion.page.record`),
+    figures of the book's formats first.
+    """
+
+    exhibit: Exhibit
+    profile: str
+    folder: Path
+    address: str
+    parameters: dict[str, Any]
+    finished: float
+    seconds: float
+    parts: list[dict[str, Any]] = field(repr=False)
+
+    def file(self, part: dict[str, Any], suffix: str) -> Path:
+        """A file of a part; it may not exist (a table has no figure)."""
+        return self.folder / f"{self.exhibit.id}-{part['part']}.{suffix}"
+
+    def is_figure(self, part: dict[str, Any]) -> bool:
+        """Whether a part was drawn."""
+        return self.file(part, "png").exists()
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the book's own profile, whose notebooks are pages."""
+        return self.address == OWN
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook."""
+        return self.folder / f"{self.exhibit.id}.ipynb"
+
+    @property
+    def files(self) -> list[Path]:
+        """Data, vector graphics and manifests of all parts; the executed notebook where it is a page of the book."""
+        found = [self.file(part, suffix) for part in self.parts for suffix in ("csv", "svg", "json")]
+        return [*(path for path in found if path.exists()), *([self.notebook] if self.is_own else [])]
+
+    @cached_property
+    def label(self) -> str:
+        """The tab of a reader who compares: model and profile, and whether all of it was read from records."""
+        try:
+            name = label_of(load_profile(self.profile))
+        except SteerkitError:  # a profile that is no longer there
+            name = "a profile that is gone"
+        recorded = [part.get("records") for part in self.parts if part["artefacts"]]
+        return f"{name} ({self.profile}{', recorded' if recorded and all(recorded) else ''})"
+
+
+def own_profile(executed: Path | None = None) -> str | None:
+    """The profile whose results are the book's, None before anything ran."""
+    path = (executed or exhibits.EXECUTED) / MARK
+    return path.read_text().strip() if path.exists() else None
+
+
+def claim(profile: str) -> None:
+    """Make the book this profile's: its results replace those of another, notebook by notebook.
+
+    Raises
+    ------
+    SteerkitError
+        For an unknown profile; the book stays whose it was.
+    """
+    load_profile(profile)
+    if own_profile() != profile:
+        store.write_atomically(exhibits.EXECUTED / MARK, f"{profile}\n".encode())
+
+
+def place(exhibit: Exhibit, profile: str) -> Path:
+    """Where the executed notebook of a profile goes; the first profile that runs is the book's."""
+    if own_profile() is None:
+        claim(profile)
+    if own_profile() == profile:
+        return exhibit.executed
+    return exhibits.EXECUTED / profile / f"{exhibit.id}.ipynb"
+
+
+def results_of(exhibit: Exhibit, executed: Path) -> list[Result]:
+    """The book's own result, then those of other profiles by name.
+
+    The paper's numbers alone are a tab of every result that has them, so profile `published` is no tab of its own.
+
+    Raises
+    ------
+    SteerkitError
+        When the book's own profile has not run the notebook, or its files are incomplete.
+    """
+    own = _read(exhibit, executed, OWN)
+    if own is None:
+        raise SteerkitError(
+            f"an executed notebook {exhibit.id}.ipynb with its files",
+            "none",
+            done="The book was not built.",
+            next_step=f"run `steerkit reproduce --only {exhibit.id}` first.",
+        )
+    others = [
+        _read(exhibit, folder, f"{OWN}/{folder.name}")
+        for folder in sorted(executed.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in (PUBLISHED, own.profile)
+    ]
+    return [own, *(other for other in others if other is not None)]
+
+
+def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
+    run = folder / f"{exhibit.id}.run.json"
+    notebook = folder / f"{exhibit.id}.ipynb"
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))]
+    parts = [
+        part for part in found if part.get("exhibit") == exhibit.id
+    ]  # another id may begin with this one
+    if not run.exists() or not notebook.exists() or not parts:
+        return None
+    about = json.loads(run.read_text())
+    order = {form: i for i, form in enumerate(BOOK_FORMATS)}
+    parts.sort(key=lambda part: (order.get(part["part"], len(order)), part["part"]))
+    return Result(
+        exhibit,
+        about["parameters"]["profile"],
+        folder,
+        address,
+        about["parameters"],
+        about["finished"],
+        about.get("seconds", 0.0),
+        parts,
+    )
+
+
+def all_results(executed: Path) -> list[Result]:
+    """Every exhibit's results, in the order of the book; raises as `results_of`."""
+    return [result for exhibit in exhibits.EXHIBITS.values() for result in results_of(exhibit, executed)]
+
+
+def profiles_of(results: list[Result]) -> list[str]:
+    """Profiles there are results of, the one with most first."""
+    return [name for name, _ in Counter(result.profile for result in results).most_common()]

@@ -1,0 +1,186 @@
+"""Artefacts: tables and vectors kept under a key of everything that decides their content.
+
+The key is a hash of the inputs (parameters, data hash, model hash, seed), of the code that computes numbers and of
+the versions of the libraries that do arithmetic. Same key, same content; so nothing is ever stale, a killed run
+goes on where it stopped, and two runs can share a folder. A manifest with all of it travels inside each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steerkit.errors import SteerkitError
+from steerkit.files import artifacts_dir, locked, syntax_hash, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steerkit.vectors import Vectors
+
+MANIFEST = b"steerkit.manifest"
+# The code that turns inputs into numbers: the library, and of the companion what asks and what runs. Figures, the command
+# line and the store itself are not in it: restyling a plot must not recompute a grid.
+ROOT = Path(__file__).parents[1]
+NUMERIC_CODE = (
+    "steerkit/*.py",
+    "companion/data/ask.py",
+    "companion/data/counterbalance.py",
+    "companion/data/rows.py",
+    "companion/data/splits.py",
+    "companion/tan/jobs.py",
+    "companion/tan/prompt_settings.py",
+    "companion/tiny.py",
+)
+NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
+
+
+@cache
+def code_hash() -> str:
+    """A hash of the syntax of `NUMERIC_CODE`."""
+    return syntax_hash(path for pattern in NUMERIC_CODE for path in sorted(ROOT.glob(pattern)))
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that do the arithmetic, without the build ("+cpu") of torch."""
+    return {name: importlib.metadata.version(name).partition("+")[0] for name in NUMERIC_PACKAGES}
+
+
+@cache
+def commit() -> str:
+    """The repository's commit, with a mark when files differ from it; empty outside a checkout or without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    try:
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""
+
+
+def key(inputs: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that name `inputs`, the numeric code and the library versions."""
+    text = json.dumps(
+        {"inputs": inputs, "code": code_hash(), "versions": versions()}, sort_keys=True, default=str
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table `name` for these inputs: read when there, computed and kept when not.
+
+    `compute` may set `frame.attrs` (engine, reason, ...); they go into the manifest. The manifest comes back in
+    `frame.attrs["manifest"]`.
+    """
+    path = path_of(name, inputs, "parquet")
+    found = read_table(path)
+    if found is not None:
+        return found
+    with locked(path):
+        found = read_table(path)
+        if found is None:
+            _tidy(path)
+            start = time.perf_counter()
+            frame = compute()
+            write_table(path, frame, manifest(name, inputs, time.perf_counter() - start, **frame.attrs))
+            found = read_table(path)
+    return found
+
+
+def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
+    """The same for steering vectors (safetensors); what their manifest says already is kept."""
+    from dataclasses import replace
+
+    from steerkit.vectors import load_vectors
+
+    path = path_of(name, inputs, "safetensors")
+    with locked(path):
+        with suppress(SteerkitError):  # none there, or damaged
+            return load_vectors(path)
+        _tidy(path)
+        start = time.perf_counter()
+        computed = compute()
+        about = computed.manifest | manifest(name, inputs, time.perf_counter() - start)
+        replace(computed, manifest=about).save(path)
+        return load_vectors(path)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what killed runs were writing when they died: whoever holds the lock of an artefact is its only writer."""
+    for scratch in path.parent.glob(f".{path.name}.*.tmp"):
+        scratch.unlink(missing_ok=True)
+
+
+def exists(name: str, inputs: dict[str, Any], suffix: str = "parquet") -> bool:
+    """Whether an artefact is there already."""
+    return path_of(name, inputs, suffix).exists()
+
+
+def path_of(name: str, inputs: dict[str, Any], suffix: str) -> Path:
+    """The file of an artefact."""
+    return artifacts_dir() / f"{name}-{key(inputs)}.{suffix}"
+
+
+class Manifest(dict):
+    """A manifest that travels in `frame.attrs`: pandas copies those deeply at every step, and this is never changed."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Manifest:
+        return self
+
+
+def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) -> dict[str, Any]:
+    """What is known about an artefact when it is made."""
+    return {
+        "name": name,
+        "key": key(inputs),
+        "inputs": inputs,
+        "code": code_hash(),
+        "versions": versions(),
+        "commit": commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        **about,
+    }
+
+
+def csv(table: pd.DataFrame) -> bytes:
+    """A table for readers: as many digits as a float32 holds, which is what scores are."""
+    return table.to_csv(index=False, float_format="%.7g").encode()
+
+
+def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
+    """Write a parquet file with its manifest in the schema; it appears whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(
+        {**(arrow.schema.metadata or {}), MANIFEST: json.dumps(about, default=str).encode()}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(arrow, sink, write_page_checksum=True)
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def read_table(path: Path) -> pd.DataFrame | None:
+    """A table written by `write_table`, None when there is none; a damaged file counts as none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        arrow = pq.read_table(path, page_checksum_verification=True)
+        about = json.loads((arrow.schema.metadata or {})[MANIFEST])
+        frame = arrow.to_pandas()
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    frame.attrs = {"manifest": Manifest(about)}
+    return frame

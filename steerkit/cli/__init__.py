@@ -1,5 +1,0 @@
-"""The command line: `program` puts the commands together, the other modules hold them."""
-
-from steerkit.cli.program import app, main
-
-__all__ = ["app", "main"]

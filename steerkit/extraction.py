@@ -1,0 +1,204 @@
+"""Steering vectors from contrastive answers: the mean difference of activations, all layers in one pass.
+
+The two answers of an example follow the same prompt, so they are two branches of one sequence: one forward a batch
+of examples gives the activations of both answers at every layer. In `letter` the answer is one token (index -2 of
+the paper's string, the letter between the brackets); in `statement` it is the completion, and the activation is the
+mean over its tokens.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from steerkit import traces
+from steerkit.guards import check_examples, check_layers
+from steerkit.memory import SHORTEST, halving, room
+from steerkit.propensity import Branch, Question, Read
+from steerkit.remote import JOB_TOKENS, run
+from steerkit.trust import MASKED, TOLERANCE, attention_of, proven, reach
+from steerkit.vectors import Vectors, check_same_layers
+
+if TYPE_CHECKING:
+    from steerkit.model import Model
+    from steerkit.prompts import Example
+
+
+def differences(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    *,
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Activation of the matching answer minus that of the other one, [p, l, d] float32 on the CPU.
+
+    Parameters
+    ----------
+    model : Model
+    examples : p tokenised examples
+    layers : 0-based blocks whose output is read
+    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `engine.memory.room`
+    progress : called with the token-passes just done
+
+    Raises
+    ------
+    SteerkitError
+        When there are no examples, a layer does not exist, or one example does not fit in memory.
+    """
+    found = torch.zeros(len(examples), len(layers), model.width)
+    for part, values in _parts(model, examples, layers, batch_tokens, progress, total=False):
+        found[part] = values
+    return found
+
+
+def mean_vector(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    *,
+    manifest: dict[str, Any] | None = None,
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Vectors:
+    """`mean_difference(differences(...))`; a server adds the differences up, and sends [l, d] instead of [p, l, d].
+
+    Parameters and errors are those of `differences`.
+    """
+    if model.remote is None:
+        found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
+        return mean_difference(found, layers, manifest)
+    sums = [values for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True)]
+    return mean_difference(torch.stack(sums).sum(0) / len(examples), layers, manifest)
+
+
+def _parts(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    batch_tokens: int | None,
+    progress: Callable[[int], None] | None,
+    total: bool,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
+    check_examples(examples)
+    check_layers(model, layers)
+    questions = [_contrast(example) for example in examples]
+    read = _read if _branches_work(model, questions, layers) else _read_directly
+    sizes = [contrast_length(example) for example in examples]
+    order = sorted(range(len(questions)), key=lambda i: sizes[i])
+    together = max(1, (batch_tokens or room(model, max(sizes))) // max(sizes))
+    at_once = together if model.remote is None else max(together, JOB_TOKENS // max(sizes))
+
+    def attempt(part: list[int], _: int) -> torch.Tensor:
+        return read(model, [questions[i] for i in part], layers, together, total)
+
+    for start in range(0, len(order), at_once):
+        for part, values in halving(attempt, order[start : start + at_once], SHORTEST):
+            yield part, values
+            if progress is not None:
+                progress(sum(sizes[i] for i in part))
+
+
+def contrast_length(example: Example) -> int:
+    """Tokens of one training example: the shared prompt and both answers."""
+    return len(example.prompt) + len(example.lead) + len(example.matching) + len(example.not_matching)
+
+
+def _contrast(example: Example) -> Question:
+    """The answers as branches; every answer token is read, with weights that make a mean difference."""
+    branches = [
+        Branch(answer, tuple(Read(i, token, side, sign / len(answer)) for i, token in enumerate(answer)))
+        for side, sign, answer in ((0, 1.0, example.matching), (1, -1.0, example.not_matching))
+    ]
+    return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
+
+
+def _read(
+    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
+) -> torch.Tensor:
+    """Differences [p, l, d], or with `total` their sum [1, l, d]; so many questions in one forward."""
+    parts = [questions[start : start + together] for start in range(0, len(questions), together)]
+    [found] = run(model, traces.contrasts, parts, layers, total)
+    return found
+
+
+def _read_directly(
+    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
+) -> torch.Tensor:
+    """The obvious way: each answer after its prompt, in a plain forward of its own."""
+    [found] = run(model, traces.contrasts_apart, questions, layers)
+    return found.sum(0, keepdim=True) if total else found
+
+
+def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> bool:
+    """Whether two answers in one sequence give what two sequences give, tried on the longest example."""
+    if attention_of(model) in MASKED:
+        one = max(questions, key=reach)
+        kind = ("extract", attention_of(model), max(layers))
+        difference = proven(model, kind, one, lambda: _self_check(model, one, layers))
+        if difference <= TOLERANCE[model.dtype]:
+            return True
+    warnings.warn("steerkit: reading each answer in a forward of its own, because this model's attention does not "
+                  "take the mask that would let two share one", RuntimeWarning, stacklevel=3)  # fmt: skip
+    return False
+
+
+def _self_check(model: Model, one: Question, layers: Sequence[int]) -> float:
+    """Largest difference between the two ways at the last layer, relative to the largest activation difference."""
+    last = [max(layers)]
+    slow, fast = _read_directly(model, [one], last), _read(model, [one], last)
+    return float(((slow - fast).abs() / slow.abs().max()).nan_to_num(torch.inf).max())
+
+
+def mean_difference(
+    found: torch.Tensor, layers: Sequence[int], manifest: dict[str, Any] | None = None
+) -> Vectors:
+    """The steering vector, named "full": the mean over training examples of their differences [p, l, d].
+
+    No centring and no unit norm (Tan et al. 2024, section 3; Rimsky et al. 2023).
+    """
+    return Vectors(("full",), tuple(layers), found.mean(0, keepdim=True), manifest or {})
+
+
+def resampled(
+    found: torch.Tensor,
+    layers: Sequence[int],
+    count: int,
+    seed: int,
+    *,
+    groups: Sequence[int] | None = None,
+    manifest: dict[str, Any] | None = None,
+) -> Vectors:
+    """Vectors "resample-00".. from training examples drawn with replacement: the noise of extraction.
+
+    Parameters
+    ----------
+    found : differences [p, l, d]
+    groups : a label an example; examples of one group are drawn together. The two items of a minimal pair have
+        opposite letters, so that drawing them singly would bring the letter's direction back into the vector.
+    """
+    labels = torch.tensor(range(len(found)) if groups is None else groups)
+    members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randint(len(members), (count, len(members)), generator=generator)
+    means = [found[torch.cat([members[i] for i in draw])].mean(0) for draw in draws.tolist()]
+    names = tuple(f"resample-{i:02d}" for i in range(count))
+    values = torch.stack(means) if means else found.new_zeros(0, *found.shape[1:])
+    return Vectors(names, tuple(layers), values, manifest or {})
+
+
+def rescale_to(vectors: Vectors, reference: Vectors) -> Vectors:
+    """Each vector with the L2 norm that `reference` has at the same layer.
+
+    Tan et al. 2024 do this with the vectors of all prompt settings, to the norm of the BASE vector (code:
+    `normalize_steering_magnitude_to_baseline`).
+    """
+    check_same_layers(vectors, reference)
+    norms = reference.values[:1].norm(dim=-1, keepdim=True)
+    own = vectors.values.norm(dim=-1, keepdim=True)
+    return Vectors(vectors.names, vectors.layers, vectors.values / own * norms, vectors.manifest)

@@ -1,0 +1,96 @@
+"""Many conditions in one sequence: a prefix, and branches that see the prefix and themselves.
+
+Tokens before the first steered position are the same for every vector, layer, multiplier and answer, and by
+causality nothing steered reaches them. So they stand in the sequence once, and every condition is a branch::
+
+    tokens      p0 p1 p2 | a  (  | a  (  | a  (  ...        p prefix, a last prompt token, ( lead
+    position     0  1  2 | 3  4  | 3  4  | 3  4  ...
+    segment      0  0  0 | 1  1  | 2  2  | 3  3  ...        a token sees segment 0 and its own
+    condition    -  -  - | 0  0  | 1  1  | 2  2  ...        0 is the unsteered run
+
+These functions also run on servers without steerkit: what `steerkit.traces` says about its own holds here.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steerkit.propensity import Question
+
+PAD = -1  # segment of left padding
+
+
+def layout(questions: Sequence[Question], conditions: Sequence[int]) -> SimpleNamespace:
+    """Lay out the same conditions for every question; `conditions` are numbers the caller gives a meaning.
+
+    Returns
+    -------
+    SimpleNamespace
+        A left-padded batch: `tokens`, `positions`, `segments` and `conditions` [p, s]; `reads` [n, 6] of question,
+        sequence index, token, side, condition and branch; `weights` [n] float64.
+    """
+    rows = [_row(question, conditions) for question in questions]
+    width = max(len(row[0]) for row in rows)
+    columns = [
+        torch.stack([_left_pad(row[i], width, fill) for row in rows])
+        for i, fill in enumerate((0, 0, PAD, PAD))
+    ]
+    reads = [(n, width - len(row[0]) + read[0], *read[1:]) for n, row in enumerate(rows) for read in row[4]]
+    weights = [weight for row in rows for weight in row[5]]
+    names = ("tokens", "positions", "segments", "conditions")
+    made = dict(zip(names, columns, strict=True))
+    return SimpleNamespace(
+        **made, reads=torch.tensor(reads), weights=torch.tensor(weights, dtype=torch.float64)
+    )
+
+
+def length(question: Question, conditions: int) -> int:
+    """Tokens of one question laid out with so many conditions."""
+    return len(question.prefix) + conditions * sum(len(branch.tokens) for branch in question.branches)
+
+
+def _row(question: Question, conditions: Sequence[int]) -> tuple[list[int], ...]:
+    start = len(question.prefix)
+    tokens, positions = list(question.prefix), list(range(start))
+    segments, owners = [0] * start, [PAD] * start
+    reads, weights, segment = [], [], 0
+    for condition in conditions:
+        for b, branch in enumerate(question.branches):
+            segment += 1
+            reads += [(len(tokens) + r.position, r.token, r.side, condition, b) for r in branch.reads]
+            weights += [r.weight for r in branch.reads]
+            tokens += branch.tokens
+            positions += range(start, start + len(branch.tokens))
+            segments += [segment] * len(branch.tokens)
+            owners += [condition] * len(branch.tokens)
+    return tokens, positions, segments, owners, reads, weights
+
+
+def _left_pad(values: list[int], width: int, fill: int) -> torch.Tensor:
+    return torch.tensor([fill] * (width - len(values)) + values)
+
+
+def mask(
+    batch: SimpleNamespace, window: int | None, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Additive attention mask [p, 1, s, s]: earlier tokens of the prefix or of the own segment, within the window.
+
+    Padding attends to itself, so that no row of the softmax is empty. Additive rather than boolean, because eager
+    attention adds whatever it is given.
+    """
+    segments = batch.segments.to(device)
+    query, key = segments[:, :, None], segments[:, None, :]
+    index = torch.arange(segments.shape[1], device=device)
+    seen = (index[:, None] >= index[None, :]) & ((key == 0) | (key == query)) & (query != PAD)
+    if window is not None:
+        positions = batch.positions.to(device)
+        seen &= positions[:, :, None] - positions[:, None, :] < window
+    seen |= index[:, None] == index[None, :]
+    additive = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, torch.finfo(dtype).min)
+    return additive[:, None]

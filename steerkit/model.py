@@ -1,0 +1,146 @@
+"""Where things are in a model: its blocks, the final norm, the unembedding, and what each layer may see.
+
+One small table of module paths instead of a renaming layer: the paths of the decoder families the papers and
+this book use. Whether they mean what we think is not guessed but tested: the tree engine compares itself with
+the direct one before its first use (`steerkit.trust.self_check`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from steerkit.errors import SteerkitError
+from steerkit.templates import Template, template_for
+
+if TYPE_CHECKING:
+    import torch
+
+# (blocks, final norm): Llama, Qwen, Gemma, Mistral, OLMo, Phi-3 / GPT-2 / GPT-NeoX, Pythia / multimodal Gemma 3.
+_PATHS = (
+    ("model.layers", "model.norm"),
+    ("transformer.h", "transformer.ln_f"),
+    ("gpt_neox.layers", "gpt_neox.final_layer_norm"),
+    ("model.language_model.layers", "model.language_model.norm"),
+)
+# Families with one of these paths whose blocks give (residual stream, something else) in transformers 5.
+_TUPLES = ("bloom", "codegen", "falcon", "gpt_neo", "gptj")
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Envoys of one model: `layers[l].output` is the residual stream after block l, [p, s, d]."""
+
+    layers: list[Any]
+    norm: Any
+    head: Any
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder blocks."""
+        return len(self.layers)
+
+
+def _follow(root: Any, path: str) -> Any | None:
+    return reduce(lambda node, name: getattr(node, name, None), path.split("."), root)
+
+
+def find_sites(lm: Any) -> Sites:
+    """Locate blocks, final norm and unembedding of an nnsight model.
+
+    Parameters
+    ----------
+    lm : nnsight.TransformersModel
+
+    Raises
+    ------
+    SteerkitError
+        When the architecture keeps its blocks under none of the known paths, or they give no single tensor.
+    """
+    module = lm._module
+    if module.config.model_type in _TUPLES:
+        raise SteerkitError(
+            "decoder blocks that give one tensor, the residual stream",
+            f"a {type(module).__name__}, whose blocks give a tuple",
+            done="Nothing was run.",
+            next_step="choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...).",
+        )
+    for blocks, norm in _PATHS:
+        if _follow(module, blocks) is not None and _follow(module, norm) is not None:
+            return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _head(lm))
+    raise SteerkitError(
+        f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}",
+        f"a {type(module).__name__} without any of them",
+        next_step="add the two module paths of this architecture to steerkit/model.py.",
+    )
+
+
+def _head(lm: Any) -> Any:
+    wanted = lm._module.get_output_embeddings()
+    name = next(name for name, module in lm._module.named_modules() if module is wanted)
+    return _follow(lm, name)
+
+
+def windows(config: Any) -> list[int | None]:
+    """Per layer, how many tokens back attention reaches; None is unlimited.
+
+    A 4-D attention mask given to transformers replaces the sliding window instead of being combined with it,
+    silently, so whoever builds a mask by hand has to build the window in.
+    """
+    config = config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return [window] * config.num_hidden_layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def soft_cap(config: Any) -> float | None:
+    """The final soft cap of the logits (Gemma 2), None without one."""
+    return getattr(config.get_text_config(), "final_logit_softcapping", None)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model and what the rest of the package asks of it.
+
+    `lm` is the nnsight model; `sites` its blocks, final norm and unembedding; `source` goes into every manifest;
+    `remote` is the address of the server that holds the weights, None when they are here.
+    """
+
+    name: str
+    lm: Any
+    sites: Sites
+    template: Template
+    device: torch.device
+    dtype: torch.dtype
+    dtype_reason: str
+    source: dict[str, Any] = field(default_factory=dict)
+    remote: str | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.lm.tokenizer
+
+    @property
+    def width(self) -> int:
+        """d, the width of the residual stream."""
+        return self.lm._module.config.get_text_config().hidden_size
+
+
+def wrap(name: str, lm: Any, template: str = "plain") -> Model:
+    """A `Model` around an nnsight model that is already in memory (tests, notebooks)."""
+    module = lm._module
+    weight = next(module.parameters())
+    return Model(
+        name,
+        lm,
+        find_sites(lm),
+        template_for(template, lm.tokenizer),
+        weight.device,
+        weight.dtype,
+        "as given",
+        {"model": name},
+    )

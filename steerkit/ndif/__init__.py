@@ -1,0 +1,1 @@
+"""Jobs on an NDIF server that survive both ends."""

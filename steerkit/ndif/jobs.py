@@ -1,0 +1,248 @@
+"""Jobs on an NDIF server: sent once, waited for, kept.
+
+A job is sent without waiting (nnsight's non-blocking mode) and asked after; its id is noted before anything else, so
+that whoever runs the same request later finds it. What can pass is tried again with growing pauses: a refused
+connection, a closed socket, a server that restarts, a worker that died. What cannot is an error at once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from steerkit.files import locked
+from steerkit.ndif import ledger
+from steerkit.ndif.address import host_of
+from steerkit.ndif.failures import RemoteFailure, explain
+
+if TYPE_CHECKING:
+    import httpx
+    import torch
+    from nnsight.intervention.backends.remote import RemoteBackend
+
+    from steerkit.model import Model
+
+WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to reach a server
+SENDS = 4  # how often one job is sent, when workers die under it
+DEADLINE = 3600.0  # seconds to wait for one job, its time in the queue included
+LOST = 30.0  # seconds after which a job that the server does not know is sent anew
+POLLS = (0.1, 2.0)  # shortest and longest pause between two questions after a job
+BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # what a job is before it runs
+QUIET = (
+    60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next one
+)
+FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
+ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
+
+log = logging.getLogger("steerkit.remote")
+
+
+@cache
+def backend_class() -> type[RemoteBackend]:
+    """nnsight's client, silent, and reading results without running anything that a server might put into them."""
+    import httpx
+    import nnsight
+    from nnsight.intervention.backends.remote import RemoteBackend
+    from nnsight.schema.response import ResponseModel
+
+    nnsight.register("steerkit")  # functions of this package travel as source
+
+    class Backend(RemoteBackend):
+        def finalize(self, content: bytes) -> Any:
+            import torch
+            import zstandard
+
+            self.received = len(content)
+            if self.compress:
+                content = zstandard.ZstdDecompressor().decompress(content)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+        def poll(self, tracer: Any = None) -> Any:
+            """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
+            headers = {"ndif-api-key": self.api_key} if self.api_key else {}
+            reply = _client().get(f"{self.host}/response/{self.job_id}", headers=headers)
+            self.status = None
+            if reply.status_code == httpx.codes.NOT_FOUND:
+                return None
+            reply.raise_for_status()
+            response = ResponseModel.model_validate_json(reply.text)
+            self.status = response.status
+            return self.handle(response)
+
+        def _serialize(self, tracer: Any) -> bytes:
+            blob = super()._serialize(tracer)
+            self.sent = len(blob)
+            return blob
+
+    return Backend
+
+
+@cache
+def _client() -> httpx.Client:
+    """One client for all questions: its certificates take longer to read than an answer. It keeps no connection."""
+    import httpx
+
+    return httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> list[torch.Tensor]:
+    """What `work(site, *args)` gives on the server: from the ledger, from a job that runs already, or from a new one."""
+    import torch
+
+    about = {"model": model.lm.to_model_key(), "server": model.remote, "dtype": str(model.dtype)}
+    about["weights"] = model.source.get("sha256", "")  # of a folder, whose content may change
+    key = ledger.key_of(about, work, args)
+    with locked(ledger.result_path(key)):
+        found = ledger.kept(key)
+        if found is not None:
+            return found
+        try:
+            return ledger.keep(key, _finish(model, work, site, args, key))
+        except RemoteFailure as failure:
+            if failure.memory:  # what halves its batches on this machine does so for a server
+                raise torch.OutOfMemoryError(str(failure)) from None
+            raise
+
+
+def answer_of(model: Model, work: FunctionType, site: SimpleNamespace) -> Any:
+    """A small question about the server itself, never kept; no patience with a server that is not there."""
+    sent = _reached(lambda: send(model, work, site, []), model, ())
+    return _wait(sent, model, time.time(), ())
+
+
+def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> RemoteBackend:
+    """Send a job; its id is in the backend that comes back."""
+    import nnsight
+
+    backend = _backend(model)
+    with model.lm.session(backend=backend):
+        found = nnsight.save(work(site, *args))  # noqa: F841 - comes back under this name
+    return backend
+
+
+def _backend(model: Model, job: str | None = None) -> RemoteBackend:
+    from nnsight.intervention.backends.display import StatusDisplay
+
+    made = backend_class()(
+        model.lm.to_model_key(),
+        host=model.remote,
+        env=model.lm._remoteable_get_env(),
+        blocking=False,
+        job_id=job,
+    )
+    made.display = StatusDisplay(enabled=False)
+    return made
+
+
+def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list, key: str) -> Any:
+    """Wait for the job of a request, sending it when there is none, and again when it is lost."""
+    for left in reversed(range(SENDS)):
+        noted = ledger.job_of(key)
+        if noted is None:
+            sent, since = _reached(lambda: send(model, work, site, args), model, WAITS), time.time()
+            ledger.remember(key, sent.job_id, model.remote, model.name)
+        else:
+            sent, since = _backend(model, noted["job"]), noted["sent"]
+            log.info("going on with job %s", sent.job_id)
+        try:
+            return _wait(sent, model, max(since, time.time() - DEADLINE / 2), WAITS)
+        except RemoteFailure as failure:
+            if failure.again or failure.where != "on the way":
+                ledger.forget(key)
+            if not failure.again or not left:
+                raise
+            log.warning("job %s: %s; sending it again", sent.job_id, failure.found)
+            time.sleep(WAITS[min(SENDS - left, len(WAITS) - 1)])
+    raise AssertionError("unreachable")  # the last turn of the loop returns or raises
+
+
+def _reached(call: Callable[[], Any], model: Model, waits: tuple[float, ...]) -> Any:
+    """`call()`, again after each pause while the server cannot be reached or is busy."""
+    for pause in (*waits, None):
+        try:
+            return call()
+        except Exception as error:  # nnsight's, httpx's, websocket's and the operating system's
+            failure = _explained(error, model)
+        if not failure.passing or pause is None:
+            raise failure
+        log.warning("%s; trying again in %g s", failure.found, pause)
+        time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, ...]) -> Any:
+    """Ask after a job until it is finished.
+
+    Raises
+    ------
+    RemoteFailure
+        When it failed, when the server does not know it any more, or at the deadline.
+    """
+    begin = known = moved = time.monotonic()
+    shown, tell, quiet, behind, overtaken = "unknown", FIRST_WORD, QUIET, None, False
+    while True:
+        found = _reached(sent.poll, model, waits)
+        if found is not None:
+            return found["found"]
+        now = time.monotonic()
+        known = now if sent.status is not None else known
+        before, shown = shown, sent.status.value.lower() if sent.status is not None else shown
+        moved = now if shown != before else moved
+        if now - begin > tell:
+            log.info("job %s on %s: %s, %.0f s", sent.job_id, host_of(model.remote), shown, now - begin)
+            tell *= 2
+        if now - known > LOST:
+            raise _lost(sent.job_id, model, "does not know")
+        if overtaken and shown in BEFORE:
+            raise _lost(sent.job_id, model, "finished a later job and not")
+        overtaken = behind is not None and _reached(behind.poll, model, waits) is not None
+        if shown in BEFORE and now - moved > quiet:
+            behind, quiet = _reached(lambda: _tiny(model), model, waits), 2 * quiet
+        if time.time() - since > DEADLINE:
+            raise _overdue(sent.job_id, model, shown)
+        shortest, longest = POLLS
+        time.sleep(min(longest, max(shortest, 0.1 * (now - begin))))
+
+
+def _tiny(model: Model) -> RemoteBackend:
+    """A job that takes no time, to see whether the one before it was forgotten.
+
+    NDIF 0.1.2 stores the states of a job one after the other without waiting, and sometimes an old one last: a job
+    that has failed, or finished, then seems to wait for ever. A queue is worked off in order, so a later job tells.
+    """
+    from steerkit import traces
+    from steerkit.remote import site_of
+
+    return send(model, traces.describe, site_of(model), [])
+
+
+def _explained(error: BaseException, model: Model) -> RemoteFailure:
+    from nnsight import CONFIG
+
+    if isinstance(error, RemoteFailure):
+        return error
+    return explain(error, f"an answer for {model.name}", host_of(model.remote), CONFIG.API.APIKEY)
+
+
+def _lost(job: str, model: Model, what: str) -> RemoteFailure:
+    return RemoteFailure(
+        f"an answer for {model.name}",
+        f"a server that {what} job {job}",
+        next_step="run the command again; it goes on where it stopped.",
+        again=True,
+    )
+
+
+def _overdue(job: str, model: Model, status: str) -> RemoteFailure:
+    return RemoteFailure(
+        f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes",
+        f"job {job} still {status}",
+        done="Its number is kept.",
+        next_step="run the command again to go on waiting, or remove the folder `remote` among the artefacts to send it anew.",
+        where="on the way",
+    )

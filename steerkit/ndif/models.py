@@ -1,0 +1,76 @@
+"""Models that live on a server: here only their outline, without weights, and what the server says about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from steerkit import traces
+from steerkit.errors import SteerkitError
+from steerkit.model import Model, find_sites
+from steerkit.ndif.address import host_of
+from steerkit.ndif.jobs import answer_of
+from steerkit.ndif.ledger import clean
+from steerkit.remote import site_of
+from steerkit.templates import template_for
+
+
+def open_remote(
+    place: str,
+    served: tuple[str, str | None],
+    url: str,
+    *,
+    template: str,
+    attention: str,
+    source: dict[str, Any],
+) -> Model:
+    """A model on a server, which knows it as `served` (id or folder, revision); `place` holds configuration and tokenizer.
+
+    Its precision and versions are asked of the server at once.
+
+    Raises
+    ------
+    RemoteFailure
+        When the server cannot be reached, or does not have the model.
+    """
+    import torch
+
+    lm = _outline(place, served, attention)
+    chosen, name, here = template_for(template, lm.tokenizer), source["model"], torch.device("cpu")
+    asking = Model(name, lm, find_sites(lm), chosen, here, torch.float32, "", remote=url)
+    about = answer_of(asking, traces.describe, site_of(asking))
+    source = {"model": name, "hub_id": None, "revision": served[1]} | source
+    source |= {"where": "remote", "server": host_of(url), "dtype": about["dtype"], "device": about["device"]}
+    source |= {"server_versions": about, "template": chosen.name}
+    clean()
+    reason = f"the server's ({host_of(url)})"
+    return Model(name, lm, asking.sites, chosen, here, getattr(torch, about["dtype"]), reason, source, url)
+
+
+def _outline(place: str, served: tuple[str, str | None], attention: str) -> Any:
+    """The nnsight model without weights, under the name that the server knows."""
+    from nnsight import TransformersModel
+    from nnsight.modeling import huggingface
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    repo, revision = served
+    place = repo if Path(repo).is_dir() else place
+    try:
+        # Given, because nnsight finds none for a model without weights under some versions of transformers.
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        lm = TransformersModel(
+            place, task="text-generation", tokenizer=tokenizer, attn_implementation=attention
+        )
+    except (OSError, ValueError) as error:
+        raise SteerkitError(
+            f"configuration and tokenizer of a causal language model at {place}",
+            str(error).partition("\n")[0] or type(error).__name__,
+            done="Nothing was sent.",
+            next_step="check the id or the folder.",
+        ) from error
+    lm.repo_id, lm.revision = repo, revision
+    huggingface._ID_CACHE[repo] = repo  # else nnsight asks the hub how it is spelled, which a folder has not
+    return lm

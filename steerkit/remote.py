@@ -1,0 +1,87 @@
+"""The same traces on another machine: an NDIF server that holds the model and has never heard of steerkit.
+
+One function, `run`, stands between the package and every trace. Without a server it calls a function of
+`steerkit.traces`; with one it sends that function and its arguments as a job, waits, and gives back the same tensors.
+What travels is small: tokens, positions of reads and vectors there, scores or sums of activations back. Masks are
+made on the server. The key to a server is nnsight's business (NDIF_API_KEY, or its own configuration) and is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from steerkit.model import soft_cap, windows
+from steerkit.ndif.address import OFF, host_of, server
+from steerkit.ndif.failures import RemoteFailure
+
+if TYPE_CHECKING:
+    from steerkit.model import Model
+
+__all__ = ["OFF", "RemoteFailure", "host_of", "run", "server", "site_of"]
+
+# Token-passes of one job: half a minute of a small model on two cores, a few seconds of a large one on a GPU. A job is
+# what is lost when a server dies, and its request and response stay small.
+JOB_TOKENS = 16_384
+
+
+def run(model: Model, work: Callable[..., Any], *args: Any) -> Any:
+    """`work(site, *args)` where the model is; see `steerkit.traces` for what it may be.
+
+    Parameters
+    ----------
+    model : Model
+    work : a function of `steerkit.traces` that returns a list of tensors
+    args : numbers, tensors, and lists, dictionaries or dataclasses of them
+
+    Raises
+    ------
+    RemoteFailure
+        When the server cannot be reached, refuses, or fails. What it has finished is kept, and a further run goes on.
+    torch.OutOfMemoryError
+        When the job was too large for the server.
+    """
+    site = site_of(model)
+    if model.remote is None:
+        return work(site, *args)
+    from steerkit.ndif.jobs import results_of
+
+    return results_of(model, work, site, plain(list(args)))
+
+
+def site_of(model: Model) -> SimpleNamespace:
+    """What every function of `steerkit.traces` is given first."""
+    import torch
+
+    config = model.lm._module.config
+    return SimpleNamespace(
+        lm=model.lm,
+        layers=model.sites.layers,
+        norm=model.sites.norm,
+        head=model.sites.head,
+        windows=windows(config),
+        cap=soft_cap(config),
+        dtype=model.dtype,
+        width=model.width,
+        scores=torch.float32 if model.remote else torch.float64,  # what travels back is half as large
+    )
+
+
+def plain(value: Any) -> Any:
+    """The same without types of this package, which a server cannot know, and with tensors on their own storage.
+
+    nnsight sends the whole storage of a tensor, so that one row of a large one would take the rest with it.
+    """
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    if is_dataclass(value):
+        return SimpleNamespace(**{field.name: plain(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [plain(each) for each in value]
+    return value

@@ -1,0 +1,309 @@
+"""What runs where the model is: on this machine, or on a server that has never heard of steerkit.
+
+nnsight sends these functions as source text, with the names they read, and a server compiles them again. What survives
+that: plain functions of tensors, numbers and envoys, with torch and nnsight imported above. What does not, and must
+stay out of this file and of `steerkit.layout`: dataclasses, decorators, imports inside a function, and anything
+of this package that is no plain function. `steerkit.remote.run` calls them, here or there.
+
+Every function begins with `site`: the envoys `lm`, `layers`, `norm` and `head`; `windows` (how far each layer sees) and
+`cap` (soft cap of the logits) of the configuration; `dtype` of the weights and `width` of the residual stream; and
+`scores`, the precision of results.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING, Any
+
+import nnsight
+import torch
+
+from steerkit.layout import PAD, layout, length, mask
+from steerkit.memory import HEAD_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import SimpleNamespace
+
+SHARE_FROM = 2  # lowest steered block from which a run of its own for the blocks below pays
+
+
+def describe(site: SimpleNamespace) -> dict[str, str]:
+    """Precision, device and versions of the place where this runs."""
+    tokens = torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad(), site.lm.trace(input_ids=tokens, use_cache=False) as tracer:
+        hidden = nnsight.save(site.layers[0].output)
+        stop(site, tracer)
+    hidden = hidden if isinstance(hidden, torch.Tensor) else hidden[0]
+    about = {"dtype": str(hidden.dtype)[len("torch.") :], "device": hidden.device.type}
+    about["threads"] = str(torch.get_num_threads())
+    about["python"] = platform.python_version()
+    for name in ("torch", "transformers", "nnsight"):
+        about[name] = importlib.metadata.version(name)
+    return about
+
+
+def stop(site: SimpleNamespace, tracer: Any) -> None:
+    """End a trace before the blocks that nobody reads; not in NDIF's sandbox, which shows no weights.
+
+    There a trace that ends early takes the rest of the job with it (NDIF 0.1.2: a broken pipe).
+    """
+    if not site.head._module.weight.is_meta:
+        tracer.stop()
+
+
+def tree(
+    site: SimpleNamespace, parts: Sequence, vectors: dict, cells: Sequence, max_tokens: int
+) -> list[torch.Tensor]:
+    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one after the other; see `steerkit.tree`."""
+    return [torch.cat([tree_part(site, part, vectors, cells, max_tokens) for part in parts]).to(site.scores)]
+
+
+def tree_part(
+    site: SimpleNamespace, questions: Sequence, vectors: dict, cells: Sequence, max_tokens: int
+) -> torch.Tensor:
+    """Scores of questions that run together; conditions that do not fit in `max_tokens` repeat the prefix."""
+    longest = max(questions, key=lambda q: length(q, 1))
+    step = max(
+        1, (max_tokens - len(longest.prefix)) // sum(len(branch.tokens) for branch in longest.branches)
+    )
+    found = torch.zeros(len(questions), 2, 1 + len(cells), dtype=torch.float64)
+    for first in range(0, 1 + len(cells), step):
+        batch = layout(questions, range(first, min(first + step, 1 + len(cells))))
+        values = tree_forward(site, questions, batch, vectors, [(0, 0, 0.0), *cells]) * batch.weights
+        question, side, condition = batch.reads[:, 0], batch.reads[:, 3], batch.reads[:, 4]
+        found.index_put_((question, side, condition), values, accumulate=True)
+    return found
+
+
+def tree_forward(
+    site: SimpleNamespace, questions: Sequence, batch: SimpleNamespace, vectors: dict, cells: Sequence
+) -> torch.Tensor:
+    """The value of every read of one laid-out batch, [n] float64."""
+    edits = edits_of(batch, vectors, cells, site.dtype)
+    first = min((cell[1] for cell in cells[1:]), default=0)
+    shared = first if first >= SHARE_FROM else -1
+    below = tree_below(site, questions, batch, shared) if shared >= 0 else None
+    if shared in edits:
+        rows, columns, delta = (each.to(below.device) for each in edits.pop(shared))
+        below[rows, columns] += delta
+    inputs, overrides = masked_inputs(site, batch)
+    logprob = questions[0].scale == "logprob"
+    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+        for index, layer in enumerate(site.layers):
+            if index <= shared:
+                layer.skip(below)
+                continue
+            if index in overrides:
+                layer.inputs = with_mask(layer.inputs, overrides[index])
+            if index in edits:
+                hidden = layer.output
+                rows, columns, delta = (each.to(hidden.device) for each in edits[index])
+                hidden[rows, columns] += delta
+        final = site.norm.output
+        final = final[batch.reads[:, 0].to(final.device), batch.reads[:, 1].to(final.device)]
+        values = nnsight.save(read(site, final, batch.reads[:, 2].to(final.device), logprob))
+        stop(site, tracer)
+    return values.double().cpu()
+
+
+def tree_below(site: SimpleNamespace, questions: Sequence, batch: SimpleNamespace, last: int) -> torch.Tensor:
+    """Residual stream [p, s, d] after block `last`, for the branched sequence, from one run of the unbranched one.
+
+    No condition steers below `last`, so token (position, branch) of every condition is the same there.
+    """
+    single = layout(questions, [0])
+    inputs, overrides = masked_inputs(site, single)
+    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+        for index, layer in enumerate(site.layers[: last + 1]):
+            if index in overrides:
+                layer.inputs = with_mask(layer.inputs, overrides[index])
+        hidden = nnsight.save(site.layers[last].output)
+        stop(site, tracer)
+    source = source_of(questions, batch, single).to(hidden.device)
+    return hidden[torch.arange(len(questions), device=hidden.device)[:, None], source].clone()
+
+
+def source_of(questions: Sequence, batch: SimpleNamespace, single: SimpleNamespace) -> torch.Tensor:
+    """For each token of `batch`, the index of the same token in `single`, [p, s]."""
+    source = torch.zeros_like(batch.tokens)
+    for n, question in enumerate(questions):
+        unpadded = single.tokens.shape[1] - length(question, 1)
+        begin = int((batch.segments[n] != PAD).nonzero()[0])
+        offset = torch.arange(batch.tokens.shape[1] - begin)
+        start, period = len(question.prefix), length(question, 1) - len(question.prefix)
+        source[n, begin:] = unpadded + torch.where(offset < start, offset, start + (offset - start) % period)
+    return source
+
+
+def edits_of(
+    batch: SimpleNamespace, vectors: dict, cells: Sequence, dtype: torch.dtype
+) -> dict[int, tuple[torch.Tensor, ...]]:
+    """Per steered layer: rows, columns and what to add there, [n], [n] and [n, d]; `vectors` are [v, d] a layer."""
+    edits = {}
+    owner = torch.tensor([cell[1] for cell in cells])[batch.conditions.clamp(min=0)]
+    steered = batch.conditions > 0
+    for layer in sorted({cell[1] for cell in cells[1:]}):
+        rows, columns = ((owner == layer) & steered).nonzero(as_tuple=True)
+        if not len(rows):
+            continue
+        condition = batch.conditions[rows, columns]
+        vector = torch.tensor([cell[0] for cell in cells])[condition]
+        multiplier = torch.tensor([cell[2] for cell in cells], dtype=torch.float64)[condition]
+        delta = multiplier[:, None] * vectors[layer][vector].double()
+        edits[layer] = (rows, columns, delta.to(dtype))
+    return edits
+
+
+def masked_inputs(site: SimpleNamespace, batch: SimpleNamespace) -> tuple[dict, dict[int, torch.Tensor]]:
+    """Model inputs, and the masks of layers that see less than the first layer does.
+
+    transformers takes one 4-D mask for all layers; layers with a sliding window get theirs by editing their input.
+    Prompts shorter than the window need no second mask.
+    """
+    longest = int(batch.positions.max()) + 1
+    limits = [None if window is None or window >= longest else window for window in site.windows]
+    # A sandboxed server shows no weights, so no device either: the mask is then moved with the other inputs.
+    device = site.lm.device
+    device = torch.device("cpu") if device is None or device.type == "meta" else device
+    masks = {window: mask(batch, window, site.dtype, device) for window in set(limits)}
+    overrides = {index: masks[window] for index, window in enumerate(limits) if window != limits[0]}
+    inputs = {
+        "input_ids": batch.tokens,
+        "attention_mask": masks[limits[0]],
+        "position_ids": batch.positions,
+        "use_cache": False,
+    }
+    return inputs, overrides
+
+
+def with_mask(inputs: tuple, attention_mask: torch.Tensor) -> tuple:
+    """The inputs of a block with another attention mask."""
+    args, kwargs = inputs
+    return args, {**kwargs, "attention_mask": attention_mask.to(kwargs["attention_mask"].device)}
+
+
+def read(site: SimpleNamespace, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) -> torch.Tensor:
+    """Logit or log-probability [n] of `tokens` [n] at normed hidden states [n, d], a few rows at a time."""
+    head = site.head._module
+    if not logprob and not head.weight.is_meta:
+        # Only the rows of the head that are asked for; half precision would round a logit of 35 to quarters.
+        kind = torch.promote_types(hidden.dtype, torch.float32)
+        logits = (hidden * head.weight[tokens]).sum(-1, dtype=kind)
+        bias = getattr(head, "bias", None)
+        return capped(logits if bias is None else logits + bias[tokens], site.cap)
+    found = []
+    for rows, wanted in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
+        logits = unembed(site, rows).float() if logprob else unembed(site, rows)
+        chosen = logits.gather(-1, wanted[:, None])[:, 0]
+        found.append(chosen - logits.logsumexp(-1) if logprob else chosen)
+    return torch.cat(found)
+
+
+def unembed(site: SimpleNamespace, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits [..., vocabulary] of normed hidden states [..., d], final soft cap included (Gemma 2)."""
+    return capped(site.head(hidden), site.cap)
+
+
+def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
+    """Logits with the final soft cap of a model that has one."""
+    return logits if cap is None else cap * (logits / cap).tanh()
+
+
+def direct(site: SimpleNamespace, question: Any, vectors: dict, cells: Sequence) -> list[torch.Tensor]:
+    """Scores [2 sides, cells] of one question, one plain forward a branch and cell; see `steerkit.direct`."""
+    found = torch.zeros(2, len(cells), dtype=torch.float64)
+    for column, (vector, layer, multiplier) in enumerate(cells):
+        delta = multiplier * vectors[layer][vector]
+        for branch in question.branches:
+            values = steered_logits(site, question.prefix, branch.tokens, layer, delta)[0].double()
+            if question.scale == "logprob":
+                values = values.log_softmax(-1)
+            for item in branch.reads:
+                found[item.side, column] += item.weight * values[item.position, item.token].cpu()
+    return [found.to(site.scores)]
+
+
+def steered_logits(
+    site: SimpleNamespace, prefix: Sequence[int], tokens: Sequence[int], layer: int, delta: torch.Tensor
+) -> list[torch.Tensor]:
+    """Logits [branch tokens, vocabulary] with `delta` [d] added after block `layer`, from the first branch token on."""
+    sequence, start = torch.tensor([[*prefix, *tokens]]), len(prefix)
+    with torch.no_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
+        hidden = site.layers[layer].output
+        hidden[:, start:] += delta.to(hidden.device, hidden.dtype)
+        logits = nnsight.save(site.lm.output.logits[0, start:])
+    return [logits]
+
+
+def contrasts(
+    site: SimpleNamespace, parts: Sequence, wanted: Sequence[int], total: bool
+) -> list[torch.Tensor]:
+    """Weighted sums over answer tokens [p, l, d] float32, or with `total` their sum over questions [1, l, d].
+
+    The answers of a question are branches of one sequence; see `steerkit.extraction`.
+    """
+    found = []
+    for questions in parts:
+        rows = contrast_part(site, questions, wanted)
+        found.append(rows.sum(0, keepdim=True) if total else rows)
+    together = torch.cat(found)
+    return [together.sum(0, keepdim=True) if total else together]
+
+
+def contrast_part(site: SimpleNamespace, questions: Sequence, wanted: Sequence[int]) -> torch.Tensor:
+    """The same for questions that run together, [p, l, d] on the CPU."""
+    batch = layout(questions, [0])
+    inputs, overrides = masked_inputs(site, batch)
+    weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
+    weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
+    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+        rows = nnsight.save([])
+        for index, layer in enumerate(site.layers[: max(wanted) + 1]):
+            if index in overrides:
+                layer.inputs = with_mask(layer.inputs, overrides[index])
+            if index in wanted:
+                hidden = layer.output
+                rows.append(torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu())
+        stop(site, tracer)
+    order = sorted(wanted)
+    return torch.stack([rows[order.index(layer)] for layer in wanted], dim=1)
+
+
+def contrasts_apart(site: SimpleNamespace, questions: Sequence, wanted: Sequence[int]) -> list[torch.Tensor]:
+    """The same [p, l, d] the obvious way: each answer after its prompt, in a plain forward of its own."""
+    found = torch.zeros(len(questions), len(wanted), site.width)
+    for n, question in enumerate(questions):
+        for branch in question.branches:
+            sequence = [*question.prefix, *branch.tokens]
+            weights = torch.tensor([item.weight for item in branch.reads])
+            outputs = residual(site, [sequence], sorted(wanted), len(question.prefix))
+            for row, layer in enumerate(wanted):
+                found[n, row] += weights @ outputs[sorted(wanted).index(layer)][0]
+    return [found]
+
+
+def residuals(
+    site: SimpleNamespace, batches: Sequence, layer: int, starts: Sequence[int], norms: bool
+) -> list[torch.Tensor]:
+    """Output of a block from a position on, [b, s - start, d] float32 a batch; or its norms, [b, s - start, 1].
+
+    A batch holds sequences of one length and is one plain forward.
+    """
+    found = []
+    for batch, start in zip(batches, starts, strict=True):
+        [hidden] = residual(site, batch, [layer], start)
+        found.append(hidden.norm(dim=-1, keepdim=True) if norms else hidden)
+    return found
+
+
+def residual(site: SimpleNamespace, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
+    """Outputs [b, s - start, d] of some blocks, in rising order, for sequences of one length; float32 on the CPU."""
+    tokens = torch.tensor(batch)
+    with torch.no_grad(), site.lm.trace(input_ids=tokens, use_cache=False) as tracer:
+        outputs = nnsight.save([])
+        for layer in wanted:
+            outputs.append(site.layers[layer].output[:, start:].float().cpu())
+        stop(site, tracer)
+    return [output.clone() for output in outputs]
