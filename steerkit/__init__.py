@@ -32,7 +32,8 @@ _HOME = {
     "slopes": "steerability",
     "summary": "steerability",
     "variance_parts": "stats",
-    "joint_bootstrap": "stats",
+    "bootstrap": "stats",
+    "rank_correlation": "stats",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

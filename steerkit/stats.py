@@ -6,7 +6,7 @@ percentile bootstraps (Efron and Tibshirani 1993, chapter 13) in float64; every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,6 +162,31 @@ def joint_bootstrap(
     values = draw(table, rows, times, member, statistic)
     sources = ("training pairs",) * (len(table) > 1) + ("test items" if groups is None else "test groups",)
     return _percentiles(float(statistic(table[0])), values, level, sources)
+
+
+def bootstrap(
+    values: pd.DataFrame | np.ndarray,
+    *,
+    groups: Sequence[object] | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The mean of some slopes with an interval; see `joint_bootstrap`.
+
+    Parameters
+    ----------
+    values : array [p], or table [v, p]
+        Slopes of p test items; with more than one row, row 0 (of a table: the row named "full") belongs to the vector
+        of all training pairs and the others, named resample-* in a table, to vectors of resampled pairs.
+    groups : p labels, optional
+        Items with one label are drawn together.
+    """
+    if isinstance(values, pd.DataFrame):
+        values = values.loc[["full", *sorted(name for name in values.index if name.startswith("resample"))]]
+    table = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    labels = None if groups is None else np.asarray(groups)
+    return joint_bootstrap(table, np.random.default_rng(seed), draws, level, groups=labels)
 
 
 def _times_drawn(groups: int, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm
-from steerkit import remote
+from steerkit import extraction, remote
 from steerkit.errors import SteerkitError
 from steerkit.extraction import contrast_length, differences, mean_difference, resampled, rescale_to
 from steerkit.model import wrap
