@@ -9,11 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
-
-from _ext import crate, downloads, pages, parity, provenance, scaling
-from _ext.light import lighten
-from _ext.markdown import table as markdown_table
+from _ext import crate, measured, pages, provenance, takeaway
+from _ext.finish import lighten
 from companion import results, store
 from companion.exhibits import BOOK, EXECUTED, EXHIBITS, MAYNE, ROOT, TAN
 from companion.page import BOOK_FORMATS
@@ -102,13 +99,13 @@ def write_pages() -> None:
     _write("verdicts-tan.md", pages.verdicts(own, TAN))
     _write("verdicts-mayne.md", pages.verdicts(own, MAYNE))
     _write("notebooks.md", pages.notebook_table(own))
-    _write("bench.md", bench_table())
-    _write("scaling.md", scaling.page())
-    _write("parity.md", parity.page())
+    _write("bench.md", measured.bench())
+    _write("scaling.md", measured.scaling())
+    _write("parity.md", measured.parity())
     shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model
-    _write("downloads.md", downloads.write(found, GENERATED))
+    _write("downloads.md", takeaway.write(found, GENERATED))
     _write("provenance.md", provenance.page(found))
-    store.write_atomically(GENERATED / crate.NAME, downloads.site_metadata(found))
+    store.write_atomically(GENERATED / crate.NAME, takeaway.site_metadata(found))
 
 
 def _mathjax() -> Path:
@@ -119,18 +116,6 @@ def _mathjax() -> Path:
 
 def _write(name: str, text: str) -> None:
     store.write_atomically(GENERATED / name, (text.rstrip() + "\n").encode())
-
-
-def bench_table() -> str:
-    """The committed record of `make bench`."""
-    path = ROOT / "benchmarks" / "results.json"
-    if not path.exists():
-        return "`make bench` has not been run for this copy."
-    about = json.loads(path.read_text())
-    rows = pd.DataFrame(about["cases"])
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    note = f"`{about['command']}` at commit {about['commit']}, {about['threads']} threads, {versions}."
-    return f"{markdown_table(rows)}\n\n{{.manifest}}\n{note}"
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ With its size in the page an image keeps its place free while it loads, and the 
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 import struct
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 IMAGE = re.compile(r'<img\b(?:"[^"]*"|[^>"])*>')
+NAMED = re.compile(r'(?<=_images/)[^"<>\s]+\.png')
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 # docutils calls a bibliography a list, and its entries something else: screen readers then find an empty list.
 BIBLIOGRAPHY = ('<div role="list" class="citation-list">', '<div class="citation-list">')
@@ -78,3 +80,32 @@ def described(tree: document | None) -> str:
     first = next(iter(tree.findall(paragraph)), None) if tree else None
     text = " ".join(first.astext().split()) if first else ""
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rsplit(" ", 1)[0] + "…"
+
+
+def lighten(site: Path) -> None:
+    """Remove source maps of the theme's scripts, and images that another one equals byte for byte.
+
+    A figure of a chapter is an output of a notebook too, and of a record's notebook once more. Pages are rewritten to
+    name the one that is kept. A second call finds nothing to do.
+    """
+    for path in site.rglob("*.map"):  # megabytes that no reader's browser asks for
+        path.unlink()
+    same = _duplicates(site / "_images")
+    for page in site.rglob("*.html") if same else ():
+        text = page.read_text(encoding="utf-8")
+        changed = NAMED.sub(lambda found: same.get(found[0], found[0]), text)
+        if changed != text:
+            page.write_text(changed, encoding="utf-8")
+    for name in same:
+        (site / "_images" / name).unlink()
+
+
+def _duplicates(folder: Path) -> dict[str, str]:
+    """Name of an image -> name of the one that stands for it; the shortest name is kept, which is the figure's own."""
+    kept: dict[str, str] = {}
+    same = {}
+    for path in sorted(folder.glob("*.png"), key=lambda path: (len(path.name), path.name)):
+        first = kept.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+        if first != path.name:
+            same[path.name] = first
+    return same

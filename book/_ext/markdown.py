@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +22,11 @@ def table(frame: pd.DataFrame) -> str:
 def table_of_markdown(frame: pd.DataFrame) -> str:
     """The same, where links, downloads and code in a cell are what they say."""
     return _scrolling(frame, _escaped_around_roles)
+
+
+def table_of_rows(rows: Iterable[dict[str, Any]]) -> str:
+    """The same from rows, whose keys are the columns."""
+    return table_of_markdown(pd.DataFrame(list(rows)))
 
 
 def _scrolling(frame: pd.DataFrame, cell: Callable[[object], str]) -> str:

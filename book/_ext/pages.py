@@ -1,137 +1,148 @@
-"""The part of a figure's page that no hand writes: figures in tabs, verdicts, parameters, files, commands."""
+"""What no hand writes: the part of a figure's page below its prose, and the pages about parameters, runs and servers."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from _ext.commands import about_hosting, again, changed
-from _ext.downloads import offered
-from _ext.markdown import folded, table, table_of_markdown, tabs
+from _ext.markdown import code, folded, table, table_of_markdown, table_of_rows, tabs
+from companion import exhibits
 from companion.exhibits import EXHIBITS, TAN, Exhibit
 from companion.page import BOOK_FORMATS
 from companion.parameters import parameters_of
 from companion.results import Result
 from steerkit.prompts import FORMATS
 
+SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
 SAME_AXES = (
     "Slopes and curves of one answer format have the same scale in the tabs of all models with a record. "
     "A model without one has its own: compare its numbers, not its heights."
 )
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
+Part = dict[str, Any]
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """Each value once, in order, without empty ones."""
+    return [value for value in dict.fromkeys(values) if value]
+
+
+# --- a figure: tabs, verdicts, parameters, files, commands -----------------------------------------------------------
 
 
 def exhibit_block(results: list[Result]) -> str:
     """What an exhibit shows under every profile that ran it, the book's own first, and how to run it again."""
-    own = results[0]
-    bodies = [(result.profile, result.label, _body(result)) for result in results]
-    shown = bodies[0][2] if len(bodies) == 1 else f"{tabs('profile', bodies)}\n\n{_about_tabs(results)}"
-    commands = folded("Run it again", again(own.exhibit, own.parameters), class_container="rerun")
-    return f"{shown}\n\n{commands}"
-
-
-def _about_tabs(results: list[Result]) -> str:
-    """Which pictures a reader may compare by eye (`companion.tan.records.beside`)."""
-    drawn = any(result.is_figure(part) for result in results for part in result.parts)
-    return SAME_AXES if drawn else ""
+    own, shown = results[0], _body(results[0])
+    if len(results) > 1:
+        drawn = any(result.is_figure(part) for result in results for part in result.parts)
+        shown = tabs("profile", [(result.profile, result.label, _body(result)) for result in results])
+        shown += f"\n\n{SAME_AXES if drawn else ''}"
+    return f"{shown}\n\n{folded('Run it again', again(own.exhibit, own.parameters), class_container='rerun')}"
 
 
 def _body(result: Result) -> str:
     """Figures in tabs, tables (folded where there are figures), verdicts, parameters, files."""
     figures = [part for part in result.parts if result.is_figure(part)]
     rest = [part for part in result.parts if part not in figures]
-    shown = [_figures(result, figures)] if figures else []
-    shown += [
-        folded(part["caption"], _table(result, part)) if figures else _table(result, part) for part in rest
-    ]
-    return "\n\n".join([*shown, *_verdicts(result), _parameters(result), _files(result)])
+    tab = [(p["part"], p["tab"] + ", recorded" * bool(p.get("records")), _figure(result, p)) for p in figures]
+    shown = [tabs("format", tab)] if figures else []
+    shown += [folded(p["caption"], _rows(result, p)) if figures else _rows(result, p) for p in rest]
+    name = result.exhibit.id
+    notebook = f"[the notebook with its outputs](/notebooks/{name}.ipynb)"
+    if not result.is_own:
+        notebook = "data and vector graphics of this tab are in [the archive](/use/downloads.md)"
+    files = f"{notebook} · [all downloads](/use/downloads.md) · [where it comes from](/use/provenance.md)"
+    return "\n\n".join([*shown, *_verdicts(result), _parameters(result), files])
 
 
-def _figures(result: Result, figures: list[dict[str, Any]]) -> str:
-    return tabs("format", [(part["part"], _tab(part), _figure(result, part)) for part in figures])
+def _figure(result: Result, part: Part) -> str:
+    head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
+    return f"{head}\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
 
 
-def _tab(part: dict[str, Any]) -> str:
-    return part["tab"] + (", recorded" if part.get("records") else "")
-
-
-def _figure(result: Result, part: dict[str, Any]) -> str:
-    return (
-        f"{_image(result, part)}\n"
-        f"{_downloads(result, part)}\n```\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
-    )
-
-
-def _image(result: Result, part: dict[str, Any]) -> str:
-    """The beginning of a figure: picture, alt text, caption; what follows in it, and its end, are the caller's."""
+def _image(result: Result, part: Part) -> str:
+    """The beginning of a figure; what follows in it, and its end, are the caller's."""
     stem = f"{result.address}/{result.exhibit.id}-{part['part']}"
     return f"```{{figure}} {stem}.png\n:alt: {part['alt']}\n:width: 100%\n\n{part['caption']}"
 
 
-def _table(result: Result, part: dict[str, Any]) -> str:
+def _rows(result: Result, part: Part) -> str:
     rows = pd.read_csv(result.file(part, "csv"), keep_default_na=False)
     return f"{table(rows)}\n\n{part['caption']} {_downloads(result, part)}\n\n{_origin(part)}"
 
 
-def _downloads(result: Result, part: dict[str, Any]) -> str:
-    kinds = {".csv": "data (CSV)", ".json": "manifest (JSON)"}
-    files = {kinds[suffix]: result.file(part, suffix[1:]) for suffix in offered(result)}
-    return " · ".join(
-        f"{{download}}`{name} <{result.address}/{path.name}>`"
-        for name, path in files.items()
-        if path.exists()
-    )
+def offered(result: Result) -> tuple[str, ...]:
+    """Kinds of files that pages offer one by one: of another profile the manifest; the rest is in the archive.
+
+    Vector graphics are in the archive only: one by one they would be a fifth of the site.
+    """
+    return ("csv", "json") if result.is_own else ("json",)
 
 
-def _origin(part: dict[str, Any]) -> str:
-    """The manifest line, quiet."""
-    records = part.get("records")
-    read = f" Read from the committed record {', '.join(records)}." if records else ""
+def link(result: Result, path: Path, text: str) -> str:
+    """A file to download."""
+    return f"{{download}}`{text} <{result.address}/{path.name}>`"
+
+
+def _downloads(result: Result, part: Part) -> str:
+    words = {"csv": "data (CSV)", "json": "manifest (JSON)"}
+    files = {words[suffix]: result.file(part, suffix) for suffix in offered(result)}
+    return " · ".join(link(result, path, text) for text, path in files.items() if path.exists())
+
+
+def _origin(part: Part) -> str:
+    read = f" Read from the committed record {', '.join(part['records'])}." if part.get("records") else ""
     return f"{{.manifest}}\n{part['line']}{read}"
-
-
-def _verdicts(result: Result) -> list[str]:
-    """The claims that rest on this exhibit, as the same profile judged them."""
-    rows = claims(result)
-    rows = rows[rows["exhibit"] == result.exhibit.id]
-    if rows.empty or result.exhibit.id in CLAIMS:
-        return []
-    chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
-    head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    return [f"{head}\n\n{table(_wide(rows))}"]
-
-
-def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a claim; verdict and value of each format in a column of its own."""
-    rows = rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"])
-    wide, formats = _by_format(rows, "published", "found")
-    return wide.rename(columns={form: f"here, format {form}" for form in formats})
-
-
-def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
-    """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
-    by = {"index": ["claim", beside], "columns": "format", "values": values}
-    wide = rows.pivot_table(**by, aggfunc="; ".join)  # one value a cell, unless a claim is judged twice
-    wide = wide.fillna("").reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
-    formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
-    return wide[["claim", beside, *formats]], formats
 
 
 def claims(result: Result) -> pd.DataFrame:
     """All verdicts of a result's profile; no rows when it has not run the notebooks of claims."""
-    found = [result.folder / f"{name}-claims.csv" for name in CLAIMS]
-    frames = [pd.read_csv(path, keep_default_na=False) for path in found if path.exists()]
+    paths = [result.folder / f"{name}-claims.csv" for name in CLAIMS]
+    found = [pd.read_csv(path, keep_default_na=False) for path in paths if path.exists()]
     columns = ["claim", "format", "published", "ours", "rule", "verdict", "exhibit"]
-    frames = [frame.rename(columns={"statement": "claim"}) for frame in frames]  # also the name of a format
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    found = [rows.rename(columns={"statement": "claim"}) for rows in found]  # also the name of a format
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def _verdicts(result: Result) -> list[str]:
+    """The claims that rest on this exhibit, as the same profile judged them, a column a format."""
+    rows = claims(result).query("exhibit == @result.exhibit.id")
+    if rows.empty or result.exhibit.id in CLAIMS:
+        return []
+    chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
+    head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
+    wide, formats = _by_format(
+        rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"]), "published", "found"
+    )
+    return [f"{head}\n\n{table(wide.rename(columns={form: f'here, format {form}' for form in formats}))}"]
+
+
+def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
+    """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
+    wide = rows.pivot_table(
+        index=["claim", beside], columns="format", values=values, aggfunc="; ".join
+    ).fillna("")
+    wide = wide.reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
+    formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
+    return wide[["claim", beside, *formats]], formats
+
+
+def changed(exhibit: Exhibit, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a run had set to something else than the notebook's default."""
+    known = parameters_of(exhibit.notebook)
+    return {name: value for name, value in values.items() if name in known and value != known[name].default}
 
 
 def _parameters(result: Result) -> str:
-    """The parameters of this run, folded: all of them, since a default is a choice too."""
-    known = parameters_of(result.exhibit.notebook)
-    other = changed(result.exhibit, result.parameters)
-    rows = [
+    """All parameters of this run: a default is a choice too."""
+    known, other = parameters_of(result.exhibit.notebook), changed(result.exhibit, result.parameters)
+    rows = (
         {
             "parameter": f"`{name}`",
             "value": f"`{value!r}`",
@@ -139,25 +150,92 @@ def _parameters(result: Result) -> str:
             "meaning": known[name].help if name in known else "",
         }
         for name, value in result.parameters.items()
+    )
+    return folded("Parameters of this run", table_of_rows(rows), class_container="parameters")
+
+
+# --- how to run it again ---------------------------------------------------------------------------------------------
+
+
+def steerkit_run(exhibit: Exhibit, values: dict[str, Any], remote: str = "") -> str:
+    """`steerkit run ...`, with the parameters that differ from the defaults."""
+    given = {k: v for k, v in changed(exhibit, values).items() if not (remote and k == "remote")}
+    words = ["steerkit", "run", exhibit.id, *(word for k, v in given.items() for word in ("-p", f"{k}={v}"))]
+    return shlex.join([*words, *(["--remote", remote] if remote else [])])
+
+
+def papermill(exhibit: Exhibit, values: dict[str, Any], remote: str = "") -> str:
+    """`papermill ...` for the same run; texts go as raw strings (-r), or the text "13" would become a number."""
+    words = ["papermill", f"notebooks/{exhibit.id}.ipynb", "out.ipynb"]
+    for name, value in (changed(exhibit, values) | ({"remote": remote} if remote else {})).items():
+        if isinstance(value, list):
+            words += ["-y", f"{name}: {json.dumps(value)}"]
+        else:
+            words += ["-r" if isinstance(value, str) else "-p", name, str(value)]
+    return shlex.join(words)
+
+
+def again(exhibit: Exhibit, values: dict[str, Any]) -> str:
+    """All ways of running a notebook again, in tabs: steerkit, papermill, a server; and a browser where it can work."""
+    server = "This notebook needs no model, so there is nothing to run on a server."
+    if "remote" in parameters_of(exhibit.notebook):
+        chapter = "; [what travels, and how to run a server](/use/remote.md)"
+        commands = code(steerkit_run(exhibit, values, SERVER), papermill(exhibit, values, SERVER))
+        known = (exhibits.BOOK / "use" / "remote.md").exists()
+        server = f"{commands}\n\nThe server must hold the model{chapter if known else ''}."
+    ways = [
+        ("steerkit", "steerkit", code(steerkit_run(exhibit, values))),
+        ("papermill", "papermill", code(papermill(exhibit, values))),
+        ("server", "On a server", server),
+        ("hosted", "In a browser", _hosted(exhibit)),
     ]
-    return folded(
-        "Parameters of this run", table_of_markdown(pd.DataFrame(rows)), class_container="parameters"
-    )
+    return tabs("run-with", [way for way in ways if way[2]])
 
 
-def _files(result: Result) -> str:
-    """The notebook (a page of the book for its own profile), and the pages about all files."""
-    name = result.exhibit.id
-    notebook = (
-        f"[the notebook with its outputs](/notebooks/{name}.ipynb)"
-        if result.is_own
-        else "data and vector graphics of this tab are in [the archive](/use/downloads.md)"
+def repository() -> tuple[str, str]:
+    """Address of the repository and its branch, as `_config.yml` gives them; empty when it does not."""
+    about = yaml.safe_load((exhibits.ROOT / "_config.yml").read_text()).get("repository") or {}
+    return str(about.get("url") or "").rstrip("/"), str(about.get("branch") or "main")
+
+
+def _hosted(exhibit: Exhibit) -> str:
+    """Binder and Colab, which open notebooks of public GitHub repositories only."""
+    url, branch = repository()
+    owner, path = url.partition("github.com/")[2], f"notebooks/{exhibit.id}.ipynb"
+    if not owner:
+        return ""
+    binder = f"https://mybinder.org/v2/gh/{owner}/{branch}?labpath={path}"
+    colab = f"https://colab.research.google.com/github/{owner}/blob/{branch}/{path}"
+    install = code(f"!git clone {url} companion && pip install --quiet -e companion", language="python")
+    return f"[Binder]({binder}) · [Colab]({colab}), where a first cell must install the package:\n\n{install}"
+
+
+def notebook_table(own: list[Result]) -> str:
+    """Every notebook with its parameters (name, type, default, meaning) and the commands that run it again."""
+    hosting = (
+        "The tab *In a browser* leads to Binder and to Colab."
+        if repository()[0].partition("github.com/")[2]
+        else (
+            "There are no links to Binder and Colab, because this copy of the book does not know its repository: set "
+            "`repository.url` in `_config.yml` to its address on GitHub and build again."
+        )
     )
-    return f"{notebook} · [all downloads](/use/downloads.md) · [where it comes from](/use/provenance.md)"
+    values, blocks = {result.exhibit.id: result.parameters for result in own}, [hosting]
+    for exhibit in EXHIBITS.values():
+        rows = (
+            {"parameter": f"`{p.name}`", "type": p.type, "default": f"`{p.default!r}`", "meaning": p.help}
+            for p in parameters_of(exhibit.notebook).values()
+        )
+        head = f"## {exhibit.number}: {exhibit.title}\n\n[{exhibit.id}](/notebooks/{exhibit.id}.ipynb)"
+        blocks.append(f"{head}\n\n{table_of_rows(rows)}\n\n{again(exhibit, values[exhibit.id])}")
+    return "\n\n".join(blocks)
+
+
+# --- the start page --------------------------------------------------------------------------------------------------
 
 
 def verdicts(own: list[Result], paper: str) -> str:
-    """The claims of a paper on the start page: the verdict of each format, and the figure whose page has the numbers."""
+    """The claims of a paper: the verdict of each format, and the figure whose page has the numbers."""
     rows = claims(own[0])
     rows = rows[rows["exhibit"].map(lambda name: EXHIBITS[name].paper == paper)]
     wide, formats = _by_format(rows, "exhibit", "verdict")
@@ -166,30 +244,7 @@ def verdicts(own: list[Result], paper: str) -> str:
 
 
 def picture(result: Result) -> str:
-    """The first figure of an exhibit without what goes with it, for the start page."""
+    """The first figure of an exhibit without what goes with it."""
     part = next(part for part in result.parts if result.is_figure(part))
-    return (
-        f"{_image(result, part)}\n"
-        f"[The notebook, with other formats, data and commands](/notebooks/{result.exhibit.id}.ipynb).\n```\n\n"
-        f"{_origin(part)}"
-    )
-
-
-def notebook_table(own: list[Result]) -> str:
-    """Every notebook with its parameters (name, type, default, meaning) and the commands that run it again."""
-    values = {result.exhibit.id: result.parameters for result in own}
-    blocks = [about_hosting()]
-    for exhibit in EXHIBITS.values():
-        blocks.append(
-            f"## {exhibit.number}: {exhibit.title}\n\n[{exhibit.id}](/notebooks/{exhibit.id}.ipynb)\n\n"
-            f"{_known_parameters(exhibit)}\n\n{again(exhibit, values[exhibit.id])}"
-        )
-    return "\n\n".join(blocks)
-
-
-def _known_parameters(exhibit: Exhibit) -> str:
-    rows = [
-        {"parameter": f"`{p.name}`", "type": p.type, "default": f"`{p.default!r}`", "meaning": p.help}
-        for p in parameters_of(exhibit.notebook).values()
-    ]
-    return table_of_markdown(pd.DataFrame(rows))
+    more = f"[The notebook, with other formats, data and commands](/notebooks/{result.exhibit.id}.ipynb)."
+    return f"{_image(result, part)}\n{more}\n```\n\n{_origin(part)}"

@@ -1,0 +1,229 @@
+"""What a reader takes away: files one by one, all of it as one archive, the vectors with their card."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from _ext import crate
+from _ext.markdown import code, table_of_markdown
+from _ext.pages import link, offered, steerkit_run, unique
+from companion import store
+from companion.registry import MODELS
+from companion.results import Result
+from steerkit.files import artifacts_dir
+from steerkit.vectors import load_vectors
+
+ARCHIVE, CARD = "steering-companion-results.zip", "vectors/README.md"
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the time of every entry: the same results give the same archive
+MAIN = ("tan-fig-1", "ext-formats")  # they show every main grid; others vary it, to show what a flaw does
+
+
+def write(results: list[Result], generated: Path) -> str:
+    """Write the archive, the vectors and their card below `generated`; returns the page that links to them."""
+    kept = vectors_of(results)
+    for each in kept:
+        store.write_atomically(generated / "vectors" / each.name, each.source.read_bytes())
+    content = archive(results, kept)
+    store.write_atomically(generated / "downloads" / ARCHIVE, content)
+    vectors = "The store of this machine holds none of the vectors; `steerkit reproduce` computes them."
+    if kept:
+        rows = table(kept)
+        rows["file"] = [f"{{download}}`safetensors </generated/vectors/{each.name}>`" for each in kept]
+        vectors = (
+            f"Directions of {', '.join(unique(rows['model']))}, one file a data set and answer format: the vector named "
+            "`full`, resampled ones for intervals, random ones of the same norm as a placebo. The archive has the model "
+            "card: how they were made, what they are not, licences, and how to load them."
+            f"\n\n{table_of_markdown(rows)}"
+        )
+    return "\n\n".join(
+        [
+            f"## All of it\n\n{{download}}`{ARCHIVE} </generated/downloads/{ARCHIVE}>` ({len(content) / 1e6:.1f} MB): data, "
+            "vector graphics and manifests of every figure and table, the executed notebooks, the steering vectors with "
+            "their model card, and RO-Crate metadata that describe it all. "
+            f"SHA-256 `{hashlib.sha256(content).hexdigest()}`.",
+            f"## Steering vectors\n\n{vectors}",
+            "## Figure by figure",
+            table_of_markdown(pd.DataFrame([_row(result) for result in results])),
+        ]
+    )
+
+
+def _row(result: Result) -> dict[str, str]:
+    def links(suffix: str) -> str:
+        if suffix not in offered(result):
+            return "in the archive"
+        files = [(part["part"], result.file(part, suffix)) for part in result.parts]
+        return " ".join(link(result, path, name) for name, path in files if path.exists())
+
+    # Executed notebooks of the book's own profile are in the site already, as sources of its pages.
+    notebook = f"`{steerkit_run(result.exhibit, result.parameters)}`"
+    if result.is_own:
+        notebook = f'<a href="../{in_site(result.notebook, result)}" download>{result.exhibit.id}</a>'
+    return {
+        "what": f"{result.exhibit.paper}, {result.exhibit.number}: {result.exhibit.title}",
+        "profile": result.profile,
+        "data (CSV)": links("csv"),
+        "graphics (SVG)": links("svg"),
+        "manifests (JSON)": links("json"),
+        "notebook": notebook,
+    }
+
+
+def archive(results: list[Result], kept: list[Kept]) -> bytes:
+    """The archive's bytes: the same for the same results."""
+    names = {path: in_archive(path, result) for result in results for path in result.files}
+    files = {name: path.read_bytes() for path, name in names.items()}
+    files |= {f"vectors/{each.name}": each.source.read_bytes() for each in kept}
+    files |= {crate.NAME: json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()}
+    files |= {CARD: card(kept).encode()} if kept else {}
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, LONG_AGO)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            target.writestr(entry, files[name])
+    return sink.getvalue()
+
+
+def in_archive(path: Path, result: Result) -> str:
+    """Where a result's file is in the archive."""
+    return f"{'notebooks' if path.suffix == '.ipynb' else 'results'}/{result.profile}/{path.name}"
+
+
+def in_site(path: Path, result: Result) -> str | None:
+    """Where Sphinx puts a file: a page's source among the sources, a download in a folder named by its address's MD5."""
+    if path == result.notebook:
+        return f"_sources/notebooks/{path.name}"
+    if path.suffix[1:] not in offered(result):
+        return None
+    address = f"{result.address.removeprefix('/')}/{path.name}"
+    return f"_downloads/{hashlib.md5(address.encode(), usedforsecurity=False).hexdigest()}/{path.name}"
+
+
+def site_metadata(results: list[Result]) -> bytes:
+    """RO-Crate metadata of the built site."""
+    names = {path: in_site(path, result) for result in results for path in result.files}
+    return json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()
+
+
+# --- the vectors -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The vectors of one data set in one answer format, at the layer that was steered; `source` is the artefact."""
+
+    source: Path
+    model: str
+    dataset: str
+    format: str
+    layer: int
+
+    @property
+    def name(self) -> str:
+        """Path in the collection."""
+        return f"{self.model}/{self.format}/{self.dataset}.safetensors"
+
+
+def vectors_of(results: Iterable[Result]) -> list[Kept]:
+    """Vectors of the main grids, those of the book's own profile first where two profiles steer the same model.
+
+    Those that are not in this machine's store, because a figure was read from a record, are left out.
+    """
+    shown = [result for result in results if result.exhibit.id in MAIN]
+    names = dict.fromkeys(name for result in shown for part in result.parts for name in part["artefacts"])
+    found: dict[str, Kept] = {}
+    for manifest in filter(None, map(_manifest, names)):
+        about = manifest["inputs"]
+        inputs = about | {"layers": [about["layer"]]}  # see `companion.tan.jobs.vectors_of`
+        source = store.path_of(f"vectors-{manifest['name']}", inputs, "safetensors")
+        each = Kept(
+            source, Path(about["model"]).name, Path(about["dataset"]).stem, about["format"], about["layer"]
+        )
+        if source.exists():
+            found.setdefault(each.name, each)
+    return [found[name] for name in sorted(found)]
+
+
+def _manifest(name: str) -> dict[str, Any] | None:
+    """The manifest of a table of the store, read without its rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not name.startswith("grid-"):
+        return None
+    try:
+        about = pq.read_schema(artifacts_dir() / f"{name}.parquet").metadata or {}
+        return json.loads(about[store.MANIFEST])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+
+
+def table(kept: list[Kept]) -> pd.DataFrame:
+    """One row a file: model, format, data set, layer, norm of the vector, how many more are in the file."""
+    found = [(each, load_vectors(each.source)) for each in kept]
+    return pd.DataFrame(
+        {
+            "file": each.name,
+            "model": each.model,
+            "format": each.format,
+            "data set": each.dataset,
+            "layer": each.layer,
+            "norm": f"{float(vectors.at(each.layer)[vectors.names.index('full')].norm()):.3g}",
+            "also": f"{len(vectors.names) - 1} resampled or random",
+        }
+        for each, vectors in found
+    )
+
+
+def card(kept: list[Kept]) -> str:
+    """README.md of the collection, in the form of a model card."""
+    models, rows = list(dict.fromkeys(each.model for each in kept)), table(kept)
+    spec = MODELS.get(models[0])
+    front = ""  # what a model hub reads; only where it is one model of the registry that a hub has
+    if len(models) == 1 and spec and spec.hub_id:
+        front = f"---\nlicense: {spec.licence.lower()}\nbase_model: {spec.hub_id}\ntags: [steering-vectors]\n---\n\n"
+    load = f'vectors = sk.load_vectors("{kept[0].name}")'
+    example = [
+        "import steerkit as sk",
+        "",
+        load,
+        f'vector = vectors.select(["full"]).at({kept[0].layer})[0]  # [width]',
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows.astype(str).itertuples(index=False)]
+    head = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
+    return "\n\n".join(
+        [
+            front + "# Steering vectors",
+            "**What.** Directions in the residual stream of a language model. Added to the output of one block (0-based), "
+            "times a multiplier, such a vector moves the model's answers towards a behaviour.",
+            "**How.** Mean difference of activations at the answers that show the behaviour and at those that do not, over "
+            "the training pairs of one data set. `full` is the vector; `resample-NN` are the same from training pairs "
+            "drawn again, for intervals; `random-NN` are random directions of the same norm, a placebo. The metadata of "
+            "each file hold its manifest: model, weights and data by hash, split, format, seed, code.",
+            "**Limits.** They were made to reproduce a paper's measurements: in many data sets they steer a share of the "
+            "examples the wrong way, and they are no means of making a model safe.",
+            f"**Licence.** {' '.join(map(_licence, models))} The bundled data sets are CC0; files of the papers' data have "
+            "the licences that `companion/data/sources.json` names.",
+            "**Use.** The file holds one float32 tensor `values` [vector, layer, width]; names and layers are in its metadata.",
+            code(*example, language="python"),
+            "\n".join([*head, *lines]),
+        ]
+    )
+
+
+def _licence(model: str) -> str:
+    spec = MODELS.get(model)
+    if spec is None:
+        return f"Vectors of {model}: see the licence of that model."
+    notice = f" {spec.terms.notice}." if spec.terms else ""
+    return f"Vectors of {model} ({spec.hub_id or 'built in code'}) are derived from weights under {spec.licence}.{notice}"
