@@ -1,5 +1,4 @@
-"""The site as a reader's browser gets it: compiled with warnings as errors from a smoke run, then read with the
-standard library's parser."""
+"""The book as `steerkit book` builds it: what a page and the site hold, and what stops it."""
 
 from __future__ import annotations
 
@@ -8,13 +7,11 @@ import json
 import re
 import subprocess
 import zipfile
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from _ext import build as book
-from _ext import crate, downloads
+from _ext import crate, takeaway
 
 from companion import exhibits
 from companion.reproduce import Outcome
@@ -24,97 +21,9 @@ from steerkit.errors import SteerkitError
 pytest.importorskip("jupyter_book", reason="Jupyter Book is not installed (extra: book)")
 
 
-class Page(HTMLParser):
-    """Links, anchors, images, scripts, headings and language of one page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path, self.links, self.ids, self.images, self.loads = path, [], set(), [], []
-        self.headings: list[str] = []
-        self.in_article = False  # the theme repeats the title for printing, outside the article
-        self.language = None
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.ids.update(found[key] for key in ("id", "name") if found.get(key))
-        if tag == "a" and found.get("href"):
-            self.links.append(found["href"])
-        if tag == "img":
-            self.images.append(found)
-        if tag in ("script", "link") and (found.get("src") or found.get("href")):
-            self.loads.append((tag, found.get("rel"), found.get("src") or found.get("href")))
-        self.in_article |= tag == "article"
-        if self.in_article and tag in ("h1", "h2", "h3", "h4"):
-            self.headings.append(tag)
-        if tag == "html":
-            self.language = found.get("lang")
-
-
 @pytest.fixture(scope="module")
 def site(built_site) -> Path:
     return built_site
-
-
-@pytest.fixture(scope="module")
-def pages(site) -> dict[Path, Page]:
-    return {path.resolve(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
-
-
-def test_every_page_of_the_contents_is_there(pages, site):
-    import yaml
-
-    contents = yaml.safe_load((exhibits.BOOK / "_toc.yml").read_text())
-    files = [
-        contents["root"],
-        *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"]),
-    ]
-    assert all((site / f"{file}.html").resolve() in pages for file in files)
-
-
-def test_every_image_has_alt_text_that_says_something_and_exists(pages):
-    images = [(page, image) for page in pages.values() for image in page.images]
-    assert images
-    for page, image in images:
-        least = (
-            20 if "_images" in image["src"] else 4
-        )  # a figure's says what it shows, that of the logo where it leads
-        assert len(image.get("alt") or "") > least, f"{page.path.name}: {image.get('src')}"
-        assert (page.path.parent / unquote(image["src"])).exists(), f"{page.path.name}: {image['src']}"
-
-
-def test_no_page_loads_anything_from_another_host(pages):
-    outside = [(page.path.name, load) for page in pages.values() for load in page.loads
-               if urlsplit(load[2]).netloc and load[1] not in ("canonical", "author")]  # fmt: skip
-    assert not outside
-
-
-def test_every_inner_link_and_anchor_leads_somewhere(pages):
-    broken = []
-    for path, page in pages.items():
-        for link in page.links:
-            parts = urlsplit(link)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            anchor = unquote(parts.fragment)
-            if not target.exists() or (anchor and target in pages and anchor not in pages[target].ids):
-                broken.append(f"{path.name}: {link}")
-    assert not broken
-
-
-def test_every_page_has_a_language_and_one_first_heading(pages, site):
-    for path, page in pages.items():
-        if path.name in ("genindex.html", "search.html", "index.html"):
-            continue
-        assert page.language == "en"
-        assert page.headings.count("h1") == 1 and page.headings[0] == "h1", path.name
-
-
-def test_formulas_are_typeset_by_a_script_of_the_site(pages, site):
-    question = pages[(site / "tan" / "question.html").resolve()]
-    scripts = [load[2] for load in question.loads if "mathjax" in load[2]]
-    assert scripts and all((question.path.parent / urlsplit(script).path).exists() for script in scripts)
 
 
 def test_figures_carry_caption_finding_downloads_parameters_and_manifest(site):
@@ -151,7 +60,7 @@ def test_the_sites_metadata_describes_files_that_are_in_it(site):
 
 
 def test_the_archive_is_in_the_site_and_whole(site):
-    [archive] = site.glob(f"_downloads/*/{downloads.ARCHIVE}")
+    [archive] = site.glob(f"_downloads/*/{takeaway.ARCHIVE}")
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None and crate.NAME in opened.namelist()
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in (site / "use" / "downloads.html").read_text()

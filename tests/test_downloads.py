@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
-from _ext import crate, downloads, model_card
+from _ext import crate, takeaway
 
 from companion import results
 from steerkit.vectors import load_vectors
@@ -26,7 +26,7 @@ def found(executed_notebooks):
 
 @pytest.fixture
 def archive(smoke, found) -> zipfile.ZipFile:
-    return zipfile.ZipFile(io.BytesIO(downloads.archive(found, model_card.vectors_of(found))))
+    return zipfile.ZipFile(io.BytesIO(takeaway.archive(found, takeaway.vectors_of(found))))
 
 
 class TestArchive:
@@ -45,8 +45,8 @@ class TestArchive:
         assert not [name for name in names if name.startswith(("/", "..")) or ".lock" in name]
 
     def test_the_same_results_give_the_same_bytes(self, smoke, found):
-        kept = model_card.vectors_of(found)
-        assert downloads.archive(found, kept) == downloads.archive(found, kept)
+        kept = takeaway.vectors_of(found)
+        assert takeaway.archive(found, kept) == takeaway.archive(found, kept)
 
     def test_the_vectors_are_those_of_the_grids_and_load(self, archive, smoke, found, tmp_path):
         names = [name for name in archive.namelist() if name.endswith(".safetensors")]
@@ -57,7 +57,7 @@ class TestArchive:
         }
         assert len(set(names)) == len(names)
         archive.extractall(tmp_path)
-        rows = model_card.table(model_card.vectors_of(found))
+        rows = takeaway.table(takeaway.vectors_of(found))
         for row in rows.itertuples(index=False):
             loaded = load_vectors(tmp_path / "vectors" / row.file)
             assert loaded.manifest["inputs"]["dataset"] == row[3] and loaded.layers == (row.layer,)
@@ -67,7 +67,7 @@ class TestArchive:
     def test_the_example_of_the_model_card_runs(self, archive, tmp_path, monkeypatch):
         archive.extractall(tmp_path)
         monkeypatch.chdir(tmp_path / "vectors")
-        text = (tmp_path / downloads.CARD).read_text()
+        text = (tmp_path / takeaway.CARD).read_text()
         [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         there: dict = {}
         exec(example, there)
@@ -76,38 +76,38 @@ class TestArchive:
             assert piece in text
 
     def test_without_the_store_the_page_says_that_there_are_no_vectors(self, own_folders, found):
-        text = downloads.write(found[:1], own_folders / "generated")
+        text = takeaway.write(found[:1], own_folders / "generated")
         assert "holds none of the vectors" in text
-        names = zipfile.ZipFile(own_folders / "generated/downloads" / downloads.ARCHIVE).namelist()
+        names = zipfile.ZipFile(own_folders / "generated/downloads" / takeaway.ARCHIVE).namelist()
         assert not [name for name in names if name.startswith("vectors/")]
 
 
 def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
     own = found[0]
     other = replace(own, address="/notebooks/other")
-    assert {path.suffix for path in own.files if downloads.in_site(path, own)} == {
+    assert {path.suffix for path in own.files if takeaway.in_site(path, own)} == {
         ".csv",
         ".json",
         ".ipynb",
     }
-    assert {path.suffix for path in other.files if downloads.in_site(path, other)} == {".json"}
+    assert {path.suffix for path in other.files if takeaway.in_site(path, other)} == {".json"}
     assert ".csv" in {path.suffix for path in other.files}  # which the archive holds
     [action] = [
-        e for e in json.loads(downloads.site_metadata([other]))["@graph"] if e["@type"] == "CreateAction"
+        e for e in json.loads(takeaway.site_metadata([other]))["@graph"] if e["@type"] == "CreateAction"
     ]
     assert {each["@id"].rpartition(".")[2] for each in action["result"]} == {"json"}
 
 
 class TestPage:
     def test_every_file_it_offers_is_there(self, smoke, found, executed_notebooks, tmp_path):
-        text = downloads.write(found, tmp_path / "generated")
+        text = takeaway.write(found, tmp_path / "generated")
         offered = re.findall(r"\{download\}`[^<`]* <([^>]*)>`", text)
         assert len(offered) > 100
         for address in offered:
             path = address.replace("/notebooks", str(executed_notebooks), 1)
             path = path.replace("/generated", str(tmp_path / "generated"), 1)
             assert Path(path).exists(), address
-        content = (tmp_path / "generated/downloads" / downloads.ARCHIVE).read_bytes()
+        content = (tmp_path / "generated/downloads" / takeaway.ARCHIVE).read_bytes()
         assert hashlib.sha256(content).hexdigest() in text
 
 

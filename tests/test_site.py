@@ -5,12 +5,12 @@ The site is the one of the smoke run, or the folder named by STEERKIT_SITE.
 
 from __future__ import annotations
 
-import struct
-import zlib
-from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from _ext import finish
+import yaml
+
+from companion import exhibits
 
 BeautifulSoup = pytest.importorskip(
     "bs4", reason="BeautifulSoup is not installed (extra: book)"
@@ -44,6 +44,59 @@ def about(page, name: str) -> str:
     """What a page says of itself in its head."""
     found = page.find("meta", attrs={"name": name})
     return found["content"] if found else ""
+
+
+def test_every_page_of_the_contents_is_there(pages):
+    contents = yaml.safe_load((exhibits.BOOK / "_toc.yml").read_text())
+    files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    assert {f"{file}.html" for file in (contents["root"], *files)} <= set(pages)
+
+
+def test_every_image_has_alt_text_that_says_something_and_exists(pages, built_site):
+    def silent(name: str, page: BeautifulSoup) -> list[str]:
+        # A figure's says what it shows, that of the logo where it leads.
+        return [
+            image["src"]
+            for image in page.find_all("img")
+            if len(image.get("alt") or "") <= (20 if "_images" in image["src"] else 4)
+            or not (built_site / name).parent.joinpath(unquote(image["src"])).exists()
+        ]
+
+    assert {name: found for name, page in pages.items() if (found := silent(name, page))} == {}
+
+
+def test_no_page_loads_anything_from_another_host(pages):
+    def outside(page: BeautifulSoup) -> list[str]:
+        loads = [(script["src"], ["script"]) for script in page.find_all("script", src=True)]
+        loads += [(link["href"], link.get("rel")) for link in page.find_all("link", href=True)]
+        return [at for at, kind in loads if urlsplit(at).netloc and kind not in (["canonical"], ["author"])]
+
+    assert failing(pages, outside) == {}
+
+
+def test_every_inner_link_and_anchor_leads_somewhere(pages, built_site):
+    anchors = {
+        built_site / name: {tag[key] for key in ("id", "name") for tag in page.find_all(attrs={key: True})}
+        for name, page in pages.items()
+    }
+    broken = []
+    for name, page in pages.items():
+        for link in page.find_all("a", href=True):
+            parts = urlsplit(link["href"])
+            if parts.scheme or parts.netloc:
+                continue
+            own = built_site / name
+            target = (own.parent / unquote(parts.path)).resolve() if parts.path else own
+            anchor = unquote(parts.fragment)
+            if not target.exists() or (anchor and anchor not in anchors.get(target, {anchor})):
+                broken.append(f"{name}: {link['href']}")
+    assert not broken
+
+
+def test_formulas_are_typeset_by_a_script_of_the_site(pages, built_site):
+    scripts = [script["src"] for script in pages["tan/question.html"].find_all("script", src=True)]
+    [own] = [urlsplit(script).path for script in scripts if "mathjax" in script]
+    assert (built_site / "tan" / own).exists()
 
 
 def test_the_address_of_the_site_leads_to_its_first_page(built_site):
@@ -127,61 +180,6 @@ def test_the_site_is_light(pages, built_site):
     assert weight < 40 * MEGABYTE
     heavy = {name: size for name in pages if (size := (built_site / name).stat().st_size) > 1.5 * MEGABYTE}
     assert heavy == {}
-
-
-def png(width: int, height: int) -> bytes:
-    """A black PNG, written from its specification."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = zlib.compress((b"\0" + b"\0" * width) * height)
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-class TestSizes:
-    """The extension that writes the sizes of images into pages."""
-
-    @pytest.fixture
-    def image(self, tmp_path) -> Path:
-        (tmp_path / "a.png").write_bytes(png(300, 7))
-        return tmp_path / "a.png"
-
-    def test_the_size_comes_from_the_file(self, image):
-        assert finish.png_size(image) == (300, 7)
-
-    def test_it_is_added_where_it_is_missing_and_nothing_else_is_touched(self, image):
-        body = '<p>x</p><img alt="a > b" src="../_images/a.png" style="width: 100%;" /><p>y</p>'
-        wanted = body.replace("<img ", '<img width="300" height="7" ')
-        assert finish.sized(body, {"a.png": image}) == wanted
-
-    @pytest.mark.parametrize(
-        "kept", ['<img src="a.png" width="5"/>', '<img src="b.png"/>', '<img src="a.svg"/>']
-    )
-    def test_an_image_with_a_size_or_of_another_kind_stays_as_it_is(self, image, kept):
-        assert finish.sized(kept, {"a.png": image}) == kept
-
-
-class TestDescriptions:
-    def tree(self, *texts: str):
-        from docutils import nodes
-        from docutils.utils import new_document
-
-        found = new_document("page")
-        found += [nodes.paragraph("", text) for text in texts]
-        return found
-
-    def test_it_is_the_first_paragraph_on_one_line(self):
-        assert finish.described(self.tree("One\nsentence.", "Another.")) == "One sentence."
-
-    def test_a_long_one_ends_with_a_whole_word(self):
-        text = "steering " * 40
-        found = finish.described(self.tree(text))
-        assert len(found) <= finish.LONGEST and found.endswith("steering…")
-
-    def test_a_page_without_text_has_none(self):
-        assert finish.described(None) == finish.described(self.tree()) == ""
 
 
 def test_no_page_loads_the_script_of_a_service_that_is_not_used(pages):

@@ -121,9 +121,10 @@ def _write(name: str, text: str) -> None:
 def main() -> None:
     """What `steerkit book` runs: one JSON line, the paths made or the error."""
     from _ext import pdf
+    from companion.cli.doctor import chromium
 
     try:
-        browser = pdf.chromium() if "--pdf" in sys.argv else ""  # before minutes of work
+        browser = chromium() if "--pdf" in sys.argv else ""  # before minutes of work
         made = {"site": str(build())}
         if browser:
             made["pdf"] = str(pdf.print_book(browser))

@@ -210,17 +210,19 @@ def _hosted(exhibit: Exhibit) -> str:
     return f"[Binder]({binder}) · [Colab]({colab}), where a first cell must install the package:\n\n{install}"
 
 
+def about_hosting() -> str:
+    """Whether there are buttons for Binder and Colab, and if not what to set."""
+    if repository()[0].partition("github.com/")[2]:
+        return "The tab *In a browser* leads to Binder and to Colab."
+    return (
+        "There are no links to Binder and Colab, because this copy of the book does not know its repository: set "
+        "`repository.url` in `_config.yml` to its address on GitHub and build again."
+    )
+
+
 def notebook_table(own: list[Result]) -> str:
     """Every notebook with its parameters (name, type, default, meaning) and the commands that run it again."""
-    hosting = (
-        "The tab *In a browser* leads to Binder and to Colab."
-        if repository()[0].partition("github.com/")[2]
-        else (
-            "There are no links to Binder and Colab, because this copy of the book does not know its repository: set "
-            "`repository.url` in `_config.yml` to its address on GitHub and build again."
-        )
-    )
-    values, blocks = {result.exhibit.id: result.parameters for result in own}, [hosting]
+    values, blocks = {result.exhibit.id: result.parameters for result in own}, [about_hosting()]
     for exhibit in EXHIBITS.values():
         rows = (
             {"parameter": f"`{p.name}`", "type": p.type, "default": f"`{p.default!r}`", "meaning": p.help}

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from _ext.parity import RECORD, TOLERANCE
+from _ext.measured import PARITY, TOLERANCE
 from nnsight import CONFIG
 from stack import PYTHON, Stack
 
@@ -150,10 +150,10 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
         say(f"{row['work']}: {row['local']:.1f} s here, {row['ndif']:.1f} s there")
     counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "skipped", "deselected")}
     if exitstatus or counts["skipped"] or counts["deselected"] or not TIMES:
-        say(f"{RECORD.name} was left as it is: not everything ran and passed")
+        say(f"{PARITY.name} was left as it is: not everything ran and passed")
         return
-    store.write_atomically(RECORD, (json.dumps(_record(counts["passed"]), indent=1) + "\n").encode())
-    say(f"wrote {RECORD}")
+    store.write_atomically(PARITY, (json.dumps(_record(counts["passed"]), indent=1) + "\n").encode())
+    say(f"wrote {PARITY}")
 
 
 def _record(passed: int) -> dict[str, Any]:

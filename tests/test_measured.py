@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from _ext import parity
+from _ext import measured
 
 RECORD = {
     "command": "make test-ndif",
@@ -42,7 +42,7 @@ def rows(page: str) -> list[list[str]]:
 def test_the_page_shows_every_number_of_the_record(tmp_path):
     path = tmp_path / "parity.json"
     path.write_text(json.dumps(RECORD))
-    found = rows(parity.page(path))
+    found = rows(measured.parity(path))
     assert ["sweep", "12", "3.25", "not run", "2.4e-06", "0.0001"] in found
     assert ["sweep of 2", "12.3 kB", "0.6 kB", "100 and 20.0 kB"] in found
     assert ["grid", "2.0 s", "3.0 s", "1.50", "1.5"] in found
@@ -51,7 +51,7 @@ def test_the_page_shows_every_number_of_the_record(tmp_path):
 def test_the_page_says_what_it_was_measured_with(tmp_path):
     path = tmp_path / "parity.json"
     path.write_text(json.dumps(RECORD))
-    line = parity.page(path).splitlines()[-1]
+    line = measured.parity(path).splitlines()[-1]
     for word in ("make test-ndif", "abc1234", "2026-01-02", "tiny", "float32", "2 threads", "torch 9.9"):
         assert word in line
 
@@ -59,21 +59,21 @@ def test_the_page_says_what_it_was_measured_with(tmp_path):
 def test_a_number_for_a_gpu_is_shown_when_there_is_one(tmp_path):
     path = tmp_path / "parity.json"
     path.write_text(json.dumps(RECORD | {"operations": [RECORD["operations"][0] | {"gpu": 0.25}]}))
-    assert "not run" not in parity.page(path) and "0.25" in parity.page(path)
+    assert "not run" not in measured.parity(path) and "0.25" in measured.parity(path)
 
 
 def test_without_a_record_the_page_says_so(tmp_path):
-    assert "has not been run" in parity.page(tmp_path / "parity.json")
+    assert "has not been run" in measured.parity(tmp_path / "parity.json")
 
 
-@pytest.mark.skipif(not parity.RECORD.exists(), reason="make test-ndif has not been run for this copy")
+@pytest.mark.skipif(not measured.PARITY.exists(), reason="make test-ndif has not been run for this copy")
 class TestCommittedRecord:
-    record = json.loads(parity.RECORD.read_text()) if parity.RECORD.exists() else {}
+    record = json.loads(measured.PARITY.read_text()) if measured.PARITY.exists() else {}
 
     def test_every_difference_is_within_its_tolerance(self):
         assert len(self.record["operations"]) >= 10
         for row in self.record["operations"]:
-            assert row["ndif"] <= row["tolerance"] <= parity.TOLERANCE, row["operation"]
+            assert row["ndif"] <= row["tolerance"] <= measured.TOLERANCE, row["operation"]
 
     def test_what_travels_is_within_its_limits(self):
         for row in self.record["sizes"]:
