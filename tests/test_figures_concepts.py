@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 
 from companion import published
-from companion.figures import concepts as figures
+from companion.figures import formats as figures
 from companion.figures import style
 from companion.tan import formats as concepts
 from steerkit.errors import SteerkitError
@@ -31,23 +32,15 @@ def closed_figures():
 
 def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0) -> pd.DataFrame:
     """An effects table; `letter` comes first in it, and half of the intervals hold 0."""
-    rng = np.random.default_rng(seed)
-    table = []
-    for model in models:
-        for form in forms:
-            for name in sets:
-                estimate = rng.normal(0.3, 0.4)
-                row = {
-                    "model": model,
-                    "format": form,
-                    "dataset": name,
-                    "kind": "persona",
-                    "estimate": estimate,
-                }
-                row |= {"low": estimate - 0.3, "high": estimate + 0.25, "random": rng.normal(0, 0.05)}
-                share = rng.uniform(0.2, 1) if form != "statement" else np.nan
-                table.append(row | {"bias_share": share, "above_zero": estimate > 0.3, "above_random": True})
-    return pd.DataFrame(table)
+    rng, keys = np.random.default_rng(seed), ("model", "format", "dataset")
+    names = [(model, form, name) for model in models for form in forms for name in sets]
+    table = pd.DataFrame(names, columns=keys).assign(kind="persona")
+    table["estimate"] = rng.normal(0.3, 0.4, len(table))
+    table["bias_share"] = np.where(table["format"] == "statement", np.nan, rng.uniform(0.2, 1, len(table)))
+    table = table.assign(low=table["estimate"] - 0.3, high=table["estimate"] + 0.25)
+    return table.assign(
+        random=rng.normal(0, 0.05, len(table)), above_zero=table["low"] > 0, above_random=True
+    )
 
 
 def panels(figure) -> dict[str, plt.Axes]:
@@ -56,24 +49,20 @@ def panels(figure) -> dict[str, plt.Axes]:
 
 def dots(axes) -> list[tuple[np.ndarray, list[str], list[str]]]:
     """Positions, faces and edges of every scatter of a panel, in the order in which they were drawn."""
-    return [
-        (
-            np.asarray(part.get_offsets()),
-            [to_hex(c) for c in part.get_facecolors()],
-            [to_hex(c) for c in part.get_edgecolors()],
-        )
-        for part in axes.collections
-        if hasattr(part, "get_sizes") and len(part.get_sizes())
+    drawn = [part for part in axes.collections if isinstance(part, PathCollection)]
+    colors = [
+        ([to_hex(c) for c in p.get_facecolors()], [to_hex(c) for c in p.get_edgecolors()]) for p in drawn
     ]
+    return [(np.asarray(p.get_offsets()), *both) for p, both in zip(drawn, colors, strict=True)]
 
 
 def lines(axes) -> list[np.ndarray]:
     """The ends [n, 2, 2] of every set of horizontal lines."""
-    return [
-        np.asarray(c.get_segments())
-        for c in axes.collections
-        if hasattr(c, "get_segments") and not (hasattr(c, "get_sizes") and len(c.get_sizes()))
-    ]
+    return [np.asarray(c.get_segments()) for c in axes.collections if isinstance(c, LineCollection)]
+
+
+def labels(axes) -> list[str]:
+    return [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +73,15 @@ def pairs() -> pd.DataFrame:
 
 class TestEffects:
     def test_a_panel_a_format_in_a_fixed_order_with_its_own_unit(self):
-        figure = figures.effects(rows(forms=("yes-no", "letter", "statement")))
+        figure = figures.effects(rows(forms=("yes-no", "letter", "statement"))).figure
         assert [axes.get_title() for axes in figure.axes] == ["statement", "letter", "yes-no"]
         for form, axes in panels(figure).items():
             assert f"({style.UNITS[form]} per unit)" in axes.get_xlabel()
 
     def test_every_mark_is_a_number_of_the_table_in_the_row_of_its_data_set(self):
         table = rows()
-        figure = figures.effects(table)
-        labels = [label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels()]
+        figure = figures.effects(table).figure
+        names = labels(figure.axes[0])
         for form, axes in panels(figure).items():
             drawn = dots(axes)
             assert len(drawn) == 2 * len(MODELS) and len(lines(axes)) == len(MODELS)
@@ -100,85 +89,75 @@ class TestEffects:
                 part = table[(table["format"] == form) & (table["model"] == model)]
                 (places, faces, edges), (random, *_) = drawn[2 * i], drawn[2 * i + 1]
                 color = style.model_color(model).lower()
-                at = [labels.index(published.label(name)) + (-0.18, 0.18)[i] for name in part["dataset"]]
+                at = [names.index(published.label(name)) + (-0.18, 0.18)[i] for name in part["dataset"]]
                 assert np.allclose(places, np.column_stack([part["estimate"], at]))
                 assert np.allclose(random, np.column_stack([part["random"], at]))
                 ends = lines(axes)[i]
                 assert np.allclose(ends[:, :, 0], part[["low", "high"]]) and np.allclose(ends[:, 0, 1], at)
                 assert set(edges) == {color}
                 assert faces == [color if low > 0 else WHITE for low in part["low"]]
-                assert {color, WHITE} == set(faces)  # both kinds occur
+        assert {low > 0 for low in table["low"]} == {True, False}  # both kinds occur
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert legend == [*MODELS, "interval holds 0", "random vectors"]
 
     def test_rows_run_from_most_to_least_steerable_by_rank_in_the_first_format(self):
         table = rows()
         table.loc[(table["model"] == MODELS[0]) & (table["dataset"] == SETS[0]), "estimate"] *= 1000
-        first = table[table["format"] == "statement"].pivot(
-            index="dataset", columns="model", values="estimate"
-        )
-        expected = first.rank().mean(axis=1).sort_values(ascending=False)
-        axes = figures.effects(table).axes[0]
-        labels = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
-        ranks = [expected[next(n for n in SETS if published.label(n) == label)] for label in labels]
-        assert ranks == sorted(ranks, reverse=True) and len(labels) == 5
+        first = table[table["format"] == "statement"]
+        first = first.pivot(index="dataset", columns="model", values="estimate")
+        expected = first.rank().mean(axis=1).rename(published.label)
+        axes = figures.effects(table).figure.axes[0]
+        ranks = expected[labels(axes)].tolist()
+        assert ranks == sorted(ranks, reverse=True) and len(ranks) == 5
         low, high = axes.get_ylim()
         assert low > high  # the first row is at the top
 
-    def test_one_model_in_one_format_has_points_in_the_middle_of_their_rows(self):
-        table = rows(MODELS[:1], ("letter",))
-        (axes,) = figures.effects(table).axes
-        assert np.allclose(dots(axes)[0][0][:, 1] % 1, 0)
-
-    def test_the_legend_names_models_hollow_points_and_crosses(self):
-        (legend,) = figures.effects(rows()).legends
-        texts = [text.get_text() for text in legend.get_texts()]
-        assert texts == [*MODELS, "interval holds 0", "random vectors"]
-
     def test_forty_data_sets_fit_with_labels_of_one_line(self):
-        table = rows(sets=tuple(published.datasets().index))
-        figure = figures.effects(table)
-        labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        assert len(labels) == 40 and not any("\n" in label for label in labels)
+        figure = figures.effects(rows(sets=tuple(published.datasets().index))).figure
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert len(names) == 40 and not any("\n" in name for name in names)
         assert figure.get_size_inches()[1] > 10
 
     def test_the_alt_text_counts_what_is_above_zero_and_names_the_ends(self):
         table = rows()
-        text = figures.effects_alt(table)
-        for form in ("statement", "letter"):
-            for model in MODELS:
-                part = table[(table["format"] == form) & (table["model"] == model)]
-                assert f"{(part['low'] > 0).sum()} of 5 for {model} in {form}" in text
-        means = table[table["format"] == "statement"].groupby("dataset")["estimate"]
-        alone = rows(MODELS[:1], ("letter",)).set_index("dataset")["estimate"]
-        text = figures.effects_alt(rows(MODELS[:1], ("letter",)))
-        assert means.ngroups == 5 and "of 5 data sets by answer format" in text
-        assert f"Most steerable in letter: {published.label(alone.idxmax())}, least: {published.label(alone.idxmin())}." in text  # fmt: skip
+        text = figures.effects(table).alt
+        for (model, form), part in table.groupby(["model", "format"]):
+            assert f"{(part['low'] > 0).sum()} of 5 for {model} in {form}" in text
+        alone = rows(MODELS[:1], ("letter",))
+        text, means = figures.effects(alone).alt, alone.set_index("dataset")["estimate"]
+        most, least = published.label(means.idxmax()), published.label(means.idxmin())
+        assert "of 5 data sets by answer format" in text
+        assert f"Most steerable in letter: {most}, least: {least}." in text
+
+    def test_a_model_that_was_not_run_in_a_format_is_missing_there_and_nowhere_else(self):
+        table = rows()
+        missing = (table["model"] == MODELS[1]) & (table["format"] == "letter")
+        found = panels(figures.effects(table[~missing]).figure)
+        counts = {title: len(dots(axes)) for title, axes in found.items()}
+        assert counts["letter"] == counts["statement"] / 2 > 0
 
 
 class TestBias:
     def test_a_dot_is_the_share_of_a_data_set_and_a_bar_the_median(self):
         table = rows(forms=("statement", "letter", "yes-no"))
-        (axes,) = figures.bias(table).axes
-        labels = [label.get_text() for label in axes.get_yticklabels()]
-        assert labels == [f"{model}, {form}" for form in ("letter", "yes-no") for model in MODELS]
+        found = figures.bias(table)
+        (axes,) = found.figure.axes
+        assert labels(axes) == [f"{model}, {form}" for form in ("letter", "yes-no") for model in MODELS]
         *clouds, (medians, _, _) = dots(axes)
-        assert len(clouds) == 4
         for row, (places, faces, _) in enumerate(clouds):
-            model, form = labels[row].split(", ")
+            model, form = labels(axes)[row].split(", ")
             shares = table[(table["format"] == form) & (table["model"] == model)]["bias_share"]
-            assert (
-                np.allclose(sorted(places[:, 0]), sorted(shares)) and np.abs(places[:, 1] - row).max() < 0.5
-            )
+            assert np.allclose(sorted(places[:, 0]), sorted(shares))
+            assert np.abs(places[:, 1] - row).max() < 0.5
             assert set(faces) == {style.model_color(model).lower()}
             assert medians[row] == pytest.approx([shares.median(), row])
-        assert axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
+            assert f"{shares.median():.2f} for {model} in {form}" in found.alt
+        assert len(clouds) == 4 and axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
+        assert "statement" not in found.alt
 
-    def test_the_alt_text_states_the_medians(self):
-        table = rows()
-        text = figures.bias_alt(table)
-        for model in MODELS:
-            share = table[(table["format"] == "letter") & (table["model"] == model)]["bias_share"].median()
-            assert f"{share:.2f} for {model} in letter" in text
-        assert "statement" not in text
+    def test_dots_lie_where_they_lay_before(self):
+        first, second = (dots(figures.bias(rows()).figure.axes[0])[0][0] for _ in range(2))
+        assert np.array_equal(first, second)
 
     def test_statements_alone_have_nothing_to_show(self):
         with pytest.raises(SteerkitError, match="rows of letter or yes-no; found only statement") as error:
@@ -188,51 +167,46 @@ class TestBias:
 
 class TestCorrelations:
     def test_every_row_is_a_correlation_with_its_interval_in_the_colour_of_its_kind(self, pairs):
-        (axes,) = figures.correlations(pairs).axes
+        (axes,) = figures.correlations(pairs).figure.axes
         (places, faces, _), *rest = dots(axes)
         (ends,) = lines(axes)
         assert all(len(other[0]) == 0 for other in rest)  # one kind of item only
         assert np.allclose(places, np.column_stack([pairs["estimate"], range(len(pairs))]))
         assert np.allclose(ends[:, :, 0], pairs[["low", "high"]])
         assert faces == [figures.KINDS[kind].lower() for kind in pairs["kind"]] and len(set(faces)) == 3
-        labels = [label.get_text() for label in axes.get_yticklabels()]
-        for label, row in zip(labels, pairs.to_dict("records"), strict=True):
-            assert label.startswith(row["first"] + "  ")
+        for label, row in zip(labels(axes), pairs.to_dict("records"), strict=True):
             other = row["second"]
             if row["kind"] == "published":
                 other = f"published {other.split(',')[0]}"
-            assert label.endswith(f"  {other}")
+            assert label.startswith(row["first"] + "  ") and label.endswith(f"  {other}")
         assert axes.get_xlim()[0] < -1 and axes.get_xlim()[1] > 1
 
     def test_a_pair_without_a_correlation_has_no_row(self, pairs):
         some = pairs.copy()
         some.loc[[0, 3], ["estimate", "low", "high"]] = np.nan
-        (axes,) = figures.correlations(some).axes
+        (axes,) = figures.correlations(some).figure.axes
         kept = pairs.drop(index=[0, 3])
-        places, *_ = dots(axes)[0]
-        assert np.allclose(places, np.column_stack([kept["estimate"], range(len(kept))]))
-        assert len(axes.get_yticklabels()) == len(kept)
+        assert np.allclose(dots(axes)[0][0], np.column_stack([kept["estimate"], range(len(kept))]))
+        assert len(labels(axes)) == len(kept)
 
     def test_kinds_of_items_are_open_marks_in_the_rows_of_their_pairs(self):
         both = rows(sets=tuple(published.datasets().index[:12]))
         both["kind"] = np.where(both.groupby(["model", "format"]).cumcount() < 6, "persona", "choice")
         found = concepts.agreement(both)
         whole = found[found["sets"] == "all"].reset_index(drop=True)
-        (axes,) = figures.correlations(found).axes
+        (axes,) = figures.correlations(found).figure.axes
         for drawn, sets in zip(dots(axes)[1:], figures.SETS, strict=True):
             part = found[found["sets"] == sets].set_index(["first", "second"])["estimate"]
             expected = [(part[row["first"], row["second"]], i) for i, row in whole.iterrows()]
             assert np.allclose(sorted(map(tuple, drawn[0]), key=lambda p: p[1]), expected)
 
     def test_the_alt_text_states_the_ends_and_how_many_lie_above_zero(self, pairs):
-        text = figures.correlations_alt(pairs)
+        text = figures.correlations(pairs).alt
         best, worst = (pairs.loc[i] for i in (pairs["estimate"].idxmax(), pairs["estimate"].idxmin()))
         assert text.startswith(f"{len(pairs)} rank correlations")
         assert f"{(pairs['low'] > 0).sum()} lie above zero" in text
         assert f"Highest {best['estimate']:.2f} between {best['first']} and {best['second']}" in text
-        assert text.endswith(
-            f"lowest {worst['estimate']:.2f} between {worst['first']} and {worst['second']}."
-        )
+        assert f"lowest {worst['estimate']:.2f} between {worst['first']} and {worst['second']}." in text
 
     def test_no_correlation_at_all_is_refused(self, pairs):
         with pytest.raises(SteerkitError, match="a correlation over three data sets or more; found none"):
@@ -240,7 +214,7 @@ class TestCorrelations:
         assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("draw", [figures.effects, figures.effects_alt, figures.bias, figures.bias_alt])
+@pytest.mark.parametrize("draw", [figures.effects, figures.bias])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -255,19 +229,3 @@ def test_a_table_that_cannot_be_drawn_is_refused_in_words(draw, change, message)
     with pytest.raises(SteerkitError, match=message) as error:
         draw(change(rows()))
     assert error.value.done == "Nothing was drawn." and not plt.get_fignums()
-
-
-def test_figures_are_drawn_from_what_a_run_makes(smoke):
-    table = concepts.effects({form: [smoke.settings] for form in ("statement", "letter")})
-    pairs = concepts.agreement(table)
-    for figure in (figures.effects(table), figures.bias(table), figures.correlations(pairs)):
-        figure.draw_without_rendering()
-    assert "3 data sets" in figures.effects_alt(table) and figures.correlations_alt(pairs)
-
-
-def test_a_model_that_was_not_run_in_a_format_is_missing_there_and_nowhere_else():
-    table = rows()
-    missing = (table["model"] == MODELS[1]) & (table["format"] == "letter")
-    drawn = panels(figures.effects(table[~missing]))
-    counts = {title: len(dots(axes)) for title, axes in drawn.items()}
-    assert counts["letter"] == counts["statement"] / 2 > 0

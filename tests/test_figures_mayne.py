@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -12,22 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.collections import LineCollection, PathCollection
 
 from companion import published_mayne
-from companion.figures import (
-    mayne_decompositions,
-    mayne_default,
-    mayne_features,
-    mayne_layers,
-    mayne_norms,
-    mayne_signs,
-    style,
-)
-from companion.mayne.features import Component, Sign, Signs
+from companion.figures import autoencoder, decompositions, style
+from companion.mayne.activations import Contrast
+from companion.mayne.features import pair_numbers
 from steerkit.errors import SteerkitError
+from steerkit.sae import Sae
 
-COMPONENT = {"plain text": -40.0, "positive": -30.0, "negative": -32.0, "vector, scaled": 2.0, "vector": 0.5}
+MIDDLES = {"vector": 0.5, "vector, scaled": 2.0, "positive": -30.0, "negative": -32.0, "plain text": -40.0}
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +29,12 @@ def closed_figures():
     plt.close("all")
 
 
-def norm_table() -> pd.DataFrame:
-    edges = np.geomspace(100, 400, 9)
-    rows = [("plain text", low, high, n) for low, high, n in zip(edges, edges[1:], range(1, 9), strict=False)]
-    rows += [
-        ("positive", edges[2], edges[3], 4),
-        ("negative", edges[3], edges[4], 5),
-        ("vector", 12.5, 12.5, 1),
-    ]
-    return pd.DataFrame(rows, columns=["what", "low", "high", "count"])
+def norms() -> dict[str, np.ndarray]:
+    return {
+        "plain text": np.geomspace(100, 400, 36),
+        "positive": np.full(4, 150.0),
+        "negative": np.full(5, 200.0),
+    }
 
 
 def feature_table() -> pd.DataFrame:
@@ -53,33 +43,34 @@ def feature_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["input", "rank", "feature", "activation"])
 
 
-def component(**changed: float) -> Component:
-    rng, rows = np.random.default_rng(0), []
-    for what, middle in {**COMPONENT, **changed}.items():
-        count = 1 if what.startswith("vector") else 40
-        rows += [(what, middle + (rng.normal() if count > 1 else 0)) for _ in range(count)]
-    return Component(11, 38.0, 3.0, pd.DataFrame(rows, columns=["what", "projection"]))
+def sae() -> Sae:
+    """Features 0 and 1 are opposite in part; feature 2 is lifted by 38 and active above 3."""
+    axes = torch.eye(3)
+    rows = torch.stack([axes[0], -0.6 * axes[0] + 0.8 * axes[1], axes[2]])
+    threshold, bias = torch.tensor([0.2, 0.3, 3.0]), torch.tensor([-0.5, -0.1, 38.0])
+    return Sae(rows.T.contiguous(), bias, rows, torch.zeros(3), "jumprelu", False, threshold)
 
 
-def some_signs() -> Signs:
-    negative = Sign("negative", 3, -2.0, -0.5, 0.2, 0.0, 0.1, 0.8, -20.0)
-    spurious = Sign("spurious", 8, 1.5, -0.1, 0.3, 1.4, 0.0, 0.02, 15.0)
-    rows = [
-        (one.role, one.feature, side, value)
-        for one in (negative, spurious)
-        for side, values in (("positive", [0.0, 0.5]), ("negative", [1.0, 2.0, 3.0]))
-        for value in values
-    ]
-    table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
-    return Signs(negative, spurious, -0.7, -0.6, table)
+def projections(**changed: float) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    middles = MIDDLES | changed
+    return {
+        what: middle + (torch.zeros(1) if what.startswith("vector") else torch.randn(40, generator=generator))
+        for what, middle in middles.items()
+    }
 
 
-def summary() -> pd.DataFrame:
-    rows = [
-        ("corrigible-neutral-HHH", "statement", "full", layer, 10, 0.1 * layer * (9 - layer), 0.4)
-        for layer in range(8)
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "format", "vector", "layer", "n", "mean", "variance"])
+def answers() -> Contrast:
+    """Two answers a side; the vector is -2 along the first axis."""
+    negative = torch.tensor([[1.0, 0.0, -9.0], [2.0, 0.0, -9.0]])
+    both = torch.stack([negative - torch.tensor([2.0, 0, 0]), negative], dim=1)
+    return Contrast(both, both[:, :, None], np.arange(2), {})
+
+
+def by_layer() -> pd.DataFrame:
+    table = pd.DataFrame({"format": "statement", "layer": range(8), "n": 10})
+    means = 0.1 * table["layer"] * (9 - table["layer"])
+    return table.assign(mean=means, low=means - 0.2, high=means + 0.2)
 
 
 def curve_table() -> pd.DataFrame:
@@ -107,211 +98,200 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts if text.get_text()]
 
 
-def words(figure) -> str:
-    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+def drawn(axes, kind):
+    return [part for part in axes.collections if isinstance(part, kind)]
 
 
 class TestNorms:
     def test_bars_are_shares_of_each_group_and_the_line_is_the_vector(self):
-        table = norm_table()
-        [axes] = mayne_norms.norms(table).axes
-        groups = {group.get_label().partition(" (")[0]: group for group in axes.containers}
-        plain = [bar.get_height() for bar in groups["plain text"]]
-        np.testing.assert_allclose(plain, np.arange(1, 9) / 36)
-        assert [sum(bar.get_height() for bar in group) for group in groups.values()] == pytest.approx(
-            [1, 1, 1]
-        )
+        found = autoencoder.figure_1(norms(), 12.5)
+        [axes] = found.figure.axes
+        heights = [[bar.get_height() for bar in group] for group in axes.containers]
+        named = [group.get_label() for group in axes.containers]
+        assert named == ["plain text (n = 36)", "positive answers (n = 4)", "negative answers (n = 5)"]
+        plain = found.table[found.table["what"] == "plain text"]
+        np.testing.assert_allclose(heights[0], plain["count"] / 36)
+        assert [sum(some) for some in heights] == pytest.approx([1, 1, 1])
         assert axes.lines[0].get_xdata()[0] == 12.5 and axes.get_xscale() == "log"
         assert axes.get_xlim()[0] < 12.5 and texts(axes) == ["steering vector\n12.5"]
+        assert "36 tokens" in found.alt and "line at 12.5" in found.alt and "longer than 0.0%" in found.alt
+        assert "longer than 100.0%" in autoencoder.figure_1(norms(), 1e4).alt
 
-    def test_the_alt_text_has_the_numbers(self):
-        text = mayne_norms.norms_alt(norm_table())
-        assert "36 tokens" in text and "line at 12.5" in text and "longer than 0.0%" in text
-        far = norm_table().replace({"low": {12.5: 1e4}, "high": {12.5: 1e4}})
-        assert "longer than 100.0%" in mayne_norms.norms_alt(far)
-
-    @pytest.mark.parametrize("missing", ["plain text", "vector"])
-    def test_a_table_without_its_main_parts_is_refused(self, missing):
-        table = norm_table()
-        with pytest.raises(SteerkitError, match=f"no {missing}"):
-            mayne_norms.norms(table[table["what"] != missing])
+    def test_the_table_counts_every_token_once(self):
+        table, values = autoencoder.figure_1(norms(), 12.5).table, norms()["plain text"]
+        counts = table.groupby("what")["count"].sum()
+        assert counts.to_dict() == {"negative": 5, "plain text": 36, "positive": 4, "vector": 1}
+        for row in table[table["what"] == "plain text"].itertuples():
+            assert row.count == ((values >= row.low) & (values < row.high)).sum()
 
 
 class TestFeatures:
     def test_bars_are_activations_published_left_and_ours_right(self):
-        theirs, ours = mayne_features.most_active(feature_table(), "v", "mine").axes
+        found = autoencoder.figure_2(feature_table(), "v", "mine")
+        theirs, ours = found.figure.axes
         widths = [[bar.get_width() for bar in group] for group in theirs.containers]
-        assert widths[0] == [95.04, 36.34, 22.64, 18.89, 11.35] and widths[1] == [
-            89.06,
-            35.94,
-            19.80,
-            11.84,
-            10.74,
-        ]
+        assert widths[0] == [95.04, 36.34, 22.64, 18.89, 11.35]
+        assert widths[1] == [89.06, 35.94, 19.80, 11.84, 10.74]
         assert [[bar.get_width() for bar in group] for group in ours.containers] == [[5, 3, 1], [4, 1.5]]
         assert [label.get_text() for label in ours.get_yticklabels()] == ["7", "9", "2"]
-        places = {
-            bar.get_width(): bar.get_y() + bar.get_height() / 2 for group in ours.containers for bar in group
-        }
-        assert places[4] == pytest.approx(0.2) and places[1.5] == pytest.approx(
-            2.2
-        )  # beside the same feature
+        bars = [bar for group in ours.containers for bar in group]
+        places = {bar.get_width(): bar.get_y() + bar.get_height() / 2 for bar in bars}
+        assert (places[4], places[1.5]) == pytest.approx((0.2, 2.2))  # beside the same feature
+        for words in ("4888 (95.04)", "9 (3.00)", "4 features are in both", "2 features are in both"):
+            assert words in found.alt
 
     def test_table_1_lists_and_counts(self):
-        table = mayne_features.table_1(feature_table())
+        table = autoencoder.table_1(feature_table())
         assert table["source"].tolist() == ["published", "published", "ours", "ours"]
-        assert table.loc[2, ["input", "1", "3", "4", "also in zero"]].tolist() == [
-            "v",
-            "7 (5.00)",
-            "2 (1.00)",
-            "",
-            "2 of 3",
-        ]
+        ours = table.loc[2, ["input", "1", "3", "4", "also in zero"]].tolist()
+        assert ours == ["v", "7 (5.00)", "2 (1.00)", "", "2 of 3"]
         assert table.loc[0, "also in zero"] == "4 of 5" and table.loc[0, "2"] == "15603 (36.34)"
 
     def test_inputs_that_activate_nothing_say_so(self):
-        empty = feature_table().iloc[:0]
-        figure = mayne_features.most_active(empty, "v")
-        assert texts(figure.axes[1]) == ["no feature is active"]
-        assert "none, since nothing is active" in mayne_features.most_active_alt(empty, "v")
-        last = mayne_features.table_1(empty).iloc[-1]
-        assert (last["input"], last["1"]) == ("zero", "no feature is active")
-
-    def test_the_alt_text_has_both(self):
-        text = mayne_features.most_active_alt(feature_table(), "v")
-        assert "4888 (95.04)" in text and "9 (3.00)" in text and "4 features are in both" in text
-        assert "2 features are in both" in text
+        found = autoencoder.figure_2(feature_table().iloc[:0], "v")
+        assert texts(found.figure.axes[1]) == ["no feature is active"]
+        assert "none, since nothing is active" in found.alt
+        assert found.table.iloc[-1][["input", "1"]].tolist() == ["zero", "no feature is active"]
 
 
 class TestDefault:
-    def test_the_right_axis_is_the_left_one_moved_by_the_offset(self):
-        figure = mayne_default.default_component(component())
+    def test_the_right_axis_is_the_left_one_moved_by_the_offset_and_bars_are_medians(self):
+        given = projections()
+        figure = autoencoder.figure_3(sae(), 2, given).figure
         axes = figure.axes[0]
         figure.canvas.draw()
         [right] = axes.child_axes
         np.testing.assert_allclose(right.get_ylim(), np.array(axes.get_ylim()) + 38)
         heights = [line.get_ydata()[0] for line in axes.lines]
         assert 3.0 - 38.0 in heights and 2.0 in heights and 0.5 in heights
-        assert "4888" in axes.get_title() and "86.20" in axes.get_title() and "feature 11" in axes.get_title()
+        assert "4888" in axes.get_title() and "86.20" in axes.get_title() and "feature 2" in axes.get_title()
+        bars = [part.get_segments()[0][0, 1] for part in drawn(axes, LineCollection)]
+        expected = [np.median(given[what].numpy()) for what in ("plain text", "positive", "negative")]
+        np.testing.assert_allclose(bars, expected, rtol=1e-6)
 
-    def test_medians_are_drawn(self):
-        made = component()
-        [axes] = mayne_default.default_component(made).axes[:1]
-        bars = [c.get_segments()[0][0, 1] for c in axes.collections if isinstance(c, LineCollection)]
-        expected = made.table.groupby("what")["projection"].median()
-        np.testing.assert_allclose(bars, expected[["plain text", "positive", "negative"]])
-
-    def test_the_alt_text_says_what_is_active(self):
-        text = mayne_default.default_component_alt(component(positive=-60.0))
-        assert "feature 11" in text and "scaled to the median norm 2, active" in text
-        middle = component(positive=-60.0).table.groupby("what")["projection"].median()["positive"]
-        assert f"positive answers median −{-middle:.3g}" in text and "active in 0%" in text
-
-    def test_a_source_without_points_is_refused(self):
-        made = component()
-        less = replace(made, table=made.table[made.table["what"] != "negative"])
-        with pytest.raises(SteerkitError, match="none of negative"):
-            mayne_default.default_component(less)
+    def test_the_table_has_every_point_and_the_alt_text_says_what_is_active(self):
+        given = projections(positive=-60.0)
+        found = autoencoder.figure_3(sae(), 2, given)
+        counts = found.table["what"].value_counts()
+        assert counts["plain text"] == 40 and counts["vector"] == 1
+        assert "feature 2" in found.alt and "scaled to the median norm 2, active" in found.alt
+        middle = f"{-np.median(given['positive'].numpy()):.3g}"
+        assert f"positive answers median −{middle}" in found.alt and "active in 0%" in found.alt
 
 
 class TestSigns:
     def test_histograms_count_tokens_and_lines_are_the_vector(self):
-        figure = mayne_signs.signs(some_signs())
-        for axes, one in zip(figure.axes, (some_signs().negative, some_signs().spurious), strict=True):
-            assert [int(sum(bar.get_height() for bar in group)) for group in axes.containers] == [2, 3]
-            assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx(
-                [one.threshold, one.projection + one.offset, one.scaled]
-            )
-        assert "14004" in figure.axes[0].get_title() and "3517" in figure.axes[1].get_title()
-        assert "−0.82" in figure.get_suptitle() and "−0.7" in figure.get_suptitle()
+        found = autoencoder.figure_4(sae(), answers(), 9.0, (0, 1))
+        numbers = pair_numbers(answers(), sae(), 9.0, (0, 1))
+        for axes, (_, one) in zip(found.figure.axes, numbers.iterrows(), strict=True):
+            assert [int(sum(bar.get_height() for bar in group)) for group in axes.containers] == [2, 2]
+            alone = one["projection of the vector"] + one["pre-activation at zero"]
+            expected = [one["threshold"], alone, one["scaled vector, pre-activation"]]
+            assert [line.get_xdata()[0] for line in axes.lines] == pytest.approx(expected)
+        assert "14004" in found.figure.axes[0].get_title() and "3517" in found.figure.axes[1].get_title()
+        assert "−0.82" in found.figure.get_suptitle() and "−0.6" in found.figure.get_suptitle()
+        assert found.table["feature"].tolist() == [0] * 4 + [1] * 4
+        assert "Feature 0, truly negative: active on 0% of the positive and 100%" in found.alt
+        assert "cosine of −0.6" in found.alt and "cosine of −0.82" in found.alt
 
-    def test_the_table_sets_ours_beside_theirs(self):
-        table = mayne_signs.signs_table(some_signs())
-        assert table["ours"].tolist() == [3, 8] and table["published feature"].tolist() == [14004, 3517]
-        assert table["activation of the vector"].tolist() == [0.0, 1.4]
-
-    def test_the_alt_text_has_the_numbers(self):
-        text = mayne_signs.signs_alt(some_signs())
-        assert "Feature 3, truly negative: active on 10% of the positive and 80%" in text
-        assert "cosine of −0.7" in text and "cosine of −0.82" in text
+    def test_the_numbers_are_those_of_the_formula_beside_theirs(self):
+        table = autoencoder.pair_table(sae(), answers(), 9.0, (0, 1)).set_index("")
+        assert table.loc["ours"].tolist() == [0, 1]
+        assert table.loc["published feature"].tolist() == [14004, 3517]
+        assert table.loc["projection of the vector"].tolist() == pytest.approx([-2, 1.2])
+        assert table.loc["activation of the vector"].tolist() == pytest.approx([0, 1.1])
+        assert table.loc["scaled vector, pre-activation"].tolist() == pytest.approx([-9.5, 5.3])
+        assert table.loc["threshold"].tolist() == pytest.approx([0.2, 0.3])
+        assert table.loc["active on negative answers"].tolist() == [1, 0]
+        assert table.loc["cosine, decoder"].tolist() == pytest.approx([-0.6] * 2)
 
 
 class TestLayers:
     def test_the_best_layer_the_autoencoders_and_the_published_depth_are_marked(self):
-        [axes] = mayne_layers.layers(summary(), 8, 5).axes
-        labels = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
+        found = autoencoder.figure_5(by_layer(), 8, 5)
+        labels = {line.get_label(): line.get_xdata()[0] for line in found.figure.axes[0].lines}
         assert labels["best, layer 4"] == 4 and labels["autoencoder, layer 5"] == 5
         layer, blocks = published_mayne.best_layer()
         assert labels["published best, 14 of 26 (same depth)"] == pytest.approx(7 * layer / (blocks - 1))
-        assert "layer 4, 2 with" in mayne_layers.layers_alt(summary(), 8, 5)
-
-    def test_intervals_are_of_the_mean(self):
-        rows = mayne_layers.by_layer(summary())
-        assert (rows["high"] - rows["mean"]).tolist() == pytest.approx([1.959964 * np.sqrt(0.4 / 9)] * 8)
+        assert "layer 4, 2 with a 95% interval from 1.8 to 2.2" in found.alt
+        assert list(found.table.columns) == ["format", "layer", "mean", "low", "high", "n"]
 
     def test_two_data_sets_at_once_are_refused(self):
-        both = pd.concat([summary(), summary().assign(dataset="openness")])
         with pytest.raises(SteerkitError, match="each layer once"):
-            mayne_layers.layers(both, 8, 5)
+            autoencoder.figure_5(pd.concat([by_layer(), by_layer()]), 8, 5)
 
 
 class TestDecompositions:
     def test_curves_are_the_rows_and_what_leaves_the_panel_is_named(self):
-        [axes] = mayne_decompositions.curves(curve_table()).axes
+        found = decompositions.curves(curve_table())
+        [axes] = found.figure.axes
         lines = {line.get_label(): line for line in axes.lines}
         np.testing.assert_allclose(lines["signed-pursuit"].get_ydata(), [0.1, 0.2, 0.4, 0.8])
         assert lines["signed-pursuit, random vector"].get_color() == style.PUBLISHED
-        assert axes.get_ylim()[0] == mayne_decompositions.FLOOR
+        assert axes.get_ylim()[0] == decompositions.FLOOR
         assert texts(axes) == ["below the panel: encode: −800"]
-        text = mayne_decompositions.curves_alt(curve_table())
-        assert "With 8 features: signed-pursuit 0.8 [0.75, 0.85]" in text
+        assert "With 8 features: signed-pursuit 0.8 [0.75, 0.85]" in found.alt
 
     def test_behaviour_has_a_row_a_vector_with_its_interval(self):
-        axes, side = mayne_decompositions.behaviour(behaviour_table(), "statement").axes
-        points = next(c for c in axes.collections if isinstance(c, PathCollection)).get_offsets()
-        np.testing.assert_allclose(points, [[0.5, 0], [0.1, 1], [0.0, 2]])
-        segments = next(c for c in axes.collections if isinstance(c, LineCollection)).get_segments()
+        found = decompositions.behaviour(behaviour_table(), "statement")
+        axes, side = found.figure.axes
+        [points] = drawn(axes, PathCollection)
+        np.testing.assert_allclose(points.get_offsets(), [[0.5, 0], [0.1, 1], [0.0, 2]])
+        segments = drawn(axes, LineCollection)[0].get_segments()
         np.testing.assert_allclose([s[:, 0] for s in segments], [[0.4, 0.6], [-0.2, 0.3], [-0.1, 0.1]])
         assert "n/a" in texts(side) and "30.00" in texts(side) and "nats per token" in axes.get_xlabel()
-        assert "encode 0.1 [−0.2, 0.3], cosine −0.1, norm 30" in mayne_decompositions.behaviour_alt(
-            behaviour_table()
-        )
+        assert "encode 0.1 [−0.2, 0.3], cosine −0.1, norm 30" in found.alt
         with pytest.raises(SteerkitError, match="a row of the original vector"):
-            mayne_decompositions.behaviour(behaviour_table().iloc[1:], "letter")
+            decompositions.behaviour(behaviour_table().iloc[1:], "letter")
 
     def test_stability_has_a_row_a_method(self):
-        [axes] = mayne_decompositions.stability(stability_table()).axes
-        points = next(c for c in axes.collections if isinstance(c, PathCollection)).get_offsets()
-        np.testing.assert_allclose(points, [[0.9, 0], [0.1, 1]])
-        assert "shuffled dictionary 0.1 [0, 0.2]" in mayne_decompositions.stability_alt(stability_table())
+        found = decompositions.stability(stability_table())
+        [points] = drawn(found.figure.axes[0], PathCollection)
+        np.testing.assert_allclose(points.get_offsets(), [[0.9, 0], [0.1, 1]])
+        assert "shuffled dictionary 0.1 [0, 0.2]" in found.alt
 
 
 @pytest.mark.parametrize(
     ("draw", "table"),
     [
-        (mayne_norms.norms, norm_table()),
-        (mayne_decompositions.curves, curve_table()),
-        (mayne_decompositions.stability, stability_table()),
-        (mayne_layers.by_layer, summary()),
+        (decompositions.curves, curve_table()),
+        (decompositions.stability, stability_table()),
+        (lambda table: autoencoder.figure_5(table, 8, 5), by_layer()),
+        (lambda table: autoencoder.figure_2(table, "v"), feature_table()),
     ],
 )
-def test_empty_tables_missing_columns_and_numbers_that_are_none_are_refused(draw, table):
-    number = table.select_dtypes("number").columns[-1 if draw is mayne_norms.norms else 1]
-    for bad in (table.iloc[:0], table.drop(columns=table.columns[0]), table.assign(**{number: np.nan})):
+def test_tables_without_rows_columns_or_numbers_are_refused(draw, table):
+    number = table.select_dtypes("number").columns[1]
+    bad = [table.drop(columns=table.columns[0]), table.assign(**{number: np.nan})]
+    bad += [] if "rank" in table else [table.iloc[:0]]  # nothing active is a finding
+    for each in bad:
         with pytest.raises(SteerkitError, match="Nothing was drawn"):
-            draw(bad)
+            draw(each)
+
+
+@pytest.mark.parametrize("bad", [None, [], [np.nan]])
+def test_sources_without_points_or_with_numbers_that_are_none_are_refused(bad):
+    changed = {"plain text": None if bad is None else torch.tensor(bad)}
+    for draw, given in (
+        (lambda sides: autoencoder.figure_1(sides, 12.5), norms()),
+        (lambda sides: autoencoder.figure_3(sae(), 2, sides), projections()),
+    ):
+        sides = {what: values for what, values in (given | changed).items() if values is not None}
+        with pytest.raises(SteerkitError, match=r"plain text.*Nothing was drawn"):
+            draw(sides)
 
 
 def test_no_text_is_smaller_than_the_smallest_allowed():
-    for figure in (
-        mayne_norms.norms(norm_table()),
-        mayne_features.most_active(feature_table(), "v"),
-        mayne_default.default_component(component()),
-        mayne_signs.signs(some_signs()),
-        mayne_layers.layers(summary(), 8, 5),
-        mayne_decompositions.curves(curve_table()),
-        mayne_decompositions.behaviour(behaviour_table(), "letter"),
-        mayne_decompositions.stability(stability_table()),
+    for found in (
+        autoencoder.figure_1(norms(), 12.5),
+        autoencoder.figure_2(feature_table(), "v"),
+        autoencoder.figure_3(sae(), 2, projections()),
+        autoencoder.figure_4(sae(), answers(), 9.0, (0, 1)),
+        autoencoder.figure_5(by_layer(), 8, 5),
+        decompositions.curves(curve_table()),
+        decompositions.behaviour(behaviour_table(), "letter"),
+        decompositions.stability(stability_table()),
     ):
-        sizes = [text.get_fontsize() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
-        assert min(sizes) >= style.SMALL and "nan" not in words(figure)
+        shown = [text for text in found.figure.findobj(matplotlib.text.Text) if text.get_text()]
+        assert min(text.get_fontsize() for text in shown) >= style.SMALL
+        assert not any("nan" in text.get_text() for text in shown)

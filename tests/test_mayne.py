@@ -19,17 +19,16 @@ from companion.cli import own_sae
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
 from companion.mayne import activations as mayne
-from companion.mayne import decompositions
-from companion.mayne import encoder as mayne_encoder
-from companion.mayne import features as mayne_features
-from companion.mayne import runs as mayne_runs
+from companion.mayne import decompositions, encoder, features
 from companion.mayne.activations import Contrast, Plain
 from companion.profiles import load_profile
-from companion.saes import SAES, SCOPE_NAMES, tiny_sae
+from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs
 from steerkit.decomposition import METHODS, decompose, reconstruct, reconstruction_curve
 from steerkit.errors import SteerkitError
+from steerkit.grid import evaluate
 from steerkit.sae import Sae
+from steerkit.steerability import slopes
 from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
@@ -71,8 +70,6 @@ class TestPublished:
         assert list(zero["activation"]) == [89.06, 35.94, 19.80, 11.84, 10.74]
         assert published_mayne.shared_features() == 4 and published_mayne.default_component() == (4888, 86.20)
         assert published_mayne.signs() == (14004, 3517, -0.82) and published_mayne.best_layer() == (14, 26)
-
-    def test_an_unpublished_vector_is_refused(self):
         with pytest.raises(SteerkitError, match=r"published features.*found 'openness'"):
             published_mayne.top_features("openness")
 
@@ -109,7 +106,7 @@ class TestCase:
     def test_caa_trains_and_tests_on_files_of_its_own(self, monkeypatch, statement):
         monkeypatch.setitem(mayne.CAA_PARTS, "caa/two", ("openness", "narcissism"))
         both = statement.of("caa/two")
-        train, test = mayne_runs.examples(both, models.model_of("tiny"))
+        train, test = mayne.examples(both, models.model_of("tiny"))
         assert {e.id.partition("/")[0] for e in train} == {"openness"} and len(train) == 4 // 2
         assert {e.id.partition("/")[0] for e in test} == {"narcissism"}
         assert len(mayne.example_groups(both, [e.id for e in test])) == len(test)
@@ -128,33 +125,29 @@ class TestContrast:
         train, _ = jobs.examples(case.job, model)
         for i, example in enumerate(train):
             start = len(example.prompt) + len(example.lead)
-            for answer, means, parts in (
-                (example.matching, found.positive, found.positive_parts),
-                (example.not_matching, found.negative, found.negative_parts),
-            ):
+            for side, answer in enumerate((example.matching, example.not_matching)):
                 whole = hidden(model, [*example.prompt, *example.lead, *answer], case.layer)[start:]
-                assert_close(means[i], whole.mean(0), atol=1e-5, rtol=1e-5)
-                assert parts.shape[1] == (mayne.ANSWER_TOKENS if case.format == "statement" else 1)
-                assert_close(parts[i][-1], whole[mayne_runs.spread(len(whole), parts.shape[1])[-1]])
+                assert_close(found.means[i, side], whole.mean(0), atol=1e-5, rtol=1e-5)
+                count = mayne.ANSWER_TOKENS if case.format == "statement" else 1
+                assert found.parts.shape[2] == count
+                places = [int((j + 0.5) * len(whole) / count) for j in range(count)]  # evenly spread
+                assert_close(found.parts[i, side], whole[places], atol=1e-5, rtol=1e-5)
 
     def test_the_second_time_it_is_read(self, case, monkeypatch):
         first = mayne.contrast(case)
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("computed again"))
-        assert torch.equal(mayne.contrast(case).positive_parts, first.positive_parts)
-
-    def test_places_are_evenly_spread_and_within(self):
-        assert mayne_runs.spread(4, 4) == [0, 1, 2, 3] and mayne_runs.spread(1, 3) == [0, 0, 0]
-        assert mayne_runs.spread(10, 2) == [2, 7] and mayne_runs.spread(9, 1) == [4]
+        assert torch.equal(mayne.contrast(case).parts, first.parts)
 
     def test_groups_are_drawn_whole(self):
         values = torch.arange(12.0).reshape(6, 2)
-        made = Contrast(values, -values, values[:, None], -values[:, None], (0, 0, 1, 1, 2, 2), {})
-        for drawn in made.resamples(20):
-            firsts = drawn.positive[:, 0].tolist()
-            assert len(firsts) == 6 and drawn.negative[:, 0].tolist() == [-x for x in firsts]
-            assert [int(x) // 4 for x in firsts] == list(drawn.groups)
+        both = torch.stack([values, -values], dim=1)
+        drawn = Contrast(both, both[:, :, None], np.array([0, 0, 1, 1, 2, 2]), {}).resamples(20)
+        for each in drawn:
+            firsts = each.positive[:, 0].tolist()
+            assert len(firsts) == 6 and each.negative[:, 0].tolist() == [-x for x in firsts]
+            assert [int(x) // 4 for x in firsts] == list(each.groups)
             assert all(firsts.count(4 * g) == firsts.count(4 * g + 2) for g in range(3))
-        assert len({tuple(drawn.groups) for drawn in made.resamples(20)}) > 5
+        assert len({tuple(each.groups) for each in drawn}) > 5
 
 
 class TestPlain:
@@ -211,94 +204,102 @@ class TestPlain:
             plain_text.windows(without, "I", 5)
 
 
+def contrast_of(positive: torch.Tensor, negative: torch.Tensor) -> Contrast:
+    """One token an answer."""
+    both = torch.stack([positive, negative], dim=1)
+    return Contrast(both, both[:, :, None], np.arange(len(both)), {})
+
+
 def known() -> tuple[Sae, Contrast]:
     """Feature 1 is the partner of feature 0; negatives show feature 0, nobody shows 1; feature 2 is the default."""
-    axes = torch.eye(4)
+    axes, generator = torch.eye(4), torch.Generator().manual_seed(0)
     rows = torch.stack([axes[0], -0.8 * axes[0] + 0.6 * axes[1], axes[2], axes[3]])
     bias = torch.tensor([-0.5, 0.1, 9.0, -1.0])
     sae = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
-    negative = torch.tensor([[3.0, 0, -9, 0]]).repeat(5, 1) + 0.01 * torch.randn(
-        5, 4, generator=torch.Generator().manual_seed(0)
-    )
-    positive = negative - torch.tensor([1.0, 0, 0, 0])
-    return sae, Contrast(positive, negative, positive[:, None], negative[:, None], tuple(range(5)), {})
+    noise = 0.01 * torch.randn(5, 4, generator=generator)
+    negative = torch.tensor([[3.0, 0, -9, 0]]).repeat(5, 1) + noise
+    return sae, contrast_of(negative - axes[0], negative)
+
+
+def cells(name: str, **parameters) -> dict:
+    """What the cells of a notebook leave behind, with these parameters and the tiny model."""
+    names: dict = {}
+    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= {"profile": "smoke", **parameters}
+    return names
 
 
 class TestFeatures:
     def test_the_truly_negative_feature_and_the_spurious_one_are_found_by_the_rule(self):
-        sae, contrast = known()
-        found = mayne_features.signs(contrast, sae, 9.0)
-        assert (found.negative.feature, found.spurious.feature) == (0, 1)
-        assert found.negative.projection == pytest.approx(-1, abs=1e-5) and found.negative.activation == 0
-        assert found.spurious.projection == pytest.approx(0.8, abs=1e-5)
-        assert found.spurious.activation == pytest.approx(0.9, abs=1e-5)
-        assert found.spurious.scaled == pytest.approx(0.1 + 9 * 0.8, abs=1e-4)
-        assert found.cosine_encoder == pytest.approx(-0.8) == found.cosine_decoder
-        assert (found.spurious.active_positive, found.spurious.active_negative) == (0, 0)
-        assert found.negative.active_negative == 1
-        sides = found.table.groupby(["role", "side"])["pre_activation"].mean()
-        assert sides["negative", "negative"] == pytest.approx(2.5, abs=0.05)
+        sae, answers = known()
+        assert features.opposite_pair(answers, sae, 9.0) == (0, 1)
+        found = features.pair_numbers(answers, sae, 9.0, (0, 1)).set_index("feature").T
+        negative, spurious = found["truly negative"], found["spurious"]
+        assert negative["projection of the vector"] == pytest.approx(-1, abs=1e-5)
+        assert negative["activation of the vector"] == 0 and negative["active on negative answers"] == 1
+        assert spurious["projection of the vector"] == pytest.approx(0.8, abs=1e-5)
+        assert spurious["activation of the vector"] == pytest.approx(0.9, abs=1e-5)
+        assert spurious["scaled vector, pre-activation"] == pytest.approx(0.1 + 9 * 0.8, abs=1e-4)
+        assert spurious["cosine, encoder"] == pytest.approx(-0.8) == spurious["cosine, decoder"]
+        assert spurious["active on positive answers"] == spurious["active on negative answers"] == 0
 
-    def test_the_pair_is_the_one_that_carries_most_over(self):
-        """Feature 3 has the larger negative part and no partner; 4 is its opposite in a small part only."""
-        sae, contrast = known()
-        negative = contrast.negative + torch.tensor([0, 0, 0, 9.0])
-        positive = negative - torch.tensor([1.0, 0, 0, 5])
-        larger = replace(contrast, positive=positive, negative=negative,
-                         positive_parts=positive[:, None], negative_parts=negative[:, None])  # fmt: skip
-        for cosine, expected in ((0.0, (0, 1)), (0.1, (0, 1)), (0.2, (3, 4))):  # 5 x cosine against 1 x 0.8
-            row = torch.tensor([[0.0, (1 - cosine**2) ** 0.5, 0.0, -cosine]])
-            rows, bias = torch.cat([sae.W_dec, row]), torch.cat([sae.b_enc, torch.tensor([-0.1])])
-            more = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
-            found = mayne_features.signs(larger, more, 9.0)
-            assert (found.negative.feature, found.spurious.feature) == expected
-            assert found.spurious.scaled > 0 and found.negative.activation == 0
+    @pytest.mark.parametrize(("cosine", "expected"), [(0.0, (0, 1)), (0.1, (0, 1)), (0.2, (3, 4))])
+    def test_the_pair_is_the_one_that_carries_most_over(self, cosine, expected):
+        """Feature 3 has the larger negative part; 4 is its opposite in a small part: 5 x cosine against 1 x 0.8."""
+        sae, answers = known()
+        negative = answers.negative + torch.tensor([0, 0, 0, 9.0])
+        larger = contrast_of(negative - torch.tensor([1.0, 0, 0, 5]), negative)
+        row = torch.tensor([[0.0, (1 - cosine**2) ** 0.5, 0.0, -cosine]])
+        rows, bias = torch.cat([sae.W_dec, row]), torch.cat([sae.b_enc, torch.tensor([-0.1])])
+        more = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
+        assert features.opposite_pair(larger, more, 9.0) == expected
 
-    def test_without_such_a_feature_there_is_none(self):
-        sae, contrast = known()
-        turned = replace(contrast, positive=contrast.negative, negative=contrast.positive,
-                         positive_parts=contrast.negative_parts, negative_parts=contrast.positive_parts)  # fmt: skip
-        assert mayne_features.signs(turned, sae, 9.0) is None
+    def test_the_rule_turns_with_the_sides_and_with_its_numbers(self):
+        sae, answers = known()
+        assert features.opposite_pair(contrast_of(answers.negative, answers.positive), sae, 9.0) is None
+        assert features.opposite_pair(answers, sae, 9.0, often=1.1) is None
+        assert features.opposite_pair(answers, sae, 9.0, rarely=-0.1) is None
 
-    def test_the_default_component_is_a_projection_and_a_constant(self, case):
-        contrast, plain = mayne.contrast(case), mayne.plain(case)
-        found, sae = mayne_features.default_component(contrast, plain, case.sae), case.sae
-        assert found.feature == 0 and found.offset == pytest.approx(9) and found.threshold > 0
-        values = {what: part["projection"].to_numpy() for what, part in found.table.groupby("what")}
-        np.testing.assert_allclose(values["plain text"], (plain.values @ sae.W_enc[:, 0]).numpy(), rtol=1e-5)
-        pre = sae.pre_activations(contrast.positive_tokens)[:, 0].numpy()
-        np.testing.assert_allclose(values["positive"] + found.offset, pre, atol=1e-4)
-        ratio = values["vector, scaled"][0] / values["vector"][0]
-        assert ratio == pytest.approx(np.median(plain.norms) / contrast.vector.norm().item(), rel=1e-3)
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_the_cells_of_figure_4_and_the_claim_follow_one_rule(self, tmp_path, monkeypatch, form):
+        monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
+        names = cells("mayne-fig-4", answer_format=form)
+        answers, sae, vector = names["answers"], names["case"].sae, names["answers"].vector
+        assert names["pair"] == features.opposite_pair(answers, sae, names["norm"])
+        assert names["opposite"](answers, sae, vector * (names["norm"] / vector.norm())) == names["pair"]
+        other = cells("mayne-fig-4", answer_format=form, often=1.1)
+        assert (
+            other["pair"] is None
+            and "at least 110%" in (tmp_path / f"mayne-fig-4-{form}-gap.csv").read_text()
+        )
 
-    def test_the_offset_is_what_is_left_of_the_bias_where_the_decoder_bias_is_subtracted(self):
-        sae = replace(tiny_sae(), subtract_decoder_bias=True)
-        expected = sae.b_enc - sae.b_dec @ sae.W_enc
-        np.testing.assert_allclose(mayne_features.offsets(sae), expected.numpy(), atol=1e-6)
+    def test_the_default_component_is_a_projection_and_a_constant(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
+        names = cells("mayne-fig-3")
+        answers, plain, sae = names["answers"], names["plain"], names["case"].sae
+        assert names["chosen"] == features.default_feature(sae) == 0
+        assert float(names["at_zero"][0]) == pytest.approx(9) and features.threshold(sae, 0) > 0
+        found = {what: values.numpy() for what, values in names["projections"].items()}
+        pre = sae.pre_activations(answers.positive)[:, 0].numpy()
+        np.testing.assert_allclose(found["positive"] + 9, pre, atol=1e-4)
+        assert len(found["plain text"]) == len(plain.values)
+        ratio = np.median(plain.norms) / answers.vector.norm().item()
+        assert found["vector, scaled"][0] / found["vector"][0] == pytest.approx(ratio, rel=1e-3)
 
     def test_top_features_are_those_of_a_sort(self, case):
         vector = mayne.contrast(case).vector
-        found = mayne_features.most_active({"v": vector}, case.sae, 4)
+        found = features.most_active({"v": vector}, case.sae, 4)
         dense, zero = case.sae.encode(vector).numpy(), case.sae.encode(torch.zeros(32)).numpy()
         own = found[found["input"] == "v"]
         assert own["feature"].tolist() == np.argsort(-dense, kind="stable")[:4].tolist()
-        np.testing.assert_allclose(own["at_zero"], zero[own["feature"]])
         assert own["in_zero"].tolist() == [j in np.argsort(-zero)[:4] for j in own["feature"]]
 
-    def test_an_autoencoder_that_zero_does_not_activate_leaves_an_empty_table(self):
-        sae = replace(tiny_sae(), b_enc=torch.full((256,), -50.0))
-        found = mayne_features.most_active({"v": torch.ones(32)}, sae)
-        assert found.empty and list(found.columns)[:2] == ["input", "rank"]
-
-    def test_norms_count_every_token_once(self, case):
-        contrast, plain = mayne.contrast(case), mayne.plain(case)
-        found = mayne_features.norms(contrast, plain)
-        counts = found.groupby("what")["count"].sum()
-        assert counts["plain text"] == len(plain.norms) and counts["vector"] == 1
-        assert counts["positive"] == len(contrast.positive_tokens)
-        for row in found[found["what"] == "plain text"].itertuples():
-            assert row.count == ((plain.norms >= row.low) & (plain.norms < row.high)).sum()
-        assert found.attrs["vector"] == pytest.approx(contrast.vector.norm().item())
+        silent = replace(tiny_sae(), b_enc=torch.full((256,), -50.0))
+        none = features.most_active({"v": torch.ones(32)}, silent)
+        assert none.empty and list(none.columns) == list(found.columns)
 
 
 class TestDecompositions:
@@ -306,8 +307,8 @@ class TestDecompositions:
         found, contrast = decompositions.curves(statement, options(statement)), mayne.contrast(statement)
         extras = {
             "target_norm": 5.0,
-            "positive": contrast.positive_tokens,
-            "negative": contrast.negative_tokens,
+            "positive": contrast.positive,
+            "negative": contrast.negative,
         }
         expected = reconstruction_curve(contrast.vector, statement.sae, METHODS, [1, 2, 4, 8], **extras)
         own = found[found["method"].isin(METHODS)].reset_index(drop=True)
@@ -326,41 +327,40 @@ class TestDecompositions:
         assert options(None, n_features=1).counts == [1]
 
     def test_behaviour_of_the_vector_and_of_a_sum_is_what_the_direct_engine_finds(self, case):
-        from steerkit.grid import evaluate
-        from steerkit.steerability import slopes
-
         found = decompositions.behaviour(case, options(case)).set_index("vector")
         contrast, model = mayne.contrast(case), models.model_of("tiny")
         table = decompose(contrast.vector, case.sae, "signed-pursuit", 8)
         both = torch.stack([contrast.vector, reconstruct(table, case.sae)])[:, None]
+        vectors, multipliers = Vectors(("a", "b"), (case.layer,), both), case.settings.resample_multipliers
         _, test = jobs.examples(case.job, model)
-        grid = evaluate(
-            model,
-            test,
-            Vectors(("a", "b"), (case.layer,), both),
-            case.settings.resample_multipliers,
-            engine="direct",
-        )
+        grid = evaluate(model, test, vectors, multipliers, engine="direct")
         means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
         assert found.loc["original vector", "estimate"] == pytest.approx(means["a"], abs=1e-5)
         assert found.loc["signed-pursuit", "estimate"] == pytest.approx(means["b"], abs=1e-5)
         assert found.loc["signed-pursuit", "difference"] == pytest.approx(means["b"] - means["a"], abs=1e-5)
-        assert found.loc["original vector", ["cosine", "norm", "share", "items"]].tolist() == pytest.approx(
-            [1] * 4
-        )
         assert (found["low"] <= found["estimate"]).all() and (found["estimate"] <= found["high"]).all()
-        assert found.loc["random vector", "norm"] == pytest.approx(1)
 
-    def test_rescaled_sums_have_the_norm_of_the_vector(self, statement):
-        made = decompositions._steering_vectors(
-            statement, mayne.contrast(statement), options(statement, rescale=True)
-        )
-        norms = torch.stack(list(made.values())).norm(dim=1)
-        assert_close(norms, norms[:1].expand_as(norms), rtol=1e-4, atol=0)
-        own = decompositions._steering_vectors(statement, mayne.contrast(statement), options(statement))
+    def test_steering_vectors_are_the_vector_what_is_left_of_it_and_baselines(self, statement):
+        own = decompositions.steering_vectors(statement, options(statement))
         vector = own["original vector"]
         assert_close(own["autoencoder"], statement.sae.decode(statement.sae.encode(vector)))
         assert float(own["autoencoder"].norm()) > 2 * float(vector.norm())
+        assert float(own["random vector"].norm()) == pytest.approx(float(vector.norm()), rel=1e-5)
+
+    def test_the_notebook_compares_the_rows_of_the_claim_and_can_rescale(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
+        few = {"features": 8, "resamples": 2, "methods": "encode,signed-pursuit", "tokens": 40}
+        names = cells("mayne-ext-decompose", **few)
+        case, option = names["cases"][0], names["options"][0]
+        shown = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv").set_index("vector")
+        claimed = decompositions.behaviour(case, option).set_index("vector")
+        np.testing.assert_allclose(shown.loc[claimed.index, claimed.columns], claimed, rtol=1e-5, atol=1e-6)
+        assert shown.loc["original vector", ["cosine", "norm", "share", "items"]].tolist() == pytest.approx(
+            [1] * 4
+        )
+        cells("mayne-ext-decompose", **few, rescale=True)
+        rescaled = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv")
+        assert rescaled["norm"].tolist() == pytest.approx([1] * len(rescaled), rel=1e-4)
 
     def test_stability_is_one_for_equal_tables_and_zero_for_disjoint_ones(self):
         def made(*features):
@@ -407,9 +407,8 @@ class TestClaims:
         plain = contrast.negative.repeat(20, 1) + torch.tensor([0.0, 0.0, 0.0, 5.0])
         evidence = stub(sae, contrast, plain)
         assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "agrees"
-        assert (
-            claims_mayne.rescaling_does_not_help(evidence)["verdict"] == "agrees"
-        )  # text is at -9, the vector at 0
+        rescaling = claims_mayne.rescaling_does_not_help(evidence)  # text is at -9, the vector at 0
+        assert rescaling["verdict"] == "agrees"
         assert claims_mayne.negatives_turn_spurious(evidence)["verdict"] == "agrees"
 
     def test_and_turn_with_it(self):
@@ -417,81 +416,51 @@ class TestClaims:
         short = 0.01 * contrast.negative
         evidence = stub(sae, contrast, short)
         assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "differs"
-        swapped = replace(contrast, positive=contrast.negative, negative=contrast.positive,
-                          positive_parts=contrast.negative_parts, negative_parts=contrast.positive_parts)  # fmt: skip
+        swapped = contrast_of(contrast.negative, contrast.positive)
         assert claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))["verdict"] == "differs"
         far = torch.tensor([[0.0, 0.0, 30.0, 0.0]]).repeat(10, 1)
         assert claims_mayne.rescaling_does_not_help(stub(sae, contrast, far))["verdict"] == "differs"
 
 
 class TestEncoder:
-    def make(self, folder, bias: float, left: float):
+    def made(self, folder, bias: float, left: float) -> str:
         """A file whose feature 3 has this bias, and this much of it when the decoder bias is subtracted."""
-        folder.mkdir()
-        arrays = {"W_enc": np.eye(6), "b_enc": np.zeros(6), "W_dec": np.eye(6), "b_dec": np.zeros(6), "threshold": np.zeros(6)}  # fmt: skip
+        arrays = {"W_enc": np.eye(6), "W_dec": np.eye(6)}
+        arrays |= {name: np.zeros(6) for name in ("b_enc", "b_dec", "threshold")}
         arrays["b_enc"][3], arrays["b_dec"][3] = bias, bias - left
+        folder.mkdir()
         np.savez(folder / "params.npz", **{name: a.astype(np.float32) for name, a in arrays.items()})
         return str(folder / "params.npz")
 
-    def test_it_says_which_convention_gives_the_published_numbers(self, tmp_path):
-        both = self.make(tmp_path / "both", 86.2, 89.06)
-        neither = self.make(tmp_path / "neither", 1.0, 2.0)
-        biases, tops = mayne_encoder.candidates([both, neither], 3, download=False)
-        assert biases["fits"].tolist() == [
+    def test_it_says_which_convention_gives_the_published_numbers(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
+        both, neither = self.made(tmp_path / "a", 86.2, 89.06), self.made(tmp_path / "b", 1.0, 2.0)
+        names = cells("mayne-encoder", files=f"{both}, {neither}", feature=3)
+        assert names["biases"]["fits"].tolist() == [
             "b_enc is the published encoder bias; b_enc - b_dec @ W_enc is the published f(0)",
             "neither number",
         ]
-        assert biases["b_enc"].tolist() == ["86.2000", "1.0000"]
-        assert tops["1"].tolist()[:2] == ["3 (86.20)", "3 (89.06)"] and len(tops) == 4
+        assert names["biases"]["b_enc"].tolist() == ["86.2000", "1.0000"]
+        assert [row["1"] for row in names["tops"]][:2] == ["3 (86.20)", "3 (89.06)"] and len(
+            names["tops"]
+        ) == 4
         with pytest.raises(SteerkitError, match="a feature from 0 to 5"):
-            mayne_encoder.candidates([both], 4888, download=False)
+            dict(encoder.candidates([both], 4888, download=False))
 
-    def test_without_the_files_it_says_what_is_missing_and_asks_once(self, monkeypatch):
+    def test_without_the_files_it_says_what_is_missing_and_asks_once(self, tmp_path, monkeypatch):
         calls = []
 
         def fetch(*arguments, **options):
             calls.append(options["local_files_only"])
             raise OSError("no route")
 
-        monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-        biases, tops = mayne_encoder.candidates([], 4888, download=True)
-        assert calls == [False] and len(biases) == 5 and tops.empty
-        assert biases["fits"].str.startswith("missing: OSError: no route").all()
-        biases, _ = mayne_encoder.candidates([], 4888, download=False)
-        assert biases["fits"].str.contains("not in the cache; fetch it with download=True").all()
-
-    def test_for_gemma_the_notebook_prints_both_values_for_each_candidate_file(self, tmp_path, monkeypatch):
-        """Small fakes in the layout of the release, with as many features: the cells run as they are."""
-        expected, folder = {}, tmp_path / "gemma-scope-2b-pt-res"
-        for seed, name in enumerate(SCOPE_NAMES):
-            rng = np.random.default_rng(seed)
-            shapes = {
-                "W_enc": (4, 16_384),
-                "b_enc": 16_384,
-                "W_dec": (16_384, 4),
-                "b_dec": 4,
-                "threshold": 16_384,
-            }
-            made = {array: rng.normal(size=shape).astype(np.float32) for array, shape in shapes.items()}
-            path = folder / SAES[name].path
-            path.parent.mkdir(parents=True)
-            np.savez(path, **made)
-            left = sum(float(made["b_dec"][i]) * float(made["W_enc"][i, 4888]) for i in range(4))
-            bias = float(made["b_enc"][4888])
-            expected[name] = [f"{bias:.4f}", f"{bias - left:.4f}"]
-        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, path, **more: str(folder / path))
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
-        names: dict = {}
-        for cell in nbformat.read(NOTEBOOKS / "mayne-encoder.ipynb", 4).cells:
-            if cell.cell_type == "code":
-                exec(cell.source, names)
-                names["profile"] = "gemma-2-2b"
-        found = pd.read_csv(tmp_path / "mayne-encoder-biases.csv", dtype=str).set_index("file")
-        assert {
-            name: found.loc[name, ["b_enc", "b_enc - b_dec @ W_enc"]].tolist() for name in SCOPE_NAMES
-        } == expected
-        tops = pd.read_csv(tmp_path / "mayne-encoder-zero.csv")
-        assert list(tops["file"]) == [name for name in SCOPE_NAMES for _ in range(2)]
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+        names = cells("mayne-encoder", download=True)
+        assert calls == [False] and list(names["biases"]["file"]) == list(SCOPE_NAMES) and not names["tops"]
+        assert names["biases"]["fits"].str.startswith("missing: OSError: no route").all()
+        fits = cells("mayne-encoder")["biases"]["fits"]
+        assert fits.str.contains("not in the cache; fetch it with download=True").all()
 
 
 @pytest.fixture(scope="module")

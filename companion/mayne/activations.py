@@ -1,58 +1,65 @@
-"""The runs of Mayne et al. 2024 (arXiv 2411.08790): activations of answers and of plain text, and steering with
-what a decomposition leaves of a vector.
+"""What Mayne et al. 2024 (arXiv 2411.08790) look at: activations of answers and of plain text, and the scores of a
+model that is steered with what a decomposition leaves of a vector. (settings, data set, format, autoencoder -> case ->
+contrast, plain, steered)
 
-    settings, data set, format, autoencoder -> case -> contrast (activations), plain text, behaviour
-
-Everything is read from the residual stream after one block, the autoencoder's. In `letter` the answer is the letter
-token. In `statement` it is the completion: its mean over tokens makes the steering vector, as in extraction, and some
-of its tokens stand for it wherever an autoencoder reads, because the mean of many tokens is an input it never met.
+Everything is read from the residual stream after one block, the autoencoder's, and kept under a key. In `letter` the
+answer is the letter token. In `statement` it is the completion: its mean over tokens makes the steering vector, as in
+extraction, and some of its tokens stand for it wherever an autoencoder reads, because the mean of many tokens is an
+input it never met.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+import torch
+
 from companion import store
-from companion.data.plain_text import plain_text
+from companion.data.plain_text import SKIP, plain_text, windows
+from companion.outline import outline
 from companion.profiles import Settings
 from companion.saes import SCOPE_NAMES, default_sae, open_sae
 from companion.tan import jobs
 from companion.tan.experiment import check_format
 from companion.tan.jobs import Job
-from steerkit.errors import SteerkitError
+from steerkit import traces
+from steerkit.errors import need
 from steerkit.files import syntax_hash
+from steerkit.grid import evaluate
+from steerkit.prompts import Prompter
+from steerkit.remote import JOB_TOKENS, run
+from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import torch
-
+    from steerkit.model import Model
+    from steerkit.prompts import Example
     from steerkit.sae import Sae
-    from steerkit.vectors import Vectors
 
 DATASET = "corrigible-neutral-HHH"
-# The vectors of Table 1: the paper's, and six whose names exist among the bundled and the papers' data sets.
+# Table 1: the paper's vector, and six whose names exist among the bundled and the papers' data sets.
 SEVEN = (
-    DATASET, "myopic-reward", "power-seeking-inclination", "survival-instinct", "self-awareness-general-ai",
-    "narcissism", "openness",
-)  # fmt: skip
+    DATASET,
+    *("myopic-reward", "power-seeking-inclination", "survival-instinct", "self-awareness-general-ai"),
+    *("narcissism", "openness"),
+)
 # CAA's own split (Rimsky et al. 2023): files of its own for training and test.
-CAA_PARTS = {
-    "caa/corrigible-neutral-HHH": ("caa/generate/corrigible-neutral-HHH", "caa/test/corrigible-neutral-HHH")
-}
+CAA_PARTS = {f"caa/{DATASET}": (f"caa/generate/{DATASET}", f"caa/test/{DATASET}")}
 ANSWER_TOKENS = 16  # of each completion in `statement`, see `Contrast`
 VALUES = 4096  # activations of plain text that are kept whole; norms are kept of all tokens
+TOGETHER = 16  # windows of plain text in one forward
 # What turns activations into the numbers of these tables, beside `store.NUMERIC_CODE`, which every key holds.
-CODE = ("companion/mayne/activations.py", "companion/mayne/runs.py", "companion/data/plain_text.py")
+CODE = ("companion/mayne/activations.py", "companion/data/plain_text.py")
 KEPT_INPUTS = (
-    "model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits", "seed", "spelling",
-    "counterbalanced", "layer",
-)  # fmt: skip
+    *("model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits"),
+    *("seed", "spelling", "counterbalanced", "layer"),
+)
 # Plain text has no answers: one table serves every format and split.
 ANY_EXAMPLES = {"format": "", "split": "none", "limits": (0, 0), "counterbalanced": False}
 
@@ -77,6 +84,16 @@ class Case:
         """The autoencoder; kept."""
         return open_sae(self.sae_name, None, self.layer)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The data sets of training and test, or the one that is split."""
+        return CAA_PARTS.get(self.dataset, (self.dataset,))
+
+    @property
+    def stem(self) -> str:
+        """How its tables are called."""
+        return f"{Path(self.dataset).stem}-{self.format}"
+
     def of(self, dataset: str) -> Case:
         """The same for another data set."""
         return replace(self, dataset=dataset)
@@ -84,52 +101,39 @@ class Case:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Activations of the training examples: of the matching answers and of the others.
+    """Activations of the training examples: of the matching answers (side 0) and of the others (side 1).
 
-    Attributes
-    ----------
-    positive, negative : means over the tokens of each answer, float32 [p, d]
-    positive_parts, negative_parts : m evenly spaced tokens of each answer [p, m, d]; the letter alone in `letter`
-    groups : a number an example; examples of one group are drawn together when pairs are resampled
+    `means` over the tokens of each answer, float32 [p, 2, d]; `parts`, m evenly spaced tokens of each [p, 2, m, d], the
+    letter alone in `letter`; `groups`, a number an example: examples of one group are resampled together.
     """
 
-    positive: torch.Tensor
-    negative: torch.Tensor
-    positive_parts: torch.Tensor
-    negative_parts: torch.Tensor
-    groups: tuple[int, ...]
+    means: torch.Tensor
+    parts: torch.Tensor
+    groups: np.ndarray
     manifest: dict[str, Any]
 
     @property
     def vector(self) -> torch.Tensor:
         """The steering vector [d]: the mean difference."""
-        return (self.positive - self.negative).mean(0)
+        return (self.means[:, 0] - self.means[:, 1]).mean(0)
 
     @property
-    def positive_tokens(self) -> torch.Tensor:
+    def positive(self) -> torch.Tensor:
         """Tokens of the matching answers, [p m, d]."""
-        return self.positive_parts.flatten(0, 1)
+        return self.parts[:, 0].flatten(0, 1)
 
     @property
-    def negative_tokens(self) -> torch.Tensor:
+    def negative(self) -> torch.Tensor:
         """Tokens of the other answers, [p m, d]."""
-        return self.negative_parts.flatten(0, 1)
+        return self.parts[:, 1].flatten(0, 1)
 
     def resamples(self, count: int, seed: int = 0) -> list[Contrast]:
         """The same from training groups drawn with replacement."""
-        import numpy as np
-
-        rng, labels = np.random.default_rng(seed), np.asarray(self.groups)
-        members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        return [
-            self._take(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))]))
-            for _ in range(count)
-        ]
-
-    def _take(self, rows: np.ndarray) -> Contrast:
-        names = ("positive", "negative", "positive_parts", "negative_parts")
-        taken = {name: getattr(self, name)[rows] for name in names}
-        return replace(self, **taken, groups=tuple(self.groups[i] for i in rows))
+        rng = np.random.default_rng(seed)
+        members = [np.flatnonzero(self.groups == label) for label in np.unique(self.groups)]
+        drawn = (rng.integers(len(members), size=len(members)) for _ in range(count))
+        picks = (np.concatenate([members[i] for i in some]) for some in drawn)
+        return [replace(self, means=self.means[i], parts=self.parts[i], groups=self.groups[i]) for i in picks]
 
 
 @dataclass(frozen=True)
@@ -153,116 +157,79 @@ def case(
     sae: str = "",
     layer: int = -1,
 ) -> Case:
-    """A case from what a notebook is given; the autoencoder defaults to the model's, the layer to the autoencoder's.
-
-    Raises
-    ------
-    SteerkitError
-        An unknown format, data set or autoencoder; an autoencoder of another width or layer than asked for.
-    """
-    from companion.outline import outline
-
+    """A case from what a notebook is given; the autoencoder defaults to the model's, the layer to the autoencoder's."""
     check_format(answer_format)
     name = sae or default_sae(settings.model)
     opened = open_sae(name, outline(settings.model).width, None if layer < 0 else layer)
-    if opened.layer is None:
-        raise SteerkitError(
-            "the layer of this autoencoder, which its file does not say",
-            "none",
-            done="Nothing was computed.",
-            next_step="give it as layer=..., the block whose output it reads.",
-        )
-    for part in CAA_PARTS.get(dataset, (dataset,)):
+    need(
+        opened.layer is not None,
+        "the layer of this autoencoder, which its file does not say",
+        "none",
+        "give it as layer=..., the block whose output it reads.",
+        done="Nothing was computed.",
+    )
+    found = Case(settings, dataset, answer_format, name, opened.layer)
+    for part in found.parts:
         jobs.dataset_of(part, settings.source)
-    return Case(settings, dataset, answer_format, name, opened.layer)
+    return found
+
+
+def sweep_settings(settings: Settings, step: int = -1, train: int = -1, test: int = -1) -> Settings:
+    """Settings whose layer sweep is on their own data sets, with another step or size; -1 leaves the profile's."""
+    sizes = {name: value for name, value in (("train", train), ("test", test)) if value > 0}
+    steps = {"step": dict.fromkeys(settings.sweep.step, step)} if step > 0 else {}
+    return replace(settings, sweep=replace(settings.sweep, datasets=settings.datasets, **sizes, **steps))
 
 
 def contrast(case: Case) -> Contrast:
-    """Activations at the answers of the training examples of a case.
-
-    Raises
-    ------
-    SteerkitError
-        A data set or a model that cannot be had.
-    """
-    from companion.mayne import runs as mayne_runs
-
-    table = store.table(
-        f"mayne-answers-{_stem(case)}", inputs_of(case, "answers"), lambda: mayne_runs.answers(case)
-    )
-    means = table["part"] == "mean"
-    whole, parts = (
-        [mayne_runs.tensor(side) for _, side in table[rows].groupby("side", sort=False)]
-        for rows in (means, ~means)
-    )
-    groups = tuple(table.loc[means & (table["side"] == "positive"), "group"].tolist())
-    parts = [part.unflatten(0, (len(groups), -1)) for part in parts]
-    return Contrast(*whole, *parts, groups, table.attrs["manifest"])
+    """Activations at the answers of the training examples of a case."""
+    about = inputs_of(case, "answers")
+    table = store.table(f"mayne-answers-{case.stem}", about, lambda: _answers(case))
+    size = table["part"].nunique()
+    values = _tensor(table).unflatten(0, (-1, 2, size))  # [p, side, mean and parts, d]
+    groups = table["group"].to_numpy()[:: 2 * size]
+    return Contrast(values[:, :, 0], values[:, :, 1:], groups, table.attrs["manifest"])
 
 
 def plain(case: Case, tokens: int = -1, path: str = "") -> Plain:
     """Activations on plain text after the case's block, the first position of every window left out.
 
-    Parameters
-    ----------
-    tokens : how many; -1: a few hundred for the tiny models, the paper's 200,000 for Gemma-2-2B, 4,000 for others
-    path : a text file, instead of the texts that are there
+    Of -1 `tokens`: a few hundred for the tiny models, the paper's 200,000 for Gemma-2-2B, 4,000 for others. `path` is a
+    text file, instead of the texts that are there.
     """
-    from companion.mayne import runs as mayne_runs
-
-    count = tokens if tokens > 0 else _usual_tokens(case)
-    found = []
-    for what, size in (("norms", count), ("values", min(count, VALUES))):
-        text = plain_text(size, case.dataset, path, case.settings.seed)
-        about = inputs_of(case, what) | ANY_EXAMPLES
-        about |= {"text": text.origin, "text_sha256": text.sha256, "tokens": size}
-        compute = partial(mayne_runs.plain, case, text, size, what)
-        found.append(store.table(f"mayne-{what}", about, compute))
-    norms, values = found
-    return Plain(
-        norms["norm"].to_numpy(), mayne_runs.tensor(values), [part.attrs["manifest"] for part in found]
-    )
+    usual = 400 if case.settings.model.startswith("tiny") else 4_000
+    usual = 200_000 if case.sae_name in SCOPE_NAMES else usual
+    count = tokens if tokens > 0 else usual
+    norms, values = _plain(case, "norms", count, path), _plain(case, "values", min(count, VALUES), path)
+    manifests = [norms.attrs["manifest"], values.attrs["manifest"]]
+    return Plain(norms["norm"].to_numpy(), _tensor(values), manifests)
 
 
-def steered(case: Case, vectors: Vectors) -> pd.DataFrame:
-    """The GRID table of the test examples under some vectors [v, 1, d], at the multipliers of resampled vectors."""
-    from companion.mayne import runs as mayne_runs
-
-    digest = hashlib.sha256(vectors.values.contiguous().numpy().tobytes()).hexdigest()
-    settings = case.settings
+def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
+    """The GRID table of the test examples under some vectors [d], at the multipliers of resampled vectors."""
+    values, settings = torch.stack(list(vectors.values())).float().contiguous(), case.settings
     about = inputs_of(case, "steered") | {
-        "vectors": list(vectors.names),
-        "values_sha256": digest,
+        "vectors": list(vectors),
+        "values_sha256": hashlib.sha256(values.numpy().tobytes()).hexdigest(),
         "multipliers": settings.resample_multipliers,
         "engine": settings.engine,
         "fidelity": settings.fidelity if case.format == "letter" else None,
     }
-    return store.table(f"mayne-steered-{_stem(case)}", about, lambda: mayne_runs.steered(case, vectors))
+    stacked = Vectors(tuple(vectors), (case.layer,), values[:, None])
+    return store.table(f"mayne-steered-{case.stem}", about, lambda: _steered(case, stacked))
 
 
 def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
     """Group of each test example: two items of one pair are not independent."""
-    name = CAA_PARTS.get(case.dataset, (case.dataset,))[-1]
-    return jobs.groups_of(jobs.dataset_of(name, case.settings.source), example_ids)
+    return jobs.groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
 
 
-def sweep_settings(settings: Settings, step: int = -1, train: int = -1, test: int = -1) -> Settings:
-    """Settings whose layer sweep is on their own data sets, with another step or size; -1 leaves the profile's."""
-    sweep = replace(settings.sweep, datasets=settings.datasets)
-    if step > 0:
-        sweep = replace(sweep, step=dict.fromkeys(sweep.step, step))
-    sizes = {name: value for name, value in (("train", train), ("test", test)) if value > 0}
-    return replace(settings, sweep=replace(sweep, **sizes))
-
-
-def _usual_tokens(case: Case) -> int:
-    if case.settings.model.startswith("tiny"):
-        return 400
-    return 200_000 if case.sae_name in SCOPE_NAMES else 4_000
-
-
-def _stem(case: Case) -> str:
-    return f"{Path(case.dataset).stem}-{case.format}"
+def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, Any]:
+    """Everything that decides one table; `code` are the modules of this half that compute it."""
+    about = jobs.inputs(case.of(case.parts[0]).job)
+    hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in case.parts]
+    own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what, "mayne_code": _code(code)}
+    return {name: about[name] for name in KEPT_INPUTS} | own
 
 
 @cache
@@ -270,15 +237,114 @@ def _code(names: tuple[str, ...]) -> str:
     return syntax_hash(store.ROOT / name for name in names)
 
 
-def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, Any]:
-    """Everything that decides one table; `code` are the modules of this half that compute it."""
-    parts = CAA_PARTS.get(case.dataset, (case.dataset,))
-    about = jobs.inputs(replace(case, dataset=parts[0]).job)
-    hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in parts]
-    kept = {name: about[name] for name in KEPT_INPUTS}
-    return kept | {
-        "dataset": case.dataset,
-        "data_sha256": " ".join(hashes),
-        "what": what,
-        "mayne_code": _code(code),
-    }
+# --- what a model is made to do ---------------------------------------------------------------------------
+
+
+def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:
+    """Training and test examples; CAA's own parts where the data set is one of them."""
+    if case.dataset not in CAA_PARTS:
+        return jobs.examples(case.job, model)
+    settings, job = case.settings, case.job
+    asked, sides = Prompter(model.tokenizer, model.template, settings.spelling), []
+    for part, limit in zip(case.parts, job.limits, strict=True):
+        dataset = jobs.dataset_of(part, settings.source)
+        items = range(len(dataset.items))[:limit]
+        sides.append(jobs.examples_of(asked, dataset, items, case.format, settings.seed, job.counterbalanced))
+    return sides[0], sides[1]
+
+
+def answer_activations(
+    model: Model, examples: Sequence[Example], layer: int
+) -> list[dict[str, torch.Tensor]]:
+    """Activations [tokens, d] of the positive and of the negative answer of each example, each after its prompt."""
+    answers = [answer for example in examples for answer in (example.matching, example.not_matching)]
+    prompts = [[*example.prompt, *example.lead] for example in examples for _ in range(2)]
+    batches = [[[*prompt, *answer]] for prompt, answer in zip(prompts, answers, strict=True)]
+    found = [each[0] for each in residuals(model, batches, layer, [-len(answer) for answer in answers])]
+    return [
+        dict(zip(("positive", "negative"), two, strict=True))
+        for two in zip(found[::2], found[1::2], strict=True)
+    ]
+
+
+def picked(found: torch.Tensor, answer_format: str) -> torch.Tensor:
+    """The tokens [m, d] that stand for an answer [tokens, d]: `ANSWER_TOKENS` of a completion, or the one there is."""
+    return found[spread(len(found), ANSWER_TOKENS if answer_format == "statement" else 1)]
+
+
+def spread(length: int, count: int) -> list[int]:
+    """`count` places from 0 to length - 1, evenly spaced; some twice when there are fewer."""
+    return [(2 * i + 1) * length // (2 * count) for i in range(count)]
+
+
+def residuals(
+    model: Model, batches: Sequence[list[list[int]]], layer: int, starts: Sequence[int], norms: bool = False
+) -> list[torch.Tensor]:
+    """Output of a block [b, s - start, d], or its norms, a batch of sequences of one length; float32 on the CPU.
+
+    On a server one job holds batches of `JOB_TOKENS` tokens.
+    """
+    found, first, tokens = [], 0, 0
+    for index, batch in enumerate(batches):
+        tokens += len(batch) * len(batch[0])
+        if tokens >= JOB_TOKENS or index == len(batches) - 1:
+            part = slice(first, index + 1)
+            found += run(model, traces.residuals, batches[part], layer, starts[part], norms)
+            first, tokens = index + 1, 0
+    return found
+
+
+def _answers(case: Case) -> pd.DataFrame:
+    """Columns example_id, group, side, part ("mean", or the number of one of `picked`), then the coordinates."""
+    model = jobs.model_of(case.settings.model, case.settings.remote)
+    train, _ = examples(case, model)
+    groups = jobs.groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
+    answers = answer_activations(model, train, case.layer)
+    rows, labels = [], []
+    for example, group, sides in zip(train, groups, answers, strict=True):
+        for side, found in sides.items():
+            parts = picked(found, case.format)
+            rows += [found.mean(0), *parts]
+            labels += [(example.id, group, side, part) for part in ("mean", *map(str, range(len(parts))))]
+    named = pd.DataFrame(labels, columns=["example_id", "group", "side", "part"])
+    table = pd.concat([named, _frame(torch.stack(rows))], axis=1)
+    table.attrs = {"engine": "trace", "source": model.source, "train_examples": len(train)}
+    return table
+
+
+def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
+    """One row a token: its activation ("values"), or only its norm ("norms")."""
+    text, settings = plain_text(tokens, case.dataset, path, case.settings.seed), case.settings
+
+    def compute() -> pd.DataFrame:
+        model = jobs.model_of(settings.model, settings.remote)
+        batches = [batch.tolist() for batch in windows(model, text.text, tokens).split(TOGETHER)]
+        found = residuals(model, batches, case.layer, [SKIP] * len(batches), norms=what == "norms")
+        kept = torch.cat([part.flatten(0, 1) for part in found])[:tokens]
+        table = pd.DataFrame({"norm": kept[:, 0].numpy()}) if what == "norms" else _frame(kept)
+        table.attrs = {"engine": "trace", "source": model.source}
+        return table
+
+    about = {"text": text.origin, "text_sha256": text.sha256, "tokens": tokens}
+    return store.table(f"mayne-{what}", inputs_of(case, what) | ANY_EXAMPLES | about, compute)
+
+
+def _steered(case: Case, vectors: Vectors) -> pd.DataFrame:
+    settings, model = case.settings, jobs.model_of(case.settings.model, case.settings.remote)
+    _, test = examples(case, model)
+    multipliers, fidelity = settings.resample_multipliers, settings.fidelity
+    found = evaluate(model, test, vectors, multipliers, fidelity=fidelity, engine=settings.engine)
+    table = found.table(case.dataset)
+    table.attrs = {"engine": found.engine, "reason": found.reason, "source": model.source}
+    return table
+
+
+def _frame(values: torch.Tensor) -> pd.DataFrame:
+    """Activations as a table, one column a coordinate ("0", "1", ...)."""
+    return pd.DataFrame({str(i): column for i, column in enumerate(values.numpy().T)})
+
+
+def _tensor(table: pd.DataFrame) -> torch.Tensor:
+    """The activations of a table, float32 [n, d]."""
+    numbers = [name for name in table.columns if name.isdigit()]
+    return torch.from_numpy(table[numbers].to_numpy(dtype="float32").copy())

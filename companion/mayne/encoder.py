@@ -6,37 +6,22 @@ where the decoder bias is not subtracted, and b_enc - b_dec @ W_enc where it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from companion import published_mayne
 from companion.saes import SCOPE_NAMES, open_sae
-from steerkit.decomposition import top_features
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 from steerkit.sae import Sae
 
 CLOSE = 0.02  # printed with two decimals, from weights that some readers round to half precision
 PLAIN, SUBTRACTED = "b_enc", "b_enc - b_dec @ W_enc"
 
 
-def candidates(names: Sequence[str], feature: int, download: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Biases of one feature, and top features of zero, for each candidate file and both conventions.
-
-    Parameters
-    ----------
-    names : autoencoders by name or path; empty: the Gemma Scope files of layer 14
-    feature : index of the feature
-    download : whether missing files may be fetched
-
-    Returns
-    -------
-    DataFrame, DataFrame
-        file, b_enc, b_enc - b_dec @ W_enc, published bias, published f(0), fits; and file, convention, 1 to 5, also
-        published. A file that cannot be had has its reason in `fits`, and no rows in the second table.
-    """
-    rows, tops, reason = [], [], ""
+def candidates(names: Sequence[str], feature: int, download: bool) -> Iterator[tuple[str, Sae | str]]:
+    """Each file, opened, or the reason why it cannot be had; without names the Gemma Scope files of layer 14."""
+    reason = ""
     for name in names or SCOPE_NAMES:
         try:
             if reason and name in SCOPE_NAMES:  # one attempt tells whether the hub can be reached
@@ -44,67 +29,42 @@ def candidates(names: Sequence[str], feature: int, download: bool) -> tuple[pd.D
             sae = open_sae(name, download=download)
         except SteerkitError as error:
             reason = error.found if name in SCOPE_NAMES else reason
-            rows.append(_row(name, None, None, f"missing: {error.found}{_advice(name, download)}"))
+            advice = "; fetch it with download=True" if name in SCOPE_NAMES and not download else ""
+            yield name, f"missing: {error.found}{advice}"
             continue
-        values = biases(sae, feature)
-        rows.append(_row(name, *values, verdict(*values)))
-        tops += [_top(name, sae, subtracted) for subtracted in (False, True)]
-    heads = ["file", "convention", "1", "2", "3", "4", "5", "also published"]
-    return pd.DataFrame(rows), pd.DataFrame(tops, columns=heads)
+        known = f"a feature from 0 to {sae.n_features - 1}"
+        need(0 <= feature < sae.n_features, known, str(feature), "choose one of these.")
+        yield name, sae
 
 
-def biases(sae: Sae, feature: int) -> tuple[float, float]:
-    """(b_enc, b_enc - b_dec @ W_enc) of one feature, in float64.
-
-    Raises
-    ------
-    SteerkitError
-        For a feature that the autoencoder does not have.
-    """
-    if not 0 <= feature < sae.n_features:
-        raise SteerkitError(
-            f"a feature from 0 to {sae.n_features - 1}", str(feature), next_step="choose one of these."
-        )
-    bias = float(sae.b_enc[feature])
-    return bias, bias - float(sae.b_dec.double() @ sae.W_enc[:, feature].double())
+def bias_row(name: str, fits: str, *values: float) -> dict[str, str]:
+    """One file beside the published numbers; `fits` says which it gives, or why it gives none."""
+    shown = [*(f"{value:.4f}" for value in values), "", ""]
+    bias, zero = _published()
+    numbers = {"published bias": f"{bias:.2f}", "published f(0)": f"{zero:.2f}"}
+    return {"file": name, PLAIN: shown[0], SUBTRACTED: shown[1], **numbers, "fits": fits}
 
 
 def verdict(plain: float, subtracted: float) -> str:
     """Which published number each of the two values is, within rounding."""
-    _, bias = published_mayne.default_component()
-    zero = float(published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0])
     found = [
         f"{what} is the published {name}"
         for what, value in ((PLAIN, plain), (SUBTRACTED, subtracted))
-        for name, number in (("encoder bias", bias), ("f(0)", zero))
+        for name, number in zip(("encoder bias", "f(0)"), _published(), strict=True)
         if abs(value - number) <= CLOSE
     ]
     return "; ".join(found) or "neither number"
 
 
-def _row(name: str, plain: float | None, subtracted: float | None, fits: str) -> dict:
-    _, bias = published_mayne.default_component()
-    zero = published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0]
-    shown = ["" if value is None else f"{value:.4f}" for value in (plain, subtracted)]
-    return {
-        "file": name,
-        PLAIN: shown[0],
-        SUBTRACTED: shown[1],
-        "published bias": f"{bias:.2f}",
-        "published f(0)": f"{zero:.2f}",
-        "fits": fits,
-    }
-
-
-def _advice(name: str, download: bool) -> str:
-    return "; fetch it with download=True" if name in SCOPE_NAMES and not download else ""
-
-
-def _top(name: str, sae: Sae, subtracted: bool) -> tuple:
-    """The five most active features of zero under one convention."""
-    read = replace(sae, subtract_decoder_bias=subtracted)
-    found = top_features(read, sae.b_dec.new_zeros(sae.width))
+def top_row(name: str, convention: str, top: pd.DataFrame) -> dict[str, str]:
+    """The five most active features of zero under one convention, and how many of the published ones are among them."""
     theirs = set(published_mayne.top_features(published_mayne.ZERO)["feature"])
-    cells = [f"{int(row.feature)} ({row.activation:.2f})" for row in found.itertuples()]
-    shared = f"{len(theirs & set(found['feature']))} of {len(theirs)}"
-    return name, SUBTRACTED if subtracted else PLAIN, *(cells + [""] * 5)[:5], shared
+    cells = [*(f"{int(row.feature)} ({row.activation:.2f})" for row in top.itertuples()), *[""] * 5]
+    shared = f"{len(theirs & set(top['feature']))} of {len(theirs)}"
+    ranks = {str(rank): cell for rank, cell in enumerate(cells[:5], 1)}
+    return {"file": name, "convention": convention, **ranks, "also published": shared}
+
+
+def _published() -> tuple[float, float]:
+    zero = published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0]
+    return published_mayne.default_component()[1], float(zero)

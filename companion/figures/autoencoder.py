@@ -1,0 +1,433 @@
+"""The figures of Mayne et al. 2024: a steering vector as a sparse autoencoder sees it.
+
+Every function takes numbers that its notebook has just computed and gives the drawing, the table behind it and what it
+shows in words (`style.Drawn`). Published values stand beside ours where the paper's text has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from companion import published_mayne
+from companion.figures import frames, style
+from companion.figures.frames import number, signed
+from companion.figures.style import Drawn
+from companion.mayne import features
+from companion.mayne.features import NEGATIVE, PLAIN, POSITIVE, SCALED, VECTOR, ZERO
+
+if TYPE_CHECKING:
+    import torch
+
+    from companion.mayne.activations import Contrast
+    from steerkit.sae import Sae
+
+# What an activation belongs to, in all figures of this paper.
+COLORS = {
+    PLAIN: style.SKY,
+    POSITIVE: style.GREEN,
+    NEGATIVE: style.PURPLE,
+    SCALED: style.BLACK,
+    VECTOR: style.BLACK,
+}
+NAMES = {
+    PLAIN: "plain text",
+    POSITIVE: "positive answers",
+    NEGATIVE: "negative answers",
+    SCALED: "vector, scaled to\nthe median norm",
+    VECTOR: "steering vector",
+}
+NORM_BINS, PAIR_BINS = 60, 24
+COUNT = 5  # features of an input that are listed
+NONE = "no feature is active"
+BY_LAYER = ("format", "layer", "mean", "low", "high", "n")
+SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
+
+
+# --- figure 1: norms --------------------------------------------------------------------------------------
+
+
+def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
+    """Histograms of the norms of activations by what they belong to, with the norm of the steering vector as a line."""
+    table = _histograms(norms, length)
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 3.4))
+        for what in (PLAIN, POSITIVE, NEGATIVE):
+            _norm_bars(axes, table[table["what"] == what], what)
+        axes.axvline(length, color=COLORS[VECTOR], lw=2)
+        axes.set_xscale("log")
+        low, high = min(length, table["low"].min()), table["high"].max()
+        axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.03)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
+        side, shift = ("left", 5) if length < np.sqrt(low * high) else ("right", -5)
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (shift, 0), "textcoords": "offset points"}
+        axes.annotate(f"steering vector\n{number(length)}", (length, 0.97), va="top", ha=side, **place)
+        axes.set(xlabel="L2 norm of the residual stream, logarithmic", ylabel="share of the tokens")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside lower center", ncols=2)
+    plain = table[table["what"] == PLAIN]
+    # Bins are narrow; half of a bin counts as below the middle of it.
+    shares = plain["count"] / plain["count"].sum()
+    middle = plain.loc[shares.cumsum() >= 0.5, "low"].iloc[0]
+    alt = (
+        f"Histogram of the norms of the residual stream over {plain['count'].sum():,} tokens of plain text, from "
+        f"{number(plain['low'].min())} to {number(plain['high'].max())}, median about {number(middle)}, with those of "
+        f"the positive and negative answers. The steering vector, a line at {number(length)}, is longer than "
+        f"{shares[plain['high'] <= length].sum():.1%} of the tokens; the median token is {number(middle / length)} "
+        "times as long as the vector."
+    )
+    return Drawn(figure, table, alt)
+
+
+def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
+    """Columns what, low, high, count: bins on a logarithmic scale, and the vector as a bin without width."""
+    _check({**norms, VECTOR: np.array([length])}, (PLAIN, VECTOR))
+    everything = np.concatenate(list(norms.values()))
+    edges = np.geomspace(everything.min() * 0.999, everything.max() * 1.001, NORM_BINS + 1)
+    rows = [
+        (what, low, high, count)
+        for what, values in norms.items()
+        for low, high, count in zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
+        if count
+    ]
+    return pd.DataFrame([*rows, (VECTOR, length, length, 1)], columns=["what", "low", "high", "count"])
+
+
+def _norm_bars(axes: Axes, rows: pd.DataFrame, what: str) -> None:
+    if rows.empty:
+        return
+    total = rows["count"].sum()
+    look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0, "align": "edge"}
+    widths, label = rows["high"] - rows["low"], f"{NAMES[what]} (n = {total:,})"
+    axes.bar(rows["low"], rows["count"] / total, widths, label=label, **look)
+
+
+# --- figure 2 and table 1: the most active features -------------------------------------------------------
+
+
+def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
+    """The most active features (input, rank, feature, activation) of `vector` and of zero: published left, ours right.
+
+    One row a feature, a filled bar for the vector and a hollow one for zero; a missing bar means that the feature is
+    not among the five of that input. `label` names the model.
+    """
+    ours, theirs = _checked_features(table), _published_features()
+    panels = {
+        "published:\nGemma-2-2B, Gemma Scope": (theirs, published_mayne.VECTOR, style.PUBLISHED),
+        f"ours:\n{label or vector}": (ours, vector, style.BLUE),
+    }
+    with style.theme():
+        figure, columns = plt.subplots(1, 2, figsize=(style.WIDTH, 3.7))
+        for axes, (title, (rows, name, color)) in zip(columns, panels.items(), strict=True):
+            _feature_bars(axes, rows, name, color)
+            axes.set(title=title, xlabel="activation")
+        columns[0].set_ylabel("feature")
+        handles = [
+            patch
+            for whose, color in (("published", style.PUBLISHED), ("ours", style.BLUE))
+            for patch in (
+                Patch(fc=color, label=f"vector, {whose}"),
+                Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}"),
+            )
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    alt = "The most active features of a steering vector and of the zero vector."
+    for whose, (rows, name, _) in zip(("Published", "Ours"), panels.values(), strict=True):
+        one, other = (rows[rows["input"] == each] for each in (name, ZERO))
+        shared = len(set(one["feature"]) & set(other["feature"]))
+        alt += (
+            f" {whose}: the vector's most active features are {_listed(one)}; those of the zero vector are "
+            f"{_listed(other)}; {shared} features are in both."
+        )
+    return Drawn(figure, table_1(ours), alt)
+
+
+def table_1(table: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: a row an input, published rows first: source, input, 1 to 5, shared with zero."""
+    rows = []
+    for source, part in (("published", _published_features()), ("ours", _checked_features(table))):
+        usual = set(part.loc[part["input"] == ZERO, "feature"])
+        # An input without any active feature has no rows of its own; zero is always listed.
+        for name in dict.fromkeys([*part["input"], *([ZERO] if source == "ours" else [])]):
+            own = part[part["input"] == name].sort_values("rank")
+            cells = (_cells(own) or [NONE]) + [""] * COUNT
+            shared = f"{len(set(own['feature']) & usual)} of {len(own)}"
+            rows.append((source, name, *cells[:COUNT], "" if name == ZERO else shared))
+    heads = [str(rank) for rank in range(1, COUNT + 1)]
+    return pd.DataFrame(rows, columns=["source", "input", *heads, "also in zero"])
+
+
+def _published_features() -> pd.DataFrame:
+    parts = [published_mayne.top_features(name).assign(input=name) for name in published_mayne.inputs()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _checked_features(table: pd.DataFrame) -> pd.DataFrame:
+    """The table; it may be empty, for an autoencoder in which the vector and zero activate nothing."""
+    columns = ("input", "rank", "feature", "activation")
+    return table if table.empty else frames.checked(table, columns, columns[1:])
+
+
+def _feature_bars(axes: Axes, rows: pd.DataFrame, vector: str, color: str) -> None:
+    kept = pd.concat([rows[rows["input"] == name].sort_values("rank") for name in (vector, ZERO)])
+    if kept.empty:
+        axes.set(xticks=[], yticks=[])
+        look = {"ha": "center", "color": style.PUBLISHED, "style": "italic"}
+        axes.text(0.5, 0.5, NONE, transform=axes.transAxes, **look)
+        return
+    shown = list(dict.fromkeys(kept["feature"]))
+    hollow = {"facecolor": "white", "edgecolor": color, "lw": 1.2}
+    beside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": style.SMALL}
+    for name, shift, look in ((vector, -0.2, {"color": color}), (ZERO, 0.2, hollow)):
+        own = kept[kept["input"] == name]
+        places = own["feature"].map(shown.index) + shift
+        axes.barh(places, own["activation"], height=0.36, **look)
+        for place, value in zip(places, own["activation"], strict=True):
+            axes.annotate(f"{value:.2f}", (value, place), **beside)
+    axes.set(yticks=range(len(shown)), yticklabels=[str(int(feature)) for feature in shown])
+    axes.invert_yaxis()
+    axes.set_xlim(0, kept["activation"].max() * 1.18)
+    axes.grid(visible=False, axis="y")
+
+
+def _cells(rows: pd.DataFrame) -> list[str]:
+    return [f"{int(row.feature)} ({row.activation:.2f})" for row in rows.itertuples()]
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    return ", ".join(_cells(rows)) or "none, since nothing is active"
+
+
+# --- figure 3: the default component ----------------------------------------------------------------------
+
+
+def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) -> Drawn:
+    """Projections [n] on the encoder direction of one feature, by source, and what the autoencoder makes of them.
+
+    The left axis is the projection, the right axis the pre-activation: the same points, moved by what the zero vector
+    gets. Above the dotted line the feature is active. Bodies are densities, bars medians.
+    """
+    _check(projections, NAMES)
+    points = {what: np.array(projections[what].tolist()) for what in NAMES}
+    offset = float(features.at_zero(sae)[feature])
+    start, (theirs, bias) = features.threshold(sae, feature) - offset, published_mayne.default_component()
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 4.0))
+        for place, (what, values) in enumerate(points.items()):
+            _points(axes, place, values, COLORS[what])
+        axes.axhline(start, color=style.BLACK, lw=1, ls=":")
+        axes.axhline(0, color=style.FAINT, lw=1)
+        axes.set_xticks(range(len(NAMES)), NAMES.values())
+        axes.set_xlim(-0.6, len(NAMES) - 0.4)
+        reach = np.array([*np.concatenate(list(points.values())), start, 0.0])
+        margin = 0.06 * np.ptp(reach)
+        axes.set_ylim(reach.min() - margin, reach.max() + margin)
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 3), "textcoords": "offset points"}
+        axes.annotate("active above this line", (1, start), ha="right", **place, **SMALL)
+        axes.set_ylabel(f"projection on the encoder\ndirection of feature {feature}")
+        right = axes.secondary_yaxis("right", functions=(lambda y: y + offset, lambda y: y - offset))
+        right.set_ylabel(f"pre-activation\n(projection {signed(offset)})")
+        axes.grid(visible=False, axis="x")
+        axes.set_title(
+            f"ours: feature {feature}, at zero {number(offset)}; "
+            f"published: feature {theirs}, encoder bias {bias:.2f} (no points)"
+        )
+    rows = [(what, value) for what, values in projections.items() for value in values.tolist()]
+    said = "; ".join(
+        _projected(NAMES[what].replace("\n", " "), values, start) for what, values in points.items()
+    )
+    alt = (
+        f"Projections on the encoder direction of feature {feature}, which the zero vector gives a pre-activation of "
+        f"{number(offset)}: {said}. The paper shows feature {theirs} with an encoder bias of {bias:.2f}: ordinary text "
+        "projects far below zero there and the vector does not."
+    )
+    return Drawn(figure, pd.DataFrame(rows, columns=["what", "projection"]), alt)
+
+
+def _points(axes: Axes, place: int, values: np.ndarray, color: str) -> None:
+    if len(values) == 1:
+        axes.plot([place], values, marker="D", ms=8, color=color, ls="none", zorder=4)
+        return
+    if np.ptp(values) > 0:
+        body = axes.violinplot([values], [place], widths=0.75, showextrema=False)["bodies"][0]
+        body.set(facecolor=color, alpha=0.35, linewidth=0)
+    shown = values[:: max(1, len(values) // 150)]
+    jitter = np.random.default_rng(place).uniform(-0.14, 0.14, len(shown))
+    axes.scatter(place + jitter, shown, s=7, color=color, alpha=0.6, lw=0, zorder=3)
+    axes.hlines(np.median(values), place - 0.3, place + 0.3, color=color, lw=2.2, zorder=4)
+
+
+def _projected(name: str, values: np.ndarray, start: float) -> str:
+    if len(values) == 1:
+        return f"{name} {number(values[0])}, {'active' if values[0] > start else 'not active'}"
+    low, middle, high = (number(value) for value in pd.Series(values).quantile([0.05, 0.5, 0.95]))
+    return f"{name} median {middle}, 5% to 95% {low} to {high}, active in {np.mean(values > start):.0%}"
+
+
+# --- figure 4: a negative part, and what shows up instead -------------------------------------------------
+
+
+def rule(often: float, rarely: float) -> str:
+    """The rule of figure 4 in words."""
+    return (
+        f"Negative features: active on at least {often:.0%} of the negative answers' tokens, on average more active "
+        "on them than on the positive ones, not activated by the vector, which points against their encoder "
+        f"direction. Spurious features: active on at most {rarely:.0%} of the tokens of either side, but activated by "
+        "the vector at the median norm of activations, which points along their encoder direction. Of all pairs of "
+        "the two, the one in which most of the negative part is carried over: the projection on the negative feature "
+        "times the cosine of both encoder directions."
+    )
+
+
+def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) -> Drawn:
+    """Pre-activations of both features over answer tokens, and those of the steering vector as lines.
+
+    Right of the dotted line a feature is active. The full line is the vector as it is, the dashed one the vector at
+    `norm`, that of activations.
+    """
+    numbers, roles = features.pair_numbers(answers, sae, norm, pair), ("negative", "spurious")
+    *theirs, cosine = published_mayne.signs()
+    rows = [
+        (role, feature, side, value)
+        for role, feature in zip(roles, pair, strict=True)
+        for side, x in ((POSITIVE, answers.positive), (NEGATIVE, answers.negative))
+        for value in sae.pre_activations(x)[:, feature].tolist()
+    ]
+    table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
+    frames.checked(table, (), ["pre_activation"])
+    encoder, decoder = numbers.loc[0, ["cosine, encoder", "cosine, decoder"]]
+    with style.theme():
+        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 3.9))
+        for axes, role, (_, one), published in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
+            _pre_activations(axes, table[table["role"] == role], one)
+            axes.set_title(f"{one['feature']}: feature {one['ours']}\n(published: {published})")
+            axes.set_xlabel("pre-activation")
+        panels[0].set_ylabel("answer tokens")
+        figure.suptitle(
+            f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}; "
+            f"published {signed(cosine)}",
+            fontsize=10,
+        )
+        black = {"color": style.BLACK}
+        handles = [
+            *(Patch(color=COLORS[side], alpha=0.75, label=NAMES[side]) for side in (POSITIVE, NEGATIVE)),
+            Line2D([], [], color=style.PUBLISHED, lw=1.2, ls=":", label="active right of this"),
+            Line2D([], [], lw=2, label="steering vector", **black),
+            Line2D([], [], lw=1.6, ls="--", label="vector, scaled to the median norm", **black),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    said = " ".join(_said(one) for _, one in numbers.iterrows())
+    alt = (
+        f"Two histograms of pre-activations over answer tokens. {said} Their encoder directions have a cosine of "
+        f"{number(encoder)}, their decoder directions one of {number(decoder)}. The paper shows features "
+        f"{theirs[0]} and {theirs[1]} with a cosine of {number(cosine)}."
+    )
+    return Drawn(figure, table, alt)
+
+
+def pair_table(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) -> pd.DataFrame:
+    """The numbers behind figure 4, a column a feature, with the published ones."""
+    negative, spurious, cosine = published_mayne.signs()
+    numbers = features.pair_numbers(answers, sae, norm, pair)
+    numbers = numbers.assign(**{"published feature": [negative, spurious], "published cosine": cosine})
+    return numbers.round(4).T.reset_index().set_axis(["", "negative", "spurious"], axis=1)
+
+
+def _pre_activations(axes: Axes, rows: pd.DataFrame, one: pd.Series) -> None:
+    alone = one["projection of the vector"] + one["pre-activation at zero"]
+    scaled, start = one["scaled vector, pre-activation"], one["threshold"]
+    reach = [*rows["pre_activation"], alone, scaled, start]
+    edges = np.linspace(min(reach), max(reach) + 1e-9, PAIR_BINS + 1)
+    sides = [rows.loc[rows["side"] == side, "pre_activation"] for side in (POSITIVE, NEGATIVE)]
+    axes.hist(sides, edges, color=[COLORS[POSITIVE], COLORS[NEGATIVE]], alpha=0.75)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.axvline(start, color=style.PUBLISHED, lw=1.2, ls=":")
+    axes.axvline(alone, color=style.BLACK, lw=2)
+    axes.axvline(scaled, color=style.BLACK, lw=1.6, ls="--")
+    axes.grid(visible=False, axis="x")
+    axes.margins(x=0.04)
+
+
+def _said(one: pd.Series) -> str:
+    return (
+        f"Feature {one['ours']}, {one['feature']}: active on {one['active on positive answers']:.0%} of the positive "
+        f"and {one['active on negative answers']:.0%} of the negative answers' tokens; the vector projects on it with "
+        f"{number(one['projection of the vector'])} and activates it with {number(one['activation of the vector'])}; "
+        "scaled to the norm of activations its pre-activation is "
+        f"{number(one['scaled vector, pre-activation'])}."
+    )
+
+
+# --- figure 5: steerability by layer ----------------------------------------------------------------------
+
+
+def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
+    """Mean steerability by layer (format, layer, mean, low, high, n), with the best layer and the autoencoder's.
+
+    The paper's best layer is marked at the same depth of this model, which has `n_layers` blocks.
+    """
+    rows = frames.checked(table, BY_LAYER, ["layer", "mean", "n"])[[*BY_LAYER]].sort_values(
+        "layer", ignore_index=True
+    )
+    form = frames.one_format(rows)
+    if rows["layer"].duplicated().any():
+        raise frames.refusal("each layer once", "some twice", "choose one data set.")
+    color, best, lowest = (
+        style.FORMATS[form],
+        rows.loc[rows["mean"].idxmax()],
+        rows.loc[rows["mean"].idxmin()],
+    )
+    layer, blocks = published_mayne.best_layer()
+    same_depth = layer / (blocks - 1) * (n_layers - 1)
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 3.5))
+        axes.axhline(0, color=style.BLACK, lw=0.9)
+        band = {"alpha": 0.2, "lw": 0, "label": "95% interval over examples"}
+        axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)
+        axes.plot(rows["layer"], rows["mean"], color=color, lw=1.6, marker=".", ms=5)
+        ring = {
+            "ms": 8,
+            "mfc": "white",
+            "mec": color,
+            "mew": 1.7,
+            "label": f"best, layer {best['layer']:.0f}",
+        }
+        axes.plot([best["layer"]], [best["mean"]], "o", **ring)
+        axes.axvline(sae_layer, color=style.BLACK, lw=1.3, ls=":", label=f"autoencoder, layer {sae_layer}")
+        label = f"published best, {layer} of {blocks} (same depth)"
+        axes.axvline(same_depth, color=style.PUBLISHED, lw=1.6, label=label)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.set(xlabel="layer (0-based block output)", xlim=(-0.5, n_layers - 0.5))
+        axes.set_ylabel(f"mean steerability\n({style.UNITS[form]} per unit multiplier)")
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside lower center", ncols=2)
+    alt = (
+        f"Mean steerability by layer over {len(rows)} of {n_layers} layers: highest at layer {best['layer']:.0f}, "
+        f"{number(best['mean'])} with a 95% interval from {number(best['low'])} to {number(best['high'])}; lowest at layer "
+        f"{lowest['layer']:.0f}, {number(lowest['mean'])}. The autoencoder reads layer {sae_layer}. The paper's best is "
+        f"layer {layer} of {blocks}, which is the depth of layer {same_depth:.0f} here."
+    )
+    return Drawn(figure, rows, alt)
+
+
+def _check(
+    sides: Mapping[str, np.ndarray | torch.Tensor], needed: Mapping[str, str] | tuple[str, ...]
+) -> None:
+    """Every source has points, and all are finite."""
+    for what in needed:
+        if what not in sides or not len(sides[what]):
+            raise frames.refusal(f"numbers of {', '.join(needed)}", f"none of {what}", "pass all of them.")
+    for what, values in sides.items():
+        if not np.isfinite(np.asarray(values)).all():
+            raise frames.refusal("finite numbers", f"others in {what}", "look at the run that made them.")

@@ -1,0 +1,149 @@
+"""Concept or format: which concepts are steerable in which model and answer format."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from companion import published
+from companion.figures import frames, style
+from companion.figures.style import Drawn
+
+COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
+KINDS = {"models": style.VERMILLION, "formats": style.BLUE, "published": style.PUBLISHED}
+WORDS = dict(zip(KINDS, ("two models, one format", "two formats, one model", "with the paper"), strict=True))
+SETS = {"persona": "^", "choice": "s"}
+ORDER = ("statement", "letter", "yes-no")
+
+
+def effects(table: pd.DataFrame) -> Drawn:
+    """Mean steerability with interval: a row a data set, a panel a format, a colour a model (`tan.formats.effects`).
+
+    Small crosses are norm-matched random vectors. Formats have scales of their own; a filled point has its 95%
+    interval above zero. Rows are by mean rank over models in the first format shown.
+    """
+    forms, models = _checked(table), list(table["model"].unique())
+    first = table[table["format"] == forms[0]]
+    ranks = first.groupby("model")["estimate"].rank().groupby(first["dataset"]).mean()
+    order = list(ranks.sort_values(ascending=False).index)
+    above = []
+    with style.theme():
+        size = (style.WIDTH, 1.4 + 0.24 * max(len(order), 4))
+        figure, panels = plt.subplots(1, len(forms), sharey=True, squeeze=False, figsize=size)
+        for axes, form in zip(panels[0], forms, strict=True):
+            for model, part in table[table["format"] == form].groupby("model", sort=False):
+                shift = 0.36 * (models.index(model) - (len(models) - 1) / 2)
+                _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
+                above.append(f"{int((part['low'] > 0).sum())} of {len(part)} for {model} in {form}")
+            axes.axvline(0, color=style.BLACK, lw=0.9)
+            axes.set_title(form)
+            axes.set_xlabel(f"mean steerability\n({style.UNITS[form]} per unit)")
+            axes.locator_params(axis="x", nbins=4)
+        labels = [frames.tick(name) if len(order) < 20 else published.label(name) for name in order]
+        panels[0][0].set(yticks=range(len(order)), yticklabels=labels, ylim=(len(order) - 0.4, -0.6))
+        panels[0][0].tick_params(axis="y", labelsize=style.SMALL)
+        figure.legend(handles=_legend(models), loc="outside lower center", ncols=len(models) + 2)
+    alt = (
+        f"Mean steerability with 95% intervals of {frames.sets(len(order))} by answer format and model. Intervals "
+        f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
+        f"least: {published.label(order[-1])}."
+    )
+    return Drawn(figure, table, alt)
+
+
+def bias(table: pd.DataFrame) -> Drawn:
+    """Share of the variance of per-sample steerability that the answer's letter or word explains, by data set."""
+    _checked(table)
+    shown = table.dropna(subset="bias_share")
+    if shown.empty:
+        raise frames.refusal("rows of letter or yes-no", "only statement", "add one of these formats.")
+    models, forms = list(shown["model"].unique()), _checked(shown)
+    rows = [(model, form) for form in forms for model in models]
+    shares = [
+        shown.loc[(shown["model"] == model) & (shown["format"] == form), "bias_share"] for model, form in rows
+    ]
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 0.9 + 0.5 * len(rows)))
+        rng = np.random.default_rng(0)  # the same figure gives the same file
+        for row, ((model, _), own) in enumerate(zip(rows, shares, strict=True)):
+            places = row + rng.uniform(-0.22, 0.22, len(own))
+            axes.scatter(own, places, s=20, color=style.model_color(model), alpha=0.6, lw=0)
+        medians = [own.median() for own in shares]
+        axes.scatter(medians, range(len(rows)), marker="|", s=380, color=style.BLACK, linewidths=2, zorder=5)
+        axes.set(yticks=range(len(rows)), yticklabels=[", ".join(row) for row in rows])
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("share of the variance of per-sample steerability explained by the answer token")
+    found = shown.groupby(["model", "format"], sort=False)["bias_share"].median()
+    said = ", ".join(f"{value:.2f} for {model} in {form}" for (model, form), value in found.items())
+    alt = (
+        "One dot a data set: the share of the variance of per-sample steerability that the letter or word of the "
+        f"matching answer explains. Medians: {said}."
+    )
+    return Drawn(figure, table, alt)
+
+
+def correlations(pairs: pd.DataFrame) -> Drawn:
+    """Rank correlations with intervals (`tan.formats.agreement`), in three groups: models, formats, published.
+
+    Points with intervals are over all data sets, open marks over one kind of item.
+    """
+    frames.checked(pairs, ("kind", "sets", "first", "second", "n", "estimate", "low", "high"), [])
+    shown = pairs[pairs["sets"] == "all"].dropna(subset="estimate").reset_index(drop=True)
+    if shown.empty:
+        raise frames.refusal("a correlation over three data sets or more", "none", "add data sets.")
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 0.9 + 0.235 * len(shown)))
+        colors = shown["kind"].map(KINDS)
+        axes.hlines(shown.index, shown["low"], shown["high"], color=colors, lw=1.6)
+        axes.scatter(shown["estimate"], shown.index, c=colors, s=22, zorder=3)
+        open_mark = {"s": 20, "fc": "none", "ec": style.BLACK, "lw": 0.8, "zorder": 4}
+        for sets, marker in SETS.items():
+            some = pairs[pairs["sets"] == sets].merge(shown.reset_index()[["index", "first", "second"]])
+            axes.scatter(some["estimate"], some["index"], marker=marker, **open_mark)
+        axes.axvline(0, color=style.BLACK, lw=0.9)
+        other = "published " + shown["second"].str.partition(",")[0]
+        labels = shown["first"] + "  –  " + shown["second"].where(shown["kind"] != "published", other)
+        axes.set(yticks=shown.index, yticklabels=labels, xlim=(-1.02, 1.02), ylim=(len(shown) - 0.4, -0.6))
+        axes.tick_params(axis="y", labelsize=style.SMALL)
+        axes.set_xlabel("Spearman's rank correlation over data sets, 95% interval")
+        point = {"marker": "o", "lw": 1.6}
+        mark = {"ls": "none", "markerfacecolor": "none", "color": style.BLACK, "markersize": 4.5}
+        handles = [Line2D([], [], color=KINDS[kind], label=label, **point) for kind, label in WORDS.items()]
+        handles += [
+            Line2D([], [], marker=look, label=f"{sets} sets alone", **mark) for sets, look in SETS.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    ends = (shown.loc[shown["estimate"].idxmax()], shown.loc[shown["estimate"].idxmin()])
+    best, worst = (f"{row['estimate']:.2f} between {row['first']} and {row['second']}" for row in ends)
+    alt = (
+        f"{len(shown)} rank correlations of mean steerability over data sets, with 95% intervals; "
+        f"{int((shown['low'] > 0).sum())} lie above zero. Highest {best}, lowest {worst}."
+    )
+    return Drawn(figure, pairs, alt)
+
+
+def _checked(table: pd.DataFrame) -> list[str]:
+    """The formats of a table, in their fixed order."""
+    frames.checked(table, COLUMNS, ["estimate", "low", "high"])
+    return [form for form in ORDER if form in set(table["format"])]
+
+
+def _points(axes: Axes, part: pd.DataFrame, rows: pd.Series, color: str) -> None:
+    axes.hlines(rows, part["low"], part["high"], color=color, lw=1.3, alpha=0.75)
+    filled = np.where(part["low"] > 0, color, "white")
+    axes.scatter(part["estimate"], rows, s=15, c=filled, edgecolors=color, linewidths=0.9, zorder=3)
+    axes.scatter(part["random"], rows, marker="x", s=11, color=style.PUBLISHED, linewidths=0.8, zorder=4)
+
+
+def _legend(models: list[str]) -> list[Line2D]:
+    point = {"marker": "o", "markersize": 4.5}
+    grey = {"ls": "none", "color": style.PUBLISHED}
+    return [
+        *(Line2D([], [], color=style.model_color(model), label=model, lw=1.3, **point) for model in models),
+        Line2D([], [], markerfacecolor="white", label="interval holds 0", **point, **grey),
+        Line2D([], [], marker="x", markersize=4, label="random vectors", **grey),
+    ]
