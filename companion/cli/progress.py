@@ -131,7 +131,7 @@ def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
     """The kinds of tables that these notebooks read and that are not in a record."""
     if settings.profile == PUBLISHED:
         return set()
-    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.stages}
+    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.needs}
 
 
 def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
