@@ -17,14 +17,13 @@ import pandas as pd
 from companion import store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
-from companion.tan.experiment import check_format
+from steerkit.errors import one_of
 from steerkit.prompts import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from matplotlib.figure import Figure
-
+    from companion.figures.style import Drawn
     from companion.tan.jobs import Stage
 
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
@@ -42,7 +41,9 @@ MODEL_LABELS = {
     "qwen1.5-14b": "Qwen1.5-14B-Chat",
     "gemma-2-2b": "Gemma-2-2B-it",
 }
-
+REDRAWN = (
+    "Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
+)
 
 # What a figure was computed from: a table of the package, something with a `manifest`, manifests, or several of these.
 Source = Any
@@ -72,7 +73,7 @@ class Run:
             return ()
         named = {"both": BOOK_FORMATS, "all": FORMATS}.get(answer_format) or answer_format.split(",")
         for form in named:
-            check_format(form)
+            one_of("an answer format", form, FORMATS)
         return tuple(named)
 
     def beside(
@@ -90,27 +91,69 @@ class Run:
         names = [name.strip() for name in profiles.split(",") if name.strip()]
         return records.compared(self.settings, stage, formats, names)
 
+    def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
+        """Save a figure with the data behind it and display both figure and manifest line.
 
-def manifests_in(source: Source) -> list[dict]:
-    """The manifests of a table (`attrs`), of something with a `manifest`, or of several of them."""
-    if isinstance(source, dict):
-        return [source]
-    if isinstance(source, pd.DataFrame):
-        return source.attrs.get("manifests") or [source.attrs["manifest"]]
-    if hasattr(source, "manifest"):
-        return [source.manifest]
-    return [manifest for each in source for manifest in manifests_in(each)]
+        `part` is the answer format, whose name then ends the caption, or another name for a figure of several formats
+        or models, whose caption says it all and whose tab in the book is called `tab`.
+        """
+        from IPython.display import Image, display
 
+        from companion.figures import style
 
-def label_of(settings: Settings) -> str:
-    """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = MODEL_LABELS.get(settings.model, settings.model)
-    return f"{label} on the papers' data" if settings.source == "papers" else label
+        png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
+        if part in FORMATS:
+            layer = layer_text(manifests_in(source))
+            caption += f" {self.model_label}, answer format *{part}*, layer {layer}."
+        display(Image(data=png.read_bytes(), format="png", width=750, alt=drawn.alt))
+        self._explain(part, source, caption, drawn.alt, tab)
 
+    def show_published(self, drawn: Drawn, caption: str) -> None:
+        """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
+        self.show(drawn, "published", [], f"{caption} {REDRAWN}", tab="Published (digitised)")
 
-def each(runs: Mapping[str, Sequence[Settings]]) -> Iterator[tuple[Settings, str]]:
-    """Every run with its format; `runs` holds the runs of each format."""
-    return ((settings, form) for form, chosen in runs.items() for settings in chosen)
+    def show_table(self, table: pd.DataFrame, name: str, source: Source, caption: str) -> None:
+        """Save a table as CSV and display it."""
+        from IPython.display import HTML, display
+
+        stem = f"{self.id}-{name}"
+        store.write_atomically(self.folder / f"{stem}.csv", store.csv(table))
+        # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
+        display(HTML(table.style.hide(axis="index").set_uuid(stem).to_html()))
+        self._explain(name, source, caption)
+
+    def show_gap(self, name: str, reason: str, source: Source) -> None:
+        """Say in the place of a figure why there is none."""
+        self.show_table(pd.DataFrame({"no figure, because": [reason]}), name, source, reason)
+
+    def _explain(self, part: str, source: Source, caption: str, alt: str = "", tab: str = "") -> None:
+        """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
+        from IPython.display import Markdown, display
+
+        manifests = manifests_in(source)
+        inputs = [manifest["inputs"] for manifest in manifests]
+        about = {
+            "exhibit": self.id,
+            "part": part,
+            "tab": tab or TABS.get(part, part),
+            "caption": caption,
+            "alt": alt,
+            "line": manifest_line(self.settings, manifests),
+            "profile": self.settings.profile,
+            "model": self.settings.model,
+            "commit": store.commit(),
+            "artefacts": [f"{m['name']}-{m['key']}" for m in manifests],
+            "engine": sorted({m.get("engine", "") for m in manifests}),
+            "records": sorted({m["record"] for m in manifests if "record" in m}),
+            "seconds": round(sum(m["seconds"] for m in manifests), 1),
+            "data_sha256": {one["dataset"]: one["data_sha256"] for one in inputs},
+            "weights_sha256": sorted({one["weights"] for one in inputs}),
+            "models": {one["weights"]: one["model"] for one in inputs},
+            "versions": store.versions(),
+        }
+        path = self.folder / f"{self.id}-{part}.json"
+        store.write_atomically(path, json.dumps(about, indent=1).encode())
+        display(Markdown(f"{caption}\n\n{about['line']}"))
 
 
 def start(exhibit: str, profile: str, **overrides: Any) -> Run:
@@ -124,91 +167,31 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
     return Run(exhibit, settings, Path(os.environ.get("STEERKIT_OUT", ".")))
 
 
-def show_figure(
-    run: Run,
-    part: str,
-    figure: Figure,
-    table: pd.DataFrame,
-    *,
-    title: str,
-    alt: str,
-    manifests: list[dict],
-    tab: str = "",
-) -> None:
-    """Save a figure with the data behind it and display both figure and manifest line.
-
-    `part` is the answer format, whose name then ends the caption, or another name for a figure of several formats or
-    models, whose title says it all and whose tab in the book is called `tab`.
-    """
-    from IPython.display import Image, Markdown, display
-
-    from companion.figures import style
-
-    stem = f"{run.id}-{part}"
-    png, _, _ = style.save(figure, run.folder / stem, table)
-    caption = title
-    if part in FORMATS:
-        caption += f" {run.model_label}, answer format *{part}*, layer {layer_text(manifests)}."
-    about = record(run, part, caption=caption, alt=alt, manifests=manifests, tab=tab)
-    display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
-    display(Markdown(f"{caption}\n\n{about['line']}"))
+def label_of(settings: Settings) -> str:
+    """The name of a profile's model as a reader knows it; the papers' own data are named too."""
+    label = MODEL_LABELS.get(settings.model, settings.model)
+    return f"{label} on the papers' data" if settings.source == "papers" else label
 
 
-def show_published(run: Run, figure: Figure, table: pd.DataFrame, *, title: str, alt: str) -> None:
-    """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
-    title = f"{title} Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
-    show_figure(
-        run, "published", figure, table, title=title, alt=alt, manifests=[], tab="Published (digitised)"
-    )
+def each(runs: Mapping[str, Sequence[Settings]]) -> Iterator[tuple[Settings, str]]:
+    """Every run with its format; `runs` holds the runs of each format."""
+    return ((settings, form) for form, chosen in runs.items() for settings in chosen)
 
 
-def show_table(run: Run, name: str, table: pd.DataFrame, *, title: str, manifests: list[dict]) -> None:
-    """Save a table as CSV and display it."""
-    from IPython.display import HTML, Markdown, display
-
-    stem = f"{run.id}-{name}"
-    store.write_atomically(run.folder / f"{stem}.csv", store.csv(table))
-    about = record(run, name, caption=title, alt="", manifests=manifests)
-    # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
-    display(HTML(table.style.hide(axis="index").set_uuid(stem).to_html()))
-    display(Markdown(f"{title}\n\n{about['line']}"))
-
-
-def show_gap(run: Run, name: str, reason: str, manifests: list[dict]) -> None:
-    """Say in the place of a figure why there is none."""
-    show_table(run, name, pd.DataFrame({"no figure, because": [reason]}), title=reason, manifests=manifests)
-
-
-def record(
-    run: Run, name: str, *, caption: str, alt: str, manifests: list[dict], tab: str = ""
-) -> dict[str, Any]:
-    """Write the JSON beside a figure or table: caption, alt text, where the numbers come from."""
-    about = {
-        "exhibit": run.id,
-        "part": name,
-        "tab": tab or TABS.get(name, name),
-        "caption": caption,
-        "alt": alt,
-        "line": manifest_line(run.settings, manifests),
-        "profile": run.settings.profile,
-        "model": run.settings.model,
-        "commit": store.commit(),
-        "artefacts": [f"{m['name']}-{m['key']}" for m in manifests],
-        "engine": sorted({m.get("engine", "") for m in manifests}),
-        "records": sorted({m["record"] for m in manifests if "record" in m}),
-        "seconds": round(sum(m["seconds"] for m in manifests), 1),
-        "data_sha256": {m["inputs"]["dataset"]: m["inputs"]["data_sha256"] for m in manifests},
-        "weights_sha256": sorted({m["inputs"]["weights"] for m in manifests}),
-        "models": {m["inputs"]["weights"]: m["inputs"]["model"] for m in manifests},
-        "versions": store.versions(),
-    }
-    store.write_atomically(run.folder / f"{run.id}-{name}.json", json.dumps(about, indent=1).encode())
-    return about
+def manifests_in(source: Source) -> list[dict]:
+    """The manifests of a table (`attrs`), of something with a `manifest`, or of several of them."""
+    if isinstance(source, dict):
+        return [source]
+    if isinstance(source, pd.DataFrame):
+        return source.attrs.get("manifests") or [source.attrs["manifest"]]
+    if hasattr(source, "manifest"):
+        return [source.manifest]
+    return [manifest for each in source for manifest in manifests_in(each)]
 
 
 def manifests_of(runs: Mapping[str, Sequence[Settings]]) -> list[dict]:
     """Manifests of the main grids of some runs."""
-    return [m for settings, form in each(runs) for m in experiment.grid(settings, form).attrs["manifests"]]
+    return manifests_in([experiment.grid(settings, form) for settings, form in each(runs)])
 
 
 def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
@@ -222,10 +205,12 @@ def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
 
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:
     """One line under every figure: profile, model, weights, data, split, engine, commit."""
-    if not manifests and settings.profile == PUBLISHED:
-        return f"Profile published: numbers digitised from the paper's figures; commit {store.commit() or 'none'}."
     if not manifests:
-        return f"Profile {settings.profile}; needs no model; commit {store.commit() or 'none'}."
+        drawn = "numbers digitised from the paper's figures" if settings.profile == PUBLISHED else ""
+        head = (
+            f"Profile {settings.profile}: {drawn}" if drawn else f"Profile {settings.profile}; needs no model"
+        )
+        return f"{head}; commit {store.commit() or 'none'}."
     by_model: dict[str, list[dict]] = {}
     for manifest in manifests:
         by_model.setdefault(manifest["inputs"]["model"], []).append(manifest)
@@ -234,13 +219,14 @@ def manifest_line(settings: Settings, manifests: list[dict]) -> str:
 
 def _model_line(manifests: list[dict]) -> str:
     """Model, weights, data, split, engine and code of the tables of one model."""
-    first = manifests[0]
-    inputs = first["inputs"]
+    first, inputs = manifests[0], manifests[0]["inputs"]
     engines = ", ".join(sorted({m.get("engine", "?") for m in manifests}))
+    sets, (train, test, *_) = {m["inputs"]["dataset"] for m in manifests}, inputs["limits"]
     return (
-        f"{inputs['model']}, weights {inputs['weights'][:12]}; {len({m['inputs']['dataset'] for m in manifests})} {inputs['source']} data sets, "
-        f"split {inputs['split']} with up to {inputs['limits'][0]} training and {inputs['limits'][1]} test groups, seed {inputs['seed']}; "
-        f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; computed in {sum(m['seconds'] for m in manifests):.0f} s."
+        f"{inputs['model']}, weights {inputs['weights'][:12]}; {len(sets)} {inputs['source']} data sets, "
+        f"split {inputs['split']} with up to {train} training and {test} test groups, seed {inputs['seed']}; "
+        f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; "
+        f"computed in {sum(m['seconds'] for m in manifests):.0f} s."
     )
 
 
@@ -248,3 +234,26 @@ def layer_text(manifests: list[dict]) -> str:
     """The steered layer of the main grid, or "each" for the sweep."""
     layers = {m["inputs"].get("layer") for m in manifests}
     return ", ".join(str(layer) for layer in sorted(layers)) if None not in layers else "by layer"
+
+
+# shims, until the notebooks call the methods
+
+
+def show_figure(run: Run, part: str, figure, table, *, title, alt, manifests, tab: str = "") -> None:
+    from companion.figures.style import Drawn
+
+    run.show(Drawn(figure, table, alt), part, manifests, title, tab)
+
+
+def show_published(run: Run, figure, table, *, title, alt) -> None:
+    from companion.figures.style import Drawn
+
+    run.show_published(Drawn(figure, table, alt), title)
+
+
+def show_table(run: Run, name: str, table, *, title, manifests) -> None:
+    run.show_table(table, name, manifests, title)
+
+
+def show_gap(run: Run, name: str, reason: str, manifests) -> None:
+    run.show_gap(name, reason, manifests)
