@@ -510,9 +510,7 @@ class TestOwn:
         found = own_sae.decompose_vector(vector, "tiny", "signed-pursuit", 5)
         expected = decompose(load_vectors(vector).at(2)[0], tiny_sae(), "signed-pursuit", 5)
         pd.testing.assert_frame_equal(found, expected)
-        assert found.attrs["layer"] == 2 and "5 features explain" in own_sae.summary_of(found)
-        own_sae.write_table(found, tmp_path / "out.csv")
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), found)
+        assert found.attrs["layer"] == 2
         assert json.loads(found.to_json(orient="records"))[0]["rank"] == 1
 
     def test_a_difference_of_encodings_reads_the_pairs_again(self, vector):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.cli import screen
-from companion.cli.book import compiled
-from companion.exhibits import Exhibit, page_of
+from companion.exhibits import BOOK, EXHIBITS, Exhibit, page_of
 from companion.page import BOOK_FORMATS
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
+from steerkit.errors import SteerkitError, need
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +69,14 @@ class Report:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a notebook, with the files a reader opens next."""
-        return [outcome.__dict__ | _files(outcome, self.profile, self.book) for outcome in self.outcomes]
+        rows = []
+        for outcome in self.outcomes:
+            chosen = EXHIBITS[outcome.exhibit]
+            notebook = place(chosen, self.profile)
+            page = page_of(chosen, self.book.parent) if self.book else None
+            files = {"notebook": notebook if notebook.exists() else None, "page": page}
+            rows.append(outcome.__dict__ | files)
+        return rows
 
 
 def reproduce_all(
@@ -120,6 +131,24 @@ def compute(
         _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
 
 
+def compiled(pdf: bool = False) -> dict[str, str]:
+    """Run the book's own program, `book/_ext/build.py`; paths of the site and, when asked for, the PDF, or its error."""
+    command = [sys.executable, "-m", "_ext.build", *(["--pdf"] if pdf else [])]
+    paths = os.pathsep.join([str(BOOK), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
+    if done.returncode and "expected" in said:
+        raise SteerkitError(**said)
+    found, following = (
+        f"exit code {done.returncode} of {' '.join(command[1:])}",
+        "read what it printed above.",
+    )
+    kept = "The last good site was not removed."
+    need(not done.returncode, "the book to be compiled", found, following, kept)
+    return said
+
+
 @contextmanager
 def _timed(report: Report, part: str) -> Iterator[None]:
     start = time.perf_counter()
@@ -147,39 +176,40 @@ def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
 
 
 def _tables(
-    bars: Progress,
-    bar: TaskID,
-    settings: Settings,
-    stages: set[str],
-    formats: Sequence[str],
-    report: Report,
+    bars: Progress, bar: TaskID, settings: Settings, stages: set[str], formats: Sequence[str], report: Report
 ) -> None:
     """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
     from companion.cost import cost_of
 
-    if not stages:
+    plan = cost_of(settings, formats, stages)
+    if plan is None:
         bars.remove_task(bar)
         return
-    estimate = cost_of(settings, formats, stages)
-    if not estimate.token_passes:
-        bars.remove_task(bar)
-        return
-    bars.console.print(f"{estimate}")
-    bars.reset(bar, total=estimate.token_passes)
-    before = report.tables
-    begun = 0
+    bars.console.print(_cost_line(plan))
+    passes, tables = plan["total"]["token_passes"], plan["total"]["tables"]
+    bars.reset(bar, total=passes)
+    before, begun = report.tables, 0
 
     def begin(name: str) -> Callable[[int], None]:
         nonlocal begun
         report.tables = before + begun  # those before this one are written
         begun += 1
-        bars.update(bar, description=f"table {begun} of {estimate.tables}, {name}")
+        bars.update(bar, description=f"table {begun} of {tables}, {name}")
         share = bars.tasks[bars.task_ids.index(bar)].percentage
         screen.say(bars, f"{share:3.0f} %  {name}")
         return lambda tokens: bars.advance(bar, tokens)
 
     report.tables = before + compute_tables(settings, formats, stages, begin)
-    bars.update(bar, description="tables", completed=estimate.token_passes)
+    bars.update(bar, description="tables", completed=passes)
+
+
+def _cost_line(plan: dict[str, Any]) -> str:
+    total, hours = plan["total"], plan["hours"]
+    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
+    return (
+        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
+        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
+    )
 
 
 def _notebooks(
@@ -192,18 +222,6 @@ def _notebooks(
         report.outcomes.append(outcome)
         screen.say(bars, f"{exhibit.id}: {outcome.status}, {screen.duration(outcome.seconds)}")
         bars.advance(bar)
-
-
-def _files(outcome: Outcome, profile: str, book: Path | None) -> dict[str, Path | None]:
-    """The executed notebook of an outcome, and its page when the site has just been built."""
-    from companion.exhibits import exhibit
-
-    chosen = exhibit(outcome.exhibit)
-    notebook = place(chosen, profile)
-    return {
-        "notebook": notebook if notebook.exists() else None,
-        "page": page_of(chosen, book.parent) if book else None,
-    }
 
 
 def show(console: Console, report: Report) -> None:
