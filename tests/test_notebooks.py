@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,8 @@ from _ext import build as book
 from conftest import command_line
 
 from companion import exhibits
-from companion.exhibits import EXHIBITS, NOTEBOOKS, Exhibit
+from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
-from companion.parameters import TYPES, parameters_of
 from companion.reproduce import _kernel_manager, last_run, run_notebook
 from steerkit.errors import SteerkitError
 
@@ -73,14 +73,28 @@ TABLES = {  # and its tables
 }
 
 
+FOLDED = ()  # ids of notebooks that may hide more than parameters and set-up: none
+
+
+def hidden(source: nbformat.NotebookNode) -> int:
+    """How many code cells a reader has to open: those with input or all of it folded, parameters apart."""
+    tags = [set(cell.metadata.get("tags", [])) for cell in source.cells if cell.cell_type == "code"]
+    return sum(bool(one & {"hide-input", "hide-cell", "remove-input", "remove-cell"}) for one in tags)
+
+
 @pytest.fixture(params=EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
 def source(request):
     return nbformat.read(request.param.notebook, as_version=4)
 
 
 class TestForm:
-    def test_every_exhibit_has_a_notebook_and_every_notebook_an_exhibit(self):
+    def test_every_notebook_is_an_exhibit_and_says_what_it_leaves(self):
         assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(EXHIBITS) == {*DRAWN, *TABLES}
+
+    @pytest.mark.parametrize("name", EXHIBITS)
+    def test_its_code_is_open_but_for_parameters_and_one_cell_of_set_up(self, name):
+        shown = nbformat.read(EXHIBITS[name].notebook, as_version=4)
+        assert hidden(shown) <= 1 or name in FOLDED
 
     def test_it_is_a_valid_notebook_without_outputs_or_counts(self, source):
         nbformat.validate(source)
@@ -107,7 +121,7 @@ class TestForm:
     def test_code_is_short_and_nothing_is_installed_or_shelled_out(self, source):
         for cell in source.cells:
             if cell.cell_type == "code":
-                assert len(cell.source.splitlines()) <= 16
+                assert len(cell.source.splitlines()) <= 30  # as ruff lays it out
                 assert not re.search(r"^\s*[!%]|get_ipython|subprocess|os\.system", cell.source, re.MULTILINE)
 
     def test_no_number_of_ours_stands_in_prose(self, source):
@@ -118,24 +132,29 @@ class TestForm:
 
 @pytest.fixture
 def executed(smoke, executed_notebooks, monkeypatch):
-    """The folder of executed notebooks, which the package takes for its own."""
+    """The folder of executed notebooks, which the package takes for its own; to be read."""
     monkeypatch.setattr(exhibits, "EXECUTED", executed_notebooks)
     monkeypatch.setattr(book, "EXECUTED", executed_notebooks)
     return executed_notebooks
 
 
+@pytest.fixture
+def again(executed, tmp_path, monkeypatch):
+    """A copy of it, in which notebooks may run again."""
+    copy = shutil.copytree(executed, tmp_path / "again")
+    monkeypatch.setattr(exhibits, "EXECUTED", copy)
+    return copy
+
+
 class TestReproduce:
-    def test_every_notebook_runs_to_its_end_and_the_second_time_is_up_to_date(self, reproduced, executed):
+    def test_every_notebook_runs_to_its_end_and_the_second_time_is_up_to_date(self, reproduced, again):
         _, code, screen = reproduced
         assert code == 0 and screen.count("│ done ") == len(EXHIBITS)
-        before = {path: path.stat().st_mtime_ns for path in executed.iterdir() if path.suffix != ".lock"}
+        before = {path: path.stat().st_mtime_ns for path in again.iterdir() if path.suffix != ".lock"}
         code, screen = command_line("reproduce", "--profile", "smoke", "--no-book")
-        assert (
-            code == 0 and screen.count("│ up to date ") == len(EXHIBITS) and "tables to compute" not in screen
-        )
-        assert {
-            path: path.stat().st_mtime_ns for path in executed.iterdir() if path.suffix != ".lock"
-        } == before
+        assert code == 0 and screen.count("│ up to date ") == len(EXHIBITS)
+        assert "tables to compute" not in screen
+        assert {path: path.stat().st_mtime_ns for path in again.iterdir() if path.suffix != ".lock"} == before
 
     @pytest.mark.parametrize("name", EXHIBITS)
     def test_it_leaves_its_files_and_nothing_else(self, executed, name):
@@ -167,11 +186,11 @@ class TestReproduce:
                 ]
                 assert about["alt"] in " ".join(alts)
 
-    def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, executed):
-        before = (executed / "tan-tab-2.ipynb").read_bytes()
+    def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, again):
+        before = (again / "tan-tab-2.ipynb").read_bytes()
         nbformat.validate(nbformat.reads(before.decode(), 4))
         assert run_notebook(EXHIBITS["tan-tab-2"], {"profile": "smoke"}, force=True).status == "done"
-        assert (executed / "tan-tab-2.ipynb").read_bytes() == before
+        assert (again / "tan-tab-2.ipynb").read_bytes() == before
 
     def test_the_list_knows_the_last_run(self, executed):
         rows = json.loads(command_line("list", "--json")[1])
@@ -184,6 +203,34 @@ class TestReproduce:
         assert {path.stem for path in tmp_path.iterdir()} >= set(EXHIBITS)
         alt = json.loads((executed / "tan-fig-1-letter.json").read_text())["alt"]
         assert alt in (tmp_path / "tan-fig-1.md").read_text()
+
+
+class TestNewFigure:
+    """From the outside: whoever drops a notebook into the folder has added a figure."""
+
+    CELLS = (
+        'profile: str = "laptop"  # the dial\nanswer_format: str = "both"  # as in every notebook',
+        'import pandas as pd\n\nfrom companion import page\n\nrun = page.start("my-fig", profile)',
+        'run.show_table(pd.DataFrame({"n": [1]}), "numbers", [], "**Mine.** One number.")',
+    )
+
+    def test_a_notebook_in_the_folder_is_listed_last_and_runs(self, own_folders, monkeypatch):
+        folder, made = own_folders / "notebooks", nbformat.v4.new_notebook()
+        made.cells = [nbformat.v4.new_code_cell(source) for source in self.CELLS]
+        made.cells[0].metadata.tags = ["parameters"]
+        made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        made.metadata.steerkit = {"paper": "Mine", "number": "Figure 1", "title": "A number"}
+        shutil.copytree(NOTEBOOKS, folder)
+        nbformat.write(made, folder / "my-fig.ipynb")
+        del made.metadata["steerkit"]
+        nbformat.write(made, folder / "scratch.ipynb")  # is left alone
+        found = exhibits.read(folder)
+        assert list(found) == [*EXHIBITS, "my-fig"] and found["tan-fig-1"] == EXHIBITS["tan-fig-1"]
+        for name, value in {"NOTEBOOKS": folder, "EXHIBITS": found, "ROOT": own_folders}.items():
+            monkeypatch.setattr(exhibits, name, value)
+        assert "my-fig" in command_line("list")[1]
+        code, screen = command_line("run", "my-fig", "--profile", "smoke", "--out", own_folders / "out")
+        assert code == 0 and "my-fig-numbers.csv" in screen
 
 
 BROKEN = """
@@ -234,9 +281,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("given", [{"profle": "good"}, {"profile": 3}])
     def test_a_wrong_parameter_stops_before_anything_is_made(self, broken, tmp_path, given):
-        with pytest.raises(
-            SteerkitError, match=f"found {next(iter(given)) if 'profle' in given else '3, a int'}"
-        ):
+        with pytest.raises(SteerkitError, match="found profle" if "profle" in given else "found 3, a int"):
             run_notebook(broken, given)
         assert not (tmp_path / "out").exists()
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,34 +19,26 @@ from companion.cli.screen import print_json, print_rows
 from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
+DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
 TRAFFIC = ("requests", "sent", "received")
 
-app = typer.Typer(
-    add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
 
 
 def many_formats(default: str) -> Any:
     """An option that names answer formats."""
-    option = typer.Option(
-        "--format", help=f"As often as needed; default: {default}.", **one_of(options.formats)
-    )
-    return Annotated[list[str] | None, option]
+    text = f"As often as needed; default: {default}."
+    return Annotated[list[str] | None, typer.Option("--format", help=text, **one_of(options.formats))]
 
 
 @app.callback(help=HELP)
 def _everywhere(
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
-        ),
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=DEBUG)] = False,
 ) -> None:
     """Only for the help: `main` takes the option from wherever it stands on the line."""
 
@@ -56,44 +46,17 @@ def _everywhere(
 @app.command("list")
 def list_exhibits(as_json: JsonFlag = False) -> None:
     """Every figure and table: id, number, title, notebook, last run into the book and its verdicts."""
-    from companion.exhibits import EXHIBITS, ROOT, page_of
-    from companion.reproduce import last_run
+    from companion.exhibits import EXHIBITS
+    from companion.results import overview
 
-    rows, verdicts = [], _verdicts()
-    for exhibit in EXHIBITS.values():
-        last = last_run(exhibit) or {}
-        row = {
-            "id": exhibit.id,
-            "paper": exhibit.paper,
-            "number": exhibit.number,
-            "title": exhibit.title,
-            "notebook": str(exhibit.notebook.relative_to(ROOT)),
-            "profile": last.get("parameters", {}).get("profile"),
-            "finished": last.get("finished"),
-            "seconds": last.get("seconds"),
-            "claims": dict(verdicts.get(exhibit.id, {})),
-            "page": page_of(exhibit, ROOT / "_build" / "html"),
-        }
-        if not as_json:
-            open_first = exhibit.executed if exhibit.executed.exists() else exhibit.notebook
-            row["id"] = screen.link(row["page"] or open_first, exhibit.id)
-            ago = f"{screen.duration(max(0.0, time.time() - row['finished']))} ago" if row["finished"] else ""
-            row["last run"] = f"{row['profile']}, {ago}" if ago else "not yet"
-            row["claims"] = ", ".join(f"{count} {verdict}" for verdict, count in row["claims"].items())
-        rows.append(row)
+    rows = overview()
+    for row, exhibit in zip(rows, EXHIBITS.values(), strict=True) if not as_json else ():
+        open_first = exhibit.executed if exhibit.executed.exists() else exhibit.notebook
+        row["id"] = screen.link(row["page"] or open_first, exhibit.id)
+        ago = screen.duration(max(0.0, time.time() - (row["finished"] or 0)))
+        row["last run"] = f"{row['profile']}, {ago} ago" if row["finished"] else "not yet"
+        row["claims"] = ", ".join(f"{count} {verdict}" for verdict, count in row["claims"].items())
     print_rows(rows, as_json, ("id", "number", "title", "last run", "claims"))
-
-
-def _verdicts() -> dict[str, Counter[str]]:
-    """How the claims about each exhibit were judged when the book's tables of claims were last made."""
-    from companion.exhibits import EXECUTED
-
-    found: dict[str, Counter[str]] = {}
-    for path in sorted(EXECUTED.glob("*-claims-claims.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                found.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
-    return found
 
 
 @app.command()
@@ -320,24 +283,16 @@ def plan(
         print_rows([_readable(row) for row in rows], False, (*PLANNED, *(TRAFFIC if found["remote"] else ())))
         where, hours = "on the server" if found["remote"] else "here", found["hours"]
         took = "" if hours is None else f"{hours:.1f}, " if hours >= 0.1 else "under 0.1, "
-        weights = f"{_size(found['weights_bytes'])} of it weights ({found['dtype']})"
-        typer.echo(f"{found['model']}: {_size(found['memory_bytes'])} of memory {where}, {weights}.")
+        weights = f"{screen.size(found['weights_bytes'])} of it weights ({found['dtype']})"
+        typer.echo(f"{found['model']}: {screen.size(found['memory_bytes'])} of memory {where}, {weights}.")
         typer.echo("\n".join([f"Hours {where}: {took}{found['hours_from']}.", *found["notes"]]))
 
 
 def _readable(row: dict[str, Any]) -> dict[str, str]:
     """Counts, operations and bytes as people read them."""
     counts = {name: f"{row[name]:,}" for name in ("tables", "prompts", "token_passes", "requests")}
-    sizes = {name: _size(row[f"{name}_bytes"]) for name in ("sent", "received")}
+    sizes = {name: screen.size(row[f"{name}_bytes"]) for name in ("sent", "received")}
     return row | counts | sizes | {"operations": f"{row['operations']:.1e}"}
-
-
-def _size(count: int) -> str:
-    """Bytes in a unit that people read."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.1f} kB"
 
 
 @packs_app.command("pack")
