@@ -209,8 +209,7 @@ class TestReproduce:
         page = tmp_path / "site" / "tan" / "reliability.html"
         page.parent.mkdir(parents=True)
         page.write_text("")
-        (page.parents[1] / "index.html").write_text("")
-        monkeypatch.setattr("_ext.build.build", lambda: page.parents[1] / "index.html")
+        monkeypatch.setattr(progress, "compiled", lambda: {"site": str(page.parents[1] / "index.html")})
         report = progress.reproduce_all("smoke", [EXHIBITS["tan-fig-2"]], False, True, True)
         [row] = report.rows()
         assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}
@@ -219,7 +218,7 @@ class TestReproduce:
         """The notebook runs in another process, which must end as well."""
         tree = tmp_path / "tree"
         tree.mkdir()
-        for name in ("steerkit", "notebooks", "profiles"):
+        for name in ("steerkit", "companion", "notebooks", "profiles"):
             shutil.copytree(
                 exhibits.ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "sae")
             )
@@ -258,7 +257,7 @@ JSON_COMMANDS = {
     "artifacts pack": ["artifacts", "pack", "all.tar"],
     "artifacts unpack": ["artifacts", "unpack", "all.tar"],
 }
-ELSEWHERE = {"verify", "reproduce", "plan", "decompose"}  # tested with what they compute
+ELSEWHERE = {"verify", "reproduce", "plan", "decompose", "generate"}  # tested with what they compute
 LONG = {"run", "record", "audit", "formats", "book"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,23 +21,34 @@ from steerkit.ndif.address import server
 from steerkit.prompts import FORMATS
 
 Offers = list[tuple[str, str]]  # what to type, what it means
+Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
-def one_of(known: Callable[[], dict[str, str]], *suffixes: str, paths: bool = False) -> dict[str, Any]:
-    """The completion of an option: known names with what they mean, and with `paths` folders and such files."""
+def option(kind: Any, text: str, known: Known, *names: str, files: Sequence[str] | None = None) -> Any:
+    """An option that Tab completes: `known` names, and where `files` has their endings folders and files."""
+    return Annotated[kind, typer.Option(*names, help=text, autocompletion=_offers(known, files))]
 
+
+def argument(kind: Any, text: str, known: Known) -> Any:
+    """The same without a name of its own on the line."""
+    return Annotated[kind, typer.Argument(help=text, autocompletion=_offers(known, None))]
+
+
+def _offers(known: Known, files: Sequence[str] | None) -> Callable[[str], Offers]:
     def offers(incomplete: str) -> Offers:
         found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
-        here = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
-        with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
-            for path in sorted(here.iterdir()) if paths else ():
-                if str(path).startswith(incomplete) and not path.name.startswith("."):
-                    found += (
-                        [(f"{path}/", "")] if path.is_dir() else [(str(path), "")] * (path.suffix in suffixes)
-                    )
-        return found
+        return found if files is None else [*found, *_paths(incomplete, files)]
 
-    return {"autocompletion": offers}
+    return offers
+
+
+def _paths(incomplete: str, endings: Sequence[str]) -> Offers:
+    here, found = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent), []
+    with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
+        for path in sorted(here.iterdir()):
+            if str(path).startswith(incomplete) and not path.name.startswith("."):
+                found += [f"{path}/"] if path.is_dir() else [str(path)] * (path.suffix in endings)
+    return [(path, "") for path in found]
 
 
 def check_format(answer_format: str) -> None:
@@ -121,16 +132,11 @@ def run_there(context: typer.Context, address: str) -> str:
 REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
 REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
 RemoteOption = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
-ProfileOption = Annotated[
-    str, typer.Option(help="Which dial setting: smoke, laptop, ...", **one_of(profiles))
-]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-MODEL = "A registry name, a hub id, or a folder."
-ModelOption = Annotated[str, typer.Option(help=MODEL, **one_of(models, paths=True))]
+ProfileOption = option(str, "Which dial setting: smoke, laptop, ...", profiles)
+ModelOption = option(str, "A registry name, a hub id, or a folder.", models, files=())
 DATA = "A data set name, or a .jsonl/.json file in the papers' format."
-DataOption = Annotated[str, typer.Option(help=DATA, **one_of(datasets, ".jsonl", ".json", paths=True))]
+DataOption = option(str, DATA, datasets, files=(".jsonl", ".json"))
 *FIRST, LAST = FORMATS
-FORMAT = f"{', '.join(FIRST)} or {LAST}."
-FormatOption = Annotated[str, typer.Option("--format", help=FORMAT, **one_of(formats))]
-OFTEN = "As often as needed; default: "
+FormatOption = option(str, f"{', '.join(FIRST)} or {LAST}.", formats, "--format")
 SourceOption = Annotated[Literal["bundled", "papers"], typer.Option(help="For data set names.")]

@@ -21,7 +21,7 @@ from companion.cli.options import (
     SourceOption,
     autoencoders,
     check_format,
-    one_of,
+    option,
 )
 from companion.cli.screen import print_json, print_rows
 from steerkit.errors import need
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
 
+SAE = "An autoencoder by name, a params.npz or a SAELens folder."
 Split = Literal["clean", "sweep", "as-released", "all"]
 SplitOption = Annotated[Split, typer.Option(help="all: no split, every item is used.")]
 Fidelity = Literal["letter", "paper", "bench"]
 FidelityOption = Annotated[Fidelity, typer.Option(help="How letters are scored.")]
-EngineOption = Annotated[Literal["tree", "direct"], typer.Option(help="tree is fast, direct obvious.")]
+Engine = Literal["tree", "direct"]
+EngineOption = Annotated[Engine, typer.Option(help="tree is fast, direct obvious.")]
 Method = Literal["encode", "encode-scaled", "encode-difference", "signed-pursuit", "nnls", "lasso"]
 LayersOption = Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")]
 MultipliersOption = Annotated[str, typer.Option(help="Numbers separated by commas.")]
@@ -57,29 +59,20 @@ def extract(
     as_json: JsonFlag = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
-    found = extract_vectors(model, data, answer_format, layers, split, source, seed)
-    found.save(out)
-    if as_json:
-        print_json({"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
-        return
-    size = f"layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
-    typer.echo(f"{out}: {len(found.names)} vector, {size}")
-
-
-def extract_vectors(
-    model_name: str, data: str, answer_format: str, layers: str, split: str, source: str, seed: int
-) -> Vectors:
-    """The mean difference vector of a data set, with its manifest."""
     from companion import store
     from steerkit.extraction import mean_vector
 
     start = time.perf_counter()
-    model, examples, origin = _asked(model_name, data, answer_format, split, source, seed, "train")
-    chosen = parse_layers(layers, model.sites.n_layers)
-    found = mean_vector(model, examples, chosen)
-    seconds = time.perf_counter() - start
-    about = store.manifest("extract", origin | {"layers": chosen}, seconds, examples=len(examples))
-    return replace(found, manifest=about)
+    opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "train")
+    chosen = parse_layers(layers, opened.sites.n_layers)
+    found = mean_vector(opened, examples, chosen)
+    inputs, seconds = origin | {"layers": chosen}, time.perf_counter() - start
+    replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
+    if as_json:
+        print_json({"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
+    else:
+        size = f"layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
+        typer.echo(f"{out}: {len(found.names)} vector, {size}")
 
 
 def sweep(
@@ -177,13 +170,7 @@ def generate(
 
 def decompose(
     vector: VectorsOption,
-    sae: Annotated[
-        str,
-        typer.Option(
-            help="An autoencoder by name, a params.npz or a SAELens folder.",
-            **one_of(autoencoders, ".npz", paths=True),
-        ),
-    ],
+    sae: option(str, SAE, autoencoders, files=(".npz",)),
     method: Annotated[Method, typer.Option(help="How the directions are found.")] = "signed-pursuit",
     features: Annotated[int, typer.Option(help="Most decoder directions.")] = 64,
     layer: Annotated[int | None, typer.Option(help="Default: the autoencoder's.")] = None,

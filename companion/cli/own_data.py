@@ -1,5 +1,5 @@
 """Moved into `companion.cli.own`."""
 
-from companion.cli.own import extract_vectors, parse_layers  # shim
+from companion.cli.own import parse_layers  # shim
 
-__all__ = ["extract_vectors", "parse_layers"]
+__all__ = ["parse_layers"]

@@ -14,12 +14,13 @@ import typer
 import companion
 import steerkit
 from companion.cli import options, own, screen
-from companion.cli.options import JsonFlag, ProfileOption, RemoteOption, one_of
+from companion.cli.options import JsonFlag, ProfileOption, RemoteOption, argument, option
 from companion.cli.screen import print_json, print_rows
 from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
+MANY = "As often as needed; default: "
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -28,12 +29,6 @@ TRAFFIC = ("requests", "sent", "received")
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
-
-
-def many_formats(default: str) -> Any:
-    """An option that names answer formats."""
-    text = f"As often as needed; default: {default}."
-    return Annotated[list[str] | None, typer.Option("--format", help=text, **one_of(options.formats))]
 
 
 @app.callback(help=HELP)
@@ -61,14 +56,12 @@ def list_exhibits(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def run(
-    exhibit: Annotated[str, typer.Argument(help="An id of `steerkit list`.", **one_of(options.exhibits))],
+    exhibit: argument(str, "An id of `steerkit list`.", options.exhibits),
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", help="name=value, as often as needed.", autocompletion=options.parameters),
     ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="The same as -p profile=...", **one_of(options.profiles))
-    ] = None,
+    profile: option(str | None, "The same as -p profile=...", options.profiles) = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the executed notebook and its files.")] = None,
     remote: RemoteOption = "",
     as_json: JsonFlag = False,
@@ -91,10 +84,7 @@ def run(
 @app.command()
 def reproduce(
     profile: ProfileOption = "laptop",
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Ids or patterns such as 'tan-fig-*'.", **one_of(options.exhibits)),
-    ] = None,
+    only: option(list[str] | None, "Ids or patterns such as 'tan-fig-*'.", options.exhibits) = None,
     force: Annotated[bool, typer.Option(help="Run notebooks that are up to date as well.")] = False,
     book: Annotated[bool, typer.Option(help="Build the book afterwards.")] = True,
     remote: RemoteOption = "",
@@ -117,14 +107,11 @@ def reproduce(
 
 @app.command()
 def record(
-    profile: Annotated[
-        str,
-        typer.Argument(help="The profile to run in full, such as laptop-full.", **one_of(options.profiles)),
-    ],
+    profile: argument(str, "The profile to run in full, such as laptop-full.", options.profiles),
     stage: Annotated[
         Literal["grid", "shift"], typer.Option(help="One prompt setting (grid) or all of them (shift).")
     ] = "grid",
-    answer_format: many_formats("all three") = None,
+    answer_format: option(list[str] | None, MANY + "all three.", options.formats, "--format") = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
@@ -186,10 +173,7 @@ def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> Non
 
 @app.command()
 def audit(
-    name: Annotated[
-        list[str] | None,
-        typer.Argument(help="Records, profile/stage-format; default: all.", **one_of(options.recorded)),
-    ] = None,
+    name: argument(list[str] | None, "Records, profile/stage-format; default: all.", options.recorded) = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the choice of cells; default: another one each time.")
     ] = None,
@@ -215,7 +199,7 @@ def audit(
                 rows.append(records.audit(load_profile(profile), stage, form, rng))
             except (
                 SteerkitError
-            ) as error:  # data that cannot be fetched here, say: the others are worth their time
+            ) as error:  # data that cannot be fetched, say: the others are worth their time
                 obstacles[one] = error
     if rows:
         print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
@@ -262,7 +246,7 @@ def book(
 @app.command()
 def plan(
     profile: ProfileOption = "laptop",
-    answer_format: many_formats("those of the book") = None,
+    answer_format: option(list[str] | None, MANY + "those of the book.", options.formats, "--format") = None,
     remote: Annotated[bool, typer.Option("--remote", help="For a server that holds the model.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -298,10 +282,7 @@ def _readable(row: dict[str, Any]) -> dict[str, str]:
 @packs_app.command("pack")
 def pack_artifacts(
     out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Only tables and vectors of this model.", **one_of(options.models, paths=True)),
-    ] = None,
+    model: option(str | None, "Only tables and vectors of this model.", options.models, files=()) = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put finished tables and vectors into one file."""

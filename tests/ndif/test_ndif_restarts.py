@@ -117,7 +117,7 @@ def test_a_sweep_whose_whole_server_is_killed_and_restarted(stack, there, here, 
     monkeypatch.setattr("steerkit.grid.JOB_TOKENS", 1)  # jobs as small as they get
     asked = ("-1,1", "all", "letter", "tree", "letter", "clean", "bundled", 0)
     vectors = tmp_path / "vectors.safetensors"
-    own.extract_vectors(DEFAULT, "openness", "letter", "all", "clean", "bundled", 0).save(vectors)
+    own.extract(DEFAULT, "openness", vectors, "all", "letter")
 
     def swept(name: str) -> None:
         own.sweep(DEFAULT, "openness", vectors, tmp_path / name, *asked)
