@@ -300,14 +300,24 @@ def memory(about: Outline, dtype: str) -> int:
 # How the grid grows: for the book's page on scaling and benchmarks/gpu.py
 
 
-def one_prompt(prompt: int, branch: int, vectors: int, layers: int, multipliers: int = 6) -> tuple[int, int]:
-    """Token-passes of one prompt: in the tree, and in the papers' way; `multipliers` are those other than 0.
+class Protocol(NamedTuple):
+    """One prompt in a grid: tokens of the prompt and of a branch, vectors, steered layers, multipliers other than 0."""
 
-    The tree has a branch for the unsteered run and for every cell. The papers' way runs both answers, multiplier 0 in
-    every cell, and `( letter )` after the prompt.
-    """
-    cells = vectors * layers
-    return prompt - 1 + branch * (1 + cells * multipliers), 2 * cells * (multipliers + 1) * (prompt + 3)
+    prompt: int
+    branch: int
+    vectors: int
+    layers: int
+    multipliers: int = 6
+
+    @property
+    def tree(self) -> int:
+        """Token-passes in one forward: a branch for the unsteered run and for every cell."""
+        return self.prompt - 1 + self.branch * (1 + self.vectors * self.layers * self.multipliers)
+
+    @property
+    def upstream(self) -> int:
+        """Token-passes of the papers' way: both answers, every cell and multiplier 0, `( letter )` after the prompt."""
+        return 2 * self.vectors * self.layers * (self.multipliers + 1) * (self.prompt + 3)
 
 
 def executed(tree: int, single: int, first: int, n_layers: int) -> float:
@@ -345,3 +355,10 @@ def counted() -> list[tuple[str, int, int]]:
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found
+
+
+def mean_prompt() -> int:
+    """Mean length of a prompt of the papers, in tokens."""
+    from companion.shapes import LENGTHS
+
+    return round(sum(LENGTHS) / len(LENGTHS))

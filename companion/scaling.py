@@ -1,5 +1,25 @@
 """Moved into `companion.cost`."""
 
-from companion.cost import PLANS, RECORD, counted, executed, measured_rate, one_prompt, record  # shim
+from companion.cost import (  # shim
+    BENCHMARKS,
+    PLANS,
+    RECORD,
+    Protocol,
+    counted,
+    executed,
+    mean_prompt,
+    measured_rate,
+    record,
+)
 
-__all__ = ["PLANS", "RECORD", "counted", "executed", "measured_rate", "one_prompt", "record"]
+__all__ = [
+    "BENCHMARKS",
+    "PLANS",
+    "RECORD",
+    "Protocol",
+    "counted",
+    "executed",
+    "mean_prompt",
+    "measured_rate",
+    "record",
+]

@@ -94,7 +94,8 @@ class TestTokenPasses:
 
     def test_the_formula_of_the_page_is_the_count(self):
         """One prompt of 97 tokens by hand: 96 before the branch, and two for each of 193 conditions."""
-        assert cost.one_prompt(97, 2, 1, 32) == (96 + 2 * 193, 2 * 32 * 7 * 100)
+        one = cost.Protocol(97, 2, 1, 32)
+        assert (one.tree, one.upstream) == (96 + 2 * 193, 2 * 32 * 7 * 100)
 
     def test_a_sample_estimates_what_all_prompts_cost(self):
         whole = replace(SMOKE, train=None, test=None)

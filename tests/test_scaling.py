@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from _ext import scaling
+from _ext.scaling import page as scaling_page
 from conftest import random_examples, random_vectors
 from plain_model import Watch
 from plain_model import blocks as blocks_of
@@ -134,7 +134,7 @@ class TestExtractionWithoutRoom:
 
 class TestPage:
     def test_it_shows_one_prompt_the_check_and_the_plans(self):
-        page = scaling.page()
+        page = scaling_page()
         assert "| llama2-7b | layer sweep | 44,800 | 482 | 93 |" in page
         for name, planned, done in cost.counted():
             assert planned == done and f"| {name} | {planned} | {done} |" in page
@@ -144,12 +144,12 @@ class TestPage:
 
     def test_without_a_record_it_says_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr(cost, "RECORD", tmp_path / "gpu.json")
-        assert "has not been run on a GPU" in scaling.page()
+        assert "has not been run on a GPU" in scaling_page()
         assert cost.measured_rate("llama2-7b") is None
 
     def test_without_plans_it_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(cost, "PLANS", tmp_path)
-        assert "No plan of the papers' profiles is committed" in scaling.page()
+        monkeypatch.setattr(sys.modules[scaling_page.__module__], "PLANS", tmp_path)
+        assert "No plan of the papers' profiles is committed" in scaling_page()
 
     def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
         from companion.profiles import load_profile
@@ -200,7 +200,7 @@ class TestBenchmark:
         record.write_text(json.dumps(tried))
         monkeypatch.setattr(cost, "RECORD", record)
         assert cost.measured_rate("gemma-2-2b") == tried["rows"][5]["operations_per_second"]
-        page = scaling.page()
+        page = scaling_page()
         assert "python benchmarks/gpu.py --tiny" in page and "has not been run" not in page
         assert "| gemma-2-2b | grid | 4 |" in page
 

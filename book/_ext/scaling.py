@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from _ext.markdown import table
-from companion import cost
+from companion.scaling import PLANS, Protocol, counted, mean_prompt, record
 
 NOT_RUN = (
     "*`benchmarks/gpu.py` has not been run on a GPU yet: no machine with one was at hand. It is "
@@ -20,21 +20,28 @@ def page() -> str:
 
 
 def _one_prompt() -> str:
-    from companion.shapes import LENGTHS, SHAPES, config_of
+    from companion.shapes import SHAPES, config_of
 
-    length = round(sum(LENGTHS) / len(LENGTHS))
-    asked = [(name, "layer sweep", 1, config_of(name).num_hidden_layers) for name in SHAPES]
-    asked += [("any", "six vectors, one layer", 6, 1), ("any", "one vector, one layer", 1, 1)]
-    rows = []
-    for name, what, vectors, layers in asked:
-        tree, upstream = cost.one_prompt(length, 2, vectors, layers)
-        row = {"model": name, "grid": what, "upstream": f"{upstream:,}", "tree": f"{tree:,}"}
-        rows.append(row | {"times fewer": f"{upstream / tree:.0f}"})
+    length = mean_prompt()
+    depths = {name: config_of(name).num_hidden_layers for name in SHAPES}
+    asked = [(name, "layer sweep", Protocol(length, 2, 1, depth)) for name, depth in depths.items()]
+    asked.append(("any", "six vectors, one layer", Protocol(length, 2, 6, 1)))
+    asked.append(("any", "one vector, one layer", Protocol(length, 2, 1, 1)))
+    rows = [
+        {
+            "model": name,
+            "grid": what,
+            "upstream": f"{one.upstream:,}",
+            "tree": f"{one.tree:,}",
+            "times fewer": f"{one.upstream / one.tree:.0f}",
+        }
+        for name, what, one in asked
+    ]
     return f"Token-passes of one prompt of {length} tokens, the mean of the 40 sets of Tan et al. 2024.\n\n{_markdown(rows)}"
 
 
 def _check() -> str:
-    rows = [{"table": name, "planned": planned, "counted": done} for name, planned, done in cost.counted()]
+    rows = [{"table": name, "planned": planned, "counted": done} for name, planned, done in counted()]
     said = "What the planner says before a run and what the engine reports during it, the tiny model, one data set."
     return f"{said}\n\n{_markdown(rows)}"
 
@@ -42,7 +49,7 @@ def _check() -> str:
 def _plans() -> str:
     """The committed plans of the papers' own profiles."""
     rows = []
-    for path in sorted(cost.PLANS.glob("*.json")):
+    for path in sorted(PLANS.glob("*.json")):
         about = json.loads(path.read_text())
         counts = about["total"]
         rows.append(
@@ -66,7 +73,7 @@ def _plans() -> str:
 
 
 def _gpu() -> str:
-    about = cost.record()
+    about = record()
     if about is None:
         return NOT_RUN
     rows = [

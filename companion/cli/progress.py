@@ -21,7 +21,7 @@ from companion.reproduce import Outcome, compute_tables, last_run, run_notebook,
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import SteerkitError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,13 +82,7 @@ class Report:
 def reproduce_all(
     profile: str, exhibits: Sequence[Exhibit], force: bool, book: bool = False, machine: bool = False
 ) -> Report:
-    """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches.
-
-    Raises
-    ------
-    SteerkitError
-        After Ctrl-C, with what is kept; for a profile or a model that cannot be had.
-    """
+    """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches."""
     console, settings, report = screen.console(machine), load_profile(profile), Report(profile)
     if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
         exhibits = [exhibit for exhibit in exhibits if exhibit.published]
@@ -138,14 +132,12 @@ def compiled(pdf: bool = False) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode and "expected" in said:
+    if done.returncode and not said:
+        said = {"expected": "the book to be compiled", "next_step": "read what it printed above."}
+        said["found"] = f"exit code {done.returncode} of {' '.join(command[1:])}"
+        said["done"] = "The last good site was not removed."
+    if done.returncode:
         raise SteerkitError(**said)
-    found, following = (
-        f"exit code {done.returncode} of {' '.join(command[1:])}",
-        "read what it printed above.",
-    )
-    kept = "The last good site was not removed."
-    need(not done.returncode, "the book to be compiled", found, following, kept)
     return said
 
 
@@ -165,12 +157,9 @@ def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
 
 def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
     """How many notebooks there are to run and, where that is known, how long they took last time."""
-    if force:
-        waiting = list(exhibits)
-    else:
-        waiting = [e for e in exhibits if not up_to_date(e, {"profile": profile}, place(e, profile))]
-    last = [(last_run(e) or {}).get("seconds") for e in waiting]
-    known = [seconds for seconds in last if seconds is not None]
+    given = {"profile": profile}
+    waiting = [e for e in exhibits if force or not up_to_date(e, given, place(e, profile))]
+    known = [last["seconds"] for last in map(last_run, waiting) if last and "seconds" in last]
     told = f"; {len(known)} of them took {screen.duration(sum(known))} last time" if known else ""
     return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
 
@@ -179,9 +168,11 @@ def _tables(
     bars: Progress, bar: TaskID, settings: Settings, stages: set[str], formats: Sequence[str], report: Report
 ) -> None:
     """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
-    from companion.cost import cost_of
+    plan = None
+    if stages:
+        from companion.cost import cost_of
 
-    plan = cost_of(settings, formats, stages)
+        plan = cost_of(settings, formats, stages)
     if plan is None:
         bars.remove_task(bar)
         return
@@ -230,10 +221,8 @@ def show(console: Console, report: Report) -> None:
 
     table = Table("exhibit", "status", "seconds", "open")
     for row in report.rows():
-        path = row["page"] or row["notebook"]
-        table.add_row(
-            row["exhibit"], row["status"], f"{row['seconds']:.1f}", screen.link(path) if path else ""
-        )
+        path, seconds = row["page"] or row["notebook"], f"{row['seconds']:.1f}"
+        table.add_row(row["exhibit"], row["status"], seconds, screen.link(path) if path else "")
     console.print(table)
     console.print(report.said(), highlight=False)
     if report.book:
