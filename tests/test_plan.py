@@ -232,20 +232,20 @@ class TestPlan:
 
 
 class TestCommand:
-    def test_a_table_with_a_sum_and_what_it_needs(self):
+    def test_people_get_a_table_with_a_sum_and_what_it_needs(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "letter")
         assert code == 0 and "token_passes" in screen and "│ all" in screen
         assert "tiny:" in screen and "Hours here: under 0.1" in screen and "requests" not in screen
-
-    def test_for_a_server_also_requests_and_bytes(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "letter", "--remote")
         assert code == 0 and "requests" in screen and "kB" in screen and "on the server" in screen
 
-    def test_for_a_machine_all_numbers(self):
+    def test_machines_get_all_numbers(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "statement", "--json")
         about = json.loads(screen)
         assert code == 0 and about["total"]["tables"] == 9 == sum(row["tables"] for row in about["rows"])
         assert about["profile"] == "smoke" and about["remote"] is False
+        committed = json.loads(next(cost.PLANS.glob("*.json")).read_text())
+        assert list(about) == list(committed) and list(about["rows"][0]) == list(committed["rows"][0])
 
     def test_when_everything_is_there_it_says_so(self, smoke):
         code, screen = command_line("plan", "--profile", "smoke")
