@@ -122,7 +122,8 @@ def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     parts = [
         part for part in found if part.get("exhibit") == exhibit.id
     ]  # another id may begin with this one
-    if not run.exists() or not notebook.exists() or not parts:
+    promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
+    if not run.exists() or not notebook.exists() or (promised and not parts):
         return None
     about, order = json.loads(run.read_text()), {form: i for i, form in enumerate(BOOK_FORMATS)}
     parts.sort(key=lambda part: (order.get(part["part"], len(order)), part["part"]))

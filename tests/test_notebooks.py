@@ -42,7 +42,7 @@ def source(request):
 class TestForm:
     def test_every_notebook_says_what_it_is_and_where_it_stands(self):
         abouts = [json.loads(path.read_text())["metadata"]["steerkit"] for path in NOTEBOOKS.glob("*.ipynb")]
-        assert sorted(about["order"] for about in abouts) == [*range(1, len(EXHIBITS) + 1)]
+        assert len({about["order"] for about in abouts}) == len(abouts) == len(EXHIBITS)
         assert {about["paper"] for about in abouts} == {exhibits.TAN, exhibits.MAYNE, exhibits.BEYOND}
 
     @pytest.mark.parametrize("name", EXHIBITS)
@@ -127,7 +127,11 @@ class TestReproduce:
         for part in parts:
             drawn = (executed / f"{name}-{part}.png").exists()
             expected |= {f"{name}-{part}.{suffix}" for suffix in ("csv", "json", *DRAWN[: 2 * drawn])}
-        assert parts and found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
+        assert (
+            (parts or name.endswith("walkthrough"))
+            and found - {f"{name}.ipynb.lock"} == expected
+            and not list(executed.glob(".running*"))
+        )
         assert EXHIBITS[name].published == ("published" in parts)
         assert '"output_type": "error"' not in (executed / f"{name}.ipynb").read_text()
 
