@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from companion.data.datasets import statement_pairs
 from companion.data.splits import limit, make_split
@@ -32,6 +33,7 @@ from companion.models import dtype_of, model_of
 from companion.outline import Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.registry import MODELS
+from companion.shapes import LENGTHS
 from companion.tan.experiment import pending
 from companion.tan.jobs import Job, Stage, companions, dataset_of, examples, job_layers, job_multipliers, size
 from companion.tan.prompt_settings import MEAN, settings_of
@@ -114,8 +116,6 @@ def _planned(
     most: int | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    import torch
-
     works = {
         each: total(job_cost(job, about, most) for job in found) for each, found in jobs.items() if found
     }
@@ -150,34 +150,27 @@ def _about(name: str) -> tuple[Outline, list[str]]:
         about = stand_in(name)
         if about is None:
             raise
-        why = f"The tokenizer of {name} could not be fetched"
-        return about, [f"{why}: prompts are cut by that of {about.tokenizer_of}, so counts are estimates."]
+        why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
+        return about, [f"{why}, so counts are estimates."]
 
 
 def _hours(wanted: int, name: str, dtype: str, remote: bool) -> tuple[float | None, str]:
     """Hours for so many operations, and where that number comes from."""
     rate = measured_rate(name) if remote else SHARE_OF_RATE * matmul_rate(dtype)
-    if not remote:
-        said = f"at most, at the rate of {dtype} matrix products measured on this machine"
-    elif rate:
-        said = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
-    else:
-        said = "unknown, because benchmarks/gpu.py has not been run on a machine like the server"
-    return wanted / rate / 3600 if rate else None, said
+    if rate is None:
+        return None, "unknown, because benchmarks/gpu.py has not been run on a machine like the server"
+    there = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
+    here = f"at most, at the rate of {dtype} matrix products measured on this machine"
+    return wanted / rate / 3600, there if remote else here
 
 
 def _room(weights: int, name: str) -> list[str]:
     """What a person has to know before trying it here."""
-    import torch
-
     if name in MODELS and MODELS[name].remote_only:
         return [f"{name} runs on a server only: give --remote."]
     free = free_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     said = f"The weights need {weights / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free on this machine."
     return [said] if weights > free else []
-
-
-# One job, from its tokenised prompts
 
 
 def total(parts: Iterable[Work]) -> Work:
@@ -262,9 +255,6 @@ def _vector_names(job: Job, settings: tuple[str, ...]) -> list[str]:
     return ["full", *(f"companion-{i}" for i in range(count if job.stage == "grid" else 0))]
 
 
-# What this machine does in a second, and what fits into it
-
-
 def matmul_rate(dtype: str = "float32") -> float:
     """Floating-point operations per second of matrix products in a precision, on the device that runs here use."""
     return _matmul_rate(dtype)
@@ -272,8 +262,6 @@ def matmul_rate(dtype: str = "float32") -> float:
 
 @lru_cache(maxsize=4)
 def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
-    import torch
-
     gpu = torch.cuda.is_available()
     n, device = (8192, "cuda") if gpu else (1024, "cpu")
     a = torch.ones(n, n, dtype=getattr(torch, dtype), device=device)
@@ -289,8 +277,6 @@ def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
 
 def memory(about: Outline, dtype: str) -> int:
     """Bytes: the weights, what one batch takes in a block and keeps between blocks, one block of full logits."""
-    import torch
-
     itemsize = getattr(torch, dtype).itemsize
     tokens = GPU_TOKENS if torch.cuda.is_available() else CPU_TOKENS
     batch = tokens * token_bytes(about.config, itemsize, SEQUENCE_TOKENS, about.attention)
@@ -359,6 +345,4 @@ def counted() -> list[tuple[str, int, int]]:
 
 def mean_prompt() -> int:
     """Mean length of a prompt of the papers, in tokens."""
-    from companion.shapes import LENGTHS
-
     return round(sum(LENGTHS) / len(LENGTHS))
