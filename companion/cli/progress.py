@@ -132,7 +132,7 @@ def compiled(pdf: bool = False) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode and not said:
+    if done.returncode and "expected" not in said:
         said = {"expected": "the book to be compiled", "next_step": "read what it printed above."}
         said["found"] = f"exit code {done.returncode} of {' '.join(command[1:])}"
         said["done"] = "The last good site was not removed."
