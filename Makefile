@@ -33,7 +33,7 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 	$(BIN)/steerkit reproduce --profile smoke --no-book
 
 test: install  ## run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # NDIF's server in an environment of its own; parity.json is written when everything ran and passed.
 NDIF := .venv-ndif
@@ -56,8 +56,10 @@ bench: install  ## time the engine against upstream-style evaluation, and signed
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/pursuit.py
 
-check: install  ## lint
+check: install  ## who imports whom, lint, layout of the code
+	PYTHONPATH=book $(BIN)/lint-imports --no-cache
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
 	$(PYTHON) -m venv .venv-newest

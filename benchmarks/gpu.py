@@ -25,7 +25,7 @@ import torch
 import transformers
 from nnsight import TransformersModel
 
-from companion import cost, scaling, store
+from companion import cost, store
 from companion.outline import DEFAULT
 from companion.registry import MODELS
 from companion.shapes import LENGTHS, SHAPES, config_of
@@ -104,7 +104,7 @@ def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int, 
     for stage, made in (("sweep", vectors(model, 1, range(depth))), ("grid", vectors(model, 6, [layer]))):
         conditions = 1 + len(made.names) * len(made.layers) * (len(MULTIPLIERS) - 1)
         sizes = [(length(question(e), conditions), length(question(e), 1)) for e in asked]
-        done = sum(scaling.executed(tree, one, made.layers[0], depth) for tree, one in sizes)
+        done = sum(cost.executed(tree, one, made.layers[0], depth) for tree, one in sizes)
         work = lambda made=made: check(evaluate(model, asked, made, MULTIPLIERS))  # noqa: E731
         found[stage] = (work, sum(tree for tree, _ in sizes), done)
     return found
@@ -149,7 +149,7 @@ def measure(name: str, device: str, tiny: bool, count: int, seconds: float) -> l
 
 def whole_hours(name: str, stage: str, speed: float) -> float | None:
     """Hours for the letter tables of this stage in the committed plan, None where there is no plan."""
-    path = scaling.PLANS / f"{name}.json"
+    path = cost.PLANS / f"{name}.json"
     if stage not in PLANNED or not path.exists():
         return None
     rows = json.loads(path.read_text())["rows"]
@@ -188,7 +188,7 @@ def main() -> None:
         "seconds": time.perf_counter() - began,
         "rows": rows,
     }
-    out = given.out or (None if given.tiny else scaling.RECORD)
+    out = given.out or (None if given.tiny else cost.RECORD)
     if out:
         out.write_text(json.dumps(about, indent=1) + "\n")
 

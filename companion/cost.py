@@ -1,70 +1,68 @@
-"""What a run will cost: token-passes (one token through all blocks), and from them time and memory on this machine.
+"""What a run will cost before anything starts: prompts, token-passes, requests, bytes, memory, hours.
 
-A token-pass costs two floating-point operations for every parameter of the blocks, and a scored token of `statement`
-as many for the unembedding. The rate is that of matrix products, measured here and now. `steerkit` skips the blocks
-below the steered layer for most tokens, which this count does not know, so the time is an upper estimate.
+A token-pass is one token through all blocks. With p prompt tokens, b tokens of a branch, V vectors, L steered layers
+and K multipliers other than 0, one prompt takes
+
+    tree      p - 1 + b (1 + V L K)            token-passes, one forward
+    upstream  2 V L (K + 1) (p + 3)            two answers, every cell a forward of its own
+
+A token-pass takes two floating-point operations for every parameter of the blocks, and a scored token of `statement`
+as many for the unembedding. Counted from tokenised prompts and the shape of the model; no weights are fetched. The
+rate is that of matrix products, measured here and now. `steerkit` skips the blocks below the steered layer for most
+tokens, which this count does not know, so the time is an upper estimate.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from companion.data.datasets import statement_pairs
 from companion.data.splits import limit, make_split
-from companion.models import dtype_of
-from companion.outline import Outline, outline
-from companion.profiles import Settings
+from companion.models import dtype_of, model_of
+from companion.outline import Outline, outline, stand_in
+from companion.profiles import PUBLISHED, Settings, load_profile
+from companion.registry import MODELS
+from companion.shapes import LENGTHS
 from companion.tan.experiment import pending
-from companion.tan.jobs import Job, companions, dataset_of, examples, job_layers, job_multipliers, size
+from companion.tan.jobs import Job, Stage, companions, dataset_of, examples, job_layers, job_multipliers, size
 from companion.tan.prompt_settings import MEAN, settings_of
-from steerkit.extraction import contrast_length
-from steerkit.grid import cells_of
+from steerkit.errors import SteerkitError, need
+from steerkit.extraction import contrast_length, mean_vector
+from steerkit.grid import cells_of, evaluate
 from steerkit.layout import length
-from steerkit.memory import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, head_bytes, token_bytes
-from steerkit.prompts import Setting
+from steerkit.memory import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
 from steerkit.propensity import question
-from steerkit.remote import JOB_TOKENS
+from steerkit.remote import JOB_TOKENS, OFF
+from steerkit.traces import SHARE_FROM
 
+STAGES: tuple[Stage, ...] = ("sweep", "grid", "shift")
+COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
+GROUPS = 12  # groups of items that a plan tokenises for a table; all of them where there are no more
 SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
 # shapes back. The test of what travels (tests/test_remote.py) holds them against a server.
 REQUEST_BYTES, RESPONSE_BYTES = 6_000, 700
-TOKEN_BYTES, COORDINATE_BYTES = (
-    2,
-    4,
-)  # of a token, compressed; of a coordinate of a vector, which does not compress
+TOKEN_BYTES = 2  # of a token, compressed
+COORDINATE_BYTES = 4  # of a coordinate of a vector, which does not compress
 SCORE_BYTES = 8  # of a prompt in one condition: a float32 a side
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Work still to do: tables, test prompts, token-passes; seconds and gigabytes on this machine."""
-
-    tables: int
-    prompts: int
-    token_passes: int
-    seconds: float = 0.0
-    gigabytes: float = 0.0
-
-    def __str__(self) -> str:
-        hours = (
-            f"{self.seconds / 3600:.1f} hours" if self.seconds > 5400 else f"{self.seconds / 60:.0f} minutes"
-        )
-        return (
-            f"{self.tables} tables to compute: {self.prompts:,} test prompts, {self.token_passes:,} token-passes; "
-            f"here at most about {hours} and {self.gigabytes:.1f} GB of memory."
-        )
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RECORD = BENCHMARKS / "gpu.json"  # of benchmarks/gpu.py, on a machine with a GPU
+PLANS = BENCHMARKS / "plans"  # of `steerkit plan --profile P --remote --json`
 
 
 class Work(NamedTuple):
-    """Counts of one job. `reads` are fully scored tokens; `requests` and bytes are those of a run on a server."""
+    """Counts of some jobs. `reads` are fully scored tokens; requests and bytes are those of a run on a server."""
 
     prompts: int = 0
     token_passes: int = 0
@@ -72,42 +70,118 @@ class Work(NamedTuple):
     requests: int = 0
     sent: int = 0
     received: int = 0
+    tables: int = 0
+    operations: int = 0
 
 
-def cost_of(settings: Settings, formats: Iterable[str], stages: Iterable[str]) -> Cost:
-    """The cost of all missing tables; needs the model's tokenizer and configuration, not its weights."""
-    jobs = [job for form in formats for stage in stages for job in pending(settings, form, stage)]
-    if not jobs:
-        return Cost(0, 0, 0)
-    about = outline(settings.model)
-    done = total(job_cost(job, about) for job in jobs)
-    precision = dtype_of(settings.model, settings.remote)
-    seconds = operations(about, done) / (SHARE_OF_RATE * matmul_rate(precision))
-    return Cost(len(jobs), done.prompts, done.token_passes, seconds, memory(about, precision) / 1e9)
+def plan(
+    settings: Settings, formats: Sequence[str], remote: bool = False, most: int = GROUPS
+) -> dict[str, Any]:
+    """What is missing of a profile, as JSON keeps it: `rows` by stage and format, their `total`, bytes and hours.
+
+    Of a large set the items of `most` groups are tokenised and multiplied. Where the tokenizer cannot be had, that of
+    the default model stands in, and `notes` say so. `remote` plans for a server that holds the model; `hours` are
+    None where nobody has measured it.
+    """
+    computes = not settings.recorded and settings.profile != PUBLISHED
+    found, following = f"{settings.profile}, which reads finished numbers", "name another profile."
+    need(computes, "a profile that computes something", found, following)
+    here = replace(settings, remote=OFF)  # nobody is asked: a plan comes before the first request
+    # Silent about items that only a sample leaves without a counterpart, and about a hub out of reach.
+    logging.disable(logging.WARNING)
+    try:
+        about, notes = _about(settings.model)
+        return _planned(here, _missing(here, formats, STAGES), about, remote, most, notes)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[str, Any] | None:
+    """`plan` of some stages, here, with every prompt counted; None, and no model opened, where no table is missing."""
+    jobs = _missing(settings, formats, stages)
+    return _planned(settings, jobs, outline(settings.model)) if any(jobs.values()) else None
+
+
+def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
+    """Jobs by stage and format."""
+    asked = [(stage, form) for form in formats for stage in STAGES if stage in stages]
+    return {(stage, form): pending(settings, form, stage) for stage, form in asked}
+
+
+def _planned(
+    settings: Settings,
+    jobs: dict[tuple, list[Job]],
+    about: Outline,
+    remote: bool = False,
+    most: int | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    works = {
+        each: total(job_cost(job, about, most) for job in found) for each, found in jobs.items() if found
+    }
+    every, dtype = total(works.values()), dtype_of(settings.model, settings.remote)
+    weights = about.parameters * getattr(torch, dtype).itemsize
+    hours, hours_from = _hours(every.operations, settings.model, dtype, remote)
+    return {
+        "profile": settings.profile,
+        "model": settings.model,
+        "tokenizer": about.tokenizer_of,
+        "dtype": dtype,
+        "remote": remote,
+        "rows": [{"stage": stage, "format": form} | _columns(work) for (stage, form), work in works.items()],
+        "memory_bytes": memory(about, dtype),
+        "weights_bytes": weights,
+        "hours": hours,
+        "hours_from": hours_from,
+        "notes": [*notes, *([] if remote else _room(weights, settings.model))],
+        "total": _columns(every),
+    }
+
+
+def _columns(work: Work) -> dict[str, int]:
+    return {name: getattr(work, name.removesuffix("_bytes")) for name in COLUMNS}
+
+
+def _about(name: str) -> tuple[Outline, list[str]]:
+    """Tokenizer and shape of a model, or what stands in for them."""
+    try:
+        return outline(name), []
+    except SteerkitError:
+        about = stand_in(name)
+        if about is None:
+            raise
+        why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
+        return about, [f"{why}, so counts are estimates."]
+
+
+def _hours(wanted: int, name: str, dtype: str, remote: bool) -> tuple[float | None, str]:
+    """Hours for so many operations, and where that number comes from."""
+    rate = measured_rate(name) if remote else SHARE_OF_RATE * matmul_rate(dtype)
+    if rate is None:
+        return None, "unknown, because benchmarks/gpu.py has not been run on a machine like the server"
+    there = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
+    here = f"at most, at the rate of {dtype} matrix products measured on this machine"
+    return wanted / rate / 3600, there if remote else here
+
+
+def _room(weights: int, name: str) -> list[str]:
+    """What a person has to know before trying it here."""
+    if name in MODELS and MODELS[name].remote_only:
+        return [f"{name} runs on a server only: give --remote."]
+    free = free_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    said = f"The weights need {weights / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free on this machine."
+    return [said] if weights > free else []
 
 
 def total(parts: Iterable[Work]) -> Work:
     """The sum of several jobs."""
-    return Work(*(sum(column) for column in zip(Work(), *parts, strict=True)))
-
-
-def operations(about: Outline, done: Work) -> int:
-    """Floating-point operations: two a weight, of the blocks for every token, of the unembedding where it is called."""
-    return 2 * (about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads)
+    return Work(*map(sum, zip(Work(), *parts, strict=True)))
 
 
 def job_cost(job: Job, about: Outline | None = None, most: int | None = None) -> Work:
-    """What one job will report, from its tokenised prompts.
+    """What one job will report. At `most` so many groups of training and of test items are tokenised, and multiplied.
 
     Extraction is included; the engine's self-check and prefixes that are repeated for lack of room are not.
-
-    Parameters
-    ----------
-    job : Job
-    about : Outline, optional
-        Tokenizer and shape to count with; default: those of the job's model.
-    most : int, optional
-        Tokenise at most so many groups of training and of test items, and multiply. Default: all of them.
     """
     about = about or outline(job.settings.model)
     layers = job_layers(job, about.n_layers) if job.stage == "sweep" else [0]
@@ -115,25 +189,27 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     names = _vector_names(job, settings)
     fewer = companions(job, names) if job.stage == "grid" else {}
     conditions = 1 + len(cells_of(names, layers, job_multipliers(job), fewer))
-    vectors = len(names) * len(layers) * about.width
-    parts = []
+    few = job if most is None else replace(job, settings=_capped(job, most))
+    times = [whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True)]
+    width, parts = len(layers) * about.width, []
     for setting in settings:
-        train, test, factors = _shown(job, about, setting, most)
-        parts += [
-            _extraction(train, factors[0], len(layers) * about.width, job.stage == "grid"),
-            _evaluation([question(e, job.settings.fidelity) for e in test], factors[1], conditions, vectors),
-        ]
-    return total(parts)
+        train, test = examples(few, about, setting)
+        asked = [question(example, job.settings.fidelity) for example in test]
+        parts.append(_extraction(train, times[0], width, job.stage == "grid"))
+        parts.append(_evaluation(asked, times[1], conditions, len(names) * width))
+    done = total(parts)
+    # Two a weight, of the blocks for every token, of the unembedding where it is called.
+    spent = about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads
+    return done._replace(tables=1, operations=2 * spent)
 
 
 def _extraction(train: Sequence, factor: float, numbers: int, each: bool) -> Work:
     """Reading the training examples, `numbers` a vector; `each` sends back every difference, and not their sum."""
     sizes = [contrast_length(example) for example in train]
-    requests = _requests(sizes, factor)
+    tokens, requests = round(sum(sizes) * factor), _requests(sizes, factor)
     rows = round(len(train) * factor) if each else requests
-    sent = round(sum(sizes) * factor) * TOKEN_BYTES + requests * REQUEST_BYTES
-    received = 4 * rows * numbers + requests * RESPONSE_BYTES
-    return Work(0, round(sum(sizes) * factor), 0, requests, sent, received)
+    sent, received = tokens * TOKEN_BYTES, 4 * rows * numbers
+    return Work(0, tokens, 0, requests, sent + requests * REQUEST_BYTES, received + requests * RESPONSE_BYTES)
 
 
 def _evaluation(questions: Sequence, factor: float, conditions: int, vectors: int) -> Work:
@@ -141,10 +217,10 @@ def _evaluation(questions: Sequence, factor: float, conditions: int, vectors: in
     passes = [length(one, conditions) for one in questions]
     full = [branch for one in questions if one.scale == "logprob" for branch in one.branches]
     prompts, requests = round(len(questions) * factor), _requests(passes, factor)
-    sent = requests * (REQUEST_BYTES + COORDINATE_BYTES * vectors)
-    sent += round(sum(length(one, 1) for one in questions) * factor) * TOKEN_BYTES
-    received = SCORE_BYTES * prompts * conditions + requests * RESPONSE_BYTES
     reads = round(conditions * sum(len(branch.reads) for branch in full) * factor)
+    sent = round(sum(length(one, 1) for one in questions) * factor) * TOKEN_BYTES
+    sent += requests * (REQUEST_BYTES + COORDINATE_BYTES * vectors)
+    received = SCORE_BYTES * prompts * conditions + requests * RESPONSE_BYTES
     return Work(prompts, round(sum(passes) * factor), reads, requests, sent, received)
 
 
@@ -153,28 +229,14 @@ def _requests(sizes: Sequence[int], factor: float) -> int:
     return math.ceil(factor * sum(1 / max(1, JOB_TOKENS // each) for each in sizes))
 
 
-def _shown(
-    job: Job, about: Outline, setting: Setting, most: int | None
-) -> tuple[list, list, tuple[float, float]]:
-    """Training and test examples of at most `most` groups, and how many times as many there are in all."""
-    few = job if most is None else replace(job, settings=_capped(job, most))
-    train, test = examples(few, about, setting)
-    whole, shown = _sizes(job), _sizes(few)
-    return train, test, (whole[0] / shown[0], whole[1] / shown[1])
-
-
 def _sizes(job: Job) -> tuple[int, int]:
     """Training and test items of a job; in `statement` pairs of them, which few items leave fewer of."""
-    dataset = dataset_of(job.dataset, job.settings.source)
-    split = limit(make_split(dataset, job.split, job.settings.seed), *job.limits)
-    if job.format != "statement":
-        return len(split.train), len(split.test)
-    seed = job.settings.seed
-    train, test = (
-        len(statement_pairs([dataset.items[i] for i in part], np.random.default_rng(seed)))
-        for part in (split.train, split.test)
-    )
-    return train, test
+    dataset, seed = dataset_of(job.dataset, job.settings.source), job.settings.seed
+    split = limit(make_split(dataset, job.split, seed), *job.limits)
+    parts = [[dataset.items[i] for i in part] for part in (split.train, split.test)]
+    if job.format == "statement":
+        parts = [statement_pairs(part, np.random.default_rng(seed)) for part in parts]
+    return len(parts[0]), len(parts[1])
 
 
 def _capped(job: Job, most: int) -> Settings:
@@ -200,8 +262,6 @@ def matmul_rate(dtype: str = "float32") -> float:
 
 @lru_cache(maxsize=4)
 def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
-    import torch
-
     gpu = torch.cuda.is_available()
     n, device = (8192, "cuda") if gpu else (1024, "cpu")
     a = torch.ones(n, n, dtype=getattr(torch, dtype), device=device)
@@ -217,9 +277,72 @@ def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
 
 def memory(about: Outline, dtype: str) -> int:
     """Bytes: the weights, what one batch takes in a block and keeps between blocks, one block of full logits."""
-    import torch
-
     itemsize = getattr(torch, dtype).itemsize
     tokens = GPU_TOKENS if torch.cuda.is_available() else CPU_TOKENS
     batch = tokens * token_bytes(about.config, itemsize, SEQUENCE_TOKENS, about.attention)
     return about.parameters * itemsize + batch + head_bytes(about.config)
+
+
+# How the grid grows: for the book's page on scaling and benchmarks/gpu.py
+
+
+class Protocol(NamedTuple):
+    """One prompt in a grid: tokens of the prompt and of a branch, vectors, steered layers, multipliers other than 0."""
+
+    prompt: int
+    branch: int
+    vectors: int
+    layers: int
+    multipliers: int = 6
+
+    @property
+    def tree(self) -> int:
+        """Token-passes in one forward: a branch for the unsteered run and for every cell."""
+        return self.prompt - 1 + self.branch * (1 + self.vectors * self.layers * self.multipliers)
+
+    @property
+    def upstream(self) -> int:
+        """Token-passes of the papers' way: both answers, every cell and multiplier 0, `( letter )` after the prompt."""
+        return 2 * self.vectors * self.layers * (self.multipliers + 1) * (self.prompt + 3)
+
+
+def executed(tree: int, single: int, first: int, n_layers: int) -> float:
+    """Token-passes that the blocks really do: those up to the lowest steered one, `first`, run once without branches.
+
+    `tree` and `single` are the tokens of the sequence with all conditions, and with one.
+    """
+    shared = first + 1 if first >= SHARE_FROM else 0
+    return (single * shared + tree * (n_layers - shared)) / n_layers
+
+
+def record() -> dict[str, Any] | None:
+    """The committed run of benchmarks/gpu.py, None when there is none."""
+    return json.loads(RECORD.read_text()) if RECORD.exists() else None
+
+
+def measured_rate(name: str) -> float | None:
+    """Operations per second, as counted here, of the OOD grid of a model in the record."""
+    rows = (record() or {"rows": []})["rows"]
+    rates = [row["operations_per_second"] for row in rows if (row["model"], row["stage"]) == (name, "grid")]
+    return rates[0] if rates else None
+
+
+@lru_cache(maxsize=1)
+def counted() -> list[tuple[str, int, int]]:
+    """Token-passes of four small tables: name, planned, and as extraction and engine reported them just now."""
+    settings = replace(load_profile("smoke"), resamples={}, random_vectors=0, remote=OFF)
+    model, found = model_of(settings.model, OFF), []
+    for stage in ("sweep", "grid"):
+        for form in ("letter", "statement"):
+            job, done = Job(settings, stage, settings.datasets[0], form, 1), []
+            train, test = examples(job, model)
+            vectors = mean_vector(model, train, job_layers(job, model.sites.n_layers), progress=done.append)
+            evaluate(model, test, vectors, job_multipliers(job), progress=done.append)
+            planned = job_cost(job, outline(settings.model)).token_passes
+            found.append((f"{stage}, {form}", planned, sum(done)))
+    return found
+
+
+def mean_prompt() -> int:
+    """Mean length of a prompt of the papers, in tokens."""
+    return round(sum(LENGTHS) / len(LENGTHS))

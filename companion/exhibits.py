@@ -1,27 +1,38 @@
-"""What there is to reproduce: every figure and table of the book, its notebook, and the tables it needs."""
+"""What there is to run: every figure and table is a notebook, and says itself what it is and what it takes.
+
+Its metadata (`steerkit`) hold paper, number and title, its place in the list, and the tables it needs; its first code
+cell holds its parameters. A notebook dropped into the folder is an exhibit; one without such metadata is left alone.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 BOOK = ROOT / "book"
 EXECUTED = BOOK / "notebooks"
+TAN, MAYNE, BEYOND = "Tan et al. 2024", "Mayne et al. 2024", "Beyond the papers"
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure or table. `stages` are the kinds of tables its notebook reads (see `companion.tan.experiment`)."""
+    """A figure or table. `needs` are the kinds of tables its notebook reads (see `companion.tan.experiment`)."""
 
     id: str
     paper: str
     number: str
     title: str
-    stages: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     published: bool = False  # can be drawn from the paper's digitised numbers alone
 
     @property
@@ -35,78 +46,39 @@ class Exhibit:
         return EXECUTED / f"{self.id}.ipynb"
 
 
-TAN = "Tan et al. 2024"
-MAYNE = "Mayne et al. 2024"
-BEYOND = "Beyond the papers"
-BOTH = ("sweep", "grid")
+def read(folder: Path) -> dict[str, Exhibit]:
+    """The exhibits of a folder of notebooks, in the order that these ask for."""
+    found = []
+    for path in sorted(folder.glob("*.ipynb")):
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("steerkit")
+        if about is not None:
+            order, needs = about.pop("order", float("inf")), tuple(about.pop("needs", ()))
+            found.append((order, path.stem, Exhibit(path.stem, needs=needs, **about)))
+    return {name: one for _, name, one in sorted(found, key=lambda each: each[:2])}
 
-EXHIBITS: dict[str, Exhibit] = {
-    exhibit.id: exhibit
-    for exhibit in (
-        Exhibit(
-            "tan-fig-1", TAN, "Figure 1", "Per-sample steerability and anti-steerable examples", BOTH, True
-        ),
-        Exhibit("tan-fig-2", TAN, "Figure 2", "Two propensity curves", BOTH),
-        Exhibit(
-            "tan-fig-3", TAN, "Figure 3", "Steerability by the option that shows the behaviour", BOTH, True
-        ),
-        Exhibit("tan-fig-4", TAN, "Figure 4", "How much of the variance is bias", BOTH, True),
-        Exhibit("tan-fig-5", TAN, "Figure 5", "Steerability in and out of distribution", (), True),
-        Exhibit("tan-fig-6", TAN, "Figure 6", "Two models on the same data sets", (), True),
-        Exhibit("tan-fig-7", TAN, "Figure 7", "Relative steerability and the change of the prompt"),
-        Exhibit("tan-app-fig-1", TAN, "Appendix", "Figure 1 for all data sets", (), True),
-        Exhibit("tan-app-fig-3", TAN, "Appendix", "Figure 3 for all data sets", (), True),
-        Exhibit("tan-app-fig-4", TAN, "Appendix", "Figure 4 for all data sets", (), True),
-        Exhibit("tan-app-ranges", TAN, "Appendix", "Steerability by range of the multipliers", BOTH, True),
-        Exhibit("tan-app-residual", TAN, "Appendix", "Steerability and the residual of the fit", BOTH),
-        Exhibit("tan-app-models", TAN, "Appendix", "Scatter matrix over any number of models", (), True),
-        Exhibit(
-            "tan-app-variance",
-            TAN,
-            "Appendix",
-            "Variance: between settings, between models, against the mean",
-            (),
-            True,
-        ),
-        Exhibit(
-            "tan-app-cosine",
-            TAN,
-            "Appendix",
-            "Cosine of the vectors of two settings, and the prompt",
-        ),
-        Exhibit("tan-app-layers", TAN, "Appendix", "Steerability by layer", ("sweep",)),
-        Exhibit("tan-tab-1", TAN, "Table 1", "The five prompt settings"),
-        Exhibit("tan-tab-2", TAN, "Table 2", "Persona sentences, persona data sets"),
-        Exhibit("tan-tab-3", TAN, "Table 3", "Persona sentences, AI-risk and other data sets"),
-        Exhibit("tan-flaws", TAN, "Upstream code", "What the released code really does", BOTH),
-        Exhibit("tan-claims", TAN, "Claims", "What the paper claims and what was found here", BOTH),
-        Exhibit("mayne-fig-1", MAYNE, "Figure 1", "The norm of a steering vector"),
-        Exhibit("mayne-fig-2", MAYNE, "Figure 2", "The features of a vector and of nothing"),
-        Exhibit("mayne-fig-3", MAYNE, "Figure 3", "The default component"),
-        Exhibit("mayne-fig-4", MAYNE, "Figure 4", "Negative parts, and what shows up instead"),
-        Exhibit("mayne-fig-5", MAYNE, "Figure 5", "Steerability by layer"),
-        Exhibit("mayne-tab-1", MAYNE, "Table 1", "The same features every time"),
-        Exhibit("mayne-encoder", MAYNE, "Open question", "Which file, which convention"),
-        Exhibit("mayne-claims", MAYNE, "Claims", "What the paper claims and what was found here"),
-        Exhibit("mayne-ext-decompose", BEYOND, "Extension 2", "Which decomposition is any good"),
-        Exhibit(
-            "ext-formats", BEYOND, "Extension 1", "Concept or format: three formats, two models, 40 concepts"
-        ),
-    )
-}
+
+EXHIBITS = read(NOTEBOOKS)
 
 
 def exhibit(name: str) -> Exhibit:
-    """The exhibit called `name`.
-
-    Raises
-    ------
-    SteerkitError
-        For an unknown one.
-    """
+    """The exhibit called `name`."""
     if name not in EXHIBITS:
         raise _unknown(name)
     return EXHIBITS[name]
+
+
+def matching(patterns: list[str] | None) -> list[Exhibit]:
+    """Exhibits whose id matches one of the shell patterns, each of which must match one; all without patterns."""
+    for pattern in patterns or ():
+        if not any(fnmatch(name, pattern) for name in EXHIBITS):
+            raise _unknown(pattern)
+    return [e for e in EXHIBITS.values() if not patterns or any(fnmatch(e.id, p) for p in patterns)]
+
+
+def _unknown(name: str) -> SteerkitError:
+    close = " or ".join(get_close_matches(name, EXHIBITS, n=2))
+    following = f"try {close}, or see `steerkit list`." if close else "see `steerkit list`."
+    return SteerkitError("a figure or table that `steerkit list` names", repr(name), next_step=following)
 
 
 def page_of(exhibit: Exhibit, site: Path) -> Path | None:
@@ -118,30 +90,63 @@ def page_of(exhibit: Exhibit, site: Path) -> Path | None:
     return None
 
 
-def _unknown(name: str) -> SteerkitError:
-    from difflib import get_close_matches
+# Parameters, strictly: a typo or a value of the wrong type is an error and not a silent default.
 
-    close = " or ".join(get_close_matches(name, EXHIBITS, n=2))
-    return SteerkitError(
-        "a figure or table that `steerkit list` names",
-        repr(name),
-        next_step=f"try {close}, or see `steerkit list`." if close else "see `steerkit list`.",
-    )
+TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
-def matching(patterns: list[str] | None) -> list[Exhibit]:
-    """Exhibits whose id matches one of the shell patterns; all without patterns.
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: `name: type = default  # help`."""
 
-    Raises
-    ------
-    SteerkitError
-        When a pattern matches none.
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def parameters_of(notebook: Path) -> dict[str, Parameter]:
+    """The parameters a notebook declares.
+
+    papermill has an inspector of its own, but it guesses types by regular expression and drops lines it does not
+    understand; the cell is Python, so Python parses it.
     """
-    from fnmatch import fnmatch
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    lines, found = source.splitlines(), {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign):
+            name, note = node.target.id, lines[node.end_lineno - 1].partition("  # ")[2]
+            found[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), note)
+    return found
 
-    if not patterns:
-        return list(EXHIBITS.values())
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in EXHIBITS):
-            raise _unknown(pattern)
-    return [e for e in EXHIBITS.values() if any(fnmatch(e.id, pattern) for pattern in patterns)]
+
+def resolve(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Values for all parameters: the given ones, checked and converted from text, and the defaults."""
+    known = parameters_of(notebook)
+    listed = ", ".join(f"{p.name} ({p.type})" for p in known.values())
+    unknown = ", ".join(sorted(set(given) - set(known)))
+    expected, done = f"parameters of {notebook.stem}: {listed}", "Nothing was run."
+    need(not unknown, expected, unknown, "check the spelling.", done)
+    return {name: convert(p, given[name]) if name in given else p.default for name, p in known.items()}
+
+
+def convert(parameter: Parameter, value: Any) -> Any:
+    """A value in the parameter's type; text is read as that type."""
+    wanted = TYPES[parameter.type]
+    if isinstance(value, str) and wanted is not str:
+        with suppress(ValueError, SyntaxError):  # stays text, which the check below reports
+            value = ast.literal_eval(value)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    expected = f"{parameter.name} of type {parameter.type} ({parameter.help or 'no description'})"
+    found, following = f"{value!r}, a {type(value).__name__}", f"{parameter.name}={parameter.default!r}"
+    need(type(value) is wanted, expected, found, f"give it as in {following}.", "Nothing was run.")
+    return value
+
+
+def parse_assignments(texts: list[str]) -> dict[str, str]:
+    """`["layer=13", ...]` of the command line as a dictionary."""
+    for text in texts:
+        need("=" in text, "parameters as name=value", repr(text), "write -p name=value.", "Nothing was run.")
+    return dict(text.split("=", 1) for text in texts)

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import companion
+import steerkit
 from companion import profiles, store
-from companion.exhibits import Exhibit
-from companion.parameters import resolve
+from companion.exhibits import Exhibit, resolve
 from steerkit.errors import SteerkitError
 from steerkit.files import locked
 
@@ -48,15 +49,14 @@ def compute_tables(
 ) -> int:
     """Compute all missing tables; returns how many.
 
-    `begin(name)` is called before each and gives back the function to call with token-passes done. A sweep comes before the grid of its format, whose layer it chooses.
+    `begin(name)` is called before each and gives back the function to call with token-passes done. A sweep comes
+    before the grid of its format, whose layer it chooses.
     """
     from companion.tan import experiment, jobs
 
     count = 0
-    for stage in ("sweep", "grid", "shift"):
+    for stage in (stage for stage in ("sweep", "grid", "shift") if stage in stages):
         for form in formats:
-            if stage not in stages:
-                continue
             for job in experiment.pending(settings, form, stage):
                 step = begin(f"{stage} {form}: {job.dataset}")
                 store.table(job.name, jobs.inputs(job), lambda job=job, step=step: jobs.compute(job, step))
@@ -69,10 +69,7 @@ def run_notebook(
 ) -> Outcome:
     """Execute one notebook into `output` (default: the book's copy), unless that is up to date.
 
-    Raises
-    ------
-    SteerkitError
-        For unknown or mistyped parameters, before anything runs.
+    Unknown or mistyped parameters are refused before anything runs.
     """
     output = output or exhibit.executed
     values = _values(exhibit.notebook, given)
@@ -132,21 +129,18 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
         for path in scratch.iterdir():
             path.replace(output.with_name(path.name))
     except papermill.PapermillExecutionError as error:
-        raise SteerkitError(
-            f"{source.name} to run to its end",
-            f"cell {error.exec_count} raised {error.ename}: {error.evalue.rstrip('.')}",
-            done="What an earlier run left was kept.",
-            next_step="mend the cause and run it again.",
-        ) from error
+        said = f"cell {error.exec_count} raised {error.ename}: {error.evalue.rstrip('.')}"
+        raise _failed(source, said, "mend the cause and run it again.") from error
     except DeadKernelError as error:
-        raise SteerkitError(
-            f"{source.name} to run to its end",
-            "its Python process died (out of memory, or killed)",
-            done="What an earlier run left was kept.",
-            next_step="run it again with fewer items.",
-        ) from error
+        said = "its Python process died (out of memory, or killed)"
+        raise _failed(source, said, "run it again with fewer items.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _failed(source: Path, found: str, following: str) -> SteerkitError:
+    kept = "What an earlier run left was kept."
+    return SteerkitError(f"{source.name} to run to its end", found, done=kept, next_step=following)
 
 
 def _kernel_manager(folder: Path) -> type:
@@ -186,29 +180,20 @@ def _tidy(path: Path) -> None:
     content = json.loads(path.read_text())
     content["metadata"].pop("papermill", None)
     for number, cell in enumerate(content["cells"]):
-        cell["id"] = str(number)
+        about, cell["id"] = cell["metadata"], str(number)
         for extra in ("papermill", "execution"):
-            cell["metadata"].pop(extra, None)
-        alts = [
-            output["metadata"]["image/png"]["alt"]
-            for output in cell.get("outputs", [])
-            if "alt" in output.get("metadata", {}).get("image/png", {})
-        ]
-        if alts:
-            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
+            about.pop(extra, None)
+        images = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+        if alts := [image["alt"] for image in images if "alt" in image]:
+            about["mystnb"] = {"image": {"alt": " ".join(alts)}}
     path.write_text(json.dumps(content, indent=1))
 
 
 def _run_key(notebook: Path, values: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    package = Path(__file__).parent
-    files = [
-        notebook,
-        *sorted(package.rglob("*.py")),
-        *sorted(package.rglob("*.json*")),
-        *sorted(profiles.folder().glob("*.yaml")),
-    ]
-    for path in files:
+    digest, packages = hashlib.sha256(json.dumps(values, sort_keys=True).encode()), (companion, steerkit)
+    folders = [(Path(package.__file__).parent, kind) for package in packages for kind in ("*.py", "*.json*")]
+    files = [path for folder, kind in folders for path in sorted(folder.rglob(kind))]
+    for path in (notebook, *files, *sorted(profiles.folder().glob("*.yaml"))):
         digest.update(path.read_bytes())
     digest.update(json.dumps(store.versions()).encode())
     return digest.hexdigest()[:16]

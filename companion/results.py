@@ -6,6 +6,7 @@ below it, so that `steerkit reproduce --profile other --no-book` adds tabs to th
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from companion import exhibits, store
 from companion.exhibits import Exhibit
 from companion.page import BOOK_FORMATS, label_of
 from companion.profiles import PUBLISHED, load_profile
-from steerkit.errors import SteerkitError
+from companion.reproduce import last_run
+from steerkit.errors import SteerkitError, need
 
 MARK = ".profile"  # names the profile of the book
 OWN = "/notebooks"  # the address of its results
@@ -82,14 +84,8 @@ def own_profile(executed: Path | None = None) -> str | None:
 
 
 def claim(profile: str) -> None:
-    """Make the book this profile's: its results replace those of another, notebook by notebook.
-
-    Raises
-    ------
-    SteerkitError
-        For an unknown profile; the book stays whose it was.
-    """
-    load_profile(profile)
+    """Make the book this profile's: its results replace those of another, notebook by notebook."""
+    load_profile(profile)  # an unknown one claims nothing
     if own_profile() != profile:
         store.write_atomically(exhibits.EXECUTED / MARK, f"{profile}\n".encode())
 
@@ -104,53 +100,35 @@ def place(exhibit: Exhibit, profile: str) -> Path:
 
 
 def results_of(exhibit: Exhibit, executed: Path) -> list[Result]:
-    """The book's own result, then those of other profiles by name.
+    """The book's own result, which there must be, then those of other profiles by name.
 
     The paper's numbers alone are a tab of every result that has them, so profile `published` is no tab of its own.
-
-    Raises
-    ------
-    SteerkitError
-        When the book's own profile has not run the notebook, or its files are incomplete.
     """
-    own = _read(exhibit, executed, OWN)
-    if own is None:
-        raise SteerkitError(
-            f"an executed notebook {exhibit.id}.ipynb with its files",
-            "none",
-            done="The book was not built.",
-            next_step=f"run `steerkit reproduce --only {exhibit.id}` first.",
-        )
-    others = [
-        _read(exhibit, folder, f"{OWN}/{folder.name}")
-        for folder in sorted(executed.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in (PUBLISHED, own.profile)
-    ]
-    return [own, *(other for other in others if other is not None)]
+    own, others = _read(exhibit, executed, OWN), []
+    expected, following = (
+        f"an executed notebook {exhibit.id}.ipynb with its files",
+        "run `steerkit reproduce --only",
+    )
+    need(own is not None, expected, "none", f"{following} {exhibit.id}` first.", "The book was not built.")
+    for folder in sorted(path for path in executed.iterdir() if path.is_dir()):
+        if not folder.name.startswith(".") and folder.name not in (PUBLISHED, own.profile):
+            others.append(_read(exhibit, folder, f"{OWN}/{folder.name}"))
+    return [own, *filter(None, others)]
 
 
 def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
-    run = folder / f"{exhibit.id}.run.json"
-    notebook = folder / f"{exhibit.id}.ipynb"
+    run, notebook = (folder / f"{exhibit.id}.{suffix}" for suffix in ("run.json", "ipynb"))
     found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))]
     parts = [
         part for part in found if part.get("exhibit") == exhibit.id
     ]  # another id may begin with this one
-    if not run.exists() or not notebook.exists() or not parts:
+    promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
+    if not run.exists() or not notebook.exists() or (promised and not parts):
         return None
-    about = json.loads(run.read_text())
-    order = {form: i for i, form in enumerate(BOOK_FORMATS)}
+    about, order = json.loads(run.read_text()), {form: i for i, form in enumerate(BOOK_FORMATS)}
     parts.sort(key=lambda part: (order.get(part["part"], len(order)), part["part"]))
-    return Result(
-        exhibit,
-        about["parameters"]["profile"],
-        folder,
-        address,
-        about["parameters"],
-        about["finished"],
-        about.get("seconds", 0.0),
-        parts,
-    )
+    given, seconds = about["parameters"], about.get("seconds", 0.0)
+    return Result(exhibit, given["profile"], folder, address, given, about["finished"], seconds, parts)
 
 
 def all_results(executed: Path) -> list[Result]:
@@ -158,6 +136,20 @@ def all_results(executed: Path) -> list[Result]:
     return [result for exhibit in exhibits.EXHIBITS.values() for result in results_of(exhibit, executed)]
 
 
-def profiles_of(results: list[Result]) -> list[str]:
-    """Profiles there are results of, the one with most first."""
-    return [name for name, _ in Counter(result.profile for result in results).most_common()]
+def overview() -> list[dict[str, Any]]:
+    """One row an exhibit: what it is, its last run into the book, its page, and how the claims about it were judged."""
+    verdicts: dict[str, Counter[str]] = {}
+    for path in sorted(exhibits.EXECUTED.glob("*-claims-claims.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
+    rows = []
+    for exhibit in exhibits.EXHIBITS.values():
+        last = last_run(exhibit) or {}
+        about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
+        about["notebook"] = str(exhibit.notebook.relative_to(exhibits.ROOT))
+        about["profile"] = last.get("parameters", {}).get("profile")
+        about |= {name: last.get(name) for name in ("finished", "seconds")}
+        about["claims"] = dict(verdicts.get(exhibit.id, {}))
+        rows.append(about | {"page": exhibits.page_of(exhibit, exhibits.ROOT / "_build" / "html")})
+    return rows

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Before torch is imported, and for child processes: a tiny model gains nothing from a second thread, and on a busy
@@ -18,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from filelock import FileLock
 
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit.model import Model, wrap
@@ -40,13 +44,26 @@ def own_folders(tmp_path, monkeypatch):
 STAGES = ("sweep", "grid", "shift")
 
 
+def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+    """A folder and what `make` said when it filled it: the first of pytest's workers that asks makes it for all."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    said = folder.with_suffix(".json")
+    with FileLock(folder.with_suffix(".lock")):
+        if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker whose attempt failed
+            folder.mkdir()
+            said.write_text(json.dumps(make(folder)))
+    return folder, json.loads(said.read_text())
+
+
 @dataclass(frozen=True)
 class SmokeRun:
     """All tables of the profile `smoke`, and what was said while they were computed."""
 
     settings: Any
     folder: Path
-    estimate: Any  # companion.cost.Cost, before
+    estimate: SimpleNamespace  # tables, prompts, token_passes and seconds, before
     passes: dict[str, int]  # token-passes as reported, by job, in the order they ran
 
 
@@ -57,17 +74,23 @@ def smoke_store(tmp_path_factory) -> SmokeRun:
     from companion.profiles import load_profile
     from companion.reproduce import compute_tables
 
-    settings, folder, passes = load_profile("smoke"), tmp_path_factory.mktemp("smoke"), {}
+    settings = load_profile("smoke")
 
-    def begin(name: str):
-        passes[name] = 0
-        return lambda tokens: passes.__setitem__(name, passes[name] + tokens)
+    def make(folder: Path) -> tuple[dict, dict]:
+        passes: dict[str, int] = {}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STEERKIT_ARTIFACTS", str(folder))
-        estimate = cost_of(settings, BOOK_FORMATS, STAGES)
-        compute_tables(settings, BOOK_FORMATS, STAGES, begin)
-    return SmokeRun(settings, folder, estimate, passes)
+        def begin(name: str):
+            passes[name] = 0
+            return lambda tokens: passes.__setitem__(name, passes[name] + tokens)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STEERKIT_ARTIFACTS", str(folder))
+            plan = cost_of(settings, BOOK_FORMATS, STAGES)
+            compute_tables(settings, BOOK_FORMATS, STAGES, begin)
+        return plan["total"] | {"seconds": 3600 * plan["hours"]}, passes
+
+    folder, (estimate, passes) = once(tmp_path_factory, "smoke", make)
+    return SmokeRun(settings, folder, SimpleNamespace(**estimate), passes)
 
 
 @pytest.fixture
@@ -94,15 +117,19 @@ def reproduced(smoke_store, tmp_path_factory) -> tuple[Path, int, str]:
     """Folder of all notebooks executed at `smoke`, exit code and output of the command: half a minute, once."""
     from companion import exhibits
 
-    folder = tmp_path_factory.mktemp("executed") / "notebooks"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
-        patch.setattr(exhibits, "EXECUTED", folder)
-        return folder, *command_line("reproduce", "--profile", "smoke", "--no-book")
+    def make(folder: Path) -> tuple[int, str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
+            patch.setattr(exhibits, "EXECUTED", folder)
+            return command_line("reproduce", "--profile", "smoke", "--no-book")
+
+    folder, (code, screen) = once(tmp_path_factory, "executed", make)
+    return folder, code, screen
 
 
 @pytest.fixture(scope="session")
 def executed_notebooks(reproduced) -> Path:
+    """The folder, to be read; a test that runs notebooks again takes a copy."""
     return reproduced[0]
 
 
@@ -112,7 +139,9 @@ def built_site(request, tmp_path_factory) -> Path:
     if named := os.environ.get("STEERKIT_SITE"):
         return Path(named).resolve()
     pytest.importorskip("jupyter_book", reason="Jupyter Book is not installed (extra: book)")
-    return build_site(request.getfixturevalue("executed_notebooks"), tmp_path_factory.mktemp("site"))
+    notebooks = request.getfixturevalue("executed_notebooks")
+    _, site = once(tmp_path_factory, "site", lambda root: str(build_site(notebooks, root)))
+    return Path(site)
 
 
 def build_site(notebooks: Path, root: Path) -> Path:

@@ -9,16 +9,23 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 from conftest import command_line
 
 from companion import claims, claims_mayne, claims_shift, cli, store
+from companion.cli import own
+from companion.data.datasets import load_dataset
+from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS, ROOT
 from companion.profiles import load_profile, override
 from companion.tan import experiment
+from steerkit.decomposition import METHODS
 from steerkit.errors import SteerkitError
+from steerkit.propensity import FIDELITIES
+from steerkit.trust import ENGINES
 from steerkit.vectors import load_vectors
 
 BUNDLED = ROOT / "companion" / "data" / "bundled"
@@ -84,19 +91,32 @@ class TestStart:
         )
         assert done.stdout.splitlines()[-1] == "set()"
 
-    def test_an_unknown_option_is_a_usage_error(self, steerkit):
-        code, _, err = steerkit("extract", "--modle", "tiny")
-        assert code == 2 and "modle" in err
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["extract", "--modle", "tiny"], "--modle"),
+            (["extract", *ON_TINY, "--out", "v.safetensors", "--split", "half"], "'as-released'"),
+            (["sweep", *ON_TINY, "--engine", "fast"], "'direct'"),
+            (["ledger", *ON_TINY, "--fidelity", "exact"], "'bench'"),
+            (["ledger", *ON_TINY, "--source", "web"], "'papers'"),
+            (["decompose", "--method", "guess"], "'signed-pursuit'"),
+            (["record", "smoke", "--stage", "sweep"], "'shift'"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_what_the_help_does_not_list_is_a_usage_error_that_says_what_it_does(
+        self, steerkit, home, arguments, named
+    ):
+        code, out, err = steerkit(*arguments)
+        assert code == 2 and out == "" and named in err and not list(home.iterdir())
+
+    def test_closed_lists_are_those_of_the_library(self):
+        assert get_args(own.Method) == METHODS and get_args(own.Fidelity) == FIDELITIES
+        assert get_args(own.Engine) == ENGINES and get_args(own.Split)[-1] == "all"
+        assert all(make_split(load_dataset("openness"), name).test for name in get_args(own.Split)[:-1])
 
 
 class TestReading:
-    def test_list_names_every_exhibit_and_its_notebook(self, steerkit):
-        code, out, _ = steerkit("list", "--json")
-        rows = json.loads(out)
-        assert code == 0 and [row["id"] for row in rows] == list(EXHIBITS)
-        assert all((ROOT / row["notebook"]).is_file() for row in rows)
-        assert all(name in steerkit("list")[1] for name in EXHIBITS)
-
     def test_verify_judges_every_claim_in_both_formats(self, smoke, steerkit):
         code, out, _ = steerkit("verify", "--profile", "smoke", "--json")
         rows, n = pd.DataFrame(json.loads(out)), len(claims.CLAIMS) + len(claims_shift.CLAIMS)
@@ -159,9 +179,9 @@ class TestWriting:
             *ON_TINY,
             "--vectors",
             vectors,
-            "--multipliers=1.5",
             "--layers",
             2,
+            "--multipliers=1.5",
             "--format",
             "letter",
         ]
@@ -185,6 +205,27 @@ class TestWriting:
             *("tan-fig-2.ipynb", "tan-fig-2.run.json"),
         }
         assert set(pd.read_csv(home / "out/tan-fig-2/tan-fig-2-statement.csv")["dataset"]) == {"mine.jsonl"}
+
+    def test_decompose_writes_the_directions_and_says_what_they_explain(self, steerkit, vectors, home):
+        command = ["decompose", "--vector", vectors, "--sae", "tiny", "--features", 5]
+        code, out, _ = steerkit(*command, "--out", "deep/d.csv")
+        assert code == 0 and re.fullmatch(r"signed-pursuit: 5 features explain 0\.\d{4} of the .+\.\n", out)
+        table = pd.read_csv(home / "deep" / "d.csv")
+        assert list(table["rank"]) == [1, 2, 3, 4, 5] and table["coefficient"].ne(0).all()
+        rows = json.loads(steerkit(*command, "--json")[1])
+        assert [row["feature"] for row in rows] == list(table["feature"])
+
+    def test_generate_answers_once_for_each_multiplier(self, steerkit, vectors):
+        pytest.importorskip("steerkit.generation")
+        command = ["generate", "--model", "tiny", "--vectors", vectors, "--prompt", "Do you like art?"]
+        given = ["--layer", 2, "--multipliers=-2,0,2", "--max-new-tokens", 5]
+        rows = json.loads(steerkit(*command, *given, "--json")[1])
+        assert [row["multiplier"] for row in rows] == [-2, 0, 2]
+        assert all(isinstance(row["text"], str) for row in rows)
+        code, out, _ = steerkit(*command, *given)
+        assert code == 0 and "multiplier" in out and "text" in out
+        code, _, err = steerkit(*command, "--layer", 3)
+        assert code == 1 and "a layer these vectors have" in err
 
 
 EXTRACT = ["extract", *ON_TINY, "--out", "v.safetensors"]

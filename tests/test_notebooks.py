@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -17,60 +19,19 @@ from _ext import build as book
 from conftest import command_line
 
 from companion import exhibits
-from companion.exhibits import EXHIBITS, NOTEBOOKS, Exhibit
+from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
-from companion.parameters import TYPES, parameters_of
-from companion.reproduce import _kernel_manager, last_run, run_notebook
+from companion.reproduce import _kernel_manager, run_notebook
 from steerkit.errors import SteerkitError
 
-RUNS = [f"{profile}-{form}" for profile in ("smoke", "smoke-gemma") for form in BOOK_FORMATS]
-LETTER = [name for name in RUNS if name.endswith("letter")]
-DRAWN = {  # the figures of an exhibit
-    "tan-fig-1": (*BOOK_FORMATS, "published"),
-    "tan-fig-2": BOOK_FORMATS,
-    "tan-fig-3": (*BOOK_FORMATS, "published"),
-    "tan-fig-4": ("letter", "published"),
-    "tan-fig-5": (*RUNS, "published"),
-    "tan-fig-6": (*(f"tiny-tiny-gemma3-{form}" for form in BOOK_FORMATS), "published"),
-    "tan-fig-7": [name for name in RUNS if name not in LETTER],
-    "tan-app-fig-1": (*RUNS, "published"),
-    "tan-app-fig-3": (*LETTER, "published"),
-    "tan-app-fig-4": (*LETTER, "published"),
-    "tan-app-models": (*BOOK_FORMATS, *(f"{form}-shift" for form in BOOK_FORMATS), "published"),
-    "tan-app-variance": (
-        *RUNS,
-        *(f"{name}-moments" for name in RUNS),
-        *(f"tiny-tiny-gemma3-{form}" for form in BOOK_FORMATS),
-        "published",
-    ),
-    "tan-app-cosine": RUNS,
-    "tan-app-layers": (*BOOK_FORMATS, *(f"{form}-curves" for form in BOOK_FORMATS)),
-    "tan-app-ranges": (*BOOK_FORMATS, "published"),
-    "tan-app-residual": BOOK_FORMATS,
-    "tan-flaws": ("split", "bracket", "boxes", "sycophancy"),
-    "mayne-fig-1": ("statement",),
-    "mayne-fig-2": ("statement",),
-    "mayne-fig-3": ("statement",),
-    "mayne-fig-4": ("statement",),
-    "mayne-fig-5": ("statement",),
-    "mayne-ext-decompose": ("statement-curves", "statement-behaviour", "statement-stability"),
-    "ext-formats": ("effects", "bias", "correlations"),
-}
-TABLES = {  # and its tables
-    "tan-fig-1": ("letter-intervals", "statement-intervals"),
-    "tan-fig-5": ("correlations",),
-    "tan-fig-7": LETTER,  # tiny random models steer too little in logits: each is the reason for a gap
-    "tan-tab-1": ("settings",),
-    "tan-tab-2": ("sentences", "bundled"),
-    "tan-tab-3": ("sentences", "bundled"),
-    "tan-flaws": ("overview",),
-    "tan-claims": ("claims",),
-    "mayne-fig-4": ("statement-features",),
-    "mayne-tab-1": ("statement-features",),
-    "mayne-encoder": ("biases",),
-    "mayne-claims": ("claims",),
-    "ext-formats": ("survivors", "headline"),
-}
+FOLDED = ()  # ids of notebooks that may hide more than parameters and set-up: none
+
+
+def hidden(source: nbformat.NotebookNode) -> int:
+    """How many code cells a reader has to open: those with input or all of it folded, parameters apart."""
+    tags = [set(cell.metadata.get("tags", [])) for cell in source.cells if cell.cell_type == "code"]
+    folds = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+    return sum(bool(one & folds) and "parameters" not in one for one in tags)
 
 
 @pytest.fixture(params=EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
@@ -79,8 +40,15 @@ def source(request):
 
 
 class TestForm:
-    def test_every_exhibit_has_a_notebook_and_every_notebook_an_exhibit(self):
-        assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(EXHIBITS) == {*DRAWN, *TABLES}
+    def test_every_notebook_says_what_it_is_and_where_it_stands(self):
+        abouts = [json.loads(path.read_text())["metadata"]["steerkit"] for path in NOTEBOOKS.glob("*.ipynb")]
+        assert len({about["order"] for about in abouts}) == len(abouts) == len(EXHIBITS)
+        assert {about["paper"] for about in abouts} == {exhibits.TAN, exhibits.MAYNE, exhibits.BEYOND}
+
+    @pytest.mark.parametrize("name", EXHIBITS)
+    def test_its_code_is_open_but_for_parameters_and_one_cell_of_set_up(self, name):
+        shown = nbformat.read(EXHIBITS[name].notebook, as_version=4)
+        assert hidden(shown) <= 1 or name in FOLDED
 
     def test_it_is_a_valid_notebook_without_outputs_or_counts(self, source):
         nbformat.validate(source)
@@ -107,7 +75,7 @@ class TestForm:
     def test_code_is_short_and_nothing_is_installed_or_shelled_out(self, source):
         for cell in source.cells:
             if cell.cell_type == "code":
-                assert len(cell.source.splitlines()) <= 16
+                assert len(cell.source.splitlines()) <= 30  # as ruff lays it out
                 assert not re.search(r"^\s*[!%]|get_ipython|subprocess|os\.system", cell.source, re.MULTILINE)
 
     def test_no_number_of_ours_stands_in_prose(self, source):
@@ -116,40 +84,62 @@ class TestForm:
         assert re.findall(r"\d+\.\d+", prose) == []
 
 
+DRAWN = ("png", "svg")
+OTHER_PARTS = {"tan-flaws": ("overview", "split", "bracket"), "tan-claims": ("claims",)}  # instead of formats
+
+
+def parts_of(folder: Path, name: str) -> dict[str, dict]:
+    """What a notebook says of the figures and tables it left, by name."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*.json"))]
+    return {about["part"]: about for about in found if about["exhibit"] == name}
+
+
 @pytest.fixture
 def executed(smoke, executed_notebooks, monkeypatch):
-    """The folder of executed notebooks, which the package takes for its own."""
+    """The folder of executed notebooks, which the package takes for its own; to be read."""
     monkeypatch.setattr(exhibits, "EXECUTED", executed_notebooks)
     monkeypatch.setattr(book, "EXECUTED", executed_notebooks)
     return executed_notebooks
 
 
+@pytest.fixture
+def again(executed, tmp_path, monkeypatch):
+    """A copy of it, in which notebooks may run again."""
+    copy = shutil.copytree(executed, tmp_path / "again")
+    monkeypatch.setattr(exhibits, "EXECUTED", copy)
+    return copy
+
+
 class TestReproduce:
-    def test_every_notebook_runs_to_its_end_and_the_second_time_is_up_to_date(self, reproduced, executed):
+    def test_every_notebook_runs_to_its_end_and_the_second_time_is_up_to_date(self, reproduced, again):
         _, code, screen = reproduced
         assert code == 0 and screen.count("│ done ") == len(EXHIBITS)
-        before = {path: path.stat().st_mtime_ns for path in executed.iterdir() if path.suffix != ".lock"}
+        before = {path: path.stat().st_mtime_ns for path in again.iterdir() if path.suffix != ".lock"}
         code, screen = command_line("reproduce", "--profile", "smoke", "--no-book")
-        assert (
-            code == 0 and screen.count("│ up to date ") == len(EXHIBITS) and "tables to compute" not in screen
-        )
-        assert {
-            path: path.stat().st_mtime_ns for path in executed.iterdir() if path.suffix != ".lock"
-        } == before
+        assert code == 0 and screen.count("│ up to date ") == len(EXHIBITS)
+        assert "tables to compute" not in screen
+        assert {path: path.stat().st_mtime_ns for path in again.iterdir() if path.suffix != ".lock"} == before
 
     @pytest.mark.parametrize("name", EXHIBITS)
     def test_it_leaves_its_files_and_nothing_else(self, executed, name):
+        parts, found = parts_of(executed, name), {path.name for path in executed.glob(f"{name}[.-]*")}
         expected = {f"{name}.ipynb", f"{name}.run.json"}
-        for parts, suffixes in ((DRAWN, ("csv", "json", "png", "svg")), (TABLES, ("csv", "json"))):
-            expected |= {f"{name}-{part}.{suffix}" for part in parts.get(name, ()) for suffix in suffixes}
-        assert {path.name for path in executed.glob(f"{name}[.-]*")} == expected
-        assert not list(executed.glob(".running*"))
-        assert (executed / f"{name}.ipynb").read_text().count('"output_type": "error"') == 0
+        for part in parts:
+            drawn = (executed / f"{name}-{part}.png").exists()
+            expected |= {f"{name}-{part}.{suffix}" for suffix in ("csv", "json", *DRAWN[: 2 * drawn])}
+        assert (
+            (parts or name.endswith("walkthrough"))
+            and found - {f"{name}.ipynb.lock"} == expected
+            and not list(executed.glob(".running*"))
+        )
+        assert EXHIBITS[name].published == ("published" in parts)
+        assert '"output_type": "error"' not in (executed / f"{name}.ipynb").read_text()
 
     @pytest.mark.parametrize("name", EXHIBITS)
     def test_every_part_says_what_it_shows_and_where_its_numbers_come_from(self, executed, name):
-        for part in (*DRAWN.get(name, ()), *TABLES.get(name, ())):
-            about = json.loads((executed / f"{name}-{part}.json").read_text())
+        cells = json.loads((executed / f"{name}.ipynb").read_text())["cells"]
+        alts = " ".join(str(cell["metadata"].get("mystnb", "")) for cell in cells)
+        for part, about in parts_of(executed, name).items():
             assert len(about["caption"]) > 20 and about["line"].startswith("Profile smoke; ")
             assert len(pd.read_csv(executed / f"{name}-{part}.csv")) > 0
             if part != "published" and not name.startswith(("tan-tab", "mayne-")):
@@ -159,24 +149,20 @@ class TestReproduce:
             image = executed / f"{name}-{part}.png"
             if image.exists():
                 assert image.read_bytes()[:4] == b"\x89PNG" and len(about["alt"]) > 40
-                cells = json.loads((executed / f"{name}.ipynb").read_text())["cells"]
-                alts = [
-                    cell["metadata"]["mystnb"]["image"]["alt"]
-                    for cell in cells
-                    if "mystnb" in cell["metadata"]
-                ]
-                assert about["alt"] in " ".join(alts)
+                assert repr(about["alt"])[1:-1] in alts
 
-    def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, executed):
-        before = (executed / "tan-tab-2.ipynb").read_bytes()
+    @pytest.mark.parametrize("name", [e.id for e in EXHIBITS.values() if set(e.needs) == {"sweep", "grid"}])
+    def test_a_figure_of_the_main_grid_is_there_in_the_formats_of_the_book(self, executed, name):
+        formats = {"tan-fig-4": ("letter",), **OTHER_PARTS}.get(
+            name, BOOK_FORMATS
+        )  # a statement has no options
+        assert set(formats) <= set(parts_of(executed, name))
+
+    def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, again):
+        before = (again / "tan-tab-2.ipynb").read_bytes()
         nbformat.validate(nbformat.reads(before.decode(), 4))
         assert run_notebook(EXHIBITS["tan-tab-2"], {"profile": "smoke"}, force=True).status == "done"
-        assert (executed / "tan-tab-2.ipynb").read_bytes() == before
-
-    def test_the_list_knows_the_last_run(self, executed):
-        rows = json.loads(command_line("list", "--json")[1])
-        assert {row["profile"] for row in rows} == {"smoke"}
-        assert last_run(EXHIBITS["tan-fig-1"])["parameters"]["layer"] == -1
+        assert (again / "tan-tab-2.ipynb").read_bytes() == before
 
     def test_the_pages_of_the_book_are_made_of_what_was_left(self, executed, tmp_path, monkeypatch):
         monkeypatch.setattr(book, "GENERATED", tmp_path)
@@ -184,6 +170,34 @@ class TestReproduce:
         assert {path.stem for path in tmp_path.iterdir()} >= set(EXHIBITS)
         alt = json.loads((executed / "tan-fig-1-letter.json").read_text())["alt"]
         assert alt in (tmp_path / "tan-fig-1.md").read_text()
+
+
+class TestNewFigure:
+    """From the outside: whoever drops a notebook into the folder has added a figure."""
+
+    CELLS = (
+        'profile: str = "laptop"  # the dial\nanswer_format: str = "both"  # as in every notebook',
+        'import pandas as pd\n\nfrom companion import page\n\nrun = page.start("my-fig", profile)',
+        'run.show_table(pd.DataFrame({"n": [1]}), "numbers", [], "**Mine.** One number.")',
+    )
+
+    def test_a_notebook_in_the_folder_is_listed_last_and_runs(self, own_folders, monkeypatch):
+        folder, made = own_folders / "notebooks", nbformat.v4.new_notebook()
+        made.cells = [nbformat.v4.new_code_cell(source) for source in self.CELLS]
+        made.cells[0].metadata.tags = ["parameters"]
+        made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        made.metadata.steerkit = {"paper": "Mine", "number": "Figure 1", "title": "A number"}
+        shutil.copytree(NOTEBOOKS, folder)
+        nbformat.write(made, folder / "my-fig.ipynb")
+        del made.metadata["steerkit"]
+        nbformat.write(made, folder / "scratch.ipynb")  # is left alone
+        found = exhibits.read(folder)
+        assert list(found) == [*EXHIBITS, "my-fig"] and found["tan-fig-1"] == EXHIBITS["tan-fig-1"]
+        for name, value in {"NOTEBOOKS": folder, "EXHIBITS": found, "ROOT": own_folders}.items():
+            monkeypatch.setattr(exhibits, name, value)
+        assert "my-fig" in command_line("list")[1]
+        code, screen = command_line("run", "my-fig", "--profile", "smoke", "--out", own_folders / "out")
+        assert code == 0 and "my-fig-numbers.csv" in screen
 
 
 BROKEN = """
@@ -234,9 +248,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("given", [{"profle": "good"}, {"profile": 3}])
     def test_a_wrong_parameter_stops_before_anything_is_made(self, broken, tmp_path, given):
-        with pytest.raises(
-            SteerkitError, match=f"found {next(iter(given)) if 'profle' in given else '3, a int'}"
-        ):
+        with pytest.raises(SteerkitError, match="found profle" if "profle" in given else "found 3, a int"):
             run_notebook(broken, given)
         assert not (tmp_path / "out").exists()
 

@@ -7,8 +7,7 @@ import json
 
 import pytest
 
-from companion.exhibits import EXHIBITS
-from companion.parameters import TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
+from companion.exhibits import EXHIBITS, TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 from steerkit.errors import SteerkitError
 
 FIGURE_4 = EXHIBITS["tan-fig-4"].notebook
@@ -30,14 +29,8 @@ def test_papermill_finds_the_same_parameters(exhibit):
 
 def test_lines_that_papermill_would_misread_are_read_as_python(tmp_path):
     source = 'a: str = "x # y"  # with a mark\nb: list = [1,\n  2]  # over two lines\nc: float = -1.5\n# d: int = 3\n'
-    cells = [
-        {"cell_type": "code", "metadata": {}, "source": "z: int = 1"},
-        {
-            "cell_type": "code",
-            "metadata": {"tags": ["parameters"]},
-            "source": source.splitlines(keepends=True),
-        },
-    ]
+    tagged = {"metadata": {"tags": ["parameters"]}, "source": source.splitlines(keepends=True)}
+    cells = [{"metadata": {}, "source": "z: int = 1"}, tagged]
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
     assert parameters_of(tmp_path / "n.ipynb") == {
         "a": Parameter("a", "str", "x # y", "with a mark"),
@@ -103,14 +96,8 @@ class TestConvert:
         assert found.value.found.endswith(f"a {named}")
 
 
-class TestAssignments:
-    def test_only_the_first_equals_sign_separates(self):
-        assert parse_assignments(["model=a=b", "layer=", "x= y "]) == {
-            "model": "a=b",
-            "layer": "",
-            "x": " y ",
-        }
-
-    def test_a_text_without_equals_sign_is_refused(self):
-        with pytest.raises(SteerkitError, match="name=value"):
-            parse_assignments(["layer=1", "13"])
+def test_only_the_first_equals_sign_of_an_assignment_separates_and_there_must_be_one():
+    given = ["model=a=b", "layer=", "x= y "]
+    assert parse_assignments(given) == {"model": "a=b", "layer": "", "x": " y "}
+    with pytest.raises(SteerkitError, match="name=value"):
+        parse_assignments(["layer=1", "13"])

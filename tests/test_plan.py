@@ -6,20 +6,23 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import command_line
+from conftest import command_line, random_examples, random_vectors
 from plain_model import Watch
 
-from companion import cost, outline, plan, scaling, shapes
-from companion.cost import job_cost
+from companion import cost, outline, shapes, store
+from companion.cost import cost_of, job_cost, plan
 from companion.models import model_of
-from companion.profiles import load_profile, override
+from companion.profiles import Settings, load_profile, override
+from companion.registry import MODELS
 from companion.tan import experiment
-from companion.tan.jobs import Job, compute, examples, job_multipliers, vectors_of
+from companion.tan.jobs import Job, compute, examples, inputs, job_multipliers, vectors_of
 from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
 from steerkit.grid import evaluate
-from steerkit.remote import OFF
+from steerkit.layout import length
+from steerkit.propensity import question
+from steerkit.remote import OFF, site_of
 
 SMOKE = load_profile("smoke")
 TOTALS = {  # parameters as the checkpoints on the hub state them
@@ -48,7 +51,7 @@ def without_hub(monkeypatch):
             raise SteerkitError("a hub", "none", next_step="connect.")
         return real(name)
 
-    for module in (outline, plan, cost):
+    for module in (outline, cost):
         monkeypatch.setattr(module, "outline", reach)
     monkeypatch.setattr(outline, "DEFAULT", "tiny")
 
@@ -81,23 +84,18 @@ class TestTokenPasses:
 
     @pytest.mark.parametrize("layer", [0, 1, 2, 3])
     def test_below_the_lowest_steered_block_less_is_done(self, one_at_a_time, model, layer):
-        from conftest import random_examples, random_vectors
-
-        from steerkit.layout import length
-        from steerkit.propensity import question
-
         asked, made = random_examples("letter", 3, len(model.tokenizer)), random_vectors(model)
         evaluate(model, asked, made, [1.0, 2.0], layers=[layer])
         with Watch(model) as watch:
             evaluate(model, asked, made, [1.0, 2.0], layers=[layer])
         sizes = [(length(question(e), 5), length(question(e), 1)) for e in asked]
-        wanted = sum(scaling.executed(tree, one, layer, 4) for tree, one in sizes)
+        wanted = sum(cost.executed(tree, one, layer, 4) for tree, one in sizes)
         assert sum(map(tokens, watch.blocks)) / 4 == pytest.approx(wanted)
 
     def test_the_formula_of_the_page_is_the_count(self):
         """One prompt of 97 tokens by hand: 96 before the branch, and two for each of 193 conditions."""
-        assert scaling.Protocol(97, 2, 1, 32).tree == 96 + 2 * 193
-        assert scaling.Protocol(97, 2, 1, 32).upstream == 2 * 32 * 7 * 100
+        one = cost.Protocol(97, 2, 1, 32)
+        assert (one.tree, one.upstream) == (96 + 2 * 193, 2 * 32 * 7 * 100)
 
     def test_a_sample_estimates_what_all_prompts_cost(self):
         whole = replace(SMOKE, train=None, test=None)
@@ -137,17 +135,13 @@ class TestRequests:
 
     def test_bytes_grow_with_scores_and_not_with_the_vocabulary(self):
         job = Job(SMOKE, "grid", "openness", "letter", 1)
-        few, more = (
-            job_cost(job),
-            job_cost(replace(job, settings=replace(SMOKE, multipliers=(-1.5, 0.0, 1.0, 1.5)))),
-        )
+        finer = replace(job, settings=replace(SMOKE, multipliers=(-1.5, 0.0, 1.0, 1.5)))
+        few, more = job_cost(job), job_cost(finer)
         cells = few.prompts  # one cell more a prompt, the full vector's
         assert more.received - few.received == cost.SCORE_BYTES * cells
 
 
 def counted(model, work, args, sent: list) -> list:
-    from steerkit.remote import site_of
-
     sent.append(work.__name__)
     return work(site_of(model), *args)
 
@@ -157,88 +151,101 @@ class TestShapes:
     def test_they_have_the_parameters_of_the_checkpoints(self, without_hub, name):
         found = outline.stand_in(name)
         assert found.parameters == TOTALS[name] and found.name == name
-        assert found.tokenizer_of == "tiny" and found.n_layers > shapes_layer(name)
+        assert found.tokenizer_of == "tiny" and found.n_layers > MODELS[name].layer
 
     def test_a_model_of_unknown_shape_has_no_stand_in(self):
         assert outline.stand_in("org/name") is None
 
 
-def shapes_layer(name: str) -> int:
-    from companion.registry import MODELS
-
-    return MODELS[name].layer
+@pytest.fixture
+def papers() -> Settings:
+    """What Tan et al. run on Llama 2, for one data set that is here."""
+    found = override(load_profile("llama2-7b"), source="bundled", datasets="openness", split="clean")
+    return replace(found, sweep=replace(found.sweep, datasets=("openness",)))
 
 
 class TestPlan:
     def test_it_counts_every_missing_table_by_stage_and_format(self, smoke_store):
-        found = plan.plan(SMOKE, ("letter", "statement"))
-        assert found.total("tables") == smoke_store.estimate.tables
-        assert found.total("token_passes") == smoke_store.estimate.token_passes
-        assert found.total("prompts") == smoke_store.estimate.prompts
-        assert {(row.stage, row.format) for row in found.rows} == {
-            (stage, form) for stage in plan.STAGES for form in ("letter", "statement")
-        }
-        assert found.hours > 0 and found.notes == () and found.tokenizer == found.model == "tiny"
+        found = plan(SMOKE, ("letter", "statement"))
+        for name in ("tables", "token_passes", "prompts"):
+            assert found["total"][name] == getattr(smoke_store.estimate, name)
+        kinds = {(row["stage"], row["format"]) for row in found["rows"]}
+        assert kinds == {(stage, form) for stage in cost.STAGES for form in ("letter", "statement")}
+        assert found["hours"] > 0 and found["notes"] == [] and found["tokenizer"] == found["model"] == "tiny"
 
     def test_memory_is_the_weights_and_a_batch(self):
-        found = plan.plan(SMOKE, ("letter",))
-        assert found.weights_bytes == 4 * outline.outline("tiny").parameters < found.memory_bytes < 1e9
+        found = plan(SMOKE, ("letter",))
+        assert found["weights_bytes"] == 4 * outline.outline("tiny").parameters < found["memory_bytes"] < 1e9
 
-    def test_without_the_tokenizer_another_counts_and_the_plan_says_so(self, without_hub):
-        papers = override(load_profile("llama2-7b"), source="bundled", datasets="openness", split="clean")
-        papers = replace(papers, sweep=replace(papers.sweep, datasets=()))
-        found = plan.plan(papers, ("letter",), remote=True)
-        assert found.tokenizer == "tiny" and found.dtype == "float16"
-        assert found.weights_bytes == 2 * TOTALS["llama2-7b"]
-        assert "could not be fetched" in found.notes[0] and "estimates" in found.notes[0]
-        assert found.hours is None and "has not been run" in found.hours_from
-        sweep, grid_row, shift = found.rows
-        assert (
-            grid_row.operations == 2 * outline.stand_in("llama2-7b").block_parameters * grid_row.token_passes
-        )
-        assert sweep.requests > 0 and shift.sent_bytes > 0
+    def test_memory_follows_the_precision_and_the_shape(self, without_hub):
+        about = outline.stand_in("llama2-7b")
+        single, half = cost.memory(about, "float32"), cost.memory(about, "float16")
+        assert 2 * about.parameters < half < 2.5 * about.parameters
+        assert single - half > 2 * about.parameters
+
+    def test_the_rate_is_measured_once_a_precision(self):
+        assert cost.matmul_rate() == cost.matmul_rate("float32") > 1e8
+
+    def test_without_the_tokenizer_another_counts_and_the_plan_says_so(self, without_hub, papers):
+        found = plan(papers, ("letter",), remote=True)
+        assert found["tokenizer"] == "tiny" and found["dtype"] == "float16"
+        assert found["weights_bytes"] == 2 * TOTALS["llama2-7b"]
+        assert "could not be fetched" in found["notes"][0] and "estimates" in found["notes"][0]
+        assert found["hours"] is None and "has not been run" in found["hours_from"]
+        sweep, main, shift = found["rows"]
+        each = outline.stand_in("llama2-7b").block_parameters
+        assert main["operations"] == 2 * each * main["token_passes"]
+        assert sweep["requests"] > 0 and shift["sent_bytes"] > 0
 
     def test_hours_on_a_server_are_those_of_the_record(self, without_hub, monkeypatch):
-        monkeypatch.setattr(scaling, "measured_rate", lambda _: 1e15)
-        found = plan.plan(SMOKE, ("letter",), remote=True)
-        assert found.hours == pytest.approx(found.total("operations") / 1e15 / 3600)
+        monkeypatch.setattr(cost, "measured_rate", lambda _: 1e15)
+        found = plan(SMOKE, ("letter",), remote=True)
+        assert found["hours"] == pytest.approx(found["total"]["operations"] / 1e15 / 3600)
 
-    def test_weights_that_do_not_fit_here_are_said(self, without_hub, monkeypatch):
-        monkeypatch.setattr("steerkit.memory.free_bytes", lambda _: 10**9)
-        papers = override(load_profile("llama2-7b"), source="bundled", datasets="openness", split="clean")
-        papers = replace(papers, sweep=replace(papers.sweep, datasets=("openness",)))
+    def test_weights_that_do_not_fit_here_are_said(self, without_hub, papers, monkeypatch):
+        monkeypatch.setattr(cost, "free_bytes", lambda _: 10**9)
         monkeypatch.setattr(cost, "matmul_rate", lambda _: 1e9)
-        assert "The weights need 13 GB, and 1 GB are free" in plan.plan(papers, ("letter",)).notes[-1]
+        assert "The weights need 13 GB, and 1 GB are free" in plan(papers, ("letter",))["notes"][-1]
 
     def test_a_server_in_the_profile_is_asked_nothing(self):
-        found = plan.plan(replace(SMOKE, remote="http://localhost:9"), ("letter",), remote=True)
-        assert found.total("tables") == 9
+        found = plan(replace(SMOKE, remote="http://localhost:9"), ("letter",), remote=True)
+        assert found["total"]["tables"] == 9
 
     @pytest.mark.parametrize("settings", [load_profile("published"), replace(SMOKE, recorded=True)])
     def test_profiles_that_read_finished_numbers_have_no_plan(self, settings):
         with pytest.raises(SteerkitError, match="a profile that computes something"):
-            plan.plan(settings, ("letter",))
+            plan(settings, ("letter",))
 
     def test_a_model_nobody_knows_the_shape_of_is_the_hubs_error(self, without_hub):
         with pytest.raises(SteerkitError, match="a hub"):
-            plan.plan(replace(SMOKE, model="org/name"), ("letter",))
+            plan(replace(SMOKE, model="org/name"), ("letter",))
+
+    def test_that_of_a_run_that_was_stopped_is_what_is_left(self):
+        before, job = plan(SMOKE, ("letter",)), experiment.pending(SMOKE, "letter", "sweep")[0]
+        store.table(job.name, inputs(job), lambda: compute(job))
+        after, passes = plan(SMOKE, ("letter",)), "token_passes"
+        assert before["total"][passes] - after["total"][passes] == job_cost(job).token_passes
+
+    def test_finished_tables_cost_nothing_and_no_model_is_opened_for_them(self, smoke, monkeypatch):
+        monkeypatch.setattr(cost, "outline", lambda _: pytest.fail("opened"))
+        assert cost_of(SMOKE, ("letter",), ("sweep", "grid")) is None
 
 
 class TestCommand:
-    def test_a_table_with_a_sum_and_what_it_needs(self):
+    def test_people_get_a_table_with_a_sum_and_what_it_needs(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "letter")
         assert code == 0 and "token_passes" in screen and "│ all" in screen
         assert "tiny:" in screen and "Hours here: under 0.1" in screen and "requests" not in screen
-
-    def test_for_a_server_also_requests_and_bytes(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "letter", "--remote")
         assert code == 0 and "requests" in screen and "kB" in screen and "on the server" in screen
 
-    def test_for_a_machine_all_numbers(self):
+    def test_machines_get_all_numbers(self):
         code, screen = command_line("plan", "--profile", "smoke", "--format", "statement", "--json")
         about = json.loads(screen)
         assert code == 0 and about["total"]["tables"] == 9 == sum(row["tables"] for row in about["rows"])
         assert about["profile"] == "smoke" and about["remote"] is False
+        committed = json.loads(next(cost.PLANS.glob("*.json")).read_text())
+        assert list(about) == list(committed) and list(about["rows"][0]) == list(committed["rows"][0])
 
     def test_when_everything_is_there_it_says_so(self, smoke):
         code, screen = command_line("plan", "--profile", "smoke")
@@ -247,17 +254,6 @@ class TestCommand:
     def test_wrong_words_are_refused(self):
         for arguments in (("--profile", "smok"), ("--profile", "smoke", "--format", "prose")):
             assert command_line("plan", *arguments)[0] != 0
-
-
-def test_the_plan_of_a_run_that_was_stopped_is_what_is_left():
-    before = plan.plan(SMOKE, ("letter",))
-    job = experiment.pending(SMOKE, "letter", "sweep")[0]
-    from companion import store
-    from companion.tan import jobs
-
-    store.table(job.name, jobs.inputs(job), lambda: compute(job))
-    after = plan.plan(SMOKE, ("letter",))
-    assert before.total("token_passes") - after.total("token_passes") == job_cost(job).token_passes
 
 
 def test_batches_are_those_of_the_engine():

@@ -6,9 +6,9 @@ design. Constants are listed here, each with where it is from; those that the pa
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from companion import published, published_mayne, saes
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
+from steerkit.stats import joint_bootstrap
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGES = {
@@ -25,6 +26,7 @@ PAGES = {
     if path.parent.name not in ("generated", "notebooks")
 }
 
+CHAPTERS = ("tan/", "mayne/", "beyond/")
 # Fences whose content is read as sentences; all others hold code, or bring in what a run wrote.
 FENCES_OF_PROSE = ("glossary", "note", "tip", "warning", "admonition", "dropdown")
 # What is no prose outside fences.
@@ -60,62 +62,50 @@ SOME_OF = re.compile(
 DIGITS = re.compile(r"[-−]?\d+(?:[.,]\d+)*\s?%?")
 
 
-@dataclass(frozen=True)
-class Constant:
-    """A number that may stand in prose: the words around it, where it is from, and what must hold for it to be true."""
-
-    words: str
-    source: str
-    holds: Callable[[], bool]
+BUNDLED = {name: load_dataset(name) for name in names("bundled")}
+SPLIT = "Tan et al.: the split of "
+MODELS = published.tan()["models"]
 
 
-def _layers(model: str) -> tuple[int, int]:
-    about = published.tan()["models"][model]
-    return about["layer"], about["n_layers"]
-
-
-def _parts(split: str) -> list[int]:
+def _sizes(split: str) -> list[int]:
     """Percent of the groups of a bundled set in the training, validation and test part."""
-    data = load_dataset("openness")
-    made = make_split(data, split)
-    sizes = [len(set(made.groups(part))) for part in (made.train, made.val, made.test)]
-    return [100 * size // 60 for size in sizes]
+    made = make_split(BUNDLED["openness"], split)
+    return [100 * len(set(made.groups(part))) // 60 for part in (made.train, made.val, made.test)]
 
 
-def _released_start() -> bool:
-    return len(make_split(load_dataset("narcissism"), "as-released").test) == 120 - 50
+def _block(model: str) -> str:
+    return f"block {MODELS[model]['layer']} of {MODELS[model]['n_layers']}"
+
+
+def _from_the_fiftieth() -> bool:
+    return len(make_split(BUNDLED["narcissism"], "as-released").test) == 120 - 50
 
 
 def _zero() -> float:
     return float(published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0])
 
 
-CONSTANTS = (
-    Constant("forty", "Tan et al.: data sets", lambda: len(names("tan")) == len(names("bundled")) == 40),
-    Constant(
-        "thirteen data sets", "Tan et al.: main figures", lambda: len(published.tan()["selected"]) == 13
-    ),
-    Constant("block 13 of 32", "Tan et al.: Llama-2-7B-chat", lambda: _layers("llama2-7b") == (13, 32)),
-    Constant("block 21 of 40", "Tan et al.: Qwen1.5-14B-Chat", lambda: _layers("qwen1.5-14b") == (21, 40)),
-    Constant("item fifty on", "Tan et al.: the released split", _released_start),
-    Constant("from the fiftieth on", "Tan et al.: the released split", _released_start),
-    Constant("at layer 14", "Mayne et al.: Figure 5", lambda: published_mayne.best_layer()[0] == 14),
-    Constant("feature 4888", "Mayne et al.: Table 1", lambda: published_mayne.default_component()[0] == 4888),
-    Constant("activation of 89.06", "Mayne et al.: Table 1", lambda: _zero() == 89.06),
-    Constant("given as 86.20", "Mayne et al.: Figure 3", lambda: published_mayne.default_component()[1] == 86.2),
-    Constant("sixty", "this project: pairs of a bundled set", lambda: all(len(load_dataset(n).items) == 120 for n in names("bundled"))),
-    Constant("40% of the groups", "Tan et al.: the split of the text", lambda: _parts("clean")[0] == 40),
-    Constant("50% (10% validation is left)", "Tan et al.: the split of the text", lambda: _parts("clean")[1:] == [10, 50]),
-    Constant("| 10% | another 10% |", "Tan et al.: the split of the layer sweep", lambda: _parts("sweep")[::2] == [10, 10]),
-    Constant("95% interval", "this project: the level of every interval", lambda: _level() == 0.95),
-)  # fmt: skip
+# What may stand in prose, in the words around it: where the number is from, and what must hold for it to be true.
+CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "forty": ("Tan et al.: data sets", lambda: len(names("tan")) == len(BUNDLED) == 40),
+    "thirteen data sets": ("Tan et al.: figures", lambda: len(published.tan()["selected"]) == 13),
+    "block 13 of 32": ("Tan et al.: Llama-2-7B-chat", lambda: _block("llama2-7b") == "block 13 of 32"),
+    "block 21 of 40": ("Tan et al.: Qwen1.5-14B-Chat", lambda: _block("qwen1.5-14b") == "block 21 of 40"),
+    "item fifty on": (SPLIT + "the released code", _from_the_fiftieth),
+    "from the fiftieth on": (SPLIT + "the released code", _from_the_fiftieth),
+    "at layer 14": ("Mayne et al.: Figure 5", lambda: published_mayne.best_layer()[0] == 14),
+    "feature 4888": ("Mayne et al.: Table 1", lambda: published_mayne.default_component()[0] == 4888),
+    "activation of 89.06": ("Mayne et al.: Table 1", lambda: _zero() == 89.06),
+    "given as 86.20": ("Mayne et al.: Figure 3", lambda: published_mayne.default_component()[1] == 86.2),
+    "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
+    "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
+    "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),
+    "| 10% | another 10% |": (SPLIT + "the layer sweep", lambda: _sizes("sweep")[::2] == [10, 10]),
+    "95% interval": ("this project: every interval", lambda: _level() == 0.95),
+}
 
 
 def _level() -> float:
-    import inspect
-
-    from steerkit.stats import joint_bootstrap
-
     return inspect.signature(joint_bootstrap).parameters["level"].default
 
 
@@ -145,8 +135,8 @@ def stray_numbers(text: str) -> list[str]:
     """Numbers of a page that nothing vouches for, each with the words before it."""
     left = re.sub(r"\s+", " ", NAMES.sub("·", prose(text)))
     counts = [match[0] for match in SOME_OF.finditer(left)]
-    for constant in CONSTANTS:
-        left = left.replace(constant.words, "·")
+    for words in CONSTANTS:
+        left = left.replace(words, "·")
     found = [match for pattern in (DIGITS, WORDS) for match in pattern.finditer(left)]
     return counts + [left[max(0, match.start() - 30) : match.end()] for match in found]
 
@@ -156,11 +146,11 @@ class TestNumbers:
     def test_every_number_of_a_page_is_included_cited_or_a_listed_constant(self, page):
         assert stray_numbers(PAGES[page].read_text()) == []
 
-    @pytest.mark.parametrize("constant", CONSTANTS, ids=lambda constant: constant.words)
-    def test_a_constant_is_true_says_where_it_is_from_and_is_used(self, constant):
-        assert constant.holds() and ": " in constant.source
-        pages = " ".join(re.sub(r"\s+", " ", prose(path.read_text())) for path in PAGES.values())
-        assert constant.words in pages
+    @pytest.mark.parametrize("words", CONSTANTS)
+    def test_a_constant_is_true_says_where_it_is_from_and_is_used(self, words):
+        source, holds = CONSTANTS[words]
+        assert holds() and ": " in source
+        assert words in " ".join(re.sub(r"\s+", " ", prose(path.read_text())) for path in PAGES.values())
 
     @pytest.mark.parametrize(
         "sentence",
@@ -207,30 +197,23 @@ class TestReferences:
     def test_every_term_is_in_the_glossary_and_used_and_none_stands_there_twice(self):
         blocks = re.findall(r"```\{glossary\}\n(.*?)```", PAGES["glossary.md"].read_text(), re.DOTALL)
         terms = [line for block in blocks for line in block.splitlines() if line and not line.startswith(" ")]
-        used = set()
-        for path in PAGES.values():
-            for text in re.findall(r"\{term\}`([^`]+)`", path.read_text()):
-                used.add(re.sub(r".*<(.+)>", r"\1", text))
+        named = [t for path in PAGES.values() for t in re.findall(r"\{term\}`([^`]+)`", path.read_text())]
+        used = {re.sub(r".*<(.+)>", r"\1", text) for text in named}
         assert len(terms) == len(set(terms)) and used <= set(terms)
         assert {"steering vector", "propensity", "steerability", "anti-steerable", "zero vector"} <= used
 
     def test_every_source_that_is_cited_is_in_the_bibliography_and_the_other_way_round(self):
         entries = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), re.MULTILINE)
-        cited = {
-            key.strip()
-            for path in PAGES.values()
-            for keys in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text())
-            for key in keys.split(",")
-        }
+        keys = [k for path in PAGES.values() for k in re.findall(r"\{cite:\w\}`([^`]+)`", path.read_text())]
+        cited = {key.strip() for each in keys for key in each.split(",")}
         assert len(entries) == len(set(entries)) and set(entries) == cited
 
 
 class TestReadingPath:
     def test_every_page_is_in_the_contents_and_every_figure_in_a_chapter(self):
         contents = set(re.findall(r"(?:file|root): (\S+)", (BOOK / "_toc.yml").read_text()))
-        assert {name.removesuffix(".md") for name in PAGES} == {
-            n for n in contents if not n.startswith("notebooks/")
-        }
+        pages = {name for name in contents if not name.startswith("notebooks/")}
+        assert {name.removesuffix(".md") for name in PAGES} == pages
         included = " ".join(path.read_text() for path in PAGES.values())
         assert [name for name in EXHIBITS if f"generated/{name}.md" not in included] == []
 
@@ -242,17 +225,13 @@ class TestReadingPath:
         numbers = [int(n) for n in re.findall(rf"generated/{paper}-fig-(\d+)\.md", text)]
         assert numbers == sorted(numbers) and len(numbers) == len(set(numbers)) >= 5
 
-    @pytest.mark.parametrize(
-        "page", [name for name in PAGES if name.startswith(("tan/", "mayne/", "beyond/"))]
-    )
+    @pytest.mark.parametrize("page", [name for name in PAGES if name.startswith(CHAPTERS)])
     def test_a_chapter_says_for_each_figure_what_is_claimed_and_what_would_change_our_mind(self, page):
-        text = PAGES[page].read_text()
+        text, beyond = PAGES[page].read_text(), page.startswith("beyond/")
         figures = re.findall(r"generated/\w+-(?:app|fig|ext)\S*\.md", text)
-        assert text.count("**What would change our mind.**") >= len(figures) - page.startswith("beyond/")
-        claimed = text.count("**What the paper claims**") + text.count("**What the paper claims.**")
-        assert claimed + text.count("**What the paper asks.**") >= len(figures) * (
-            not page.startswith("beyond/")
-        )
+        assert text.count("**What would change our mind.**") >= len(figures) - beyond
+        claimed = re.findall(r"\*\*What the paper (?:claims\.?|asks\.)\*\*", text)
+        assert len(claimed) >= len(figures) * (not beyond)
 
 
 def test_the_autoencoders_that_a_page_names_exist():

@@ -9,7 +9,7 @@ import pytest
 from conftest import command_line
 
 from companion import exhibits, results
-from companion.exhibits import EXHIBITS
+from companion.exhibits import EXHIBITS, Exhibit
 from companion.profiles import load_profile
 from companion.tan import records
 from steerkit.errors import SteerkitError
@@ -76,10 +76,8 @@ class TestFound:
         for folder in ("", "published", "smoke", "laptop"):
             leave(executed / folder, "tan-fig-1", folder or "smoke")
         found = results.results_of(EXHIBITS["tan-fig-1"], executed)
-        assert [(one.profile, one.address) for one in found] == [
-            ("smoke", "/notebooks"),
-            ("laptop", "/notebooks/laptop"),
-        ]
+        addresses = {one.profile: one.address for one in found}
+        assert addresses == {"smoke": "/notebooks", "laptop": "/notebooks/laptop"}
 
     @pytest.mark.parametrize("missing", ["tan-fig-1.ipynb", "tan-fig-1.run.json", "tan-fig-1-letter.json"])
     def test_an_interrupted_run_counts_as_none(self, executed, missing):
@@ -90,6 +88,14 @@ class TestFound:
         (executed / missing).unlink()
         with pytest.raises(SteerkitError, match="steerkit reproduce --only tan-fig-1"):
             results.results_of(EXHIBITS["tan-fig-1"], executed)
+
+    def test_a_notebook_without_figures_is_a_result_unless_it_promised_some(self, executed):
+        leave(executed, "walkthrough", "smoke", parts=())
+        about = Exhibit("walkthrough", "no paper", "Step by step", "none")
+        [found] = results.results_of(about, executed)
+        assert found.parts == [] and found.files == [executed / "walkthrough.ipynb"]
+        with pytest.raises(SteerkitError, match="an executed notebook"):
+            results.results_of(replace(about, needs=("grid",)), executed)
 
     def test_a_tab_says_model_and_profile_and_whether_all_was_recorded(self, executed):
         leave(executed, "tan-fig-1", "smoke", records=["laptop-full/grid-letter"])

@@ -12,19 +12,20 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from _ext.scaling import page as scaling_page
 from conftest import random_examples, random_vectors
 from plain_model import Watch
 from plain_model import blocks as blocks_of
 from torch.testing import assert_close
 
-from companion import cost, outline, scaling
+from companion import cost
 from companion.shapes import LENGTHS, config_of
 from steerkit import memory
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_vector
 from steerkit.grid import evaluate
 
-BENCHMARK = Path(scaling.__file__).parents[1] / "benchmarks" / "gpu.py"
+BENCHMARK = Path(cost.__file__).parents[1] / "benchmarks" / "gpu.py"
 CUDA = torch.device("cuda")
 
 
@@ -131,41 +132,29 @@ class TestExtractionWithoutRoom:
             differences(model, examples, [1])
 
 
-class TestMemory:
-    def test_it_follows_the_precision_and_the_shape(self, monkeypatch):
-        monkeypatch.setattr(outline, "DEFAULT", "tiny")
-        about = outline.stand_in("llama2-7b")
-        single, half = cost.memory(about, "float32"), cost.memory(about, "float16")
-        assert 2 * about.parameters < half < 2.5 * about.parameters
-        assert single - half > 2 * about.parameters
-
-    def test_the_rate_is_measured_once_a_precision(self):
-        assert cost.matmul_rate() == cost.matmul_rate("float32") > 1e8
-
-
 class TestPage:
     def test_it_shows_one_prompt_the_check_and_the_plans(self):
-        page = scaling.page()
+        page = scaling_page()
         assert "| llama2-7b | layer sweep | 44,800 | 482 | 93 |" in page
-        for name, planned, done in scaling.counted():
+        for name, planned, done in cost.counted():
             assert planned == done and f"| {name} | {planned} | {done} |" in page
-        assert len(scaling.counted()) == 4
-        for path in scaling.PLANS.glob("*.json"):
+        assert len(cost.counted()) == 4
+        for path in cost.PLANS.glob("*.json"):
             assert f"| {path.stem} | {json.loads(path.read_text())['tokenizer']} |" in page
 
     def test_without_a_record_it_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(scaling, "RECORD", tmp_path / "gpu.json")
-        assert "has not been run on a GPU" in scaling.page()
-        assert scaling.measured_rate("llama2-7b") is None
+        monkeypatch.setattr(cost, "RECORD", tmp_path / "gpu.json")
+        assert "has not been run on a GPU" in scaling_page()
+        assert cost.measured_rate("llama2-7b") is None
 
     def test_without_plans_it_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(scaling, "PLANS", tmp_path)
-        assert "No plan of the papers' profiles is committed" in scaling.page()
+        monkeypatch.setattr(sys.modules[scaling_page.__module__], "PLANS", tmp_path)
+        assert "No plan of the papers' profiles is committed" in scaling_page()
 
     def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
         from companion.profiles import load_profile
 
-        for path in scaling.PLANS.glob("*.json"):
+        for path in cost.PLANS.glob("*.json"):
             about = json.loads(path.read_text())
             assert load_profile(path.stem).model == about["model"] and about["profile"] == path.stem
             for name, total in about["total"].items():
@@ -185,9 +174,8 @@ class TestBenchmark:
     def test_the_same_code_runs_with_tiny_shapes_on_a_cpu(self, tried):
         assert tried["tiny"] and tried["device"] == "CPU" and tried["matmul_rate"] > 0
         stages = [(row["model"], row["stage"]) for row in tried["rows"]]
-        assert stages == [
-            (m, s) for m in ("llama2-7b", "gemma-2-2b") for s in ("extraction", "sweep", "grid")
-        ]
+        models = ("llama2-7b", "gemma-2-2b")
+        assert stages == [(model, stage) for model in models for stage in ("extraction", "sweep", "grid")]
         for row in tried["rows"]:
             assert row["prompts_per_second"] == pytest.approx(row["prompts"] / row["seconds"])
             assert row["operations_per_second"] > 0 and 0 < row["share"] < 1
@@ -201,21 +189,18 @@ class TestBenchmark:
 
     def test_hours_of_the_whole_grid_are_those_of_the_plan(self, tried):
         rows = {row["stage"]: row for row in tried["rows"][:3]}
-        about = json.loads((scaling.PLANS / "llama2-7b.json").read_text())
-        [planned] = [
-            r["operations"] for r in about["rows"] if (r["stage"], r["format"]) == ("shift", "letter")
-        ]
-        assert rows["grid"]["whole_hours"] == pytest.approx(
-            planned / rows["grid"]["operations_per_second"] / 3600
-        )
+        about = json.loads((cost.PLANS / "llama2-7b.json").read_text())
+        kinds = {(row["stage"], row["format"]): row["operations"] for row in about["rows"]}
+        hours = kinds["shift", "letter"] / rows["grid"]["operations_per_second"] / 3600
+        assert rows["grid"]["whole_hours"] == pytest.approx(hours)
         assert rows["extraction"]["whole_hours"] is None
 
     def test_the_page_and_the_planner_read_its_record(self, tried, tmp_path, monkeypatch):
         record = tmp_path / "gpu.json"
         record.write_text(json.dumps(tried))
-        monkeypatch.setattr(scaling, "RECORD", record)
-        assert scaling.measured_rate("gemma-2-2b") == tried["rows"][5]["operations_per_second"]
-        page = scaling.page()
+        monkeypatch.setattr(cost, "RECORD", record)
+        assert cost.measured_rate("gemma-2-2b") == tried["rows"][5]["operations_per_second"]
+        page = scaling_page()
         assert "python benchmarks/gpu.py --tiny" in page and "has not been run" not in page
         assert "| gemma-2-2b | grid | 4 |" in page
 

@@ -22,22 +22,12 @@ from companion.reproduce import Outcome
 
 PROGRAM = [sys.executable, "-m", "companion.cli"]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # but tab and line feed
-# Items of the papers (the figures and tables of both, their appendices, what the rebuttal added) and where they are.
-ITEMS = {
-    **{f"Tan, Figure {n}": f"tan-fig-{n}" for n in range(1, 8)},
-    **{f"Tan, Table {n}": f"tan-tab-{n}" for n in range(1, 4)},
-    **{f"Tan, Figure {n} for all data sets": f"tan-app-fig-{n}" for n in (1, 3, 4)},
-    "Tan, steerability by layer": "tan-app-layers",
-    "Tan, variance in and out of distribution": "tan-app-variance",
-    "Tan, variance of one model against another": "tan-app-variance",
-    "Tan, mean against variance": "tan-app-variance",
-    "Tan, cosine against the change of the prompt": "tan-app-cosine",
-    "Tan, ranges of multipliers": "tan-app-ranges",
-    "Tan, steerability against the residual of the fit": "tan-app-residual",
-    "Tan, scatter matrix of models": "tan-app-models",
-    **{f"Mayne, Figure {n}": f"mayne-fig-{n}" for n in range(1, 6)},
-    "Mayne, Table 1": "mayne-tab-1",
-}
+# The figures and tables of both papers, their appendices, and what the rebuttal added.
+ITEMS = [*(f"tan-fig-{n}" for n in range(1, 8)), *(f"tan-tab-{n}" for n in range(1, 4)), "mayne-tab-1"]
+ITEMS += [
+    f"tan-app-{name}" for name in "fig-1 fig-3 fig-4 layers variance cosine ranges residual models".split()
+]
+ITEMS += [f"mayne-fig-{n}" for n in range(1, 6)]
 
 
 def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> tuple[int, str]:
@@ -73,13 +63,13 @@ def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> t
 
 
 class TestList:
-    def test_every_item_of_both_papers_has_a_notebook(self):
+    def test_every_item_of_both_papers_has_a_notebook_and_every_exhibit_a_row(self):
         code, out = command_line("list", "--json")
         rows = {row["id"]: row for row in json.loads(out)}
-        assert code == 0 and set(ITEMS.values()) <= set(rows)
-        for item, name in ITEMS.items():
-            assert (exhibits.ROOT / rows[name]["notebook"]).is_file(), item
-            assert rows[name]["paper"].startswith(item.partition(",")[0])
+        assert code == 0 and list(rows) == list(EXHIBITS) and set(ITEMS) <= set(rows)
+        assert all((exhibits.ROOT / row["notebook"]).is_file() for row in rows.values())
+        for name in ITEMS:
+            assert rows[name]["paper"] == (exhibits.TAN if name.startswith("tan") else exhibits.MAYNE)
 
     def test_it_tells_of_the_last_run_and_of_the_verdicts(self, tmp_path, monkeypatch):
         monkeypatch.setattr(exhibits, "EXECUTED", tmp_path)
@@ -130,19 +120,15 @@ class TestReproduce:
         assert re.search(r"│ tan-fig-2 │ done +│ \d+\.\d +│ \S+tan-fig-2\.ipynb", out)
         assert re.fullmatch(r"Tables: nothing to compute\. Notebooks: 1 done\. Took .+\.", last)
 
-    def test_the_second_run_says_what_was_up_to_date(self, smoke, quick):
+    def test_the_second_run_says_what_was_up_to_date_and_how_long_it_takes_again(self, smoke, quick, book):
         command_line(*self.COMMAND)
         code, out = command_line(*self.COMMAND)
         assert code == 0 and quick == ["tan-fig-2"]
         assert out.startswith("1 notebooks, 0 to run.\n") and "Notebooks: 1 up to date." in out
-
-    def test_what_the_last_run_took_is_the_estimate_of_the_next(self, smoke, quick, book):
-        command_line(*self.COMMAND)
         path = book / "tan-fig-2.run.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 240.0}))
-        assert command_line(*self.COMMAND, "--force")[1].startswith(
-            "1 notebooks, 1 to run; 1 of them took 4 min last time.\n"
-        )
+        out = command_line(*self.COMMAND, "--force")[1]
+        assert out.startswith("1 notebooks, 1 to run; 1 of them took 4 min last time.\n")
 
     def test_json_is_all_there_is_on_standard_output(self, smoke, quick, book):
         found = json.loads(command_line(*self.COMMAND, "--json")[1])
@@ -209,8 +195,7 @@ class TestReproduce:
         page = tmp_path / "site" / "tan" / "reliability.html"
         page.parent.mkdir(parents=True)
         page.write_text("")
-        (page.parents[1] / "index.html").write_text("")
-        monkeypatch.setattr("_ext.build.build", lambda: page.parents[1] / "index.html")
+        monkeypatch.setattr(progress, "compiled", lambda: {"site": str(page.parents[1] / "index.html")})
         report = progress.reproduce_all("smoke", [EXHIBITS["tan-fig-2"]], False, True, True)
         [row] = report.rows()
         assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}
@@ -219,7 +204,7 @@ class TestReproduce:
         """The notebook runs in another process, which must end as well."""
         tree = tmp_path / "tree"
         tree.mkdir()
-        for name in ("steerkit", "notebooks", "profiles"):
+        for name in ("steerkit", "companion", "notebooks", "profiles"):
             shutil.copytree(
                 exhibits.ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "sae")
             )
@@ -243,22 +228,12 @@ JSON_COMMANDS = {
     "list": ["list"],
     "doctor": ["doctor"],
     "ledger": ["ledger", "--model", "tiny", "--data", "narcissism"],
-    "extract": [
-        "extract",
-        "--model",
-        "tiny",
-        "--data",
-        "narcissism",
-        "--out",
-        "v.safetensors",
-        "--layers",
-        "1",
-    ],
+    "extract": "extract --model tiny --data narcissism --out v.safetensors --layers 1".split(),
     "sweep": "sweep --model tiny --data narcissism --vectors v.safetensors --out g.parquet --multipliers=-1,1".split(),
     "artifacts pack": ["artifacts", "pack", "all.tar"],
     "artifacts unpack": ["artifacts", "unpack", "all.tar"],
 }
-ELSEWHERE = {"verify", "reproduce", "plan", "decompose"}  # tested with what they compute
+ELSEWHERE = {"verify", "reproduce", "plan", "decompose", "generate"}  # tested with what they compute
 LONG = {"run", "record", "audit", "formats", "book"}
 
 
@@ -289,12 +264,8 @@ class TestJson:
     def test_what_json_lacks_is_null_and_what_it_does_not_know_is_text(self, capsys):
         import numpy as np
 
-        given = {
-            "a": float("nan"),
-            "b": [np.float32(0.5), np.float64("inf")],
-            "c": Path("x"),
-            "d": np.int64(3),
-        }
+        numbers = [np.float32(0.5), np.float64("inf")]
+        given = {"a": float("nan"), "b": numbers, "c": Path("x"), "d": np.int64(3)}
         screen.print_json(given)
         assert json.loads(capsys.readouterr().out) == {"a": None, "b": [0.5, None], "c": "x", "d": 3}
 

@@ -1,32 +1,120 @@
-"""What the commands share: options with their help and what Tab offers for them, and tables on the screen."""
+"""What the commands share: their options, each with its help and with what Tab offers for it.
+
+A closed list is a `Literal`, from which typer makes help, refusal and completion; the lists that a repository or its
+user makes longer are looked up when Tab is pressed.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from companion.cli import completion
-from companion.cli.screen import print_json, print_rows
+from steerkit import errors
 from steerkit.ndif.address import server
+from steerkit.prompts import FORMATS
 
-__all__ = [
-    "DataOption",
-    "FormatOption",
-    "JsonFlag",
-    "ModelOption",
-    "ProfileOption",
-    "RemoteOption",
-    "SourceOption",
-    "print_json",
-    "print_rows",
-]
+Offers = list[tuple[str, str]]  # what to type, what it means
+Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
-def _run_there(context: typer.Context, address: str) -> str:
+def option(kind: Any, text: str, known: Known, *names: str, files: Sequence[str] | None = None) -> Any:
+    """An option that Tab completes: `known` names, and where `files` has their endings folders and files."""
+    return Annotated[kind, typer.Option(*names, help=text, autocompletion=_offers(known, files))]
+
+
+def argument(kind: Any, text: str, known: Known) -> Any:
+    """The same without a name of its own on the line."""
+    return Annotated[kind, typer.Argument(help=text, autocompletion=_offers(known, None))]
+
+
+def _offers(known: Known, files: Sequence[str] | None) -> Callable[[str], Offers]:
+    def offers(incomplete: str) -> Offers:
+        found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
+        return found if files is None else [*found, *_paths(incomplete, files)]
+
+    return offers
+
+
+def _paths(incomplete: str, endings: Sequence[str]) -> Offers:
+    here, found = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent), []
+    with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
+        for path in sorted(here.iterdir()):
+            if str(path).startswith(incomplete) and not path.name.startswith("."):
+                found += [f"{path}/"] if path.is_dir() else [str(path)] * (path.suffix in endings)
+    return [(path, "") for path in found]
+
+
+def check_format(answer_format: str) -> None:
+    """Refuse an unknown answer format; there may be more of them than this package knows."""
+    errors.one_of("an answer format", answer_format, FORMATS)
+
+
+def exhibits() -> dict[str, str]:
+    """Figures and tables."""
+    from companion.exhibits import EXHIBITS
+
+    return {e.id: f"{e.paper}, {e.number}: {e.title}" for e in EXHIBITS.values()}
+
+
+def profiles() -> dict[str, str]:
+    """Profiles, with the comment in their first line."""
+    from companion.profiles import folder, profile_names
+
+    texts = {name: (folder() / f"{name}.yaml").read_text(encoding="utf-8") for name in profile_names()}
+    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
+
+
+def models() -> dict[str, str]:
+    """Models known by name."""
+    from companion.registry import MODELS
+
+    return {name: spec.hub_id or "built in code" for name, spec in MODELS.items()}
+
+
+def datasets() -> dict[str, str]:
+    """Bundled data sets."""
+    from companion.data.datasets import names
+
+    return dict.fromkeys(names(), "bundled")
+
+
+def formats() -> dict[str, str]:
+    """Answer formats."""
+    return dict.fromkeys(FORMATS, "")
+
+
+def autoencoders() -> dict[str, str]:
+    """Autoencoders known by name."""
+    from companion.saes import SAES
+
+    return dict.fromkeys(SAES, "")
+
+
+def recorded() -> dict[str, str]:
+    """Committed records, as `steerkit audit` takes them."""
+    from companion.tan.records import available
+
+    return dict.fromkeys(available(), "")
+
+
+def parameters(ctx: typer.Context, incomplete: str) -> Offers:
+    """`name=` for each parameter of the notebook that stands on the line already."""
+    from companion.exhibits import EXHIBITS, parameters_of
+
+    # The option still lacks its value, so the words before it have not been told apart.
+    words = [word for word in (ctx.params.get("exhibit"), *ctx.args) if word in EXHIBITS]
+    known = parameters_of(EXHIBITS[words[0]].notebook) if words else {}
+    return [(f"{p.name}=", p.help) for p in known.values() if p.name.startswith(incomplete)]
+
+
+def run_there(context: typer.Context, address: str) -> str:
     """Make a server the place for everything that this command starts, kernels of notebooks included."""
     if not address:
         return address
@@ -36,45 +124,19 @@ def _run_there(context: typer.Context, address: str) -> str:
         logging.getLogger("steerkit.remote").setLevel(logging.INFO)
     before = os.environ.get("STEERKIT_REMOTE")
     os.environ["STEERKIT_REMOTE"] = address
-    context.call_on_close(
-        lambda: (
-            os.environ.pop("STEERKIT_REMOTE") if before is None else os.environ.update(STEERKIT_REMOTE=before)
-        )
-    )
+    after = {} if before is None else {"STEERKIT_REMOTE": before}
+    context.call_on_close(lambda: (os.environ.pop("STEERKIT_REMOTE"), os.environ.update(after)))
     return address
 
 
-RemoteOption = Annotated[
-    str,
-    typer.Option(
-        help="Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
-        "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY.",
-        callback=_run_there,
-    ),
-]
-ProfileOption = Annotated[
-    str, typer.Option(help="Which dial setting: smoke, laptop, ...", autocompletion=completion.profiles)
-]
+REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
+REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
+RemoteOption = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-ModelOption = Annotated[
-    str,
-    typer.Option(help="A registry name, a hub id, or a folder.", autocompletion=completion.models),
-]
-DataOption = Annotated[
-    str,
-    typer.Option(
-        help="A data set name, or a .jsonl/.json file in the papers' format.",
-        autocompletion=completion.datasets,
-    ),
-]
-FormatOption = Annotated[
-    str,
-    typer.Option("--format", help="letter, statement or yes-no.", autocompletion=completion.formats),
-]
-SourceOption = Annotated[
-    str,
-    typer.Option(
-        help="bundled or papers, for data set names.",
-        autocompletion=completion.one_of("bundled", "papers"),
-    ),
-]
+ProfileOption = option(str, "Which dial setting: smoke, laptop, ...", profiles)
+ModelOption = option(str, "A registry name, a hub id, or a folder.", models, files=())
+DATA = "A data set name, or a .jsonl/.json file in the papers' format."
+DataOption = option(str, DATA, datasets, files=(".jsonl", ".json"))
+*FIRST, LAST = FORMATS
+FormatOption = option(str, f"{', '.join(FIRST)} or {LAST}.", formats, "--format")
+SourceOption = Annotated[Literal["bundled", "papers"], typer.Option(help="For data set names.")]

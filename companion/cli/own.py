@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from companion.cli import completion
 from companion.cli.options import (
     DataOption,
     FormatOption,
@@ -16,32 +19,38 @@ from companion.cli.options import (
     ModelOption,
     RemoteOption,
     SourceOption,
-    print_json,
-    print_rows,
+    autoencoders,
+    check_format,
+    option,
 )
-from steerkit.errors import SteerkitError
+from companion.cli.screen import print_json, print_rows
+from steerkit.errors import need
 
-SplitOption = Annotated[
-    str,
-    typer.Option(
-        help="clean, sweep, as-released, or all (no split: every item is used).",
-        autocompletion=completion.one_of("clean", "sweep", "as-released", "all"),
-    ),
-]
-FidelityOption = Annotated[
-    str,
-    typer.Option(
-        help="letter, paper or bench: how letters are scored.",
-        autocompletion=completion.one_of("letter", "paper", "bench"),
-    ),
-]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steerkit.model import Model
+    from steerkit.prompts import Example
+    from steerkit.vectors import Vectors
+
+SAE = "An autoencoder by name, a params.npz or a SAELens folder."
+Split = Literal["clean", "sweep", "as-released", "all"]
+SplitOption = Annotated[Split, typer.Option(help="all: no split, every item is used.")]
+Fidelity = Literal["letter", "paper", "bench"]
+FidelityOption = Annotated[Fidelity, typer.Option(help="How letters are scored.")]
+Engine = Literal["tree", "direct"]
+EngineOption = Annotated[Engine, typer.Option(help="tree is fast, direct obvious.")]
+Method = Literal["encode", "encode-scaled", "encode-difference", "signed-pursuit", "nnls", "lasso"]
+LayersOption = Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")]
+MultipliersOption = Annotated[str, typer.Option(help="Numbers separated by commas.")]
+VectorsOption = Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")]
 
 
 def extract(
     model: ModelOption,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
+    layers: LayersOption = "all",
     answer_format: FormatOption = "statement",
     split: SplitOption = "clean",
     source: SourceOption = "bundled",
@@ -50,35 +59,31 @@ def extract(
     as_json: JsonFlag = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
-    from companion.cli.own_data import extract_vectors
+    from companion import store
+    from steerkit.extraction import mean_vector
 
-    found = extract_vectors(model, data, answer_format, layers, split, source, seed)
-    found.save(out)
+    start = time.perf_counter()
+    opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "train")
+    chosen = parse_layers(layers, opened.sites.n_layers)
+    found = mean_vector(opened, examples, chosen)
+    inputs, seconds = origin | {"layers": chosen}, time.perf_counter() - start
+    replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
     if as_json:
-        about = {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width}
-        print_json(about)
-        return
-    typer.echo(
-        f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
-    )
+        print_json({"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
+    else:
+        size = f"layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
+        typer.echo(f"{out}: {len(found.names)} vector, {size}")
 
 
 def sweep(
     model: ModelOption,
     data: DataOption,
-    vectors: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
+    vectors: VectorsOption,
     out: Annotated[Path, typer.Option(help="The parquet file to write.")],
-    multipliers: Annotated[
-        str, typer.Option(help="Numbers separated by commas.")
-    ] = "-1.5,-1,-0.5,0,0.5,1,1.5",
-    layers: Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")] = "all",
+    multipliers: MultipliersOption = "-1.5,-1,-0.5,0,0.5,1,1.5",
+    layers: LayersOption = "all",
     answer_format: FormatOption = "statement",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="tree (fast) or direct (obvious).", autocompletion=completion.one_of("tree", "direct")
-        ),
-    ] = "tree",
+    engine: EngineOption = "tree",
     fidelity: FidelityOption = "letter",
     split: SplitOption = "clean",
     source: SourceOption = "bundled",
@@ -87,27 +92,24 @@ def sweep(
     as_json: JsonFlag = False,
 ) -> None:
     """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
-    from companion.cli.own_data import sweep_grid
+    from companion import store
+    from steerkit.grid import evaluate
+    from steerkit.steerability import slopes
+    from steerkit.vectors import load_vectors
 
-    paths = sweep_grid(
-        model,
-        data,
-        vectors,
-        _numbers(multipliers),
-        layers,
-        answer_format,
-        engine,
-        fidelity,
-        split,
-        source,
-        seed,
-        out,
-    )
-    if as_json:
-        print_json({"files": paths})
-        return
-    for path in paths:
-        typer.echo(path)
+    start, numbers, found = time.perf_counter(), parse_numbers(multipliers), load_vectors(vectors)
+    opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "test")
+    chosen = list(found.layers) if layers == "all" else parse_layers(layers, opened.sites.n_layers)
+    grid = evaluate(opened, examples, found, numbers, layers=chosen, engine=engine, fidelity=fidelity)
+    inputs = origin | {"fidelity": fidelity, "vectors": found.manifest}
+    seconds = time.perf_counter() - start
+    about = store.manifest("sweep", inputs, seconds, engine=grid.engine, reason=grid.reason)
+    tables = {out: grid.table(origin["dataset"])}
+    if len(numbers) > 1:  # one multiplier has no slope
+        tables[out.with_name(f"{out.stem}-slopes{out.suffix}")] = slopes(tables[out])
+    for path, table in tables.items():
+        store.write_table(path, table, about)
+    print_json({"files": list(tables)}) if as_json else typer.echo("\n".join(map(str, tables)))
 
 
 def ledger(
@@ -120,25 +122,56 @@ def ledger(
     as_json: JsonFlag = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
-    from companion.cli.own_data import ledger_of
+    from companion.data.datasets import load_dataset
+    from companion.models import load_model
+    from companion.tan.jobs import examples_of
+    from steerkit.ledger import ledger as tokens_of
+    from steerkit.prompts import Prompter
 
-    table = ledger_of(model, data, item, answer_format, fidelity, source)
+    check_format(answer_format)
+    dataset, indices = load_dataset(data, source=source), [item]
+    last = len(dataset.items) - 1
+    need(0 <= item <= last, f"an item from 0 to {last} of {dataset.name}", str(item), "choose one of them.")
+    if answer_format == "statement":  # its other half is another item
+        pair, persona = dataset.items[item].pair, dataset.items[item].kind == "persona"
+        if pair is not None:
+            indices = [i for i, other in enumerate(dataset.items) if other.pair == pair]
+        elif persona:
+            indices = range(len(dataset.items))
+    opened = load_model(model)
+    asked = Prompter(opened.tokenizer, opened.template)
+    shown = examples_of(asked, dataset, indices, answer_format, 0)[0]
+    table = tokens_of(opened.tokenizer, shown, fidelity)
     print_json(table.to_dict("records")) if as_json else typer.echo(table.to_string(index=False))
 
 
+def generate(
+    model: ModelOption,
+    vectors: VectorsOption,
+    layer: Annotated[int, typer.Option(help="The block after which the vector is added.")],
+    prompt: Annotated[str, typer.Option(help="What the user says.")],
+    multipliers: MultipliersOption = "-2,0,2",
+    vector: Annotated[str, typer.Option(help="Which vector of the file.")] = "full",
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 40,
+    remote: RemoteOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Answer a prompt under a steering vector, once for each multiplier."""
+    from steerkit.generation import generate as answers
+
+    from companion.models import load_model
+    from steerkit.vectors import load_vectors
+
+    asked = {"layer": layer, "multipliers": parse_numbers(multipliers), "name": vector}
+    found = answers(load_model(model), prompt, load_vectors(vectors), **asked, max_new_tokens=max_new_tokens)
+    rows = [{"multiplier": multiplier, "text": text} for multiplier, text in found]
+    print_rows(rows, as_json, ("multiplier", "text"))
+
+
 def decompose(
-    vector: Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")],
-    sae: Annotated[
-        str,
-        typer.Option(
-            help="An autoencoder by name, a params.npz or a SAELens folder.",
-            autocompletion=completion.autoencoders,
-        ),
-    ],
-    method: Annotated[
-        str,
-        typer.Option(help="encode, encode-scaled, encode-difference, signed-pursuit, nnls or lasso."),
-    ] = "signed-pursuit",
+    vector: VectorsOption,
+    sae: option(str, SAE, autoencoders, files=(".npz",)),
+    method: Annotated[Method, typer.Option(help="How the directions are found.")] = "signed-pursuit",
     features: Annotated[int, typer.Option(help="Most decoder directions.")] = 64,
     layer: Annotated[int | None, typer.Option(help="Default: the autoencoder's.")] = None,
     name: Annotated[str, typer.Option(help="Which vector of the file; default: the first.")] = "",
@@ -154,26 +187,140 @@ def decompose(
     as_json: JsonFlag = False,
 ) -> None:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
-    from companion.cli import own_sae
+    from steerkit.files import write_atomically
 
-    table = own_sae.decompose_vector(
-        vector, sae, method, features, layer, name=name, norm=norm, data=data, source=source
-    )
+    asked = {"name": name, "norm": norm, "data": data, "source": source}
+    table = decompose_vector(vector, sae, method, features, layer, **asked)
     if out:
-        own_sae.write_table(table, out)
+        write_atomically(out, table.to_csv(index=False).encode())
     if not as_json:
-        typer.echo(own_sae.summary_of(table))
+        about = table.attrs
+        typer.echo(
+            f"{method}: {len(table)} features explain {about['explained']:.4f} of the squared norm of "
+            f"{about['vector']!r} at layer {about['layer']}; residual norm {about['residual_norm']:.4g}."
+        )
     if as_json or not out:
         print_rows(table.to_dict("records"), as_json, ("rank", "feature", "coefficient"))
 
 
-def _numbers(text: str) -> list[float]:
-    try:
+def decompose_vector(
+    vector: Path,
+    sae: str,
+    method: str,
+    features: int = 64,
+    layer: int | None = None,
+    *,
+    name: str = "",
+    norm: float | None = None,
+    data: str = "",
+    source: str = "bundled",
+) -> pd.DataFrame:
+    """Columns feature, coefficient, rank; `attrs`: method, explained, residual_norm, layer, vector, sae.
+
+    For encode-difference the pairs of `data` are read again, with the model that the vector's manifest names.
+    """
+    from companion.saes import open_sae
+    from steerkit.decomposition import METHODS
+    from steerkit.decomposition import decompose as decomposed
+    from steerkit.vectors import load_vectors
+
+    done = "Nothing was computed."
+    need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
+    vectors = load_vectors(vector)
+    opened = open_sae(sae, vectors.width, layer)
+    chosen, names = opened.layer if layer is None else layer, ", ".join(vectors.names)
+    if chosen is None and len(vectors.layers) == 1:
+        chosen = vectors.layers[0]
+    layers, silent = (
+        ", ".join(map(str, vectors.layers)),
+        "none, and the autoencoder does not say which it reads",
+    )
+    need(chosen is not None, f"a layer of {vector.name} ({layers})", silent, "give it as --layer.", done)
+    found = vectors.at(chosen)  # says which layers there are
+    known = not name or name in vectors.names
+    need(known, f"a vector of this file ({names})", repr(name), "choose one of them.")
+    one, about = vectors.names.index(name) if name else 0, {"target_norm": norm}
+    if method == "encode-difference":
+        about |= _pairs(vectors, chosen, data, source)
+    usual = "the usual norm of activations for encode-scaled"
+    following = "give it as --norm; the notebook mayne-fig-1 shows it."
+    need(method != "encode-scaled" or norm is not None, usual, "none", following, done)
+    table = decomposed(found[one], opened, method, features, **about)
+    table.attrs |= {"layer": chosen, "vector": vectors.names[one], "sae": opened.source or sae}
+    return table
+
+
+def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, Any]:
+    """Activations of the training pairs of a data set, read with the model that the vector's manifest names."""
+    import torch
+
+    from companion.mayne.runs import answer_activations, picked
+
+    about = vectors.manifest.get("inputs", {})
+    need(
+        bool(data) and {"model", "format"} <= set(about),
+        "the data set of the vector's pairs for encode-difference, and a vector whose manifest names its model",
+        "no such manifest" if data else "no data set",
+        "give it as --data, with a vector of `steerkit extract`.",
+        "Nothing was computed.",
+    )
+    form, split, seed = about["format"], about.get("split", "clean"), about.get("seed", 0)
+    model, examples, _ = _asked(about["model"], data, form, split, source, seed, "train")
+    found = answer_activations(model, examples, layer)
+    sides = ("positive", "negative")
+    return {side: torch.cat([picked(each[side], form) for each in found]) for side in sides}
+
+
+def _asked(
+    name: str, data: str, answer_format: str, split: str, source: str, seed: int, part: str
+) -> tuple[Model, list[Example], dict[str, Any]]:
+    """The model, the examples of the training or test part of a data set, and what a manifest says about both.
+
+    Of split "all" either part is every item, for data that comes split already.
+    """
+    from companion.data.datasets import load_dataset
+    from companion.data.splits import make_split
+    from companion.models import load_model
+    from companion.tan.jobs import examples_of
+    from steerkit.prompts import Prompter
+
+    check_format(answer_format)
+    dataset = load_dataset(data, source=source)
+    everything = range(len(dataset.items))
+    indices = everything if split == "all" else getattr(make_split(dataset, split, seed), part)
+    model = load_model(name)
+    asked = Prompter(model.tokenizer, model.template)
+    origin = {
+        "model": model.name,
+        "source": model.source,
+        "dataset": dataset.name,
+        "data_sha256": dataset.sha256,
+        "format": answer_format,
+        "split": split,
+        "seed": seed,
+    }
+    return model, examples_of(asked, dataset, indices, answer_format, seed), origin
+
+
+def parse_layers(text: str, n_layers: int) -> list[int]:
+    """ "10,13" as numbers, "all" as every block."""
+    if text == "all":
+        return list(range(n_layers))
+    chosen, words = [], text.split(",")
+    with suppress(ValueError):
+        chosen = [int(word) for word in words]
+    said = "write numbers separated by commas."
+    need(bool(chosen), "layers such as 10,13 or all", json.dumps(text), said)
+    for layer in chosen:
+        need(0 <= layer < n_layers, f"a layer from 0 to {n_layers - 1}", str(layer), "choose one of them.")
+    return chosen
+
+
+def parse_numbers(text: str) -> list[float]:
+    """ "-1.5,0,1.5" as numbers."""
+    numbers = []
+    with suppress(ValueError):
         numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise SteerkitError(
-            "numbers separated by commas", repr(text), next_step="write --multipliers=-1.5,0,1.5."
-        )
+    fine = numbers and all(map(math.isfinite, numbers))
+    need(bool(fine), "numbers separated by commas", repr(text), "write --multipliers=-1.5,0,1.5.")
     return numbers

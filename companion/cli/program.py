@@ -4,96 +4,87 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from companion.cli import completion, own, plan, read
-from companion.cli.book import book as book_command
-from companion.cli.options import JsonFlag, ProfileOption, RemoteOption, print_json
-from companion.cli.read import one_of
-from steerkit.errors import SteerkitError
+import companion
+import steerkit
+from companion.cli import options, own, screen
+from companion.cli.options import JsonFlag, ProfileOption, RemoteOption, argument, option
+from companion.cli.screen import print_json, print_rows
+from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
+DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
+MANY = "As often as needed; default: "
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
+VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
+PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
+TRAFFIC = ("requests", "sent", "received")
 
-app = typer.Typer(
-    add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
 
 
 @app.callback(help=HELP)
 def _everywhere(
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
-        ),
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=DEBUG)] = False,
 ) -> None:
     """Only for the help: `main` takes the option from wherever it stands on the line."""
 
 
-app.command("list")(read.list_exhibits)
+@app.command("list")
+def list_exhibits(as_json: JsonFlag = False) -> None:
+    """Every figure and table: id, number, title, notebook, last run into the book and its verdicts."""
+    from companion.exhibits import EXHIBITS
+    from companion.results import overview
+
+    rows = overview()
+    for row, exhibit in zip(rows, EXHIBITS.values(), strict=True) if not as_json else ():
+        open_first = exhibit.executed if exhibit.executed.exists() else exhibit.notebook
+        row["id"] = screen.link(row["page"] or open_first, exhibit.id)
+        ago = screen.duration(max(0.0, time.time() - (row["finished"] or 0)))
+        row["last run"] = f"{row['profile']}, {ago} ago" if row["finished"] else "not yet"
+        row["claims"] = ", ".join(f"{count} {verdict}" for verdict, count in row["claims"].items())
+    print_rows(rows, as_json, ("id", "number", "title", "last run", "claims"))
 
 
 @app.command()
 def run(
-    exhibit: Annotated[
-        str, typer.Argument(help="An id of `steerkit list`.", autocompletion=completion.exhibits)
-    ],
+    exhibit: argument(str, "An id of `steerkit list`.", options.exhibits),
     parameter: Annotated[
         list[str] | None,
-        typer.Option("-p", help="name=value, as often as needed.", autocompletion=completion.parameters),
+        typer.Option("-p", help="name=value, as often as needed.", autocompletion=options.parameters),
     ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="The same as -p profile=...", autocompletion=completion.profiles)
-    ] = None,
+    profile: option(str | None, "The same as -p profile=...", options.profiles) = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the executed notebook and its files.")] = None,
     remote: RemoteOption = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Execute one notebook with new parameters."""
     from companion import exhibits
-    from companion.parameters import parse_assignments
+    from companion.reproduce import run_notebook
 
     chosen = exhibits.exhibit(exhibit)
-    given: dict[str, Any] = parse_assignments(parameter or [])
-    if profile:
-        given["profile"] = profile
+    given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
     folder = out or Path("out") / exhibit
-    outcome = _run_watched(chosen, given, folder.resolve() / f"{exhibit}.ipynb")
+    with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{exhibit} runs"):
+        outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
     if outcome.status == "failed":
         raise typer.Exit(_complain(outcome.error))
     files = sorted(folder.glob(f"{exhibit}*"))
-    if as_json:
-        print_json(outcome.__dict__ | {"files": files})
-        return
-    for path in files:
-        typer.echo(path)
-
-
-def _run_watched(chosen: Any, given: dict[str, Any], output: Path) -> Any:
-    """Run one notebook under a spinner; Ctrl-C is an error in a paragraph."""
-    from companion.cli import screen
-    from companion.reproduce import run_notebook
-
-    with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{chosen.id} runs"):
-        return run_notebook(chosen, given, output, force=True)
+    _tell(as_json, "\n".join(map(str, files)), **outcome.__dict__, files=files)
 
 
 @app.command()
 def reproduce(
     profile: ProfileOption = "laptop",
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Ids or patterns such as 'tan-fig-*'.", autocompletion=completion.exhibits),
-    ] = None,
+    only: option(list[str] | None, "Ids or patterns such as 'tan-fig-*'.", options.exhibits) = None,
     force: Annotated[bool, typer.Option(help="Run notebooks that are up to date as well.")] = False,
     book: Annotated[bool, typer.Option(help="Build the book afterwards.")] = True,
     remote: RemoteOption = "",
@@ -116,55 +107,189 @@ def reproduce(
 
 @app.command()
 def record(
-    profile: Annotated[
-        str,
-        typer.Argument(
-            help="The profile to run in full, such as laptop-full.", autocompletion=completion.profiles
-        ),
-    ],
+    profile: argument(str, "The profile to run in full, such as laptop-full.", options.profiles),
     stage: Annotated[
-        str,
-        typer.Option(
-            help="grid (one prompt setting) or shift (all of them).",
-            autocompletion=completion.one_of("grid", "shift"),
-        ),
+        Literal["grid", "shift"], typer.Option(help="One prompt setting (grid) or all of them (shift).")
     ] = "grid",
-    answer_format: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format", help="As often as needed; default: all three.", autocompletion=completion.formats
-        ),
-    ] = None,
+    answer_format: option(list[str] | None, MANY + "all three.", options.formats, "--format") = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
     from companion.profiles import load_profile
-    from companion.tan.experiment import check_format
 
-    formats = answer_format or ["statement", "letter", "yes-no"]
-    for form in formats:
-        check_format(form)
-    one_of("a stage", stage, ("grid", "shift"))
-    paths = record_all(load_profile(profile), stage, formats, as_json)
+    paths = record_all(load_profile(profile), stage, _formats(answer_format, options.FORMATS), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})
+
+
+def _formats(given: list[str] | None, default: Any) -> list[str]:
+    for form in given or ():
+        options.check_format(form)
+    return given or list(default)
+
+
+for command in (own.extract, own.sweep, own.ledger, own.decompose, own.generate):
+    app.command()(command)
+
+
+@app.command()
+def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
+    """The papers' claims: published value, ours, rule, verdict. Computes the tables that are missing."""
+    from companion import claims, claims_mayne, saes
+    from companion.cli import progress
+    from companion.page import BOOK_FORMATS
+    from companion.profiles import load_profile
+
+    settings, watcher = load_profile(profile), screen.console(machine=True)
+    report = progress.Report(profile)
+    progress.compute(settings, {"sweep", "grid"}, BOOK_FORMATS, watcher, report)
+    parts = [(f"Tan et al. 2024, {form}", claims.table, form) for form in BOOK_FORMATS]
+    if saes.has_default(settings.model):
+        parts.append(("Mayne et al. 2024", claims_mayne.table, "statement"))
+    rows: list[dict[str, Any]] = []
+    with screen.stoppable(report.kept):
+        for title, judge, form in parts:  # each part is shown as soon as it is there
+            with screen.waiting(watcher, f"judging: {title}"):
+                rows += (found := judge(settings, (form,)).to_dict("records"))
+            if not as_json:
+                print_rows(found, False, VERDICTS, title)
+    if as_json:
+        print_json(rows)
+
+
+@app.command()
+def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
+    """Concept or format: what was expected before the run, and what was found."""
+    from companion import page
+    from companion.tan import formats as concepts
+
+    runs = page.start("ext-formats", profile).by_format("", "grid", options.FORMATS)
+    table = concepts.effects(runs)
+    seconds = page.seconds_by_model(page.manifests_of(runs))
+    rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
+    print_rows(rows, as_json, ("measure", "expected", "found", "met"))
+
+
+@app.command()
+def audit(
+    name: argument(list[str] | None, "Records, profile/stage-format; default: all.", options.recorded) = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the choice of cells; default: another one each time.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute random cells of the committed records again and compare."""
+    import numpy as np
+
+    from companion.profiles import load_profile
+    from companion.tan import records
+
+    known = records.available()
+    need(bool(known), "records to audit", "none", "make one with `steerkit record laptop-full`.")
+    wanted, watcher = name or known, screen.console(machine=True)
+    for one in wanted:
+        need(one in known, "a record", repr(one), f"choose one of {', '.join(known)}.")
+    rng, rows, obstacles = np.random.default_rng(seed), [], {}
+    for number, one in enumerate(wanted, 1):
+        profile, _, table = one.partition("/")
+        stage, _, form = table.partition("-")
+        with screen.waiting(watcher, f"record {number} of {len(wanted)}, {one}"):
+            try:
+                rows.append(records.audit(load_profile(profile), stage, form, rng))
+            except (
+                SteerkitError
+            ) as error:  # data that cannot be fetched, say: the others are worth their time
+                obstacles[one] = error
+    if rows:
+        print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
+    if obstacles:
+        raise _not_audited(obstacles, len(wanted))
+    if not all(row["agrees"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _not_audited(obstacles: dict[str, SteerkitError], wanted: int) -> SteerkitError:
+    """The first obstacle as it is when nothing else was wanted, else one error that names all records without a result."""
+    first = next(iter(obstacles.values()))
+    if wanted == 1:
+        return first
+    return SteerkitError(
+        f"all {wanted} records to be computed again in part",
+        f"no way to do that for {', '.join(obstacles)}: {first.found}",
+        done="The others are in the table." if len(obstacles) < wanted else "Nothing was written.",
+        next_step=first.next_step,
+    )
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Versions, devices, caches, what is reachable, what to do next."""
+    from companion.cli.doctor import examine
+
+    print_rows(examine(), as_json, ("what", "found", "next"))
+
+
+@app.command()
+def book(
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the whole book as one PDF as well.")] = False,
+) -> None:
+    """Compile the site from the notebooks that have been run."""
+    from companion.cli.progress import compiled
+
+    made = compiled(pdf)
+    typer.echo(f"The book: {made['site']}")
+    if pdf:
+        typer.echo(f"As a PDF: {made['pdf']}")
+
+
+@app.command()
+def plan(
+    profile: ProfileOption = "laptop",
+    answer_format: option(list[str] | None, MANY + "those of the book.", options.formats, "--format") = None,
+    remote: Annotated[bool, typer.Option("--remote", help="For a server that holds the model.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
+    from companion import cost
+    from companion.page import BOOK_FORMATS
+    from companion.profiles import load_profile
+    from steerkit.remote import server
+
+    formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
+    found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None)
+    if as_json:
+        print_json(found)
+    elif not found["rows"]:
+        typer.echo(f"Nothing to compute: all tables of {profile} are there.")
+    else:
+        rows = [*found["rows"], {"stage": "all", "format": ""} | found["total"]]
+        print_rows([_readable(row) for row in rows], False, (*PLANNED, *(TRAFFIC if found["remote"] else ())))
+        where, hours = "on the server" if found["remote"] else "here", found["hours"]
+        took = "" if hours is None else f"{hours:.1f}, " if hours >= 0.1 else "under 0.1, "
+        weights = f"{screen.size(found['weights_bytes'])} of it weights ({found['dtype']})"
+        typer.echo(f"{found['model']}: {screen.size(found['memory_bytes'])} of memory {where}, {weights}.")
+        typer.echo("\n".join([f"Hours {where}: {took}{found['hours_from']}.", *found["notes"]]))
+
+
+def _readable(row: dict[str, Any]) -> dict[str, str]:
+    """Counts, operations and bytes as people read them."""
+    counts = {name: f"{row[name]:,}" for name in ("tables", "prompts", "token_passes", "requests")}
+    sizes = {name: screen.size(row[f"{name}_bytes"]) for name in ("sent", "received")}
+    return row | counts | sizes | {"operations": f"{row['operations']:.1e}"}
 
 
 @packs_app.command("pack")
 def pack_artifacts(
     out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Only tables and vectors of this model.", autocompletion=completion.models),
-    ] = None,
+    model: option(str | None, "Only tables and vectors of this model.", options.models, files=()) = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
     from companion.packs import pack
 
     names = pack(out, model)
-    _counted(as_json, f"{out}: {len(names)} artefacts", file=out, artefacts=names)
+    _tell(as_json, f"{out}: {len(names)} artefacts", file=out, artefacts=names)
 
 
 @packs_app.command("unpack")
@@ -175,19 +300,10 @@ def unpack_artifacts(
     from companion.packs import unpack
 
     names = unpack(source)
-    _counted(as_json, f"{len(names)} new artefacts from {source}", file=source, artefacts=names)
+    _tell(as_json, f"{len(names)} new artefacts from {source}", file=source, artefacts=names)
 
 
-for command in (
-    *(own.extract, own.sweep, own.ledger, own.decompose),
-    *(read.verify, read.formats, read.audit, read.doctor),
-    book_command,
-    plan.plan,
-):
-    app.command()(command)
-
-
-def _counted(as_json: bool, text: str, **values: Any) -> None:
+def _tell(as_json: bool, text: str, **values: Any) -> None:
     print_json(values) if as_json else typer.echo(text)
 
 
@@ -198,8 +314,8 @@ def _complain(message: str) -> int:
 
 def _unexpected(error: Exception) -> str:
     """A fault of the program in a paragraph: what, where, and how to see more."""
-    package = str(Path(__file__).parents[2])
-    ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(package)]
+    packages = tuple(str(Path(package.__file__).parent) for package in (companion, steerkit))
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
     where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
     what = " ".join(str(error).split())[:500].rstrip(".")
     return (
@@ -217,9 +333,8 @@ def main() -> None:
     except SteerkitError as error:
         if debug:
             raise
-        stopped = isinstance(error.__cause__, KeyboardInterrupt)
         code = _complain(str(error))
-        sys.exit(STOPPED if stopped else code)
+        sys.exit(STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else code)
     except Exception as error:
         if debug:
             raise

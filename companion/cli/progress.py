@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.cli import screen
-from companion.cli.book import compiled
-from companion.exhibits import Exhibit, page_of
+from companion.exhibits import BOOK, EXHIBITS, Exhibit, page_of
 from companion.page import BOOK_FORMATS
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
+from steerkit.errors import SteerkitError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,19 +69,20 @@ class Report:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a notebook, with the files a reader opens next."""
-        return [outcome.__dict__ | _files(outcome, self.profile, self.book) for outcome in self.outcomes]
+        rows = []
+        for outcome in self.outcomes:
+            chosen = EXHIBITS[outcome.exhibit]
+            notebook = place(chosen, self.profile)
+            page = page_of(chosen, self.book.parent) if self.book else None
+            files = {"notebook": notebook if notebook.exists() else None, "page": page}
+            rows.append(outcome.__dict__ | files)
+        return rows
 
 
 def reproduce_all(
     profile: str, exhibits: Sequence[Exhibit], force: bool, book: bool = False, machine: bool = False
 ) -> Report:
-    """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches.
-
-    Raises
-    ------
-    SteerkitError
-        After Ctrl-C, with what is kept; for a profile or a model that cannot be had.
-    """
+    """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches."""
     console, settings, report = screen.console(machine), load_profile(profile), Report(profile)
     if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
         exhibits = [exhibit for exhibit in exhibits if exhibit.published]
@@ -120,6 +125,22 @@ def compute(
         _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
 
 
+def compiled(pdf: bool = False) -> dict[str, str]:
+    """Run the book's own program, `book/_ext/build.py`; paths of the site and, when asked for, the PDF, or its error."""
+    command = [sys.executable, "-m", "_ext.build", *(["--pdf"] if pdf else [])]
+    paths = os.pathsep.join([str(BOOK), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
+    if done.returncode and "expected" not in said:
+        said = {"expected": "the book to be compiled", "next_step": "read what it printed above."}
+        said["found"] = f"exit code {done.returncode} of {' '.join(command[1:])}"
+        said["done"] = "The last good site was not removed."
+    if done.returncode:
+        raise SteerkitError(**said)
+    return said
+
+
 @contextmanager
 def _timed(report: Report, part: str) -> Iterator[None]:
     start = time.perf_counter()
@@ -131,55 +152,55 @@ def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
     """The kinds of tables that these notebooks read and that are not in a record."""
     if settings.profile == PUBLISHED:
         return set()
-    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.stages}
+    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.needs}
 
 
 def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
     """How many notebooks there are to run and, where that is known, how long they took last time."""
-    if force:
-        waiting = list(exhibits)
-    else:
-        waiting = [e for e in exhibits if not up_to_date(e, {"profile": profile}, place(e, profile))]
-    last = [(last_run(e) or {}).get("seconds") for e in waiting]
-    known = [seconds for seconds in last if seconds is not None]
+    given = {"profile": profile}
+    waiting = [e for e in exhibits if force or not up_to_date(e, given, place(e, profile))]
+    known = [last["seconds"] for last in map(last_run, waiting) if last and "seconds" in last]
     told = f"; {len(known)} of them took {screen.duration(sum(known))} last time" if known else ""
     return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
 
 
 def _tables(
-    bars: Progress,
-    bar: TaskID,
-    settings: Settings,
-    stages: set[str],
-    formats: Sequence[str],
-    report: Report,
+    bars: Progress, bar: TaskID, settings: Settings, stages: set[str], formats: Sequence[str], report: Report
 ) -> None:
     """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
-    from companion.cost import cost_of
+    plan = None
+    if stages:
+        from companion.cost import cost_of
 
-    if not stages:
+        plan = cost_of(settings, formats, stages)
+    if plan is None:
         bars.remove_task(bar)
         return
-    estimate = cost_of(settings, formats, stages)
-    if not estimate.token_passes:
-        bars.remove_task(bar)
-        return
-    bars.console.print(f"{estimate}")
-    bars.reset(bar, total=estimate.token_passes)
-    before = report.tables
-    begun = 0
+    bars.console.print(_cost_line(plan))
+    passes, tables = plan["total"]["token_passes"], plan["total"]["tables"]
+    bars.reset(bar, total=passes)
+    before, begun = report.tables, 0
 
     def begin(name: str) -> Callable[[int], None]:
         nonlocal begun
         report.tables = before + begun  # those before this one are written
         begun += 1
-        bars.update(bar, description=f"table {begun} of {estimate.tables}, {name}")
+        bars.update(bar, description=f"table {begun} of {tables}, {name}")
         share = bars.tasks[bars.task_ids.index(bar)].percentage
         screen.say(bars, f"{share:3.0f} %  {name}")
         return lambda tokens: bars.advance(bar, tokens)
 
     report.tables = before + compute_tables(settings, formats, stages, begin)
-    bars.update(bar, description="tables", completed=estimate.token_passes)
+    bars.update(bar, description="tables", completed=passes)
+
+
+def _cost_line(plan: dict[str, Any]) -> str:
+    total, hours = plan["total"], plan["hours"]
+    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
+    return (
+        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
+        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
+    )
 
 
 def _notebooks(
@@ -194,28 +215,14 @@ def _notebooks(
         bars.advance(bar)
 
 
-def _files(outcome: Outcome, profile: str, book: Path | None) -> dict[str, Path | None]:
-    """The executed notebook of an outcome, and its page when the site has just been built."""
-    from companion.exhibits import exhibit
-
-    chosen = exhibit(outcome.exhibit)
-    notebook = place(chosen, profile)
-    return {
-        "notebook": notebook if notebook.exists() else None,
-        "page": page_of(chosen, book.parent) if book else None,
-    }
-
-
 def show(console: Console, report: Report) -> None:
     """The final table: what became of each notebook, how long it took, what to open."""
     from rich.table import Table
 
     table = Table("exhibit", "status", "seconds", "open")
     for row in report.rows():
-        path = row["page"] or row["notebook"]
-        table.add_row(
-            row["exhibit"], row["status"], f"{row['seconds']:.1f}", screen.link(path) if path else ""
-        )
+        path, seconds = row["page"] or row["notebook"], f"{row['seconds']:.1f}"
+        table.add_row(row["exhibit"], row["status"], seconds, screen.link(path) if path else "")
     console.print(table)
     console.print(report.said(), highlight=False)
     if report.book:

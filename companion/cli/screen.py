@@ -38,32 +38,21 @@ def watched(screen: Console) -> bool:
 
 def bars(screen: Console) -> Progress:
     """Progress bars, invisible where nobody watches; see `say`."""
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
     from rich.table import Column
 
-    columns = (
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left", style="dim"),
-        TimeRemainingColumn(),
-    )
-    # One data set may take minutes, and the next sort of table runs at another speed.
-    return Progress(
-        *columns,
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+        progress.BarColumn(bar_width=20),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left", style="dim"),
+        progress.TimeRemainingColumn(),
         console=screen,
         disable=not watched(screen),
         expand=True,
         transient=True,
-        speed_estimate_period=120,
+        speed_estimate_period=120,  # one data set may take minutes, and the next sort of table has another speed
     )
 
 
@@ -120,12 +109,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def print_rows(
-    rows: Sequence[dict[str, Any]], as_json: bool, columns: Sequence[str], title: str = ""
-) -> None:
+def size(count: int) -> str:
+    """Bytes in a unit that people read."""
+    for unit, bytes_each in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= bytes_each:
+            return f"{count / bytes_each:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], title: str = "") -> None:
     """Rows as a table of the named columns, or all of them as JSON."""
     if as_json:
-        print_json(list(rows))
+        print_json(rows)
         return
     from rich.table import Table
     from rich.text import Text
@@ -140,19 +135,17 @@ def print_rows(
 
 def print_json(value: Any) -> None:
     """One JSON value on standard output; NaN and infinity, which JSON lacks, are null."""
-    typer.echo(json.dumps(_strict(value), indent=1, default=_plain, allow_nan=False))
+    typer.echo(json.dumps(_strict(value), indent=1, allow_nan=False))
 
 
 def _strict(value: Any) -> Any:
+    """Numbers of numpy as Python's own, and what JSON does not know as text."""
     if isinstance(value, dict):
         return {str(key): _strict(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(entry) for entry in value]
+    if hasattr(value, "item"):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy as Python's own, anything else as text."""
-    return _strict(value.item()) if hasattr(value, "item") else str(value)
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -14,7 +14,7 @@ import served
 import torch
 from served import DEFAULT, TRUSTED
 
-from companion.cli import own_data
+from companion.cli import own
 from steerkit import traces
 from steerkit.ndif import jobs as remote_jobs
 from steerkit.remote import run, site_of
@@ -115,12 +115,12 @@ def test_a_sweep_whose_whole_server_is_killed_and_restarted(stack, there, here, 
     """`steerkit sweep` as a user runs it; what was finished before is not asked for again."""
     monkeypatch.setattr(remote_jobs, "LOST", 10.0)
     monkeypatch.setattr("steerkit.grid.JOB_TOKENS", 1)  # jobs as small as they get
-    data = ("all", "letter", "tree", "letter", "clean", "bundled", 0)
+    asked = ("-1,1", "all", "letter", "tree", "letter", "clean", "bundled", 0)
     vectors = tmp_path / "vectors.safetensors"
-    own_data.extract_vectors(DEFAULT, "openness", "letter", "all", "clean", "bundled", 0).save(vectors)
+    own.extract(DEFAULT, "openness", vectors, "all", "letter")
 
     def swept(name: str) -> None:
-        own_data.sweep_grid(DEFAULT, "openness", vectors, [-1.0, 1.0], *data, tmp_path / name)
+        own.sweep(DEFAULT, "openness", vectors, tmp_path / name, *asked)
 
     swept("local.parquet")
     finished: list[str] = []
