@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from steerkit import traces
-from steerkit.guards import check_examples, check_layers
-from steerkit.memory import SHORTEST, halving, room
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import MASKED, TOLERANCE, attention_of, proven, reach
+from steerkit.trust import (
+    MASKED,
+    SHORTEST,
+    TOLERANCE,
+    attention_of,
+    check_examples,
+    check_layers,
+    halving,
+    proven,
+    reach,
+    room,
+)
 from steerkit.vectors import Vectors, check_same_layers
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import tiny_lm
-from steerkit import remote, tree, trust
-from steerkit import traces as code
+from steerkit import grid, traces, trust
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.model import wrap
@@ -40,7 +39,7 @@ class TestSelfCheck:
     ):
         windowed = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples, vectors = letters(windowed, 2), random_vectors(windowed, ["full"])
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         with pytest.warns(RuntimeWarning, match=r"slow direct engine.*tolerance 0.001"):
             found = evaluate(windowed, examples, vectors, MULTIPLIERS)
         assert found.engine == "direct"
@@ -48,18 +47,18 @@ class TestSelfCheck:
         close(found.propensity, propensities(windowed, examples, vectors, vectors.layers, MULTIPLIERS))
 
     def test_the_difference_itself_is_what_the_check_reports(self, model, monkeypatch):
-        real_batch = tree.evaluate_batch
-        monkeypatch.setattr(tree, "evaluate_batch", lambda *given: real_batch(*given) + 0.25)
+        real = grid.tree
+        monkeypatch.setattr(grid, "tree", lambda *given: real(*given) + 0.25)
         one = question(letters(model)[0])
-        found = trust.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
+        found = grid.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
         assert found == pytest.approx(0.25, abs=1e-5)
 
     def test_a_tree_that_gives_no_numbers_where_the_direct_engine_does_is_not_trusted(
         self, tokenizer, monkeypatch
     ):
         model = wrap("llama", tiny_lm("llama", tokenizer))
-        real_batch = tree.evaluate_batch
-        monkeypatch.setattr(tree, "evaluate_batch", lambda *given: real_batch(*given) * torch.nan)
+        real = grid.tree
+        monkeypatch.setattr(grid, "tree", lambda *given: real(*given) * torch.nan)
         with pytest.warns(RuntimeWarning, match="differs from the direct engine by inf"):
             assert evaluate(model, letters(model), random_vectors(model), MULTIPLIERS).engine == "direct"
 
@@ -100,7 +99,7 @@ class TestProofs:
 
     @pytest.fixture
     def windowed(self, tokenizer, monkeypatch):
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         return wrap("mistral", tiny_lm("mistral", tokenizer))
 
     def test_a_proof_on_short_prompts_says_nothing_about_longer_ones(self, tokenizer, windowed):
@@ -128,8 +127,8 @@ class TestProofs:
 def test_one_format_proves_nothing_about_another(tokenizer, monkeypatch):
     """Letters never call the whole unembedding, so that they cannot notice that it is wrong."""
     model = wrap("llama", tiny_lm("llama", tokenizer))
-    real = code.unembed
-    monkeypatch.setattr(code, "unembed", lambda site, hidden: 2 * real(site, hidden))
+    real = traces.unembed
+    monkeypatch.setattr(traces, "unembed", lambda site, hidden: 2 * real(site, hidden))
     vectors = random_vectors(model)
     assert evaluate(model, letters(model), vectors, [1.0]).engine == "tree"
     with pytest.warns(RuntimeWarning, match="direct engine"):

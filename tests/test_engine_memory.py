@@ -11,14 +11,14 @@ from plain_model import blocks
 from torch.testing import assert_close
 
 from companion.tiny import tiny_lm
-from steerkit import tree
+from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.model import wrap
 from steerkit.prompts import Example
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
-real_batch = tree.evaluate_batch
+real = grid.tree
 
 
 def letters(model, count: int = 3) -> list[Example]:
@@ -30,10 +30,10 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 
 
 def fail_if(condition, error: Exception):
-    def batch(model, questions, vectors, cells, max_tokens):
-        if condition(questions, cells, max_tokens):
+    def batch(model, batches, vectors, cells, max_tokens):
+        if condition(batches[0], cells, max_tokens):
             raise error
-        return real_batch(model, questions, vectors, cells, max_tokens)
+        return real(model, batches, vectors, cells, max_tokens)
 
     return batch
 
@@ -49,7 +49,7 @@ def test_smaller_batches_and_sequences_give_the_same_numbers(model, monkeypatch,
     wanted = evaluate(model, examples, vectors, MULTIPLIERS)
     failed = []
     monkeypatch.setattr(
-        tree, "evaluate_batch", fail_if(lambda *a: too_much(*a) and not failed.append(a), error)
+        grid, "tree", fail_if(lambda *a: too_much(*a) and not failed.append(a), error)
     )
     found = evaluate(model, examples, vectors, MULTIPLIERS)
     assert failed
@@ -74,21 +74,21 @@ def test_it_may_run_out_in_the_middle_of_a_forward(model):
 
 
 def test_when_one_prompt_with_few_conditions_is_too_much_the_user_is_told(model, monkeypatch):
-    monkeypatch.setattr(tree, "evaluate_batch", fail_if(lambda q, cells, t: len(cells) > 2, CUDA))
+    monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(cells) > 2, CUDA))
     with pytest.raises(SteerkitError, match="memory for one prompt"):
         evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(model, monkeypatch):
     other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    monkeypatch.setattr(tree, "evaluate_batch", fail_if(lambda q, cells, t: len(q) > 1, other))
+    monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(q) > 1, other))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
 
 
 def test_it_may_run_out_in_the_self_check_already(tokenizer, monkeypatch):
     """A model fresh from the disk has proven nothing yet, so that the self-check comes first."""
-    monkeypatch.setattr(tree, "evaluate_batch", fail_if(lambda *given: True, CUDA))
+    monkeypatch.setattr(grid, "tree", fail_if(lambda *given: True, CUDA))
     fresh = wrap("llama", tiny_lm("llama", tokenizer))
     with pytest.raises(SteerkitError, match="memory for one prompt"):
         evaluate(fresh, letters(fresh), random_vectors(fresh), MULTIPLIERS)

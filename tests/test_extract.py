@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm
-from steerkit import extraction, remote
+from steerkit import extraction, traces
 from steerkit.errors import SteerkitError
 from steerkit.extraction import contrast_length, differences, mean_difference, resampled, rescale_to
 from steerkit.model import wrap
@@ -102,7 +102,7 @@ class TestSelfCheck:
         model = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples = asked("statement", model)
         wanted = differences(model, examples, [1, 3])
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         fresh = wrap(architecture, tiny_lm(architecture, tokenizer))
         with pytest.warns(RuntimeWarning, match="a forward of its own"):
             found = differences(fresh, examples, [1, 3])
@@ -121,7 +121,7 @@ class TestSelfCheck:
         name, settings = ARCHITECTURES["gemma3"]
         kinds = ["full_attention", *["sliding_attention"] * 3]
         monkeypatch.setitem(ARCHITECTURES, "late", (name, settings | {"layer_types": kinds}))
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         late = wrap("late", tiny_lm("late", tokenizer))
         examples = asked("letter", late)
         differences(late, examples, [0])
