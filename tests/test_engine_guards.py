@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import tiny_lm
-from steerkit import grid, traces, trust
+from steerkit import grid, traces
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.model import wrap
