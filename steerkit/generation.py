@@ -8,6 +8,7 @@ way, a forward of the whole sequence for each new token, meant to be read; both 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,11 +61,10 @@ def generate(
     multipliers = [float(multiplier) for multiplier in multipliers]
     check_steering(model, vectors, [layer], multipliers)
     check_names(vectors, [name])
-    need(max_new_tokens > 0, "at least one new token", f"{max_new_tokens}", "ask for more.")
-    tokens = prompt_tokens(model, prompt, system)
+    need(max_new_tokens > 0, "at least one new token", str(max_new_tokens), "ask for more.")
+    tokens, ends = prompt_tokens(model, prompt, system), ends_of(model)
     _check_positions(model, len(tokens), max_new_tokens)
     deltas = deltas_of(vectors, name, layer, multipliers)
-    ends = sorted(ends_of(model))
 
     def attempt(rows: list[int], _: int) -> torch.Tensor:
         [found] = run(model, traces.continued, tokens, layer, deltas[rows], max_new_tokens, ends)
@@ -73,9 +73,10 @@ def generate(
     texts = {}
     for rows, found in halving(attempt, list(range(len(multipliers))), SHORTEST):
         for row, new in zip(rows, found.tolist(), strict=True):
+            new = until(new, ends)
             broken = f"NaN or infinity with multiplier {multipliers[row]:g}"
             need(traces.BROKEN not in new, "finite logits", broken, "use a smaller multiplier, or float32.")
-            texts[row] = model.tokenizer.decode(until(new, ends), skip_special_tokens=True)
+            texts[row] = model.tokenizer.decode(new, skip_special_tokens=True)
     return [(multiplier, texts[row]) for row, multiplier in enumerate(multipliers)]
 
 
@@ -109,22 +110,23 @@ def deltas_of(vectors: Vectors, name: str, layer: int, multipliers: Sequence[flo
     return (torch.tensor(multipliers, dtype=torch.float64)[:, None] * vector.double()).float()
 
 
-def ends_of(model: Model) -> set[int]:
+def ends_of(model: Model) -> list[int]:
     """Tokens with which the model ends a text: those of its generation configuration, and the tokenizer's."""
     own = getattr(model.lm._module, "generation_config", None)
     given = [getattr(own, "eos_token_id", None), model.tokenizer.eos_token_id]
-    return {end for one in given for end in (one if isinstance(one, list) else [one]) if end is not None}
+    flat = {end for one in given for end in (one if isinstance(one, list) else [one])}
+    return sorted(flat - {None})
 
 
 def until(tokens: list[int], ends: Collection[int]) -> list[int]:
     """The tokens before the first of `ends`."""
-    return tokens[: next((i for i, token in enumerate(tokens) if token in ends), None)]
+    return list(takewhile(lambda token: token not in ends, tokens))
 
 
 def _check_positions(model: Model, prompt: int, new: int) -> None:
-    """Refuse what no position embedding is there for: it would give nonsense, or an error from deep inside."""
+    """Refuse what the model has no positions for: it would give nonsense, or an error from deep inside."""
     need(prompt > 0, "a prompt of at least one token", "none", "say something.")
-    most = getattr(model.lm._module.config.get_text_config(), "max_position_embeddings", None) or prompt + new
-    expected = f"at most {most} tokens, the positions of {model.name}"
-    found = f"a prompt of {prompt} and {new} new ones"
+    config = model.lm._module.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None) or prompt + new
+    expected, found = f"at most {most} tokens, the positions of {model.name}", f"{prompt} and {new} new ones"
     need(prompt + new <= most, expected, found, "shorten the prompt, or ask for fewer new tokens.")
