@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from steerkit.model import Model
 
+Site = SimpleNamespace  # what `site_of` makes
 HEAD_ROWS = 512  # positions whose full logits exist at the same time
 BROKEN = -1  # stands for the token that logits which are not finite would choose
 SHARE_FROM = 2  # lowest steered block from which a run of its own for the blocks below pays
@@ -49,7 +50,7 @@ def site_of(model: Model) -> SimpleNamespace:
     )
 
 
-def describe(site: SimpleNamespace) -> dict[str, str]:
+def describe(site: Site) -> dict[str, str]:
     """Precision, device and versions of the place where this runs."""
     tokens = torch.zeros(1, 1, dtype=torch.long)
     with torch.no_grad(), site.lm.trace(input_ids=tokens, use_cache=False) as tracer:
@@ -60,7 +61,7 @@ def describe(site: SimpleNamespace) -> dict[str, str]:
     return about | {"threads": str(torch.get_num_threads()), "python": platform.python_version()} | versions
 
 
-def stop(site: SimpleNamespace, tracer: Any) -> None:
+def stop(site: Site, tracer: Any) -> None:
     """End a trace before the blocks that nobody reads; not in NDIF's sandbox, which shows no weights.
 
     There a trace that ends early takes the rest of the job with it (NDIF 0.1.2: a broken pipe).
@@ -69,15 +70,13 @@ def stop(site: SimpleNamespace, tracer: Any) -> None:
         tracer.stop()
 
 
-def tree(
-    site: SimpleNamespace, parts: Sequence, vectors: dict, cells: Sequence, max_tokens: int
-) -> list[torch.Tensor]:
+def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, max_tokens: int) -> list[torch.Tensor]:
     """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one after the other; see `steerkit.grid`."""
     return [torch.cat([tree_part(site, part, vectors, cells, max_tokens) for part in parts]).to(site.scores)]
 
 
 def tree_part(
-    site: SimpleNamespace, questions: Sequence, vectors: dict, cells: Sequence, max_tokens: int
+    site: Site, questions: Sequence, vectors: dict, cells: Sequence, max_tokens: int
 ) -> torch.Tensor:
     """Scores of questions that run together; conditions that do not fit in `max_tokens` repeat the prefix."""
     longest = max(questions, key=lambda q: length(q, 1))
@@ -93,7 +92,7 @@ def tree_part(
 
 
 def tree_forward(
-    site: SimpleNamespace, questions: Sequence, batch: SimpleNamespace, vectors: dict, cells: Sequence
+    site: Site, questions: Sequence, batch: SimpleNamespace, vectors: dict, cells: Sequence
 ) -> torch.Tensor:
     """The value of every read of one laid-out batch, [n] float64."""
     edits = edits_of(batch, vectors, cells, site.dtype)
@@ -119,7 +118,7 @@ def tree_forward(
     return values.double().cpu()
 
 
-def tree_below(site: SimpleNamespace, questions: Sequence, batch: SimpleNamespace, last: int) -> torch.Tensor:
+def tree_below(site: Site, questions: Sequence, batch: SimpleNamespace, last: int) -> torch.Tensor:
     """Residual stream [p, s, d] after block `last`, for the branched sequence, from one run of the unbranched one.
 
     No condition steers below `last`, so token (position, branch) of every condition is the same there.
@@ -164,7 +163,7 @@ def edits_of(
     return edits
 
 
-def masked_inputs(site: SimpleNamespace, batch: SimpleNamespace) -> tuple[dict, dict[int, torch.Tensor]]:
+def masked_inputs(site: Site, batch: SimpleNamespace) -> tuple[dict, dict[int, torch.Tensor]]:
     """Model inputs, and the masks of layers that see less than the first layer does.
 
     transformers takes one 4-D mask for all layers; layers with a sliding window get theirs by editing their input.
@@ -200,7 +199,7 @@ def add(hidden: torch.Tensor, edit: tuple[torch.Tensor, ...]) -> None:
     hidden[rows, columns] += delta
 
 
-def read(site: SimpleNamespace, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) -> torch.Tensor:
+def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) -> torch.Tensor:
     """Logit or log-probability [n] of `tokens` [n] at normed hidden states [n, d], a few rows at a time."""
     head = site.head._module
     if not logprob and not head.weight.is_meta:
@@ -217,7 +216,7 @@ def read(site: SimpleNamespace, hidden: torch.Tensor, tokens: torch.Tensor, logp
     return torch.cat(found)
 
 
-def unembed(site: SimpleNamespace, hidden: torch.Tensor) -> torch.Tensor:
+def unembed(site: Site, hidden: torch.Tensor) -> torch.Tensor:
     """Logits [..., vocabulary] of normed hidden states [..., d], final soft cap included (Gemma 2)."""
     return capped(site.head(hidden), site.cap)
 
@@ -227,7 +226,7 @@ def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
     return logits if cap is None else cap * (logits / cap).tanh()
 
 
-def direct(site: SimpleNamespace, question: Any, vectors: dict, cells: Sequence) -> list[torch.Tensor]:
+def direct(site: Site, question: Any, vectors: dict, cells: Sequence) -> list[torch.Tensor]:
     """Scores [2 sides, cells] of one question, one plain forward a branch and cell; see `steerkit.grid`."""
     found = torch.zeros(2, len(cells), dtype=torch.float64)
     for column, (vector, layer, multiplier) in enumerate(cells):
@@ -242,7 +241,7 @@ def direct(site: SimpleNamespace, question: Any, vectors: dict, cells: Sequence)
 
 
 def steered_logits(
-    site: SimpleNamespace, prefix: Sequence[int], tokens: Sequence[int], layer: int, delta: torch.Tensor
+    site: Site, prefix: Sequence[int], tokens: Sequence[int], layer: int, delta: torch.Tensor
 ) -> list[torch.Tensor]:
     """Logits [branch tokens, vocabulary] with `delta` [d] added after block `layer`, from the first branch token on."""
     sequence, start = torch.tensor([[*prefix, *tokens]]), len(prefix)
@@ -254,7 +253,7 @@ def steered_logits(
 
 
 def continued(
-    site: SimpleNamespace, prompt: Sequence[int], layer: int, deltas: torch.Tensor, count: int, ends: Sequence
+    site: Site, prompt: Sequence[int], layer: int, deltas: torch.Tensor, count: int, ends: Sequence
 ) -> list[torch.Tensor]:
     """Tokens [k, n] that follow a prompt, each the likeliest, with each of `deltas` [k, d] added after a block.
 
@@ -282,9 +281,7 @@ def continued(
     return [torch.cat(found, 1)]
 
 
-def contrasts(
-    site: SimpleNamespace, parts: Sequence, wanted: Sequence[int], total: bool
-) -> list[torch.Tensor]:
+def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -> list[torch.Tensor]:
     """Weighted sums over answer tokens [p, l, d] float32, or with `total` their sum over questions [1, l, d].
 
     The answers of a question are branches of one sequence; see `steerkit.extraction`.
@@ -295,7 +292,7 @@ def contrasts(
     return [torch.cat(sums).sum(0, keepdim=True)]
 
 
-def contrast_part(site: SimpleNamespace, questions: Sequence, wanted: Sequence[int]) -> torch.Tensor:
+def contrast_part(site: Site, questions: Sequence, wanted: Sequence[int]) -> torch.Tensor:
     """The same for questions that run together, [p, l, d] on the CPU."""
     batch = layout(questions, [0])
     inputs, overrides = masked_inputs(site, batch)
@@ -312,7 +309,7 @@ def contrast_part(site: SimpleNamespace, questions: Sequence, wanted: Sequence[i
     return torch.stack([sums[layer] for layer in wanted], dim=1)
 
 
-def contrasts_apart(site: SimpleNamespace, questions: Sequence, wanted: Sequence[int]) -> list[torch.Tensor]:
+def contrasts_apart(site: Site, questions: Sequence, wanted: Sequence[int]) -> list[torch.Tensor]:
     """The same [p, l, d] the obvious way: each answer after its prompt, in a plain forward of its own."""
     found = torch.zeros(len(questions), len(wanted), site.width)
     for n, question in enumerate(questions):
@@ -325,7 +322,7 @@ def contrasts_apart(site: SimpleNamespace, questions: Sequence, wanted: Sequence
 
 
 def residuals(
-    site: SimpleNamespace, batches: Sequence, layer: int, starts: Sequence[int], norms: bool
+    site: Site, batches: Sequence, layer: int, starts: Sequence[int], norms: bool
 ) -> list[torch.Tensor]:
     """Output of a block from a position on, [b, s - start, d] float32 a batch; or its norms, [b, s - start, 1].
 
@@ -338,7 +335,7 @@ def residuals(
     return found
 
 
-def residual(site: SimpleNamespace, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
+def residual(site: Site, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
     """Outputs [b, s - start, d] of some blocks, for sequences of one length; float32 on the CPU."""
     with torch.no_grad(), site.lm.trace(input_ids=torch.tensor(batch), use_cache=False) as tracer:
         outputs = nnsight.save({})
