@@ -31,27 +31,20 @@ def cells_of(vectors, layers, multipliers=(-1.0, 1.0, 1.5)) -> list[tuple[int, i
 
 
 class TestTree:
-    @pytest.mark.parametrize("lowest", [2, 3])
+    @pytest.mark.parametrize("lowest", [0, 1, 2, 3])
     def test_blocks_up_to_the_lowest_steered_one_run_once_without_branches_and_the_rest_once_with(
         self, any_model, lowest
     ):
+        """Where only one block could be shared, nothing is."""
         questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
         cells = cells_of(vectors, range(lowest, 4))
         prefix, branch = shape_of(questions[0])
         with Watch(any_model) as watch:
             tree(any_model, [questions], vectors, cells, 10_000)
+        shared = lowest + 1 if lowest > 1 else 0
         once = [(3, prefix + branch)]
         spread = [(3, prefix + branch * (1 + len(cells)))]
-        assert [c.shapes for c in watch.blocks] == [once] * (lowest + 1) + [spread] * (3 - lowest)
-
-    @pytest.mark.parametrize("lowest", [0, 1])
-    def test_where_nothing_is_worth_sharing_every_block_runs_once(self, any_model, lowest):
-        questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
-        cells = cells_of(vectors, [lowest, 3])
-        prefix, branch = shape_of(questions[0])
-        with Watch(any_model) as watch:
-            tree(any_model, [questions], vectors, cells, 10_000)
-        assert [c.shapes for c in watch.blocks] == [[(3, prefix + branch * (1 + len(cells)))]] * 4
+        assert [c.shapes for c in watch.blocks] == [once] * shared + [spread] * (4 - shared)
 
     def test_letters_never_call_the_unembedding(self, any_model):
         questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
