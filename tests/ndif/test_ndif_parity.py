@@ -134,8 +134,9 @@ class TestParity:
         vector = extract(here, examples(here, "statement", 4), [LAYER])
         given = {"layer": LAYER, "multipliers": [-1.0, 0.0, 1.0], "max_new_tokens": 8}
         said = "What is the best thing about you?"
-        local, remote = (dict(generate(model, said, vector, **given)) for model in (here, there))
-        assert local == remote and len(set(local.values())) > 1
+        texts = [[text for _, text in generate(model, said, vector, **given)] for model in (here, there)]
+        local, remote = (torch.tensor(here.tokenizer("".join(each)).input_ids) for each in texts)
+        compare("steered generation, token ids", local, remote, tolerance=0)
 
     def test_a_session_that_carries_a_value_from_trace_to_trace(self, stack, here, there, monkeypatch):
         monkeypatch.setattr(nnsight.CONFIG.API, "HOST", stack.url)
