@@ -165,7 +165,7 @@ def _room(weights: int, name: str, remote: bool) -> tuple[str, ...]:
     """What a person has to know before trying it here."""
     import torch
 
-    from steerkit.trust import free_bytes
+    from steerkit.memory import free_bytes
 
     if remote:
         return ()

@@ -19,7 +19,7 @@ from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
 from steerkit.grid import evaluate
-from steerkit.ndif.address import OFF
+from steerkit.remote import OFF
 
 SMOKE = load_profile("smoke")
 TOTALS = {  # parameters as the checkpoints on the hub state them
@@ -120,14 +120,14 @@ class TestRequests:
         job, sent = Job(replace(SMOKE, train=None, test=None), "grid", "openness", form, 1), []
         for module in ("steerkit.grid", "steerkit.extraction", "companion.cost"):
             monkeypatch.setattr(f"{module}.JOB_TOKENS", 900)
-        monkeypatch.setattr("steerkit.trust.CPU_TOKENS", 400)
+        monkeypatch.setattr("steerkit.memory.CPU_TOKENS", 400)
         here = model_of("tiny", OFF)
         train, test = examples(job, here)
         vectors = vectors_of(job, [1], train)
         multipliers = job_multipliers(job)
         fewer = {name: (-1.5, 1.5) for name in vectors.names if name != "full"}
         evaluate(here, test, vectors, multipliers, fewer=fewer)  # the self-check
-        for module in ("steerkit.grid", "steerkit.extraction"):
+        for module in ("steerkit.tree", "steerkit.extraction"):
             monkeypatch.setattr(f"{module}.run", lambda model, work, *args: counted(here, work, args, sent))
         there = replace(here, remote="http://localhost:9")
         differences(there, train, [1])
@@ -146,7 +146,7 @@ class TestRequests:
 
 
 def counted(model, work, args, sent: list) -> list:
-    from steerkit.traces import site_of
+    from steerkit.remote import site_of
 
     sent.append(work.__name__)
     return work(site_of(model), *args)
@@ -204,7 +204,7 @@ class TestPlan:
         assert found.hours == pytest.approx(found.total("operations") / 1e15 / 3600)
 
     def test_weights_that_do_not_fit_here_are_said(self, without_hub, monkeypatch):
-        monkeypatch.setattr("steerkit.trust.free_bytes", lambda _: 10**9)
+        monkeypatch.setattr("steerkit.memory.free_bytes", lambda _: 10**9)
         papers = override(load_profile("llama2-7b"), source="bundled", datasets="openness", split="clean")
         papers = replace(papers, sweep=replace(papers.sweep, datasets=("openness",)))
         monkeypatch.setattr(cost, "matmul_rate", lambda _: 1e9)

@@ -19,7 +19,7 @@ from torch.testing import assert_close
 
 from companion import cost, outline, scaling
 from companion.shapes import LENGTHS, config_of
-from steerkit import trust as memory
+from steerkit import memory
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_vector
 from steerkit.grid import evaluate
