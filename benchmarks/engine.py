@@ -116,14 +116,9 @@ def _sweep_batch(model: Model):
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
     batch = layout(questions, range(1 + len(cells)))
     inputs, _ = masked_inputs(site_of(model), batch)
-    return (
-        questions,
-        vectors,
-        cells,
-        batch,
-        inputs,
-        edits_of(batch, {layer: vectors.at(layer) for layer in vectors.layers}, [(0, 0, 0.0), *cells], model.dtype),
-    )
+    by_layer = {layer: vectors.at(layer) for layer in vectors.layers}
+    edits = edits_of(batch, by_layer, [(0, 0, 0.0), *cells], model.dtype)
+    return questions, vectors, cells, batch, inputs, edits
 
 
 def nnsight_overhead(model: Model) -> dict[str, float]:

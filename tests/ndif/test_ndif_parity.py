@@ -184,9 +184,9 @@ class TestCost:
         cells = grid.scores.numel()
         request, response = sum(each.sent for each in requests), sum(each.received for each in requests)
         limit = 4 * cells + 20_000
-        SIZES.append({"job": f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}",
-                      "request": request, "request_limit": 100_000,
-                      "response": response, "response_limit": limit})  # fmt: skip
+        job = f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}"
+        limits = {"request_limit": 100_000, "response_limit": limit}
+        SIZES.append({"job": job, "request": request, "response": response, **limits})
         assert request <= 100_000 and response <= limit
 
     def test_overhead_on_the_grid_of_all_selected_sets(
