@@ -20,15 +20,13 @@ from companion import store
 from companion.data.datasets import add_choices, load_dataset, statement_pairs
 from companion.models import load_model
 from companion.profiles import load_profile
-from steerkit import direct, tree
 from steerkit.extraction import differences, mean_difference, resampled
-from steerkit.grid import evaluate
+from steerkit.grid import evaluate, tree
 from steerkit.layout import layout, length
 from steerkit.model import Model
 from steerkit.prompts import Example, Prompter
 from steerkit.propensity import question
-from steerkit.remote import site_of
-from steerkit.traces import edits_of, masked_inputs
+from steerkit.traces import edits_of, masked_inputs, site_of
 from steerkit.vectors import Vectors, concatenate
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -118,14 +116,9 @@ def _sweep_batch(model: Model):
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
     batch = layout(questions, range(1 + len(cells)))
     inputs, _ = masked_inputs(site_of(model), batch)
-    return (
-        questions,
-        vectors,
-        cells,
-        batch,
-        inputs,
-        edits_of(batch, direct.by_layer(vectors, cells), [(0, 0, 0.0), *cells], model.dtype),
-    )
+    by_layer = {layer: vectors.at(layer) for layer in vectors.layers}
+    edits = edits_of(batch, by_layer, [(0, 0, 0.0), *cells], model.dtype)
+    return questions, vectors, cells, batch, inputs, edits
 
 
 def nnsight_overhead(model: Model) -> dict[str, float]:
@@ -176,7 +169,7 @@ def throughput(model: Model) -> dict[str, float]:
     with torch.no_grad():
         pairs = [
             (
-                timed(lambda: tree.evaluate_batch(model, questions, vectors, cells, 1024)),
+                timed(lambda: tree(model, [questions], vectors, cells, 1024)),
                 timed(lambda: module(input_ids=plain_ids, use_cache=False)),
             )
             for _ in range(4)

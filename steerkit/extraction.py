@@ -14,17 +14,48 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from steerkit import traces
-from steerkit.guards import check_examples, check_layers
-from steerkit.memory import SHORTEST, halving, room
+from steerkit import traces, trust
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import MASKED, TOLERANCE, attention_of, proven, reach
+from steerkit.trust import TOLERANCE, room
 from steerkit.vectors import Vectors, check_same_layers
 
 if TYPE_CHECKING:
     from steerkit.model import Model
     from steerkit.prompts import Example
+
+
+def extract(
+    model: Model,
+    examples: Sequence[Example],
+    layers: Sequence[int],
+    *,
+    manifest: dict[str, Any] | None = None,
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Vectors:
+    """The steering vector, named "full": the mean over examples of `differences`.
+
+    Parameters
+    ----------
+    model : Model
+    examples : p tokenised examples (`steerkit.prompts`)
+    layers : 0-based blocks whose output is read
+    manifest : what goes into the vectors' file beside them
+    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `steerkit.trust.room`
+    progress : called with the token-passes just done
+
+    Raises
+    ------
+    SteerkitError
+        When there are no examples, a layer does not exist, or one example does not fit in memory.
+    """
+    if model.remote is None:
+        found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
+        return mean_difference(found, layers, manifest)
+    # A server adds the differences up, and sends [l, d] instead of [p, l, d].
+    sums = [values for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True)]
+    return mean_difference(torch.stack(sums).sum(0) / len(examples), layers, manifest)
 
 
 def differences(
@@ -37,18 +68,7 @@ def differences(
 ) -> torch.Tensor:
     """Activation of the matching answer minus that of the other one, [p, l, d] float32 on the CPU.
 
-    Parameters
-    ----------
-    model : Model
-    examples : p tokenised examples
-    layers : 0-based blocks whose output is read
-    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `engine.memory.room`
-    progress : called with the token-passes just done
-
-    Raises
-    ------
-    SteerkitError
-        When there are no examples, a layer does not exist, or one example does not fit in memory.
+    Parameters and errors are those of `extract`; for whoever wants to average them in ways of his own (`resampled`).
     """
     found = torch.zeros(len(examples), len(layers), model.width)
     for part, values in _parts(model, examples, layers, batch_tokens, progress, total=False):
@@ -56,24 +76,7 @@ def differences(
     return found
 
 
-def mean_vector(
-    model: Model,
-    examples: Sequence[Example],
-    layers: Sequence[int],
-    *,
-    manifest: dict[str, Any] | None = None,
-    batch_tokens: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Vectors:
-    """`mean_difference(differences(...))`; a server adds the differences up, and sends [l, d] instead of [p, l, d].
-
-    Parameters and errors are those of `differences`.
-    """
-    if model.remote is None:
-        found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
-        return mean_difference(found, layers, manifest)
-    sums = [values for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True)]
-    return mean_difference(torch.stack(sums).sum(0) / len(examples), layers, manifest)
+mean_vector = extract  # shim
 
 
 def _parts(
@@ -85,12 +88,11 @@ def _parts(
     total: bool,
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
-    check_examples(examples)
-    check_layers(model, layers)
-    questions = [_contrast(example) for example in examples]
+    trust.check_examples(examples)
+    trust.check_layers(model, layers)
+    questions, sizes = [_contrast(example) for example in examples], list(map(contrast_length, examples))
     read = _read if _branches_work(model, questions, layers) else _read_directly
-    sizes = [contrast_length(example) for example in examples]
-    order = sorted(range(len(questions)), key=lambda i: sizes[i])
+    order = sorted(range(len(questions)), key=sizes.__getitem__)
     together = max(1, (batch_tokens or room(model, max(sizes))) // max(sizes))
     at_once = together if model.remote is None else max(together, JOB_TOKENS // max(sizes))
 
@@ -98,7 +100,7 @@ def _parts(
         return read(model, [questions[i] for i in part], layers, together, total)
 
     for start in range(0, len(order), at_once):
-        for part, values in halving(attempt, order[start : start + at_once], SHORTEST):
+        for part, values in trust.halving(attempt, order[start : start + at_once], trust.SHORTEST):
             yield part, values
             if progress is not None:
                 progress(sum(sizes[i] for i in part))
@@ -137,14 +139,15 @@ def _read_directly(
 
 def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> bool:
     """Whether two answers in one sequence give what two sequences give, tried on the longest example."""
-    if attention_of(model) in MASKED:
-        one = max(questions, key=reach)
-        kind = ("extract", attention_of(model), max(layers))
-        difference = proven(model, kind, one, lambda: _self_check(model, one, layers))
-        if difference <= TOLERANCE[model.dtype]:
+    attention = trust.attention_of(model)
+    if attention in trust.MASKED:
+        one = max(questions, key=trust.reach)
+        kind = ("extract", attention, max(layers))
+        if trust.proven(model, kind, one, lambda: _self_check(model, one, layers)) <= TOLERANCE[model.dtype]:
             return True
-    warnings.warn("steerkit: reading each answer in a forward of its own, because this model's attention does not "
-                  "take the mask that would let two share one", RuntimeWarning, stacklevel=3)  # fmt: skip
+    why = "this model's attention does not take the mask that would let two share one"
+    message = f"steerkit: reading each answer in a forward of its own, because {why}"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
     return False
 
 
@@ -174,13 +177,10 @@ def resampled(
     groups: Sequence[int] | None = None,
     manifest: dict[str, Any] | None = None,
 ) -> Vectors:
-    """Vectors "resample-00".. from training examples drawn with replacement: the noise of extraction.
+    """Vectors "resample-00".. from differences [p, l, d] drawn with replacement: the noise of extraction.
 
-    Parameters
-    ----------
-    found : differences [p, l, d]
-    groups : a label an example; examples of one group are drawn together. The two items of a minimal pair have
-        opposite letters, so that drawing them singly would bring the letter's direction back into the vector.
+    `groups` has a label an example; examples of one group are drawn together. The two items of a minimal pair have
+    opposite letters, so that drawing them singly would bring the letter's direction back into the vector.
     """
     labels = torch.tensor(range(len(found)) if groups is None else groups)
     members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]

@@ -1,4 +1,9 @@
-"""`evaluate`: the scores of every example under every vector, layer and multiplier, and who computed them."""
+"""`evaluate`: every example under every vector, layer and multiplier, by one of two engines that give one answer.
+
+`direct` is the obvious one, a plain forward of the whole sequence for every branch and cell, meant to be read
+(`steerkit.traces.direct`). `tree` does the whole grid of a batch of prompts in one forward: tokens before the first
+steered one are shared by all conditions (`layout`), and so is the residual stream up to the lowest steered block.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from steerkit import direct, tree
-from steerkit.guards import check_examples, check_finite, check_grid, check_names
+from steerkit import traces, trust
+from steerkit.errors import one_of
 from steerkit.layout import length
-from steerkit.memory import SEQUENCE_TOKENS, halving, room
 from steerkit.propensity import Fidelity, Question, question
-from steerkit.remote import JOB_TOKENS
-from steerkit.trust import Engine, choose_engine
+from steerkit.remote import JOB_TOKENS, run
+from steerkit.trust import SEQUENCE_TOKENS, Engine, halving, room
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +27,15 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
 
+Cell = tuple[int, int, float]  # vector index, layer, multiplier
+
 
 @dataclass(frozen=True)
 class Grid:
     """Scores of a set of examples, labelled.
 
-    Attributes
-    ----------
-    scores : float64 [p, 2, v, l, k], side 0 matching, side 1 not matching
-        Logits in `letter` and `yes-no` (log-probabilities with fidelity "bench"), nats per token in `statement`.
-    engine, reason : which engine ran and why
+    `scores` is float64 [p, 2, v, l, k], side 0 matching, side 1 not matching: logits in `letter` and `yes-no`
+    (log-probabilities with fidelity "bench"), nats per token in `statement`. `engine` ran, for that `reason`.
     """
 
     examples: tuple[Example, ...]
@@ -49,29 +52,27 @@ class Grid:
         return self.scores[:, 0] - self.scores[:, 1]
 
     def table(self, dataset: str = "") -> pd.DataFrame:
-        """Long form, one row a cell, the columns every later step relies on."""
+        """Long form, one row a cell that was run, the columns every later step relies on."""
         import numpy as np
         import pandas as pd
 
-        run = self.propensity.isfinite().numpy().ravel()  # cells that `fewer` left out are NaN
-        at = [index.ravel()[run] for index in np.indices(self.propensity.shape)]
-
-        def pick(values: Sequence[object], axis: int) -> np.ndarray:
-            return np.asarray(values)[at[axis]]
-
+        scores = self.scores.numpy()
+        propensity = scores[:, 0] - scores[:, 1]
+        p, v, layer, k = np.nonzero(np.isfinite(propensity))  # cells that `fewer` left out are NaN
+        example = {
+            name: np.asarray([getattr(one, name.removeprefix("example_")) for one in self.examples])[p]
+            for name in ("example_id", "format", "positive_letter", "positive_answer")
+        }
         return pd.DataFrame(
             {
                 "dataset": dataset,
-                "example_id": pick([e.id for e in self.examples], 0),
-                "format": pick([e.format for e in self.examples], 0),
-                "positive_letter": pick([e.positive_letter for e in self.examples], 0),
-                "positive_answer": pick([e.positive_answer for e in self.examples], 0),
-                "vector": pick(self.vectors, 1),
-                "layer": pick(self.layers, 2),
-                "multiplier": pick(self.multipliers, 3),
-                "matching": self.scores[:, 0].numpy().ravel()[run],
-                "not_matching": self.scores[:, 1].numpy().ravel()[run],
-                "propensity": self.propensity.numpy().ravel()[run],
+                **example,
+                "vector": np.asarray(self.vectors)[v],
+                "layer": np.asarray(self.layers)[layer],
+                "multiplier": np.asarray(self.multipliers)[k],
+                "matching": scores[p, 0, v, layer, k],
+                "not_matching": scores[p, 1, v, layer, k],
+                "propensity": propensity[p, v, layer, k],
             }
         )
 
@@ -100,14 +101,9 @@ def evaluate(
     layers : default all layers of `vectors`
     fewer : for vectors named here, the multipliers to run; 0 comes free, the other cells are NaN
     fidelity : how letters are scored, see `steerkit.propensity`
-    engine : "tree", or "direct" for one plain forward a cell
-    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `engine.memory.room`
+    engine : "tree", or "direct"; a tree that fails its self-check falls back to direct, and a warning says why
+    batch_tokens : tokens of one forward, halved and retried when memory runs out; default: `steerkit.trust.room`
     progress : called with the token-passes just done
-
-    Returns
-    -------
-    Grid
-        Its `engine` is "direct" when the tree's self-check failed; a warning says why.
 
     Raises
     ------
@@ -115,22 +111,30 @@ def evaluate(
         For vectors of another width, a layer the model lacks, no examples, or a score that is not finite.
     """
     layers, multipliers = list(vectors.layers if layers is None else layers), [float(m) for m in multipliers]
-    check_examples(examples)
-    check_grid(model, vectors, layers, multipliers, engine)
-    check_names(vectors, fewer or {})
+    trust.check_examples(examples)
+    one_of("an engine", engine, trust.ENGINES)
+    trust.check_steering(model, vectors, layers, multipliers)
+    trust.check_names(vectors, fewer or {})
     questions = [question(example, fidelity) for example in examples]
-    engine, reason = choose_engine(model, questions, vectors, layers, multipliers, engine)
-    cells = cells_of(vectors.names, layers, multipliers, fewer or {})
-    scores = torch.full(
-        (len(questions), 2, len(vectors.names), len(layers), len(multipliers)), torch.nan, dtype=torch.float64
+    engine, reason = trust.choose_engine(
+        model, questions, engine, lambda one: self_check(model, one, vectors, layers, multipliers)
     )
-    places = _places(cells, layers, multipliers)
-    together = batch_tokens or room(model, max(length(one, 1 + len(cells)) for one in questions))
-    for part, values in _run(model, questions, vectors, cells, engine, together):
-        check_finite(values, [examples[i] for i in part])
-        _fill(scores, part, values, places, multipliers)
+    cells = cells_of(vectors.names, layers, multipliers, fewer or {})
+    conditions = 1 + len(cells)
+    shape = (len(questions), 2, len(vectors.names), len(layers), len(multipliers))
+    scores = torch.full(shape, torch.nan, dtype=torch.float64)
+    places = [(v, layers.index(layer), multipliers.index(m)) for v, layer, m in cells]
+    at = [list(axis) for axis in zip(*places, strict=True)]  # [v], [l], [k]
+    tokens = batch_tokens or room(model, max(length(one, conditions) for one in questions))
+    for part, values in _parts(model, questions, vectors, cells, engine, tokens):
+        trust.check_finite(values, [examples[i] for i in part])
+        for index, found in zip(part, values, strict=True):  # found is [2, 1 + cells]
+            if cells:
+                scores[index][(slice(None), *at)] = found[:, 1:]
+            if 0 in multipliers:
+                scores[index, ..., multipliers.index(0)] = found[:, :1, None]
         if progress is not None:
-            progress(sum(length(questions[i], 1 + len(cells)) for i in part))
+            progress(sum(length(questions[i], conditions) for i in part))
     return Grid(tuple(examples), vectors.names, tuple(layers), tuple(multipliers), scores, engine, reason)
 
 
@@ -139,8 +143,8 @@ def cells_of(
     layers: Sequence[int],
     multipliers: Sequence[float],
     fewer: Mapping[str, Sequence[float]],
-) -> list[direct.Cell]:
-    """The steered cells of a grid, (vector, layer, multiplier); multiplier 0 is the unsteered run and no cell."""
+) -> list[Cell]:
+    """The steered cells of a grid; multiplier 0 is the unsteered run and no cell."""
     return [
         (v, layer, m)
         for v, name in enumerate(names)
@@ -150,39 +154,80 @@ def cells_of(
     ]
 
 
-def _places(
-    cells: Sequence[direct.Cell], layers: Sequence[int], multipliers: Sequence[float]
-) -> tuple[list[int], ...]:
-    """Indices [v], [l], [k] of the cells in the grid."""
-    return (
-        [v for v, _, _ in cells],
-        [layers.index(layer) for _, layer, _ in cells],
-        [multipliers.index(m) for _, _, m in cells],
-    )
+def direct(model: Model, question: Question, vectors: Vectors, cells: Sequence[Cell]) -> torch.Tensor:
+    """Scores [2 sides, 1 + cells] of one question, one plain forward a branch and cell; the first column is unsteered."""
+    every = [(0, cells[0][1] if cells else vectors.layers[0], 0.0), *cells]
+    [scores] = run(model, traces.direct, question, _by_layer(vectors, every), every)
+    return scores.double()
 
 
-def _fill(
-    scores: torch.Tensor,
-    part: list[int],
-    values: torch.Tensor,
-    places: tuple[list[int], ...],
-    multipliers: Sequence[float],
-) -> None:
-    """Put [p, 2, 1 + cells] into the grid; the unsteered column wherever the multiplier is 0."""
-    for row, index in enumerate(part):
-        scores[index][(slice(None), *places)] = values[row, :, 1:]
-        if 0 in multipliers:
-            scores[index, :, :, :, multipliers.index(0)] = values[row, :, 0, None, None]
+def tree(
+    model: Model,
+    batches: Sequence[Sequence[Question]],
+    vectors: Vectors,
+    cells: Sequence[Cell],
+    max_tokens: int,
+) -> torch.Tensor:
+    """Scores [p, 2 sides, 1 + cells] of the questions of all batches, one forward each and one job on a server.
+
+    Conditions that do not fit in `max_tokens` a sequence go into further forwards, which repeat the prefix.
+    """
+    [scores] = run(model, traces.tree, batches, _by_layer(vectors, cells), cells, max_tokens)
+    return scores.double()
+
+
+def self_check(
+    model: Model, one: Question, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float]
+) -> float:
+    """Largest difference between the engines on one question, lowest and highest layer, strongest multiplier.
+
+    In half precision it is divided by `yardstick`.
+    """
+    ends = sorted({min(layers), max(layers)})
+    few = vectors.select(names=list(vectors.names[:1]), layers=ends)
+    cells = [(0, layer, max(multipliers, key=abs)) for layer in ends]
+    slow, fast = direct(model, one, few, cells), tree(model, [[one]], few, cells, SEQUENCE_TOKENS)[0]
+    gaps = (slow - fast).abs()[slow.isfinite()]  # a model that gives NaN gives it in either engine
+    unit = trust.yardstick(slow) if model.dtype in trust.HALF else 1.0
+    return float((gaps / unit).nan_to_num(torch.inf).max()) if len(gaps) else 0.0
+
+
+def _by_layer(vectors: Vectors, cells: Sequence[Cell]) -> dict[int, torch.Tensor]:
+    """The vectors [v, d] of each layer that some cell steers: what an engine needs, and a server is sent."""
+    return {layer: vectors.at(layer) for layer in sorted({cell[1] for cell in cells})}
+
+
+def _parts(
+    model: Model,
+    questions: Sequence[Question],
+    vectors: Vectors,
+    cells: Sequence[Cell],
+    engine: Engine,
+    batch_tokens: int,
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Scores [p, 2, 1 + cells] part by part, with the indices of the part; a job on a server holds several forwards."""
+    if engine == "direct":
+        for index, one in enumerate(questions):
+            yield [index], direct(model, one, vectors, cells)[None]
+        return
+    conditions, remote = 1 + len(cells), model.remote is not None
+
+    def attempt(part: list[int], sequence_tokens: int) -> torch.Tensor:
+        asked = [questions[i] for i in part]
+        forwards = _batches(asked, conditions, batch_tokens) if remote else [range(len(asked))]
+        return tree(model, [[asked[i] for i in each] for each in forwards], vectors, cells, sequence_tokens)
+
+    tokens = max(batch_tokens, JOB_TOKENS) if remote else batch_tokens
+    for indices in _batches(questions, conditions, tokens, tokens if remote else SEQUENCE_TOKENS):
+        yield from halving(attempt, indices)
 
 
 def _batches(
     questions: Sequence[Question], conditions: int, batch_tokens: int, sequence_tokens: int = SEQUENCE_TOKENS
 ) -> Iterator[list[int]]:
-    """Indices of questions of similar length, so that little is padding; longer sequences count as `sequence_tokens`,
-    the most of one forward."""
-    order = sorted(range(len(questions)), key=lambda i: (length(questions[i], 1), i))
+    """Indices of questions of similar length, so that little is padding; a longer one counts as `sequence_tokens`."""
     batch: list[int] = []
-    for index in order:
+    for index in sorted(range(len(questions)), key=lambda i: (length(questions[i], 1), i)):
         if (
             batch
             and (len(batch) + 1) * min(length(questions[index], conditions), sequence_tokens) > batch_tokens
@@ -192,37 +237,3 @@ def _batches(
         batch.append(index)
     if batch:
         yield batch
-
-
-def _run(
-    model: Model,
-    questions: Sequence[Question],
-    vectors: Vectors,
-    cells: Sequence[direct.Cell],
-    engine: Engine,
-    batch_tokens: int,
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Scores [p, 2, 1 + cells] part by part, with the indices of the part."""
-    if engine == "direct":
-        for index, one in enumerate(questions):
-            yield [index], direct.evaluate_question(model, one, vectors, cells)[None]
-        return
-
-    def run(part: list[int], sequence_tokens: int) -> torch.Tensor:
-        return tree.evaluate_batch(model, [questions[i] for i in part], vectors, cells, sequence_tokens)
-
-    def run_job(part: list[int], sequence_tokens: int) -> torch.Tensor:
-        """Several forwards in one job; `part` is sorted by length already."""
-        asked = [questions[i] for i in part]
-        forwards = _batches(asked, 1 + len(cells), batch_tokens)
-        return tree.evaluate_batches(
-            model, [[asked[i] for i in each] for each in forwards], vectors, cells, sequence_tokens
-        )
-
-    if model.remote is None:
-        parts, call = _batches(questions, 1 + len(cells), batch_tokens), run
-    else:
-        tokens = max(batch_tokens, JOB_TOKENS)
-        parts, call = _batches(questions, 1 + len(cells), tokens, tokens), run_job
-    for indices in parts:
-        yield from halving(call, indices)

@@ -13,14 +13,14 @@ from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from steerkit.model import soft_cap, windows
-from steerkit.ndif.address import OFF, host_of, server
-from steerkit.ndif.failures import RemoteFailure
+import torch
+
+from steerkit.ndif.address import OFF, host_of, server  # noqa: F401 - shim
+from steerkit.ndif.failures import RemoteFailure  # noqa: F401 - shim
+from steerkit.traces import site_of
 
 if TYPE_CHECKING:
     from steerkit.model import Model
-
-__all__ = ["OFF", "RemoteFailure", "host_of", "run", "server", "site_of"]
 
 # Token-passes of one job: half a minute of a small model on two cores, a few seconds of a large one on a GPU. A job is
 # what is lost when a server dies, and its request and response stay small.
@@ -51,31 +51,11 @@ def run(model: Model, work: Callable[..., Any], *args: Any) -> Any:
     return results_of(model, work, site, plain(list(args)))
 
 
-def site_of(model: Model) -> SimpleNamespace:
-    """What every function of `steerkit.traces` is given first."""
-    import torch
-
-    config = model.lm._module.config
-    return SimpleNamespace(
-        lm=model.lm,
-        layers=model.sites.layers,
-        norm=model.sites.norm,
-        head=model.sites.head,
-        windows=windows(config),
-        cap=soft_cap(config),
-        dtype=model.dtype,
-        width=model.width,
-        scores=torch.float32 if model.remote else torch.float64,  # what travels back is half as large
-    )
-
-
 def plain(value: Any) -> Any:
     """The same without types of this package, which a server cannot know, and with tensors on their own storage.
 
     nnsight sends the whole storage of a tensor, so that one row of a large one would take the rest with it.
     """
-    import torch
-
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone()
     if is_dataclass(value):

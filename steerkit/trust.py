@@ -1,24 +1,26 @@
-"""Which engine runs: the tree, if it can show on the longest prompt that it agrees with the direct one.
+"""When a fast pass may be trusted, and how much fits into it.
 
 What a hand-built attention mask gets wrong is silent: a sliding window that is ignored, an attention kernel that drops
-the mask, positions that are not where they seem. So an evaluation begins with a comparison, and a difference means the
-slow engine and a loud reason. A comparison holds for prompts that reach no further than the one it was made on.
+the mask, positions that are not where they seem. So an evaluation begins with a comparison of both engines on the prompt
+that reaches farthest; a difference means the slow engine and a loud reason. When memory runs out, the batch is halved,
+then the sequence, and then there is a clear error.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 
-from steerkit import direct, tree
-from steerkit.memory import SEQUENCE_TOKENS, is_out_of_memory, nothing_fits
+from steerkit.errors import SteerkitError, need
+from steerkit.traces import HEAD_ROWS
 
 if TYPE_CHECKING:
     from steerkit.model import Model
+    from steerkit.prompts import Example
     from steerkit.propensity import Question
     from steerkit.vectors import Vectors
 
@@ -26,23 +28,24 @@ Engine = Literal["tree", "direct"]
 ENGINES = ("tree", "direct")
 HALF = (torch.bfloat16, torch.float16)
 MASKED = ("sdpa", "eager")  # attention implementations that take a 4-D mask
-
 # Largest difference of a score; in half precision as a share of `yardstick`. Half precision rounds differently when
 # batches have other shapes, and by an amount that grows with the scores, so that no absolute number fits all models:
 # what a forgotten window does to a tiny model is less than what rounding does to the logits of a real one.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.03}
 SHARE_OF_SCORE = 0.1
+SEQUENCE_TOKENS = 1024  # longest branched sequence: attention grows with its square
+SHORTEST = 64  # below this, halving the sequence frees nothing worth having
+# Tokens of one forward that make it fast. On a CPU throughput is flat from about half of this; a GPU wants more, and
+# beyond this gains nothing but padding.
+CPU_TOKENS, GPU_TOKENS = 2048, 16384
+SHARE_OF_FREE = 0.5  # `token_bytes` is an estimate, and the allocator keeps gaps
+Attempt = Callable[[list[int], int], torch.Tensor]  # (indices, tokens of a sequence)
 
 _PROOFS: WeakKeyDictionary[torch.nn.Module, dict[tuple, tuple[int, float]]] = WeakKeyDictionary()
 
 
 def choose_engine(
-    model: Model,
-    questions: Sequence[Question],
-    vectors: Vectors,
-    layers: Sequence[int],
-    multipliers: Sequence[float],
-    engine: Engine,
+    model: Model, questions: Sequence[Question], engine: Engine, check: Callable[[Question], float]
 ) -> tuple[Engine, str]:
     """The engine to use and the reason in words; the tree has to prove itself first."""
     if engine == "direct":
@@ -52,16 +55,19 @@ def choose_engine(
         return _fall_back(
             f"attention implementation {attention!r} ignores custom masks; load the model with sdpa or eager"
         )
-    one = max(questions, key=reach)
+    one, tolerance = max(questions, key=reach), TOLERANCE[model.dtype]
     kind = (one.scale, len(one.branches), attention)
-    difference = proven(model, kind, one, lambda: self_check(model, one, vectors, layers, multipliers))
-    tolerance = TOLERANCE[model.dtype]
-    if not difference <= tolerance:
-        return _fall_back(
-            f"on the longest prompt the tree differs from the direct engine by {difference:.2g} (tolerance {tolerance:g}"
-            f"{', as a share of the effect of steering' if model.dtype in HALF else ''})"
-        )
-    return "tree", f"self-check on the longest prompt: differs from the direct engine by {difference:.1e}"
+    difference = proven(model, kind, one, lambda: check(one))
+    if difference <= tolerance:
+        return "tree", f"self-check on the longest prompt: differs from the direct engine by {difference:.1e}"
+    unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
+    found = f"differs from the direct engine by {difference:.2g} (tolerance {tolerance:g}{unit})"
+    return _fall_back(f"on the longest prompt the tree {found}")
+
+
+def _fall_back(why: str) -> tuple[Engine, str]:
+    warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=4)
+    return "direct", why
 
 
 def attention_of(model: Model) -> str:
@@ -75,13 +81,7 @@ def reach(question: Question) -> int:
 
 
 def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float]) -> float:
-    """Largest difference found by checks of this kind; checks again when a prompt reaches further than any before.
-
-    Raises
-    ------
-    SteerkitError
-        When even one prompt does not fit in memory.
-    """
+    """Largest difference found by checks of this kind; checks again when a prompt reaches farther than any before."""
     proofs = _PROOFS.setdefault(model.lm._module, {})
     tried, difference = proofs.get(kind, (0, 0.0))
     if reach(one) > tried:
@@ -95,26 +95,6 @@ def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float])
     return difference
 
 
-def self_check(
-    model: Model, one: Question, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float]
-) -> float:
-    """Largest difference between the two engines on one question, lowest and highest layer, strongest multiplier.
-
-    In half precision it is divided by `yardstick`.
-    """
-    ends = sorted({min(layers), max(layers)})
-    strongest = max(multipliers, key=abs)
-    few = vectors.select(names=list(vectors.names[:1]), layers=ends)
-    cells = [(0, layer, strongest) for layer in ends]
-    slow = direct.evaluate_question(model, one, few, cells)
-    fast = tree.evaluate_batch(model, [one], few, cells, SEQUENCE_TOKENS)[0]
-    gaps = (slow - fast).abs()[slow.isfinite()]  # a model that gives NaN gives it in either engine
-    if not len(gaps):
-        return 0.0
-    unit = yardstick(slow) if model.dtype in HALF else 1.0
-    return float((gaps / unit).nan_to_num(torch.inf).max())
-
-
 def yardstick(scores: torch.Tensor) -> float:
     """What a difference is large or small against: the largest effect of steering, at least a tenth of the scores.
 
@@ -126,6 +106,115 @@ def yardstick(scores: torch.Tensor) -> float:
     return float(torch.maximum(effect, SHARE_OF_SCORE * size).clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def _fall_back(why: str) -> tuple[Engine, str]:
-    warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=4)
-    return "direct", why
+def check_examples(examples: Sequence[Example]) -> None:
+    """Raise when there are none."""
+    need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
+
+
+def check_layers(model: Model, layers: Sequence[int]) -> None:
+    """Raise for no layers, repeated ones, and ones the model lacks."""
+    last, wanted = model.sites.n_layers - 1, "different layers, at least one"
+    for layer in layers:
+        known = f"a layer from 0 to {last} of {model.name}"
+        need(0 <= layer <= last, known, f"layer {layer}", "choose one of them.")
+    need(len(set(layers)) == len(layers) > 0, wanted, f"{list(layers)}", "list each layer once.")
+
+
+def check_steering(
+    model: Model, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float]
+) -> None:
+    """Raise for repeated multipliers, vectors of another model, and layers that it or they lack."""
+    different, wanted = len(set(multipliers)) == len(multipliers) > 0, "different multipliers, at least one"
+    need(different, wanted, f"{list(multipliers)}", "list each multiplier once.")
+    wanted = f"vectors of width {model.width}, the residual stream of {model.name}"
+    found, next_step = f"width {vectors.width}", "extract the vectors with this model."
+    need(vectors.width == model.width, wanted, found, next_step)
+    check_layers(model, layers)
+    for layer in layers:
+        vectors.at(layer)
+
+
+def check_names(vectors: Vectors, named: Iterable[str]) -> None:
+    """Raise for names that no vector has."""
+    unknown = ", ".join(sorted(set(named) - set(vectors.names)))
+    need(not unknown, f"names of vectors ({', '.join(vectors.names)})", unknown, "check the spelling.")
+
+
+def check_finite(values: torch.Tensor, examples: Sequence[Example]) -> None:
+    """Raise for the first example with a score that is NaN or infinite."""
+    next_step = "use a smaller multiplier, or float32 instead of half precision."
+    for example, found in zip(examples, values, strict=True):
+        fine = bool(found.isfinite().all())
+        need(fine, "finite scores", f"NaN or infinity for example {example.id}", next_step)
+
+
+def room(model: Model, sequence: int) -> int:
+    """Tokens for one forward of sequences of so many tokens: as many as make it fast, fewer where memory is short."""
+    if model.remote is not None:  # nobody knows what is free there
+        return CPU_TOKENS
+    config = model.lm._module.config
+    each = token_bytes(
+        config, model.dtype.itemsize, min(sequence, SEQUENCE_TOKENS), config._attn_implementation
+    )
+    fits = SHARE_OF_FREE * (free_bytes(model.device) - head_bytes(config)) / each
+    return max(1, min(int(fits), CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a forward on this device can have, what torch holds in reserve included."""
+    if device.type == "cuda":
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def token_bytes(config: Any, itemsize: int, sequence: int, attention: str) -> int:
+    """Bytes that one token of a sequence takes in one block: hidden states, feed-forward part, its row of the mask.
+
+    Eager attention also holds scores and probabilities of every head, one of them in float32.
+    """
+    text = config.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    states, mask = itemsize * (8 * text.hidden_size + 3 * inner), sequence * (itemsize + 3)
+    return states + mask + (attention == "eager") * text.num_attention_heads * sequence * (2 * itemsize + 4)
+
+
+def head_bytes(config: Any) -> int:
+    """Bytes of the logits that exist at the same time, in the precision of the model and twice in float32."""
+    return HEAD_ROWS * config.get_text_config().vocab_size * 12
+
+
+def halving(
+    attempt: Attempt, part: list[int], sequence_tokens: int = SEQUENCE_TOKENS
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """`attempt(part, sequence_tokens)`, in smaller and smaller pieces as long as memory runs out."""
+    values = None
+    try:
+        values = attempt(part, sequence_tokens)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Out here the exception is gone, and with it the tensors that its traceback held.
+    if values is not None:
+        yield part, values
+    elif len(part) > 1:
+        middle = len(part) // 2
+        yield from halving(attempt, part[:middle], sequence_tokens)
+        yield from halving(attempt, part[middle:], sequence_tokens)
+    elif sequence_tokens > SHORTEST:
+        yield from halving(attempt, part, sequence_tokens // 2)
+    else:
+        raise nothing_fits()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an exception of its own; the CPU allocator raises a RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def nothing_fits() -> SteerkitError:
+    """The error for a machine that is too small."""
+    next_step = "use a smaller model, a lower precision or a larger device."
+    return SteerkitError("memory for one prompt with one condition", "none left", next_step=next_step)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
+from steerkit.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -31,18 +32,17 @@ class Vectors:
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expected = (len(self.names), len(self.layers))
-        if self.values.ndim != 3 or tuple(self.values.shape[:2]) != expected:
-            raise SteerkitError(
-                f"values of shape [{expected[0]} vectors, {expected[1]} layers, d]",
-                f"{list(self.values.shape)}",
-                next_step="give one row a name and one column a layer.",
-            )
-        if not bool(self.values.isfinite().all()):
-            bad = (~self.values.isfinite()).any(-1).nonzero()[0]
+        v, layers = len(self.names), len(self.layers)
+        fits = self.values.ndim == 3 and tuple(self.values.shape[:2]) == (v, layers)
+        expected = f"values of shape [{v} vectors, {layers} layers, d]"
+        next_step = "give one row a name and one column a layer."
+        need(fits, expected, f"{list(self.values.shape)}", next_step)
+        broken = (~self.values.isfinite()).any(-1).nonzero().tolist()
+        if broken:
+            row, column = broken[0]
             raise SteerkitError(
                 "finite numbers in every vector",
-                f"NaN or infinity in {self.names[bad[0]]!r} at layer {self.layers[bad[1]]}",
+                f"NaN or infinity in {self.names[row]!r} at layer {self.layers[column]}",
                 next_step="extract the vector again; half precision overflows first at late layers.",
             )
 
@@ -52,44 +52,26 @@ class Vectors:
         return self.values.shape[-1]
 
     def at(self, layer: int) -> torch.Tensor:
-        """All vectors of one layer, [v, d].
-
-        Raises
-        ------
-        SteerkitError
-            When there are none for this layer.
-        """
-        if layer not in self.layers:
-            raise SteerkitError(
-                f"a layer these vectors have ({_span(self.layers)})",
-                f"layer {layer}",
-                next_step="choose one of them, or extract vectors for this layer.",
-            )
+        """All vectors of one layer, [v, d]."""
+        known = f"a layer these vectors have ({_span(self.layers)})"
+        next_step = "choose one of them, or extract vectors for this layer."
+        need(layer in self.layers, known, f"layer {layer}", next_step)
         return self.values[:, self.layers.index(layer)]
 
     def select(self, names: list[str] | None = None, layers: list[int] | None = None) -> Vectors:
         """The same vectors, fewer of them."""
-        keep_names = list(names or self.names)
-        keep_layers = list(layers or self.layers)
-        for layer in keep_layers:
+        names, layers = list(names or self.names), list(layers or self.layers)
+        for layer in layers:
             self.at(layer)
-        rows = [self.names.index(name) for name in keep_names]
-        columns = [self.layers.index(layer) for layer in keep_layers]
-        return Vectors(
-            tuple(keep_names), tuple(keep_layers), self.values[rows][:, columns].clone(), self.manifest
-        )
+        rows, columns = map(self.names.index, names), map(self.layers.index, layers)
+        values = self.values[list(rows)][:, list(columns)].clone()
+        return Vectors(tuple(names), tuple(layers), values, self.manifest)
 
     def save(self, path: Path | str) -> None:
         """Write a safetensors file with names, layers and manifest in its metadata; atomic."""
         from safetensors.torch import save
 
-        from steerkit.files import write_atomically
-
-        about = {
-            "names": json.dumps(self.names),
-            "layers": json.dumps(self.layers),
-            "manifest": json.dumps(self.manifest),
-        }
+        about = {name: json.dumps(getattr(self, name)) for name in ("names", "layers", "manifest")}
         write_atomically(Path(path), save({"values": self.values.contiguous()}, metadata=about))
 
 
@@ -121,12 +103,11 @@ def load_vectors(path: Path | str) -> Vectors:
 
 def check_same_layers(one: Vectors, other: Vectors) -> None:
     """Raise when two sets of vectors are not over the same layers."""
-    if one.layers != other.layers:
-        raise SteerkitError(
-            "vectors over the same layers",
-            f"layers {_span(one.layers)} and {_span(other.layers)}",
-            next_step="select the same layers of both.",
-        )
+    found, next_step = (
+        f"layers {_span(one.layers)} and {_span(other.layers)}",
+        "select the same layers of both.",
+    )
+    need(one.layers == other.layers, "vectors over the same layers", found, next_step)
 
 
 def norm_matched_random(vectors: Vectors, count: int, seed: int) -> Vectors:

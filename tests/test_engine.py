@@ -12,8 +12,8 @@ from plain_model import propensities, score
 from torch.testing import assert_close
 
 from companion.tiny import tiny_lm
-from steerkit import traces, tree
-from steerkit.grid import evaluate
+from steerkit import traces
+from steerkit.grid import evaluate, tree
 from steerkit.model import wrap
 from steerkit.propensity import question
 from steerkit.vectors import Vectors
@@ -167,9 +167,9 @@ class TestPaddingAndSplitting:
         pair = [ordered[0], ordered[-1]]
         assert len(pair[1].prefix) - len(pair[0].prefix) >= 10
         cells = cells_of(vectors, [2, 3])
-        together = tree.evaluate_batch(any_model, pair, vectors, cells, 10_000)
+        together = tree(any_model, [pair], vectors, cells, 10_000)
         for one, padded in zip(pair, together, strict=True):
-            close(tree.evaluate_batch(any_model, [one], vectors, cells, 10_000)[0], padded)
+            close(tree(any_model, [[one]], vectors, cells, 10_000)[0], padded)
 
     @pytest.mark.parametrize("first", [0, 2])
     def test_splitting_the_conditions_into_several_sequences_is_irrelevant(
@@ -179,12 +179,12 @@ class TestPaddingAndSplitting:
         questions = [question(e) for e in asked(form, any_model)]
         vectors = random_vectors(any_model)
         cells = cells_of(vectors, [first, 3])
-        whole = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
+        whole = tree(any_model, [questions], vectors, cells, 10_000)
         laid_out, real = [], traces.layout
         monkeypatch.setattr(traces, "layout", lambda q, c: laid_out.append(len(c)) or real(q, c))
         for limit in (1, 30):
             laid_out.clear()
-            close(tree.evaluate_batch(any_model, questions, vectors, cells, limit), whole)
+            close(tree(any_model, [questions], vectors, cells, limit), whole)
             assert max(laid_out) < 1 + len(cells)
 
 

@@ -10,8 +10,8 @@ from plain_model import Watch
 from torch.testing import assert_close
 
 from companion.tiny import tiny_lm
-from steerkit import direct, traces, tree
-from steerkit.grid import evaluate
+from steerkit import traces
+from steerkit.grid import direct, evaluate, tree
 from steerkit.model import wrap
 from steerkit.propensity import question
 
@@ -31,42 +31,35 @@ def cells_of(vectors, layers, multipliers=(-1.0, 1.0, 1.5)) -> list[tuple[int, i
 
 
 class TestTree:
-    @pytest.mark.parametrize("lowest", [2, 3])
+    @pytest.mark.parametrize("lowest", [0, 1, 2, 3])
     def test_blocks_up_to_the_lowest_steered_one_run_once_without_branches_and_the_rest_once_with(
         self, any_model, lowest
     ):
+        """Where only one block could be shared, nothing is."""
         questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
         cells = cells_of(vectors, range(lowest, 4))
         prefix, branch = shape_of(questions[0])
         with Watch(any_model) as watch:
-            tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
+            tree(any_model, [questions], vectors, cells, 10_000)
+        shared = lowest + 1 if lowest > 1 else 0
         once = [(3, prefix + branch)]
         spread = [(3, prefix + branch * (1 + len(cells)))]
-        assert [c.shapes for c in watch.blocks] == [once] * (lowest + 1) + [spread] * (3 - lowest)
-
-    @pytest.mark.parametrize("lowest", [0, 1])
-    def test_where_nothing_is_worth_sharing_every_block_runs_once(self, any_model, lowest):
-        questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
-        cells = cells_of(vectors, [lowest, 3])
-        prefix, branch = shape_of(questions[0])
-        with Watch(any_model) as watch:
-            tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
-        assert [c.shapes for c in watch.blocks] == [[(3, prefix + branch * (1 + len(cells)))]] * 4
+        assert [c.shapes for c in watch.blocks] == [once] * shared + [spread] * (4 - shared)
 
     def test_letters_never_call_the_unembedding(self, any_model):
         questions, vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
         with Watch(any_model) as watch:
-            tree.evaluate_batch(any_model, questions, vectors, cells_of(vectors, [0, 3]), 10_000)
+            tree(any_model, [questions], vectors, cells_of(vectors, [0, 3]), 10_000)
         assert watch.head.shapes == []
 
     def test_statements_unembed_the_tokens_read_and_no_others_a_few_at_a_time(self, any_model, monkeypatch):
         questions, vectors = unpadded("statement", any_model, 2), random_vectors(any_model)
         cells = cells_of(vectors, [2, 3])
         read = sum(len(branch.reads) for q in questions for branch in q.branches) * (1 + len(cells))
-        at_once = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
+        at_once = tree(any_model, [questions], vectors, cells, 10_000)
         monkeypatch.setattr(traces, "HEAD_ROWS", 16)
         with Watch(any_model) as watch:
-            found = tree.evaluate_batch(any_model, questions, vectors, cells, 10_000)
+            found = tree(any_model, [questions], vectors, cells, 10_000)
         assert sum(rows for (rows,) in watch.head.shapes) == read
         assert max(rows for (rows,) in watch.head.shapes) == 16
         assert_close(found, at_once, atol=1e-5, rtol=0.0)
@@ -76,7 +69,7 @@ class TestTree:
         cells = cells_of(vectors, [2, 3])  # 12, so 13 conditions
         prefix, branch = shape_of(questions[0])
         with Watch(model) as watch:
-            tree.evaluate_batch(model, questions, vectors, cells, prefix + 5 * branch)
+            tree(model, [questions], vectors, cells, prefix + 5 * branch)
         assert watch.calls == [3, 3, 3, 3]
         assert watch.blocks[3].shapes == [(2, prefix + n * branch) for n in (5, 5, 3)]
 
@@ -109,7 +102,7 @@ def test_the_direct_engine_runs_once_a_branch_and_cell(model, form, branches):
     (one,), vectors = unpadded(form, model, 1), random_vectors(model)
     cells = cells_of(vectors, [0, 2, 3])
     with Watch(model) as watch:
-        direct.evaluate_question(model, one, vectors, cells)
+        direct(model, one, vectors, cells)
     lengths = [len(one.prefix) + len(branch.tokens) for branch in one.branches]
     assert len(lengths) == branches
     assert watch.calls == [branches * (1 + len(cells))] * 4

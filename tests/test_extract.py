@@ -13,9 +13,9 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm
-from steerkit import extraction, remote
+from steerkit import extraction, traces
 from steerkit.errors import SteerkitError
-from steerkit.extraction import contrast_length, differences, mean_difference, resampled, rescale_to
+from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, rescale_to
 from steerkit.model import wrap
 
 LAYERS = [0, 1, 2, 3]
@@ -61,6 +61,13 @@ def test_rows_follow_the_examples_and_columns_the_layers(model):
     assert_close(differences(model, examples[::-1], [3, 0]), whole.flip(0)[:, [3, 0]], atol=1e-5, rtol=0.0)
 
 
+def test_the_vector_is_the_mean_of_the_differences_and_called_full(model):
+    examples = asked("letter", model)
+    found, wanted = extract(model, examples, [3, 1], manifest={"a": 1}), differences(model, examples, [3, 1])
+    assert (found.names, found.layers, found.manifest) == (("full",), (3, 1), {"a": 1})
+    assert_close(found.values[0], wanted.mean(0))
+
+
 def test_swapping_the_sides_turns_the_difference_around(model):
     examples = asked("statement", model)
     swapped = [replace(e, matching=e.not_matching, not_matching=e.matching) for e in examples]
@@ -102,7 +109,7 @@ class TestSelfCheck:
         model = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples = asked("statement", model)
         wanted = differences(model, examples, [1, 3])
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         fresh = wrap(architecture, tiny_lm(architecture, tokenizer))
         with pytest.warns(RuntimeWarning, match="a forward of its own"):
             found = differences(fresh, examples, [1, 3])
@@ -121,7 +128,7 @@ class TestSelfCheck:
         name, settings = ARCHITECTURES["gemma3"]
         kinds = ["full_attention", *["sliding_attention"] * 3]
         monkeypatch.setitem(ARCHITECTURES, "late", (name, settings | {"layer_types": kinds}))
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         late = wrap("late", tiny_lm("late", tokenizer))
         examples = asked("letter", late)
         differences(late, examples, [0])
@@ -159,23 +166,6 @@ class TestVectorsFromDifferences:
         assert {sum(drawn) for drawn in draws} == {7}
         assert max(map(max, draws)) > 1
         assert len({tuple(drawn) for drawn in draws}) > 15
-
-    def test_examples_of_one_group_are_drawn_together(self):
-        """Groups of three, two and one: a draw of three groups holds each row as often as its partners."""
-        groups = [5, 5, 0, 5, 0, 7]
-        rows = (8.0 ** torch.arange(6)).reshape(6, 1, 1)
-        sizes = set()
-        for value in resampled(rows.double(), [0], 30, seed=0, groups=groups).values[:, 0, 0].tolist():
-            drawn = [
-                [round(count * value) // 8**row % 8 for row in range(6)]
-                for count in range(3, 10)  # rows in a draw
-                if abs(count * value - round(count * value)) < 1e-6
-            ]
-            fits = [rows for rows in drawn if rows[0] == rows[1] == rows[3] and rows[2] == rows[4]]
-            fits = [(a, b, c) for a, _, b, _, _, c in fits if a + b + c == 3]
-            assert len(fits) == 1
-            sizes.add(fits[0])
-        assert len(sizes) > 5
 
     def test_all_layers_of_a_resampled_vector_come_from_the_same_rows(self):
         twice = self.found[:, :1].expand(-1, 2, -1)

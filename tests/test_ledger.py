@@ -9,12 +9,13 @@ import torch
 from conftest import random_vectors
 from plain_model import blocks, hooked
 
-from steerkit import direct
+from steerkit import traces
 from steerkit.items import Item
 from steerkit.ledger import ledger
 from steerkit.prompts import Prompter
 from steerkit.propensity import question
 from steerkit.templates import Template
+from steerkit.traces import site_of
 
 YES = Item("d/0", "you like the river", " Yes", " No", statement="I like the river")
 NO = Item("d/1", "you hate the river", " No", " Yes", statement="I hate red music")
@@ -97,7 +98,8 @@ def test_the_steered_tokens_are_those_that_really_change(tokenizer, examples, mo
             blocks(model.lm._module)[2], lambda block, inputs, output, seen=seen: seen.append(inputs[0][0])
         ):
             for multiplier in (0.0, 1.0):
-                direct.steered_logits(model, asked, branch, 1, multiplier * vectors.at(1)[0])
+                delta = multiplier * vectors.at(1)[0]
+                traces.steered_logits(site_of(model), asked.prefix, branch.tokens, 1, delta)
         added = (seen[1] - seen[0]).abs().sum(-1) > 1e-4
         rows = table[table.side == side].head(len(added))
         assert torch.equal(added, torch.tensor(rows.steered.to_numpy()))

@@ -144,16 +144,13 @@ def test_a_letters_score_is_not_rounded_to_half_precision(tokenizer):
     assert kept.float().mean() < 0.2
 
 
-class TestYardstick:
-    def test_it_is_the_largest_effect_of_steering(self):
-        scores = torch.tensor([[1.0, 3.5, 0.5], [-1.0, -1.2, -1.1]])
-        assert trust.yardstick(scores) == pytest.approx(2.5)
-
-    def test_and_at_least_a_tenth_of_the_scores_where_vectors_do_nothing(self):
-        assert trust.yardstick(torch.full((2, 3), -36.0)) == pytest.approx(3.6)
-
-    def test_scores_of_zero_divide_nothing_by_zero(self):
-        assert 0 < trust.yardstick(torch.zeros(2, 2)) < 1e-30
+@pytest.mark.parametrize(
+    ("scores", "wanted"),
+    [([[1.0, 3.5, 0.5], [-1.0, -1.2, -1.1]], 2.5), ([[-36.0] * 3] * 2, 3.6), ([[0.0, 0.0]] * 2, 0.0)],
+)
+def test_the_yardstick_is_the_largest_effect_or_a_tenth_of_the_scores_and_never_zero(scores, wanted):
+    found = trust.yardstick(torch.tensor(scores))
+    assert found == pytest.approx(wanted) and found > 0
 
 
 SHAPE = {"vocab_size": 40, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}

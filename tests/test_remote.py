@@ -12,6 +12,7 @@ from conftest import command_line, random_examples, random_vectors
 from torch.testing import assert_close
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from companion import models
 from companion import store as artifacts
 from companion.cost import job_cost
 from companion.mayne import runs
@@ -19,13 +20,13 @@ from companion.models import load_model
 from companion.profiles import load_profile, override
 from companion.tan import jobs
 from companion.tiny import tiny_tokenizer
-from steerkit import direct, remote, tree
+from steerkit import remote
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference, mean_vector
-from steerkit.grid import evaluate
+from steerkit.grid import direct, evaluate, tree
 from steerkit.model import Model
+from steerkit.ndif import address
 from steerkit.ndif import ledger as remote_ledger
-from steerkit.ndif import models as remote_models
 from steerkit.prompts import Example
 from steerkit.propensity import question
 from steerkit.vectors import Vectors, load_vectors
@@ -81,15 +82,15 @@ class TestTheSameNumbers:
         questions, vectors = [question(e) for e in asked("statement", here)], random_vectors(here)
         cells = [(v, layer, m) for v in range(2) for layer in (2, 3) for m in (-1.0, 0.5)]
         before = len(server.seen())
-        found = tree.evaluate_batches(there, [questions[:2], questions[2:]], vectors, cells, 60)
+        found = tree(there, [questions[:2], questions[2:]], vectors, cells, 60)
         assert len(server.seen()) == before + 1
-        close(found, tree.evaluate_batch(here, questions, vectors, cells, 10_000))
+        close(found, tree(here, [questions], vectors, cells, 10_000))
 
     def test_of_the_direct_engine(self, pair):
         here, _ = pair
         one, vectors = question(asked("statement", here)[0]), random_vectors(here)
         cells = [(0, 1, -1.0), (1, 3, 1.0)]
-        wanted, found = (direct.evaluate_question(model, one, vectors, cells) for model in pair)
+        wanted, found = (direct(model, one, vectors, cells) for model in pair)
         close(found, wanted)
 
     @pytest.mark.parametrize("form", ["letter", "statement"])
@@ -115,9 +116,9 @@ class TestTheSameNumbers:
         here, _ = pair
         questions, vectors = [question(e) for e in asked("letter", here)], random_vectors(here)
         cells = [(0, 2, 1.0)]
-        wanted = tree.evaluate_batch(here, questions, vectors, cells, 10_000)
+        wanted = tree(here, [questions], vectors, cells, 10_000)
         monkeypatch.setattr(torch.nn.Parameter, "is_meta", True, raising=False)
-        close(tree.evaluate_batch(here, questions, vectors, cells, 10_000), wanted)
+        close(tree(here, [questions], vectors, cells, 10_000), wanted)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ class TestWhatTravels:
         vectors = random_vectors(deep, ["full"])
         multipliers = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
         cells = [(0, layer, m) for layer in vectors.layers for m in multipliers]
-        tree.evaluate_batches(deep, [asking[i : i + 4] for i in range(0, 32, 4)], vectors, cells, 1024)
+        tree(deep, [asking[i : i + 4] for i in range(0, 32, 4)], vectors, cells, 1024)
         sent = server.seen()[-1]
         assert sent["request"] <= 100_000
         assert sent["result"] <= 4 * 32 * 30 * 7 + 20_000
@@ -188,11 +189,11 @@ class TestOneSwitch:
             (artifacts.Path(__file__).parents[1] / "profiles/smoke.yaml").read_text() + "remote: http://c\n"
         )
         monkeypatch.setenv("STEERKIT_PROFILES", str(tmp_path))
-        assert remote.server(load_profile("there").remote) == "http://c"
+        assert address.server(load_profile("there").remote) == "http://c"
         monkeypatch.setenv("STEERKIT_REMOTE", "http://b/")
-        assert remote.server(load_profile("there").remote) == remote.server() == "http://b"
-        assert remote.server(load_profile("there", remote="http://a").remote) == "http://a"
-        assert remote.server(load_profile("there", remote="off").remote) is None
+        assert address.server(load_profile("there").remote) == address.server() == "http://b"
+        assert address.server(load_profile("there", remote="http://a").remote) == "http://a"
+        assert address.server(load_profile("there", remote="off").remote) is None
 
     @pytest.mark.parametrize("wrong", ["127.0.0.1:80", "ftp://host", "http://", "http://me:secret@host"])
     def test_what_is_no_address_is_refused_and_a_secret_in_it_not_repeated(self, wrong):
@@ -213,13 +214,11 @@ class TestOneSwitch:
         here, _ = pair
         settings = load_profile("smoke", model=here.name)
         at_server = override(settings, remote=server.url)
-        monkeypatch.setattr(remote_models, "_noted", lambda: {f"{here.name} {server.url}": "float32"})
+        monkeypatch.setattr(models, "_noted", lambda: {f"{here.name} {server.url}": "float32"})
         keys = [jobs.inputs(jobs.Job(each, "sweep", "openness", "letter")) for each in (settings, at_server)]
         assert keys[0] == keys[1]
-        jobs._dtype_at.cache_clear()
-        monkeypatch.setattr(remote_models, "_noted", lambda: {f"{here.name} {server.url}": "bfloat16"})
+        monkeypatch.setattr(models, "_noted", lambda: {f"{here.name} {server.url}": "bfloat16"})
         other = jobs.inputs(jobs.Job(at_server, "sweep", "openness", "letter"))
-        jobs._dtype_at.cache_clear()
         assert other != keys[0]
 
     def test_extract_and_sweep_from_the_command_line_keep_no_key_anywhere(

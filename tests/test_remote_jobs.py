@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import httpx
 import miniremote
 import pytest
 import torch
+from conftest import random_examples, random_vectors
 from nnsight.intervention.backends.remote import RemoteError
 from torch.testing import assert_close
 
@@ -22,10 +25,11 @@ from companion.mayne import runs as mayne_runs
 from companion.models import load_model
 from steerkit import traces
 from steerkit.errors import SteerkitError
+from steerkit.grid import evaluate
 from steerkit.ndif import jobs as remote_jobs
 from steerkit.ndif import ledger as remote_ledger
-from steerkit.ndif.failures import explain
-from steerkit.remote import RemoteFailure, run
+from steerkit.ndif.failures import RemoteFailure, explain
+from steerkit.remote import run
 
 KEY = "a-key-that-nobody-may-see"
 AGAIN = "Error submitting request to model deployment: actor died"
@@ -60,6 +64,10 @@ def ask(model, first: int = 5) -> torch.Tensor:
 
 def sent(server) -> int:
     return len(server.seen())
+
+
+def refused(status: int, detail: str) -> dict:
+    return {"status": status, "detail": detail}
 
 
 class TestTriedAgain:
@@ -119,16 +127,15 @@ class TestNotTriedAgain:
     @pytest.mark.parametrize(
         ("mood", "said", "next_step"),
         [
-            ({"status": 401, "detail": "Missing or invalid API key. Please visit x"}, "no key", "NDIF_API_KEY"),
-            ({"status": 400, "detail": f"Invalid API key format: '{KEY}'"}, "does not accept", "NDIF_API_KEY"),
+            (refused(401, "Missing or invalid API key. Please visit x"), "no key", "NDIF_API_KEY"),
+            (refused(400, f"Invalid API key format: '{KEY}'"), "does not accept", "NDIF_API_KEY"),
+            (refused(400, "There was an error parsing the body"), "cannot take in", "anyio"),
             ({"error": "Could not deploy this model. x"}, "does not have and cannot get", "nnsight.status"),
-            ({"error": "Error starting model. Please try again later."}, "cannot start", "server's log"),
-            ({"error": "Your request payload could not be read (ModuleNotFoundError: No module named 'x')."},
-             "cannot read", "nnsight.compare"),
+            ({"error": "Error starting model. Please try again."}, "cannot start", "server's log"),
+            ({"error": "Your request payload could not be read (x)."}, "cannot read", "nnsight.compare"),
             ({"error": "Your job exceeded the execution timeout of 8.0s."}, "8.0s", "fewer layers"),
-            ({"status": 400, "detail": "There was an error parsing the body"}, "cannot take in", "anyio"),
         ],
-    )  # fmt: skip
+    )
     def test_what_cannot_pass_is_an_error_at_once_that_says_what_to_do(
         self, model, server, monkeypatch, mood, said, next_step
     ):
@@ -160,10 +167,6 @@ class TestNotTriedAgain:
         assert time.monotonic() - start < 60
 
     def test_a_server_without_memory_gets_half_as_much(self, model, server):
-        from conftest import random_examples, random_vectors
-
-        from steerkit.grid import evaluate
-
         examples, vectors = random_examples("letter", 4, len(model.tokenizer)), random_vectors(model)
         evaluate(model, examples, vectors, [1.0])  # the self-check, which is not what is meant here
         wanted = evaluate(load_model("tiny"), examples, vectors, [1.0, 2.0])
@@ -216,8 +219,6 @@ class TestWaiting:
         """nnsight reads them with pickle; a server could then run anything here."""
         backend = remote_jobs._backend(model)
         backend.compress = False
-        import io
-        import pickle
 
         class Bad:
             def __reduce__(self):

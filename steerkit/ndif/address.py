@@ -5,31 +5,24 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import need
 
 OFF = "off"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def server(given: str | None = None, profile: str = "") -> str | None:
-    """The address to run on: the one given, else STEERKIT_REMOTE, else the profile's; "off" and nothing mean here.
-
-    Raises
-    ------
-    SteerkitError
-        For something that is no address.
-    """
+    """The address to run on: the one given, else STEERKIT_REMOTE, else the profile's; "off" and nothing mean here."""
     url = (given or os.environ.get("STEERKIT_REMOTE") or profile or OFF).strip()
     if url == OFF:
         return None
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise SteerkitError(
-            "the address of an NDIF server, such as https://api.ndif.us, or off",
-            "an address with a name or password in it" if parts.username or parts.password else repr(url),
-            done="Nothing was sent.",
-            next_step="mend --remote, STEERKIT_REMOTE or the profile; a key goes into NDIF_API_KEY.",
-        )
+    secret = parts.username or parts.password
+    sound = parts.scheme in ("http", "https") and parts.hostname and not secret
+    expected = "the address of an NDIF server, such as https://api.ndif.us, or off"
+    found = "an address with a name or password in it" if secret else repr(url)
+    next_step = "mend --remote, STEERKIT_REMOTE or the profile; a key goes into NDIF_API_KEY."
+    need(bool(sound), expected, found, next_step, done="Nothing was sent.")
     return url.rstrip("/")
 
 

@@ -6,7 +6,6 @@ NDIF reports nearly everything as one exception with a text. The texts were coll
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from steerkit.errors import SteerkitError
@@ -39,105 +38,47 @@ class RemoteFailure(SteerkitError):
         self.where, self.passing, self.again, self.memory = where, passing, again, memory
 
 
-@dataclass(frozen=True)
-class _Known:
-    """One row of the table: a pattern of the server's text, what it means, what to do."""
-
-    pattern: str
-    found: str
-    next_step: str
-    passing: bool = False
-    again: bool = False
-    memory: bool = False
-
-
+_NO_MEMORY = "OutOfMemoryError|out of memory|allocate memory"
+_BUSY = r"reconnecting|Service temporarily unavailable|\b50[234]\b|Too Many Requests|\b429\b"
 _KEY = "get one from the people who run the server and put it into NDIF_API_KEY, or run `nnsight login`."
+_OFFERED = "ask for a model that the server offers (`nnsight.status()`), or for a folder that it can read."
+_LOG = "see the server's log; the model may be too large for it."
+_VERSIONS = "compare Python, nnsight and torch there and here: `nnsight.compare()`."
+_FEWER = "ask for fewer layers, multipliers or vectors at a time, or raise the server's limit."
+_ANYIO = "the server needs anyio<4.15; or ask for fewer vectors at a time."
 _LATER = "run the command again; it goes on where it stopped."
+# A pattern of the server's text, what it means, what to do, and what may pass.
 _KNOWN = (
-    _Known(r"Missing or invalid API key", "no key, or one that it does not accept", _KEY),
-    _Known(r"Invalid API key", "a key that it does not accept", _KEY),
-    _Known(
-        r"Could not deploy this model",
-        "a model that it does not have and cannot get",
-        "ask for a model that the server offers (`nnsight.status()`), or for a folder that it can read.",
-    ),
-    _Known(
-        r"Error starting model",
-        "a model that it cannot start",
-        "see the server's log; the model may be too large for it.",
-    ),
-    _Known(
-        r"payload could not be read",
-        "a request that it cannot read",
-        "compare Python, nnsight and torch there and here: `nnsight.compare()`.",
-    ),
-    _Known(
-        r"exceeded the execution timeout",
-        "a job that took longer than it allows",
-        "ask for fewer layers, multipliers or vectors at a time, or raise the server's limit.",
-    ),
-    _Known(
-        r"error parsing the body",
-        "a request that it cannot take in",
-        "the server needs anyio<4.15; or ask for fewer vectors at a time.",
-    ),
-    _Known(
-        r"OutOfMemoryError|out of memory|allocate memory",
-        "no memory left",
-        "ask for fewer conditions at a time.",
-        memory=True,
-    ),
-    _Known(
-        r"reconnecting|Service temporarily unavailable|\b50[234]\b|Too Many Requests|\b429\b",
-        "a server that is busy or restarting",
-        _LATER,
-        passing=True,
-        again=True,
-    ),
-    _Known(
-        r"Error submitting request to model deployment",
-        "a worker that died or was restarted",
-        _LATER,
-        again=True,
-    ),
+    ("Missing or invalid API key", "no key, or one that it does not accept", _KEY),
+    ("Invalid API key", "a key that it does not accept", _KEY),
+    ("Could not deploy this model", "a model that it does not have and cannot get", _OFFERED),
+    ("Error starting model", "a model that it cannot start", _LOG),
+    ("payload could not be read", "a request that it cannot read", _VERSIONS),
+    ("exceeded the execution timeout", "a job that took longer than it allows", _FEWER),
+    ("error parsing the body", "a request that it cannot take in", _ANYIO),
+    (_NO_MEMORY, "no memory left", "ask for fewer conditions at a time.", "memory"),
+    (_BUSY, "a server that is busy or restarting", _LATER, "passing", "again"),
+    ("Error submitting request to model deployment", "a worker that died or was restarted", _LATER, "again"),
 )
 
 
 def explain(error: BaseException, what: str, host: str, secret: str | None = None) -> RemoteFailure:
     """The failure behind an exception of nnsight, httpx or the operating system.
 
-    Parameters
-    ----------
-    what : what was asked for, such as "an answer for smollm2-135m"
-    host : of the server
-    secret : the key, which must not be in a message; servers quote it
+    `what` was asked of `host`; `secret` is the key, which must not be in a message, and which servers quote.
     """
-    text = _scrubbed(str(error), secret)
+    text = str(error).replace(secret, "(the key)") if secret else str(error)
+    line, there = _last_line(text), f"on the server {host}"
     if _unreachable(error):
-        return RemoteFailure(
-            what,
-            f"no connection to {host} ({_last_line(text) or type(error).__name__})",
-            next_step=f"check the address and that the server is up, then {_LATER}",
-            where="on the way",
-            passing=True,
-        )
-    for known in _KNOWN:
-        if re.search(known.pattern, text, re.IGNORECASE):
-            return RemoteFailure(
-                what,
-                f"{known.found}: {_last_line(text)}",
-                next_step=known.next_step,
-                where=f"on the server {host}",
-                passing=known.passing,
-                again=known.again,
-                memory=known.memory,
-            )
-    return RemoteFailure(
-        what,
-        f"an exception: {_last_line(text)}",
-        next_step="run it with a small model on this machine, where the traceback is whole.",
-        where=f"on the server {host}{_our_line(text)}",
-    )
+        found = f"no connection to {host} ({line or type(error).__name__})"
+        next_step = f"check the address and that the server is up, then {_LATER}"
+        return RemoteFailure(what, found, next_step=next_step, where="on the way", passing=True)
+    for pattern, found, next_step, *flags in _KNOWN:
+        if re.search(pattern, text, re.IGNORECASE):
+            passing = dict.fromkeys(flags, True)
+            return RemoteFailure(what, f"{found}: {line}", next_step=next_step, where=there, **passing)
+    next_step = "run it with a small model on this machine, where the traceback is whole."
+    return RemoteFailure(what, f"an exception: {line}", next_step=next_step, where=there + _our_line(text))
 
 
 def _unreachable(error: BaseException | None) -> bool:
@@ -145,18 +86,8 @@ def _unreachable(error: BaseException | None) -> bool:
     import httpx
 
     kinds: tuple[Any, ...] = (ConnectionError, TimeoutError, httpx.TransportError)
-    if error is None:
-        return False
-    return (
-        isinstance(error, kinds)
-        or type(error).__module__.partition(".")[0] == "websocket"
-        or _unreachable(error.__cause__)
-    )
-
-
-def _scrubbed(text: str, secret: str | None) -> str:
-    """The text without the key, whole or as the last part of it that a server may quote."""
-    return text.replace(secret, "(the key)") if secret else text
+    closed = type(error).__module__.partition(".")[0] == "websocket"
+    return error is not None and (isinstance(error, kinds) or closed or _unreachable(error.__cause__))
 
 
 def _last_line(text: str) -> str:

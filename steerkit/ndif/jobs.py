@@ -15,6 +15,9 @@ from functools import cache
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import tenacity
+
+from steerkit import traces
 from steerkit.files import locked
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
@@ -33,9 +36,7 @@ DEADLINE = 3600.0  # seconds to wait for one job, its time in the queue included
 LOST = 30.0  # seconds after which a job that the server does not know is sent anew
 POLLS = (0.1, 2.0)  # shortest and longest pause between two questions after a job
 BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # what a job is before it runs
-QUIET = (
-    60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next one
-)
+QUIET = 60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
 
@@ -163,35 +164,40 @@ def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list,
 
 def _reached(call: Callable[[], Any], model: Model, waits: tuple[float, ...]) -> Any:
     """`call()`, again after each pause while the server cannot be reached or is busy."""
-    for pause in (*waits, None):
+
+    def explained() -> Any:
+        from nnsight import CONFIG
+
         try:
             return call()
         except Exception as error:  # nnsight's, httpx's, websocket's and the operating system's
-            failure = _explained(error, model)
-        if not failure.passing or pause is None:
-            raise failure
-        log.warning("%s; trying again in %g s", failure.found, pause)
-        time.sleep(pause)
-    raise AssertionError("unreachable")
+            host, key = host_of(model.remote), CONFIG.API.APIKEY
+            failure = explain(error, f"an answer for {model.name}", host, key)
+        raise failure  # out here, without the exception in which the server may quote the key
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        log.warning("%s; trying again in %g s", state.outcome.exception().found, state.next_action.sleep)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RemoteFailure) and error.passing),
+        wait=tenacity.wait_chain(*map(tenacity.wait_fixed, waits or (0.0,))),
+        stop=tenacity.stop_after_attempt(1 + len(waits)),
+        before_sleep=tell,
+        reraise=True,
+    )(explained)
 
 
 def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, ...]) -> Any:
-    """Ask after a job until it is finished.
-
-    Raises
-    ------
-    RemoteFailure
-        When it failed, when the server does not know it any more, or at the deadline.
-    """
+    """Ask after a job until it is finished, has failed, is unknown to the server, or is overdue."""
     begin = known = moved = time.monotonic()
     shown, tell, quiet, behind, overtaken = "unknown", FIRST_WORD, QUIET, None, False
     while True:
         found = _reached(sent.poll, model, waits)
         if found is not None:
             return found["found"]
-        now = time.monotonic()
-        known = now if sent.status is not None else known
-        before, shown = shown, sent.status.value.lower() if sent.status is not None else shown
+        now, before = time.monotonic(), shown
+        if sent.status is not None:
+            known, shown = now, sent.status.value.lower()
         moved = now if shown != before else moved
         if now - begin > tell:
             log.info("job %s on %s: %s, %.0f s", sent.job_id, host_of(model.remote), shown, now - begin)
@@ -215,34 +221,24 @@ def _tiny(model: Model) -> RemoteBackend:
     NDIF 0.1.2 stores the states of a job one after the other without waiting, and sometimes an old one last: a job
     that has failed, or finished, then seems to wait for ever. A queue is worked off in order, so a later job tells.
     """
-    from steerkit import traces
-    from steerkit.remote import site_of
-
-    return send(model, traces.describe, site_of(model), [])
-
-
-def _explained(error: BaseException, model: Model) -> RemoteFailure:
-    from nnsight import CONFIG
-
-    if isinstance(error, RemoteFailure):
-        return error
-    return explain(error, f"an answer for {model.name}", host_of(model.remote), CONFIG.API.APIKEY)
+    return send(model, traces.describe, traces.site_of(model), [])
 
 
 def _lost(job: str, model: Model, what: str) -> RemoteFailure:
-    return RemoteFailure(
-        f"an answer for {model.name}",
+    found, next_step = (
         f"a server that {what} job {job}",
-        next_step="run the command again; it goes on where it stopped.",
-        again=True,
+        "run the command again; it goes on where it stopped.",
     )
+    return RemoteFailure(f"an answer for {model.name}", found, next_step=next_step, again=True)
 
 
 def _overdue(job: str, model: Model, status: str) -> RemoteFailure:
+    expected = f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes"
+    done, again = (
+        "Its number is kept.",
+        "run the command again to go on waiting, or remove the folder `remote`",
+    )
+    next_step = f"{again} among the artefacts to send it anew."
     return RemoteFailure(
-        f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes",
-        f"job {job} still {status}",
-        done="Its number is kept.",
-        next_step="run the command again to go on waiting, or remove the folder `remote` among the artefacts to send it anew.",
-        where="on the way",
+        expected, f"job {job} still {status}", done=done, next_step=next_step, where="on the way"
     )

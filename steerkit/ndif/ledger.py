@@ -23,14 +23,14 @@ KEEP_SECONDS = 7 * 86400.0  # a finished artefact makes the parts it was compute
 
 
 def folder() -> Path:
-    """Where jobs are kept: `remote` in the artefact folder. What is older than a week is removed."""
+    """Where jobs are kept: `remote` in the artefact folder."""
     place = artifacts_dir() / "remote"
     place.mkdir(exist_ok=True)
     return place
 
 
 def clean() -> None:
-    """Remove what has become old."""
+    """Remove what is older than a week."""
     for path in folder().iterdir():
         if time.time() - path.stat().st_mtime > KEEP_SECONDS:
             path.unlink(missing_ok=True)
@@ -38,10 +38,8 @@ def clean() -> None:
 
 def key_of(about: dict[str, str], work: FunctionType, args: Any) -> str:
     """Name of a request: the model, the server, the code that is sent, and its arguments."""
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    digest.update(work.__name__.encode() + _code().encode())
-    _feed(digest, args)
-    return f"{work.__name__}-{digest.hexdigest()[:20]}"
+    content = [json.dumps(about, sort_keys=True), work.__name__, _code(), _text(args)]
+    return f"{work.__name__}-{hashlib.sha256(chr(10).join(content).encode()).hexdigest()[:20]}"
 
 
 @cache
@@ -50,27 +48,20 @@ def _code() -> str:
     return syntax_hash(Path(__file__).parents[1] / name for name in ("traces.py", "layout.py"))
 
 
-def _feed(digest: Any, value: Any) -> None:
-    """Every number and its place; two different requests never feed the same bytes."""
+def _text(value: Any) -> str:
+    """Every number and its place; two different requests never have the same text."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        whole = value.contiguous()
-        digest.update(f"tensor {whole.dtype} {list(whole.shape)};".encode())
-        digest.update(whole.view(torch.uint8).numpy().tobytes() if whole.numel() else b"")
-    elif isinstance(value, SimpleNamespace):
-        _feed(digest, vars(value))
-    elif isinstance(value, dict):
-        digest.update(f"dict {len(value)};".encode())
-        for name in value:
-            _feed(digest, name)
-            _feed(digest, value[name])
-    elif isinstance(value, list):
-        digest.update(f"list {len(value)};".encode())
-        for each in value:
-            _feed(digest, each)
-    else:
-        digest.update(f"{type(value).__name__} {value!r};".encode())
+        whole = value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        return f"tensor {value.dtype} {list(value.shape)} {hashlib.sha256(whole).hexdigest()}"
+    if isinstance(value, SimpleNamespace):
+        return _text(vars(value))
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name!r}: {_text(each)}' for name, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return f"{type(value).__name__} {value!r}"
 
 
 def remember(key: str, job: str, host: str, model: str) -> None:

@@ -11,7 +11,6 @@ from steerkit.model import Model, find_sites
 from steerkit.ndif.address import host_of
 from steerkit.ndif.jobs import answer_of
 from steerkit.ndif.ledger import clean
-from steerkit.remote import site_of
 from steerkit.templates import template_for
 
 
@@ -27,18 +26,13 @@ def open_remote(
     """A model on a server, which knows it as `served` (id or folder, revision); `place` holds configuration and tokenizer.
 
     Its precision and versions are asked of the server at once.
-
-    Raises
-    ------
-    RemoteFailure
-        When the server cannot be reached, or does not have the model.
     """
     import torch
 
     lm = _outline(place, served, attention)
     chosen, name, here = template_for(template, lm.tokenizer), source["model"], torch.device("cpu")
     asking = Model(name, lm, find_sites(lm), chosen, here, torch.float32, "", remote=url)
-    about = answer_of(asking, traces.describe, site_of(asking))
+    about = answer_of(asking, traces.describe, traces.site_of(asking))
     source = {"model": name, "hub_id": None, "revision": served[1]} | source
     source |= {"where": "remote", "server": host_of(url), "dtype": about["dtype"], "device": about["device"]}
     source |= {"server_versions": about, "template": chosen.name}
@@ -65,12 +59,10 @@ def _outline(place: str, served: tuple[str, str | None], attention: str) -> Any:
             place, task="text-generation", tokenizer=tokenizer, attn_implementation=attention
         )
     except (OSError, ValueError) as error:
-        raise SteerkitError(
-            f"configuration and tokenizer of a causal language model at {place}",
-            str(error).partition("\n")[0] or type(error).__name__,
-            done="Nothing was sent.",
-            next_step="check the id or the folder.",
-        ) from error
+        expected = f"configuration and tokenizer of a causal language model at {place}"
+        found = str(error).partition("\n")[0] or type(error).__name__
+        next_step = "check the id or the folder."
+        raise SteerkitError(expected, found, done="Nothing was sent.", next_step=next_step) from error
     lm.repo_id, lm.revision = repo, revision
     huggingface._ID_CACHE[repo] = repo  # else nnsight asks the hub how it is spelled, which a folder has not
     return lm

@@ -18,8 +18,9 @@ from companion.models import load_model
 from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit import traces
 from steerkit.ndif import jobs as remote_jobs
+from steerkit.ndif.failures import RemoteFailure
 from steerkit.propensity import Branch, Question, Read
-from steerkit.remote import RemoteFailure, run
+from steerkit.remote import run
 
 pytestmark = served.NEEDS_SERVER
 

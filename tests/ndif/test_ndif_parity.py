@@ -20,7 +20,8 @@ from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
 from companion.tiny import tiny_lm, tiny_tokenizer
-from steerkit.extraction import differences, mean_difference, mean_vector
+from steerkit.extraction import differences, extract, mean_difference
+from steerkit.generation import generate
 from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
 
@@ -75,8 +76,8 @@ class TestParity:
         train, layers = examples(here, "statement", 6), [3, LAYER]
         compare(
             "mean vector, added up on the server",
-            mean_vector(here, train, layers).values,
-            mean_vector(there, train, layers).values,
+            extract(here, train, layers).values,
+            extract(there, train, layers).values,
         )
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
@@ -129,23 +130,13 @@ class TestParity:
         compare("activations for the autoencoder", local, remote)
         compare("features of the autoencoder", sae.encode(local), sae.encode(remote))
 
-    def test_steered_generation(self, stack, here, there, monkeypatch):
-        """nnsight's own `generate`: the package writes no text, its users may."""
-        monkeypatch.setattr(nnsight.CONFIG.API, "HOST", stack.url)
-        monkeypatch.setattr(nnsight.CONFIG.APP, "REMOTE_LOGGING", False)
-        delta = mean_vector(here, examples(here, "statement", 4), [LAYER]).values[0, 0].clone()
-
-        def write(lm, where: bool) -> torch.Tensor:
-            with lm.generate(
-                "The best thing about me is", max_new_tokens=8, do_sample=False, remote=where
-            ) as tracer:
-                for _ in tracer.iter[:8]:
-                    hidden = lm.model.layers[LAYER].output
-                    hidden[:, -1] += delta.to(hidden.device, hidden.dtype)
-                tokens = tracer.result.save()
-            return tokens
-
-        compare("steered generation, token ids", write(here.lm, False), write(there.lm, True), tolerance=0)
+    def test_steered_generation(self, here, there, fresh):
+        vector = extract(here, examples(here, "statement", 4), [LAYER])
+        given = {"layer": LAYER, "multipliers": [-1.0, 0.0, 1.0], "max_new_tokens": 8}
+        said = "What is the best thing about you?"
+        texts = [[text for _, text in generate(model, said, vector, **given)] for model in (here, there)]
+        local, remote = (torch.tensor(here.tokenizer("".join(each)).input_ids) for each in texts)
+        compare("steered generation, token ids", local, remote, tolerance=0)
 
     def test_a_session_that_carries_a_value_from_trace_to_trace(self, stack, here, there, monkeypatch):
         monkeypatch.setattr(nnsight.CONFIG.API, "HOST", stack.url)
@@ -193,9 +184,9 @@ class TestCost:
         cells = grid.scores.numel()
         request, response = sum(each.sent for each in requests), sum(each.received for each in requests)
         limit = 4 * cells + 20_000
-        SIZES.append({"job": f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}",
-                      "request": request, "request_limit": 100_000,
-                      "response": response, "response_limit": limit})  # fmt: skip
+        job = f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}"
+        limits = {"request_limit": 100_000, "response_limit": limit}
+        SIZES.append({"job": job, "request": request, "response": response, **limits})
         assert request <= 100_000 and response <= limit
 
     def test_overhead_on_the_grid_of_all_selected_sets(

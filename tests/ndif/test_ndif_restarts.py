@@ -17,13 +17,14 @@ from served import DEFAULT, TRUSTED
 from companion.cli import own
 from steerkit import traces
 from steerkit.ndif import jobs as remote_jobs
-from steerkit.remote import run, site_of
+from steerkit.remote import run
+from steerkit.traces import site_of
 
 pytestmark = served.NEEDS_SERVER
 PARTS = 6
 CLIENT = f"""
 import sys
-from steerkit.load import load_model
+from companion.models import load_model
 from test_ndif_restarts import part
 model = load_model("{DEFAULT}", remote=sys.argv[1])
 for n in range({PARTS}):

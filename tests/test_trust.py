@@ -1,8 +1,9 @@
-"""Guards: the self-check, and input that makes no sense."""
+"""What an evaluation does not trust: itself, its input, and the memory of the machine."""
 
 from __future__ import annotations
 
 import random
+import weakref
 
 import pytest
 import torch
@@ -13,8 +14,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import tiny_lm
-from steerkit import remote, tree, trust
-from steerkit import traces as code
+from steerkit import grid, traces
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.model import wrap
@@ -40,7 +40,7 @@ class TestSelfCheck:
     ):
         windowed = wrap(architecture, tiny_lm(architecture, tokenizer))
         examples, vectors = letters(windowed, 2), random_vectors(windowed, ["full"])
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         with pytest.warns(RuntimeWarning, match=r"slow direct engine.*tolerance 0.001"):
             found = evaluate(windowed, examples, vectors, MULTIPLIERS)
         assert found.engine == "direct"
@@ -48,18 +48,18 @@ class TestSelfCheck:
         close(found.propensity, propensities(windowed, examples, vectors, vectors.layers, MULTIPLIERS))
 
     def test_the_difference_itself_is_what_the_check_reports(self, model, monkeypatch):
-        real_batch = tree.evaluate_batch
-        monkeypatch.setattr(tree, "evaluate_batch", lambda *given: real_batch(*given) + 0.25)
+        real = grid.tree
+        monkeypatch.setattr(grid, "tree", lambda *given: real(*given) + 0.25)
         one = question(letters(model)[0])
-        found = trust.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
+        found = grid.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
         assert found == pytest.approx(0.25, abs=1e-5)
 
     def test_a_tree_that_gives_no_numbers_where_the_direct_engine_does_is_not_trusted(
         self, tokenizer, monkeypatch
     ):
         model = wrap("llama", tiny_lm("llama", tokenizer))
-        real_batch = tree.evaluate_batch
-        monkeypatch.setattr(tree, "evaluate_batch", lambda *given: real_batch(*given) * torch.nan)
+        real = grid.tree
+        monkeypatch.setattr(grid, "tree", lambda *given: real(*given) * torch.nan)
         with pytest.warns(RuntimeWarning, match="differs from the direct engine by inf"):
             assert evaluate(model, letters(model), random_vectors(model), MULTIPLIERS).engine == "direct"
 
@@ -100,7 +100,7 @@ class TestProofs:
 
     @pytest.fixture
     def windowed(self, tokenizer, monkeypatch):
-        monkeypatch.setattr(remote, "windows", lambda config: [None] * config.num_hidden_layers)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         return wrap("mistral", tiny_lm("mistral", tokenizer))
 
     def test_a_proof_on_short_prompts_says_nothing_about_longer_ones(self, tokenizer, windowed):
@@ -128,8 +128,8 @@ class TestProofs:
 def test_one_format_proves_nothing_about_another(tokenizer, monkeypatch):
     """Letters never call the whole unembedding, so that they cannot notice that it is wrong."""
     model = wrap("llama", tiny_lm("llama", tokenizer))
-    real = code.unembed
-    monkeypatch.setattr(code, "unembed", lambda site, hidden: 2 * real(site, hidden))
+    real = traces.unembed
+    monkeypatch.setattr(traces, "unembed", lambda site, hidden: 2 * real(site, hidden))
     vectors = random_vectors(model)
     assert evaluate(model, letters(model), vectors, [1.0]).engine == "tree"
     with pytest.warns(RuntimeWarning, match="direct engine"):
@@ -148,45 +148,31 @@ class TestBadInput:
         with pytest.raises(SteerkitError, match=r"\[2 vectors, 3 layers, d\].*\[3, 2, 4\]"):
             Vectors(("full", "other"), (5, 6, 7), torch.ones(3, 2, 4))
 
-    def test_vectors_of_another_model_are_refused(self, model):
-        narrow = Vectors(("full",), (0, 1), torch.ones(1, 2, model.width // 2))
-        with pytest.raises(SteerkitError, match=r"width 32.*found width 16"):
-            evaluate(model, letters(model), narrow, MULTIPLIERS)
-
-    @pytest.mark.parametrize("layer", [-1, 4])
-    def test_a_layer_the_model_lacks_is_refused(self, model, layer):
-        with pytest.raises(SteerkitError, match=f"layer from 0 to 3 of llama; found layer {layer}"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS, layers=[0, layer])
-
-    def test_a_layer_the_vectors_lack_is_refused(self, model):
-        with pytest.raises(SteerkitError, match=r"layer these vectors have \(0, 2\); found layer 3"):
-            evaluate(
-                model, letters(model), random_vectors(model).select(layers=[0, 2]), MULTIPLIERS, layers=[0, 3]
-            )
-
-    @pytest.mark.parametrize("multipliers", [[1.0, 0.5, 1.0], [0.0, -0.0], []])
-    def test_repeated_or_no_multipliers_are_refused(self, model, multipliers):
-        with pytest.raises(SteerkitError, match="different multipliers"):
-            evaluate(model, letters(model), random_vectors(model), multipliers)
-
-    @pytest.mark.parametrize("layers", [[], [1, 1]])
-    def test_repeated_or_no_layers_are_refused(self, model, layers):
-        with pytest.raises(SteerkitError, match="different layers"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS, layers=layers)
-
-    def test_a_vector_to_be_run_with_fewer_multipliers_has_to_exist(self, model):
-        with pytest.raises(SteerkitError, match=r"\(full, other\); found fool"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS, fewer={"fool": [1.0]})
-
-    def test_no_examples_are_refused(self, model):
-        with pytest.raises(SteerkitError, match="at least one example"):
-            evaluate(model, [], random_vectors(model), MULTIPLIERS)
-
-    def test_unknown_engines_and_fidelities_are_refused(self, model):
-        with pytest.raises(SteerkitError, match=r"tree, direct.*found 'fast'"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS, engine="fast")
-        with pytest.raises(SteerkitError, match=r"letter, paper, bench.*found 'exact'"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS, fidelity="exact")
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"layers": [0, -1]}, "layer from 0 to 3 of llama; found layer -1"),
+            ({"layers": [0, 4]}, "layer from 0 to 3 of llama; found layer 4"),
+            ({"layers": []}, "different layers"),
+            ({"layers": [1, 1]}, "different layers"),
+            ({"multipliers": [1.0, 0.5, 1.0]}, "different multipliers"),
+            ({"multipliers": [0.0, -0.0]}, "different multipliers"),
+            ({"multipliers": []}, "different multipliers"),
+            ({"fewer": {"fool": [1.0]}}, r"\(full, other\); found fool"),
+            ({"examples": []}, "at least one example"),
+            ({"engine": "fast"}, r"tree, direct.*found 'fast'"),
+            ({"fidelity": "exact"}, r"letter, paper, bench.*found 'exact'"),
+            ({"vectors": Vectors(("full",), (0, 1), torch.ones(1, 2, 16))}, r"width 32.*found width 16"),
+            (
+                {"vectors": Vectors(("full",), (0, 2), torch.ones(1, 2, 32)), "layers": [0, 3]},
+                r"layer these vectors have \(0, 2\); found layer 3",
+            ),
+        ],
+    )
+    def test_what_makes_no_grid_is_refused_in_words(self, model, given, said):
+        good = {"examples": letters(model), "vectors": random_vectors(model), "multipliers": MULTIPLIERS}
+        with pytest.raises(SteerkitError, match=said):
+            evaluate(model, **good | given)
 
     def test_scores_that_are_not_finite_are_refused_with_the_example(self, tokenizer):
         broken = wrap("llama", tiny_lm("llama", tokenizer))
@@ -220,3 +206,70 @@ class TestBadInput:
             evaluate(
                 model, letters(model, 1), vectors, [-2.0, 0.0, 1.0], fewer={"huge": [-2.0]}, engine=engine
             )
+
+
+real = grid.tree
+
+
+def fail_if(condition, error: Exception):
+    def batch(model, batches, vectors, cells, max_tokens):
+        if condition(batches[0], cells, max_tokens):
+            raise error
+        return real(model, batches, vectors, cells, max_tokens)
+
+    return batch
+
+
+CUDA = torch.OutOfMemoryError("CUDA out of memory.")
+CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+
+class TestMemory:
+    """It runs out: smaller pieces, the same numbers, and nothing of the failed attempt left behind."""
+
+    @pytest.mark.parametrize("error", [CUDA, CPU])
+    @pytest.mark.parametrize("too_much", [lambda q, c, t: len(q) > 1, lambda q, c, t: t > 100 and len(c) > 2])
+    def test_smaller_batches_and_sequences_give_the_same_numbers(self, model, monkeypatch, error, too_much):
+        examples, vectors = letters(model, 5), random_vectors(model)
+        wanted = evaluate(model, examples, vectors, MULTIPLIERS)
+        failed = []
+        monkeypatch.setattr(grid, "tree", fail_if(lambda *a: too_much(*a) and not failed.append(a), error))
+        found = evaluate(model, examples, vectors, MULTIPLIERS)
+        assert failed
+        assert found.engine == "tree"
+        close(found.scores, wanted.scores)
+
+    def test_when_one_prompt_with_few_conditions_is_too_much_the_user_is_told(self, model, monkeypatch):
+        monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(cells) > 2, CUDA))
+        with pytest.raises(SteerkitError, match="memory for one prompt"):
+            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
+
+    def test_another_error_is_not_taken_for_a_lack_of_memory(self, model, monkeypatch):
+        other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(q) > 1, other))
+        with pytest.raises(RuntimeError, match="mat1 and mat2"):
+            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
+
+    def test_it_may_run_out_in_the_self_check_already(self, tokenizer, monkeypatch):
+        """A model fresh from the disk has proven nothing yet, so that the self-check comes first."""
+        monkeypatch.setattr(grid, "tree", fail_if(lambda *given: True, CUDA))
+        fresh = wrap("llama", tiny_lm("llama", tokenizer))
+        with pytest.raises(SteerkitError, match="memory for one prompt"):
+            evaluate(fresh, letters(fresh), random_vectors(fresh), MULTIPLIERS)
+
+    def test_it_runs_out_within_a_forward_whose_tensors_are_gone_when_the_smaller_one_runs(self, model):
+        """As it does in life: inside a block, inside an nnsight trace."""
+        examples, vectors, failed, alive = letters(model, 4), random_vectors(model), [], []
+        wanted = evaluate(model, examples, vectors, MULTIPLIERS)
+
+        def too_big(block, inputs):
+            alive.append(sum(tensor() is not None for tensor in failed))
+            if len(inputs[0]) > 1:
+                failed.append(weakref.ref(inputs[0]))
+                raise torch.OutOfMemoryError
+
+        with blocks(model.lm._module)[1].register_forward_pre_hook(too_big):
+            found = evaluate(model, examples, vectors, MULTIPLIERS)
+        assert len(failed) == 3  # four, two and two
+        assert max(alive) == 0
+        close(found.scores, wanted.scores)

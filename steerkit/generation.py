@@ -1,0 +1,132 @@
+"""Steered text: the same prompt under several multipliers at once, greedily, with a cache of keys and values.
+
+The vector is added to the output of one block from the last prompt token on, as `evaluate` does where it scores an
+answer: at that token when the prompt is read, and at every new token when it is fed back. `uncached` is the obvious
+way, a forward of the whole sequence for each new token, meant to be read; both give the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import torch
+
+from steerkit import traces
+from steerkit.errors import need
+from steerkit.prompts import Example
+from steerkit.remote import run
+from steerkit.templates import DEFAULT_SYSTEM
+from steerkit.trust import SHORTEST, check_names, check_steering, halving
+
+if TYPE_CHECKING:
+    from steerkit.model import Model
+    from steerkit.vectors import Vectors
+
+
+def generate(
+    model: Model,
+    prompt: str | Example,
+    vectors: Vectors,
+    *,
+    layer: int,
+    multipliers: Sequence[float],
+    name: str = "full",
+    max_new_tokens: int = 40,
+    system: str | None = None,
+) -> list[tuple[float, str]]:
+    """What the model says to a prompt under each multiplier, the likeliest token each time.
+
+    Parameters
+    ----------
+    model : Model
+    prompt : what the user says, put through the model's chat template; or an example, whose prompt is taken
+    vectors : vectors with one called `name` for `layer`
+    layer : 0-based block to whose output the vector is added, from the last prompt token on
+    multipliers : k different numbers, one row of the batch each; 0 is the unsteered model
+    max_new_tokens : most tokens of a text; it ends earlier where the model ends it
+    system : system prompt, default `steerkit.templates.DEFAULT_SYSTEM`
+
+    Returns
+    -------
+    list of (multiplier, text), in the order of `multipliers`
+
+    Raises
+    ------
+    SteerkitError
+        For a layer or vector that does not exist, vectors of another width, repeated or no multipliers, a prompt that
+        does not fit into the model's positions, or numbers that overflow.
+    """
+    multipliers = [float(multiplier) for multiplier in multipliers]
+    check_steering(model, vectors, [layer], multipliers)
+    check_names(vectors, [name])
+    need(max_new_tokens > 0, "at least one new token", str(max_new_tokens), "ask for more.")
+    tokens, ends = prompt_tokens(model, prompt, system), ends_of(model)
+    _check_positions(model, len(tokens), max_new_tokens)
+    deltas = deltas_of(vectors, name, layer, multipliers)
+
+    def attempt(rows: list[int], _: int) -> torch.Tensor:
+        [found] = run(model, traces.continued, tokens, layer, deltas[rows], max_new_tokens, ends)
+        return found
+
+    texts = {}
+    for rows, found in halving(attempt, list(range(len(multipliers))), SHORTEST):
+        for row, new in zip(rows, found.tolist(), strict=True):
+            new = until(new, ends)
+            broken = f"NaN or infinity with multiplier {multipliers[row]:g}"
+            need(traces.BROKEN not in new, "finite logits", broken, "use a smaller multiplier, or float32.")
+            texts[row] = model.tokenizer.decode(new, skip_special_tokens=True)
+    return [(multiplier, texts[row]) for row, multiplier in enumerate(multipliers)]
+
+
+def uncached(
+    model: Model, prompt: Sequence[int], layer: int, delta: torch.Tensor, count: int, ends: Collection[int]
+) -> list[int]:
+    """At most `count` tokens after a prompt, each by a plain forward of everything before it; `delta` is [d]."""
+    new: list[int] = []
+    while len(new) < count and not set(new) & set(ends):
+        [logits] = run(model, traces.steered_logits, prompt[:-1], [prompt[-1], *new], layer, delta)
+        new.append(int(logits[-1].argmax()))
+    return until(new, ends)
+
+
+def prompt_tokens(model: Model, prompt: str | Example, system: str | None = None) -> list[int]:
+    """The tokens after which the model speaks."""
+    if isinstance(prompt, Example):
+        return list(prompt.prompt)
+    template = model.template
+    found = f"the template {template.name!r} of a base model, which has no place for one"
+    placed = system is None or template.has_system
+    need(placed, "a chat template with a system prompt", found, "leave the system prompt out.")
+    text = template.render(DEFAULT_SYSTEM if system is None else system, prompt)
+    ids, bos = model.tokenizer(text, add_special_tokens=False).input_ids, model.tokenizer.bos_token_id
+    return [bos, *ids] if template.bos and bos is not None and ids[:1] != [bos] else ids
+
+
+def deltas_of(vectors: Vectors, name: str, layer: int, multipliers: Sequence[float]) -> torch.Tensor:
+    """What is added under each multiplier, [k, d] float32."""
+    vector = vectors.at(layer)[vectors.names.index(name)]
+    return (torch.tensor(multipliers, dtype=torch.float64)[:, None] * vector.double()).float()
+
+
+def ends_of(model: Model) -> list[int]:
+    """Tokens with which the model ends a text: those of its generation configuration, and the tokenizer's."""
+    own = getattr(model.lm._module, "generation_config", None)
+    given = [getattr(own, "eos_token_id", None), model.tokenizer.eos_token_id]
+    flat = {end for one in given for end in (one if isinstance(one, list) else [one])}
+    return sorted(flat - {None})
+
+
+def until(tokens: list[int], ends: Collection[int]) -> list[int]:
+    """The tokens before the first of `ends`."""
+    return list(takewhile(lambda token: token not in ends, tokens))
+
+
+def _check_positions(model: Model, prompt: int, new: int) -> None:
+    """Refuse what the model has no positions for: it would give nonsense, or an error from deep inside."""
+    need(prompt > 0, "a prompt of at least one token", "none", "say something.")
+    config = model.lm._module.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None) or prompt + new
+    expected, found = f"at most {most} tokens, the positions of {model.name}", f"{prompt} and {new} new ones"
+    need(prompt + new <= most, expected, found, "shorten the prompt, or ask for fewer new tokens.")

@@ -1,0 +1,187 @@
+"""Steered text: the fast way against plain forwards and against transformers' own, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import miniremote
+import pytest
+import torch
+from conftest import random_examples, random_vectors
+from plain_model import Watch, blocks, logits
+
+from companion.models import load_model
+from companion.tiny import tiny_lm
+from steerkit import traces
+from steerkit.errors import SteerkitError
+from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens, uncached
+from steerkit.items import Item
+from steerkit.model import wrap
+from steerkit.prompts import Prompter, letter_body
+from steerkit.templates import TEMPLATES
+from steerkit.vectors import Vectors
+
+SAID = "I love the blue river."
+MULTIPLIERS = [-2.0, 0.0, 1.0]
+NEW = 12  # beyond the windows of 9 tokens, with a short prompt too
+
+
+def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW, ends=()) -> list[list[int]]:
+    """What the cached way writes, token by token."""
+    deltas = deltas_of(vectors, "full", layer, multipliers)
+    [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, count, list(ends))
+    return found.tolist()
+
+
+def greedy(model, prompt: list[int], count: int = NEW, **given) -> list[int]:
+    """What transformers' own `generate` writes, unsteered."""
+    whole = model.lm._module.generate(
+        torch.tensor([prompt]), do_sample=False, max_new_tokens=count, **({"eos_token_id": None} | given)
+    )
+    return whole[0, len(prompt) :].tolist()
+
+
+class TestTokens:
+    @pytest.mark.parametrize(("layer", "size"), [(0, 3), (3, 3), (2, 30)])
+    def test_the_cache_gives_the_tokens_of_a_plain_forward_each(self, any_model, layer, size):
+        """Short prompts grow beyond the sliding windows, long ones are beyond them from the start."""
+        vectors, prompt = random_vectors(any_model, ["full"], scale=4.0), list(range(3, 3 + size))
+        found = tokens_of(any_model, prompt, vectors, layer)
+        deltas = deltas_of(vectors, "full", layer, MULTIPLIERS)
+        assert found == [uncached(any_model, prompt, layer, delta, NEW, []) for delta in deltas]
+        assert len({tuple(row) for row in found}) > 1
+
+    def test_every_token_is_the_likeliest_of_the_steered_model_from_the_last_prompt_token_on(self, any_model):
+        vectors, prompt = random_vectors(any_model, ["full"], scale=0.5), list(range(3, 9))
+        for multiplier, new in zip(MULTIPLIERS, tokens_of(any_model, prompt, vectors, 1), strict=True):
+            delta = multiplier * vectors.at(1)[0]
+            rows = logits(any_model, prompt + new, len(prompt) - 1, 1, delta)[len(prompt) - 1 : -1]
+            chosen = rows[range(NEW), new]
+            assert (rows.max(-1).values - chosen).max() < 1e-4
+
+    @pytest.mark.parametrize("size", [3, 30])
+    def test_multiplier_zero_is_the_models_own_greedy_text(self, any_model, size):
+        vectors, prompt = random_vectors(any_model, ["full"]), list(range(3, 3 + size))
+        assert tokens_of(any_model, prompt, vectors, 2)[1] == greedy(any_model, prompt)
+
+    def test_the_other_rows_are_irrelevant(self, model):
+        vectors, prompt = random_vectors(model, ["full"]), [5, 6, 7, 8]
+        together = tokens_of(model, prompt, vectors, 2)
+        alone = [tokens_of(model, prompt, vectors, 2, [multiplier])[0] for multiplier in MULTIPLIERS]
+        assert together == alone
+
+    def test_half_precision_writes_too(self, tokenizer):
+        model = wrap("llama", tiny_lm("llama", tokenizer))
+        model.lm._module.to(torch.bfloat16)
+        model, vectors = replace(model, dtype=torch.bfloat16), random_vectors(model, ["full"])
+        assert tokens_of(model, [5, 6, 7], vectors, 2)[1] == greedy(model, [5, 6, 7])
+
+
+class TestText:
+    def test_it_is_that_of_each_multiplier_in_order(self, any_model):
+        vectors = random_vectors(any_model, ["full"], scale=0.5)
+        found = generate(any_model, SAID, vectors, layer=2, multipliers=[1, 0, -2], max_new_tokens=NEW)
+        assert [multiplier for multiplier, _ in found] == [1.0, 0.0, -2.0]
+        prompt, ends = prompt_tokens(any_model, SAID), ends_of(any_model)
+        for multiplier, text in found:
+            [delta] = deltas_of(vectors, "full", 2, [multiplier])
+            new = uncached(any_model, prompt, 2, delta, NEW, ends)
+            assert text == any_model.tokenizer.decode(new, skip_special_tokens=True)
+
+    def test_a_row_ends_where_the_model_ends_it_and_the_others_go_on(self, tokenizer):
+        model = wrap("llama", tiny_lm("llama", tokenizer))
+        vectors, prompt = random_vectors(model, ["full"]), prompt_tokens(model, SAID)
+        rows = tokens_of(model, prompt, vectors, 2)
+        end = next(token for token in rows[1] if token not in rows[0] + rows[2])
+        model.lm._module.generation_config.eos_token_id = [end, 10_000]
+        texts = dict(generate(model, SAID, vectors, layer=2, multipliers=MULTIPLIERS, max_new_tokens=NEW))
+        assert texts[0.0] == tokenizer.decode(rows[1][: rows[1].index(end)])
+        assert texts[1.0] == tokenizer.decode(rows[2])
+        assert rows[1].index(end) + 1 == len(greedy(model, prompt, eos_token_id=end))
+
+    def test_the_prompt_is_that_of_the_answer_formats_and_the_system_prompt_may_be_another(self, model):
+        item = Item("i", SAID, " Yes", " No", statement="I walk")
+        asked = Prompter(model.tokenizer, model.template).letter(item, "A")
+        said = prompt_tokens(model, letter_body(item, "A"))
+        assert said == prompt_tokens(model, asked) == list(asked.prompt)
+        assert prompt_tokens(model, SAID, "the river") != prompt_tokens(model, SAID)
+
+    def test_an_example_is_continued_after_its_prompt(self, model):
+        [example], vectors = random_examples("letter", 1, len(model.tokenizer)), random_vectors(model)
+        found = generate(model, example, vectors, layer=1, multipliers=[0], name="other", max_new_tokens=5)
+        new = greedy(model, list(example.prompt), 5, eos_token_id=ends_of(model))
+        assert found == [(0.0, model.tokenizer.decode(new, skip_special_tokens=True))]
+
+    def test_a_server_writes_the_same(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path))
+        server = miniremote.shared()
+        here, there = load_model("tiny-gemma3"), load_model("tiny-gemma3", remote=server.url)
+        vectors, before = random_vectors(here, scale=0.5), len(server.seen())
+        found = [
+            generate(model, SAID, vectors, layer=1, multipliers=MULTIPLIERS, max_new_tokens=NEW)
+            for model in (here, there)
+        ]
+        assert found[0] == found[1] and len(server.seen()) == before + 1
+
+
+def test_a_step_reads_the_weights_once_for_all_multipliers_and_the_prompt_once(model):
+    vectors, prompt = random_vectors(model, ["full"]), [5, 6, 7, 8]
+    with Watch(model) as watch:
+        tokens_of(model, prompt, vectors, 2, count=5)
+    assert watch.blocks[3].shapes == [(3, 4)] + [(3, 1)] * 4
+    assert watch.head.shapes == [(3, 1)] * 5
+
+
+def test_when_memory_runs_out_fewer_rows_at_a_time_give_the_same_text(model):
+    vectors, failed = random_vectors(model), []
+    given = {"layer": 2, "multipliers": MULTIPLIERS, "max_new_tokens": 6}
+    wanted = generate(model, SAID, vectors, **given)
+
+    def too_big(block, inputs):
+        if len(inputs[0]) > 1:
+            failed.append(len(inputs[0]))
+            raise torch.OutOfMemoryError
+
+    with blocks(model.lm._module)[2].register_forward_pre_hook(too_big):
+        assert generate(model, SAID, vectors, **given) == wanted
+    assert failed == [3, 2]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"layer": 4}, "a layer from 0 to 3 of llama; found layer 4"),
+            ({"layer": -1}, "a layer from 0 to 3"),
+            ({"multipliers": []}, "different multipliers, at least one"),
+            ({"multipliers": [1, 0, 1.0]}, "different multipliers, at least one"),
+            ({"name": "fool"}, r"names of vectors \(full, other\); found fool"),
+            ({"max_new_tokens": 0}, "at least one new token; found 0"),
+            (
+                {"max_new_tokens": 5000},
+                r"at most 2048 tokens, the positions of llama; found \d+ and 5000 new",
+            ),
+            ({"multipliers": [3e38]}, r"finite logits; found NaN or infinity with multiplier 3e\+38"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_in_words(self, model, given, said):
+        good = {"layer": 1, "multipliers": [1.0]}
+        with pytest.raises(SteerkitError, match=said):
+            generate(model, SAID, random_vectors(model, scale=10.0), **good | given)
+
+    def test_vectors_of_another_model_or_without_the_layer(self, model):
+        narrow = Vectors(("full",), (0, 1), torch.ones(1, 2, model.width // 2))
+        with pytest.raises(SteerkitError, match=r"width 32.*found width 16"):
+            generate(model, SAID, narrow, layer=1, multipliers=[1.0])
+        with pytest.raises(SteerkitError, match=r"layer these vectors have \(0, 2\); found layer 1"):
+            generate(model, SAID, random_vectors(model).select(layers=[0, 2]), layer=1, multipliers=[1.0])
+
+    def test_a_system_prompt_for_a_template_without_one(self, model):
+        base = replace(model, template=TEMPLATES["base"])
+        with pytest.raises(SteerkitError, match="which has no place for one"):
+            generate(base, SAID, random_vectors(model), layer=1, multipliers=[1.0], system="the river")
+
+    def test_an_empty_prompt(self, model):
+        bare = replace(model, template=replace(TEMPLATES["base"], bos=False))
+        with pytest.raises(SteerkitError, match="a prompt of at least one token"):
+            generate(bare, "", random_vectors(model), layer=1, multipliers=[1.0])
