@@ -17,9 +17,8 @@ from companion.cost import job_cost
 from companion.data.datasets import load_dataset, personas
 from companion.data.splits import group_items
 from companion.outline import outline
-from companion.tan import experiment, jobs, prompt_settings
-from companion.tan.jobs import Job
-from companion.tan.prompt_settings import MEAN, compute_shift, settings_of, vectors_by_setting
+from companion.tan import experiment, jobs
+from companion.tan.jobs import MEAN, Job, compute, settings_of, vectors_by_setting
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.prompts import SETTINGS
@@ -54,7 +53,7 @@ def job(smoke):
 def no_system(own_folders, smoke_store, model, monkeypatch) -> Job:
     """A job whose model has a template without a place for a system prompt; nothing is computed yet."""
     plain = replace(model, template=TEMPLATES["base"])
-    monkeypatch.setattr(prompt_settings, "model_of", lambda *_: plain)
+    monkeypatch.setattr(jobs, "model_of", lambda *_: plain)
     return Job(smoke_store.settings, "shift", NAME, "statement", 1)
 
 
@@ -98,9 +97,7 @@ class TestVectors:
         assert (late / late.norm() * norm - found.values[-1, 0]).abs().max() > 1e-3
 
     def test_all_of_a_data_set_are_kept_together(self, job, model, monkeypatch):
-        monkeypatch.setattr(
-            "steerkit.extraction.differences", lambda *_, **__: pytest.fail("extracted again")
-        )
+        monkeypatch.setattr("steerkit.extraction.differences", lambda *_, **__: pytest.fail("again"))
         assert vectors_by_setting(job["letter"], model).names == NAMES
 
     @pytest.mark.parametrize("form", FORMATS)
@@ -128,7 +125,8 @@ class TestExamples:
             return list(example.prompt[1:])  # without the beginning-of-sequence token
 
         old, gap = ids(DEFAULT_SYSTEM), ids("\n\n")
-        for setting, sentence in (("SYS_POS", positive), ("SYS_NEG", negative), ("USER_POS", positive), ("USER_NEG", negative)):  # fmt: skip
+        for setting in SETTINGS[1:]:
+            sentence = positive if setting.endswith("POS") else negative
             new = ids(sentence) if setting.startswith("SYS") else old + gap + ids(sentence)
             for part, changed in zip(base, jobs.examples(job[form], model, setting), strict=True):
                 for plain, example in zip(part, changed, strict=True):
@@ -138,7 +136,8 @@ class TestExamples:
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_no_test_item_shares_a_group_with_a_training_item_of_any_setting(self, smoke, job, model, form):
-        wide = replace(job[form], settings=replace(smoke.settings, shift=replace(smoke.settings.shift, train=None, test=None)))  # fmt: skip
+        whole = replace(smoke.settings.shift, train=None, test=None)
+        wide = replace(job[form], settings=replace(smoke.settings, shift=whole))
         items = load_dataset(NAME).items
         group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
         parts = [[{group_of[e.id] for e in part} for part in jobs.examples(wide, model, s)] for s in SETTINGS]
@@ -189,9 +188,8 @@ class TestTable:
         plain = shift_of(smoke, form).query("multiplier == 0")
         wide = plain.pivot(index=["setting", "example_id"], columns="vector", values="propensity")
         assert np.ptp(wide.to_numpy(), axis=1).max() < 1e-5
-        by_setting = plain.query("vector == 'BASE'").pivot(
-            index="example_id", columns="setting", values="propensity"
-        )
+        base = plain.query("vector == 'BASE'")
+        by_setting = base.pivot(index="example_id", columns="setting", values="propensity")
         for one, other in combinations(SETTINGS, 2):
             assert (by_setting[one] - by_setting[other]).abs().max() > 1e-4
 
@@ -205,18 +203,15 @@ class TestTable:
         ours = slopes.set_index(key)["steerability"]
         assert len(ours) == len(fitted) and np.allclose(ours, fitted.loc[ours.index], atol=1e-9)
         assert slopes.attrs["manifests"] == table.attrs["manifests"]
-        pair = {
-            item.id: f"{name}/{item.pair}"
-            for name in smoke.settings.datasets
-            for item in load_dataset(name).items
-        }
+        sets = {name: load_dataset(name).items for name in smoke.settings.datasets}
+        pair = {item.id: f"{name}/{item.pair}" for name, items in sets.items() for item in items}
         assert (slopes["group"].groupby(slopes["example_id"].map(pair)).nunique() == 1).all()
         assert slopes["group"].nunique() == len(smoke.settings.datasets) * smoke.settings.shift.test
 
 
 class TestWithoutSystemPrompt:
     def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system, model):
-        frame = compute_shift(no_system)
+        frame = compute(no_system)
         assert list(frame["setting"].unique()) == list(NO_SYSTEM)
         assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
         assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
@@ -224,7 +219,7 @@ class TestWithoutSystemPrompt:
         assert [pair[:2] for pair in frame.attrs["cosines"]] == list(combinations([*NO_SYSTEM, MEAN], 2))
 
     def test_the_mean_is_that_of_the_three(self, no_system):
-        plain = prompt_settings.model_of("tiny")
+        plain = jobs.model_of("tiny")
         raw = plain_vectors(plain, no_system, NO_SYSTEM)
         mean = sum(raw.values()) / 3
         found = vectors_by_setting(no_system, plain)
@@ -242,9 +237,9 @@ class TestCost:
         """Prompts: every test example in every setting that has a place."""
         template = TEMPLATES["plain" if system else "base"]
         monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=template))
-        monkeypatch.setattr(prompt_settings, "model_of", lambda *_: replace(model, template=template))
+        monkeypatch.setattr(jobs, "model_of", lambda *_: replace(model, template=template))
         steps = []
-        compute_shift(no_system, steps.append)
+        compute(no_system, steps.append)
         prompts, passes, reads = job_cost(no_system)[:3]
         assert prompts == (5 if system else 3) * EXAMPLES["statement"]
         assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 
-from companion.tan.ranges import by_range, fit_quality, mean_interval
+from companion.tan.means import by_range, fit_quality, means
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes
 
@@ -45,9 +45,8 @@ class TestByRange:
     def test_rows_keep_the_order_of_blocks_and_widths(self):
         grid = pd.concat([make_grid("narcissism"), make_grid("openness", seed=1)])
         table = by_range(grid, (1.5, 0.5), draws=10)
-        assert list(zip(table["dataset"], table["width"], strict=True)) == [
-            ("narcissism", 1.5), ("narcissism", 0.5), ("openness", 1.5), ("openness", 0.5)
-        ]  # fmt: skip
+        assert table["dataset"].tolist() == ["narcissism"] * 2 + ["openness"] * 2
+        assert table["width"].tolist() == [1.5, 0.5] * 2
         assert list(table.columns) == "dataset format vector layer width n mean low high".split()
 
     def test_the_widest_range_gives_the_steerability_of_the_whole_grid(self):
@@ -97,28 +96,44 @@ class TestByRange:
             by_range(make_grid().drop(columns="multiplier"))
 
 
-class TestMeanInterval:
+class TestMeans:
     def test_it_covers_what_a_normal_interval_covers(self):
         values = np.random.default_rng(5).normal(1, 2, 400)
-        found = mean_interval(pd.DataFrame({"example_id": range(400), "steerability": values}))
+        table = pd.DataFrame({"dataset": "a", "example_id": range(400), "steerability": values})
+        found = means(table, ["dataset"]).loc[0]
         half = 1.96 * values.std() / 20
-        assert found.low == pytest.approx(values.mean() - half, abs=0.04)
-        assert found.high == pytest.approx(values.mean() + half, abs=0.04)
+        expected = [400, values.mean(), values.mean() - half, values.mean() + half]
+        assert found[["n", "mean", "low", "high"]].tolist() == pytest.approx(expected, abs=0.04)
+        assert found["sources"] == "test items"
 
     def test_partners_drawn_together_widen_the_interval_of_twins_by_root_two(self):
         values = np.repeat(np.random.default_rng(6).normal(0, 1, 200), 2)
-        table = pd.DataFrame({"example_id": range(400), "steerability": values})
-        single, grouped = (
-            mean_interval(table),
-            mean_interval(table, {i: f"pair {i // 2}" for i in range(400)}),
-        )
-        ratio = (grouped.high - grouped.low) / (single.high - single.low)
-        assert ratio == pytest.approx(np.sqrt(2), abs=0.1) and grouped.estimate == single.estimate
+        table = pd.DataFrame({"dataset": "a", "example_id": range(400), "steerability": values})
+        table["pair"] = table["example_id"] // 2
+        single, grouped = (means(table, ["dataset"], column).loc[0] for column in ("", "pair"))
+        ratio = (grouped["high"] - grouped["low"]) / (single["high"] - single["low"])
+        assert ratio == pytest.approx(np.sqrt(2), abs=0.1) and grouped["mean"] == single["mean"]
+        assert grouped["sources"] == "test groups"
 
-    def test_an_example_without_a_group_is_refused(self):
-        table = pd.DataFrame({"example_id": ["a", "b"], "steerability": [0.0, 1.0]})
-        with pytest.raises(SteerkitError, match="none for 1, the first of them b"):
-            mean_interval(table, {"a": 0})
+    def test_vectors_of_resampled_pairs_widen_it_too_and_do_not_move_the_mean(self):
+        rows = [
+            {"dataset": "a", "vector": vector, "example_id": i, "steerability": i / 40 + shift}
+            for vector, shift in (("full", 0), ("resample-00", -3), ("resample-01", 3), ("random-00", 99))
+            for i in range(40)
+        ]
+        table = pd.DataFrame(rows)
+        narrow = means(table.query("vector == 'full'"), ["dataset"]).loc[0]
+        wide = means(table, ["dataset"], vectors=True).loc[0]
+        assert wide["mean"] == pytest.approx(narrow["mean"]) and wide["n"] == narrow["n"] == 40
+        assert wide["low"] < narrow["low"] - 2 and wide["high"] > narrow["high"] + 2
+        assert wide["sources"] == "training pairs and test items"
+
+    def test_one_example_has_no_interval_and_is_refused_unless_that_is_wanted(self):
+        table = pd.DataFrame({"dataset": "a", "example_id": [0], "steerability": [2.0]})
+        with pytest.raises(SteerkitError, match="at least two groups"):
+            means(table, ["dataset"])
+        row = means(table, ["dataset"], alone=True).loc[0]
+        assert row["mean"] == 2 and np.isnan([row["low"], row["high"]]).all()
 
 
 class TestFitQuality:
