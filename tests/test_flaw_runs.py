@@ -73,7 +73,7 @@ class TestOverview:
 
     @pytest.mark.parametrize(
         ("switch", "side"),
-        zip(SWITCHES, ("released", "bracket", "newlines"), strict=False),
+        list(zip(SWITCHES, ("released", "bracket", "newlines"), strict=True)),
     )
     def test_both_sides_are_means_over_the_examples_of_the_full_vector(self, found, switch, side):
         _, grids, _, table = found

@@ -75,22 +75,6 @@ class TestSplitEffect:
         with pytest.raises(SteerkitError, match="none for 1, the first of them openness/39"):
             flaws.split_effect(table, table, groups=labels)
 
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda s: s[s["dataset"] == "openness"], "myopic-reward on one side only"),
-            (lambda s: s.assign(format="yes-no"), "a format on one side only"),
-            (lambda s: pd.concat([s, s]), "16 repeated"),
-            (lambda s: s.assign(vector="random"), "0 rows"),
-            (lambda s: s.assign(steerability=np.nan), "16 not finite"),
-            (lambda s: pd.concat([s, s.assign(format="yes-no")]), "formats: letter, yes-no"),
-        ],
-    )
-    def test_tables_that_do_not_match_are_refused(self, change, message):
-        table = slopes(make_grid())
-        with pytest.raises(SteerkitError, match=message):
-            flaws.split_effect(change(table), table, draws=10)
-
 
 class TestBracketEffect:
     def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example(self):
@@ -105,16 +89,10 @@ class TestBracketEffect:
 
     def test_the_order_of_the_examples_does_not_matter(self):
         letter, paper = slopes(make_grid()), slopes(make_grid(shift=0.4))
-        shuffled = paper.sample(frac=1, random_state=1)
-        flipped = [flaws.bracket_effect(letter, other, draws=10)["flipped"] for other in (paper, shuffled)]
-        assert flipped[0].sum() > 0
-        pd.testing.assert_series_equal(*flipped)
-
-    def test_examples_that_only_one_fidelity_has_are_refused(self):
-        table = slopes(make_grid())
-        found = "1 examples that only one table has, the first of them openness/0"
-        with pytest.raises(SteerkitError, match=found):
-            flaws.bracket_effect(table, table.iloc[1:], draws=10)
+        both = (paper, paper.sample(frac=1, random_state=1))
+        one, other = (flaws.bracket_effect(letter, each, draws=10)["flipped"] for each in both)
+        assert one.sum() > 0
+        pd.testing.assert_series_equal(one, other)
 
 
 def released_by_hand(grid: pd.DataFrame, name: str) -> Counter:
@@ -176,7 +154,6 @@ class TestReleasedGroups:
             (lambda g: g[g["multiplier"] != 0], "16 examples without 0"),
             (lambda g: g.assign(format="yes-no"), "format yes-no"),
             (lambda g: g.assign(positive_letter="C"), r"letters \['C'\]"),
-            (lambda g: pd.concat([g, g.assign(layer=14)]), "16 repeated"),
         ],
     )
     def test_what_cannot_be_grouped_is_refused(self, change, message):
@@ -281,10 +258,6 @@ class TestDuplicates:
         table = flaws.duplicates(dataset([f"question {i}" for i in range(100)], [i // 2 for i in range(100)]))
         assert table["repeated"].tolist() == [0, 0]
         assert table["related"].iloc[0] > 0 and table["related"].iloc[1] == 0
-
-    def test_another_seed_gives_another_count(self):
-        repeats = dataset([f"question {i % 70}" for i in range(100)])
-        assert len({flaws.duplicates(repeats, seed)["repeated"].iloc[0] for seed in range(5)}) > 1
 
     def test_too_few_items_are_refused(self):
         with pytest.raises(SteerkitError, match="none in train"):

@@ -98,8 +98,6 @@ class TestRoundTrip:
         table = records.read(one_set(smoke_records), "grid", "statement")
         assert set(table["dataset"]) == {NAME} and list(table.index) == list(range(len(table)))
         assert [m["inputs"]["dataset"] for m in table.attrs["manifests"]] == [NAME]
-        whole = records.read(smoke_records, "grid", "statement").query("dataset == @NAME")
-        assert (table[KEY + SIDES].to_numpy() == whole[KEY + SIDES].to_numpy()).all()
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
     def test_a_recorded_profile_gives_the_slopes_of_the_run_without_model_and_sweep(
@@ -226,7 +224,6 @@ class TestCommandLine:
         code, out = command_line("audit", "--seed", 0, "--json")
         (row,) = json.loads(out)
         assert code == 0 and row["record"] == "smoke/shift-statement" and row["agrees"] is True
-        assert "smoke/shift-statement" in command_line("audit", "smoke/shift-statement")[1]
 
     def test_a_record_that_cannot_be_audited_costs_the_others_nothing(self, smoke_records, capsys):
         path = records.path_of("smoke", "grid", "letter")

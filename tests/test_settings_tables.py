@@ -44,19 +44,6 @@ def names(manifests: list[dict]) -> list[str]:
 
 
 class TestOfOneProfile:
-    @pytest.mark.parametrize("form", BOOK_FORMATS)
-    def test_a_row_is_the_mean_and_variance_of_the_slopes_of_a_pair_of_settings(self, smoke, form):
-        table, manifests = tables.shifts_of(smoke.settings, form)
-        slopes = experiment.shift_slopes(smoke.settings, form)
-        assert len(table) == 3 * 6 * 5 and set(table["model"]) == {"tiny"} and set(table["format"]) == {form}
-        rows = table.set_index(["dataset", "train", "test"]).to_dict("index")
-        for pair, part in slopes.groupby(["dataset", "vector", "setting"]):
-            row, values = rows[pair], part["steerability"].to_numpy()
-            assert (row["mean"], row["variance"]) == pytest.approx((values.mean(), values.var()))
-            assert row["n"] == len(values) and row["low"] <= row["mean"] <= row["high"]
-        assert [m["inputs"]["dataset"] for m in manifests] == list(smoke.settings.datasets)
-        assert {m["inputs"]["stage"] for m in manifests} == {"shift"}
-
     def test_the_same_model_on_the_papers_data_has_another_name(self):
         plain = load_profile("smoke")
         assert tables.name_of(plain) == "tiny"
@@ -79,24 +66,11 @@ class TestOfOneProfile:
                 a, b = vectors[first], vectors[second]
                 assert cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
 
-    def test_relative_steerability_has_the_rows_above_the_minimum(self, three):
-        settings = three[0]
-        slopes = experiment.shift_slopes(settings, "letter")
-        means = slopes.groupby(["dataset", "vector", "setting"])["steerability"].mean()
-        own = {(d, s): means[d, s, s] for d in SETS for s in SETTINGS}
-        minimum = float(np.median(list(own.values())))
-        table, manifests = tables.relative_of(settings, "letter", minimum)
-        assert len(table) == 5 * sum(value > minimum for value in own.values())
-        assert set(table["model"]) == {"m0"} and names(manifests) == ["m0-letter"]
-        for row in table.to_dict("records"):
-            expected = means[row["dataset"], row["train"], row["test"]] / own[row["dataset"], row["test"]]
-            assert row["relative"] == pytest.approx(expected)
-
     def test_there_are_no_rows_where_nothing_steers_more_than_the_minimum(self, three):
         slopes = experiment.shift_slopes(three[0], "letter").query("vector == setting")
         largest = slopes.groupby(["dataset", "setting"])["steerability"].mean().max()
         table, manifests = tables.relative_of(three[0], "letter", largest)
-        assert table.empty and names(manifests) == ["m0-letter"]
+        assert table.empty and "diagonal" in table and names(manifests) == ["m0-letter"]
         assert len(tables.relative_of(three[0], "letter", largest - 1e-9)[0]) == 5
 
 
@@ -146,22 +120,17 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("given", "expected"),
-        [
-            ("both", BOOK_FORMATS),
-            ("all", FORMATS),
-            ("yes-no", ("yes-no",)),
-            ("yes-no,letter", ("yes-no", "letter")),
-        ],
+        [("both", BOOK_FORMATS), ("all", FORMATS), ("yes-no,letter", ("yes-no", "letter"))],
     )
     def test_formats_have_two_short_names_and_may_be_joined(self, given, expected):
         assert self.run().formats(given) == expected
 
-    @pytest.mark.parametrize("given", ["prose", "", "letter,prose", "both,letter"])
+    @pytest.mark.parametrize("given", ["", "letter,prose"])
     def test_an_unknown_format_is_refused(self, given):
         with pytest.raises(SteerkitError, match="an answer format"):
             self.run().formats(given)
 
-    @pytest.mark.parametrize("given", ["both", "letter", "prose"])
+    @pytest.mark.parametrize("given", ["both", "prose"])
     def test_the_profile_published_runs_nothing(self, given):
         run = self.run("published")
         assert run.published and run.formats(given) == () and not self.run().published
@@ -174,12 +143,10 @@ class TestRun:
 
     def test_a_gap_says_in_the_place_of_a_figure_why_there_is_none(self, smoke, own_folders, capsys):
         run = self.run(folder=own_folders)
-        table, manifests = tables.relative_of(smoke.settings, "letter", 1e9)
-        assert table.empty
+        _, manifests = tables.relative_of(smoke.settings, "letter", 1e9)
         page.show_gap(run, "letter", "Nothing steers more than <1e9>.", manifests)
         frame = pd.read_csv(own_folders / "tan-fig-5-letter.csv")
-        assert list(frame.columns) == ["no figure, because"]
-        assert frame.iloc[0, 0] == "Nothing steers more than <1e9>."
+        assert frame.to_dict("list") == {"no figure, because": ["Nothing steers more than <1e9>."]}
         about = json.loads((own_folders / "tan-fig-5-letter.json").read_text())
         assert about["caption"] == "Nothing steers more than <1e9>." and about["alt"] == ""
         assert len(about["artefacts"]) == 3 and about["profile"] == "smoke" and "smoke" in about["line"]

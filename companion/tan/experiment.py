@@ -109,7 +109,8 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
     """
     table = grid(settings, answer_format)
     found = _with_groups(steerability.slopes(table), table, settings)
-    placebo = found[found["vector"].str.startswith("random")].groupby("dataset")["steerability"].mean()
+    random = found[found["vector"].str.startswith("random")].sort_values(["vector", "example_id"])
+    placebo = random.groupby("dataset")["steerability"].agg(lambda slopes: slopes.to_numpy().mean())
     rows = means(found, ["dataset"], "group", vectors=True, draws=draws, seed=settings.seed)
     rows = rows.assign(random=rows["dataset"].map(placebo)).rename(columns={"mean": "estimate"})
     return rows[["dataset", "estimate", "low", "high", "random", "sources"]]

@@ -221,25 +221,11 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
     return store.vectors(f"vectors-{job.name}", inputs(job), extract)
 
 
-def pairwise(vectors: Mapping[str, np.ndarray], dataset: str = "") -> list[tuple[str, str, float]]:
+def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
     """Cosines (first, second, cosine) between the vectors [d] of one data set; names of no setting are left out."""
-    names = [name for name in (*SETTINGS, MEAN) if name in vectors]
-    arrays = [np.asarray(vectors[name], dtype=np.float64) for name in names]
-    shapes = {array.shape for array in arrays}
-    norms = [float(np.linalg.norm(array)) for array in arrays]
-    need(
-        len(arrays) >= 2 and len(shapes) == 1 and np.isfinite(norms).all() and all(norms),
-        f"two vectors or more of {dataset} of one length, finite and not zero",
-        f"{len(arrays)} of shapes {_some(shapes)} and norms {_some(norms)}",
-        f"name them {', '.join(SETTINGS)} or {MEAN}, all of one layer.",
-        done="Nothing was computed.",
-    )
-    units = [array / norm for array, norm in zip(arrays, norms, strict=True)]
-    return [(names[i], names[j], float(units[i] @ units[j])) for i, j in combinations(range(len(names)), 2)]
-
-
-def _some(values: Sequence[object] | set) -> str:
-    return ", ".join(sorted({str(value) for value in values})[:6]) or "none"
+    named = [(name, np.asarray(vectors[name], float)) for name in (*SETTINGS, MEAN) if name in vectors]
+    units = [(name, vector / np.linalg.norm(vector)) for name, vector in named]
+    return [(first, second, float(one @ other)) for (first, one), (second, other) in combinations(units, 2)]
 
 
 def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:

@@ -85,17 +85,8 @@ def by_range(
         Columns dataset, format, vector, layer, width, n, mean, low, high, the mean in score per unit multiplier, with
         the interval of `means`. Blocks in order of first appearance, widths as given.
     """
-    values = [float(width) for width in widths]
-    fine = all(np.isfinite(value) and value > 0 for value in values) and len(set(values)) == len(values)
-    need(
-        bool(values) and fine,
-        "different widths above 0, at least one",
-        f"{values}",
-        "pass e.g. (0.5, 1.0, 1.5).",
-    )
-    steerability.slopes(grid)  # refuses a broken table before it is cut
     parts = []
-    for width in values:
+    for width in map(float, widths):
         _check_ends(grid, width)
         inside = grid[grid["multiplier"].abs() <= width + NEAR]
         found = means(steerability.slopes(inside), BLOCK, draws=draws, seed=seed)
@@ -132,21 +123,7 @@ def fit_quality(slopes: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
         the paper plots under that name: the root of the SUM of squared residuals. ``true_rmse`` is the root
         of their mean, smaller by sqrt(points). Both in units of the propensity.
     """
-    kept = [*BLOCK, "example_id", "steerability"]
-    missing = ", ".join(name for name in (*kept, "residual") if name not in slopes)
-    need(
-        not missing and len(slopes) > 0,
-        "a SLOPES table with rows",
-        f"{len(slopes)} rows, missing columns: {missing or 'none'}",
-        "pass the table of steerkit.steerability.slopes.",
-    )
     residual = slopes["residual"].to_numpy(dtype=np.float64)
-    bad = int((~(np.isfinite(residual) & (residual >= 0))).sum())
-    need(
-        not bad and points >= 2,
-        "sums of squared residuals of lines through at least two points",
-        f"{bad} of {len(residual)} that are negative or not finite, and {points} points",
-        "pass the table of steerkit.steerability.slopes and the number of multipliers.",
-    )
-    found = slopes[kept].assign(rmse=np.sqrt(residual), true_rmse=np.sqrt(residual / points))
+    found = slopes[[*BLOCK, "example_id", "steerability"]]
+    found = found.assign(rmse=np.sqrt(residual), true_rmse=np.sqrt(residual / points))
     return found.reset_index(drop=True)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from companion import published
 from companion.tan import experiment
-from companion.tan.jobs import MEAN
+from companion.tan.jobs import MEAN, pairwise  # noqa: F401  # shim: pairwise
 from companion.tan.means import means
 from steerkit.errors import need
 from steerkit.prompts import SETTINGS
@@ -39,6 +39,7 @@ MOVED: tuple[tuple[str, ...], ...] = tuple(tuple(s.split("->")) for s in publish
 MEASURES: tuple[Measure, ...] = ("mean", "variance")
 CELL = ["dataset", "vector", "setting"]
 KEY = ["dataset", "model", "train", "test"]
+SHIFTS = [*KEY, "mean", "low", "high", "variance", "n", "format"]
 RENAMED = {"vector": "train", "setting": "test"}
 SIDES = [f"{name}{end}" for name in ("spearman", "pearson") for end in ("", "_low", "_high")]
 
@@ -67,13 +68,13 @@ def shift_table(slopes: pd.DataFrame, model: str, draws: int = 2000, seed: int =
         dataset, model, train, test, mean with its 95% interval low and high (NaN with a single example or
         group), variance (divided by n), n (examples) and format.
     """
-    rows = checked(slopes).sort_values("example_id")
+    rows = slopes.sort_values("example_id")
     group = rows["group"] if "group" in rows else rows["example_id"]
     found = means(rows.assign(group=group), CELL, "group", alone=True, draws=draws, seed=seed)
     spread = rows.groupby(CELL)["steerability"].agg(lambda values: np.var(values.to_numpy()))
     table = slopes[CELL].drop_duplicates().merge(found, on=CELL).join(spread.rename("variance"), on=CELL)
     table = table.rename(columns=RENAMED).assign(model=model, format=slopes["format"].iloc[0])
-    return table[[*KEY, "mean", "low", "high", "variance", "n", "format"]]
+    return table[SHIFTS]
 
 
 def relative_of(settings: Settings, answer_format: str, minimum: float) -> Found:
@@ -96,8 +97,7 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
         s(test, test), diagonal (train is test: distance 0 and relative 1 by definition) and format.
         ``attrs["filtered"]`` counts the rows dropped.
     """
-    rows = checked(slopes)
-    cells = rows[rows["vector"].isin(SETTINGS)].groupby(CELL, sort=False)["steerability"].mean()
+    cells = slopes[slopes["vector"].isin(SETTINGS)].groupby(CELL, sort=False)["steerability"].mean()
     table = cells.rename("mean").reset_index().rename(columns=RENAMED)
     table["diagonal"] = table["train"] == table["test"]
     own = table[table["diagonal"]].set_index(["dataset", "test"])["mean"].rename("own")
@@ -108,13 +108,13 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
         f"none for {_some(table.loc[table['own'].isna(), 'test']) or 'any of them'}",
         "run all pairs of settings.",
     )
-    kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(rows)
+    kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
     distance = [
         (_level(unsteered, name, train) - _level(unsteered, name, test)).abs().mean()
         for name, train, test in zip(kept["dataset"], kept["train"], kept["test"], strict=True)
     ]
     kept = kept.assign(model=model, relative=kept["mean"] / kept["own"].abs(), distance=distance)
-    kept = kept.assign(format=rows["format"].iloc[0])
+    kept = kept.assign(format=slopes["format"].iloc[0])
     kept.attrs["filtered"] = len(table) - len(kept)
     return kept[[*KEY, "relative", "distance", "own", "diagonal", "format"]]
 
@@ -140,8 +140,7 @@ def cosines(
         One row a data set and pair: dataset, model, first, second, cosine, distance (absolute difference of
         the mean unsteered propensities; MEAN has the average of the settings that have a vector) and format.
     """
-    rows = checked(slopes)
-    unsteered, table = _baselines(rows), []
+    unsteered, table = _baselines(slopes), []
     for dataset, named in pairs.items():
         used = [s for s in SETTINGS if any(s in pair[:2] for pair in named)]
         levels = {s: _level(unsteered, dataset, s).mean() for s in used}
@@ -149,12 +148,12 @@ def cosines(
         for first, second, cosine in named:
             table.append((dataset, model, first, second, cosine, float(abs(levels[first] - levels[second]))))
     frame = pd.DataFrame(table, columns=["dataset", "model", "first", "second", "cosine", "distance"])
-    return frame.assign(format=rows["format"].iloc[0])
+    return frame.assign(format=slopes["format"].iloc[0])
 
 
-def _baselines(rows: pd.DataFrame) -> pd.DataFrame:
+def _baselines(slopes: pd.DataFrame) -> pd.DataFrame:
     """Unsteered propensities, (dataset, example_id) down and settings across; all vectors share them."""
-    return rows.groupby(["dataset", "example_id", "setting"])["baseline"].first().unstack("setting")
+    return slopes.groupby(["dataset", "example_id", "setting"])["baseline"].first().unstack("setting")
 
 
 def _level(baselines: pd.DataFrame, dataset: str, setting: str) -> pd.Series:
@@ -168,27 +167,6 @@ def _level(baselines: pd.DataFrame, dataset: str, setting: str) -> pd.Series:
         "run multiplier 0 for the same examples in every setting.",
     )
     return values
-
-
-def checked(slopes: pd.DataFrame) -> pd.DataFrame:
-    """The slopes themselves, when they are an OOD SLOPES table."""
-    columns = [*CELL, "example_id", "format", "layer", "steerability", "baseline"]
-    missing = ", ".join(name for name in columns if name not in slopes)
-    found = f"{len(slopes)} rows, missing columns: {missing or 'none'}"
-    advice = "add the test setting of each row as `setting`."
-    _computable(not missing and len(slopes) > 0, "an OOD SLOPES table", found, advice)
-    vectors = pd.Series(slopes["vector"].unique())
-    strange = vectors[~vectors.isin([*SETTINGS, MEAN]) & ~vectors.str.startswith("random")]
-    strange = [*strange, *(set(slopes["setting"]) - set(SETTINGS))]
-    expected = f"settings {', '.join(SETTINGS)}, as vectors also {MEAN} and random ones"
-    _computable(not strange, expected, _some(strange), "leave the rows of other vectors out.")
-    single = slopes["format"].nunique() == 1 and (slopes.groupby("dataset")["layer"].nunique() == 1).all()
-    twice, bad = slopes.duplicated([*CELL, "example_id"]).sum(), (~np.isfinite(slopes["steerability"])).sum()
-    expected = "one answer format, one layer a data set and each example once a vector and setting"
-    found = f"formats {_some(slopes['format'])}, layers {_some(slopes['layer'])}, {twice} repeated rows"
-    _computable(single and not twice, expected, found, "choose the rows of one format and layer.")
-    _computable(not bad, "finite slopes", f"{bad} that are not", "compute them with steerability.slopes.")
-    return slopes
 
 
 def over_models(runs: Sequence[Settings], answer_format: str) -> Found:
