@@ -97,13 +97,10 @@ class Evidence:
         """SHIFTS of all runs."""
         return tables.over_models(self.runs, self.form)[0]
 
-    def shifts_of(self, run: Settings) -> pd.DataFrame:
-        """SHIFTS of one run."""
-        return self.shifts[self.shifts["model"] == name_of(run)]
-
     def wide(self, run: Settings) -> pd.DataFrame:
         """SHIFTS of one run: a row a data set, columns by value, training and test setting."""
-        return self.shifts_of(run).pivot(index="dataset", columns=["train", "test"])
+        own = self.shifts[self.shifts["model"] == name_of(run)]
+        return own.pivot(index="dataset", columns=["train", "test"])
 
     def llama(self, column: str) -> pd.Series:
         """A published number of Llama-2-7B for the data sets of this run that have one."""
@@ -196,7 +193,7 @@ def _correlated(e: Evidence, measure: tables.Measure, shift: tuple[str, str]) ->
     found = {}
     for run in e.runs:
         name = name_of(run)
-        both = tables.paired(e.shifts_of(run), (name, *SAME), (name, *shift), measure)
+        both = tables.paired(e.shifts, (name, *SAME), (name, *shift), measure)
         if len(both) >= FEWEST:
             found[name] = tables.correlate(both)[["spearman", "spearman_low", "spearman_high"]]
     text = "; ".join(f"{name} {interval(each)}" for name, each in found.items())

@@ -227,19 +227,6 @@ class TestCost:
         assert prompts == (5 if system else 3) * EXAMPLES["statement"]
         assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
 
-    def test_by_hand(self, job):
-        """A prompt once, its answers once unsteered and once for each of six vectors at two multipliers besides 0.
-
-        The answers' tokens are scored from one place before each, so the prompt's last token counts with them.
-        """
-        one, model, tokens, scored = job["statement"], outline("tiny"), 0, 0
-        for setting in SETTINGS:
-            train, test = jobs.examples(one, model, setting)
-            scored += (1 + 6 * 2) * sum(len(e.matching) + len(e.not_matching) for e in test)
-            tokens += sum(len(e.prompt) - 1 for e in test)
-            tokens += sum(len(e.prompt) + len(e.matching) + len(e.not_matching) for e in train)
-        assert job_cost(one)[:3] == (5 * EXAMPLES["statement"], tokens + scored, scored)
-
 
 class TestRefused:
     def test_a_set_without_persona_sentences_has_no_grid_of_settings(self, own_folders, smoke_store):
