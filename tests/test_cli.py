@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from conftest import command_line
 
-from companion import claims, claims_mayne, claims_shift, cli, store
+from companion import claims, claims_mayne, cli, store
 from companion.cli import own
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
@@ -119,7 +119,7 @@ class TestStart:
 class TestReading:
     def test_verify_judges_every_claim_in_both_formats(self, smoke, steerkit):
         code, out, _ = steerkit("verify", "--profile", "smoke", "--json")
-        rows, n = pd.DataFrame(json.loads(out)), len(claims.CLAIMS) + len(claims_shift.CLAIMS)
+        rows, n = pd.DataFrame(json.loads(out)), len(claims.CLAIMS)
         first, second, mayne = rows[:n], rows[n : 2 * n], rows[2 * n :]
         assert code == 0 and n >= 15 and len(mayne) == len(claims_mayne.CLAIMS) == 6
         assert set(first["answer_format"]) == set(mayne["answer_format"]) == {"statement"}

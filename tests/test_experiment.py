@@ -20,19 +20,8 @@ from steerkit.steerability import SLOPES
 from steerkit.vectors import Vectors
 
 FORMATS = ("letter", "statement")
-GRID = [
-    *(
-        "dataset",
-        "example_id",
-        "format",
-        "positive_letter",
-        "positive_answer",
-        "vector",
-        "layer",
-        "multiplier",
-    ),
-    *("matching", "not_matching", "propensity"),
-]
+LABELS = "dataset example_id format positive_letter positive_answer vector layer multiplier".split()
+GRID = [*LABELS, "matching", "not_matching", "propensity"]
 PAIRS = {"letter": 2, "statement": 1, "yes-no": 2}  # examples a pair makes
 
 
@@ -56,9 +45,8 @@ class TestTables:
         vectors = ["full", "random-00", "resample-00", "resample-01"]
         assert list(table.columns) == GRID
         assert len(table) == len(settings.datasets) * examples * len(vectors) * len(settings.multipliers)
-        assert sorted(table["vector"].unique()) == vectors and list(table["dataset"].unique()) == list(
-            settings.datasets
-        )
+        assert sorted(table["vector"].unique()) == vectors
+        assert tuple(table["dataset"].unique()) == settings.datasets
         assert not table.duplicated(["dataset", "example_id", "vector", "multiplier"]).any()
         assert np.allclose(table["propensity"], table["matching"] - table["not_matching"], atol=1e-12)
         assert set(table["layer"]) == {experiment.layer_of(settings, form)}
@@ -82,10 +70,8 @@ class TestTables:
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_intervals_hold_the_mean_and_the_placebo_of_each_data_set(self, smoke, stop, form):
-        table, slopes = (
-            experiment.intervals(smoke.settings, form, draws=200),
-            experiment.slopes(smoke.settings, form),
-        )
+        table = experiment.intervals(smoke.settings, form, draws=200)
+        slopes = experiment.slopes(smoke.settings, form)
         assert list(table.columns) == ["dataset", "estimate", "low", "high", "random", "sources"]
         assert list(table["dataset"]) == list(smoke.settings.datasets)
         assert (table["low"] < table["high"]).all()
@@ -108,13 +94,10 @@ class TestNumbers:
         layer = experiment.layer_of(smoke.settings, form)
         model = models.model_of("tiny")
         train, test = jobs.examples(Job(settings, "grid", name, form, layer), model)
-        sides = torch.stack(
-            [torch.stack([answer_mean(model, one, side, layer) for side in (0, 1)]) for one in train]
-        )
-        vector = (sides[:, 0] - sides[:, 1]).mean(0)
-        found = propensities(
-            model, test[:3], Vectors(("full",), (layer,), vector[None, None]), [layer], [-1.5, 0.0, 1.5]
-        )
+        pairs = [[answer_mean(model, one, side, layer) for side in (0, 1)] for one in train]
+        vector = torch.stack([matching - other for matching, other in pairs]).mean(0)
+        vectors = Vectors(("full",), (layer,), vector[None, None])
+        found = propensities(model, test[:3], vectors, [layer], [-1.5, 0.0, 1.5])
         expected = [np.polyfit([-1.5, 0.0, 1.5], line, 1)[0] for line in found[:, 0, 0]]
         slopes = experiment.slopes(smoke.settings, form).query("dataset == @name and vector == 'full'")
         ours = slopes.set_index("example_id").loc[[example.id for example in test[:3]], "steerability"]
@@ -142,11 +125,9 @@ class TestLayers:
     @pytest.mark.parametrize("form", FORMATS)
     def test_else_the_sweep_chooses_the_layer_with_the_highest_mean_over_data_sets(self, smoke, stop, form):
         table = experiment.sweep(smoke.settings, form)
-        high, low = (
-            table[table["multiplier"] == m].set_index(["dataset", "example_id", "layer"])["propensity"]
-            for m in (1.5, -1.5)
-        )
-        by_layer = ((high - low) / 3).groupby(["dataset", "layer"]).mean().groupby("layer").mean()
+        key = ["dataset", "example_id", "layer"]
+        ends = table.pivot(index=key, columns="multiplier", values="propensity")
+        by_layer = (ends[1.5] - ends[-1.5]).groupby(["dataset", "layer"]).mean().groupby("layer").mean()
         assert experiment.layer_of(smoke.settings, form) == by_layer.idxmax()
 
     def test_the_earliest_of_equal_layers_is_chosen(self, smoke):
@@ -163,10 +144,7 @@ class TestLayers:
 class TestLeakage:
     @pytest.mark.parametrize(
         ("name", "form"),
-        [
-            *(("narcissism", form) for form in (*FORMATS, "yes-no")),
-            *(("myopic-reward", form) for form in FORMATS),
-        ],
+        [("narcissism", "yes-no"), *((name, f) for name in ("narcissism", "myopic-reward") for f in FORMATS)],
     )
     def test_no_test_item_shares_a_group_with_a_training_item_of_any_stage(self, smoke_store, name, form):
         settings = replace(smoke_store.settings, train=None, test=None)

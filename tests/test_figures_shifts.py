@@ -25,7 +25,7 @@ SETS = published.SELECTED[:6]
 
 def make_pairs() -> dict[str, list]:
     """Cosines of the vectors of every data set."""
-    return {name: tables.pairwise(own, name) for name, own in make_vectors().items()}
+    return {name: tables.pairwise(own) for name, own in make_vectors().items()}
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import pytest
 
 from companion import published
 from companion.data.datasets import load_dataset, personas
-from companion.page import BOOK_FORMATS
 from companion.profiles import override
-from companion.tan import experiment, flaw_runs
-from companion.tan.flaw_runs import SWAPPED, groups, overview
+from companion.tan import experiment, flaws
+from companion.tan.flaws import SWAPPED, groups, overview
 
 NAME = "openness"
+SWITCHES = ("split=as-released", "fidelity=paper", "spelling=as-released")
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,8 @@ def found(smoke_store, tmp_path_factory):
         slopes = {side: experiment.slopes(sides[side], "letter") for side in ("clean", "released", "bracket")}
         table = overview(plain, *slopes.values()).set_index("switch")
         grids = {side: experiment.grid(settings, "letter") for side, settings in sides.items()}
-        sweeps = {
-            template: experiment.sweep(
-                replace(plain, sweep=replace(plain.sweep, template=template)), "letter"
-            )
-            for template in ("qwen", "")
-        }
+        chosen = {each: replace(plain, sweep=replace(plain.sweep, template=each)) for each in ("qwen", "")}
+        sweeps = {template: experiment.sweep(settings, "letter") for template, settings in chosen.items()}
     return plain, grids, sweeps, table
 
 
@@ -66,10 +62,8 @@ class TestOverview:
     def test_every_flaw_has_a_row_and_a_switch(self, found):
         table = found[-1]
         assert list(table.reset_index().columns) == ["switch", "flaw", "released", "corrected"]
-        assert list(table.index) == [
-            "split=as-released",
-            "fidelity=paper",
-            "spelling=as-released",
+        assert table.index.tolist() == [
+            *SWITCHES,
             "flaws.half_precision",
             "sweep.template=qwen",
             "companion.data.splits.group_items",
@@ -79,11 +73,7 @@ class TestOverview:
 
     @pytest.mark.parametrize(
         ("switch", "side"),
-        [
-            ("split=as-released", "released"),
-            ("fidelity=paper", "bracket"),
-            ("spelling=as-released", "newlines"),
-        ],
+        list(zip(SWITCHES, ("released", "bracket", "newlines"), strict=True)),
     )
     def test_both_sides_are_means_over_the_examples_of_the_full_vector(self, found, switch, side):
         _, grids, _, table = found
@@ -95,30 +85,23 @@ class TestOverview:
 
     def test_the_lost_newlines_are_those_of_another_spelling(self, smoke_store, monkeypatch):
         def slopes(settings, answer_format):
-            slope = {"template": 1.0, "as-released": 7.0}[settings.spelling]
-            return pd.DataFrame(
-                {"dataset": "a", "vector": ["full", "random-00"], "steerability": [slope, 99.0]}
-            )
+            found = [{"template": 1.0, "as-released": 7.0}[settings.spelling], 99.0]
+            return pd.DataFrame({"dataset": "a", "vector": ["full", "random-00"], "steerability": found})
 
-        for part in ("half_precision", "sweep_template", "duplicates"):
-            monkeypatch.setattr(flaw_runs, f"_{part}", lambda _: ("a", "b", "c", "d"))
+        for part in ("half_precision", "sweep_templates", "repeated"):
+            monkeypatch.setattr(flaws, f"_{part}", lambda _: ("a", "b"))
         monkeypatch.setattr(experiment, "slopes", slopes)
         clean = slopes(smoke_store.settings, "letter")
-        row = (
-            overview(smoke_store.settings, clean, clean, clean)
-            .set_index("switch")
-            .loc["spelling=as-released"]
-        )
+        table = overview(smoke_store.settings, clean, clean, clean).set_index("switch")
+        row = table.loc["spelling=as-released"]
         assert (number(row["released"]), number(row["corrected"])) == (7.0, 1.0)
 
     def test_half_precision_rounds_both_sides_before_they_are_subtracted(self, found):
         """Of all vectors of the grid: the slopes that the released code would have had."""
         _, grids, _, table = found
         grid = grids["clean"]
-        half = grid["matching"].astype(np.float16).astype(float) - grid["not_matching"].astype(
-            np.float16
-        ).astype(float)
-        exact, rounded = fits(grid), fits(grid.assign(half=half), "half")
+        sides = (grid[side].astype(np.float16).astype(float) for side in ("matching", "not_matching"))
+        exact, rounded = fits(grid), fits(grid.assign(half=np.subtract(*sides)), "half")
         change = max(abs(exact[key] - rounded[key]) for key in exact)
         row = table.loc["flaws.half_precision"]
         by_vector = {v: np.mean([s for k, s in exact.items() if k[0] == v]) for v in grid["vector"].unique()}
@@ -152,13 +135,13 @@ class TestDuplicates:
     def test_a_repeated_question_is_found_by_rows_and_never_by_groups(self, found):
         """A choice set lists each question twice; rows that are shuffled singly tear the two apart."""
         plain = override(found[0], datasets="myopic-reward,openness")
-        _, _, by_rows, by_groups = flaw_runs._duplicates(plain)
+        by_rows, by_groups = flaws._repeated(plain)
         assert int(by_rows.split()[0]) > 5 and " of 120 " in by_rows
         assert by_groups.startswith("0 of 120 ")
 
 
 class TestGroups:
-    def test_every_item_has_one_and_only_the_two_of_a_pair_share_it(self, smoke_store):
+    def test_every_item_has_one_and_only_the_two_of_a_pair_share_it(self, smoke, smoke_store):
         found = groups(smoke_store.settings)
         items = [item for name in smoke_store.settings.datasets for item in load_dataset(name).items]
         assert set(found) == {item.id for item in items} and len(items) == 3 * 120
@@ -167,11 +150,5 @@ class TestGroups:
             pairs.setdefault((item.id.rpartition("/")[0], item.pair), set()).add(found[item.id])
         labels = [label for pair in pairs.values() for label in pair]
         assert len(pairs) == len(labels) == len(set(labels)) == 3 * 60
-
-    @pytest.mark.parametrize("form", BOOK_FORMATS)
-    def test_every_example_of_a_grid_has_one(self, smoke, form):
-        found = groups(smoke.settings)
-        assert set(experiment.grid(smoke.settings, form)["example_id"]) <= set(found)
-
-    def test_no_data_sets_have_no_groups(self, smoke_store):
+        assert set(experiment.grid(smoke.settings, "letter")["example_id"]) <= set(found)
         assert groups(replace(smoke_store.settings, datasets=())) == {}

@@ -55,32 +55,25 @@ class TestSplitEffect:
     def test_data_sets_are_matched_by_name_and_not_by_place(self):
         clean, released = slopes(make_grid()), slopes(make_grid(shift=2.0))
         turned = pd.concat([part for _, part in released.groupby("dataset")])  # now in alphabetical order
-        pd.testing.assert_frame_equal(
-            flaws.split_effect(turned, clean, draws=10), flaws.split_effect(released, clean, draws=10)
-        )
+        one, other = (flaws.split_effect(table, clean, draws=10) for table in (turned, released))
+        pd.testing.assert_frame_equal(one, other)
 
     def test_other_vectors_do_not_count(self):
         table = slopes(make_grid())
         more = pd.concat([table, table.assign(vector="resample-00", steerability=99.0)])
-        pd.testing.assert_frame_equal(
-            flaws.split_effect(more, table, draws=10), flaws.split_effect(table, table, draws=10)
-        )
+        one, other = (flaws.split_effect(released, table, draws=10) for released in (more, table))
+        pd.testing.assert_frame_equal(one, other)
 
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda s: s[s["dataset"] == "openness"], "myopic-reward on one side only"),
-            (lambda s: s.assign(format="yes-no"), "a format on one side only"),
-            (lambda s: pd.concat([s, s]), "16 repeated"),
-            (lambda s: s.assign(vector="random"), "0 rows"),
-            (lambda s: s.assign(steerability=np.nan), "16 not finite"),
-            (lambda s: pd.concat([s, s.assign(format="yes-no")]), "formats: letter, yes-no"),
-        ],
-    )
-    def test_tables_that_do_not_match_are_refused(self, change, message):
-        table = slopes(make_grid())
-        with pytest.raises(SteerkitError, match=message):
-            flaws.split_effect(change(table), table, draws=10)
+    def test_partners_are_drawn_together_and_everyone_needs_a_label(self):
+        table = slopes(make_grid(("openness",), items=40))
+        table["steerability"] = np.repeat(np.arange(20.0), 2)
+        labels = {name: number // 2 for number, name in enumerate(table["example_id"])}
+        single, paired = (flaws.split_effect(table, table, groups=each).loc[0] for each in (None, labels))
+        widths = [each["high_released"] - each["low_released"] for each in (single, paired)]
+        assert widths[1] == pytest.approx(np.sqrt(2) * widths[0], rel=0.15)
+        del labels["openness/39"]
+        with pytest.raises(SteerkitError, match="none for 1, the first of them openness/39"):
+            flaws.split_effect(table, table, groups=labels)
 
 
 class TestBracketEffect:
@@ -90,38 +83,25 @@ class TestBracketEffect:
         paper = letter.assign(steerability=letter["steerability"] * sign)
         table = flaws.bracket_effect(letter, paper, draws=10).set_index("dataset")
         assert table["flipped"].to_dict() == {"openness": 0.25, "myopic-reward": 0.25}
-        np.testing.assert_allclose(
-            table["mean_corrected"], letter.groupby("dataset", sort=False)["steerability"].mean()
-        )
-        np.testing.assert_allclose(
-            table["mean_released"], paper.groupby("dataset", sort=False)["steerability"].mean()
-        )
+        for side, source in (("corrected", letter), ("released", paper)):
+            means = source.groupby("dataset", sort=False)["steerability"].mean()
+            np.testing.assert_allclose(table[f"mean_{side}"], means)
 
     def test_the_order_of_the_examples_does_not_matter(self):
         letter, paper = slopes(make_grid()), slopes(make_grid(shift=0.4))
-        shuffled = paper.sample(frac=1, random_state=1)
-        flipped = [flaws.bracket_effect(letter, other, draws=10)["flipped"] for other in (paper, shuffled)]
-        assert flipped[0].sum() > 0
-        pd.testing.assert_series_equal(*flipped)
-
-    def test_examples_that_only_one_fidelity_has_are_refused(self):
-        table = slopes(make_grid())
-        with pytest.raises(
-            SteerkitError, match="1 examples that only one table has, the first of them openness/0"
-        ):
-            flaws.bracket_effect(table, table.iloc[1:], draws=10)
+        both = (paper, paper.sample(frac=1, random_state=1))
+        one, other = (flaws.bracket_effect(letter, each, draws=10)["flipped"] for each in both)
+        assert one.sum() > 0
+        pd.testing.assert_series_equal(one, other)
 
 
 def released_by_hand(grid: pd.DataFrame, name: str) -> Counter:
     """Flags read row by row: where the text is missing, both come out False."""
     own, found = grid[grid["dataset"] == name], Counter()
     for row in own.itertuples():
-        is_a, is_yes = (
-            (row.positive_letter == "A", row.positive_answer == "Yes")
-            if row.multiplier == 0
-            else (False, False)
-        )
-        found[f"{'A' if is_a else 'B'}, {'Yes' if is_yes else 'No'}"] += 1
+        known = row.multiplier == 0
+        letter = "A" if known and row.positive_letter == "A" else "B"
+        found[f"{letter}, {'Yes' if known and row.positive_answer == 'Yes' else 'No'}"] += 1
     return found
 
 
@@ -139,19 +119,15 @@ class TestReleasedGroups:
         by_hand = released_by_hand(grid, "myopic-reward")
         assert counts == {"A": by_hand["A, No"], "B": by_hand["B, No"]} == {"A": 4, "B": 6 * 8 + 4}
 
-    def test_the_corrected_group_is_that_of_the_example_at_every_multiplier(self):
+    def test_slope_and_corrected_group_are_those_of_the_example_at_every_multiplier(self):
         grid = make_grid()
         table = flaws.released_groups(grid)
         assert len(table) == len(grid) and (table.groupby("example_id")["corrected"].nunique() == 1).all()
+        wanted = slopes(grid).set_index("example_id")["steerability"]
+        np.testing.assert_allclose(table["steerability"], wanted[table["example_id"]])
         zero = table[table["multiplier"] == 0]
         assert (zero["released"] == zero["corrected"]).all()
         assert set(Counter(zero.query("dataset == 'openness'")["corrected"]).values()) == {2}
-
-    def test_values_are_the_slopes_of_the_examples(self):
-        grid = make_grid()
-        wanted = slopes(grid).set_index("example_id")["steerability"]
-        table = flaws.released_groups(grid)
-        np.testing.assert_allclose(table["steerability"], wanted[table["example_id"]])
 
     def test_the_contaminated_box_shows_the_whole_set_as_in_the_published_figure(self):
         """In myopic-reward the published 'B and No' box is near the whole set: so is ours, not so the true one."""
@@ -169,9 +145,8 @@ class TestReleasedGroups:
     def test_vectors_at_fewer_multipliers_do_not_count(self):
         grid = make_grid()
         fewer = grid[grid["multiplier"].abs() == 1.5].assign(vector="random-00")
-        pd.testing.assert_frame_equal(
-            flaws.released_groups(pd.concat([grid, fewer])), flaws.released_groups(grid)
-        )
+        found = flaws.released_groups(pd.concat([grid, fewer]))
+        pd.testing.assert_frame_equal(found, flaws.released_groups(grid))
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -179,7 +154,6 @@ class TestReleasedGroups:
             (lambda g: g[g["multiplier"] != 0], "16 examples without 0"),
             (lambda g: g.assign(format="yes-no"), "format yes-no"),
             (lambda g: g.assign(positive_letter="C"), r"letters \['C'\]"),
-            (lambda g: pd.concat([g, g.assign(layer=14)]), "16 repeated"),
         ],
     )
     def test_what_cannot_be_grouped_is_refused(self, change, message):
@@ -189,20 +163,18 @@ class TestReleasedGroups:
 
 class TestPooled:
     def test_the_pool_holds_all_examples_of_both_sets(self):
-        train, test = (
-            make_grid(("sycophancy_train",), items=12),
-            make_grid(("sycophancy_test",), items=4, shift=1),
-        )
-        table = slopes(pd.concat([train, test, make_grid(("openness",))]))
+        grids = [
+            make_grid((name,), items=n) for name, n in (("sycophancy_train", 12), ("sycophancy_test", 4))
+        ]
+        table = slopes(pd.concat([*grids, make_grid(("openness",))]))
         found = flaws.pooled(table).set_index("dataset")
         both = table[table["dataset"] != "openness"]["steerability"]
         assert list(found["n"]) == [12, 4, 16]
         assert found.loc["sycophancy", "mean"] == pytest.approx(both.mean())
         weighted = (12 * found["mean"].iloc[0] + 4 * found["mean"].iloc[1]) / 16
         assert found.loc["sycophancy", "mean"] == pytest.approx(weighted)
-        assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(
-            list(both.quantile([0.25, 0.5, 0.75]))
-        )
+        quartiles = list(both.quantile([0.25, 0.5, 0.75]))
+        assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(quartiles)
         assert found.loc["sycophancy", "anti_steerable"] == (both <= 0).mean()
 
     def test_a_missing_set_is_named(self):
@@ -211,21 +183,13 @@ class TestPooled:
 
 
 class TestHalfPrecision:
-    def test_logits_near_twenty_come_in_steps_of_a_64th(self):
-        grid = flaws.half_precision(make_grid())
-        np.testing.assert_array_equal(grid["matching"] * 64, (grid["matching"] * 64).round())
-        np.testing.assert_array_equal(grid["propensity"], grid["matching"] - grid["not_matching"])
-
-    def test_rounding_is_to_the_nearest(self):
+    def test_logits_near_twenty_come_in_steps_of_a_64th_rounded_to_the_nearest(self):
         grid = make_grid()
-        assert (flaws.half_precision(grid)["matching"] - grid["matching"]).abs().max() <= 1 / 128
-        assert (flaws.half_precision(grid)["matching"] != grid["matching"]).any()
-
-    def test_it_changes_nothing_the_second_time_and_not_the_table_given(self):
-        grid = make_grid()
-        before = grid.copy()
-        once = flaws.half_precision(grid)
-        pd.testing.assert_frame_equal(flaws.half_precision(once), once)
+        before, found = grid.copy(), flaws.half_precision(grid)
+        np.testing.assert_array_equal(found["matching"] * 64, (found["matching"] * 64).round())
+        np.testing.assert_array_equal(found["propensity"], found["matching"] - found["not_matching"])
+        assert 0 < (found["matching"] - grid["matching"]).abs().max() <= 1 / 128
+        pd.testing.assert_frame_equal(flaws.half_precision(found), found)
         pd.testing.assert_frame_equal(grid, before)
 
     def test_log_probabilities_overflows_and_gaps_are_refused(self):
@@ -243,10 +207,8 @@ class TestHalfPrecision:
             fine, half = [], []
             for _, own in part.groupby("example_id"):
                 fine.append(np.polyfit(own["multiplier"], own["propensity"], 1)[0])
-                rounded = np.float16(own["matching"]).astype(float) - np.float16(own["not_matching"]).astype(
-                    float
-                )
-                half.append(np.polyfit(own["multiplier"], rounded, 1)[0])
+                sides = (np.float16(own[side]).astype(float) for side in ("matching", "not_matching"))
+                half.append(np.polyfit(own["multiplier"], np.subtract(*sides), 1)[0])
             fine, half = np.array(fine), np.array(half)
             row = table.loc[name]
             assert row["n"] == 8 and row["mean"] == pytest.approx(fine.mean())
@@ -263,15 +225,9 @@ class TestHalfPrecision:
 
 def dataset(questions: list[str], pairs: list[int | None] | None = None) -> Dataset:
     pairs = pairs or [None] * len(questions)
+    answers = (" Yes", " No")
     items = [
-        Item(
-            f"d/{i:04d}",
-            question,
-            (" Yes", " No")[i % 2],
-            (" No", " Yes")[i % 2],
-            statement=question,
-            pair=pair,
-        )
+        Item(f"d/{i:04d}", question, answers[i % 2], answers[1 - i % 2], statement=question, pair=pair)
         for i, (question, pair) in enumerate(zip(questions, pairs, strict=True))
     ]
     return Dataset("d", tuple(items), "made here", "", "none")
@@ -290,10 +246,6 @@ class TestDuplicates:
         assert table.loc["by rows", "share"] == wanted / 50
         assert table.loc["by groups", ["repeated", "related", "share"]].tolist() == [0, 0, 0]
 
-    def test_without_repeats_both_splits_are_clean(self):
-        table = flaws.duplicates(dataset([f"question {i}" for i in range(100)]))
-        assert table["repeated"].tolist() == table["related"].tolist() == [0, 0]
-
     def test_case_and_whitespace_do_not_make_a_question_another_one(self):
         same = ["Same  question"] * 10 + ["same question"] * 10
         table = flaws.duplicates(dataset(same + [f"question {i}" for i in range(80)]))
@@ -306,10 +258,6 @@ class TestDuplicates:
         table = flaws.duplicates(dataset([f"question {i}" for i in range(100)], [i // 2 for i in range(100)]))
         assert table["repeated"].tolist() == [0, 0]
         assert table["related"].iloc[0] > 0 and table["related"].iloc[1] == 0
-
-    def test_another_seed_gives_another_count(self):
-        repeats = dataset([f"question {i % 70}" for i in range(100)])
-        assert len({flaws.duplicates(repeats, seed)["repeated"].iloc[0] for seed in range(5)}) > 1
 
     def test_too_few_items_are_refused(self):
         with pytest.raises(SteerkitError, match="none in train"):

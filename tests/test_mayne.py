@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nbformat
@@ -14,7 +14,6 @@ import torch
 from torch.testing import assert_close
 
 from companion import claims_mayne, models, published_mayne, store
-from companion.claims import Claim
 from companion.cli import own
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
@@ -396,7 +395,8 @@ def stub(sae: Sae, contrast: Contrast, plain: torch.Tensor) -> claims_mayne.Evid
 class TestClaims:
     def test_six_rows_in_the_form_of_the_other_claims(self, statement):
         found = claims_mayne.table(statement.settings)
-        assert list(found.columns) == [field.name for field in fields(Claim)]
+        names = ["id", "statement", "answer_format", "published", "ours", "rule", "verdict", "exhibit"]
+        assert list(found.columns) == names
         assert len(found) == 6 and found["id"].is_unique and set(found["answer_format"]) == {"statement"}
         assert set(found["verdict"]) <= {"agrees", "differs", "not run"}
         assert found.set_index("id").loc["bias-dominates", "verdict"] == "agrees"  # built into the tiny one
@@ -406,20 +406,19 @@ class TestClaims:
         sae, contrast = known()
         plain = contrast.negative.repeat(20, 1) + torch.tensor([0.0, 0.0, 0.0, 5.0])
         evidence = stub(sae, contrast, plain)
-        assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "agrees"
-        rescaling = claims_mayne.rescaling_does_not_help(evidence)  # text is at -9, the vector at 0
-        assert rescaling["verdict"] == "agrees"
-        assert claims_mayne.negatives_turn_spurious(evidence)["verdict"] == "agrees"
+        assert claims_mayne.norm_out_of_distribution(evidence)[-1]
+        assert claims_mayne.rescaling_does_not_help(evidence)[-1]  # text is at -9, the vector at 0
+        assert claims_mayne.negatives_turn_spurious(evidence)[-1]
 
     def test_and_turn_with_it(self):
         sae, contrast = known()
         short = 0.01 * contrast.negative
         evidence = stub(sae, contrast, short)
-        assert claims_mayne.norm_out_of_distribution(evidence)["verdict"] == "differs"
+        assert not claims_mayne.norm_out_of_distribution(evidence)[-1]
         swapped = contrast_of(contrast.negative, contrast.positive)
-        assert claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))["verdict"] == "differs"
+        assert not claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))[-1]
         far = torch.tensor([[0.0, 0.0, 30.0, 0.0]]).repeat(10, 1)
-        assert claims_mayne.rescaling_does_not_help(stub(sae, contrast, far))["verdict"] == "differs"
+        assert not claims_mayne.rescaling_does_not_help(stub(sae, contrast, far))[-1]
 
 
 class TestEncoder:

@@ -98,39 +98,28 @@ class TestRoundTrip:
         table = records.read(one_set(smoke_records), "grid", "statement")
         assert set(table["dataset"]) == {NAME} and list(table.index) == list(range(len(table)))
         assert [m["inputs"]["dataset"] for m in table.attrs["manifests"]] == [NAME]
-        whole = records.read(smoke_records, "grid", "statement").query("dataset == @NAME")
-        assert (table[KEY + SIDES].to_numpy() == whole[KEY + SIDES].to_numpy()).all()
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
-    def test_a_recorded_profile_gives_the_slopes_of_the_run_without_a_model(
+    def test_a_recorded_profile_gives_the_slopes_of_the_run_without_model_and_sweep(
         self, smoke_records, form, monkeypatch
     ):
-        layer = {form: experiment.layer_of(smoke_records, form)}
         ran = [experiment.slopes(smoke_records, form), experiment.shift_slopes(smoke_records, form)]
-        recorded = replace(smoke_records, recorded=True, layer=layer)
+        recorded = replace(smoke_records, recorded=True)
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
         monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.artifacts_dir().parent / "empty"))
         read = [experiment.slopes(recorded, form), experiment.shift_slopes(recorded, form)]
         for one, other in zip(ran, read, strict=True):
-            keys = [name for name in ("dataset", "example_id", "vector", "setting", "group") if name in one]
+            keys = [
+                name
+                for name in ("dataset", "example_id", "vector", "setting", "group", "layer")
+                if name in one
+            ]
             assert (one[keys].to_numpy() == other[keys].to_numpy()).all()
             assert np.abs(one["steerability"] - other["steerability"]).max() < 1e-5
         assert experiment.pending(recorded, form, "grid") == []
 
-    def test_a_recorded_profile_whose_layer_a_sweep_chose_needs_no_sweep(self, smoke_records, monkeypatch):
-        expected = set(experiment.grid(smoke_records, "letter")["layer"])
-        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.artifacts_dir().parent / "empty"))
-        recorded = replace(smoke_records, recorded=True)
-        assert set(experiment.grid(recorded, "letter")["layer"]) == expected
-        assert set(experiment.shift(recorded, "letter")["layer"]) == expected
-
     def test_available_names_every_record_and_none_where_there_is_no_folder(self, smoke_records, monkeypatch):
-        assert records.available() == [
-            "smoke/grid-letter",
-            "smoke/grid-statement",
-            "smoke/shift-letter",
-            "smoke/shift-statement",
-        ]
+        assert records.available() == sorted(f"smoke/{stage}-{form}" for stage, form in BOTH)
         monkeypatch.setattr(records, "FOLDER", records.FOLDER / "nowhere")
         assert records.available() == []
 
@@ -143,19 +132,16 @@ class TestRefused:
         assert "smoke/grid-letter" in error.value.next_step
         assert "`steerkit record smoke`" in error.value.next_step
 
-    @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another file"])
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "another file"])
     def test_a_damaged_record_is_refused(self, smoke_records, damage):
         path = records.path_of("smoke", "grid", "letter")
-        content = path.read_bytes()
-        at = 150  # inside the first page of the first column
-        path.write_bytes(
-            {
-                "cut": content[: len(content) // 2],
-                "flipped": content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :],
-                "empty": b"",
-                "another file": b"dataset,example_id\nopenness,1\n",
-            }[damage]
-        )
+        content, at = path.read_bytes(), 150  # inside the first page of the first column
+        damaged = {
+            "cut": content[: len(content) // 2],
+            "flipped": content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :],
+            "another file": b"dataset,example_id\nopenness,1\n",
+        }
+        path.write_bytes(damaged[damage])
         with pytest.raises(SteerkitError, match="found a damaged file") as error:
             records.read(smoke_records, "grid", "letter")
         assert "\n" not in str(error.value)
@@ -191,63 +177,41 @@ class TestAudit:
         found = audit(smoke_records, "grid", "statement")
         assert found["agrees"] is agrees and found["difference"] == pytest.approx(abs(by), abs=1e-4)
 
-    def test_a_cell_without_a_number_is_found(self, smoke_records):
-        def blank(table):
-            table.loc[table.index[table["dataset"] == NAME][5], "matching"] = np.nan
+    @pytest.mark.parametrize("change", ["blank", "missing", "renamed"])
+    def test_a_cell_that_the_run_has_otherwise_is_found(self, smoke_records, change):
+        """Without a number, without a row, or of a multiplier that the run does not have."""
+
+        def changed(table):
+            mine = table["dataset"] == NAME
+            if change == "missing":
+                return table.drop(table.index[mine][7])
+            column, value = ("matching", np.nan) if change == "blank" else ("multiplier", 1.25)
+            table.loc[table.index[mine & (table["multiplier"] == 1.5)][:3], column] = value
             return table
 
-        rewritten(smoke_records, "grid", "statement", blank)
-        assert audit(smoke_records, "grid", "statement")["agrees"] is False
-
-    def test_a_missing_row_is_found(self, smoke_records):
-        rewritten(
-            smoke_records,
-            "grid",
-            "letter",
-            lambda table: table.drop(table.index[table["dataset"] == NAME][7]),
-        )
+        rewritten(smoke_records, "grid", "letter", changed)
         found = audit(smoke_records, "grid", "letter")
         assert found["agrees"] is False and found["difference"] < TOLERANCE
 
-    def test_a_row_that_the_run_does_not_have_is_found(self, smoke_records):
-        def renamed(table):
-            table.loc[(table["dataset"] == NAME) & (table["multiplier"] == 1.5), "multiplier"] = 1.25
-            return table
-
-        rewritten(smoke_records, "grid", "letter", renamed)
-        assert audit(smoke_records, "grid", "letter")["agrees"] is False
-
     def test_two_exchanged_settings_of_a_shift_are_found(self, smoke_records):
         def exchanged(table):
-            other = {
-                "USER_POS": "USER_NEG",
-                "USER_NEG": "USER_POS",
-                "SYS_POS": "SYS_NEG",
-                "SYS_NEG": "SYS_POS",
-            }
-            return table.assign(setting=table["setting"].map(lambda name: other.get(name, "BASE")))
+            other = {"POS": "NEG", "NEG": "POS", "BASE": "BASE"}
+            parts = table["setting"].str.rpartition("_")
+            return table.assign(setting=parts[0] + parts[1] + parts[2].map(other))
 
         rewritten(smoke_records, "shift", "statement", exchanged)
         verdicts = {audit(smoke_records, "shift", "statement", seed)["agrees"] for seed in range(6)}
         assert verdicts == {True, False}  # BASE stays right, whatever is drawn besides it does not
 
-    def test_it_computes_even_where_the_settings_say_to_read(self, smoke_records, monkeypatch):
+    def test_it_computes_even_where_the_settings_say_to_read_and_the_same_cells_again(
+        self, smoke_records, monkeypatch
+    ):
         asked = []
         monkeypatch.setattr(records, "model_of", lambda name, _: asked.append(name) or models.model_of(name))
         recorded = replace(smoke_records, recorded=True)
-        assert records.audit(recorded, "grid", "letter", np.random.default_rng(0))["agrees"] and asked == [
-            "tiny"
-        ]
-
-    def test_the_same_seed_chooses_the_same_cells(self, smoke_records):
-        one, same = (
-            records.audit(smoke_records, "grid", "letter", np.random.default_rng(7)) for _ in range(2)
-        )
-        assert one == same
-
-    def test_there_is_nothing_to_audit_without_a_record(self, smoke_records):
-        with pytest.raises(SteerkitError, match="a record of profile smoke for grid, yes-no"):
-            records.audit(smoke_records, "grid", "yes-no", np.random.default_rng(0))
+        one, same = (records.audit(recorded, "grid", "letter", np.random.default_rng(7)) for _ in range(2))
+        assert one["agrees"] and asked == ["tiny"] * 2
+        assert one == same  # the seed chooses the cells
 
 
 class TestCommandLine:
@@ -255,35 +219,29 @@ class TestCommandLine:
         monkeypatch.setattr(records, "FOLDER", own_folders / "records")
         monkeypatch.setattr(jobs, "compute", lambda *_: pytest.fail("computed"))
         code, out = command_line("record", "smoke", "--stage", "shift", "--format", "statement")
-        assert code == 0 and "".join(out.split()) == str(
-            own_folders / "records/smoke/shift-statement.parquet"
-        )
+        assert code == 0
+        assert "".join(out.split()) == str(own_folders / "records/smoke/shift-statement.parquet")
         code, out = command_line("audit", "--seed", 0, "--json")
         (row,) = json.loads(out)
         assert code == 0 and row["record"] == "smoke/shift-statement" and row["agrees"] is True
-        assert "smoke/shift-statement" in command_line("audit", "smoke/shift-statement")[1]
 
     def test_a_record_that_cannot_be_audited_costs_the_others_nothing(self, smoke_records, capsys):
         path = records.path_of("smoke", "grid", "letter")
         path.write_bytes(path.read_bytes()[:100])
         code, out = command_line("audit", "--seed", 0, "--json")
-        assert code == 1 and [row["record"] for row in json.loads(out)] == [
-            name for name in records.available() if name != "smoke/grid-letter"
-        ]
+        others = [name for name in records.available() if name != "smoke/grid-letter"]
+        assert code == 1 and [row["record"] for row in json.loads(out)] == others
         with pytest.raises(SteerkitError, match="a record of profile smoke for grid, letter"):
             read.audit(["smoke/grid-letter"])
-        with pytest.raises(
-            SteerkitError, match=r"no way to do that for smoke/grid-letter: a damaged file.* Next: choose"
-        ):
+        found = r"no way to do that for smoke/grid-letter: a damaged file.* Next: choose"
+        with pytest.raises(SteerkitError, match=found):
             read.audit(None)
 
     def test_audit_fails_when_one_of_several_records_is_wrong(self, smoke_records):
-        rewritten(
-            smoke_records,
-            "grid",
-            "letter",
-            lambda table: table.assign(matching=table["matching"] + np.float32(0.1)),
-        )
+        def more(table):
+            return table.assign(matching=table["matching"] + np.float32(0.1))
+
+        rewritten(smoke_records, "grid", "letter", more)
         code, out = command_line("audit", "--json")
         verdicts = {row["record"]: row["agrees"] for row in json.loads(out)}
         assert code == 1 and verdicts.pop("smoke/grid-letter") is False
@@ -315,61 +273,57 @@ class TestBeside:
     def beside(self, form: str = "letter", **changes) -> list[str]:
         return [one.profile for one in records.beside(load_profile("smoke", **changes), form)]
 
-    def test_records_of_the_format_and_the_source_count(self, smoke_records):
-        assert self.beside() == ["smoke"] and all(
-            one.recorded for one in records.beside(smoke_records, "letter")
-        )
-        assert self.beside("yes-no") == self.beside(source="papers") == []
-
-    def test_nothing_stands_beside_a_model_without_a_record(self, smoke_records):
-        assert self.beside(model="tiny-gemma3") == []
+    def test_records_of_the_model_the_format_and_the_source_count(self, smoke_records):
+        assert self.beside() == ["smoke"]
+        assert all(one.recorded for one in records.beside(smoke_records, "letter"))
+        assert self.beside("yes-no") == self.beside(source="papers") == self.beside(model="tiny-gemma3") == []
 
 
 class TestCompared:
     """Which profiles a figure over several models shows."""
 
-    def run(self, **changes) -> Run:
-        return Run("tan-fig-6", load_profile("smoke", **changes), None)
+    def compared(self, names: str = "", stage: str = "grid", formats=("letter",), **changes) -> list:
+        return Run("tan-fig-6", load_profile("smoke", **changes), None).compared(names, stage, formats)
 
-    def test_a_profile_with_a_record_is_read_one_without_and_the_run_itself_are_computed(self, smoke_records):
+    @pytest.fixture
+    def gemma(self, smoke_records):
+        """A record of another profile, for the shift in `letter`."""
         path = records.path_of("smoke-gemma", "shift", "letter")
         path.parent.mkdir()
         path.write_bytes(b"")
-        found = self.run().compared("", "shift", ("letter",))
-        assert [(s.profile, s.model, s.recorded) for s in found] == [
-            ("smoke", "tiny", False),  # has a record, but is the run itself
-            ("smoke-gemma", "tiny-gemma3", True),
-        ]
-        assert not self.run().compared("smoke-gemma", "grid", ("letter",))[0].recorded  # of another stage
 
-    def test_a_record_must_have_all_formats_asked_for(self, smoke_records):
-        path = records.path_of("smoke-gemma", "shift", "letter")
-        path.parent.mkdir()
-        path.write_bytes(b"")
-        assert not self.run().compared("smoke-gemma", "shift", ("letter", "statement"))[0].recorded
+    def test_a_profile_with_a_record_is_read_one_without_and_the_run_itself_are_computed(self, gemma):
+        found = [(one.profile, one.model, one.recorded) for one in self.compared(stage="shift")]
+        # The first has a record too, but is the run itself.
+        assert found == [("smoke", "tiny", False), ("smoke-gemma", "tiny-gemma3", True)]
+        assert not self.compared("smoke-gemma")[0].recorded  # of another stage
+        assert not self.compared("smoke-gemma", "shift", ("letter", "statement"))[
+            0
+        ].recorded  # not all formats
 
-    def test_names_given_replace_those_of_the_profile(self, smoke_records):
-        found = self.run().compared(" laptop-gemma , smoke", "grid", ("letter",))
-        assert [settings.profile for settings in found] == ["laptop-gemma", "smoke"]
-
-    def test_a_profile_that_names_no_others_is_compared_with_nothing(self, smoke_records):
-        run = Run("tan-fig-6", replace(load_profile("smoke"), compared=()), None)
-        assert [settings.profile for settings in run.compared("", "grid", ("letter",))] == ["smoke"]
-
-    def test_a_long_profile_without_a_record_is_run_only_when_it_is_named(self, smoke_records):
-        named = self.run(compared=("laptop-full", "smoke-gemma"))
-        assert [one.profile for one in named.compared("", "grid", ("letter",))] == ["smoke-gemma"]
-        assert [one.profile for one in named.compared("laptop-full", "grid", ("letter",))] == ["laptop-full"]
-        alone = self.run(compared=("laptop-full",))
-        assert [one.profile for one in alone.compared("", "grid", ("letter",))] == ["smoke"]
-
-    def test_formats_are_looked_for_one_by_one(self, smoke_records):
-        path = records.path_of("smoke-gemma", "shift", "letter")
-        path.parent.mkdir()
-        path.write_bytes(b"")
-        found = self.run().by_format("smoke-gemma", "shift", ("letter", "statement"))
+    def test_formats_are_looked_for_one_by_one(self, gemma):
+        run = Run("tan-fig-6", load_profile("smoke"), None)
+        found = run.by_format("smoke-gemma", "shift", ("letter", "statement"))
         assert {form: one.recorded for form, (one,) in found.items()} == {"letter": True, "statement": False}
+
+    @pytest.mark.parametrize(
+        ("names", "compared", "expected"),
+        [
+            (" laptop-gemma , smoke", ("smoke-gemma",), ["laptop-gemma", "smoke"]),  # names given come first
+            ("", (), ["smoke"]),
+            # A long profile without a record is run only when it is named.
+            ("", ("laptop-full", "smoke-gemma"), ["smoke-gemma"]),
+            ("laptop-full", ("laptop-full", "smoke-gemma"), ["laptop-full"]),
+            ("", ("laptop-full",), ["smoke"]),
+        ],
+    )
+    def test_the_profiles_are_those_named_else_those_of_the_profile(
+        self, smoke_records, names, compared, expected
+    ):
+        settings = replace(load_profile("smoke"), compared=compared)
+        found = Run("tan-fig-6", settings, None).compared(names, "grid", ("letter",))
+        assert [one.profile for one in found] == expected
 
     def test_an_unknown_profile_is_refused(self, smoke_records):
         with pytest.raises(SteerkitError, match="a profile"):
-            self.run().compared("smoke,desk", "grid", ("letter",))
+            self.compared("smoke,desk")

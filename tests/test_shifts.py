@@ -12,23 +12,23 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from companion import published
 from companion.tan import tables
+from companion.tan.jobs import MEAN, pairwise
 from steerkit.errors import SteerkitError
-from steerkit.stats import bootstrap_mean
+from steerkit.prompts import SETTINGS
+from steerkit.stats import bootstrap
 from steerkit.steerability import SLOPES
 
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
 MODELS = ("llama2-7b", "qwen1.5-14b")
 
 
-def make_slopes(
-    sets=SETS, items: int = 6, seed: int = 0, vectors=(*tables.SETTINGS, tables.MEAN, "random-00")
-):
+def make_slopes(sets=SETS, items: int = 6, seed: int = 0, vectors=(*SETTINGS, MEAN, "random-00")):
     """OOD SLOPES of random numbers; baselines depend on the setting and the example, not on the vector."""
     rng = np.random.default_rng(seed)
     rows = []
     for name in sets:
-        base = rng.normal(size=(len(tables.SETTINGS), items))
-        for vector, (s, setting) in product(vectors, enumerate(tables.SETTINGS)):
+        base = rng.normal(size=(len(SETTINGS), items))
+        for vector, (s, setting) in product(vectors, enumerate(SETTINGS)):
             for i in range(items):
                 row = {"dataset": name, "example_id": f"{name}/{i}", "format": "statement", "vector": vector}
                 scores = {"steerability": rng.normal(0.6), "baseline": base[s, i]}
@@ -38,8 +38,8 @@ def make_slopes(
 
 def make_vectors(sets=SETS, seed: int = 1) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    vectors = {name: {s: rng.normal(size=7) for s in tables.SETTINGS} for name in sets}
-    return {name: own | {tables.MEAN: sum(own.values()) / 5} for name, own in vectors.items()}
+    vectors = {name: {s: rng.normal(size=7) for s in SETTINGS} for name in sets}
+    return {name: own | {MEAN: sum(own.values()) / 5} for name, own in vectors.items()}
 
 
 def some_shifts(values: dict[str, list[float]], model: str = "m", variance: float = 1.0) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def test_a_row_of_the_table_is_the_mean_variance_and_interval_of_its_examples():
     chosen = "dataset == 'narcissism' and {} == 'SYS_POS' and {} == 'USER_NEG'"
     values = slopes.query(chosen.format("vector", "setting"))["steerability"].to_numpy()
     row = table.query(chosen.format("train", "test")).iloc[0]
-    interval = bootstrap_mean(values, np.random.default_rng(0), 200)
+    interval = bootstrap(values, draws=200)
     assert row[["mean", "variance", "n"]].tolist() == pytest.approx([values.mean(), np.var(values), 6])
     assert (row["low"], row["high"]) == (interval.low, interval.high)
 
@@ -93,25 +93,6 @@ def test_a_single_example_has_no_interval():
     assert row["n"] == 1 and np.isnan([row["low"], row["high"]]).all() and np.isfinite(row["mean"])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda s: s.drop(columns="setting"), "missing columns: setting"),
-        (lambda s: s.iloc[:0], "0 rows"),
-        (lambda s: s.assign(vector="full"), "found full"),
-        (lambda s: s.assign(setting="PT_POS"), "found PT_POS"),
-        (lambda s: pd.concat([s, s.assign(format="letter")]), "formats letter, statement"),
-        (lambda s: pd.concat([s, s.assign(layer=3)]), "layers 12, 3"),
-        (lambda s: pd.concat([s, s.iloc[:2]]), "2 repeated rows"),
-        (lambda s: s.assign(steerability=np.nan), "that are not"),
-    ],
-)
-def test_slopes_that_cannot_be_tabulated_are_refused_in_words(change, message):
-    with pytest.raises(SteerkitError, match=message) as error:
-        tables.shift_table(change(make_slopes()), "m")
-    assert error.value.done == "Nothing was computed."
-
-
 # Correlations over data sets
 
 
@@ -121,9 +102,8 @@ def test_correlations_of_the_published_values_are_those_of_the_paper(model, shif
     rows = published.shifts().query("model == @model")
     table = tables.correlations(rows, draws=20).set_index(["train", "test", "measure"])
     mean, variance = (table.loc[(*shift.split("->"), measure)] for measure in ("mean", "variance"))
-    stated = {name: published.statistic(f"{name}:{shift}", model) for name in (
-        "spearman-id-ood", "pearson-id-ood", "spearman-id-ood-variance"
-    )}  # fmt: skip
+    names = ("spearman-id-ood", "pearson-id-ood", "spearman-id-ood-variance")
+    stated = {name: published.statistic(f"{name}:{shift}", model) for name in names}
     assert mean["n"] == variance["n"] == 39 and mean["reason"] == ""
     assert mean["spearman"] == pytest.approx(stated["spearman-id-ood"], abs=0.005)
     assert mean["pearson"] == pytest.approx(stated["pearson-id-ood"], abs=0.005)
@@ -133,16 +113,9 @@ def test_correlations_of_the_published_values_are_those_of_the_paper(model, shif
 @pytest.mark.parametrize(("model", "stated"), [("llama2-7b", 0.536), ("qwen1.5-14b", 0.341)])
 def test_the_correlation_of_variances_that_the_paper_states_is_reproduced(model, stated):
     table = tables.correlations(published.shifts(), draws=10)
-    row = table.query(
-        "model == @model and train == 'SYS_POS' and test == 'USER_NEG' and measure == 'variance'"
-    )
+    row = table.query("model == @model and train == 'SYS_POS' and measure == 'variance'")
     assert row["spearman"].item() == pytest.approx(stated, abs=0.005)
-
-
-def test_published_models_without_values_get_rows_that_say_so():
-    table = tables.correlations(published.shifts(), draws=10)
-    assert len(table) == 4 * 2 * 4
-    gap = table[table["n"] == 0]
+    gap = table[table["n"] == 0]  # models of which nothing is published
     assert set(gap["reason"]) == {"not measured"} and gap["spearman"].isna().all()
     assert set(table.loc[table["n"] > 0, "model"]) == {*MODELS, "gemma-2-2b"}
 
@@ -161,13 +134,6 @@ def test_correlations_agree_with_scipy_and_their_intervals_with_a_loop():
         assert row[[f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(list(expected))
 
 
-def test_a_perfect_line_has_correlation_one_and_draws_of_one_set_only_are_left_out():
-    values = {"BASE->BASE": [0.1, 0.2, 0.3], "BASE->USER_NEG": [0.2, 0.4, 0.6]}
-    row = tables.correlations(some_shifts(values), draws=300).iloc[0]
-    found = row[["spearman", "spearman_low", "pearson", "pearson_low", "pearson_high"]].astype(float)
-    np.testing.assert_allclose(found, 1)
-
-
 def test_a_constant_side_gives_nan_with_the_reason():
     values = {"BASE->BASE": [0.1, 0.2, 0.3], "BASE->USER_NEG": [0.1] * 3}
     table = tables.correlations(some_shifts(values, variance=0.0), draws=20)
@@ -176,20 +142,10 @@ def test_a_constant_side_gives_nan_with_the_reason():
     assert variance["reason"] == "first and second side constant" and np.isnan(variance["spearman_low"])
 
 
-def test_the_order_of_rows_and_other_models_do_not_change_a_correlation():
-    rows = published.shifts()
-    alone = tables.correlations(rows.query("model == 'qwen1.5-14b'"), draws=50)
-    mixed = tables.correlations(rows.sample(frac=1, random_state=0), draws=50).query("model == 'qwen1.5-14b'")
-    pd.testing.assert_frame_equal(alone, mixed.reset_index(drop=True))
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            {"BASE->BASE": [0.1, 0.2], "BASE->USER_NEG": [0.1, 0.3]},
-            "three data sets or more.*found 2 with means",
-        ),
+        ({"BASE->BASE": [0.1, 0.2], "BASE->USER_NEG": [0.1, 0.3]}, "or more.*found 2 with means"),
         ({"BASE->BASE": [0.1, 0.2, 0.3]}, "found only BASE->BASE"),
         ({"BASE->BASE": [0.1, 0.2, np.inf], "BASE->USER_NEG": [1.0, 2.0, 3.0]}, "1 infinite rows"),
     ],
@@ -211,9 +167,9 @@ def test_a_model_that_comes_twice_is_refused():
 @pytest.mark.parametrize(
     ("models", "setting", "name", "sets"),
     [
-        (3, ("BASE", "BASE"), "spearman-matrix-id", 38),
+        (3, tables.SAME, "spearman-matrix-id", 38),
         (3, ("SYS_POS", "USER_NEG"), "spearman-matrix-ood", 38),
-        (4, ("BASE", "BASE"), "spearman-matrix-id-31", 31),
+        (4, tables.SAME, "spearman-matrix-id-31", 31),
     ],
 )
 def test_the_scatter_matrices_of_the_paper_are_reproduced(models, setting, name, sets):
@@ -256,7 +212,7 @@ def test_fewer_than_two_models_or_three_common_sets_are_refused():
 def naive_relative(slopes: pd.DataFrame, minimum: float) -> tuple[dict, int]:
     """Straight from the definition, one number at a time."""
     found, dropped = {}, 0
-    for name, a, b in product(SETS, tables.SETTINGS, tables.SETTINGS):
+    for name, a, b in product(SETS, SETTINGS, SETTINGS):
 
         def values(column, vector, setting, name=name):
             rows = slopes[(slopes.dataset == name) & (slopes.vector == vector) & (slopes.setting == setting)]
@@ -266,11 +222,9 @@ def naive_relative(slopes: pd.DataFrame, minimum: float) -> tuple[dict, int]:
         if own <= minimum:
             dropped += 1
             continue
-        changes = [
-            abs(p - q) for p, q in zip(values("baseline", a, a), values("baseline", a, b), strict=True)
-        ]
+        changes = np.abs(values("baseline", a, a) - values("baseline", a, b))
         ratio = values("steerability", a, b).mean() / abs(own)
-        found[name, a, b] = (ratio, sum(changes) / len(changes), own, a == b)
+        found[name, a, b] = (ratio, changes.mean(), own, a == b)
     return found, dropped
 
 
@@ -291,8 +245,8 @@ def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
     table = tables.relative(slopes, "m")
     diagonal = table[table["diagonal"]]
     assert (diagonal["relative"] == 1).all() and (diagonal["distance"] == 0).all()
-    assert set(table["train"]) <= set(tables.SETTINGS)
-    pd.testing.assert_frame_equal(table, tables.relative(slopes[slopes["vector"].isin(tables.SETTINGS)], "m"))
+    assert set(table["train"]) <= set(SETTINGS)
+    pd.testing.assert_frame_equal(table, tables.relative(slopes[slopes["vector"].isin(SETTINGS)], "m"))
 
 
 @pytest.mark.parametrize(
@@ -302,10 +256,9 @@ def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
         (lambda s: s.assign(baseline=np.nan), "6 examples or more without in"),
         (
             lambda s: s[s["example_id"].ne("openness/2") | s["setting"].ne("BASE")],
-            "1 examples or more without in BASE",
+            "1 examples or more without",
         ),
         (lambda s: s[s["setting"] != "BASE"], "more without in BASE"),
-        (lambda s: s.assign(steerability=-1.0), "an own steerability above 0.25; found at most -1"),
         (lambda s: s[s["vector"] == "MEAN"], "none for any of them"),
     ],
 )
@@ -318,11 +271,12 @@ def test_relative_steerability_without_its_parts_is_refused(change, message):
 
 
 def pairs_of(vectors: dict[str, dict[str, np.ndarray]]) -> dict[str, list]:
-    return {name: tables.pairwise(own, name) for name, own in vectors.items()}
+    return {name: pairwise(own) for name, own in vectors.items()}
 
 
 def test_cosines_and_distances_are_those_of_a_naive_loop():
     slopes, vectors = make_slopes(), make_vectors()
+    vectors["openness"]["random-00"] = np.ones(7)  # is left out
     table = tables.cosines(pairs_of(vectors), slopes, "m")
     assert len(table) == len(SETS) * 15
     for _, row in table.iterrows():
@@ -334,26 +288,9 @@ def test_cosines_and_distances_are_those_of_a_naive_loop():
         assert row[["cosine", "distance"]].tolist() == pytest.approx(expected)
 
 
-def test_the_length_of_a_vector_does_not_change_its_cosines_and_random_ones_are_left_out():
-    slopes, vectors = make_slopes(), make_vectors()
-    longer = {
-        name: {k: 9 * v for k, v in own.items()} | {"random-00": own["BASE"]} for name, own in vectors.items()
-    }
-    one, two = (tables.cosines(pairs_of(given), slopes, "m") for given in (vectors, longer))
-    pd.testing.assert_frame_equal(one, two)
-
-
-@pytest.mark.parametrize(
-    ("vectors", "message"),
-    [
-        ({"openness": {"BASE": np.ones(3)}}, "found 1 of shapes"),
-        ({"openness": {"BASE": np.ones(3), "MEAN": np.zeros(3)}}, "norms 0.0, 1.7"),
-        ({"openness": {"BASE": np.ones(3), "MEAN": np.ones(4)}}, r"shapes \(3,\), \(4,\)"),
-        ({"elsewhere": {"BASE": np.ones(3), "MEAN": np.ones(3)}}, "every example of elsewhere"),
-    ],
-)
-def test_vectors_without_a_cosine_are_refused(vectors, message):
-    with pytest.raises(SteerkitError, match=message):
+def test_vectors_of_a_set_without_scores_are_refused():
+    vectors = {"elsewhere": {"BASE": np.ones(3), "MEAN": np.ones(3)}}
+    with pytest.raises(SteerkitError, match="every example of elsewhere"):
         tables.cosines(pairs_of(vectors), make_slopes(), "m")
 
 

@@ -3,12 +3,10 @@
     settings -> examples -> vectors -> grid -> slopes
 
 Each function returns a finished table. What it needs is computed when missing and read when there, one artefact
-per data set and format, so that a killed run goes on with the next data set.
+per data set and format, so that a killed run goes on with the next data set. A recorded profile is read from its record.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -17,24 +15,46 @@ from companion.profiles import Settings
 from companion.registry import MODELS
 from companion.tan import records
 from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, groups_of, inputs
+from companion.tan.means import means
 from steerkit import steerability
-from steerkit.errors import SteerkitError
+from steerkit.errors import one_of
 from steerkit.prompts import FORMATS
 
 
 def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table of all data sets: the full vector at all multipliers, resampled and random ones at fewer."""
-    check_format(answer_format)
-    layer = None if settings.recorded else layer_of(settings, answer_format)  # a record has its own
-    return _collect(
-        [Job(settings, "grid", name, answer_format, layer) for name in settings.datasets], progress
-    )
+    return _collected(settings, "grid", answer_format, progress)
 
 
 def sweep(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
+    return _collected(settings, "sweep", answer_format, progress)
+
+
+def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+    """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
+    return _collected(settings, "shift", answer_format, progress)
+
+
+def _collected(
+    settings: Settings, stage: Stage, answer_format: str, progress: Progress | None
+) -> pd.DataFrame:
     check_format(answer_format)
-    return _collect([Job(settings, "sweep", name, answer_format) for name in sweep_sets(settings)], progress)
+    if settings.recorded:
+        return records.read(settings, stage, answer_format)
+    layer = None if stage == "sweep" else layer_of(settings, answer_format)
+    parts = [
+        store.table(job.name, inputs(job), lambda job=job: compute(job, progress))
+        for job in _jobs(settings, stage, answer_format, layer)
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
+    return found
+
+
+def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:
+    names = sweep_sets(settings) if stage == "sweep" else settings.datasets
+    return [Job(settings, stage, name, answer_format, layer) for name in names]
 
 
 def sweep_sets(settings: Settings) -> tuple[str, ...]:
@@ -42,27 +62,21 @@ def sweep_sets(settings: Settings) -> tuple[str, ...]:
     return settings.sweep.datasets or settings.datasets
 
 
-def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
-    """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
-    check_format(answer_format)
-    layer = None if settings.recorded else layer_of(settings, answer_format)  # a record has its own
-    return _collect(
-        [Job(settings, "shift", name, answer_format, layer) for name in settings.datasets], progress
-    )
+def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
+    """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
+    if settings.recorded:
+        return []
+    missing = [job for job in _jobs(settings, "sweep", answer_format) if not _done(job)]
+    if stage == "sweep":
+        return missing
+    layer = given_layer(settings, answer_format)
+    if layer is None and not missing:
+        layer = layer_of(settings, answer_format)
+    return [job for job in _jobs(settings, stage, answer_format, layer) if layer is None or not _done(job)]
 
 
-def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The SLOPES table of `shift` with its column `setting`, and `group` for items that are not independent."""
-    table = shift(settings, answer_format)
-    parts = [
-        steerability.slopes(part).assign(setting=name) for name, part in table.groupby("setting", sort=False)
-    ]
-    found = pd.concat(parts, ignore_index=True)
-    for name, part in found.groupby("dataset"):
-        numbers = _groups(table, settings, name, part["example_id"])
-        found.loc[part.index, "group"] = [f"{name}/{number}" for number in numbers]
-    found.attrs = table.attrs
-    return found
+def _done(job: Job) -> bool:
+    return store.exists(job.name, inputs(job))
 
 
 def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -71,6 +85,47 @@ def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     found = steerability.slopes(table)
     found.attrs = table.attrs
     return found
+
+
+def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The SLOPES table of `shift` with its column `setting`, and `group` for items that are not independent."""
+    table = shift(settings, answer_format)
+    parts = [
+        steerability.slopes(part).assign(setting=name) for name, part in table.groupby("setting", sort=False)
+    ]
+    found = _with_groups(pd.concat(parts, ignore_index=True), table, settings)
+    found["group"] = found["dataset"] + "/" + found["group"].astype(str)
+    found.attrs = table.attrs
+    return found
+
+
+def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.DataFrame:
+    """Mean steerability by data set with a 95% interval over test groups and training pairs together.
+
+    Returns
+    -------
+    DataFrame
+        Columns dataset, estimate, low, high, random (mean steerability of the norm-matched random vectors), sources.
+    """
+    table = grid(settings, answer_format)
+    found = _with_groups(steerability.slopes(table), table, settings)
+    random = found[found["vector"].str.startswith("random")].sort_values(["vector", "example_id"])
+    placebo = random.groupby("dataset")["steerability"].agg(lambda slopes: slopes.to_numpy().mean())
+    rows = means(found, ["dataset"], "group", vectors=True, draws=draws, seed=settings.seed)
+    rows = rows.assign(random=rows["dataset"].map(placebo)).rename(columns={"mean": "estimate"})
+    return rows[["dataset", "estimate", "low", "high", "random", "sources"]]
+
+
+def _with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Slopes with the column `group`: from a record, whose table holds it, else from the data."""
+    key = ["dataset", "example_id"]
+    known = table.drop_duplicates(key)[[*key, *(["group"] if "group" in table else [])]]
+    if "group" not in known:
+        for name, part in known.groupby("dataset"):
+            numbers = groups_of(dataset_of(name, settings.source), part["example_id"])
+            known.loc[part.index, "group"] = numbers
+        known = known.astype({"group": int})
+    return slopes.merge(known, on=key, how="left", validate="m:1")
 
 
 def layer_summary(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -83,8 +138,7 @@ def layer_summary(settings: Settings, answer_format: str) -> pd.DataFrame:
 
 def choose_layer(summary: pd.DataFrame) -> int:
     """The layer with the highest mean steerability over data sets; the earliest of equals."""
-    by_layer = summary.groupby("layer")["mean"].mean()
-    return int(by_layer.idxmax())
+    return int(summary.groupby("layer")["mean"].mean().idxmax())
 
 
 def layer_of(settings: Settings, answer_format: str) -> int:
@@ -101,77 +155,4 @@ def given_layer(settings: Settings, answer_format: str) -> int | None:
 
 def check_format(answer_format: str) -> None:
     """Raise for an unknown answer format."""
-    if answer_format not in FORMATS:
-        raise SteerkitError(
-            f"an answer format ({', '.join(FORMATS)})", repr(answer_format), next_step="choose one of these."
-        )
-
-
-def _collect(jobs: Sequence[Job], progress: Progress | None) -> pd.DataFrame:
-    if jobs and jobs[0].settings.recorded:
-        return records.read(jobs[0].settings, jobs[0].stage, jobs[0].format)
-    parts = [store.table(job.name, inputs(job), lambda job=job: compute(job, progress)) for job in jobs]
-    found = pd.concat(parts, ignore_index=True)
-    found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
-    return found
-
-
-def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
-    """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
-    if settings.recorded:
-        return []
-    sweeps = [Job(settings, "sweep", name, answer_format) for name in sweep_sets(settings)]
-    missing = [job for job in sweeps if not store.exists(job.name, inputs(job))]
-    if stage == "sweep":
-        return missing
-    layer = given_layer(settings, answer_format)
-    if layer is None and not missing:
-        layer = layer_of(settings, answer_format)
-    jobs = [Job(settings, stage, name, answer_format, layer) for name in settings.datasets]
-    return [job for job in jobs if layer is None or not store.exists(job.name, inputs(job))]
-
-
-def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.DataFrame:
-    """Mean steerability by data set with a 95% interval over test groups and training pairs together.
-
-    Returns
-    -------
-    DataFrame
-        Columns dataset, estimate, low, high, random (mean steerability of the norm-matched random vectors), sources.
-    """
-    import numpy as np
-
-    from steerkit.stats import joint_bootstrap
-
-    grid_table = grid(settings, answer_format)
-    table = steerability.slopes(grid_table)
-    rows = []
-    for name, part in table.groupby("dataset", sort=False):
-        wide = part.pivot(index="vector", columns="example_id", values="steerability")
-        order = ["full", *sorted(v for v in wide.index if v.startswith("resample"))]
-        interval = joint_bootstrap(
-            wide.loc[order].to_numpy(),
-            np.random.default_rng(settings.seed),
-            draws=draws,
-            groups=_groups(grid_table, settings, name, wide.columns),
-        )
-        placebo = wide[wide.index.str.startswith("random")].to_numpy()
-        rows.append(
-            {
-                "dataset": name,
-                "estimate": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "random": placebo.mean() if placebo.size else np.nan,
-                "sources": " and ".join(interval.sources),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _groups(table: pd.DataFrame, settings: Settings, dataset: str, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: from a record, which holds them, else from the data."""
-    if "group" not in table:
-        return groups_of(dataset_of(dataset, settings.source), example_ids)
-    known = table[table["dataset"] == dataset].drop_duplicates("example_id").set_index("example_id")["group"]
-    return known.loc[list(example_ids)].tolist()
+    one_of("an answer format", answer_format, FORMATS)

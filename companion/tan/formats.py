@@ -15,10 +15,11 @@ import pandas as pd
 from companion import published
 from companion.data.datasets import names
 from companion.profiles import Settings
-from companion.tan import experiment, settings_tables
+from companion.tan import experiment
 from companion.tan.jobs import dataset_of
+from companion.tan.tables import correlate, name_of
 from steerkit import stats
-from steerkit.errors import SteerkitError
+from steerkit.errors import need
 
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
 ITEM_KINDS = ("persona", "choice")
@@ -38,24 +39,24 @@ def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
         matching answer explains; NaN in `statement`).
     """
     for chosen in runs.values():
-        named = [settings_tables.name_of(settings) for settings in chosen]
-        if len(set(named)) < len(named):
-            raise SteerkitError(
-                "profiles of different models, or of different data",
-                ", ".join(named),
-                next_step="name each model once.",
-            )
+        named = [name_of(settings) for settings in chosen]
+        need(
+            len(set(named)) == len(named),
+            "profiles of different models, or of different data",
+            ", ".join(named),
+            "name each model once.",
+        )
     parts = [_effects(settings, form) for form, chosen in runs.items() for settings in chosen]
     return pd.concat(parts, ignore_index=True).sort_values("model", kind="stable", ignore_index=True)
 
 
 def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
     found = experiment.intervals(settings, answer_format)
-    slopes = experiment.slopes(settings, answer_format)
-    shares = slopes[slopes["vector"] == "full"].groupby("dataset").apply(_bias_share, include_groups=False)
+    full = experiment.slopes(settings, answer_format).query("vector == 'full'")
+    shares = full.groupby("dataset").apply(bias_share, include_groups=False)
     return found.drop(columns="sources").assign(
         profile=settings.profile,
-        model=settings_tables.name_of(settings),
+        model=name_of(settings),
         format=answer_format,
         kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
@@ -69,7 +70,8 @@ def kind_of(name: str, source: str) -> str:
     return dataset_of(name, "bundled" if name in names("bundled") else source).items[0].kind
 
 
-def _bias_share(slopes: pd.DataFrame) -> float:
+def bias_share(slopes: pd.DataFrame) -> float:
+    """Share of the variance of the slopes of one data set that letter and word of the matching answer explain."""
     parts = stats.variance_parts(slopes)
     return 1 - parts["unexplained"] / parts["total"] if parts["total"] else np.nan
 
@@ -108,47 +110,34 @@ def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         estimate, low, high. A pair with fewer than three common data sets, or without variation, has NaN.
     """
     kinds = [kind for kind in ITEM_KINDS if (table["kind"] == kind).any()]
-    groups = {
-        "all": table,
-        **({kind: table[table["kind"] == kind] for kind in kinds} if len(kinds) > 1 else {}),
-    }
-    parts = [_agreement(part, seed).assign(sets=name) for name, part in groups.items()]
-    return pd.concat(parts, ignore_index=True)[
-        ["kind", "sets", "first", "second", "n", "estimate", "low", "high"]
+    parts = {"all": table} | {kind: table[table["kind"] == kind] for kind in kinds if len(kinds) > 1}
+    rows = [
+        (kind, sets, ", ".join(first), ", ".join(second), *_correlated(x, y, seed))
+        for sets, part in parts.items()
+        for kind, first, second, x, y in _pairs(part)
     ]
+    return pd.DataFrame(rows, columns=["kind", "sets", "first", "second", "n", "estimate", "low", "high"])
 
 
-def _agreement(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    series = {
-        (model, form): part.set_index("dataset")["estimate"]
-        for (model, form), part in table.groupby(["model", "format"], sort=False)
+def _pairs(table: pd.DataFrame) -> list[tuple]:
+    """(kind, name, name, means by data set, means by data set); a name is a model and a format."""
+    means = {
+        name: part.set_index("dataset")["estimate"]
+        for name, part in table.groupby(["model", "format"], sort=False)
     }
     rows = []
-    for (first, x), (second, y) in combinations(series.items(), 2):
-        if first[1] == second[1]:
-            rows.append(("models", first, second, x, y))
-        elif first[0] == second[0]:
-            rows.append(("formats", first, second, x, y))
-    for name, x in series.items():
-        rows += [("published", name, (model, "letter"), x, _published(model)) for model in PUBLISHED]
-    rows.sort(key=lambda row: KINDS.index(row[0]))
-    return pd.DataFrame([_correlated(*row, np.random.default_rng(seed)) for row in rows])
+    for (first, x), (second, y) in combinations(means.items(), 2):
+        if first[1] == second[1] or first[0] == second[0]:
+            rows.append(("models" if first[1] == second[1] else "formats", first, second, x, y))
+    theirs = {model: published.datasets()[f"mean_{model}"] for model in PUBLISHED}
+    for name, x in means.items():
+        rows += [("published", name, (model, "letter"), x, y) for model, y in theirs.items()]
+    return sorted(rows, key=lambda row: KINDS.index(row[0]))
 
 
-def _published(model: str) -> pd.Series:
-    return published.datasets()[f"mean_{model}"].dropna()
-
-
-def _correlated(
-    kind: str, first: tuple, second: tuple, x: pd.Series, y: pd.Series, rng: np.random.Generator
-) -> dict:
+def _correlated(x: pd.Series, y: pd.Series, seed: int) -> pd.Series:
     both = pd.concat([x, y], axis=1, keys=["x", "y"]).dropna()
-    row = {"kind": kind, "first": ", ".join(first), "second": ", ".join(second), "n": len(both)}
-    try:
-        found = stats.rank_correlation(both["x"].to_numpy(), both["y"].to_numpy(), rng)
-    except SteerkitError:  # too few data sets, or all the same
-        return row | {"estimate": np.nan, "low": np.nan, "high": np.nan}
-    return row | {"estimate": found.estimate, "low": found.low, "high": found.high}
+    return correlate(both, seed=seed)[["n", "spearman", "spearman_low", "spearman_high"]]
 
 
 def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]) -> pd.DataFrame:
@@ -157,56 +146,29 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     `seconds` maps a profile to the computing time of its tables. The expectations were written down first (28 of 40,
     0.6, 0.8, 45 minutes) and stay as they were.
     """
-    rows = [_steerable_sets(table, model) for model in table["model"].unique()]
-    rows += [_between_models(pairs)]
-    rows += [_with_published(row) for _, row in pairs[pairs["kind"] == "published"].iterrows()]
-    rows += [_explained(table, model) for model in table["model"].unique()]
-    total = sum(seconds.values()) / 60
-    rows.append(
-        (
-            "computing time of all tables shown, wall times summed",
-            "45 minutes",
-            f"{total:.0f} minutes",
-            total <= 45,
-        )
-    )
-    frame = pd.DataFrame([row for row in rows if row], columns=["measure", "expected", "found", "met"])
+    statement, letter = (table[table["format"] == form] for form in ("statement", "letter"))
+    ours, rows = pairs[pairs["first"].str.endswith("statement")], []
+    for model, part in statement.groupby("model", sort=False):
+        count, wanted = int(part["above_zero"].sum()), 0.7 * len(part)
+        found = f"{count} of {len(part)} ({int(part['above_random'].sum())} above random vectors)"
+        expected = f"{wanted:.0f} of {len(part)}"
+        rows.append((f"{model}: data sets steerable in statement", expected, found, count >= wanted))
+    for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].head(1).itertuples():
+        met = bool(row.estimate >= 0.6)
+        rows.append(("Spearman between the models, statement", "at least 0.6", _text(row), met))
+    for row in ours[ours["kind"] == "published"].itertuples():
+        sets = "" if row.sets == "all" else f", {row.sets} sets"
+        name = f"Spearman of {row.first} with published {row.second}{sets}"
+        rows.append((name, "reported", _text(row), None))
+    for model, share in letter.groupby("model", sort=False)["bias_share"].median().items():
+        name = f"{model}: variance explained by the answer in letter, median over sets"
+        rows.append((name, "above 0.8", f"{share:.2f}", bool(share > 0.8)))
+    minutes = sum(seconds.values()) / 60
+    name = "computing time of all tables shown, wall times summed"
+    rows.append((name, "45 minutes", f"{minutes:.0f} minutes", minutes <= 45))
+    frame = pd.DataFrame(rows, columns=["measure", "expected", "found", "met"])
     return frame.assign(met=frame["met"].map({True: "yes", False: "no", None: ""}))
 
 
-def _steerable_sets(table: pd.DataFrame, model: str) -> tuple | None:
-    part = table[(table["model"] == model) & (table["format"] == "statement")]
-    if part.empty:
-        return None
-    count, wanted = int(part["above_zero"].sum()), 0.7 * len(part)
-    text = f"{count} of {len(part)} ({int(part['above_random'].sum())} above random vectors)"
-    return f"{model}: data sets steerable in statement", f"{wanted:.0f} of {len(part)}", text, count >= wanted
-
-
-def _between_models(pairs: pd.DataFrame) -> tuple | None:
-    part = pairs[(pairs["kind"] == "models") & pairs["first"].str.endswith("statement")]
-    part = part[part["sets"] == "all"]
-    if part.empty:
-        return None
-    row = part.iloc[0]
-    return "Spearman between the models, statement", "at least 0.6", _text(row), bool(row["estimate"] >= 0.6)
-
-
-def _with_published(row: pd.Series) -> tuple | None:
-    if not row["first"].endswith("statement"):
-        return None
-    sets = "" if row["sets"] == "all" else f", {row['sets']} sets"
-    return f"Spearman of {row['first']} with published {row['second']}{sets}", "reported", _text(row), None
-
-
-def _explained(table: pd.DataFrame, model: str) -> tuple | None:
-    part = table[(table["model"] == model) & (table["format"] == "letter")]
-    if part.empty:
-        return None
-    median = part["bias_share"].median()
-    name = f"{model}: variance explained by the answer in letter, median over sets"
-    return name, "above 0.8", f"{median:.2f}", bool(median > 0.8)
-
-
-def _text(row: pd.Series) -> str:
-    return f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}"
+def _text(row: tuple) -> str:
+    return f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}], n = {row.n}"

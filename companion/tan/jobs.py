@@ -1,35 +1,45 @@
 """One job: a data set, a format, a stage; its examples, its vectors, its table.
 
+The stages are the main grid, the layer sweep, and the grid over prompt settings of section 5, where a vector is
+extracted under each setting and one more is their mean. These are scaled to the norm of the BASE vector of their data
+set, as the paper's code does, so that a slope compares directions and not lengths. A model without a system prompt has
+no SYS settings; the table then holds the others, and says so.
+
 The numbers are made here and in the modules this one calls; `companion.store.NUMERIC_CODE` lists them, and a change
 in any of them makes new artefacts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from companion import store
 from companion.data import counterbalance
 from companion.data.datasets import Dataset, add_choices, load_dataset, personas, statement_pairs
 from companion.data.splits import group_items, limit, make_split
 from companion.models import dtype_of, model_of, weights_of
-from companion.profiles import Settings
-from steerkit.errors import SteerkitError
-from steerkit.prompts import Example, Prompter, Setting
+from companion.profiles import Settings, Shift, Sweep
+from steerkit.errors import need
+from steerkit.prompts import SETTINGS, Example, Prompter, Setting
 from steerkit.templates import TEMPLATES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from steerkit.grid import Grid
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
 Stage = Literal["grid", "sweep", "shift"]
 Progress = Callable[[int], None]
+MEAN = "MEAN"  # the mean of the vectors of all settings
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,11 @@ class Job:
         return f"{self.stage}-{Path(self.dataset).name.removesuffix('.jsonl').removesuffix('.json')}-{self.format}"
 
     @property
+    def part(self) -> Settings | Sweep | Shift:
+        """The part of the settings that has the sizes and multipliers of this stage."""
+        return self.settings if self.stage == "grid" else getattr(self.settings, self.stage)
+
+    @property
     def split(self) -> str:
         """Name of the split: the sweep has its own, so that the layer is not chosen on test items."""
         return "sweep" if self.stage == "sweep" else self.settings.split
@@ -58,10 +73,7 @@ class Job:
     @property
     def limits(self) -> tuple[int | None, int | None]:
         """Most training and test groups."""
-        owner = {"grid": self.settings, "sweep": self.settings.sweep, "shift": self.settings.shift}[
-            self.stage
-        ]
-        return size(owner.train, self.format), size(owner.test, self.format)
+        return size(self.part.train, self.format), size(self.part.test, self.format)
 
     @property
     def counterbalanced(self) -> bool:
@@ -99,23 +111,14 @@ def inputs(job: Job) -> dict[str, Any]:
         "fidelity": settings.fidelity if job.format == "letter" else None,
         "counterbalanced": job.counterbalanced,
         "stage": job.stage,
+        "multipliers": job.part.multipliers,
     }
-    if job.stage == "shift":
-        personas_used = personas(job.dataset, settings.source)
-        return about | {
-            "layer": job.layer,
-            "multipliers": settings.shift.multipliers,
-            "personas": personas_used,
-        }
     if job.stage == "sweep":
-        return about | {
-            "step": settings.sweep.step[job.format],
-            "multipliers": settings.sweep.multipliers,
-            "train_template": settings.sweep.template,
-        }
+        return about | {"step": job.part.step[job.format], "train_template": job.part.template}
+    if job.stage == "shift":
+        return about | {"layer": job.layer, "personas": personas(job.dataset, settings.source)}
     return about | {
         "layer": job.layer,
-        "multipliers": settings.multipliers,
         "resamples": settings.resamples.get(job.format, 0),
         "resample_multipliers": settings.resample_multipliers,
         "random_vectors": settings.random_vectors,
@@ -127,17 +130,14 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
-    asked = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
-    shown = replace(asked, template=TEMPLATES[settings.sweep.template]) if _other_template(job) else asked
+    shown = asked = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
+    if job.stage == "sweep" and settings.sweep.template:
+        shown = replace(asked, template=TEMPLATES[settings.sweep.template])
     train, test = (
         examples_of(prompter, dataset, part, job.format, settings.seed, job.counterbalanced)
         for prompter, part in ((shown, split.train), (asked, split.test))
     )
     return train, test
-
-
-def _other_template(job: Job) -> bool:
-    return job.stage == "sweep" and bool(job.settings.sweep.template)
 
 
 def examples_of(
@@ -152,8 +152,6 @@ def examples_of(
 
     `seed` pairs statements that have no pair number; `counterbalanced` asks every item in both of its forms.
     """
-    import numpy as np
-
     items = [dataset.items[i] for i in indices]
     if answer_format == "statement":
         return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
@@ -168,6 +166,17 @@ def examples_of(
         ]
 
     return counterbalance.with_others(ask(False), ask(True)) if counterbalanced else ask(False)
+
+
+def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example: two items of one pair, or of one question, are not independent."""
+    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
+    return [numbers[counterbalance.item_id(example_id)] for example_id in example_ids]
+
+
+def settings_of(model: Model) -> tuple[str, ...]:
+    """The prompt settings for which this model has a place."""
+    return tuple(s for s in SETTINGS if model.template.has_system or not s.startswith("SYS"))
 
 
 def vectors_of(
@@ -192,62 +201,102 @@ def vectors_of(
     return store.vectors(f"vectors-{job.name}", inputs(job) | {"layers": list(layers)}, extract)
 
 
-def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: two items of one pair, or of one question, are not independent."""
-    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
-    return [numbers[counterbalance.item_id(example_id)] for example_id in example_ids]
+def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
+    """One vector a setting and their mean, all with the norm of the BASE vector."""
+    from steerkit.extraction import mean_vector, rescale_to
+    from steerkit.vectors import concatenate
+
+    layers = job_layers(job, model.sites.n_layers)
+
+    def extract() -> Vectors:
+        parts = []
+        for setting in settings_of(model):
+            train, _ = examples(job, model, setting)
+            mean = mean_vector(model, train, layers, manifest={"source": model.source}, progress=progress)
+            parts.append(replace(mean, names=(setting,)))
+        together = concatenate(*parts)
+        mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
+        return rescale_to(concatenate(together, mean), parts[0])
+
+    return store.vectors(f"vectors-{job.name}", inputs(job), extract)
+
+
+def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
+    """Cosines (first, second, cosine) between the vectors [d] of one data set; names of no setting are left out."""
+    named = [(name, np.asarray(vectors[name], float)) for name in (*SETTINGS, MEAN) if name in vectors]
+    units = [(name, vector / np.linalg.norm(vector)) for name, vector in named]
+    return [(first, second, float(one @ other)) for (first, one), (second, other) in combinations(units, 2)]
 
 
 def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     """Run one job: extract, steer, score."""
-    from companion.tan.prompt_settings import compute_shift
+    model = model_of(job.settings.model, job.settings.remote)
+    if job.stage == "shift":
+        return _compute_shift(job, model, progress)
+    train, test = examples(job, model)
+    found = vectors_of(job, job_layers(job, model.sites.n_layers), train, progress)
+    result = scored(job, model, test, found, progress)
+    frame = result.table(job.dataset)
+    frame.attrs = _about(model, result, test) | {"train_examples": len(train)}
+    return frame
+
+
+def _compute_shift(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+    """GRID table of one data set with a column `setting`, the test prompts' one; `vector` is the training one."""
+    import pandas as pd
+
+    found = vectors_by_setting(job, model, progress)
+    parts = []
+    for setting in settings_of(model):
+        _, test = examples(job, model, setting)
+        result = scored(job, model, test, found, progress)
+        parts.append(result.table(job.dataset).assign(setting=setting))
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs = _about(model, result, test) | {
+        "cosines": pairwise({name: found.values[i, 0].numpy() for i, name in enumerate(found.names)}),
+        "settings_without_a_place": sorted(set(SETTINGS) - set(settings_of(model))),
+    }
+    return frame
+
+
+def scored(
+    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress | None = None
+) -> Grid:
+    """The test examples under the vectors at the multipliers of the job."""
     from steerkit.grid import evaluate
 
-    if job.stage == "shift":
-        return compute_shift(job, progress)
-    model = model_of(job.settings.model, job.settings.remote)
-    train, test = examples(job, model)
-    layers = job_layers(job, model.sites.n_layers)
-    found = vectors_of(job, layers, train, progress)
-    result = evaluate(
-        model,
-        test,
-        found,
-        job_multipliers(job),
-        fewer=companions(job, found.names),
-        fidelity=job.settings.fidelity,
-        engine=job.settings.engine,
-        progress=progress,
-    )
-    frame = result.table(job.dataset)
-    frame.attrs = {
+    settings = job.settings
+    fewer = companions(job, found.names) if job.stage != "shift" else None
+    options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
+    return evaluate(model, test, found, job_multipliers(job), fewer=fewer, **options)
+
+
+def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any]:
+    return {
         "engine": result.engine,
         "reason": result.reason,
         "source": model.source,
-        "train_examples": len(train),
         "test_examples": len(test),
         "dtype_reason": model.dtype_reason,
     }
-    return frame
 
 
 def job_layers(job: Job, n_layers: int) -> list[int]:
     """Blocks a job steers."""
     if job.stage == "sweep":
-        return list(range(0, n_layers, job.settings.sweep.step[job.format]))
-    if not 0 <= job.layer < n_layers:
-        raise SteerkitError(
-            f"a layer from 0 to {n_layers - 1} of {job.settings.model}",
-            f"layer {job.layer}",
-            next_step="choose one of them.",
-        )
+        return list(range(0, n_layers, job.part.step[job.format]))
+    need(
+        0 <= job.layer < n_layers,
+        f"a layer from 0 to {n_layers - 1} of {job.settings.model}",
+        f"layer {job.layer}",
+        "choose one of them.",
+    )
     return [job.layer]
 
 
 def job_multipliers(job: Job) -> tuple[float, ...]:
     """Multipliers of a job."""
-    owner = {"grid": job.settings, "sweep": job.settings.sweep, "shift": job.settings.shift}[job.stage]
-    return owner.multipliers
+    return job.part.multipliers
 
 
 def companions(job: Job, names: Sequence[str]) -> dict[str, tuple[float, ...]]:

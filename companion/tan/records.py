@@ -12,14 +12,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from companion import store
 from companion.models import model_of
 from companion.profiles import load_profile
-from companion.tan.jobs import Job, Stage, dataset_of, examples, groups_of, job_multipliers
-from steerkit.errors import SteerkitError
+from companion.tan import jobs
+from companion.tan.jobs import Job, Stage
+from steerkit.errors import need
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from companion.profiles import Settings
@@ -38,18 +40,21 @@ def path_of(profile: str, stage: Stage, answer_format: str) -> Path:
     return FOLDER / profile / f"{stage}-{answer_format}.parquet"
 
 
+def available() -> list[str]:
+    """Names of the records there are, `profile/stage-format`."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
+
+
 def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFrame) -> Path:
     """Keep a finished GRID table as a record: scores as float32, with the manifests of all its parts."""
-    import numpy as np
-
     path = path_of(settings.profile, stage, answer_format)
     columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
     small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
-    for name, part in small.groupby(
-        "dataset", sort=False
-    ):  # so that a reader needs the scores and not the data
-        small.loc[part.index, "group"] = groups_of(dataset_of(name, settings.source), part["example_id"])
-    small = small.astype({"group": np.int32})
+    # The groups too, so that a reader needs the scores and not the data.
+    for name, part in small.groupby("dataset", sort=False):
+        small.loc[part.index, "group"] = jobs.groups_of(
+            jobs.dataset_of(name, settings.source), part["example_id"]
+        )
     parts = table.attrs["manifests"]
     about = {
         "profile": settings.profile,
@@ -60,52 +65,39 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
         "seconds": round(sum(part["seconds"] for part in parts), 1),
         "manifests": parts,
     }
-    store.write_table(path, small, about)
+    store.write_table(path, small.astype({"group": np.int32}), about)
     return path
 
 
 def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
-    """The GRID table of a record, for the data sets of `settings`.
-
-    Raises
-    ------
-    SteerkitError
-        When there is no such record, or it lacks one of the data sets.
-    """
+    """The GRID table of a record, for the data sets of `settings`, each of which it must have."""
     path = path_of(settings.profile, stage, answer_format)
     table = store.read_table(path)
-    if table is None:
-        raise SteerkitError(
-            f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}",
-            "none" if not path.exists() else "a damaged file",
-            next_step=f"choose one of {', '.join(available()) or 'none yet'}, or make it with "
-            f"`steerkit record {settings.profile}`.",
-        )
+    need(
+        table is not None,
+        f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}",
+        "a damaged file" if path.exists() else "none",
+        f"choose one of {', '.join(available()) or 'none yet'}, or make it with "
+        f"`steerkit record {settings.profile}`.",
+    )
     missing = sorted(set(settings.datasets) - set(table["dataset"]))
-    if missing:
-        raise SteerkitError(
-            f"the data sets asked for in the record {path.name} of {settings.profile}",
-            f"no {', '.join(missing[:3])}",
-            next_step="leave them out, or compute them with recorded=False.",
-        )
+    need(
+        not missing,
+        f"the data sets asked for in the record {path.name} of {settings.profile}",
+        f"no {', '.join(missing[:3])}",
+        "leave them out, or compute them with recorded=False.",
+    )
     about = table.attrs["manifest"]
     kept = table[table["dataset"].isin(settings.datasets)].reset_index(drop=True)
     kept[SIDES] = kept[SIDES].astype(float)
     kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
-    kept.attrs = {
-        "manifests": [
-            store.Manifest(m, record=f"{settings.profile}/{path.stem}")
-            for m in about["manifests"]
-            if m["inputs"]["dataset"] in settings.datasets
-        ],
-        "record": about,
-    }
+    manifests = [
+        store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
+        for manifest in about["manifests"]
+        if manifest["inputs"]["dataset"] in settings.datasets
+    ]
+    kept.attrs = {"manifests": manifests, "record": about}
     return kept
-
-
-def available() -> list[str]:
-    """Names of the records there are, `profile/stage-format`."""
-    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
 
 
 def stands_in(exhibit: str, settings: Settings) -> bool:
@@ -141,12 +133,9 @@ def compared(
     """
     found = []
     for name in names or settings.compared:
-        kept = name != settings.profile and all(path_of(name, stage, form).exists() for form in formats)
-        one = (
-            settings
-            if name == settings.profile
-            else load_profile(name, recorded=kept, remote=settings.remote)
-        )
+        own = name == settings.profile
+        kept = not own and all(path_of(name, stage, form).exists() for form in formats)
+        one = settings if own else load_profile(name, recorded=kept, remote=settings.remote)
         if names or kept or not one.long:
             found.append(one)
     return found or [settings]
@@ -162,31 +151,22 @@ def audit(
     dict
         record, dataset, examples, cells, difference (largest, absolute), tolerance, agrees.
     """
-    from companion.tan.jobs import companions, vectors_of
-    from companion.tan.prompt_settings import settings_of, vectors_by_setting
-    from steerkit.grid import evaluate
-
     settings = replace(settings, recorded=False)
     recorded = read(settings, stage, answer_format)
     name = str(rng.choice(recorded["dataset"].unique()))
     mine = recorded[recorded["dataset"] == name]
     job = Job(settings, stage, name, answer_format, int(mine["layer"].iloc[0]))
     model = model_of(settings.model, settings.remote)
-    train, test = examples(job, model)
-    chosen = sorted(
-        rng.choice([e.id for e in test], size=min(examples_each, len(test)), replace=False).tolist()
-    )
+    train, test = jobs.examples(job, model)
+    drawn = rng.choice([example.id for example in test], size=min(examples_each, len(test)), replace=False)
+    chosen = sorted(drawn.tolist())
     if stage == "shift":
-        setting, found, fewer = str(rng.choice(settings_of(model))), vectors_by_setting(job, model), {}
+        setting, found = str(rng.choice(jobs.settings_of(model))), jobs.vectors_by_setting(job, model)
         mine = mine[mine["setting"] == setting]
-        _, test = examples(job, model, setting)
+        _, test = jobs.examples(job, model, setting)
     else:
-        found = vectors_of(job, [job.layer], train)
-        fewer = companions(job, found.names)
-    asked = [example for example in test if example.id in chosen]
-    again = evaluate(
-        model, asked, found, job_multipliers(job), fewer=fewer, fidelity=settings.fidelity
-    ).table(name)
+        found = jobs.vectors_of(job, [job.layer], train)
+    again = jobs.scored(job, model, [example for example in test if example.id in chosen], found).table(name)
     return _compared(job, mine[mine["example_id"].isin(chosen)], again, chosen)
 
 

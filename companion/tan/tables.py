@@ -1,118 +1,233 @@
 """Do vectors carry over to another prompt setting, and to another model? (Tan et al. 2024, arXiv 2407.12404)
 
-A vector trained in one prompt setting is tested in every other; training and test in BASE is in distribution.
-Settings, and the OOD SLOPES table that comes in, are those of `companion.tan.ood`, whose tables `relative` and
-`cosines` belong here too. Steerability is in the unit of its answer format per unit multiplier.
+A prompt setting is what surrounds the question: nothing (BASE), or a persona sentence as system prompt (SYS_POS,
+SYS_NEG) or in front of the question (USER_POS, USER_NEG). A vector trained in one is tested in every other; training
+and test in BASE is in distribution. MEAN is the mean of the five vectors of a data set. Steerability is in the unit of
+its answer format per unit multiplier.
+
+The tables start from OOD SLOPES (`companion.tan.experiment.shift_slopes`): slopes plus ``setting``, the TEST setting,
+with the training setting as ``vector``. ``baseline`` is the unsteered propensity, so no vector changes it. Functions
+that take settings return the table and the manifests of the artefacts behind it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from companion import published
-from companion.tan.ood import CELL, MEAN, SETTINGS, checked, cosines, pairwise, refusal, relative, some
-from steerkit.stats import bootstrap_mean, rank_correlation
+from companion.tan import experiment
+from companion.tan.jobs import MEAN, pairwise  # noqa: F401  # shim: pairwise
+from companion.tan.means import means
+from steerkit.errors import need
+from steerkit.prompts import SETTINGS
+from steerkit.stats import rank_correlation
 
-__all__ = [
-    "MEAN", "MOVED", "SAME", "SETTINGS", "between_models", "common_sets", "correlate", "correlations",
-    "cosines", "paired", "pairwise", "relative", "shift_table",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from companion.profiles import Settings
 
 Measure = Literal["mean", "variance"]
+Found = tuple[pd.DataFrame, list[dict[str, Any]]]
 
 SAME = ("BASE", "BASE")  # in distribution
 # (train, test) of figure 5; the first of the published shifts is none.
 MOVED: tuple[tuple[str, ...], ...] = tuple(tuple(s.split("->")) for s in published.tan()["shifts"][1:])
 MEASURES: tuple[Measure, ...] = ("mean", "variance")
+CELL = ["dataset", "vector", "setting"]
 KEY = ["dataset", "model", "train", "test"]
 SHIFTS = [*KEY, "mean", "low", "high", "variance", "n", "format"]
-CORRELATION = [
-    "n", "spearman", "spearman_low", "spearman_high", "pearson", "pearson_low", "pearson_high", "reason",
-]  # fmt: skip
+RENAMED = {"vector": "train", "setting": "test"}
+SIDES = [f"{name}{end}" for name in ("spearman", "pearson") for end in ("", "_low", "_high")]
+
+
+def name_of(settings: Settings) -> str:
+    """The model, told apart from the same model on the papers' data."""
+    return f"{settings.model} (papers' data)" if settings.source == "papers" else settings.model
+
+
+def shifts_of(settings: Settings, answer_format: str) -> Found:
+    """The SHIFTS table of one profile; its model is the profile's."""
+    slopes = experiment.shift_slopes(settings, answer_format)
+    return shift_table(slopes, name_of(settings)), slopes.attrs["manifests"]
 
 
 def shift_table(slopes: pd.DataFrame, model: str, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Describe every pair of training and test setting of every data set in one row: the SHIFTS table.
+    """One row for every pair of training and test setting of every data set: the SHIFTS table.
 
-    Parameters
-    ----------
-    slopes : DataFrame
-        OOD SLOPES of one model in one answer format, one layer for each data set. Rows of random vectors are
-        kept; their ``train`` is the name of the vector. Where there is a column ``group`` (minimal pairs),
-        the examples of a group are drawn together.
-    model : str
-        Its registry name, e.g. "smollm2-135m".
-    draws, seed : int
-        Of the bootstrap over test examples. Every cell starts from the seed, so that cells with the same
-        examples draw the same ones.
+    `slopes` are OOD SLOPES of one model (by its registry name) in one answer format, one layer for each data set. Rows
+    of random vectors are kept; their ``train`` is the name of the vector. Where there is a column ``group`` (minimal
+    pairs), the bootstrap of `companion.tan.means.means` draws the examples of a group together.
 
     Returns
     -------
     DataFrame
         dataset, model, train, test, mean with its 95% interval low and high (NaN with a single example or
         group), variance (divided by n), n (examples) and format.
-
-    Raises
-    ------
-    SteerkitError
-        Missing columns, no rows, unknown settings or vectors, several formats or layers, repeated examples, a
-        slope that is not finite.
     """
-    table = []
-    for (dataset, train, test), part in checked(slopes).groupby(CELL, sort=False):
-        part = part.sort_values("example_id")
-        values = part["steerability"].to_numpy(dtype=np.float64)
-        groups = part["group" if "group" in part else "example_id"].to_numpy()
-        low = high = np.nan
-        if len(set(groups)) > 1:
-            interval = bootstrap_mean(values, np.random.default_rng(seed), draws, groups=groups)
-            low, high = interval.low, interval.high
-        row = (dataset, model, train, test, values.mean(), low, high, values.var(), len(values))
-        table.append((*row, part["format"].iloc[0]))
-    return pd.DataFrame(table, columns=SHIFTS)
+    rows = slopes.sort_values("example_id")
+    group = rows["group"] if "group" in rows else rows["example_id"]
+    found = means(rows.assign(group=group), CELL, "group", alone=True, draws=draws, seed=seed)
+    spread = rows.groupby(CELL)["steerability"].agg(lambda values: np.var(values.to_numpy()))
+    table = slopes[CELL].drop_duplicates().merge(found, on=CELL).join(spread.rename("variance"), on=CELL)
+    table = table.rename(columns=RENAMED).assign(model=model, format=slopes["format"].iloc[0])
+    return table[SHIFTS]
+
+
+def relative_of(settings: Settings, answer_format: str, minimum: float) -> Found:
+    """Relative steerability of one profile; no rows when nothing steers more than `minimum`."""
+    slopes = experiment.shift_slopes(settings, answer_format)
+    return relative(slopes, name_of(settings), minimum), slopes.attrs["manifests"]
+
+
+def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.DataFrame:
+    """Steerability relative to the vector that was trained in the test setting itself (figure 7).
+
+    MEAN and random vectors of the OOD SLOPES are left out, and so are rows whose own steerability is not above
+    `minimum`; the paper's 0.25 is in logits.
+
+    Returns
+    -------
+    DataFrame
+        dataset, model, train, test, relative = s(train, test) / abs(s(test, test)), distance (mean over
+        examples of the absolute difference of their unsteered propensities in the two settings), own =
+        s(test, test), diagonal (train is test: distance 0 and relative 1 by definition) and format.
+        ``attrs["filtered"]`` counts the rows dropped.
+    """
+    cells = slopes[slopes["vector"].isin(SETTINGS)].groupby(CELL, sort=False)["steerability"].mean()
+    table = cells.rename("mean").reset_index().rename(columns=RENAMED)
+    table["diagonal"] = table["train"] == table["test"]
+    own = table[table["diagonal"]].set_index(["dataset", "test"])["mean"].rename("own")
+    table = table.join(own, on=["dataset", "test"])
+    _computable(
+        len(table) > 0 and table["own"].notna().all(),
+        "the vector trained in each test setting itself",
+        f"none for {_some(table.loc[table['own'].isna(), 'test']) or 'any of them'}",
+        "run all pairs of settings.",
+    )
+    kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
+    distance = [
+        (_level(unsteered, name, train) - _level(unsteered, name, test)).abs().mean()
+        for name, train, test in zip(kept["dataset"], kept["train"], kept["test"], strict=True)
+    ]
+    kept = kept.assign(model=model, relative=kept["mean"] / kept["own"].abs(), distance=distance)
+    kept = kept.assign(format=slopes["format"].iloc[0])
+    kept.attrs["filtered"] = len(table) - len(kept)
+    return kept[[*KEY, "relative", "distance", "own", "diagonal", "format"]]
+
+
+def cosines_of(settings: Settings, answer_format: str) -> Found:
+    """Cosines between the vectors of one profile, as its manifests hold them."""
+    slopes = experiment.shift_slopes(settings, answer_format)
+    manifests = slopes.attrs["manifests"]
+    pairs = {m["inputs"]["dataset"]: [tuple(pair) for pair in m["cosines"]] for m in manifests}
+    return cosines(pairs, slopes, name_of(settings)), manifests
+
+
+def cosines(
+    pairs: Mapping[str, Iterable[tuple[str, str, float]]], slopes: pd.DataFrame, model: str
+) -> pd.DataFrame:
+    """Cosines between the vectors of a data set, beside how far apart their settings are (appendix).
+
+    `pairs` has those of `companion.tan.jobs.pairwise` by data set; the baselines come from OOD SLOPES.
+
+    Returns
+    -------
+    DataFrame
+        One row a data set and pair: dataset, model, first, second, cosine, distance (absolute difference of
+        the mean unsteered propensities; MEAN has the average of the settings that have a vector) and format.
+    """
+    unsteered, table = _baselines(slopes), []
+    for dataset, named in pairs.items():
+        used = [s for s in SETTINGS if any(s in pair[:2] for pair in named)]
+        levels = {s: _level(unsteered, dataset, s).mean() for s in used}
+        levels[MEAN] = np.mean(list(levels.values()))
+        for first, second, cosine in named:
+            table.append((dataset, model, first, second, cosine, float(abs(levels[first] - levels[second]))))
+    frame = pd.DataFrame(table, columns=["dataset", "model", "first", "second", "cosine", "distance"])
+    return frame.assign(format=slopes["format"].iloc[0])
+
+
+def _baselines(slopes: pd.DataFrame) -> pd.DataFrame:
+    """Unsteered propensities, (dataset, example_id) down and settings across; all vectors share them."""
+    return slopes.groupby(["dataset", "example_id", "setting"])["baseline"].first().unstack("setting")
+
+
+def _level(baselines: pd.DataFrame, dataset: str, setting: str) -> pd.Series:
+    """The unsteered propensity of every example of a data set in a setting."""
+    known = dataset in baselines.index.get_level_values(0) and setting in baselines
+    values = baselines.loc[dataset, setting] if known else pd.Series([np.nan])
+    _computable(
+        np.isfinite(values).all(),
+        f"the unsteered propensity of every example of {dataset}",
+        f"{np.sum(~np.isfinite(values))} examples or more without in {setting}",
+        "run multiplier 0 for the same examples in every setting.",
+    )
+    return values
+
+
+def over_models(runs: Sequence[Settings], answer_format: str) -> Found:
+    """SHIFTS of several profiles, one below the other."""
+    found = [shifts_of(settings, answer_format) for settings in runs]
+    tables, manifests = zip(*found, strict=True)
+    return pd.concat(tables, ignore_index=True), [m for part in manifests for m in part]
+
+
+def with_published(runs: Sequence[Settings], answer_format: str) -> Found:
+    """SHIFTS of several profiles and, in distribution and out of it, of the paper's models with all data sets."""
+    ours, manifests = over_models(runs, answer_format)
+    theirs = published.shifts().query("model in ['llama2-7b', 'qwen1.5-14b', 'gemma-2-2b']")
+    return pd.concat([ours, theirs], ignore_index=True), manifests
+
+
+def pairs_of_models(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Every two models of a SHIFTS table."""
+    return list(combinations(table["model"].unique(), 2))
+
+
+def all_correlations(runs: Mapping[str, Sequence[Settings]]) -> Found:
+    """Correlations of every profile and format above the published ones."""
+    parts, manifests = [], []
+    for form, chosen in runs.items():
+        table, found = over_models(chosen, form)
+        parts.append(correlations(table).assign(format=form))
+        manifests += found
+    theirs = published.shifts().query("model in ['llama2-7b', 'qwen1.5-14b']")
+    parts.append(correlations(theirs).assign(format="letter, published"))
+    table = pd.concat(parts, ignore_index=True)
+    numbers = table.select_dtypes(np.number).columns
+    return table.assign(**table[numbers].round(3))[["format", *table.columns.drop("format")]], manifests
 
 
 def correlations(shifts: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Correlate steerability in distribution with that under each published shift, over data sets (figure 5).
 
-    Parameters
-    ----------
-    shifts : DataFrame
-        A SHIFTS table of one or more models; that of `companion.published.shifts` will do.
-    draws, seed : int
-        Of the bootstrap over data sets.
-
-    Returns
-    -------
-    DataFrame
-        One row for each model, shift and measure ("mean" and "variance" of the slopes of a data set): model,
-        train, test, measure, n (data sets with both values), spearman, spearman_low, spearman_high, pearson,
-        pearson_low, pearson_high (95% intervals), and reason: why they are NaN (one side constant, or nothing
-        measured), else empty.
-
-    Raises
-    ------
-    SteerkitError
-        One or two data sets; no model with BASE->BASE and a published shift; repeated or infinite values.
+    One row for each model of a SHIFTS table, shift and measure ("mean" and "variance" of the slopes of a data set):
+    model, train, test, measure, and the values of `correlate`, whose bootstrap is over data sets.
     """
     rows = []
-    for model, measure, shift in ((m, k, s) for m in _models(shifts) for k in MEASURES for s in MOVED):
+    for model, measure, shift in (
+        (m, k, s) for m in shifts["model"].unique() for k in MEASURES for s in MOVED
+    ):
         both = paired(shifts, (model, *SAME), (model, *shift), measure)
-        if 0 < len(both) < 3:
-            raise refusal(
-                "three data sets or more for a correlation",
-                f"{len(both)} with {measure}s of {model} in BASE->BASE and in {'->'.join(shift)}",
-                "run more data sets, or leave this model out.",
-            )
-        rows.append((model, *shift, measure, *correlate(both, draws, seed)))
-    table = pd.DataFrame(rows, columns=["model", "train", "test", "measure", *CORRELATION])
-    if not table["n"].any():
-        found = f"only {some(shifts['train'] + '->' + shifts['test'])}"
-        raise refusal("BASE->BASE and one of the published shifts", found, "run the prompt settings first.")
+        _computable(
+            not 0 < len(both) < 3,
+            "three data sets or more for a correlation",
+            f"{len(both)} with {measure}s of {model} in BASE->BASE and in {'->'.join(shift)}",
+            "run more data sets, or leave this model out.",
+        )
+        about = {"model": model, "train": shift[0], "test": shift[1], "measure": measure}
+        rows.append(about | dict(correlate(both, draws, seed)))
+    table = pd.DataFrame(rows)
+    _computable(
+        len(table) > 0 and table["n"].any(),
+        "BASE->BASE and one of the published shifts",
+        f"only {_some(shifts['train'] + '->' + shifts['test'])}",
+        "run the prompt settings first.",
+    )
     return table
 
 
@@ -121,16 +236,7 @@ def between_models(
 ) -> pd.DataFrame:
     """Rank-correlate the steerability of every two models over the data sets that all models have (figure 6).
 
-    Parameters
-    ----------
-    shifts : DataFrame
-        A SHIFTS table of two or more models, whatever their units: ranks do not depend on them.
-    train, test : str
-        The shift, e.g. "BASE" and "BASE".
-    measure : {"mean", "variance"}
-        Of the slopes of a data set.
-    draws, seed : int
-        Of the bootstrap over data sets.
+    `shifts` is a SHIFTS table of two or more models, whatever their units: ranks do not depend on them.
 
     Returns
     -------
@@ -138,44 +244,45 @@ def between_models(
         One row a pair, in the order of the table: first, second, spearman, low, high (95% interval), n, and
         reason (why they are NaN, else empty). ``attrs["left_out"]`` lists models without a value for the
         shift.
-
-    Raises
-    ------
-    SteerkitError
-        Fewer than two models with values, fewer than three common data sets, repeated or infinite values.
     """
-    wide = common_sets(shifts, train, test, measure)
-    rows = []
+    wide, rows = common_sets(shifts, train, test, measure), []
     for first, second in combinations(wide.columns, 2):
         found = correlate(wide[[first, second]].set_axis(["x", "y"], axis=1), draws, seed)
         rows.append((first, second, *found[["spearman", "spearman_low", "spearman_high", "n", "reason"]]))
     table = pd.DataFrame(rows, columns=["first", "second", "spearman", "low", "high", "n", "reason"])
-    table.attrs["left_out"] = [model for model in _models(shifts) if model not in wide]
+    table.attrs["left_out"] = [model for model in shifts["model"].unique() if model not in wide]
     return table
 
 
 def common_sets(shifts: pd.DataFrame, train: str, test: str, measure: Measure = "mean") -> pd.DataFrame:
-    """One column a model, one row a data set that all of them have; errors as :func:`between_models`."""
+    """One column a model, one row a data set that all of them have."""
     rows = _unique(shifts).query("train == @train and test == @test")
     wide = rows.pivot(index="dataset", columns="model", values=measure).dropna(axis=1, how="all")
-    wide = wide[[model for model in _models(shifts) if model in wide]].dropna()
-    if len(wide.columns) < 2 or len(wide) < 3:
-        raise refusal(
-            f"two models or more with {measure}s for {train}->{test} on three common data sets or more",
-            f"{len(wide.columns)} ({', '.join(wide.columns) or 'none'}) on {len(wide)}",
-            "run another model, or add the published rows (companion.published.shifts).",
-        )
+    wide = wide[[model for model in shifts["model"].unique() if model in wide]].dropna()
+    _computable(
+        len(wide.columns) >= 2 and len(wide) >= 3,
+        f"two models or more with {measure}s for {train}->{test} on three common data sets or more",
+        f"{len(wide.columns)} ({', '.join(wide.columns) or 'none'}) on {len(wide)}",
+        "run another model, or add the published rows (companion.published.shifts).",
+    )
     return wide
 
 
-def correlate(both: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.Series:
-    """Spearman and Pearson of the columns x and y over data sets: one row of :func:`correlations`.
+def paired(
+    shifts: pd.DataFrame, first: tuple[str, str, str], second: tuple[str, str, str], measure: Measure
+) -> pd.DataFrame:
+    """The data sets that have both values, of two (model, train, test): sorted index dataset, columns x and y."""
+    values = _unique(shifts).set_index(["model", "train", "test", "dataset"])[measure].dropna()
+    known = values.index.droplevel("dataset")
+    sides = [values[known == key].droplevel([0, 1, 2]) for key in (first, second)]
+    return pd.concat(sides, axis=1, keys=["x", "y"], join="inner").sort_index()
 
-    Returns
-    -------
-    Series
-        n, spearman, spearman_low, spearman_high, pearson, pearson_low, pearson_high (95% intervals), reason
-        (why all are NaN: fewer than three data sets, or a constant side; else empty).
+
+def correlate(both: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.Series:
+    """Spearman and Pearson of the columns x and y over data sets.
+
+    n, spearman, spearman_low, spearman_high, pearson, pearson_low, pearson_high (95% intervals), and reason: why all
+    are NaN (fewer than three data sets, or a constant side), else empty.
     """
     x, y = both["x"].to_numpy(), both["y"].to_numpy()
     flat = [side for side, values in (("first", x), ("second", y)) if len(values) and np.ptp(values) == 0]
@@ -183,28 +290,12 @@ def correlate(both: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.Series
     if len(both) < 3:
         reason = "fewer than three data sets" if len(both) else "not measured"
     if reason:
-        return pd.Series(dict(zip(CORRELATION, (len(both), *[np.nan] * 6, reason), strict=True)))
+        return pd.Series({"n": len(both), **dict.fromkeys(SIDES, np.nan), "reason": reason})
     ranks = rank_correlation(x, y, np.random.default_rng(seed), draws)
     sample = np.random.default_rng(seed).integers(len(x), size=(len(x), draws))
     low, high = np.nanquantile(_pearson(x[sample], y[sample]), [0.025, 0.975])
-    pearson = (float(_pearson(x[:, None], y[:, None])[0]), float(low), float(high))
-    values = (len(both), ranks.estimate, ranks.low, ranks.high, *pearson, "")
-    return pd.Series(dict(zip(CORRELATION, values, strict=True)))
-
-
-def paired(
-    shifts: pd.DataFrame, first: tuple[str, str, str], second: tuple[str, str, str], measure: Measure
-) -> pd.DataFrame:
-    """The data sets that have both values: index dataset (sorted), columns x (first) and y (second).
-
-    ``first`` and ``second`` are (model, train, test). Either side may be empty, and then all is.
-    """
-    values = _unique(shifts).set_index(["model", "train", "test", "dataset"])[measure].dropna()
-    sides = []
-    for key in (first, second):
-        chosen = np.all([values.index.get_level_values(i) == name for i, name in enumerate(key)], axis=0)
-        sides.append(values[chosen].droplevel([0, 1, 2]))
-    return pd.concat(sides, axis=1, keys=["x", "y"], join="inner").sort_index()
+    values = (ranks.estimate, ranks.low, ranks.high, float(_pearson(x[:, None], y[:, None])[0]), low, high)
+    return pd.Series({"n": len(both), **dict(zip(SIDES, values, strict=True)), "reason": ""})
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -215,19 +306,24 @@ def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.divide((x * y).sum(axis=0), scale, out=np.full(len(scale), np.nan), where=varies)
 
 
-def _models(shifts: pd.DataFrame) -> list[str]:
-    return list(shifts["model"].unique())
-
-
 def _unique(shifts: pd.DataFrame) -> pd.DataFrame:
     """The table itself, when it has the columns, each key once and no infinite values."""
-    missing = [name for name in (*KEY, *MEASURES) if name not in shifts]
-    if missing:
-        raise refusal("a SHIFTS table", f"no {', '.join(missing)}", "make it with shift_table.")
+    missing = ", ".join(name for name in (*KEY, *MEASURES) if name not in shifts)
+    _computable(not missing, "a SHIFTS table", f"no {missing}", "make it with shift_table.")
     twice = shifts.duplicated(KEY)
     infinite = np.isinf(shifts[list(MEASURES)].to_numpy(dtype=np.float64)).any(axis=1)
     if twice.any() or infinite.any():
         row = "/".join(shifts.loc[twice | infinite, KEY].iloc[0])
         found = f"{twice.sum()} repeated and {infinite.sum()} infinite rows, first {row}"
-        raise refusal(f"each {', '.join(KEY)} once, with finite values", found, "rename one of the models.")
+        _computable(
+            False, f"each {', '.join(KEY)} once, with finite values", found, "rename one of the models."
+        )
     return shifts
+
+
+def _computable(holds: bool, expected: str, found: str, next_step: str) -> None:
+    need(bool(holds), expected, found, next_step, done="Nothing was computed.")
+
+
+def _some(values: Iterable[object]) -> str:
+    return ", ".join(sorted({str(value) for value in values})[:6])

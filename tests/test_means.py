@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 
-from companion.tan.ranges import by_range, fit_quality, mean_interval
+from companion.tan.means import by_range, fit_quality, means
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes
 
@@ -36,24 +36,17 @@ class TestByRange:
         assert len(table) == 2 * 3
         for row in table.itertuples():
             own = grid[(grid["dataset"] == row.dataset) & (grid["multiplier"].abs() <= row.width)]
-            lines = [
-                linregress(part["multiplier"], part["propensity"]) for _, part in own.groupby("example_id")
-            ]
+            parts = own.groupby("example_id")
+            lines = [linregress(part["multiplier"], part["propensity"]) for _, part in parts]
             assert row.mean == pytest.approx(np.mean([line.slope for line in lines]), abs=1e-10)
             assert row.n == len(lines) and row.low <= row.mean <= row.high
 
     def test_rows_keep_the_order_of_blocks_and_widths(self):
         grid = pd.concat([make_grid("narcissism"), make_grid("openness", seed=1)])
         table = by_range(grid, (1.5, 0.5), draws=10)
-        assert list(zip(table["dataset"], table["width"], strict=True)) == [
-            ("narcissism", 1.5), ("narcissism", 0.5), ("openness", 1.5), ("openness", 0.5)
-        ]  # fmt: skip
+        assert table["dataset"].tolist() == ["narcissism"] * 2 + ["openness"] * 2
+        assert table["width"].tolist() == [1.5, 0.5] * 2
         assert list(table.columns) == "dataset format vector layer width n mean low high".split()
-
-    def test_the_widest_range_gives_the_steerability_of_the_whole_grid(self):
-        grid = make_grid()
-        table = by_range(grid, draws=10).set_index("width")
-        assert table.loc[1.5, "mean"] == pytest.approx(slopes(grid)["steerability"].mean())
 
     def test_saturation_makes_slopes_shrink_as_the_range_widens_and_a_line_does_not(self):
         bent = by_range(saturating(make_grid()), draws=10)["mean"]
@@ -74,51 +67,53 @@ class TestByRange:
     def test_a_width_without_its_ends_is_refused_with_the_multipliers_that_are_there(self):
         with pytest.raises(SteerkitError, match=r"±0\.75.*only -1\.5, .* for openness \(vector full"):
             by_range(make_grid(), (0.75,))
+        lopsided = make_grid(multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
+        with pytest.raises(SteerkitError, match=r"multipliers -1\.5 and 1\.5"):
+            by_range(lopsided, (1.5,))
         short = make_grid(vector="resample-00", multipliers=(-1.5, 1.5), seed=1)
         with pytest.raises(SteerkitError, match="vector resample-00") as error:
             by_range(pd.concat([make_grid(), short]))
         assert "'full'" in error.value.next_step and error.value.done == "Nothing was fitted."
 
-    def test_one_missing_end_is_refused(self):
-        lopsided = make_grid(multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
-        assert len(by_range(lopsided, (0.5, 1.0), draws=10)) == 2
-        with pytest.raises(SteerkitError, match=r"multipliers -1\.5 and 1\.5"):
-            by_range(lopsided, (1.5,))
 
-    @pytest.mark.parametrize("widths", [(), (0.0,), (-0.5,), (0.5, 0.5), (np.nan,)])
-    def test_odd_widths_are_refused(self, widths):
-        with pytest.raises(SteerkitError, match="different widths above 0"):
-            by_range(make_grid(), widths)
-
-    def test_broken_tables_are_refused_in_words(self):
-        with pytest.raises(SteerkitError, match="at least one row"):
-            by_range(make_grid().iloc[:0])
-        with pytest.raises(SteerkitError, match="missing columns: multiplier"):
-            by_range(make_grid().drop(columns="multiplier"))
-
-
-class TestMeanInterval:
+class TestMeans:
     def test_it_covers_what_a_normal_interval_covers(self):
         values = np.random.default_rng(5).normal(1, 2, 400)
-        found = mean_interval(pd.DataFrame({"example_id": range(400), "steerability": values}))
+        table = pd.DataFrame({"dataset": "a", "example_id": range(400), "steerability": values})
+        found = means(table, ["dataset"]).loc[0]
         half = 1.96 * values.std() / 20
-        assert found.low == pytest.approx(values.mean() - half, abs=0.04)
-        assert found.high == pytest.approx(values.mean() + half, abs=0.04)
+        expected = [400, values.mean(), values.mean() - half, values.mean() + half]
+        assert found[["n", "mean", "low", "high"]].tolist() == pytest.approx(expected, abs=0.04)
+        assert found["sources"] == "test items"
 
     def test_partners_drawn_together_widen_the_interval_of_twins_by_root_two(self):
         values = np.repeat(np.random.default_rng(6).normal(0, 1, 200), 2)
-        table = pd.DataFrame({"example_id": range(400), "steerability": values})
-        single, grouped = (
-            mean_interval(table),
-            mean_interval(table, {i: f"pair {i // 2}" for i in range(400)}),
-        )
-        ratio = (grouped.high - grouped.low) / (single.high - single.low)
-        assert ratio == pytest.approx(np.sqrt(2), abs=0.1) and grouped.estimate == single.estimate
+        table = pd.DataFrame({"dataset": "a", "example_id": range(400), "steerability": values})
+        table["pair"] = table["example_id"] // 2
+        single, grouped = (means(table, ["dataset"], column).loc[0] for column in ("", "pair"))
+        ratio = (grouped["high"] - grouped["low"]) / (single["high"] - single["low"])
+        assert ratio == pytest.approx(np.sqrt(2), abs=0.1) and grouped["mean"] == single["mean"]
+        assert grouped["sources"] == "test groups"
 
-    def test_an_example_without_a_group_is_refused(self):
-        table = pd.DataFrame({"example_id": ["a", "b"], "steerability": [0.0, 1.0]})
-        with pytest.raises(SteerkitError, match="none for 1, the first of them b"):
-            mean_interval(table, {"a": 0})
+    def test_vectors_of_resampled_pairs_widen_it_too_and_do_not_move_the_mean(self):
+        rows = [
+            {"dataset": "a", "vector": vector, "example_id": i, "steerability": i / 40 + shift}
+            for vector, shift in (("full", 0), ("resample-00", -3), ("resample-01", 3), ("random-00", 99))
+            for i in range(40)
+        ]
+        table = pd.DataFrame(rows)
+        narrow = means(table.query("vector == 'full'"), ["dataset"]).loc[0]
+        wide = means(table, ["dataset"], vectors=True).loc[0]
+        assert wide["mean"] == pytest.approx(narrow["mean"]) and wide["n"] == narrow["n"] == 40
+        assert wide["low"] < narrow["low"] - 2 and wide["high"] > narrow["high"] + 2
+        assert wide["sources"] == "training pairs and test items"
+
+    def test_one_example_has_no_interval_and_is_refused_unless_that_is_wanted(self):
+        table = pd.DataFrame({"dataset": "a", "example_id": [0], "steerability": [2.0]})
+        with pytest.raises(SteerkitError, match="at least two groups"):
+            means(table, ["dataset"])
+        row = means(table, ["dataset"], alone=True).loc[0]
+        assert row["mean"] == 2 and np.isnan([row["low"], row["high"]]).all()
 
 
 class TestFitQuality:
@@ -126,23 +121,7 @@ class TestFitQuality:
         grid = make_grid()
         table = fit_quality(slopes(grid)).set_index("example_id")
         for name, own in grid.groupby("example_id"):
-            rest = own["propensity"] - np.polyval(
-                np.polyfit(own["multiplier"], own["propensity"], 1), own["multiplier"]
-            )
+            line = np.polyfit(own["multiplier"], own["propensity"], 1)
+            rest = own["propensity"] - np.polyval(line, own["multiplier"])
             assert table.loc[name, "rmse"] == pytest.approx(np.sqrt((rest**2).sum()))
             assert table.loc[name, "true_rmse"] == pytest.approx(np.sqrt((rest**2).mean()))
-
-    def test_the_number_of_points_can_be_another(self):
-        table = fit_quality(slopes(make_grid(multipliers=(-1.0, 0.0, 1.0))), points=3)
-        np.testing.assert_allclose(table["rmse"], np.sqrt(3) * table["true_rmse"])
-
-    def test_it_refuses_what_is_no_slopes_table(self):
-        table = slopes(make_grid())
-        with pytest.raises(SteerkitError, match="missing columns: residual"):
-            fit_quality(table.drop(columns="residual"))
-        with pytest.raises(SteerkitError, match="0 rows"):
-            fit_quality(table.iloc[:0])
-        with pytest.raises(SteerkitError, match="6 of 6 that are negative"):
-            fit_quality(table.assign(residual=-1.0))
-        with pytest.raises(SteerkitError, match="and 1 points"):
-            fit_quality(table, points=1)
