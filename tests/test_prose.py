@@ -114,9 +114,9 @@ CONSTANTS = (
 def _level() -> float:
     import inspect
 
-    from steerkit.stats import joint_bootstrap
+    from steerkit.stats import bootstrap
 
-    return inspect.signature(joint_bootstrap).parameters["level"].default
+    return inspect.signature(bootstrap).parameters["level"].default
 
 
 def outside_fences(text: str) -> str:
