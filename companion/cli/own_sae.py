@@ -32,7 +32,7 @@ def decompose_vector(
     ----------
     vector : a file of `steerkit extract`
     sae : a name of `companion.saes.SAES`, a params.npz or a SAELens folder
-    method : one of `steerkit.decomposition.METHODS`
+    method : one of `companion.mayne.solvers.METHODS`
     features : most directions
     layer : which layer of the file; None: the autoencoder's
     name : which vector of the file; empty: the first
@@ -51,8 +51,9 @@ def decompose_vector(
         A vector of another width, layer or name, of zeros or with NaN; an unknown autoencoder or method; more features
         than there are; a method without what it needs.
     """
+    from companion.mayne.solvers import METHODS
     from companion.saes import open_sae
-    from steerkit.decomposition import METHODS, decompose
+    from steerkit.decomposition import decompose
     from steerkit.vectors import load_vectors
 
     if method not in METHODS:

@@ -103,7 +103,7 @@ def _advice(name: str, download: bool) -> str:
 def _top(name: str, sae: Sae, subtracted: bool) -> tuple:
     """The five most active features of zero under one convention."""
     read = replace(sae, subtract_decoder_bias=subtracted)
-    found = top_features(read, sae.b_dec.new_zeros(sae.width))
+    found = top_features(read, sae.b_dec.new_zeros(sae.width), 5)
     theirs = set(published_mayne.top_features(published_mayne.ZERO)["feature"])
     cells = [f"{int(row.feature)} ({row.activation:.2f})" for row in found.itertuples()]
     shared = f"{len(theirs & set(found['feature']))} of {len(theirs)}"
