@@ -18,8 +18,9 @@ from companion.tan import experiment, ranges, records, settings_tables
 from companion.tan import tables as shifts
 from steerkit import stats
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
-LEAST = {"letter": 0.25, "statement": 0.02, "yes-no": 0.25}  # own steerability of a data set in figure 7
+LEAST = {"logits": 0.25, "nats per token": 0.02}  # own steerability of a data set in figure 7
 FEWEST = 5  # data sets in a correlation that is judged: fewer have no interval worth the name
 FIRST_SHIFT = ("BASE", "USER_NEG")
 LAST_SHIFT = ("SYS_POS", "USER_NEG")
@@ -244,7 +245,9 @@ def prompts_explain_failures(wider: Wider) -> dict:
     }
     tables = {}
     for settings in wider.runs:
-        table, _ = settings_tables.relative_of(settings, wider.answer_format, LEAST[wider.answer_format])
+        table, _ = settings_tables.relative_of(
+            settings, wider.answer_format, LEAST[FORMATS[wider.answer_format].unit]
+        )
         tables[settings_tables.name_of(settings)] = table if table.empty else table[~table["diagonal"]]
     return _trend(wider, "distance", "relative", tables, row)
 

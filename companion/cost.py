@@ -25,11 +25,11 @@ from companion.tan.experiment import pending
 from companion.tan.jobs import Job, companions, dataset_of, examples, job_layers, job_multipliers, size
 from companion.tan.prompt_settings import MEAN, settings_of
 from steerkit.extraction import contrast_length
+from steerkit.formats import FORMATS, question
 from steerkit.grid import cells_of
 from steerkit.layout import length
 from steerkit.memory import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, head_bytes, token_bytes
 from steerkit.prompts import Setting
-from steerkit.propensity import question
 from steerkit.remote import JOB_TOKENS
 
 SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
@@ -167,7 +167,7 @@ def _sizes(job: Job) -> tuple[int, int]:
     """Training and test items of a job; in `statement` pairs of them, which few items leave fewer of."""
     dataset = dataset_of(job.dataset, job.settings.source)
     split = limit(make_split(dataset, job.split, job.settings.seed), *job.limits)
-    if job.format != "statement":
+    if FORMATS[job.format].biased:
         return len(split.train), len(split.test)
     seed = job.settings.seed
     train, test = (

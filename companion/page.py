@@ -18,7 +18,7 @@ from companion import store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.experiment import check_format
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from companion.tan.jobs import Stage
 
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
-TABS = {
-    "statement": "Format: statement",
-    "letter": "Format: letter (the paper's)",
-    "yes-no": "Format: yes-no",
-}
 MODEL_LABELS = {
     "smollm2-135m": "SmolLM2-135M-Instruct",
     "gemma3-270m": "Gemma-3-270M (base)",
@@ -70,7 +65,7 @@ class Run:
         """The answer formats to show: one, "both" (the two of the book), or "all"; names may be joined by commas."""
         if self.published:
             return ()
-        named = {"both": BOOK_FORMATS, "all": FORMATS}.get(answer_format) or answer_format.split(",")
+        named = {"both": BOOK_FORMATS, "all": tuple(FORMATS)}.get(answer_format) or answer_format.split(",")
         for form in named:
             check_format(form)
         return tuple(named)
@@ -186,7 +181,7 @@ def record(
     about = {
         "exhibit": run.id,
         "part": name,
-        "tab": tab or TABS.get(name, name),
+        "tab": tab or (FORMATS[name].tab if name in FORMATS else name),
         "caption": caption,
         "alt": alt,
         "line": manifest_line(run.settings, manifests),

@@ -13,7 +13,7 @@ from companion.exhibits import EXHIBITS, TAN, Exhibit
 from companion.page import BOOK_FORMATS
 from companion.parameters import parameters_of
 from companion.results import Result
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 SAME_AXES = (
     "Slopes and curves of one answer format have the same scale in the tabs of all models with a record. "

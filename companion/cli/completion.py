@@ -47,7 +47,7 @@ def datasets(incomplete: str) -> list[Offer]:
 
 def formats(incomplete: str) -> list[Offer]:
     """Answer formats."""
-    from steerkit.prompts import FORMATS
+    from steerkit.formats import FORMATS
 
     return _starting(((name, "") for name in FORMATS), incomplete)
 

@@ -123,7 +123,7 @@ def ledger_of(
 ) -> pd.DataFrame:
     """The token ledger of one item."""
     from companion.models import load_model
-    from steerkit.ledger import ledger
+    from steerkit.formats import FORMATS, ledger
 
     check_format(answer_format)
     dataset = load_dataset(data, source=source)
@@ -136,9 +136,10 @@ def ledger_of(
     model = load_model(model_name)
     pair = dataset.items[item].pair
     indices = [item] if pair is None else [i for i, other in enumerate(dataset.items) if other.pair == pair]
-    if answer_format == "statement" and pair is None and dataset.items[item].kind == "persona":
+    pairs = not FORMATS[answer_format].biased
+    if pairs and pair is None and dataset.items[item].kind == "persona":
         indices = range(len(dataset.items))
-    asked = indices if answer_format == "statement" else [item]
+    asked = indices if pairs else [item]
     shown = examples_of(Prompter(model.tokenizer, model.template), dataset, asked, answer_format, 0)[0]
     return ledger(model.tokenizer, shown, fidelity)
 

@@ -141,8 +141,9 @@ def record(
     from companion.cli.progress import record_all
     from companion.profiles import load_profile
     from companion.tan.experiment import check_format
+    from steerkit.formats import FORMATS
 
-    formats = answer_format or ["statement", "letter", "yes-no"]
+    formats = answer_format or list(dict.fromkeys(("statement", *FORMATS)))
     for form in formats:
         check_format(form)
     one_of("a stage", stage, ("grid", "shift"))

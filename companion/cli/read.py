@@ -102,7 +102,7 @@ def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> Non
     """Concept or format: what was expected before the run, and what was found."""
     from companion import page as notebook
     from companion.tan import formats as concepts
-    from steerkit.prompts import FORMATS
+    from steerkit.formats import FORMATS
 
     run = notebook.start("ext-formats", profile)
     runs = run.by_format("", "grid", FORMATS)

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 
 from companion import published
 from companion.figures import frames, style
+from steerkit.formats import FORMATS
 
 COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
 KINDS = {"models": style.VERMILLION, "formats": style.BLUE, "published": style.PUBLISHED}
 SETS = {"persona": "^", "choice": "s"}
-ORDER = ("statement", "letter", "yes-no")
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _formats(table: pd.DataFrame) -> list[str]:
-    return [form for form in ORDER if form in set(table["format"])]
+    return [form for form in dict.fromkeys(("statement", *FORMATS)) if form in set(table["format"])]
 
 
 def _order(table: pd.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from companion.tan import records
 from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, groups_of, inputs
 from steerkit import steerability
 from steerkit.errors import SteerkitError
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 
 def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:

@@ -28,10 +28,10 @@ from companion.data.splits import Split, group_items, make_split
 from companion.tan.ranges import Groups, mean_interval
 from steerkit import steerability
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
 SYCOPHANCY = ("sycophancy_train", "sycophancy_test")
 SIDES = ("released", "corrected")
-LOGIT_FORMATS = ("letter", "yes-no")
 
 
 def split_effect(
@@ -197,7 +197,9 @@ def half_precision(grid: pd.DataFrame) -> pd.DataFrame:
         The statement format (mean log-probabilities are no logits); a side beyond 65504, the largest float16,
         or missing.
     """
-    others = ", ".join(sorted(set(grid["format"]) - set(LOGIT_FORMATS)))
+    others = ", ".join(
+        sorted(set(grid["format"]) - {name for name, form in FORMATS.items() if form.unit == "logits"})
+    )
     if others:
         raise SteerkitError("logits (letter or yes-no format)", others, next_step="pass such rows only.")
     with np.errstate(over="ignore"):  # an overflow becomes infinite, and is refused below

@@ -19,11 +19,11 @@ from companion.tan import experiment, settings_tables
 from companion.tan.jobs import dataset_of
 from steerkit import stats
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
 ITEM_KINDS = ("persona", "choice")
 KINDS = ("models", "formats", "published")
-BIASED = ("letter", "yes-no")  # formats in which a token other than the concept can be preferred
 
 
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
         kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
         above_random=found["low"] > found["random"],
-        bias_share=found["dataset"].map(shares) if answer_format in BIASED else np.nan,
+        bias_share=found["dataset"].map(shares) if FORMATS[answer_format].biased else np.nan,
     )
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from companion import store
 from companion.data import counterbalance
-from companion.data.datasets import Dataset, add_choices, load_dataset, personas, statement_pairs
+from companion.data.datasets import Dataset, load_dataset, personas, statement_pairs
 from companion.data.splits import group_items, limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 from steerkit.prompts import Example, Prompter, Setting
 from steerkit.templates import TEMPLATES
 
@@ -66,7 +67,7 @@ class Job:
     @property
     def counterbalanced(self) -> bool:
         """Whether each item is asked in both forms: in the main grid only, and a statement has one."""
-        return self.settings.counterbalanced and self.stage == "grid" and self.format != "statement"
+        return self.settings.counterbalanced and self.stage == "grid" and FORMATS[self.format].biased
 
 
 def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:
@@ -109,7 +110,7 @@ def inputs(job: Job) -> dict[str, Any]:
         }
     if job.stage == "sweep":
         return about | {
-            "step": settings.sweep.step[job.format],
+            "step": settings.sweep.every(job.format),
             "multipliers": settings.sweep.multipliers,
             "train_template": settings.sweep.template,
         }
@@ -154,20 +155,13 @@ def examples_of(
     """
     import numpy as np
 
-    items = [dataset.items[i] for i in indices]
-    if answer_format == "statement":
-        return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
-    letters = add_choices(dataset.items)
-
-    def ask(other: bool) -> list[Example]:
-        if answer_format == "yes-no":
-            return [counterbalance.yes_no_example(prompter, item, other=other) for item in items]
-        return [
-            counterbalance.letter_example(prompter, dataset.items[i], letters[i], other=other)
-            for i in indices
-        ]
-
-    return counterbalance.with_others(ask(False), ask(True)) if counterbalanced else ask(False)
+    items, form = [dataset.items[i] for i in indices], FORMATS[answer_format]
+    if not form.biased:
+        return [form.ask(prompter, *pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
+    firsts = [form.form(prompter, item) for item in items]
+    if not counterbalanced:
+        return firsts
+    return counterbalance.with_others(firsts, [form.form(prompter, item, other=True) for item in items])
 
 
 def vectors_of(
@@ -234,7 +228,7 @@ def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
 def job_layers(job: Job, n_layers: int) -> list[int]:
     """Blocks a job steers."""
     if job.stage == "sweep":
-        return list(range(0, n_layers, job.settings.sweep.step[job.format]))
+        return list(range(0, n_layers, job.settings.sweep.every(job.format)))
     if not 0 <= job.layer < n_layers:
         raise SteerkitError(
             f"a layer from 0 to {n_layers - 1} of {job.settings.model}",
