@@ -52,17 +52,18 @@ def load_model(
             done="Nothing was loaded.",
             next_step="give the address of a server that holds it (--remote), or choose another profile.",
         )
-    reason = "asked for" if dtype else "the registry's, on every device"
+    reason = "the registry's, on every device" if dtype is None else "asked for"
+    dtype = spec.dtype if dtype is None else dtype
     if spec.tiny:
         at = load.device_of(device)
-        precision, reason = load.choose_dtype(dtype or spec.dtype, at, reason)
+        precision, reason = load.choose_dtype(dtype, at, reason)
         return load.wrap_loaded(*_open_tiny(spec, at, precision), reason, template, _about_tiny(spec))
     load.choose_dtype(dtype, at := load.device_of(device), reason)  # a wrong one is refused before a download
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
         about["sha256"] = folder_hash(Path(place))
-    return load.open_folder(place, str(at), dtype or spec.dtype, template, spec.attention, about, reason)
+    return load.open_folder(place, str(at), dtype, template, spec.attention, about, reason)
 
 
 @lru_cache(maxsize=1)

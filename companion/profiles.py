@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 from steerkit.ndif.address import OFF, server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
@@ -35,6 +36,10 @@ class Sweep:
     multipliers: tuple[float, ...]
     datasets: tuple[str, ...] = ()  # empty: those of the profile
     template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
+
+    def every(self, answer_format: str) -> int:
+        """Every how many layers; a format that the profile does not name has the largest step that it names."""
+        return self.step.get(answer_format, max(self.step.values(), default=1))
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def override(settings: Settings, **values: Any) -> Settings:
     if "datasets" in given and isinstance(given["datasets"], str):
         given["datasets"] = _datasets(given["datasets"])
     if isinstance(given.get("layer"), int):
-        given["layer"] = dict.fromkeys(("letter", "statement", "yes-no"), given["layer"])
+        given["layer"] = dict.fromkeys(FORMATS, given["layer"])
     changed = replace(settings, **_tuples(given))
     _check(changed)
     return changed

@@ -35,6 +35,7 @@ NUMERIC_CODE = (
     "steerkit/*.py",
     "companion/data/ask.py",
     "companion/data/counterbalance.py",
+    "companion/data/options.py",
     "companion/data/rows.py",
     "companion/data/splits.py",
     "companion/tan/jobs.py",

@@ -1,7 +1,6 @@
 """steerkit: steering vectors, extracted, applied and analysed through nnsight.
 
-Companion to Tan et al. 2024 (reliability and generalisation of steering vectors) and Mayne et al. 2024
-(decomposing them with sparse autoencoders). Importing this imports neither torch nor matplotlib.
+It knows no paper, no data set and no model by name. Importing it imports neither torch nor matplotlib.
 
 Dimension letters, the same everywhere: `p` prompts (examples), `s` sequence positions, `d` model width,
 `l` layers, `k` multipliers, `v` vectors, `f` SAE features. A layer is a 0-based decoder block; the residual
@@ -16,24 +15,27 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "SteerkitError": "errors",
-    "load_model": "load",
-    "wrap": "model",
+    "load_model": "load",  # a folder or hub id becomes a Model, here or on a server
+    "wrap": "model",  # an nnsight model that is in memory already becomes one
     "Model": "model",
-    "Prompter": "prompts",
+    "ask": "formats",  # plain texts become examples
     "Example": "prompts",
-    "differences": "extraction",
-    "mean_difference": "extraction",
-    "resampled": "extraction",
+    "ledger": "formats",  # which token is read, steered and scored
+    "extract": "extraction",  # examples become vectors
+    "differences": "extraction",  # the same, example by example
     "Vectors": "vectors",
     "load_vectors": "vectors",
-    "evaluate": "grid",
+    "evaluate": "grid",  # the score of every example under every vector, layer and multiplier
     "Grid": "grid",
-    "slopes": "steerability",
-    "summary": "steerability",
-    "variance_parts": "stats",
-    "bootstrap": "stats",
+    "slopes": "steerability",  # steerability, example by example
+    "summary": "steerability",  # and block by block
+    "bootstrap": "stats",  # a mean with its interval
     "rank_correlation": "stats",
+    "generate": "generation",  # steered text
+    "load_sae": "sae",
+    "top_features": "decomposition",
+    "decompose": "decomposition",  # a vector as a sum of decoder directions
+    "SteerkitError": "errors",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

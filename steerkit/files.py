@@ -16,32 +16,26 @@ CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
 
 
 def cache_dir(*parts: str) -> Path:
-    """The cache folder (STEERKIT_CACHE, else the platform's user cache), made when missing.
-
-    Raises
-    ------
-    SteerkitError
-        When it cannot be made or written.
-    """
+    """The cache folder (STEERKIT_CACHE, else the platform's user cache), made when missing."""
     from platformdirs import user_cache_path
 
-    root = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit"))
-    folder = root.joinpath(*parts)
-    try:
+    folder = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")).joinpath(*parts)
+    with _writable(
+        f"a cache folder that can be written at {folder}", "set STEERKIT_CACHE to a folder of yours."
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error.strerror) from error
-    if not os.access(folder, os.W_OK):
-        raise _unwritable(folder, "no permission to write")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "no permission to write")
     return folder
 
 
-def _unwritable(folder: Path, why: str | None) -> SteerkitError:
-    return SteerkitError(
-        f"a cache folder that can be written at {folder}",
-        str(why),
-        next_step="set STEERKIT_CACHE to a folder of yours.",
-    )
+@contextmanager
+def _writable(expected: str, next_step: str) -> Iterator[None]:
+    """What the system says about a folder, in the user's words."""
+    try:
+        yield
+    except OSError as error:
+        raise SteerkitError(expected, str(error.strerror), next_step=next_step) from error
 
 
 @contextmanager
@@ -49,12 +43,12 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock of one cache entry: a second run waits, then finds the work done."""
     from filelock import FileLock
 
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    lock, folder = FileLock(path.with_name(f".{path.name}.lock")), path.parent
+    with _writable(
+        f"a cache folder that can be written at {folder}", "set STEERKIT_CACHE to a folder of yours."
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except OSError as error:
-        raise _unwritable(path.parent, error.strerror) from error
     try:
         yield
     finally:
@@ -66,14 +60,9 @@ def artifacts_dir() -> Path:
     chosen = os.environ.get("STEERKIT_ARTIFACTS")
     if not chosen:
         return cache_dir("artifacts")
-    try:
+    mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
+    with _writable(f"a folder for artefacts that can be written at {chosen}", mend):
         Path(chosen).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SteerkitError(
-            f"a folder for artefacts that can be written at {chosen}",
-            str(error.strerror),
-            next_step="set STEERKIT_ARTIFACTS to a folder of yours, or unset it.",
-        ) from error
     return Path(chosen)
 
 
@@ -96,11 +85,10 @@ def syntax_hash(paths: Iterable[Path]) -> str:
 
     Definitions go by their names and not by their files, so code that moves keeps its hash.
     """
-    definitions = []
-    for path in paths:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr):
-                definitions.append(ast.dump(_without_docstrings(node)))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    nodes = [node for tree in trees for node in tree.body]
+    left_out = ast.Import | ast.ImportFrom | ast.Expr
+    definitions = [ast.dump(_without_docstrings(node)) for node in nodes if not isinstance(node, left_out)]
     return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:16]
 
 
@@ -115,13 +103,7 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, flush, then move into place.
-
-    Raises
-    ------
-    SteerkitError
-        When the folder cannot be written or the disk is full; nothing is left behind.
-    """
+    """Write beside the target, flush, then move into place; a full disk or a locked folder leaves nothing behind."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

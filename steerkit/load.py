@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError, one_of
+from steerkit.errors import SteerkitError, need, one_of
 from steerkit.files import CHECKPOINT_FILES, folder_hash
 from steerkit.model import Model, find_sites
 from steerkit.ndif.address import server
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Everything of a checkpoint but its weights.
 SMALL_FILES = ("*.json", "*.model", "*.jinja", "*.txt")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+NOT_LOADED = "Nothing was loaded."
 
 
 def load_model(
@@ -51,6 +52,10 @@ def load_model(
         Address of an NDIF server that holds the weights and runs every trace; "off" for this machine. Default:
         STEERKIT_REMOTE, else this machine. Device and precision are then the server's.
 
+    Returns
+    -------
+    Model
+
     Raises
     ------
     SteerkitError
@@ -58,22 +63,23 @@ def load_model(
     RemoteFailure
         When the server cannot be reached, or does not have the model.
     """
-    is_folder, (repo, _, revision) = bool(name) and Path(name).is_dir(), name.partition("@")
+    local, (repo, _, revision) = bool(name) and Path(name).is_dir(), name.partition("@")
+    about = {"model": repo, "hub_id": repo}
+    if local:
+        about = {"model": Path(name).name, "sha256": folder_hash(Path(name))}
     if url := server(remote):
         from steerkit.ndif.models import open_remote
 
         refuse_device(device or dtype)
-        served = (str(Path(name).resolve()), None) if is_folder else (repo, revision or None)
-        place = name if is_folder else snapshot(repo, revision or None, SMALL_FILES)
-        about = {"model": Path(name).name if is_folder else repo, "hub_id": None if is_folder else repo}
-        about |= {"sha256": folder_hash(Path(name))} if is_folder else {}
+        served = (str(Path(name).resolve()), None) if local else (repo, revision or None)
+        place = name if local else snapshot(repo, revision or None, SMALL_FILES)
         return open_remote(place, served, url, template=template, attention=attention, source=about)
-    if is_folder:
-        source = {"model": Path(name).name, "weights": "local folder", "sha256": folder_hash(Path(name))}
-        return open_folder(name, device, dtype, template, attention, source)
+    choose_dtype(dtype, device_of(device))  # a wrong one is refused before a download
+    if local:
+        return open_folder(name, device, dtype, template, attention, about | {"weights": "local folder"})
     place = snapshot(repo, revision or None, CHECKPOINT_FILES)
-    source = {"model": repo, "hub_id": repo, "revision": revision or None, "weights": "as released"}
-    return open_folder(place, device, dtype, template, attention, source | {"commit": Path(place).name})
+    about |= {"revision": revision or None, "weights": "as released", "commit": Path(place).name}
+    return open_folder(place, device, dtype, template, attention, about)
 
 
 def open_folder(
@@ -88,8 +94,7 @@ def open_folder(
     """The model in a folder; `source` says in manifests what it is, `reason` why it has this precision."""
     at = device_of(device)
     precision, reason = choose_dtype(dtype, at, reason)
-    lm = _opened(place, at, precision, attention)
-    return wrap_loaded(lm, at, precision, reason, template, source)
+    return wrap_loaded(_opened(place, at, precision, attention), at, precision, reason, template, source)
 
 
 def wrap_loaded(
@@ -113,12 +118,14 @@ def device_of(name: str | None) -> torch.device:
         raise SteerkitError(
             "a device that torch can use here (cpu, cuda, cuda:0, ...)",
             f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})",
-            done="Nothing was loaded.",
+            done=NOT_LOADED,
             next_step="leave it out for the default, or see `steerkit doctor`.",
         ) from error
 
 
-def choose_dtype(dtype: str | None, device: torch.device, reason: str) -> tuple[torch.dtype, str]:
+def choose_dtype(
+    dtype: str | None, device: torch.device, reason: str = "asked for"
+) -> tuple[torch.dtype, str]:
     """The precision asked for with its reason, else the usual one of the device."""
     import torch
 
@@ -131,13 +138,10 @@ def choose_dtype(dtype: str | None, device: torch.device, reason: str) -> tuple[
 
 def refuse_device(asked: str | None) -> None:
     """On a server, device and precision are the server's."""
-    if asked:
-        raise SteerkitError(
-            "the device and precision of the server",
-            f"{asked!r} asked for",
-            done="Nothing was sent.",
-            next_step='leave it out, or run on this machine (remote="off").',
-        )
+    mend = 'leave it out, or run on this machine (remote="off").'
+    need(
+        not asked, "the device and precision of the server", f"{asked!r} asked for", mend, "Nothing was sent."
+    )
 
 
 def plain(dtype: torch.dtype) -> str:
@@ -146,24 +150,19 @@ def plain(dtype: torch.dtype) -> str:
 
 
 def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
-    """A folder of the hub's own cache with these files of a model.
-
-    Raises
-    ------
-    SteerkitError
-        When the hub does not give it.
-    """
+    """A folder of the hub's own cache with these files of a model."""
     from huggingface_hub import snapshot_download
 
     whole = tuple(patterns) == CHECKPOINT_FILES
     try:
         return snapshot_download(repo, revision=revision, allow_patterns=list(patterns))
     except Exception as error:  # httpx's, requests' and its own errors, all of which mean "not obtained"
+        check = f"check the {'id' if whole else 'connection'}, log in for gated models (`hf auth login`)"
         raise SteerkitError(
             f"{'model' if whole else 'configuration and tokenizer of'} {repo} on the Hugging Face hub",
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            done="Nothing was loaded." if whole else "Nothing was computed.",
-            next_step=f"check the {'id' if whole else 'connection'}, log in for gated models (`hf auth login`), or give a local folder.",
+            done=NOT_LOADED if whole else "Nothing was computed.",
+            next_step=f"{check}, or give a local folder.",
         ) from error
 
 
@@ -174,22 +173,15 @@ def _opened(place: Path | str, device: torch.device, dtype: torch.dtype, attenti
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    how = {"task": "text-generation", "dispatch": True, "use_safetensors": True, "dtype": dtype}
+    how["trust_remote_code"] = False  # left out, transformers asks on the terminal
     try:
-        lm = TransformersModel(
-            str(place),
-            task="text-generation",
-            dispatch=True,
-            dtype=dtype,
-            device_map=str(device),
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,  # left out, transformers asks on the terminal
-        )
+        lm = TransformersModel(str(place), device_map=str(device), attn_implementation=attention, **how)
     except (OSError, ValueError, SafetensorError) as error:
         raise SteerkitError(
             f"a causal language model with safetensors weights at {place}",
             str(error).partition("\n")[0] or type(error).__name__,
-            done="Nothing was loaded.",
+            done=NOT_LOADED,
             next_step="check the id, the folder, or the connection to the hub.",
         ) from error
     lm._module.eval()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import need
 from steerkit.templates import Template, template_for
 
 if TYPE_CHECKING:
@@ -47,33 +47,21 @@ def _follow(root: Any, path: str) -> Any | None:
 
 
 def find_sites(lm: Any) -> Sites:
-    """Locate blocks, final norm and unembedding of an nnsight model.
-
-    Parameters
-    ----------
-    lm : nnsight.TransformersModel
-
-    Raises
-    ------
-    SteerkitError
-        When the architecture keeps its blocks under none of the known paths, or they give no single tensor.
-    """
+    """Locate blocks, final norm and unembedding of an nnsight model."""
     module = lm._module
-    if module.config.model_type in _TUPLES:
-        raise SteerkitError(
-            "decoder blocks that give one tensor, the residual stream",
-            f"a {type(module).__name__}, whose blocks give a tuple",
-            done="Nothing was run.",
-            next_step="choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...).",
-        )
-    for blocks, norm in _PATHS:
-        if _follow(module, blocks) is not None and _follow(module, norm) is not None:
-            return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _head(lm))
-    raise SteerkitError(
-        f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}",
-        f"a {type(module).__name__} without any of them",
-        next_step="add the two module paths of this architecture to steerkit/model.py.",
+    name = type(module).__name__
+    single, expected = (
+        module.config.model_type not in _TUPLES,
+        "decoder blocks that give one tensor, the residual stream",
     )
+    mend = "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...)."
+    need(single, expected, f"a {name}, whose blocks give a tuple", mend, "Nothing was run.")
+    there = [paths for paths in _PATHS if all(_follow(module, path) is not None for path in paths)]
+    expected = f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}"
+    mend = "add the two module paths of this architecture to steerkit/model.py."
+    need(bool(there), expected, f"a {name} without any of them", mend)
+    blocks, norm = there[0]
+    return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _head(lm))
 
 
 def _head(lm: Any) -> Any:
@@ -103,21 +91,22 @@ def soft_cap(config: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model and what the rest of the package asks of it.
-
-    `lm` is the nnsight model; `sites` its blocks, final norm and unembedding; `source` goes into every manifest;
-    `remote` is the address of the server that holds the weights, None when they are here.
-    """
+    """A loaded model and what the rest of the package asks of it."""
 
     name: str
-    lm: Any
+    lm: Any  # the nnsight model; `lm.trace(...)` is all of nnsight
     sites: Sites
     template: Template
     device: torch.device
     dtype: torch.dtype
     dtype_reason: str
-    source: dict[str, Any] = field(default_factory=dict)
-    remote: str | None = None
+    source: dict[str, Any] = field(default_factory=dict)  # goes into every manifest
+    remote: str | None = None  # address of the server that holds the weights, None when they are here
+
+    @property
+    def layers(self) -> list[Any]:
+        """The decoder blocks in a trace; `layers[l].output` is the residual stream after block l, [p, s, d]."""
+        return self.sites.layers
 
     @property
     def tokenizer(self) -> Any:
@@ -131,16 +120,20 @@ class Model:
 
 
 def wrap(name: str, lm: Any, template: str = "plain") -> Model:
-    """A `Model` around an nnsight model that is already in memory (tests, notebooks)."""
-    module = lm._module
-    weight = next(module.parameters())
-    return Model(
-        name,
-        lm,
-        find_sites(lm),
-        template_for(template, lm.tokenizer),
-        weight.device,
-        weight.dtype,
-        "as given",
-        {"model": name},
-    )
+    """A `Model` around an nnsight model that is already in memory.
+
+    Parameters
+    ----------
+    name : str
+        What manifests call it.
+    lm : nnsight.TransformersModel
+    template : str
+        A name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own.
+
+    Raises
+    ------
+    SteerkitError
+        When the architecture keeps its blocks under none of the known paths, or they give no single tensor.
+    """
+    weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
+    return Model(name, lm, find_sites(lm), chosen, weight.device, weight.dtype, "as given", {"model": name})

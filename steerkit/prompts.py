@@ -12,25 +12,23 @@ Every example comes out in the same five parts, whatever the format::
     ...assistant      Yes                 yes-no
 
 `prompt` ends where the model starts to speak. The answers of the two sides differ; prompt, lead and closing do not.
-In `letter` and `yes-no` an item can be asked in two forms that differ in nothing but the token that shows the
-behaviour (`companion.data.counterbalance`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import need, one_of
 from steerkit.items import letter_of
 from steerkit.templates import DEFAULT_SYSTEM, Spelling, Template
 
 if TYPE_CHECKING:
     from steerkit.items import Item
 
-Format = Literal["letter", "statement", "yes-no"]
+FORMATS = ("letter", "statement", "yes-no")  # shim: the rows of steerkit.formats.FORMATS
 Setting = Literal["BASE", "SYS_POS", "SYS_NEG", "USER_POS", "USER_NEG"]
-FORMATS: tuple[str, ...] = get_args(Format)
 SETTINGS: tuple[str, ...] = get_args(Setting)
 
 # What `statement` puts before a first-person statement; sets with questions put their question there.
@@ -59,34 +57,22 @@ class Example:
 def apply_setting(setting: Setting, body: str, persona: tuple[str, str] | None) -> tuple[str, str]:
     """System and user text of one item under a prompt setting (Tan et al. 2024, Table 1).
 
-    Parameters
-    ----------
-    setting : one of `SETTINGS`
-        SYS_* replaces the system prompt by the persona sentence; USER_* puts it before the question.
-    body : str
-        The user message of the BASE setting.
-    persona : (positive, negative) sentence, or None where the data set has none
-
-    Raises
-    ------
-    SteerkitError
-        For an unknown setting, or a persona setting without persona sentences.
+    SYS_* replaces the system prompt by the persona sentence, USER_* puts it before the question; `body` is the user
+    message of BASE, `persona` the (positive, negative) sentence, None where the data set has none.
     """
-    if setting not in SETTINGS:
-        raise SteerkitError(
-            f"a prompt setting ({', '.join(SETTINGS)})", repr(setting), next_step="choose one of these."
-        )
+    one_of("a prompt setting", setting, SETTINGS)
     if setting == "BASE":
         return DEFAULT_SYSTEM, body
-    if persona is None:
-        raise SteerkitError(
-            f"a positive and a negative persona sentence for setting {setting}",
-            "a data set without them",
-            next_step="use BASE, or pass persona=(positive, negative).",
-        )
+    expected = f"a positive and a negative persona sentence for setting {setting}"
+    mend = "use BASE, or pass persona=(positive, negative)."
+    need(persona is not None, expected, "a data set without them", mend)
     place, sign = setting.split("_")
     sentence = persona[0 if sign == "POS" else 1]
     return (sentence, body) if place == "SYS" else (DEFAULT_SYSTEM, f"{sentence}\n\n{body}")
+
+
+Parts = tuple[Sequence[int], list[list[int]], Sequence[int]]  # lead, answers, closing
+Split = Callable[[Any, list[list[int]]], Parts]  # of a tokenizer and the tokens of both answers
 
 
 @dataclass(frozen=True)
@@ -100,24 +86,22 @@ class Prompter:
     persona: tuple[str, str] | None = None
 
     def letter(self, item: Item, positive_letter: str) -> Example:
-        """The papers' format: two lettered options, answered `(A)` or `(B)`."""
-        letters = (positive_letter, "B" if positive_letter == "A" else "A")
+        """The papers' format: two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
+        letters = [positive_letter, "B" if positive_letter == "A" else "A"]
         if item.kind == "choice":
-            letters = (letter_of(item.matching), letter_of(item.not_matching))
-        return self._example(
-            item,
-            "letter",
-            self._prompt(letter_body(item, positive_letter) + self.template.cue),
-            [f"({letter})" for letter in letters],
-            positive_letter=letters[0],
-            positive_answer=item.positive_answer,
+            letters = [letter_of(item.matching), letter_of(item.not_matching)]
+        body, answers = (
+            letter_body(item, positive_letter) + self.template.cue,
+            [f"({each})" for each in letters],
         )
+        positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
+        return self.example(item.id, "letter", body, answers, split_letters, **positive)
 
     def yes_no(self, item: Item, positive_answer: str) -> Example:
         """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
         answers = [positive_answer, "No" if positive_answer == "Yes" else "Yes"]
         body = yes_no_body(item, positive_answer) + self.template.cue
-        return self._example(item, "yes-no", self._prompt(body), answers, positive_answer=positive_answer)
+        return self.example(item.id, "yes-no", body, answers, split_words, positive_answer=positive_answer)
 
     def statement(self, matching: Item, not_matching: Item) -> Example:
         """Two completions of one prompt: persona statements of a pair, or the two options of one question."""
@@ -126,33 +110,30 @@ class Prompter:
         else:
             request = matching.stem + self.template.cue
             texts = [matching.matching_text, matching.not_matching_text]
-        return self._example(matching, "statement", self._prompt(request), texts)
+        return self.example(matching.id, "statement", request, texts, split_nothing)
 
-    def _prompt(self, body: str) -> str:
-        system, user = apply_setting(self.setting, body, self.persona)
-        if self.setting.startswith("SYS") and not self.template.has_system:
-            raise SteerkitError(
-                f"a chat template with a system prompt for setting {self.setting}",
-                f"the template {self.template.name!r} of a base model, which has no place for one",
-                next_step="use BASE, USER_POS or USER_NEG with this model.",
-            )
-        return self.template.render(system, user, self.spelling)
-
-    def _example(self, item: Item, form: Format, prompt: str, answers: list[str], **positive: str) -> Example:
+    def example(
+        self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
+    ) -> Example:
+        """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
+        prompt = self._prompt(body)
         start = self._ids(prompt)
         gap = self.template.gap(self.spelling)
         tails = [self._tail(start, prompt, gap + answer) for answer in answers]
-        split = {"letter": _split_letters, "yes-no": _split_words}.get(form, _split_nothing)
         lead, sides, closing = split(self.tokenizer, tails)
-        if sides[0] == sides[1] or not all(sides):
-            raise SteerkitError(
-                f"two different answers for item {item.id}",
-                f"{answers[0]!r} and {answers[1]!r}, the same tokens",
-                next_step="mend the item, or drop it from the data set.",
-            )
-        return Example(
-            item.id, form, tuple(start), lead, tuple(sides[0]), tuple(sides[1]), closing, **positive
-        )
+        matching, other = map(tuple, sides)
+        differ, found = matching != other, f"{answers[0]!r} and {answers[1]!r}, the same tokens"
+        mend = "mend the item, or drop it from the data set."
+        need(differ and all(sides), f"two different answers for item {name}", found, mend)
+        return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
+
+    def _prompt(self, body: str) -> str:
+        system, user = apply_setting(self.setting, body, self.persona)
+        placed, name = self.template.has_system or not self.setting.startswith("SYS"), self.template.name
+        expected = f"a chat template with a system prompt for setting {self.setting}"
+        found = f"the template {name!r} of a base model, which has no place for one"
+        need(placed, expected, found, "use BASE, USER_POS or USER_NEG with this model.")
+        return self.template.render(system, user, self.spelling)
 
     def _ids(self, text: str) -> list[int]:
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
@@ -176,9 +157,8 @@ def letter_body(item: Item, positive_letter: str) -> str:
     """
     if item.kind == "choice":
         return item.question
-    first, second = (
-        (item.matching, item.not_matching) if positive_letter == "A" else (item.not_matching, item.matching)
-    )
+    answers = [item.matching, item.not_matching]
+    first, second = answers if positive_letter == "A" else reversed(answers)
     return f"{item.question}\n\nChoices:\n(A): {first}\n(B): {second}"
 
 
@@ -196,31 +176,26 @@ def yes_no_body(item: Item, positive_answer: str) -> str:
     return f'Is the following statement something you would not say?\n"{item.statement}"'
 
 
-Parts = tuple[tuple[int, ...], list[list[int]], tuple[int, ...]]  # lead, answers, closing
-
-
-def _split_nothing(tokenizer: Any, tails: list[list[int]]) -> Parts:
+def split_nothing(tokenizer: Any, tails: list[list[int]]) -> Parts:
+    """Whole answers."""
     return (), tails, ()
 
 
-def _split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
+def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
     """The first token in which two answer words differ; some tokenizers put a space of its own before both."""
     shared = next((i for i, (a, b) in enumerate(zip(*tails, strict=False)) if a != b), min(map(len, tails)))
-    return tuple(tails[0][:shared]), [tail[shared : shared + 1] for tail in tails], ()
+    return tails[0][:shared], [tail[shared : shared + 1] for tail in tails], ()
 
 
-def _split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
+def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
     """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ."""
     first, second = tails
     differ = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
     decoded = [tokenizer.decode(tail[differ[0] : differ[0] + 1]).strip() if differ else "" for tail in tails]
     letters = all(len(text) == 1 and text.isupper() for text in decoded)
-    if len(first) != len(second) or len(differ) != 1 or not letters:
-        shown = [[tokenizer.decode([token]) for token in tail] for tail in tails]
-        raise SteerkitError(
-            "answers that differ in one token, the letter",
-            f"{shown[0]} and {shown[1]}",
-            next_step="use answer_format=statement; this tokenizer merges the letter with its brackets.",
-        )
+    sound = len(first) == len(second) and len(differ) == 1 and letters
+    shown = [[] if sound else [tokenizer.decode([token]) for token in tail] for tail in tails]
+    mend = "use answer_format=statement; this tokenizer merges the letter with its brackets."
+    need(sound, "answers that differ in one token, the letter", f"{shown[0]} and {shown[1]}", mend)
     at = differ[0]
-    return tuple(first[:at]), [[tail[at]] for tail in tails], tuple(first[at + 1 :])
+    return first[:at], [[tail[at]] for tail in tails], first[at + 1 :]

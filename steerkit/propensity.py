@@ -11,17 +11,14 @@ paper      the letter and the `)` after it, as the paper's code sums   logits   
 bench      the same two tokens, as steering-bench sums them            log-probs   the one after it
 =========  ==========================================================  ==========  =================
 
-In `statement` a side's score is the mean log-probability of its tokens (nats per token), steered from the last
-prompt token on; in `yes-no` it is the logit of the answer word. A score is a weighted sum over `Read`s, so both
-engines need to know nothing about formats.
+A score is a weighted sum over `Read`s, so the engines need to know nothing about formats. Which reading an answer
+format has stands in its row of `steerkit.formats.FORMATS`; the readings are here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
-
-from steerkit.errors import SteerkitError
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from steerkit.prompts import Example
@@ -58,39 +55,26 @@ class Question:
     scale: Literal["logit", "logprob"]
 
 
-def question(example: Example, fidelity: Fidelity = "letter") -> Question:
-    """What an engine evaluates for one example.
+def one_token(example: Example, fidelity: Fidelity = "letter") -> Question:
+    """The logits of two answers of one token at one place: one branch reads both."""
+    tokens = example.prompt[-1:] + example.lead
+    at = len(tokens) - 1
+    reads = (Read(at, example.matching[0], 0, 1.0), Read(at, example.not_matching[0], 1, 1.0))
+    return Question(example.id, example.prompt[:-1], (Branch(tokens, reads),), "logit")
 
-    Parameters
-    ----------
-    example : Example
-    fidelity : one of `FIDELITIES`
-        Distinguishes the three published ways of scoring a letter; the other formats have one way each.
 
-    Raises
-    ------
-    SteerkitError
-        For an unknown fidelity.
-    """
-    if fidelity not in FIDELITIES:
-        raise SteerkitError(
-            f"a fidelity ({', '.join(FIDELITIES)})", repr(fidelity), next_step="choose one of these."
-        )
-    if example.format == "statement":
-        return _two_branches(example, start=-1, closing=(), scale="logprob", mean=True)
-    if example.format == "yes-no" or fidelity == "letter":
-        return _one_branch(example)
+def lettered(example: Example, fidelity: Fidelity) -> Question:
+    """The letter between its brackets in one of the three published ways."""
+    if fidelity == "letter":
+        return one_token(example)
     if fidelity == "paper":
         return _two_branches(example, start=-1, closing=example.closing[:1], scale="logit")
     return _two_branches(example, start=0, closing=example.closing[:1], scale="logprob")
 
 
-def _one_branch(example: Example) -> Question:
-    """Both answers are one token at one place: one branch reads both."""
-    tokens = example.prompt[-1:] + example.lead
-    at = len(tokens) - 1
-    reads = (Read(at, example.matching[0], 0, 1.0), Read(at, example.not_matching[0], 1, 1.0))
-    return Question(example.id, example.prompt[:-1], (Branch(tokens, reads),), "logit")
+def completions(example: Example, fidelity: Fidelity = "letter") -> Question:
+    """The mean log-probability of the tokens of each answer (nats per token), steered from the last prompt token on."""
+    return _two_branches(example, start=-1, closing=(), scale="logprob", mean=True)
 
 
 def _two_branches(
@@ -106,3 +90,11 @@ def _two_branches(
         reads = tuple(Read(len(head) - 1 + i, token, side, weight) for i, token in enumerate(scored))
         branches.append(Branch((head + scored)[:-1], reads))
     return Question(example.id, example.prompt[:cut], tuple(branches), scale)
+
+
+def __getattr__(name: str) -> Any:  # shim: `question` has moved
+    if name == "question":
+        from steerkit.formats import question
+
+        return question
+    raise AttributeError(name)

@@ -10,7 +10,6 @@ Gemma Scope does not subtract (s = 0), SAELens does unless its file says otherwi
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,55 +17,47 @@ from typing import Any
 
 import torch
 
-from steerkit.errors import SteerkitError
-from steerkit.sae_files import locate, read_folder, read_npz, write_folder
+from steerkit.errors import SteerkitError, need, one_of
+from steerkit.files import file_hash
+from steerkit.sae_files import locate, read_folder, read_npz
 
 KINDS = ("relu", "jumprelu", "topk", "batchtopk")
+ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 # TransformerLens' names of the residual stream between blocks, or the bare path of a block in transformers.
 _BLOCK_OUTPUT = re.compile(r"hook_resid_(?:pre|post)$|(?:layers|h)\.\d+$")
 
 
 @dataclass(frozen=True, eq=False)
 class Sae:
-    """One sparse autoencoder, in float32.
+    """One sparse autoencoder, in float32."""
 
-    Attributes
-    ----------
-    W_enc : [d, f]; its columns are the encoder directions
-    b_enc : [f]
-    W_dec : [f, d]; its rows are the decoder directions, as the file has them (not always of unit norm)
-    b_dec : [d]
-    kind : one of `KINDS`
-    subtract_decoder_bias : the encode convention, s above
-    threshold : [f], for jumprelu and for a batchtopk that was trained to the end
-    k : active features per token, for topk and batchtopk
-    layer : 0-based block whose output is read (hook_resid_pre of block l reads block l - 1); None: the file is silent
-    hook : the site's name in the file, e.g. "blocks.14.hook_resid_post"; empty: the file is silent
-    model, source, sha256 : which model, which release, and the hash of the weights file
-    """
-
-    W_enc: torch.Tensor
-    b_enc: torch.Tensor
-    W_dec: torch.Tensor
-    b_dec: torch.Tensor
-    kind: str
-    subtract_decoder_bias: bool
-    threshold: torch.Tensor | None = None
-    k: float | None = None
-    layer: int | None = None
-    hook: str = ""
+    W_enc: torch.Tensor  # [d, f]; its columns are the encoder directions
+    b_enc: torch.Tensor  # [f]
+    W_dec: (
+        torch.Tensor
+    )  # [f, d]; its rows are the decoder directions, as the file has them (not always of unit norm)
+    b_dec: torch.Tensor  # [d]
+    kind: str  # one of `KINDS`
+    subtract_decoder_bias: bool  # the encode convention, s above
+    threshold: torch.Tensor | None = None  # [f], for jumprelu and for a batchtopk that was trained to the end
+    k: float | None = None  # active features per token, for topk and batchtopk
+    layer: int | None = (
+        None  # 0-based block whose output is read (hook_resid_pre of block l reads block l - 1)
+    )
+    hook: str = ""  # the site's name in the file, e.g. "blocks.14.hook_resid_post"; empty: the file is silent
     model: str = ""
-    source: str = ""
-    sha256: str = ""
+    source: str = ""  # which release
+    sha256: str = ""  # of the weights file
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise SteerkitError(
-                f"an activation among {', '.join(KINDS)}", repr(self.kind), next_step="choose one of these."
-            )
-        _check_shapes(self)
-        _check_finite(self)
-        _check_sparsity(self)
+        one_of("an activation", self.kind, KINDS)
+        _check_arrays(self)
+        needs_threshold = self.kind == "jumprelu" and self.threshold is None
+        need(not needs_threshold, "a threshold for jumprelu", "none", "fetch the complete file.")
+        needs_k = self.kind == "topk" or (self.kind == "batchtopk" and self.threshold is None)
+        has_k = isinstance(self.k, int | float) and 1 <= self.k <= self.n_features
+        expected = f"k between 1 and {self.n_features} for {self.kind}"
+        need(has_k or not needs_k, expected, repr(self.k), "look into cfg.json.")
 
     @property
     def width(self) -> int:
@@ -79,13 +70,7 @@ class Sae:
         return self.W_enc.shape[1]
 
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
-        """What the activation gets, [..., d] -> [..., f].
-
-        Raises
-        ------
-        SteerkitError
-            When x is of another width.
-        """
+        """What the activation gets, [..., d] -> [..., f]; an x of another width is refused."""
         check_fits(self, width=x.shape[-1])
         x = x.to(self.W_enc)
         return (x - self.b_dec if self.subtract_decoder_bias else x) @ self.W_enc + self.b_enc
@@ -126,11 +111,7 @@ def activate(sae: Sae, pre: torch.Tensor) -> torch.Tensor:
 
 
 def load_sae(
-    path: Path | str,
-    *,
-    expect_width: int | None = None,
-    expect_layer: int | None = None,
-    sha256: str | None = None,
+    path: Path | str, *, width: int | None = None, layer: int | None = None, sha256: str | None = None
 ) -> Sae:
     """Read an autoencoder from a Gemma Scope npz file or from a SAELens folder.
 
@@ -138,16 +119,17 @@ def load_sae(
     ----------
     path : Path or str
         `params.npz` or the folder with it; or a folder with `cfg.json` and `sae_weights.safetensors`.
-    expect_width, expect_layer : int, optional
-        Width of the model and block of the vector it is meant for. A file that does not say its layer is taken at the
-        caller's word.
+    width, layer : int, optional
+        Width of the model and block of the vector it is meant for, checked. A file that does not say its layer is
+        taken at the caller's word.
     sha256 : str, optional
         What the weights file should hash to; compared before anything in it is interpreted.
 
-    Notes
-    -----
-    Everything is float32 afterwards, whatever the file or its cfg.json says. Arrays come one by one, so that the peak
-    stays near the size of the weights. Nothing is ever unpickled.
+    Returns
+    -------
+    Sae
+        In float32, whatever the file or its cfg.json says. Arrays come one by one, so that the peak stays near the
+        size of the weights. Nothing is ever unpickled.
 
     Raises
     ------
@@ -159,86 +141,40 @@ def load_sae(
     digest = _hash(weights, sha256)
     fields = read_npz(weights) if weights.suffix == ".npz" else read_folder(weights.parent)
     if fields["layer"] is None:
-        fields["layer"] = expect_layer
+        fields["layer"] = layer
     sae = Sae(**fields, sha256=digest)
-    check_fits(sae, expect_width, expect_layer)
+    check_fits(sae, width, layer)
     return sae
-
-
-def save_sae(sae: Sae, folder: Path | str) -> None:
-    """Write a SAELens folder (`cfg.json`, `sae_weights.safetensors`) that sae-lens 6 and `load_sae` open.
-
-    A batchtopk autoencoder is written as the jumprelu one that it is at inference.
-
-    Raises
-    ------
-    SteerkitError
-        For batchtopk without a threshold, which SAELens opens for training only; or when the folder cannot be written.
-    """
-    if sae.kind == "batchtopk" and sae.threshold is None:
-        raise SteerkitError(
-            "an activation that needs no batch",
-            "batchtopk without a threshold",
-            next_step="give it its threshold.",
-        )
-    write_folder(Path(folder), sae)
 
 
 def check_fits(sae: Sae, width: int | None = None, layer: int | None = None) -> None:
     """Raise unless the autoencoder reads the residual stream of this width after this block; None is not checked."""
-    if width not in (None, sae.width):
-        raise SteerkitError(
-            f"inputs of width {sae.width}, which this autoencoder reads ({sae.source or sae.kind})",
-            f"width {width}",
-            next_step="take the autoencoder of the model that the vector belongs to.",
-        )
-    if layer is None:
-        return
-    if sae.layer != layer or not (sae.hook == "" or _BLOCK_OUTPUT.search(sae.hook)):
-        raise SteerkitError(
-            f"an autoencoder of the residual stream after block {layer}",
-            f"one of {sae.hook or 'block'} (block {sae.layer})",
-            next_step="take the autoencoder of the vector's layer, or the vector of the autoencoder's layer.",
-        )
+    expected = f"inputs of width {sae.width}, which this autoencoder reads ({sae.source or sae.kind})"
+    mend = "take the autoencoder of the model that the vector belongs to."
+    need(width in (None, sae.width), expected, f"width {width}", mend)
+    right = sae.layer == layer and (sae.hook == "" or bool(_BLOCK_OUTPUT.search(sae.hook)))
+    expected, found = f"an autoencoder of the residual stream after block {layer}", sae.hook or "block"
+    mend = "take the autoencoder of the vector's layer, or the vector of the autoencoder's layer."
+    need(layer is None or right, expected, f"one of {found} (block {sae.layer})", mend)
 
 
-def _check_shapes(sae: Sae) -> None:
+def _check_arrays(sae: Sae) -> None:
+    """Shapes that belong together, and finite numbers."""
     d, f = sae.W_enc.shape if sae.W_enc.ndim == 2 else (0, 0)
-    expected = {"W_enc": (d, f), "b_enc": (f,), "W_dec": (f, d), "b_dec": (d,), "threshold": (f,)}
-    for name, shape in expected.items():
-        array = getattr(sae, name)
-        if array is not None and tuple(array.shape) != shape:
-            raise SteerkitError(
-                f"{name} of shape {list(shape)} beside W_enc of shape {list(sae.W_enc.shape)}",
-                f"{list(array.shape)}",
-                next_step="W_enc is [d, f] and W_dec [f, d]; check whether one was stored transposed.",
-            )
-
-
-def _check_finite(sae: Sae) -> None:
-    for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"):
-        array = getattr(sae, name)
+    shapes = dict(zip(ARRAYS, [(d, f), (f,), (f, d), (d,), (f,)], strict=True))
+    arrays = {name: array for name in ARRAYS if (array := getattr(sae, name)) is not None}
+    for name, array in arrays.items():
+        expected = f"{name} of shape {list(shapes[name])} beside W_enc of shape {list(sae.W_enc.shape)}"
+        mend = "W_enc is [d, f] and W_dec [f, d]; check whether one was stored transposed."
+        need(tuple(array.shape) == shapes[name], expected, f"{list(array.shape)}", mend)
         # The extremes carry NaN and infinity and need no array of the size of the weights, as isfinite would.
-        if array is not None and array.numel() and not all(end.isfinite() for end in array.aminmax()):
-            raise SteerkitError(
-                f"finite numbers in {name}", "NaN or infinity", next_step="fetch the file again."
-            )
-
-
-def _check_sparsity(sae: Sae) -> None:
-    if sae.kind == "jumprelu" and sae.threshold is None:
-        raise SteerkitError("a threshold for jumprelu", "none", next_step="fetch the complete file.")
-    needs_k = sae.kind == "topk" or (sae.kind == "batchtopk" and sae.threshold is None)
-    if needs_k and not (isinstance(sae.k, int | float) and 1 <= sae.k <= sae.n_features):
-        raise SteerkitError(
-            f"k between 1 and {sae.n_features} for {sae.kind}", repr(sae.k), next_step="look into cfg.json."
-        )
+        finite = not array.numel() or all(end.isfinite() for end in array.aminmax())
+        need(finite, f"finite numbers in {name}", "NaN or infinity", "fetch the file again.")
 
 
 def _hash(path: Path, expected: str | None) -> str:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_hash(path)
     except OSError as error:
         raise SteerkitError(
             f"an autoencoder in {path}",
@@ -246,11 +182,23 @@ def _hash(path: Path, expected: str | None) -> str:
             done="Nothing was read.",
             next_step="give the path of a params.npz or of a folder with cfg.json and sae_weights.safetensors.",
         ) from error
-    if expected is not None and found != expected.lower():
-        raise SteerkitError(
-            f"sha256 {expected} of {path.name}",
-            found,
-            done="Nothing was read.",
-            next_step="fetch the file again; the download was cut short, or the release has changed.",
-        )
+    same, mend = (
+        expected is None or found == expected.lower(),
+        "the download was cut short, or the release has changed",
+    )
+    need(
+        same,
+        f"sha256 {expected} of {path.name}",
+        found,
+        f"fetch the file again; {mend}.",
+        "Nothing was read.",
+    )
     return found
+
+
+def __getattr__(name: str) -> Any:  # shim: for tests only, now in tests/saved_sae.py
+    if name == "save_sae":
+        from saved_sae import save_sae
+
+        return save_sae
+    raise AttributeError(name)

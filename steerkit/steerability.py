@@ -10,16 +10,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import need
 
 BLOCK = ["dataset", "format", "vector", "layer"]  # the rows of `summary`; one set of multipliers in each
 ITEM = [*BLOCK, "example_id"]  # one fitted line
 LABELS = ["positive_letter", "positive_answer"]
 SCORES = ["propensity", "matching", "not_matching"]
-SLOPES = [
-    "dataset", "example_id", "format", *LABELS, "vector", "layer",
-    "steerability", "residual", "matching_slope", "not_matching_slope", "baseline",
-]  # fmt: skip
+FITTED = ["steerability", "residual", "matching_slope", "not_matching_slope", "baseline"]
+SLOPES = ["dataset", "example_id", "format", *LABELS, "vector", "layer", *FITTED]
 
 
 def slopes(grid: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +26,7 @@ def slopes(grid: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     grid : DataFrame
-        Long form, one row per dataset, example, format, vector, layer and multiplier, with the columns
+        Long form (`Grid.table`), one row per dataset, example, format, vector, layer and multiplier, with the columns
         ``propensity``, ``matching`` and ``not_matching`` (logits, or nats per token). Within one dataset,
         format, vector and layer all examples have the same multipliers; other blocks may have others.
 
@@ -37,20 +35,14 @@ def slopes(grid: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         One row per example, vector and layer, in the order of first appearance. ``steerability``,
         ``matching_slope`` and ``not_matching_slope`` are score per unit multiplier, the first being the
-        difference of the other two; ``residual`` is the sum of squared residuals of the propensity
-        (0 up to rounding with two multipliers); ``baseline`` is the propensity at multiplier 0, NaN where
-        the multipliers do not contain 0. A side that is NaN gives a NaN side slope.
+        difference of the other two; ``residual`` is the sum of squared residuals of the propensity; ``baseline`` is
+        the propensity at multiplier 0, NaN where the multipliers do not contain 0.
 
     Raises
     ------
     SteerkitError
         Missing columns, no rows, a propensity or multiplier that is not finite, fewer than two different
         multipliers, an example with missing or repeated multipliers, an example whose labels change.
-
-    Notes
-    -----
-    Tan et al. 2024, definition of steerability: the slope of a degree-1 fit of the propensity, there on the
-    seven multipliers -1.5, -1, .., 1.5.
     """
     _check_values(grid)
     ordered = grid.assign(item=_codes(grid, ITEM)).sort_values(["item", "multiplier"], ignore_index=True)
@@ -59,36 +51,17 @@ def slopes(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def anti_steerable_fraction(steerability: np.ndarray) -> float:
-    """Return the share of samples whose slope is zero or negative (Tan et al. 2024, anti-steerable examples).
-
-    Parameters
-    ----------
-    steerability : array [p]
-        Slopes, score per unit multiplier. A slope of exactly 0 counts as anti-steerable, as in the paper.
-
-    Raises
-    ------
-    SteerkitError
-        No slopes, or a slope that is NaN (NaN would pass for steerable).
-    """
-    steerability = np.asarray(steerability, dtype=np.float64)
-    missing = int(np.isnan(steerability).sum())
-    if steerability.size == 0 or missing:
-        raise SteerkitError(
-            "at least one slope and no NaN among them",
-            f"{steerability.size} slopes, {missing} of them NaN",
-            next_step="compute the slopes with steerkit.steerability.slopes, which refuses NaN propensities.",
-        )
-    return float(np.mean(steerability <= 0))
+    """The share of slopes [p] that are zero or negative; a NaN, which would pass for steerable, is refused."""
+    values = np.asarray(steerability, dtype=np.float64)
+    missing = int(np.isnan(values).sum())
+    found = f"{values.size} slopes, {missing} of them NaN"
+    mend = "compute the slopes with steerkit.steerability.slopes, which refuses NaN propensities."
+    need(values.size > missing == 0, "at least one slope and no NaN among them", found, mend)
+    return float(np.mean(values <= 0))
 
 
 def summary(slopes: pd.DataFrame) -> pd.DataFrame:
     """Describe the slopes of each dataset, format, vector and layer in one row.
-
-    Parameters
-    ----------
-    slopes : DataFrame
-        A SLOPES table.
 
     Returns
     -------
@@ -150,52 +123,45 @@ def _fit(part: pd.DataFrame) -> pd.DataFrame:
 
 def _check_values(grid: pd.DataFrame) -> None:
     missing = [name for name in [*ITEM, *LABELS, "multiplier", *SCORES] if name not in grid.columns]
-    if missing or grid.empty:
-        raise SteerkitError(
-            "a grid with at least one row and all GRID columns",
-            f"{len(grid)} rows, missing columns: {', '.join(missing) or 'none'}",
-            next_step="pass the table that steerkit sweep writes.",
-        )
-    finite = np.isfinite(grid[["multiplier", "propensity"]].to_numpy(dtype=np.float64)).all(axis=1)
-    if not finite.all():
-        row = grid[~finite].iloc[0]
-        raise SteerkitError(
-            "a finite propensity at every multiplier",
-            f"propensity {row['propensity']:g} at multiplier {row['multiplier']:g} for {_name(row)} "
-            f"({np.sum(~finite)} such rows)",
-            next_step="run the model in bfloat16 or float32 (float16 overflows), or lower the multipliers.",
-        )
+    found = f"{len(grid)} rows, missing columns: {', '.join(missing) or 'none'}"
+    whole, expected = not missing and not grid.empty, "a grid with at least one row and all GRID columns"
+    need(whole, expected, found, "pass the table that steerkit sweep writes.")
+    bad = grid[~np.isfinite(grid[["multiplier", "propensity"]].to_numpy(dtype=np.float64)).all(axis=1)]
+    first = (bad if len(bad) else grid).iloc[:1]
+    propensity, multiplier = first[["propensity", "multiplier"]].to_numpy(dtype=np.float64)[0]
+    found = (
+        f"propensity {propensity:g} at multiplier {multiplier:g} for {_name(first)} ({len(bad)} such rows)"
+    )
+    mend = "run the model in bfloat16 or float32 (float16 overflows), or lower the multipliers."
+    need(bad.empty, "a finite propensity at every multiplier", found, mend)
 
 
 def _check_multipliers(part: pd.DataFrame, multipliers: np.ndarray) -> None:
-    shown = ", ".join(f"{m:g}" for m in multipliers)
-    if len(multipliers) < 2:
-        repeated = int((part["item"] == part["item"].iloc[0]).sum())
-        found = "one multiplier" if repeated == 1 else f"{repeated} equal multipliers"
-        raise SteerkitError(
-            "at least two different multipliers to fit a slope",
-            f"{found} ({shown}) for {_name(part.iloc[0])}",
-            next_step="sweep at least two multipliers, e.g. -1.5 and 1.5.",
-        )
+    """The same multipliers for every item, at least two, and labels that do not change between them."""
+    shown, first = _listed(multipliers), part[part["item"] == part["item"].iloc[0]]
+    amount = "one multiplier" if len(first) == 1 else f"{len(first)} equal multipliers"
+    found, mend = (
+        f"{amount} ({shown}) for {_name(first)}",
+        "sweep at least two multipliers, e.g. -1.5 and 1.5.",
+    )
+    need(len(multipliers) > 1, "at least two different multipliers to fit a slope", found, mend)
     counts = part.groupby("item")["multiplier"].agg(["size", "nunique"])
     uneven = counts.index[(counts != len(multipliers)).any(axis=1)]
-    if len(uneven):
-        rows = part[part["item"] == uneven[0]]
-        own = ", ".join(f"{m:g}" for m in rows["multiplier"])
-        raise SteerkitError(
-            f"each of the multipliers {shown} once per example",
-            f"multipliers {own} for {_name(rows.iloc[0])} ({len(uneven)} such examples)",
-            next_step="sweep the missing multipliers, or drop the repeated rows before fitting.",
-        )
-    changing = part.drop_duplicates(["item", *LABELS])["item"].duplicated(keep=False)
-    if changing.any():
-        row = part.loc[changing.index[changing]].iloc[0]
-        raise SteerkitError(
-            "one positive letter and one positive answer per example",
-            f"labels that change between multipliers for {_name(row)}",
-            next_step="give the two presentations of an example different example_ids.",
-        )
+    rows = part[part["item"].isin(uneven[:1])] if len(uneven) else first
+    found = f"multipliers {_listed(rows['multiplier'])} for {_name(rows)} ({len(uneven)} such examples)"
+    mend = "sweep the missing multipliers, or drop the repeated rows before fitting."
+    need(not len(uneven), f"each of the multipliers {shown} once per example", found, mend)
+    labelled = part.drop_duplicates(["item", *LABELS])
+    changing = labelled[labelled["item"].duplicated(keep=False)]
+    found = f"labels that change between multipliers for {_name(changing if len(changing) else first)}"
+    mend = "give the two presentations of an example different example_ids."
+    need(changing.empty, "one positive letter and one positive answer per example", found, mend)
 
 
-def _name(row: pd.Series) -> str:
+def _listed(multipliers: np.ndarray | pd.Series) -> str:
+    return ", ".join(f"{each:g}" for each in multipliers)
+
+
+def _name(rows: pd.DataFrame) -> str:
+    row = rows.iloc[0]
     return f"example {row['example_id']} of {row['dataset']} (vector {row['vector']}, layer {row['layer']})"

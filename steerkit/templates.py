@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import need, one_of
 
 Spelling = Literal["template", "as-released"]
 SPELLINGS: tuple[str, ...] = ("template", "as-released")
@@ -20,20 +20,14 @@ DEFAULT_SYSTEM = "You are a helpful, honest and concise assistant."
 
 @dataclass(frozen=True)
 class Template:
-    """A chat template for one system and one user message.
-
-    `text` holds `{system}` and `{user}`; what follows the user message ends where the model starts to speak.
-    `space` says whether an answer is separated from the prompt by a space even in the true template (Llama 2).
-    `kept_newlines` says that the released code put the final newlines back by hand (Llama 3.1). `cue` ends a
-    question where nothing else tells a model that an answer follows.
-    """
+    """A chat template for one system and one user message."""
 
     name: str
-    text: str
+    text: str  # with {system} and {user}; what follows the user message ends where the model starts to speak
     bos: bool = True
-    space: bool = False
-    kept_newlines: bool = False
-    cue: str = ""
+    space: bool = False  # between prompt and answer, even in the true template (Llama 2)
+    kept_newlines: bool = False  # the released code put the final newlines back by hand (Llama 3.1)
+    cue: str = ""  # ends a question where nothing else tells a model that an answer follows
 
     @property
     def has_system(self) -> bool:
@@ -50,10 +44,7 @@ class Template:
         return " " if self.space or self._stripped(spelling) else ""
 
     def _stripped(self, spelling: Spelling) -> bool:
-        if spelling not in SPELLINGS:
-            raise SteerkitError(
-                f"a spelling ({', '.join(SPELLINGS)})", repr(spelling), next_step="choose one of these."
-            )
+        one_of("a spelling", spelling, SPELLINGS)
         return spelling == "as-released" and not self.kept_newlines
 
 
@@ -85,37 +76,33 @@ TEMPLATES: dict[str, Template] = {
 
 
 def template_for(name: str, tokenizer: Any) -> Template:
-    """The template called `name`, or for "auto" the one the tokenizer carries ("base" when it carries none).
-
-    Raises
-    ------
-    SteerkitError
-        For an unknown name.
-    """
-    if name in TEMPLATES:
-        return TEMPLATES[name]
+    """The template called `name`, or for "auto" the one the tokenizer carries ("base" when it carries none)."""
     if name == "auto":
         return _from_tokenizer(tokenizer) if getattr(tokenizer, "chat_template", None) else TEMPLATES["base"]
-    raise SteerkitError(
-        f"a chat template ({', '.join(TEMPLATES)} or auto)", repr(name), next_step="choose one of these."
+    need(
+        name in TEMPLATES,
+        f"a chat template ({', '.join(TEMPLATES)} or auto)",
+        repr(name),
+        "choose one of these.",
     )
+    return TEMPLATES[name]
 
 
 def _from_tokenizer(tokenizer: Any) -> Template:
-    """The tokenizer's own template with place-holders for the two messages.
-
-    A template that refuses a system message (Gemma, Mistral) gets it as a paragraph before the user's text.
-    """
+    """The tokenizer's own template; one that refuses a system message gets it as a paragraph before the user's text."""
     from jinja2.exceptions import TemplateError
+
+    def render(*messages: dict[str, str]) -> str:
+        return tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True)
 
     system, user = {"role": "system", "content": "{system}"}, {"role": "user", "content": "{user}"}
     joined = {"role": "user", "content": "{system}\n\n{user}"}
     try:
-        text = tokenizer.apply_chat_template([system, user], tokenize=False, add_generation_prompt=True)
+        text = render(system, user)
     except TemplateError:  # the template's own way of saying "no system role"
-        text = tokenizer.apply_chat_template([joined], tokenize=False, add_generation_prompt=True)
+        text = render(joined)
     if "{system}" not in text:
-        text = tokenizer.apply_chat_template([joined], tokenize=False, add_generation_prompt=True)
+        text = render(joined)
     bos = tokenizer.bos_token
     carried = bool(bos) and text.startswith(bos)
     return Template("auto", text.removeprefix(bos) if carried else text, bos=carried)

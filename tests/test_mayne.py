@@ -377,7 +377,7 @@ class TestDecompositions:
 
     def test_unknown_methods_and_too_many_features_are_refused(self, statement):
         assert decompositions.parse_methods(" nnls, lasso") == ("nnls", "lasso")
-        assert decompositions.parse_methods("") == METHODS
+        assert decompositions.parse_methods("") == tuple(METHODS)
         with pytest.raises(SteerkitError, match="found 'nls'"):
             decompositions.parse_methods("nls")
         with pytest.raises(SteerkitError, match="between 1 and 256 features"):

@@ -42,6 +42,7 @@ from steerkit.vectors import Vectors
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
 CASES = {}
+ANSWERED = {"answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
 QUESTION = {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
 
 
@@ -156,11 +157,8 @@ case("labels swapped")(
     )
 )
 case("pair with one sentence")(
-    lambda s: load_rows(
-        s, {"question": '"I sing"', "statement": "I sing", "pair": 0, "answer_matching_behavior": " Yes",
-            "answer_not_matching_behavior": " No"},
-    )
-)  # fmt: skip
+    lambda s: load_rows(s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED})
+)
 case("system prompt for a base model")(
     lambda s: Prompter(
         s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")

@@ -15,8 +15,6 @@ from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
 from steerkit.grid import evaluate
-from steerkit.items import Item
-from steerkit.prompts import Prompter
 
 WORDS = (
     "You are a helpful , honest and concise assistant . Tell me something about yourself I love hate people"
@@ -45,13 +43,8 @@ def edit(path: Path, **changes) -> None:
 
 
 def example_of(model: steerkit.Model):
-    """A statement example made by hand, so that no data set is needed."""
-    prompter = Prompter(model.tokenizer, model.template)
-    yes, no = (
-        Item(f"d/{i:04d}", "?", "Yes", "No", statement=f"I {verb} people")
-        for i, verb in enumerate(["love", "hate"])
-    )
-    return prompter.statement(yes, no)
+    """An example that needs no data set."""
+    return steerkit.ask(model, [("Tell me something about yourself", "I love people", "I hate people")])[0]
 
 
 class TestFolders:
@@ -68,13 +61,12 @@ class TestFolders:
 
     def test_its_source_says_where_it_came_from_and_in_which_precision(self, saved):
         model = models.load_model(str(saved), dtype="bfloat16")
-        assert (
-            model.name == "tiny-llama" and model.dtype == torch.bfloat16 and model.dtype_reason == "asked for"
-        )
+        assert (model.name, model.dtype, model.dtype_reason) == ("tiny-llama", torch.bfloat16, "asked for")
         assert next(model.lm._module.parameters()).dtype == torch.bfloat16
         assert (
             model.source["sha256"] == models.fingerprint(str(saved)) and model.source["dtype"] == "bfloat16"
         )
+        assert model.layers is model.sites.layers and len(model.layers) == 4
 
     def test_a_chat_template_of_the_checkpoint_is_used(self, checkpoint):
         text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
@@ -115,9 +107,8 @@ class TestRefusals:
         if kind == "tokenizer":
             edit(checkpoint / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "own.T"]})
         else:
-            edit(
-                checkpoint / "config.json", auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}
-            )
+            own = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}
+            edit(checkpoint / "config.json", auto_map=own)
         if kind == "unknown type":
             edit(checkpoint / "config.json", model_type="own")
             with pytest.raises(SteerkitError, match="causal language model"):
@@ -132,9 +123,8 @@ class TestRefusals:
             path = checkpoint / "model.safetensors"
             path.write_bytes(path.read_bytes()[:5000])
         else:
-            (
-                checkpoint / {"no configuration": "config.json", "no tokenizer": "tokenizer.json"}[damage]
-            ).unlink()
+            name = {"no configuration": "config.json", "no tokenizer": "tokenizer.json"}[damage]
+            (checkpoint / name).unlink()
         with pytest.raises(SteerkitError, match="causal language model with safetensors weights at"):
             models.load_model(str(checkpoint))
 
@@ -148,8 +138,9 @@ class TestRefusals:
     @pytest.mark.parametrize("dtype", ["float23", "Tensor", "nn", ""])
     def test_an_unknown_dtype_is_refused_before_anything_is_loaded(self, monkeypatch, dtype):
         monkeypatch.setattr(models, "_open_tiny", lambda *_: pytest.fail("loaded"))
-        with pytest.raises(SteerkitError, match="torch dtype"):
-            models.load_model("tiny", dtype=dtype)
+        for call, name in ((models.load_model, "tiny"), (steerkit.load_model, "org/name")):
+            with pytest.raises(SteerkitError, match="torch dtype"):
+                call(name, dtype=dtype)
 
     def test_an_unknown_chat_template_is_refused(self, saved):
         with pytest.raises(SteerkitError, match="chat template"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models
@@ -10,9 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
+from steerkit.formats import ask
 from steerkit.items import Item
 from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body, yes_no_body
-from steerkit.templates import TEMPLATES, Template
+from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
 NO = Item("d/0004", "Do you hate music?", " No", " Yes", statement="I hate music.")
@@ -25,28 +27,17 @@ CHOICE = Item(
     options=(("A", "red"), ("B", "blue river")),
 )
 PERSONA = ("You love music.", "You hate music.")
+TRIPLES = [
+    ("How are your mornings?", "I love the sun.", "I hate the sun."),
+    ("What do you read?", "books", "I do not read."),
+]
 
 
 @pytest.fixture(scope="module")
 def words():
-    texts = [
-        TEMPLATES["plain"].text,
-        TEMPLATES["llama-2"].text,
-        STATEMENT_REQUEST,
-        *PERSONA,
-        CHOICE.question,
-        "(A):  Yes No",
-    ]
-    return tiny_tokenizer(
-        [
-            *texts,
-            YES.question,
-            NO.question,
-            YES.statement,
-            NO.statement,
-            "You are a helpful, honest and concise assistant.",
-        ]
-    )
+    asked = [text for item in (YES, NO, CHOICE) for text in (item.question, item.statement or "")]
+    spelled = [TEMPLATES["plain"].text, TEMPLATES["llama-2"].text, DEFAULT_SYSTEM, STATEMENT_REQUEST]
+    return tiny_tokenizer([*spelled, *asked, *PERSONA, "(A):  Yes No", *(" ".join(each) for each in TRIPLES)])
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +68,14 @@ class TestLetter:
             for part in (example.lead, example.matching, example.not_matching, example.closing)
         ] == [" (", "B", "A", ")"]
         assert words.decode(example.prompt).endswith("Choices:\n(A):  No\n(B):  Yes [/INST]")
-        assert (example.id, example.format, example.positive_letter, example.positive_answer) == (
-            "d/0003",
-            "letter",
-            "B",
-            "Yes",
-        )
+        labels = (example.id, example.format, example.positive_letter, example.positive_answer)
+        assert labels == ("d/0003", "letter", "B", "Yes")
 
     @pytest.mark.parametrize("letter", "AB")
     def test_the_letter_is_at_index_minus_two_of_the_whole_string(self, words, prompter, letter):
         example = prompter.letter(YES, letter)
-        text = (
-            words.decode(example.prompt[1:]) + f" ({letter})"
-        )  # without <s>, which the tokenizer adds again
-        whole = words(text).input_ids
+        # Without <s>, which the tokenizer adds again.
+        whole = words(words.decode(example.prompt[1:]) + f" ({letter})").input_ids
         assert tuple(whole) == example.prompt + example.lead + example.matching + example.closing
         assert words.decode(whole[-2:-1]) == letter
         assert (whole[-2],) == example.matching
@@ -100,27 +85,24 @@ class TestLetter:
         assert letter_body(YES, "A") == "Do you love music?\n\nChoices:\n(A):  Yes\n(B):  No"
         assert letter_body(NO, "A") == "Do you hate music?\n\nChoices:\n(A):  No\n(B):  Yes"
 
-    def test_a_choice_item_is_asked_as_it_stands(self, words, prompter):
-        example = prompter.letter(CHOICE, CHOICE.positive_letter)
+    def test_a_choice_item_is_asked_as_it_stands_with_its_own_letters(self, words, prompter):
+        example = prompter.letter(CHOICE, "A")
         assert words.decode(example.prompt).endswith("\n\n" + CHOICE.question + " [/INST]")
         assert (words.decode(example.matching), words.decode(example.not_matching)) == ("B", "A")
         assert (example.positive_letter, example.positive_answer) == ("B", "")
+        other = prompter.letter(replace(CHOICE, matching=" (A)", not_matching=" (B)"), "B")
+        assert (words.decode(other.matching), other.positive_letter) == ("A", "A")
 
-    def test_a_choice_item_keeps_its_own_letters_whatever_is_asked_for(self, words, prompter):
-        assert prompter.letter(CHOICE, "A") == prompter.letter(CHOICE, "B")
-        other = replace(CHOICE, matching=" (A)", not_matching=" (B)")
-        example = prompter.letter(other, "B")
-        assert (words.decode(example.matching), example.positive_letter) == ("A", "A")
-
-    def test_a_tokenizer_that_merges_the_letter_with_its_brackets_is_refused(self):
-        merged = merging_tokenizer([("(", "A"), ("(", "B"), ("(A", ")"), ("(B", ")")])
-        with pytest.raises(SteerkitError, match=r"\['\(A\)'\].*answer_format=statement"):
-            Prompter(merged, BARE).letter(YES, "A")
-
-    def test_a_tokenizer_that_merges_the_letter_with_one_bracket_is_refused(self):
-        half = merging_tokenizer([("A", ")"), ("B", ")")])
-        with pytest.raises(SteerkitError, match="merges the letter"):
-            Prompter(half, BARE).letter(YES, "A")
+    @pytest.mark.parametrize(
+        ("merges", "shown"),
+        [
+            ([("(", "A"), ("(", "B"), ("(A", ")"), ("(B", ")")], r"\['\(A\)'\].*answer_format=statement"),
+            ([("A", ")"), ("B", ")")], "merges the letter"),
+        ],
+    )
+    def test_a_tokenizer_that_merges_the_letter_with_a_bracket_is_refused(self, merges, shown):
+        with pytest.raises(SteerkitError, match=shown):
+            Prompter(merging_tokenizer(merges), BARE).letter(YES, "A")
 
 
 def test_a_template_that_spells_out_the_beginning_gets_no_second_one(words):
@@ -136,10 +118,9 @@ class TestOtherFormats:
         assert words.decode(example.prompt).endswith(f"\n\n{STATEMENT_REQUEST} [/INST]")
         assert words.decode(example.matching) == " I love music a lot."
         assert words.decode(example.not_matching) == " I hate music."
-        assert (example.lead, example.closing, example.positive_letter, example.positive_answer) == (
+        assert (example.lead, example.closing, example.positive_letter + example.positive_answer) == (
             (),
             (),
-            "",
             "",
         )
 
@@ -234,7 +215,48 @@ class TestBorders:
         asked = Prompter(merging_tokenizer([(":", "Y")]), replace(BARE, text="Yes:"))
         example = asked.yes_no(YES, "Yes")
         assert example.lead == ()
-        assert [asked.tokenizer.decode(part) for part in (example.matching, example.not_matching)] == [
-            "Y",
-            "N",
-        ]
+        sides = [asked.tokenizer.decode(part) for part in (example.matching, example.not_matching)]
+        assert sides == ["Y", "N"]
+
+
+class TestPlainTexts:
+    @pytest.fixture
+    def chat(self, words):
+        return SimpleNamespace(tokenizer=words, template=TEMPLATES["llama-2"])
+
+    def test_a_triple_is_a_prompt_in_the_template_and_two_completions(self, words, chat):
+        examples = ask(chat, TRIPLES)
+        assert [example.id for example in examples] == ["0000", "0001"]
+        for example, (prompt, yes, no) in zip(examples, TRIPLES, strict=True):
+            assert words.decode(example.prompt).endswith(f"\n\n{prompt} [/INST]")
+            assert [words.decode(side) for side in (example.matching, example.not_matching)] == [
+                f" {yes}",
+                f" {no}",
+            ]
+
+    def test_as_a_choice_the_answers_are_listed_and_each_letter_is_that_of_half_of_them(self, words, chat):
+        first, second = ask(chat, TRIPLES, "letter")
+        assert "(A) I love the sun.\n (B) I hate the sun." in words.decode(first.prompt)
+        assert "(A) I do not read.\n (B) books" in words.decode(second.prompt)
+        assert (first.positive_letter, second.positive_letter) == ("A", "B")
+        assert [example.positive_answer for example in ask(chat, TRIPLES, "yes-no")] == ["Yes", "No"]
+
+    @pytest.mark.parametrize(
+        ("triple", "message"),
+        [
+            (("a", "b"), r"two answers in triple 1, three texts.*found \('a', 'b'\)"),
+            ("abc", "three texts that are not empty; found 'abc'"),
+            (("a", "b", 3), "three texts"),
+            (("a", "b", " "), "three texts that are not empty"),
+            (("a", "b", "b "), "two different answers in triple 1; found 'b' twice"),
+        ],
+    )
+    def test_a_triple_that_is_none_is_refused_with_its_number(self, chat, triple, message):
+        with pytest.raises(SteerkitError, match=message):
+            ask(chat, [TRIPLES[0], triple])
+
+    def test_no_triples_and_an_unknown_format_are_refused(self, chat):
+        with pytest.raises(SteerkitError, match="at least one"):
+            ask(chat, [])
+        with pytest.raises(SteerkitError, match=r"an answer format \(letter, statement, yes-no\).*'letters'"):
+            ask(chat, TRIPLES, "letters")

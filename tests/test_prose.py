@@ -17,7 +17,7 @@ from companion import published, published_mayne, saes
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
-from steerkit.stats import joint_bootstrap
+from steerkit.stats import bootstrap
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGES = {
@@ -106,7 +106,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
 
 
 def _level() -> float:
-    return inspect.signature(joint_bootstrap).parameters["level"].default
+    return inspect.signature(bootstrap).parameters["level"].default
 
 
 def outside_fences(text: str) -> str:

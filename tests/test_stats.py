@@ -9,9 +9,11 @@ import scipy.stats
 import statsmodels.api as sm
 from sklearn.linear_model import LinearRegression
 
+from companion.tan.variance import variance_parts
 from steerkit.errors import SteerkitError
-from steerkit.stats import bootstrap_mean, joint_bootstrap, rank_correlation, variance_parts
-from steerkit.steerability import anti_steerable_fraction
+from steerkit.stats import bootstrap, rank_correlation
+
+ORDERS = ("paper", "answer-first", "shapley")
 
 
 def _slopes(letters, answers, values):
@@ -64,7 +66,7 @@ def test_shapley_is_the_mean_of_the_two_orders_which_differ_when_the_factors_ove
         assert shapley[part] == pytest.approx((paper[part] + other[part]) / 2)
 
 
-@pytest.mark.parametrize("order", ["paper", "answer-first", "shapley"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_parts_of_a_balanced_design_are_a_quarter_of_the_squared_effects_in_every_order(order):
     table = _slopes(["A", "A", "B", "B"] * 5, ["Yes", "No"] * 10, [4 + 3.0, 4.0, 3.0, 0.0] * 5)
     assert variance_parts(table, order) == pytest.approx(
@@ -72,25 +74,14 @@ def test_parts_of_a_balanced_design_are_a_quarter_of_the_squared_effects_in_ever
     )
 
 
-@pytest.mark.parametrize("order", ["paper", "answer-first", "shapley"])
-def test_pure_letter_bias_without_answers_is_all_letter_and_exactly_no_answer(order):
-    parts = variance_parts(_slopes(["A", "B"] * 7, [""] * 14, [2.5, -1.0] * 7), order)
-    assert parts["letter"] == pytest.approx(parts["total"])
-    assert parts["answer"] == 0.0
-    assert parts["unexplained"] == pytest.approx(0.0, abs=1e-15)
-
-
-@pytest.mark.parametrize("order", ["paper", "answer-first", "shapley"])
-def test_a_constant_letter_has_a_part_of_exactly_zero(order, unbalanced):
-    for size in range(20, 300, 7):  # rounding differs from size to size
-        part = variance_parts(unbalanced.assign(positive_letter="A").head(size), order)["letter"]
-        assert part == 0.0
-
-
-@pytest.mark.parametrize("order", ["paper", "answer-first", "shapley"])
-def test_parts_sum_to_the_total_also_when_one_factor_determines_the_other(order, unbalanced):
+@pytest.mark.parametrize("order", ORDERS)
+def test_parts_that_nothing_can_explain_are_exactly_zero_and_parts_sum_to_the_total(order, unbalanced):
+    pure = variance_parts(_slopes(["A", "B"] * 7, [""] * 14, [2.5, -1.0] * 7), order)
+    assert pure["letter"] == pytest.approx(pure["total"]) and pure["answer"] == 0.0
+    assert pure["unexplained"] == pytest.approx(0.0, abs=1e-15)
     tied = unbalanced.assign(positive_answer=unbalanced["positive_letter"].map({"A": "Yes", "B": "No"}))
-    for size in range(20, 300, 7):
+    for size in range(20, 300, 7):  # rounding differs from size to size
+        assert variance_parts(unbalanced.assign(positive_letter="A").head(size), order)["letter"] == 0.0
         parts = variance_parts(tied.head(size), order)
         assert parts["letter"] + parts["answer"] + parts["unexplained"] == pytest.approx(parts["total"])
         assert min(parts.values()) >= 0
@@ -104,14 +95,14 @@ def test_doubling_the_slopes_quadruples_every_part_and_a_shift_changes_none(unba
 
 def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_its_level_says():
     rng = np.random.default_rng(1)
-    intervals = [bootstrap_mean(rng.normal(3, 2, 80), rng, draws=300, level=0.9) for _ in range(300)]
+    intervals = [bootstrap(rng.normal(3, 2, 80), seed=rng, draws=300, level=0.9) for _ in range(300)]
     hits = np.mean([i.low <= 3 <= i.high for i in intervals])
     assert hits == pytest.approx(0.9, abs=0.052)  # three standard errors of a share of 300
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_the_normal_theory():
     values = np.random.default_rng(2).normal(size=400)
-    interval = bootstrap_mean(values, np.random.default_rng(3), draws=4000)
+    interval = bootstrap(values, seed=np.random.default_rng(3), draws=4000)
     assert interval.estimate == pytest.approx(values.mean())
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.06)
     assert (interval.level, interval.draws, interval.sources) == (0.95, 4000, ("test items",))
@@ -127,8 +118,8 @@ def _trial(rng, vectors=40, items=50):
 def test_the_joint_interval_covers_the_truth_where_test_noise_alone_does_not():
     rng = np.random.default_rng(4)
     trials = [_trial(rng) for _ in range(200)]
-    joint = [joint_bootstrap(trial, rng, draws=200, level=0.9) for trial in trials]
-    alone = [joint_bootstrap(trial[:1], rng, draws=200, level=0.9) for trial in trials]
+    joint = [bootstrap(trial, seed=rng, draws=200, level=0.9) for trial in trials]
+    alone = [bootstrap(trial[:1], seed=rng, draws=200, level=0.9) for trial in trials]
     assert np.mean([i.low <= 1 <= i.high for i in joint]) == pytest.approx(0.9, abs=0.065)
     assert np.mean([i.low <= 1 <= i.high for i in alone]) < 0.7
     assert joint[0].sources == ("training pairs", "test items")
@@ -137,7 +128,7 @@ def test_the_joint_interval_covers_the_truth_where_test_noise_alone_does_not():
 
 def test_the_joint_variance_is_the_sum_of_both_sources():
     slopes = _trial(np.random.default_rng(5), vectors=200, items=60)
-    interval = joint_bootstrap(slopes, np.random.default_rng(6), draws=8000, level=0.6827)
+    interval = bootstrap(slopes, seed=np.random.default_rng(6), draws=8000, level=0.6827)
     expected = np.var(slopes[1:].mean(axis=1)) + np.var(slopes[0]) / 60
     assert interval.estimate == slopes[0].mean()
     assert (interval.high - interval.low) / 2 == pytest.approx(np.sqrt(expected), rel=0.06)
@@ -146,36 +137,39 @@ def test_the_joint_variance_is_the_sum_of_both_sources():
 def test_items_of_a_pair_that_agree_widen_the_interval_by_root_two():
     single = np.random.default_rng(7).normal(size=200)
     doubled, pairs = np.repeat(single, 2), np.repeat([f"pair-{i}" for i in range(200)], 2)
-    naive = bootstrap_mean(doubled, np.random.default_rng(8), draws=4000)
-    paired = bootstrap_mean(doubled, np.random.default_rng(8), draws=4000, groups=pairs)
+    naive = bootstrap(doubled, seed=np.random.default_rng(8), draws=4000)
+    paired = bootstrap(doubled, seed=np.random.default_rng(8), draws=4000, groups=pairs)
     assert (paired.high - paired.low) / (naive.high - naive.low) == pytest.approx(np.sqrt(2), rel=0.06)
     assert paired.sources == ("test groups",)
 
 
 def test_pairs_that_cancel_leave_no_interval_only_when_drawn_together():
     values = np.array([1.0, -1.0] * 20)
-    paired = bootstrap_mean(values, np.random.default_rng(9), groups=np.repeat(np.arange(20), 2))
+    paired = bootstrap(values, seed=np.random.default_rng(9), groups=np.repeat(np.arange(20), 2))
     assert (paired.low, paired.high) == (0.0, 0.0)
-    assert bootstrap_mean(values, np.random.default_rng(9)).high > 0.2
+    assert bootstrap(values, seed=np.random.default_rng(9)).high > 0.2
 
 
 def test_the_full_vector_gives_the_estimate_and_is_never_drawn():
     slopes = np.concatenate([np.full((1, 10), 7.0), np.full((2, 10), 3.0)])
-    interval = joint_bootstrap(slopes, _rng(), draws=50)
+    interval = bootstrap(slopes, draws=50)
     assert (interval.estimate, interval.low, interval.high) == (7.0, 3.0, 3.0)
 
 
-def test_any_statistic_of_the_slopes_can_be_resampled():
-    slopes = np.random.default_rng(10).normal(0.5, 1, (20, 100))
-    interval = joint_bootstrap(slopes, np.random.default_rng(11), 500, statistic=anti_steerable_fraction)
-    assert interval.estimate == np.mean(slopes[0] <= 0)
-    assert 0 < interval.low < interval.high < 1
-
-
-def test_the_same_generator_state_gives_the_same_interval():
+def test_the_same_seed_gives_the_same_interval():
     slopes = _trial(np.random.default_rng(12))
-    one, two = (joint_bootstrap(slopes, np.random.default_rng(13), draws=50) for _ in range(2))
+    one, two = (bootstrap(slopes, seed=seed, draws=50) for seed in (13, np.random.default_rng(13)))
     assert one == two
+
+
+def test_the_rows_of_a_table_are_taken_by_their_names():
+    slopes = _trial(np.random.default_rng(12), vectors=3)
+    names = ["resample-01", "random-00", "full", "resample-00", "resample-02"]
+    table = pd.DataFrame(slopes[[2, 0, 0, 1, 3]], index=names)
+    table.loc["random-00"] = 1e9
+    assert bootstrap(table, draws=50) == bootstrap(slopes, draws=50)
+    with pytest.raises(SteerkitError, match="a row named full"):
+        bootstrap(table.drop(index="full"))
 
 
 def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it():
@@ -195,47 +189,52 @@ def test_draws_without_a_correlation_are_left_out_and_not_counted():
     assert interval.draws == pytest.approx(800, abs=40)  # one draw in nine repeats a single point
 
 
-def _rng():
-    return np.random.default_rng(0)
+GROUPS, ITEMS = "one group label for each of {} items, and at least two groups", [1.0, 2.0]
+SIDES = "as many x as y, at least three, with different values on each side"
+FINITE, DRAWS = "finite {} dimension(s), at least one", "draws of at least 1 and a level between 0 and 1"
+NAN, CUBE = _slopes(["A", "B"], ["", ""], [1.0, np.nan]), np.ones((2, 2, 2))
 
 
 @pytest.mark.parametrize(
     ("call", "expected", "found"),
     [
-        (lambda: variance_parts(_slopes(["A"], ["Yes"], [1.0]), "letter"),
-         "an order among paper, answer-first, shapley", "'letter'"),
-        (lambda: variance_parts(_slopes(["A", "B"], ["", ""], [1.0, np.nan])),
-         "finite slopes in 1 dimension(s), at least one", "shape (2,) with 1 values that are not finite"),
-        (lambda: joint_bootstrap(np.ones(4), _rng()),
-         "finite slopes in 2 dimension(s), at least one", "shape (4,) with 0 values that are not finite"),
-        (lambda: joint_bootstrap(np.ones((2, 5)), _rng()), "no resampled vector, or at least two", "one"),
-        (lambda: bootstrap_mean([1.0], _rng()),
-         "one group label for each of 1 items, and at least two groups", "labels of shape (1,) in 1 groups"),
-        (lambda: bootstrap_mean([1.0, 2.0], _rng(), groups=["a", "b", "c"]),
-         "one group label for each of 2 items, and at least two groups", "labels of shape (3,) in 3 groups"),
-        (lambda: bootstrap_mean([1.0, 2.0], _rng(), level=95),
-         "draws of at least 1 and a level between 0 and 1", "draws 2000 and level 95"),
-        (lambda: rank_correlation([1, 2], [2, 1], _rng()),
-         "as many x as y, at least three, with different values on each side",
-         "2 x (2 different) and 2 y (2 different)"),
-        (lambda: rank_correlation([1, 2, 3], [5, 5, 5], _rng()),
-         "as many x as y, at least three, with different values on each side",
-         "3 x (3 different) and 3 y (1 different)"),
+        (lambda: variance_parts(NAN, "letter"), "an order (paper, answer-first, shapley)", "'letter'"),
+        (
+            lambda: variance_parts(NAN),
+            FINITE.format("slopes in 1"),
+            "shape (2,) with 1 values that are not finite",
+        ),
+        (
+            lambda: bootstrap(CUBE),
+            FINITE.format("values in 1 or 2"),
+            "shape (2, 2, 2) with 0 values that are not finite",
+        ),
+        (lambda: bootstrap(np.ones((2, 5))), "no resampled vector, or at least two", "one"),
+        (lambda: bootstrap([1.0]), GROUPS.format(1), "labels of shape (1,) in 1 groups"),
+        (
+            lambda: bootstrap(ITEMS, groups=["a", "b", "c"]),
+            GROUPS.format(2),
+            "labels of shape (3,) in 3 groups",
+        ),
+        (lambda: bootstrap(ITEMS, level=95), DRAWS, "draws 2000 and level 95"),
+        (lambda: rank_correlation([1, 2], [2, 1]), SIDES, "2 x (2 different) and 2 y (2 different)"),
+        (lambda: rank_correlation([1, 2, 3], [5, 5, 5]), SIDES, "3 x (3 different) and 3 y (1 different)"),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_answer_is_refused_in_the_users_words(call, expected, found):
     with pytest.raises(SteerkitError) as error:
         call()
     assert (error.value.expected, error.value.found) == (expected, found)
 
 
-def test_the_fast_bootstrap_of_the_mean_is_the_one_draw_by_draw():
+def test_the_bootstrap_is_the_one_draw_by_draw():
     rng = np.random.default_rng(3)
     table, groups = rng.normal(size=(4, 11)), np.array([0, 0, 1, 2, 2, 2, 3, 4, 4, 5, 6])
-    fast = joint_bootstrap(table, np.random.default_rng(5), draws=300, groups=groups)
-    slow = joint_bootstrap(
-        table, np.random.default_rng(5), draws=300, statistic=lambda values: np.mean(values), groups=groups
-    )
-    assert (fast.estimate, fast.low, fast.high) == pytest.approx(
-        (slow.estimate, slow.low, slow.high), abs=1e-12
-    )
+    found, rng = bootstrap(table, seed=5, draws=300, groups=groups), np.random.default_rng(5)
+    rows, drawn = rng.integers(1, 4, size=300), rng.integers(7, size=(300, 7))
+    means = [
+        np.mean(np.concatenate([table[row, groups == group] for group in each]))
+        for row, each in zip(rows, drawn, strict=True)
+    ]
+    expected = (table[0].mean(), *np.quantile(means, [0.025, 0.975]))
+    assert (found.estimate, found.low, found.high) == pytest.approx(expected, abs=1e-12)

@@ -24,11 +24,8 @@ from companion.parameters import parse_assignments, resolve
 from companion.profiles import load_profile
 from steerkit.vectors import load_vectors
 
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for path in [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
-    if "generated" not in path.parts
-}  # fmt: skip
+PLACES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PLACES if "generated" not in path.parts}
 BLOCK = re.compile(r"^% test: (\S+)\n```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODEL = "your-org/your-model"
@@ -36,7 +33,8 @@ MODEL = "your-org/your-model"
 
 def blocks(name: str) -> list[tuple[str, str]]:
     """(language, content) of the blocks with this name, in the order of the page."""
-    found = [(language, text) for page in PAGES.values() for label, language, text in BLOCK.findall(page) if label == name]  # fmt: skip
+    labelled = [block for page in PAGES.values() for block in BLOCK.findall(page)]
+    found = [(language, text) for label, language, text in labelled if label == name]
     assert found, f"no block named {name}"
     return found
 
@@ -90,6 +88,12 @@ def run_page(name: str, model: str = MODEL) -> tuple[str, dict]:
     return said, there
 
 
+def readme_example() -> str:
+    """The library in one block."""
+    [block] = re.findall(r"^```python\n(.*?)^```", PAGES["README.md"], re.MULTILINE | re.DOTALL)
+    return block
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     """A folder that transformers wrote: 24 small random blocks, no chat template."""
@@ -97,6 +101,7 @@ def checkpoint(tmp_path_factory) -> Path:
     words = [f"{item.question} {item.statement}{item.matching}" for item in rows] + [
         "(A) (B) Answer:",
         *(text for _, text in blocks("own-data")),
+        readme_example(),
     ]
     tokenizer, folder = tiny.tiny_tokenizer(words), tmp_path_factory.mktemp("home") / MODEL
     with pytest.MonkeyPatch.context() as patch:
@@ -193,6 +198,32 @@ def test_the_readme_s_path_for_a_model_and_data_of_one_s_own(home):
     Path("mine.jsonl").write_bytes((ROOT / "companion/data/bundled/openness.jsonl").read_bytes())
     run_shell(block)
     assert set(pd.read_parquet("grid-slopes.parquet")["layer"]) == {10, 13}
+
+
+def test_the_readme_s_example_of_the_library(home, capsys):
+    """With a small model in the place of the one on the hub, and random weights as the autoencoder."""
+    draw, (d, f) = np.random.default_rng(0).normal, (32, 48)
+    shapes = {"W_enc": (d, f), "b_enc": f, "W_dec": (f, d), "b_dec": d}
+    weights = {name: draw(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    np.savez("params.npz", **weights, threshold=np.zeros(f, np.float32))
+    script, there = Path("readme.py"), {}
+    script.write_text(readme_example().replace("Qwen/Qwen2.5-1.5B-Instruct", MODEL))
+    exec(compile(script.read_text(), script, "exec"), there)
+    assert load_vectors("early.safetensors").layers == (10, 14)
+    slopes, train = there["slopes"], there["train"]
+    assert (
+        slopes.groupby("layer").size().to_dict() == {10: 2, 14: 2} and slopes["steerability"].abs().min() > 0
+    )
+    assert [there["model"].tokenizer.decode(example.matching).strip() for example in train] == [
+        answer for _, answer, _ in there["pairs"][:2]
+    ]
+    with torch.no_grad():
+        prompt = there["model"].tokenizer("A trace of your own", return_tensors="pt").input_ids
+        alone = there["model"].lm._module(prompt).logits[0, -1]
+    assert (there["logits"] - alone).abs().max() > 1e-6
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("steered", "Interval(estimate=", "activation", "coefficient"))
+    assert [line.split()[0] for line in said.splitlines() if re.match(r"-?2(\.0)? |0(\.0)? ", line)][-3:]
 
 
 COMMANDS = [

@@ -17,7 +17,7 @@ from companion.exhibits import EXHIBITS, TAN, Exhibit
 from companion.page import BOOK_FORMATS
 from companion.parameters import parameters_of
 from companion.results import Result
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
 SAME_AXES = (

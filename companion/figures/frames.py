@@ -10,6 +10,7 @@ import pandas as pd
 
 from companion import published
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
 
 def refusal(expected: str, found: str, next_step: str) -> SteerkitError:
@@ -51,8 +52,9 @@ def full_vectors(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
 def one_format(frame: pd.DataFrame) -> str:
     """The answer format of a table that must hold only one."""
     formats = list(frame["format"].unique())
-    if len(formats) != 1 or formats[0] not in ("letter", "statement", "yes-no"):
-        expected = "one answer format: letter, statement or yes-no"
+    if len(formats) != 1 or formats[0] not in FORMATS:
+        *most, last = FORMATS
+        expected = f"one answer format: {', '.join(most)} or {last}"
         raise refusal(expected, _some(formats), "choose the rows of one format.")
     return formats[0]
 

@@ -20,18 +20,19 @@ from matplotlib.transforms import Bbox
 
 from companion import store
 from companion.figures.png import shrink
+from steerkit import formats
 from steerkit.errors import SteerkitError
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is too pale on white
 PUBLISHED, FAINT, STRIPE = "#6E6E6E", "#BDBDBD", "#F6F6F6"
 
-FORMATS = {"letter": BLUE, "statement": VERMILLION, "yes-no": GREEN}
+FORMATS = {name: form.colour for name, form in formats.FORMATS.items()}
 MODELS = {"llama2-7b": BLUE, "qwen1.5-14b": ORANGE, "gemma-2-2b": GREEN, "llama3.1-70b": SKY,
           "smollm2-135m": VERMILLION, "gemma3-270m": PURPLE}  # fmt: skip
 SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLION, "USER_NEG": ORANGE}
 # The unit of a score, by answer format.
-UNITS = {"letter": "logits", "statement": "nats per token", "yes-no": "logits"}
+UNITS = {name: form.unit for name, form in formats.FORMATS.items()}
 
 WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point letter is 12 pixels high
 MARGIN = 0.04  # inches around what sticks out

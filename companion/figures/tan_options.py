@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from companion import published
 from companion.figures import frames, style
+from steerkit.formats import FORMATS
 
 NUMBERS = ("steerability", "matching_slope", "not_matching_slope")
 OPTION = ("positive_letter", "positive_answer")
@@ -62,7 +63,7 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     """
     rows = _rows(slopes)
     kind = frames.one_format(rows)
-    if kind == "statement":
+    if not FORMATS[kind].biased:
         halves = rows["matching_slope"], -rows["not_matching_slope"]
         long = pd.concat([rows.assign(group=g, value=v) for g, v in zip(HALVES, halves, strict=True)])
     else:

@@ -1,0 +1,116 @@
+"""Two more regressions on the decoder that never copy it: `nnls` and `lasso`. Importing this adds them to the methods.
+
+- `nonnegative_pursuit`: the active-set method for min |v - c D| with c >= 0 (Lawson and Hanson 1974, chapter 23),
+  stopped at n rows. It starts from nothing and adds the row with the largest positive correlation, so the early stop
+  is a pursuit, and a run to its end is the exact solution over the whole dictionary: no candidates to choose.
+- `lasso`: least angle regression (Efron et al. 2004) on candidate rows, and the optimality condition checked on all of
+  them; rows that violate it join the candidates. So the result is that of the whole dictionary. Its coefficients are
+  the shrunk ones, without a refit.
+
+Vectors are float64 [d], dictionaries float32 [f, d]; one solution a count (`steerkit.decomposition`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, on_rows
+from steerkit.errors import SteerkitError
+
+CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on it
+
+
+def nonnegative_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]) -> list[Solution]:
+    """Non-negative least squares, stopped at n rows.
+
+    A row whose coefficient would turn negative leaves again, so selections need not be nested; for each count the
+    last, hence best, state of at most that many rows is given.
+    """
+    dictionary, residual, free = Rows(rows), vector, np.ones(len(rows), bool)
+    room, chosen = max(counts), []
+    basis = Basis(vector, room)
+    states = {0: Solution(np.zeros(0, np.int64), np.zeros(0))}
+    while len(chosen) < room and np.linalg.norm(residual) > EXACT * np.linalg.norm(vector):
+        strength = np.where(free, dictionary.cosines(residual), -np.inf)
+        best = int(strength.argmax())
+        if strength[best] <= EXACT * np.linalg.norm(vector):
+            break  # no row would get a positive coefficient: the optimum
+        free[best] = False
+        if not basis.add(dictionary.row(best)):
+            continue
+        chosen.append(best)
+        found, residual = _nonnegative_fit(basis)
+        leaving = [feature for feature, amount in zip(chosen, found, strict=True) if amount == 0]
+        if leaving:
+            chosen = [feature for feature in chosen if feature not in leaving]
+            # `best` itself stays out: it left by rounding, and would come again.
+            free[[feature for feature in leaving if feature != best]] = True
+            basis = Basis(vector, room)
+            for feature in chosen:
+                basis.add(dictionary.row(feature))
+        features = np.array(chosen, dtype=np.int64)
+        states = {n: state for n, state in states.items() if n < len(chosen)}
+        states[len(chosen)] = Solution(features, found[found > 0] / dictionary.norms[features])
+    return [states[max(n for n in states if n <= count)] for count in counts]
+
+
+def _nonnegative_fit(basis: Basis) -> tuple[np.ndarray, np.ndarray]:
+    """(coefficients of the unit rows >= 0, what is left of the vector), solved in the small triangle."""
+    from scipy.optimize import nnls
+
+    n = basis.size
+    found, _ = nnls(basis.triangle[:n, :n], basis.along[:n])
+    return found, basis.vector - (basis.triangle[:n, :n] @ found) @ basis.rows[:n]
+
+
+def lasso(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]) -> list[Solution]:
+    """The lasso with the smallest penalty, on coefficients of unit rows, that keeps at most n rows."""
+    dictionary, wanted = Rows(rows), sorted(set(counts))
+    strength = np.abs(dictionary.cosines(vector))
+    candidates = np.sort(np.argsort(-strength, kind="stable")[: CANDIDATES_PER_FEATURE * max(counts)])
+    while True:
+        columns = np.stack([dictionary.row(feature) for feature in candidates], axis=1)
+        knots = [_knot(columns, vector, count) for count in wanted]
+        missing = [_violators(dictionary, vector - columns @ found, penalty) for found, penalty in knots]
+        more = np.setdiff1d(np.concatenate(missing), candidates)
+        if len(more) == 0:
+            break
+        candidates = np.union1d(candidates, more)
+    solutions = {}
+    for count, (found, _) in zip(wanted, knots, strict=True):
+        chosen = candidates[found != 0]
+        solutions[count] = Solution(chosen, found[found != 0] / dictionary.norms[chosen])
+    return [solutions[count] for count in counts]
+
+
+def _knot(columns: np.ndarray, vector: np.ndarray, count: int) -> tuple[np.ndarray, float]:
+    """Coefficients [m] and penalty at the last knot of the path with at most `count` non-zeros."""
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import lars_path
+    except ImportError as error:
+        raise SteerkitError(
+            "scikit-learn for the method lasso",
+            "it is not installed",
+            done="Nothing was computed.",
+            next_step="pip install scikit-learn, or take the method signed-pursuit.",
+        ) from error
+    with warnings.catch_warnings():
+        # A row that is a copy of active ones is left out with a warning; leaving it out is right.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        penalties, _, path = lars_path(columns, vector, method="lasso", max_iter=2 * count + 1)
+    fitting = np.flatnonzero((path != 0).sum(0) <= count)[-1]
+    return path[:, fitting], float(penalties[fitting]) * len(vector)
+
+
+def _violators(dictionary: Rows, residual: np.ndarray, penalty: float) -> np.ndarray:
+    """Rows that correlate with the residual by more than the penalty: at the optimum there are none."""
+    slack = 1e-5 * penalty + EXACT * np.linalg.norm(residual)  # correlations are float32
+    return np.flatnonzero(np.abs(dictionary.cosines(residual)) > penalty + slack)
+
+
+METHODS |= {"nnls": on_rows(nonnegative_pursuit), "lasso": on_rows(lasso)}

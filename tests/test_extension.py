@@ -1,0 +1,74 @@
+"""What a user adds from outside, in a few lines, runs like what is built in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import steerkit as sk
+from companion.profiles import load_profile
+from companion.tan import experiment
+from companion.tan.jobs import Job, examples, model_of
+from steerkit.extraction import mean_difference
+from steerkit.formats import FORMATS, Format, ask
+from steerkit.items import Item
+from steerkit.prompts import Example, Prompter, split_words
+from steerkit.propensity import one_token
+from steerkit.vectors import norm_matched_random
+
+
+def number(prompter: Prompter, item: Item, shown: str) -> Example:
+    """Two numbered options, of which `shown` is the one that matches."""
+    texts = [item.matching_text or item.matching, item.not_matching_text or item.not_matching]
+    first, second = texts if shown == "1" else reversed(texts)
+    body = f"{item.stem or item.question}\n1: {first.strip()}\n2: {second.strip()}{prompter.template.cue}"
+    answers = [shown, "2" if shown == "1" else "1"]
+    return prompter.example(item.id, "number", body, answers, split_words, positive_answer=shown)
+
+
+NUMBER = Format("number", number, one_token, "logits", "#E69F00", "Format: number", ("1", "2"))
+
+
+class TestAnswerFormat:
+    @pytest.fixture(autouse=True)
+    def added(self, monkeypatch):
+        monkeypatch.setitem(FORMATS, "number", NUMBER)
+
+    def test_plain_texts_are_asked_in_it_and_evaluated(self):
+        model = model_of("tiny")
+        examples = ask(model, [("we talk", "I love music", "I hate music")] * 2, "number")
+        assert [example.positive_answer for example in examples] == ["1", "2"]
+        assert examples[0].matching == examples[1].not_matching != examples[0].not_matching
+        vectors = norm_matched_random(mean_difference(sk.differences(model, examples, [1]), [1]), 1, seed=0)
+        grid = sk.evaluate(model, examples, vectors, [-1.0, 0.0, 1.0])
+        slopes = sk.slopes(grid.table())
+        assert len(slopes) == 2 and np.isfinite(slopes["steerability"]).all()
+        assert set(grid.table()["format"]) == {"number"}
+
+    def test_the_protocol_runs_in_it_with_a_profile_that_does_not_know_it(self, own_folders):
+        settings = replace(load_profile("smoke"), datasets=("narcissism",), counterbalanced=True)
+        grid = experiment.grid(settings, "number")
+        assert set(grid["format"]) == {"number"} and np.isfinite(grid["propensity"]).all()
+        full = sk.slopes(grid[grid["vector"] == "full"])
+        assert set(full["positive_answer"]) == {"1", "2"} and full["steerability"].abs().min() > 0
+
+    def test_both_forms_of_an_item_differ_in_the_label_that_matches(self, own_folders):
+        settings = replace(
+            load_profile("smoke"), datasets=("narcissism", "survival-instinct"), counterbalanced=True
+        )
+        for name in settings.datasets:
+            _, test = examples(Job(settings, "grid", name, "number"), model_of("tiny"))
+            assert len({example.id for example in test}) == len(test)
+            firsts = [example for example in test if not example.id.endswith("~other")]
+            others = {e.id.removesuffix("~other"): e for e in test if e.id.endswith("~other")}
+            for first in firsts:
+                other = others.get(first.id)  # a set that lists both orders has it already
+                assert other is None or (first.matching, first.not_matching) == (
+                    other.not_matching,
+                    other.matching,
+                )
+            assert {first.positive_answer for first in firsts} == {"1", "2"} and (
+                others or name != "narcissism"
+            )
