@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companion import store
+from companion import registry, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.experiment import check_format
@@ -32,15 +32,6 @@ TABS = {
     "statement": "Format: statement",
     "letter": "Format: letter (the paper's)",
     "yes-no": "Format: yes-no",
-}
-MODEL_LABELS = {
-    "smollm2-135m": "SmolLM2-135M-Instruct",
-    "gemma3-270m": "Gemma-3-270M (base)",
-    "tiny": "tiny random model",
-    "tiny-gemma3": "tiny random Gemma 3",
-    "llama2-7b": "Llama-2-7B-chat",
-    "qwen1.5-14b": "Qwen1.5-14B-Chat",
-    "gemma-2-2b": "Gemma-2-2B-it",
 }
 
 
@@ -104,7 +95,7 @@ def manifests_in(source: Source) -> list[dict]:
 
 def label_of(settings: Settings) -> str:
     """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = MODEL_LABELS.get(settings.model, settings.model)
+    label = registry.label(settings.model)
     return f"{label} on the papers' data" if settings.source == "papers" else label
 
 

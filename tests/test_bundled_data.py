@@ -14,7 +14,8 @@ from statistics import median
 import pytest
 
 from companion import published
-from companion.data.datasets import Item, add_choices, load_dataset, names, personas, statement_pairs
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import Item, load_dataset, names, personas
 from companion.data.splits import make_split
 from steerkit.errors import SteerkitError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from companion.data.counterbalance import OTHER, item_id, letter_example, with_others, yes_no_example
-from companion.data.datasets import add_choices, load_dataset
+from companion.data.ask import OTHER, add_choices, item_id, letter_example, with_others, yes_no_example
+from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.items import Item, exchanged

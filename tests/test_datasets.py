@@ -13,9 +13,9 @@ import pytest
 import requests
 
 import companion.data.datasets as datasets
-import companion.data.sources as registry
-from companion.data.datasets import Item, add_choices, load_dataset, load_questions, names, statement_pairs
-from companion.data.sources import Source, read_source, sources, tan_names
+
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
 from steerkit.errors import SteerkitError
 
 DATA = os.environ.get("STEERKIT_DATA")
@@ -356,7 +356,7 @@ class Downloader:
 def serve(monkeypatch):
     def install(content):
         downloader = Downloader(content)
-        monkeypatch.setattr(registry, "_downloader", lambda: downloader)
+        monkeypatch.setattr(datasets, "_downloader", lambda: downloader)
         return downloader
 
     return install
@@ -456,15 +456,12 @@ class TestFetching:
             read_source(TINY)
         assert "cache folder" in error.value.expected and "STEERKIT_CACHE" in error.value.next_step
 
-    def test_a_damaged_cache_file_is_deleted_and_the_next_run_heals_it(self, serve, tmp_path):
-        serve(CONTENT)
+    def test_a_damaged_cache_file_is_not_opened_but_fetched_anew(self, serve, tmp_path):
+        downloader = serve(CONTENT)
         read_source(TINY)
         self.cached(tmp_path).write_bytes(b"damaged")
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert error.value.done == "The file was deleted from the cache."
-        assert hashlib.sha256(b"damaged").hexdigest() in error.value.found
-        assert read_source(TINY) == CONTENT
+        assert read_source(TINY) == CONTENT == self.cached(tmp_path).read_bytes()
+        assert len(downloader.calls) == 2
 
     def test_a_local_folder_is_read_and_nothing_is_fetched(self, serve, tmp_path, monkeypatch):
         downloader = serve(CONTENT)
@@ -505,10 +502,10 @@ class TestRegistry:
         assert len({source.sha256 for source in sources().values()}) == len(sources())
 
     def test_the_forty_sets_of_tan_et_al_are_registered(self):
-        assert len(tan_names()) == 40 == len(set(tan_names())) and set(tan_names()) <= set(names("papers"))
-        formats = Counter(sources()[name].format for name in tan_names())
+        assert len(names("tan")) == 40 == len(set(names("tan"))) and set(names("tan")) <= set(names("papers"))
+        formats = Counter(sources()[name].format for name in names("tan"))
         assert formats == {"persona": 21, "choice": 18, "truthfulqa": 1}
-        rows = [sources()[name].rows for name in tan_names()]
+        rows = [sources()[name].rows for name in names("tan")]
         # 40 sets: 36 of 1000 less two short ones, two sycophancy sets, TruthfulQA (Tan et al. 2024).
         assert (
             sorted(rows)[:5] == [120, 468, 817, 934, 1000]
@@ -559,14 +556,14 @@ class TestPapersFiles:
         )
         assert len(loaded) == source.rows
 
-    @pytest.mark.parametrize("name", tan_names())
+    @pytest.mark.parametrize("name", names("tan"))
     def test_the_forty_sets_have_two_options_or_a_statement(self, name):
         items = load_dataset(name, "papers", DATA).items
         kind = "persona" if sources()[name].format == "persona" else "choice"
         assert {item.kind for item in items} == {kind}
         assert all(item.statement or len(item.options) == 2 for item in items)
 
-    @pytest.mark.parametrize("name", [name for name in tan_names() if sources()[name].format == "persona"])
+    @pytest.mark.parametrize("name", [name for name in names("tan") if sources()[name].format == "persona"])
     def test_letter_and_answer_are_crossed_in_quarters(self, name):
         items = load_dataset(name, "papers", DATA).items
         counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
