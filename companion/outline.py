@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from companion.models import load_model, location, spec_of
+from companion.registry import MODELS
 from steerkit.errors import SteerkitError
 from steerkit.templates import Template, template_for
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from companion.registry import ModelSpec
 
 DEFAULT = "smollm2-135m"
+SHAPES = tuple(name for name, spec in MODELS.items() if spec.shape)  # models known without any download
 # Tokens of a prompt: 32 evenly spaced quantiles over 30 letter prompts of each of the 40 sets of Tan et al. 2024, in
 # the chat template of Llama 2, cut by the tokenizer of the default model.
 LENGTHS = (61, 64, 66, 67, 68, 68, 69, 70, 71, 71, 72, 73, 74, 75, 76, 77)
