@@ -25,7 +25,7 @@ def means(model: str, train: str, test: str) -> pd.Series:
 def test_there_are_forty_data_sets_in_the_papers_order_with_sentences_and_short_distinct_labels():
     table = published.datasets()
     assert list(table["order"]) == list(range(40)) and table.index.is_unique
-    assert list(published._sentences()) == list(table.index)
+    assert list(published._read("tan2024_personas.json")["sentences"]) == list(table.index)
     assert table["label"].is_unique and table["label"].str.len().max() <= 22
 
 

@@ -181,15 +181,14 @@ def _warn_of_unequal_halves(items: tuple[Item, ...], name: str) -> None:
 
 def _check_name(name: str, source: str) -> None:
     known = names(source)
+    if name in known:
+        return
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     other = "papers" if source == "bundled" else "bundled"
     elsewhere = f"; {name} exists with source={other!r}" if name in names(other) else ""
-    need(
-        name in known,
-        f"a data set of source {source!r}",
-        repr(name),
-        f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl.",
-        done="Nothing was loaded.",
+    step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl."
+    raise SteerkitError(
+        f"a data set of source {source!r}", repr(name), done="Nothing was loaded.", next_step=step
     )
 
 
