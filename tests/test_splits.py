@@ -6,9 +6,17 @@ import random
 
 import pytest
 
-from companion.data.datasets import Dataset, Item
+from companion.data.datasets import Dataset
 from companion.data.splits import Split, group_items, limit, make_split
 from steerkit.errors import SteerkitError
+from steerkit.items import Item
+
+
+def refused(call) -> SteerkitError:
+    """The error that a call ends with."""
+    with pytest.raises(SteerkitError) as found:
+        call()
+    return found.value
 
 
 def persona(i: int, question: str | None = None, pair: int | None = None) -> Item:
@@ -122,14 +130,12 @@ class TestAsReleased:
         assert split.train == tuple(order[:60]) and split.test == tuple(order[50:])
 
     def test_it_knows_one_seed(self):
-        with pytest.raises(SteerkitError) as error:
-            make_split(singles(100), "as-released", seed=1)
-        assert error.value.expected == "seed 0 for the split as-released"
+        error = refused(lambda: make_split(singles(100), "as-released", seed=1))
+        assert error.expected == "seed 0 for the split as-released"
 
     def test_fifty_items_leave_nothing_to_test(self):
-        with pytest.raises(SteerkitError) as error:
-            make_split(singles(50), "as-released")
-        assert error.value.found == "none in test"
+        error = refused(lambda: make_split(singles(50), "as-released"))
+        assert error.found == "none in test"
 
 
 class TestSweep:
@@ -156,9 +162,8 @@ class TestLimit:
 
     @pytest.mark.parametrize("part", ["train", "test"])
     def test_nothing_left_is_an_error(self, part):
-        with pytest.raises(SteerkitError) as error:
-            limit(make_split(pairs(60)), **{part: 0})
-        assert error.value.found == f"none in {part}" and error.value.done == "No split was made."
+        error = refused(lambda: limit(make_split(pairs(60)), **{part: 0}))
+        assert error.found == f"none in {part}" and error.done == "No split was made."
 
 
 class TestRefusals:
@@ -166,20 +171,17 @@ class TestRefusals:
         ("name", "n", "part"), [("clean", 2, "train"), ("sweep", 9, "train"), ("clean", 0, "train")]
     )
     def test_an_empty_part_is_an_error(self, name, n, part):
-        with pytest.raises(SteerkitError) as error:
-            make_split(singles(n), name)
-        assert error.value.found == f"none in {part}"
+        error = refused(lambda: make_split(singles(n), name))
+        assert error.found == f"none in {part}"
 
     def test_overlapping_items_are_an_error(self):
-        with pytest.raises(SteerkitError) as error:
-            Split("mine", (0, 1), (), (1, 2))
-        assert error.value.found == "1 item groups in two parts" and "mine" in error.value.expected
+        error = refused(lambda: Split("mine", (0, 1), (), (1, 2)))
+        assert error.found == "1 item groups in two parts" and "mine" in error.expected
 
     def test_a_torn_group_is_an_error(self):
         with pytest.raises(SteerkitError):
             Split("mine", (0,), (), (1,), group_of=(0, 0))
 
     def test_an_unknown_name_lists_the_known_ones(self):
-        with pytest.raises(SteerkitError) as error:
-            make_split(singles(100), "50:100%")
-        assert "clean, as-released, sweep" in error.value.expected and error.value.found == "'50:100%'"
+        error = refused(lambda: make_split(singles(100), "50:100%"))
+        assert "clean, as-released, sweep" in error.expected and error.found == "'50:100%'"
