@@ -14,10 +14,9 @@ from steerkit.prompts import FORMATS
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
+TEXTS = ("model", "source", "split", "fidelity", "spelling", "engine", "remote")
 KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(
-        ("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")
-    ),
+    **dict.fromkeys(TEXTS, (str, "a text")),
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
     **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
@@ -170,21 +169,18 @@ def _check(settings: Settings) -> None:
             if name in ("train", "test") and value is not None:
                 least = min(value.values() if isinstance(value, dict) else [value])
                 need(least > 0, f"{name} of at least 1", str(value), "leave it out for all items.")
-        _check_multipliers(owner.multipliers)
+        given = owner.multipliers
+        finite = {value for value in given if isinstance(value, int | float) and math.isfinite(value)}
+        need(
+            len(finite) > 1 and finite >= set(given),
+            "at least two different multipliers",
+            f"{list(given)}",
+            "give a range such as -1.5,0,1.5; a slope needs two points.",
+        )
     companions = any(settings.resamples.values()) or settings.random_vectors
     need(
         not companions or set(settings.resample_multipliers) <= set(settings.multipliers),
         f"resample_multipliers among the multipliers {list(settings.multipliers)}",
         f"{list(settings.resample_multipliers)}",
         "mend resample_multipliers.",
-    )
-
-
-def _check_multipliers(multipliers: tuple[Any, ...]) -> None:
-    finite = {value for value in multipliers if isinstance(value, int | float) and math.isfinite(value)}
-    need(
-        len(finite) > 1 and finite >= set(multipliers),
-        "at least two different multipliers",
-        f"{list(multipliers)}",
-        "give a range such as -1.5,0,1.5; a slope needs two points.",
     )

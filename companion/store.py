@@ -59,11 +59,9 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The repository's commit, with a mark when files differ from it; empty outside a checkout or without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    try:
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
+    with suppress(FileNotFoundError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return ""
 
 
 def key(inputs: dict[str, Any]) -> str:
@@ -159,9 +157,8 @@ def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(
-        {**(arrow.schema.metadata or {}), MANIFEST: json.dumps(about, default=str).encode()}
-    )
+    kept = {**(arrow.schema.metadata or {}), MANIFEST: json.dumps(about, default=str).encode()}
+    arrow = arrow.replace_schema_metadata(kept)
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink, write_page_checksum=True)
     write_atomically(path, sink.getvalue().to_pybytes())

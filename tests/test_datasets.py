@@ -114,7 +114,12 @@ class TestRawFormats:
 
     def test_a_json_list_reads_like_json_lines(self, tmp_path):
         rows = [choice_row(), choice_row("Salt?", ("yes", "no"))]
-        assert load_rows(tmp_path, rows, "mine.json").items == load_rows(tmp_path, rows, "mine.jsonl").items
+        listed, data = (load_rows(tmp_path, rows, f"mine.{suffix}") for suffix in ("json", "jsonl"))
+        assert listed.items == data.items and (data.name, data.source) == (
+            "mine",
+            str(tmp_path / "mine.jsonl"),
+        )
+        assert data.sha256 == hashlib.sha256((tmp_path / "mine.jsonl").read_bytes()).hexdigest()
 
     def test_item_ids_are_the_row_numbers(self, tmp_path):
         items = load_rows(tmp_path, [persona_row(str(i)) for i in range(12)]).items
@@ -133,12 +138,6 @@ class TestRawFormats:
         row = {"prompt": "q?\n\nChoices:\n(A) x\n(B) y", "correct": "(B)", "incorrect": "(A)"}
         (item,) = load_rows(tmp_path, [row], "tqa.json").items
         assert (item.stem, item.matching_text) == ("q?", "y")
-
-    def test_a_data_set_carries_the_hash_of_its_file(self, tmp_path):
-        data = load_rows(tmp_path, [persona_row()])
-        path = tmp_path / "mine.jsonl"
-        assert data.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (data.name, data.source) == ("mine", str(path))
 
 
 class TestLetters:
@@ -350,7 +349,7 @@ class Downloader:
 def serve(monkeypatch):
     def install(content):
         downloader = Downloader(content)
-        monkeypatch.setattr(datasets, "_downloader", lambda: downloader)
+        monkeypatch.setattr("pooch.HTTPDownloader", lambda timeout: downloader)
         return downloader
 
     return install

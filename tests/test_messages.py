@@ -104,7 +104,7 @@ def read_record(s) -> None:
 
 def fetch(s, downloader) -> None:
     s.patch.delenv("STEERKIT_DATA", raising=False)
-    s.patch.setattr(datasets, "_downloader", lambda: downloader)
+    s.patch.setattr("pooch.HTTPDownloader", lambda timeout: downloader)
     load_dataset("narcissism", source="papers")
 
 

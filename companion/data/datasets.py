@@ -105,7 +105,8 @@ def load_dataset(
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or name.endswith((".jsonl", ".json")):
         path = Path(name_or_path)
-        return _dataset(path.stem, _own_file(path), str(path), "not stated", path.name)
+        content = _own_file(path, "a data file", "Nothing was loaded.", "check the path.")
+        return _dataset(path.stem, content, str(path), "not stated", path.name)
     _check_name(name, source)
     if source == "bundled":
         content = (HERE / "bundled" / f"{name}.jsonl").read_bytes()
@@ -148,16 +149,12 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
     return ours[name]["positive"], ours[name]["negative"]
 
 
-def _own_file(path: Path) -> bytes:
+def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SteerkitError(
-            f"a data file at {path}",
-            f"no readable file there ({error.strerror})",
-            done="Nothing was loaded.",
-            next_step="check the path.",
-        ) from error
+        found = f"no readable file there ({error.strerror})"
+        raise SteerkitError(f"{expected} at {path}", found, done=done, next_step=next_step) from error
 
 
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
@@ -173,9 +170,8 @@ def _warn_of_unequal_halves(items: tuple[Item, ...], name: str) -> None:
     yes, no = labels.count("Yes"), labels.count("No")
     if abs(yes - no) > max(2, len(labels) / 50):
         logger.warning(
-            "%s has %d statements that match and %d that do not: in letter and yes-no the word Yes does not cancel, "
-            "and in statement %d are left out. Add or drop rows until both halves are equal.",
-            *(name, yes, no, abs(yes - no)),
+            f"{name} has {yes} statements that match and {no} that do not: in letter and yes-no the word Yes does not "
+            f"cancel, and in statement {abs(yes - no)} are left out. Add or drop rows until both halves are equal."
         )
 
 
@@ -200,15 +196,9 @@ def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:
 
 
 def _read_local(source: Source, path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SteerkitError(
-            f"the data set {source.name} at {path}",
-            f"no readable file there ({error.strerror})",
-            done="Nothing was fetched, because a local data folder was given.",
-            next_step=f"put {source.url} there, or unset data_dir and {DATA_DIR_VARIABLE} to fetch it.",
-        ) from error
+    done = "Nothing was fetched, because a local data folder was given."
+    step = f"put {source.url} there, or unset data_dir and {DATA_DIR_VARIABLE} to fetch it."
+    content = _own_file(path, f"the data set {source.name}", done, step)
     found = hashlib.sha256(content).hexdigest()
     need(
         found == source.sha256,
@@ -231,7 +221,7 @@ def _fetched(source: Source) -> Path:
 
     def whole(url: str, output_file: str, pup: Any) -> None:
         """Download, and look at the size: "truncated" tells the user more than "wrong checksum"."""
-        _downloader()(url, output_file, pup)
+        pooch.HTTPDownloader(timeout=30)(url, output_file, pup)
         size = Path(output_file).stat().st_size
         need(
             size >= source.bytes,
@@ -264,12 +254,6 @@ def _fetched(source: Source) -> Path:
             f"{type(error).__name__}: {error}",
             next_step="mend its permissions or free some space, or set STEERKIT_CACHE to another folder.",
         ) from error
-
-
-def _downloader() -> Callable[..., None]:
-    import pooch
-
-    return pooch.HTTPDownloader(timeout=30)
 
 
 def __getattr__(name: str) -> Any:  # shim

@@ -1,2 +1,1 @@
-# shim
-from companion.data.datasets import Source, _downloader, names, read_source, sources  # noqa: F401
+from companion.data.datasets import Source, names, read_source, sources  # noqa: F401 - shim
