@@ -167,6 +167,9 @@ class TestContainer:
         assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
         [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
+        assert {"steerkit/__init__.py", "companion/__init__.py"} <= set(
+            copied
+        )  # an editable installation maps both
 
     def test_nothing_that_git_ignores_goes_in(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()
