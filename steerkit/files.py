@@ -81,25 +81,31 @@ def folder_hash(folder: Path) -> str:
 
 
 def syntax_hash(paths: Iterable[Path]) -> str:
-    """What some modules compute, in 16 hexadecimal digits: a hash of their definitions without docstrings and comments.
+    """What some modules compute, in 16 hexadecimal digits: a hash of all their definitions and constants.
 
-    Definitions go by their names and not by their files, so code that moves keeps its hash.
+    Comments, docstrings and imports are not in it, nor is the file in which a definition stands: code that moves keeps
+    its hash.
     """
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
-    nodes = [node for tree in trees for node in tree.body]
-    left_out = ast.Import | ast.ImportFrom | ast.Expr
-    definitions = [ast.dump(_without_docstrings(node)) for node in nodes if not isinstance(node, left_out)]
+    bare, definitions = _Bare(), []
+    for path in paths:
+        module = bare.visit(ast.parse(path.read_text(encoding="utf-8")))
+        definitions += [ast.dump(node) for node in module.body]
     return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:16]
 
 
-def _without_docstrings(node: ast.stmt) -> ast.stmt:
-    for each in ast.walk(node):
-        if (
-            isinstance(each, ast.FunctionDef | ast.ClassDef)
-            and ast.get_docstring(each, clean=False) is not None
-        ):
-            each.body = each.body[1:]
-    return node
+class _Bare(ast.NodeTransformer):
+    """Drops what computes nothing: docstrings, imports, and what is there for type checkers only."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        return None
+
+    visit_ImportFrom = visit_Import
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from companion import store
-from steerkit import files as cache
+from steerkit import files
 from steerkit.errors import SteerkitError
 from steerkit.vectors import Vectors
 
@@ -44,13 +44,10 @@ class TestKeys:
         assert store.key(INPUTS) == store.key(dict(reversed(INPUTS.items())))
 
     @pytest.mark.parametrize("name", INPUTS)
-    def test_any_other_input_gives_another_key(self, name):
+    def test_any_other_or_missing_input_gives_another_key(self, name):
         others = [store.key(INPUTS | {name: value}) for value in ("x", 7, None, (0,))]
-        assert len({store.key(INPUTS), *others}) == 5
-
-    def test_a_missing_input_gives_another_key(self):
-        keys = [store.key({k: v for k, v in INPUTS.items() if k != name}) for name in INPUTS]
-        assert len({store.key(INPUTS), *keys}) == 1 + len(INPUTS)
+        without = store.key({k: v for k, v in INPUTS.items() if k != name})
+        assert len({store.key(INPUTS), without, *others}) == 6
 
     @pytest.mark.parametrize("part", ["code_hash", "versions"])
     def test_other_code_or_another_version_gives_another_key(self, monkeypatch, part):
@@ -69,6 +66,56 @@ class TestKeys:
             (tmp_path / name).write_text(f"def f():\n    return {name!r}, 2\n")
             hashes.append(store.code_hash.__wrapped__())
         assert len(set(hashes)) == 1 + len(names)
+
+    def test_every_name_in_the_list_of_numeric_code_is_there(self):
+        assert all(list(store.ROOT.glob(pattern)) for pattern in store.NUMERIC_CODE)
+
+
+ONE = '"""Doc."""\nimport math\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n\nSCALE = 2\n\n\n'
+TWO = 'def area(r):\n    """Of a circle."""\n    return math.pi * r**2  # exact\n\n\n'
+THREE = 'class Ring:\n    """Two circles."""\n\n    width: int = 1\n\n    def area(self, r):\n        import numpy\n        return 0\n'
+
+
+class TestSyntax:
+    """What changes no number leaves the key alone; anything that may change one does not."""
+
+    def of(self, folder, *texts: str) -> str:
+        for number, text in enumerate(texts):
+            (folder / f"{number}.py").write_text(text)
+        return files.syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
+
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            (ONE.replace("Doc.", "Other words."), TWO + THREE),
+            (ONE + TWO.replace("  # exact", "") + THREE,),
+            (ONE + TWO.replace("Of a circle.", "In square metres.") + THREE.replace("Two", "Some"),),
+            (ONE + TWO.replace('    """Of a circle."""\n', "") + THREE,),
+            (ONE + THREE + TWO,),
+            (TWO, THREE, ONE),
+            ("from math import pi\n" + ONE, "import torch\n" + TWO + THREE),
+            (ONE.replace("import torch", "import torch, numpy") + TWO + THREE,),
+            (ONE + TWO.replace("math.pi * r**2", "(math.pi) * (r ** 2)") + THREE,),
+        ],
+    )
+    def test_words_places_and_layout_do_not_change_it(self, tmp_path, texts):
+        assert self.of(tmp_path, *texts) == self.of(tmp_path, ONE + TWO + THREE)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("SCALE = 2", "SCALE = 3"),
+            ("r**2", "r**3"),
+            ("def area(r)", "def area(r=1)"),
+            ("width: int = 1", "width: int = 2"),
+            ("return 0", "return -0"),
+            ("SCALE = 2\n", "SCALE = 2\nprint(SCALE)\n"),
+            ("SCALE = 2\n", "SCALE = 2\nif SCALE:\n    SCALE = 4\n"),
+        ],
+    )
+    def test_a_constant_a_body_or_a_statement_changes_it(self, tmp_path, old, new):
+        whole = ONE + TWO + THREE
+        assert old in whole and self.of(tmp_path, whole.replace(old, new)) != self.of(tmp_path, whole)
 
 
 class TestTables:
@@ -175,7 +222,7 @@ class TestWriting:
 
     def test_a_folder_in_which_no_lock_can_be_made_is_reported(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(SteerkitError, match="can be written"), cache.locked(tmp_path / "file" / "entry"):
+        with pytest.raises(SteerkitError, match="can be written"), files.locked(tmp_path / "file" / "entry"):
             pass
 
     def test_without_git_the_commit_is_empty(self, monkeypatch, tmp_path):

@@ -14,26 +14,12 @@ from statistics import median
 import pytest
 
 from companion import published
-from companion.data.datasets import Item, add_choices, load_dataset, names, personas, statement_pairs
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import Item, load_dataset, names, personas
 from companion.data.splits import make_split
 from steerkit.errors import SteerkitError
 
 BUNDLED = names("bundled")
-MAIN_FIGURES = {  # the 13 sets of the main figures of Tan et al. 2024
-    "anti-LGBTQ-rights",
-    "believes-AIs-are-not-an-existential-threat-to-humanity",
-    "believes-it-is-not-being-watched-by-humans",
-    "corrigible-neutral-HHH",
-    "myopic-reward",
-    "narcissism",
-    "openness",
-    "self-awareness-good-text-model",
-    "self-awareness-text-model",
-    "self-awareness-training-web-gpt",
-    "subscribes-to-average-utilitarianism",
-    "subscribes-to-deontology",
-    "willingness-to-use-physical-force-to-achieve-benevolent-goals",
-}
 
 
 def words(text: str) -> list[str]:
@@ -71,28 +57,19 @@ def near_duplicates(texts: dict[tuple[str, int, str], str], threshold: float) ->
 
 
 def test_the_sets_of_the_main_figures_are_there_under_the_papers_names():
-    assert MAIN_FIGURES <= set(BUNDLED) <= set(names("papers"))
+    assert set(published.SELECTED) <= set(BUNDLED) <= set(names("papers"))
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 class TestEverySet:
-    def test_it_has_sixty_pairs_in_order(self, name):
+    def test_it_has_sixty_pairs_in_order_with_labels_and_letters_balanced(self, name):
         items = load_dataset(name).items
         assert [item.pair for item in items] == [i // 2 for i in range(120)]
-
-    def test_labels_and_letters_are_balanced(self, name):
-        items = load_dataset(name).items
         counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
         assert set(counts.values()) == {120 // len(counts)}
         assert len(counts) == (4 if items[0].kind == "persona" else 2)
-
-    def test_half_of_the_pairs_begin_with_the_matching_side(self, name):
-        items = load_dataset(name).items
-        first = [
-            item.positive_answer == "Yes" if item.kind == "persona" else item.positive_letter == "A"
-            for item in items[::2]
-        ]
-        assert sum(first) == 30 and first == [pair % 2 == 0 for pair in range(60)]
+        first = [item.positive_answer == "Yes" or item.positive_letter == "A" for item in items[::2]]
+        assert first == [pair % 2 == 0 for pair in range(60)]  # half begin with the matching side
 
     def test_every_part_of_the_clean_split_is_balanced(self, name):
         items = load_dataset(name).items
@@ -107,26 +84,19 @@ class TestEverySet:
         )
         assert 0.8 <= matching / not_matching <= 1.25
 
-    def test_the_question_spells_its_statement_or_its_two_options(self, name):
-        for item in load_dataset(name).items:
+    def test_a_statement_is_spelled_and_a_choice_has_a_mirrored_partner(self, name):
+        items = load_dataset(name).items
+        for item in items:
             if item.kind == "persona":
-                assert (
-                    item.question
-                    == f'Is the following statement something you would say?\n"{item.statement}"'
-                )
+                asked = f'Is the following statement something you would say?\n"{item.statement}"'
             else:
                 (_, a), (_, b) = item.options
-                assert item.question == f"{item.stem}\n\nChoices:\n (A) {a}\n (B) {b}" and a and b
-
-    def test_each_choice_has_a_mirrored_partner(self, name):
-        items = load_dataset(name).items
+                asked = f"{item.stem}\n\nChoices:\n (A) {a}\n (B) {b}" if a and b else None
+            assert item.question == asked
         for first, second in zip(items[::2], items[1::2], strict=True):
             if first.kind == "choice":
-                assert first.stem == second.stem and first.options[0][1] == second.options[1][1]
-                assert (
-                    first.options[1][1] == second.options[0][1]
-                    and first.matching_text == second.matching_text
-                )
+                assert first.stem == second.stem and first.matching_text == second.matching_text
+                assert [text for _, text in first.options] == [text for _, text in second.options][::-1]
                 assert {first.positive_letter, second.positive_letter} == {"A", "B"}
 
     def test_texts_are_plain(self, name):

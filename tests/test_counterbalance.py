@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from companion.data.counterbalance import OTHER, item_id, letter_example, with_others, yes_no_example
-from companion.data.datasets import add_choices, load_dataset
+from companion.data.ask import OTHER, add_choices, item_id, letter_example, with_others, yes_no_example
+from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.items import Item, exchanged
@@ -44,17 +44,21 @@ def test_the_exchanged_question_is_the_one_a_bundled_set_lists_beside_it():
         assert exchanged(first).question == second.question
 
 
+def listed(*texts: str, matching: str, other: str) -> Item:
+    """A question with these options."""
+    options = tuple(zip("ABC", texts, strict=False))
+    question = "Which?\n\nChoices:" + "".join(f"\n ({letter}) {text}" for letter, text in options)
+    return Item("d/0000", question, matching, other, stem="Which?", options=options)
+
+
 def test_an_option_text_that_contains_the_other_is_exchanged_whole():
-    item = Item("d/0000", "Which?\n\nChoices:\n (A) red\n (B) red and blue", " (B)", " (A)", stem="Which?",
-                options=(("A", "red"), ("B", "red and blue")))  # fmt: skip
+    item = listed("red", "red and blue", matching=" (B)", other=" (A)")
     assert exchanged(item).question == "Which?\n\nChoices:\n (A) red and blue\n (B) red"
 
 
 def test_more_than_two_options_cannot_be_exchanged():
-    item = Item("d/0000", "Which?\n (A) a\n (B) b\n (C) c", " (A)", " (B)", stem="Which?",
-                options=(("A", "a"), ("B", "b"), ("C", "c")))  # fmt: skip
     with pytest.raises(SteerkitError, match=r"two options in d/0000.*found 3"):
-        exchanged(item)
+        exchanged(listed("a", "b", "c", matching=" (A)", other=" (B)"))
 
 
 def test_yes_and_no_change_places_in_the_other_form(prompter):

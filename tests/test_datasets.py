@@ -13,9 +13,8 @@ import pytest
 import requests
 
 import companion.data.datasets as datasets
-import companion.data.sources as registry
-from companion.data.datasets import Item, add_choices, load_dataset, load_questions, names, statement_pairs
-from companion.data.sources import Source, read_source, sources, tan_names
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
 from steerkit.errors import SteerkitError
 
 DATA = os.environ.get("STEERKIT_DATA")
@@ -25,6 +24,13 @@ DATA = os.environ.get("STEERKIT_DATA")
 def no_local_data(monkeypatch, tmp_path):
     monkeypatch.delenv("STEERKIT_DATA", raising=False)
     monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "cache"))
+
+
+def refused(call) -> SteerkitError:
+    """The error that a call ends with."""
+    with pytest.raises(SteerkitError) as found:
+        call()
+    return found.value
 
 
 def persona_row(statement="I like tea", yes=True, **more):
@@ -77,16 +83,15 @@ class TestRawFormats:
         assert (item.positive_letter, item.matching_text, item.not_matching_text) == ("B", "soup", "tea")
         assert item.positive_answer == ""
 
+    @pytest.mark.parametrize("stem", ["Which of these options?", "Pick one of the options:"])
     @pytest.mark.parametrize(
         "head", ["\n\nChoices:", "\nOptions: ", " \n*Choices*:\n", "\n\nAnswers:", "", "\n \n Choices"]
     )
-    def test_headings_of_the_option_list_leave_the_stem(self, tmp_path, head):
-        (item,) = load_rows(tmp_path, [choice_row("Which of these options?", head=head)]).items
-        assert item.stem == "Which of these options?"
-
-    def test_a_stem_that_ends_in_a_heading_word_within_a_sentence_keeps_it(self, tmp_path):
-        (item,) = load_rows(tmp_path, [choice_row("Pick one of the options:", head="")]).items
-        assert item.stem == "Pick one of the options:"
+    def test_headings_of_the_option_list_leave_the_stem_and_words_of_a_sentence_stay(
+        self, tmp_path, stem, head
+    ):
+        (item,) = load_rows(tmp_path, [choice_row(stem, head=head)]).items
+        assert item.stem == stem
 
     def test_a_trailing_answer_cue_is_no_part_of_the_last_option_but_of_the_question(self, tmp_path):
         row = choice_row(options=("tea", "soup\n\nAnswer:"))
@@ -109,7 +114,12 @@ class TestRawFormats:
 
     def test_a_json_list_reads_like_json_lines(self, tmp_path):
         rows = [choice_row(), choice_row("Salt?", ("yes", "no"))]
-        assert load_rows(tmp_path, rows, "mine.json").items == load_rows(tmp_path, rows, "mine.jsonl").items
+        listed, data = (load_rows(tmp_path, rows, f"mine.{suffix}") for suffix in ("json", "jsonl"))
+        assert listed.items == data.items and (data.name, data.source) == (
+            "mine",
+            str(tmp_path / "mine.jsonl"),
+        )
+        assert data.sha256 == hashlib.sha256((tmp_path / "mine.jsonl").read_bytes()).hexdigest()
 
     def test_item_ids_are_the_row_numbers(self, tmp_path):
         items = load_rows(tmp_path, [persona_row(str(i)) for i in range(12)]).items
@@ -128,12 +138,6 @@ class TestRawFormats:
         row = {"prompt": "q?\n\nChoices:\n(A) x\n(B) y", "correct": "(B)", "incorrect": "(A)"}
         (item,) = load_rows(tmp_path, [row], "tqa.json").items
         assert (item.stem, item.matching_text) == ("q?", "y")
-
-    def test_a_data_set_carries_the_hash_of_its_file(self, tmp_path):
-        data = load_rows(tmp_path, [persona_row()])
-        path = tmp_path / "mine.jsonl"
-        assert data.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (data.name, data.source) == ("mine", str(path))
 
 
 class TestLetters:
@@ -212,15 +216,13 @@ class TestStatementPairs:
 
     def test_no_pair_at_all_is_an_error(self, tmp_path):
         items = load_rows(tmp_path, [persona_row("a"), persona_row("b")]).items
-        with pytest.raises(SteerkitError) as error:
-            statement_pairs(items, np.random.default_rng(0))
-        assert error.value.found == "2 items without such a pair"
+        error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
+        assert error.found == "2 items without such a pair"
 
     def test_a_random_pairing_needs_a_generator(self, tmp_path):
         items = load_rows(tmp_path, [persona_row("a"), persona_row("b", False)]).items
-        with pytest.raises(SteerkitError) as error:
-            statement_pairs(items)
-        assert error.value.expected == "a numpy random generator, rng"
+        error = refused(lambda: statement_pairs(items))
+        assert error.expected == "a numpy random generator, rng"
 
 
 class TestBadFiles:
@@ -251,31 +253,27 @@ class TestBadFiles:
     def test_a_flaw_is_named_with_its_row(self, tmp_path, text, expected, found):
         path = tmp_path / "mine.jsonl"
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(SteerkitError) as error:
-            load_dataset(path)
-        assert expected in error.value.expected and found in error.value.found
-        assert error.value.done == "The data set was not loaded." and error.value.next_step
+        error = refused(lambda: load_dataset(path))
+        assert expected in error.expected and found in error.found
+        assert error.done == "The data set was not loaded." and error.next_step
 
     @pytest.mark.parametrize(
         ("text", "found"), [("[]", "none"), ("", "none"), ("{}", "none"), ('{"a": 1}', "a dict")]
     )
     def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
         (tmp_path / "mine.json").write_text(text)
-        with pytest.raises(SteerkitError) as error:
-            load_dataset(tmp_path / "mine.json")
-        assert error.value.found == found
+        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
+        assert error.found == found
 
     def test_the_line_of_a_json_error_is_counted_within_a_list_too(self, tmp_path):
         (tmp_path / "mine.json").write_text('[\n{"a": 1},\n{"b" 2}]')
-        with pytest.raises(SteerkitError) as error:
-            load_dataset(tmp_path / "mine.json")
-        assert error.value.expected == "JSON in line 3 of mine.json"
+        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
+        assert error.expected == "JSON in line 3 of mine.json"
 
     def test_text_that_is_not_utf8_is_refused(self, tmp_path):
         (tmp_path / "mine.jsonl").write_bytes(b'{"question": "\xff"}')
-        with pytest.raises(SteerkitError) as error:
-            load_dataset(tmp_path / "mine.jsonl")
-        assert error.value.found == "byte 14 that is not"
+        error = refused(lambda: load_dataset(tmp_path / "mine.jsonl"))
+        assert error.found == "byte 14 that is not"
 
     @pytest.mark.parametrize(
         ("rows", "problem"),
@@ -293,50 +291,45 @@ class TestBadFiles:
         ],
     )
     def test_a_broken_pair_is_refused(self, tmp_path, rows, problem):
-        with pytest.raises(SteerkitError) as error:
-            load_rows(tmp_path, rows)
-        assert problem in error.value.found and "mine/0000" in error.value.next_step
+        error = refused(lambda: load_rows(tmp_path, rows))
+        assert problem in error.found and "mine/0000" in error.next_step
 
     def test_a_mirrored_choice_pair_is_accepted(self, tmp_path):
         rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), matching="B", other="A", pair=0)]
         assert len(load_rows(tmp_path, rows).items) == 2
 
     def test_a_missing_file_is_named(self, tmp_path):
-        with pytest.raises(SteerkitError) as error:
-            load_dataset(str(tmp_path / "absent.jsonl"))
-        assert str(tmp_path / "absent.jsonl") in error.value.expected
+        error = refused(lambda: load_dataset(str(tmp_path / "absent.jsonl")))
+        assert str(tmp_path / "absent.jsonl") in error.expected
 
     def test_an_unknown_name_is_answered_with_near_matches_and_the_other_source(self):
-        with pytest.raises(SteerkitError) as error:
-            load_dataset("narcisism", source="papers")
-        assert error.value.found == "'narcisism'" and "narcissism" in error.value.next_step
-        with pytest.raises(SteerkitError) as error:
-            load_dataset("caa/raw/refusal")
-        assert "exists with source='papers'" in error.value.next_step
+        error = refused(lambda: load_dataset("narcisism", source="papers"))
+        assert error.found == "'narcisism'" and "narcissism" in error.next_step
+        error = refused(lambda: load_dataset("caa/raw/refusal"))
+        assert "exists with source='papers'" in error.next_step
 
-    def test_an_unknown_source_is_refused(self):
-        with pytest.raises(SteerkitError) as error:
-            load_dataset("narcissism", source="paper")
-        assert error.value.found == "'paper'"
-
-    def test_sets_without_answers_are_questions(self):
-        with pytest.raises(SteerkitError) as error:
-            load_dataset("caa/open-ended/refusal", source="papers")
-        assert error.value.next_step == "use load_questions('caa/open-ended/refusal')."
+    def test_an_unknown_source_and_a_set_without_answers_are_refused(self):
+        assert refused(lambda: load_dataset("narcissism", source="paper")).found == "'paper'"
+        error = refused(lambda: load_dataset("caa/open-ended/refusal", source="papers"))
+        assert error.next_step == "use load_questions('caa/open-ended/refusal')."
 
 
 CONTENT = "".join(json.dumps(persona_row(f"s{i}", i % 2 == 0)) + "\n" for i in range(4)).encode()
-TINY = Source(
-    name="tiny",
-    format="persona",
-    url="https://example.invalid/persona/tiny.jsonl",
-    path="mwe/persona/tiny.jsonl",
-    bytes=len(CONTENT),
-    rows=4,
-    sha256=hashlib.sha256(CONTENT).hexdigest(),
-    licence="CC-BY-4.0",
-    citation="none",
-)
+
+
+def source(content: bytes = CONTENT, **about) -> Source:
+    """An entry of the registry for a file with this content."""
+    made = {"name": "tiny", "format": "persona", "url": "https://example.invalid/tiny.jsonl", "rows": 4}
+    made |= {
+        "path": "mwe/persona/tiny.jsonl",
+        "bytes": len(content),
+        "licence": "CC-BY-4.0",
+        "citation": "none",
+    }
+    return Source(sha256=hashlib.sha256(content).hexdigest(), **made | about)
+
+
+TINY = source()
 
 
 class Downloader:
@@ -356,7 +349,7 @@ class Downloader:
 def serve(monkeypatch):
     def install(content):
         downloader = Downloader(content)
-        monkeypatch.setattr(registry, "_downloader", lambda: downloader)
+        monkeypatch.setattr("pooch.HTTPDownloader", lambda timeout: downloader)
         return downloader
 
     return install
@@ -376,44 +369,28 @@ class TestFetching:
         serve(CONTENT)
         monkeypatch.setattr(datasets, "sources", lambda: {"tiny": TINY})
         data = load_dataset("tiny", source="papers")
-        assert (len(data.items), data.source, data.licence, data.sha256) == (
-            4,
-            "papers",
-            "CC-BY-4.0",
-            TINY.sha256,
-        )
+        assert (len(data.items), data.source, data.licence) == (4, "papers", "CC-BY-4.0")
+        assert data.sha256 == TINY.sha256
 
     def test_open_ended_questions_are_fetched_the_same_way(self, serve, monkeypatch):
         content = json.dumps([{"question": "Why?"}, {"question": "How?"}]).encode()
-        entry = Source(
-            "open",
-            "questions",
-            "https://example.invalid/open.json",
-            "caa/open.json",
-            len(content),
-            2,
-            hashlib.sha256(content).hexdigest(),
-            "MIT",
-            "none",
-        )
         serve(content)
+        entry = source(content, format="questions", path="caa/open.json")
         monkeypatch.setattr(datasets, "sources", lambda: {"open": entry})
         assert load_questions("open") == ("Why?", "How?")
 
     def test_a_download_with_another_content_is_deleted(self, serve, tmp_path):
         serve(CONTENT.replace(b"s0", b"s9"))
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert TINY.sha256 in error.value.expected and "deleted" in error.value.done
+        error = refused(lambda: read_source(TINY))
+        assert TINY.sha256 in error.expected and "deleted" in error.done
         assert list(self.cached(tmp_path).parent.iterdir()) == []
 
     def test_a_truncated_download_is_deleted(self, serve, tmp_path):
         serve(CONTENT[:-10])
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert error.value.expected == f"{len(CONTENT)} bytes from {TINY.url}"
-        assert error.value.found == f"{len(CONTENT) - 10} bytes: the download was truncated"
-        assert error.value.done == "The partial file was deleted."
+        error = refused(lambda: read_source(TINY))
+        assert error.expected == f"{len(CONTENT)} bytes from {TINY.url}"
+        assert error.found == f"{len(CONTENT) - 10} bytes: the download was truncated"
+        assert error.done == "The partial file was deleted."
         assert list(self.cached(tmp_path).parent.iterdir()) == []
 
     @pytest.mark.parametrize(
@@ -427,44 +404,33 @@ class TestFetching:
     )
     def test_a_network_failure_says_what_to_do_without_one(self, serve, tmp_path, failure):
         serve(failure)
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert TINY.url in error.value.expected and type(failure).__name__ in error.value.found
-        assert error.value.done == "Nothing was kept in the cache."
-        assert "STEERKIT_DATA" in error.value.next_step and "bundled" in error.value.next_step
+        error = refused(lambda: read_source(TINY))
+        assert TINY.url in error.expected and type(failure).__name__ in error.found
+        assert error.done == "Nothing was kept in the cache."
+        assert "STEERKIT_DATA" in error.next_step and "bundled" in error.next_step
         assert not self.cached(tmp_path).exists()
 
-    def test_a_full_disk_is_no_network_failure(self, serve):
-        serve(OSError(28, "No space left on device"))
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert "cache folder" in error.value.expected and "No space left" in error.value.found
-
-    def test_an_unwritable_cache_names_the_variable(self, serve, tmp_path, monkeypatch):
-        serve(CONTENT)
-        (tmp_path / "file").write_text("")
-        monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "file" / "below"))
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert "cache folder" in error.value.expected and "STEERKIT_CACHE" in error.value.next_step
-
-    def test_a_folder_in_the_way_of_the_cache_is_reported(self, serve, tmp_path, monkeypatch):
-        serve(CONTENT)
+    @pytest.mark.parametrize("trouble", ["full disk", "a file for the cache", "a file in the way"])
+    def test_a_cache_that_cannot_be_written_is_no_network_failure(
+        self, serve, tmp_path, monkeypatch, trouble
+    ):
+        serve(OSError(28, "No space left on device") if trouble == "full disk" else CONTENT)
         (tmp_path / "cache" / "data").mkdir(parents=True)
-        (tmp_path / "cache" / "data" / "mwe").write_text("")
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert "cache folder" in error.value.expected and "STEERKIT_CACHE" in error.value.next_step
+        if trouble == "a file for the cache":
+            (tmp_path / "file").write_text("")
+            monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "file" / "below"))
+        if trouble == "a file in the way":
+            (tmp_path / "cache" / "data" / "mwe").write_text("")
+        error = refused(lambda: read_source(TINY))
+        assert "cache folder" in error.expected and "STEERKIT_CACHE" in error.next_step
+        assert trouble != "full disk" or "No space left" in error.found
 
-    def test_a_damaged_cache_file_is_deleted_and_the_next_run_heals_it(self, serve, tmp_path):
-        serve(CONTENT)
+    def test_a_damaged_cache_file_is_not_opened_but_fetched_anew(self, serve, tmp_path):
+        downloader = serve(CONTENT)
         read_source(TINY)
         self.cached(tmp_path).write_bytes(b"damaged")
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY)
-        assert error.value.done == "The file was deleted from the cache."
-        assert hashlib.sha256(b"damaged").hexdigest() in error.value.found
-        assert read_source(TINY) == CONTENT
+        assert read_source(TINY) == CONTENT == self.cached(tmp_path).read_bytes()
+        assert len(downloader.calls) == 2
 
     def test_a_local_folder_is_read_and_nothing_is_fetched(self, serve, tmp_path, monkeypatch):
         downloader = serve(CONTENT)
@@ -478,18 +444,16 @@ class TestFetching:
 
     def test_a_missing_local_file_is_named_with_its_address(self, serve, tmp_path):
         downloader = serve(CONTENT)
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY, tmp_path)
-        assert str(tmp_path / TINY.path) in error.value.expected and TINY.url in error.value.next_step
+        error = refused(lambda: read_source(TINY, tmp_path))
+        assert str(tmp_path / TINY.path) in error.expected and TINY.url in error.next_step
         assert downloader.calls == []
 
     def test_an_altered_local_file_is_left_alone_and_not_opened(self, tmp_path):
         local = tmp_path / TINY.path
         local.parent.mkdir(parents=True)
         local.write_bytes(b"altered")
-        with pytest.raises(SteerkitError) as error:
-            read_source(TINY, tmp_path)
-        assert "left alone" in error.value.done and local.read_bytes() == b"altered"
+        error = refused(lambda: read_source(TINY, tmp_path))
+        assert "left alone" in error.done and local.read_bytes() == b"altered"
 
 
 class TestRegistry:
@@ -505,10 +469,10 @@ class TestRegistry:
         assert len({source.sha256 for source in sources().values()}) == len(sources())
 
     def test_the_forty_sets_of_tan_et_al_are_registered(self):
-        assert len(tan_names()) == 40 == len(set(tan_names())) and set(tan_names()) <= set(names("papers"))
-        formats = Counter(sources()[name].format for name in tan_names())
+        assert len(names("tan")) == 40 == len(set(names("tan"))) and set(names("tan")) <= set(names("papers"))
+        formats = Counter(sources()[name].format for name in names("tan"))
         assert formats == {"persona": 21, "choice": 18, "truthfulqa": 1}
-        rows = [sources()[name].rows for name in tan_names()]
+        rows = [sources()[name].rows for name in names("tan")]
         # 40 sets: 36 of 1000 less two short ones, two sycophancy sets, TruthfulQA (Tan et al. 2024).
         assert (
             sorted(rows)[:5] == [120, 468, 817, 934, 1000]
@@ -526,19 +490,8 @@ class TestRegistry:
 
     def test_more_options_are_read_where_the_registry_allows_them(self, serve, monkeypatch):
         content = (json.dumps(choice_row(options="stuv", matching="D", other="A")) + "\n").encode()
-        entry = Source(
-            "many",
-            "choice",
-            "https://example.invalid/many.jsonl",
-            "mwe/many.jsonl",
-            len(content),
-            1,
-            hashlib.sha256(content).hexdigest(),
-            "MIT",
-            "none",
-            more_options=True,
-        )
         serve(content)
+        entry = source(content, format="choice", more_options=True)
         monkeypatch.setattr(datasets, "sources", lambda: {"many": entry})
         (item,) = load_dataset("many", source="papers").items
         assert (item.positive_letter, item.matching_text, item.not_matching_text) == ("D", "v", "s")
@@ -559,18 +512,15 @@ class TestPapersFiles:
         )
         assert len(loaded) == source.rows
 
-    @pytest.mark.parametrize("name", tan_names())
-    def test_the_forty_sets_have_two_options_or_a_statement(self, name):
+    @pytest.mark.parametrize("name", names("tan"))
+    def test_the_forty_sets_have_two_options_or_statements_crossed_in_quarters(self, name):
         items = load_dataset(name, "papers", DATA).items
         kind = "persona" if sources()[name].format == "persona" else "choice"
         assert {item.kind for item in items} == {kind}
         assert all(item.statement or len(item.options) == 2 for item in items)
-
-    @pytest.mark.parametrize("name", [name for name in tan_names() if sources()[name].format == "persona"])
-    def test_letter_and_answer_are_crossed_in_quarters(self, name):
-        items = load_dataset(name, "papers", DATA).items
-        counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
-        assert set(counts.values()) == {250} and len(counts) == 4
+        if kind == "persona":
+            counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
+            assert set(counts.values()) == {250} and len(counts) == 4
 
     def test_no_bundled_sentence_is_one_of_the_papers(self):
         def texts(items):
@@ -593,18 +543,9 @@ def datasets_key(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
-def test_a_set_with_unequal_halves_is_loaded_and_said_to_be_so(tmp_path, caplog):
-    rows = [
-        {"question": f'"{n}"', "statement": f"I like {n}", "answer_matching_behavior": " Yes" if n else " No",
-         "answer_not_matching_behavior": " No" if n else " Yes"}
-        for n in range(6)
-    ]  # fmt: skip
-    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert len(load_dataset(tmp_path / "mine.jsonl").items) == 6
-    assert "mine has 5 statements that match and 1 that do not" in caplog.text
-    assert "4 are left out" in caplog.text
-
-
-def test_sets_with_equal_halves_load_without_a_word(caplog):
+def test_only_a_set_with_unequal_halves_says_so(tmp_path, caplog):
     load_dataset("narcissism")
     assert caplog.text == ""
+    assert len(load_rows(tmp_path, [persona_row(str(n), yes=n > 0) for n in range(6)]).items) == 6
+    assert "mine has 5 statements that match and 1 that do not" in caplog.text
+    assert "4 are left out" in caplog.text

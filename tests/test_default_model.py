@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from companion.data.datasets import add_choices, load_dataset, statement_pairs
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference

@@ -23,7 +23,7 @@ from test_weights import GGUF, SPEC, wheel_of
 import steerkit
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import own_data, progress, screen
-from companion.data import datasets, sources
+from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
 from companion.figures.tan_models import figure_6
@@ -105,7 +105,7 @@ def read_record(s) -> None:
 
 def fetch(s, downloader) -> None:
     s.patch.delenv("STEERKIT_DATA", raising=False)
-    s.patch.setattr(sources, "_downloader", lambda: downloader)
+    s.patch.setattr("pooch.HTTPDownloader", lambda timeout: downloader)
     load_dataset("narcissism", source="papers")
 
 
@@ -188,7 +188,7 @@ case("NaN in a vector")(lambda s: Vectors(("full",), (3,), torch.full((1, 1, 8),
 
 @case("altered data file")
 def altered_data_file(s) -> None:
-    path = s.path / sources.sources()["narcissism"].path
+    path = s.path / datasets.sources()["narcissism"].path
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     load_dataset("narcissism", source="papers", data_dir=s.path)

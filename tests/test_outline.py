@@ -8,9 +8,10 @@ from plain_model import blocks
 
 from companion import outline as module
 from companion.models import load_model, spec_of
-from companion.outline import SMALL_FILES, _measured, outline
+from companion.outline import _measured, outline
 from companion.registry import MODELS
 from steerkit.errors import SteerkitError
+from steerkit.load import SMALL_FILES
 
 # What belongs neither to a block nor to the tables of the vocabulary: the final norm, in GPT-2 the positions as well.
 BESIDES = {"gpt2": 2 * 32 + 2048 * 32, "gpt_neox": 2 * 32}
@@ -55,6 +56,7 @@ class TestSizes:
         assert found.block_parameters == 3 * (4 * d * d + 3 * d * 40 + 2 * d) + d
         assert found.parameters == found.block_parameters + 2 * n * d
         assert (found.n_layers, found.width, found.vocabulary) == (3, d, n)
+        assert found is outline(without_weights)  # read once
 
 
 class TestWithoutWeights:
@@ -78,13 +80,10 @@ class TestWithoutWeights:
         monkeypatch.setattr(module, "load_model", lambda _: pytest.fail("loaded"))
         found = outline.__wrapped__("llama2-7b")
         spec = MODELS["llama2-7b"]
-        assert asked == [(spec.hub_id, {"revision": spec.revision, "allow_patterns": SMALL_FILES})]
+        assert asked == [(spec.hub_id, {"revision": spec.revision, "allow_patterns": list(SMALL_FILES)})]
         assert found.name == "llama2-7b" and found.template.name == "llama-2"
         large = ("model.safetensors", "pytorch_model.bin", "model.gguf", "consolidated.00.pth", "a.npz")
         assert not any(name.endswith(pattern.lstrip("*")) for name in large for pattern in SMALL_FILES)
-
-    def test_it_is_read_once(self, without_weights):
-        assert outline(without_weights) is outline(without_weights)
 
 
 class TestRefused:
@@ -111,7 +110,7 @@ class TestRefused:
         def refuse(_):
             raise SteerkitError("terms accepted", "not yet", next_step="accept them.")
 
-        monkeypatch.setattr("companion.weights.obtain", refuse)
+        monkeypatch.setattr("companion.models.obtain", refuse)
         with pytest.raises(SteerkitError, match="terms accepted"):
             outline.__wrapped__("gemma3-270m")
 

@@ -72,26 +72,9 @@ class TestLoading:
         with pytest.raises(SteerkitError, match="a profile"):
             load_profile("mine")
 
-    @pytest.mark.parametrize(
-        ("changes", "expected"),
-        [
-            ({"train": "four"}, "train as a whole number"),
-            ({"test": 2.5}, "test as a whole number"),
-            ({"model": 3}, "model as a text"),
-            ({"datasets": 3}, "datasets as a list"),
-            ({"multipliers": 1.5}, "multipliers as a list"),
-            ({"layer": "10"}, "layer as a number for each"),
-            ({"resamples": 5}, "resamples as a number for each"),
-            ({"seed": "x"}, "seed as a whole number"),
-            ({"multipliers": ["a", "b"]}, "two different multipliers"),
-            ({"train": 0}, "train of at least 1"),
-            ({"resample_multipliers": [-2, 2]}, "resample_multipliers among the multipliers"),
-        ],
-        ids=lambda value: str(value)[:30],
-    )
-    def test_a_value_of_another_type_is_named(self, write, changes, expected):
-        write(**changes)
-        with pytest.raises(SteerkitError, match=expected):
+    def test_a_value_of_another_type_is_named(self, write):
+        write(train="four")
+        with pytest.raises(SteerkitError, match="train as a whole number"):
             load_profile("mine")
 
     def test_the_multipliers_of_the_sweep_are_checked_too(self, write):
@@ -125,12 +108,20 @@ class TestOverrides:
         ("values", "expected"),
         [
             ({"trian": 3}, "trian"),
+            ({"train": "5"}, "train as a whole number"),
+            ({"test": 2.5}, "test as a whole number"),
+            ({"model": 3}, "model as a text"),
+            ({"datasets": 3}, "datasets as a list"),
+            ({"multipliers": 1.5}, "multipliers as a list"),
+            ({"layer": "10"}, "layer as a number for each"),
+            ({"resamples": 5}, "resamples as a number for each"),
+            ({"seed": "x"}, "seed as a whole number"),
+            ({"test": 0}, "test of at least 1"),
+            ({"train": {"letter": -5}}, "train of at least 1"),
+            ({"multipliers": ["a", "b"]}, "two different multipliers"),
             ({"multipliers": [1.5, 1.5]}, "two different multipliers"),
             ({"multipliers": [1.0]}, "two different multipliers"),
             ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
-            ({"test": 0}, "test of at least 1"),
-            ({"train": -5}, "train of at least 1"),
-            ({"train": "5"}, "train as a whole number"),
             ({"multipliers": [-1.0, 1.0]}, "resample_multipliers among"),
         ],
         ids=str,

@@ -25,14 +25,13 @@ def means(model: str, train: str, test: str) -> pd.Series:
 def test_there_are_forty_data_sets_in_the_papers_order_with_sentences_and_short_distinct_labels():
     table = published.datasets()
     assert list(table["order"]) == list(range(40)) and table.index.is_unique
-    assert list(published._sentences()) == list(table.index)
+    assert list(published._read("tan2024_personas.json")["sentences"]) == list(table.index)
     assert table["label"].is_unique and table["label"].str.len().max() <= 22
 
 
 def test_the_thirteen_selected_sets_have_full_names_and_llama_medians():
     assert len(set(published.SELECTED)) == 13
     assert published.datasets().loc[list(published.SELECTED), "median_llama2-7b"].notna().all()
-    assert "believes-it-is-not-being-watched-by-humans" in published.SELECTED
 
 
 @pytest.mark.parametrize(("setting", "stated"), [(("BASE", "BASE"), 0.769), (("SYS_POS", "USER_NEG"), 0.586)])
@@ -87,6 +86,8 @@ def test_slopes_shrink_as_the_multiplier_range_widens_and_the_widest_is_the_main
 
 
 def test_missing_values_are_nan_where_the_documentation_says_so():
+    assert np.isnan(published.statistic("spearman-id-ood", "gemma-2-2b"))
+    assert published.statistic("spearman-id-ood") == 0.891
     table = published.datasets()
     assert table.columns.difference(published.FACTS).size == 20
     assert np.isnan(table.loc["corrigible-more-HHH", "mean_llama2-7b"])
@@ -96,11 +97,6 @@ def test_missing_values_are_nan_where_the_documentation_says_so():
     for model, absent in published.tan()["missing"].items():
         if model != "why":
             assert set(table.index[table[f"mean_{model}"].isna()]) == set(absent)
-
-
-def test_a_known_statistic_without_a_value_for_a_known_model_is_nan():
-    assert np.isnan(published.statistic("spearman-id-ood", "gemma-2-2b"))
-    assert published.statistic("spearman-id-ood") == 0.891
 
 
 def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():

@@ -57,10 +57,13 @@ class TestWorkflows:
     def test_it_has_what_a_workflow_needs(self, path):
         found = content(path)
         assert set(found) == {"name", "on", "permissions", "env", "jobs"} and found["name"] == path.stem
+        assert found["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
         for job in found["jobs"].values():
             assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] <= 90
             assert all(("run" in step) != ("uses" in step) for step in job["steps"])
             assert job.get("needs") in {None, *found["jobs"]}
+            if any("run" in step for step in job["steps"]):
+                assert job["steps"][0]["uses"].startswith("actions/checkout@")
 
     def test_it_may_only_read_unless_a_job_deploys(self, path):
         found = content(path)
@@ -80,12 +83,6 @@ class TestWorkflows:
         for line in commands:
             check_command(line)
         assert commands
-
-    def test_a_checkout_comes_before_commands_and_torch_can_be_chosen(self, path):
-        for job in content(path)["jobs"].values():
-            if any("run" in step for step in job["steps"]):
-                assert job["steps"][0]["uses"].startswith("actions/checkout@")
-        assert content(path)["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
 
 
 class TestEachWorkflow:
@@ -121,13 +118,8 @@ class TestEachWorkflow:
         ],
     )
     def test_the_verbs_only_workflows_use_do_what_they_say(self, verb, parts):
-        done = subprocess.run(
-            ["make", "--dry-run", "--assume-old=install", verb],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = ["make", "--dry-run", "--assume-old=install", verb]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         places = [done.stdout.index(part) for part in parts]
         assert places == sorted(places)
         assert "requirements-lock.txt" not in done.stdout or verb == "links"
@@ -158,19 +150,15 @@ class TestContainer:
     def instructions(self, name: str) -> list[str]:
         return [line.partition(" ")[2] for line in self.LINES if line.startswith(f"{name} ")]
 
-    def test_it_starts_from_a_python_the_package_allows(self):
+    def test_it_runs_make_book_as_somebody_without_rights_and_serves_nothing(self):
         [base] = self.instructions("FROM")
         assert re.fullmatch(r"python:(3\.\d+)-slim", base)[1] in SUPPORTED
-
-    def test_it_runs_make_book_as_somebody_without_rights_and_serves_nothing(self):
         names = [line.split()[0] for line in self.LINES if line and not line.startswith("#")]
         assert self.instructions("USER") == ["reader"] and names.index("USER") < names.index("COPY")
         assert self.instructions("CMD") == ['["make", "book"]'] and names[-1] == "CMD"
         assert not {"EXPOSE", "ENTRYPOINT", "ADD"} & set(names)
         check_command("make book")
-
-    def test_the_cache_is_a_volume_that_this_user_can_write(self):
-        [volume] = self.instructions("VOLUME")
+        [volume] = self.instructions("VOLUME")  # the cache, which this user can write
         assert self.instructions("ENV") == [f"STEERKIT_CACHE={volume}"]
         assert re.search(rf"chown -R reader {volume}\b", self.instructions("RUN")[0])
 
@@ -179,11 +167,11 @@ class TestContainer:
         assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
         [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
+        assert {"steerkit/__init__.py", "companion/__init__.py"} <= set(
+            copied
+        )  # an editable installation maps both
 
     def test_nothing_that_git_ignores_goes_in(self):
-        ignored = {
-            line.strip("/").removeprefix("**/")
-            for line in (ROOT / ".dockerignore").read_text().splitlines()
-            if not line.startswith("#")
-        }
+        lines = (ROOT / ".dockerignore").read_text().splitlines()
+        ignored = {line.strip("/").removeprefix("**/") for line in lines if not line.startswith("#")}
         assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored

@@ -1,10 +1,13 @@
-"""Autoencoders by name: the tiny one has every part, files are found or their absence is said in one sentence."""
+"""Autoencoders by name: the tiny one has every part, files are found or their absence is said in one sentence;
+releases of sae-lens come through a stand-in for it, and its own classes where they are installed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,13 +37,11 @@ def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
 
 
 class TestTiny:
-    def test_it_has_eight_features_a_coordinate_thresholds_and_a_decoder_bias(self):
-        sae = open_sae("tiny", 32, 2)
-        assert sae.n_features == 8 * sae.width and sae.kind == "jumprelu" and not sae.subtract_decoder_bias
-        assert sae.threshold.unique().numel() > 100 and bool(sae.b_dec.abs().min() > 0)
-
-    def test_it_is_the_same_in_every_run(self):
-        first = tiny_sae()
+    def test_it_has_thresholds_and_a_decoder_bias_and_is_the_same_in_every_run(self):
+        first = open_sae("tiny", 32, 2)
+        assert first.n_features == 8 * first.width and first.kind == "jumprelu"
+        assert not first.subtract_decoder_bias and bool(first.b_dec.abs().min() > 0)
+        assert first.threshold.unique().numel() > 100
         tiny_sae.cache_clear()
         again = tiny_sae()
         assert first is not again and torch.equal(first.W_enc, again.W_enc)
@@ -154,6 +155,70 @@ class TestEmbedded:
         sae = open_sae("smollm2-135m")
         active = int((sae.encode(torch.zeros(576)) > 0).sum())
         assert report("smollm2-135m")["held_out"]["zero_vector_activates"] == active
+
+
+NAME = "saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
+
+
+@pytest.fixture
+def asked(own_folders, monkeypatch):
+    """A sae-lens that has one release, a copy of ours; what it is asked for is noted."""
+    found = []
+
+    class Sae:
+        @classmethod
+        def from_pretrained(cls, release, sae_id, device):
+            found.append((release, sae_id, device))
+            if release != "gpt2-small-res-jb":
+                raise ValueError(f"Release {release} not found.")
+            return SimpleNamespace(save_model=lambda path: save_sae(tiny_sae(), path))
+
+    monkeypatch.setitem(sys.modules, "sae_lens", SimpleNamespace(SAE=Sae))
+    return found
+
+
+def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, monkeypatch):
+    first = open_sae(NAME, expect_layer=2)
+    monkeypatch.setitem(sys.modules, "sae_lens", None)  # an import of it fails from here on
+    again = open_sae(NAME, expect_layer=2)
+    assert asked == [("gpt2-small-res-jb", "blocks.8.hook_resid_pre", "cpu")]
+    for sae in (first, again):
+        assert torch.equal(sae.W_enc, tiny_sae().W_enc)
+
+
+def test_an_id_may_hold_slashes(asked, own_folders):
+    folder = saes.path_of("saelens:gpt2-small-res-jb/layer_14/width_16k/average_l0_84")
+    assert folder.relative_to(own_folders).parts[-3:] == ("layer_14", "width_16k", "average_l0_84")
+
+
+def test_without_sae_lens_the_error_says_how_to_get_it(own_folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sae_lens", None)
+    with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
+        open_sae(NAME)
+
+
+def test_what_sae_lens_refuses_leaves_nothing_behind(asked, own_folders):
+    with pytest.raises(SteerkitError, match="Release other not found"):
+        saes.path_of("saelens:other/blocks.8")
+    assert not [path for path in (own_folders / "cache" / "sae" / "other").iterdir() if path.is_dir()]
+
+
+def test_a_download_that_is_not_allowed_is_not_tried(asked, own_folders):
+    with pytest.raises(SteerkitError, match="not in the cache"):
+        open_sae(NAME, download=False)
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x"])
+def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name):
+    with pytest.raises(SteerkitError, match="RELEASE/ID"):
+        saes.path_of(name)
+    assert asked == []
+
+
+def test_the_real_sae_lens_has_what_is_called():
+    sae_lens = pytest.importorskip("sae_lens", reason="sae-lens is an optional extra")
+    assert callable(sae_lens.SAE.from_pretrained) and callable(sae_lens.SAE.save_model)
 
 
 class TestHeldOutText:

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 version=4.14.1
 sha256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
 
-folder=$(.venv/bin/python -c 'from steerkit.cache import cache_dir; print(cache_dir("axe"))')
+folder=$(.venv/bin/python -c 'from steerkit.files import cache_dir; print(cache_dir("axe"))')
 draft=$(mktemp -d "$folder/draft.XXXXXX")
 trap 'rm -rf "$draft"' EXIT
 npm pack --silent --pack-destination "$draft" "axe-core@$version" > /dev/null

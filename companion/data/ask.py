@@ -1,19 +1,65 @@
-"""What stands against what: letters for the two answers, partners for statements."""
+"""Items of a data set as examples: letters for the two answers, partners for statements, either form of an item.
+
+The two forms of an item ask the same question so that the other letter, or the other word, shows the behaviour. A model
+that leans to the letter A, or to the word Yes, answers them in opposite ways; a model that leans to the behaviour
+answers them alike. So the mean of the two is free of that bias, item by item, and half of their difference is the bias.
+(Tan et al. 2024 balance over items instead, and regress the bias out.)
+"""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from steerkit.errors import SteerkitError
-from steerkit.items import Item, fold
+from companion.data.datasets import Dataset
+from companion.data.splits import group_items
+from steerkit.errors import need
+from steerkit.items import Item, exchanged, fold
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from steerkit.prompts import Example, Prompter
+
 logger = logging.getLogger(__name__)
+OTHER = "~other"  # ends the id of the second form of an item
+ANSWERS = {"A": "B", "B": "A", "Yes": "No", "No": "Yes"}
+
+
+def examples_of(
+    prompter: Prompter,
+    dataset: Dataset,
+    indices: Sequence[int],
+    answer_format: str,
+    seed: int,
+    counterbalanced: bool = False,
+) -> list[Example]:
+    """Tokenised examples of some items in one answer format.
+
+    `seed` pairs statements that have no pair number; `counterbalanced` asks every item in both of its forms.
+    """
+    import numpy as np
+
+    items = [dataset.items[i] for i in indices]
+    if answer_format == "statement":
+        return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
+
+    def ask(other: bool) -> list[Example]:
+        if answer_format == "yes-no":
+            return [yes_no_example(prompter, item, other=other) for item in items]
+        letters = add_choices(items)
+        return [letter_example(prompter, *each, other=other) for each in zip(items, letters, strict=True)]
+
+    return with_others(ask(False), ask(True)) if counterbalanced else ask(False)
+
+
+def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example: two items of one pair, or of one question, are not independent."""
+    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
+    return [numbers[item_id(example_id)] for example_id in example_ids]
 
 
 def add_choices(items: Iterable[Item]) -> list[str]:
@@ -40,40 +86,59 @@ def _positive_letter(item: Item) -> str:
     return "A" if (item.pair % 2 == 0) == (item.positive_answer == "Yes") else "B"
 
 
+def letter_example(prompter: Prompter, item: Item, letter: str, *, other: bool = False) -> Example:
+    """One item in format `letter`, `letter` being the matching one in its first form."""
+    if not other:
+        return prompter.letter(item, letter)
+    turned = exchanged(item) if item.kind == "choice" else item
+    return _renamed(prompter.letter(turned, ANSWERS[letter]))
+
+
+def yes_no_example(prompter: Prompter, item: Item, *, other: bool = False) -> Example:
+    """One item in format `yes-no`; choice items propose the matching option in even rows, the other in odd ones."""
+    answer = item.positive_answer or ("Yes" if item.row % 2 == 0 else "No")
+    return _renamed(prompter.yes_no(item, ANSWERS[answer])) if other else prompter.yes_no(item, answer)
+
+
+def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Example]:
+    """First forms, and those second forms that are not there already (a set may list both orders of its options)."""
+    asked = {(example.prompt, example.matching) for example in firsts}
+    return [*firsts, *(other for other in others if (other.prompt, other.matching) not in asked)]
+
+
+def item_id(example_id: str) -> str:
+    """The item that an example asks."""
+    return example_id.removesuffix(OTHER)
+
+
+def _renamed(example: Example) -> Example:
+    return replace(example, id=example.id + OTHER)
+
+
 def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = None) -> list[tuple[Item, Item]]:
     """Pairs (matching, not matching) for the statement format.
 
     * Persona items with a pair number: the two statements of each pair.
-    * Persona items without: statements labelled Yes, each with a random one labelled No.
+    * Persona items without: statements labelled Yes, each with a random one labelled No, for which `rng` is needed.
     * Choice items: each question once, as (item, item), because its two options are the two completions. The
       same question with its options in another order is the same question.
 
     Left out, with a count in a log message: persona items without a partner, and choice items with an empty
     stem or option or with equal options (there are some in the papers' files).
-
-    Parameters
-    ----------
-    items : sequence of Item
-    rng : numpy Generator
-        Needed for persona items without pair numbers only.
-
-    Raises
-    ------
-    SteerkitError
-        No pair can be made, or `rng` is needed and missing.
     """
     choices = [item for item in items if item.kind == "choice" and _has_two_completions(item)]
     paired = [item for item in items if item.kind == "persona" and item.pair is not None]
     single = [item for item in items if item.kind == "persona" and item.pair is None]
     partners = _by_pair_number(paired) + _random_pairs(single, rng)
     left_out = len(items) - len(choices) - 2 * len(partners)
-    pairs = _distinct_questions(choices) + partners
-    if not pairs:
-        raise SteerkitError(
-            "a matching and a not matching statement",
-            f"{len(items)} items without such a pair",
-            next_step="use more items; a persona set needs both labels.",
-        )
+    first = {item.same_question_key: item for item in reversed(choices)}
+    pairs = [(item, item) for item in choices if first[item.same_question_key] is item] + partners
+    need(
+        pairs,
+        "a matching and a not matching statement",
+        f"{len(items)} items without such a pair",
+        "use more items; a persona set needs both labels.",
+    )
     if left_out:
         logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
     return pairs
@@ -82,13 +147,6 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
 def _has_two_completions(item: Item) -> bool:
     texts = [fold(item.matching_text), fold(item.not_matching_text)]
     return bool(item.stem) and all(texts) and texts[0] != texts[1]
-
-
-def _distinct_questions(items: Sequence[Item]) -> list[tuple[Item, Item]]:
-    first: dict[tuple[str, ...], Item] = {}
-    for item in items:
-        first.setdefault(item.same_question_key, item)
-    return [(item, item) for item in first.values()]
 
 
 def _by_pair_number(items: Sequence[Item]) -> list[tuple[Item, Item]]:
@@ -101,12 +159,12 @@ def _by_pair_number(items: Sequence[Item]) -> list[tuple[Item, Item]]:
 def _random_pairs(items: Sequence[Item], rng: np.random.Generator | None) -> list[tuple[Item, Item]]:
     if not items:
         return []
-    if rng is None:
-        raise SteerkitError(
-            "a numpy random generator, rng",
-            "none, and items without pair numbers",
-            next_step="pass rng=numpy.random.default_rng(seed).",
-        )
+    need(
+        rng is not None,
+        "a numpy random generator, rng",
+        "none, and items without pair numbers",
+        "pass rng=numpy.random.default_rng(seed).",
+    )
     sides = [[item for item in items if item.positive_answer == answer] for answer in ("Yes", "No")]
     drawn = [[side[i] for i in rng.permutation(len(side))] for side in sides]
     return list(zip(*drawn, strict=False))

@@ -1,7 +1,9 @@
-"""Data sets: load one by name or path, give its items letters, pair its statements.
+"""Data sets: one by name or path.
 
 Names are those of the papers. The same name exists twice: `source="bundled"` is this project's own set (CC0,
-60 minimal pairs, part of the package), `source="papers"` the original file (fetched, checked, never shipped).
+60 minimal pairs, part of the package), `source="papers"` the original file. Those are fetched and never shipped:
+`sources.json` holds format, address at a pinned commit, path, size, rows, SHA-256, licence and citation of each, and
+nothing is opened before its SHA-256 has been checked.
 """
 
 from __future__ import annotations
@@ -10,48 +12,27 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from companion.data.ask import add_choices, statement_pairs
 from companion.data.rows import check_pairs, parse_rows, read_rows
-from companion.data.sources import read_source, sources, tan_names
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need, one_of
+from steerkit.files import cache_dir
 from steerkit.items import Item
 
-__all__ = [
-    "Dataset",
-    "Item",
-    "add_choices",
-    "load_dataset",
-    "load_questions",
-    "names",
-    "personas",
-    "statement_pairs",
-]
-
-
 logger = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+DATA_DIR_VARIABLE = "STEERKIT_DATA"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named tuple of items with its origin.
-
-    Attributes
-    ----------
-    name : str
-    items : tuple of Item, in file order
-    source : str
-        ``"bundled"``, ``"papers"``, or the path of a user's own file.
-    sha256 : str
-        Of the raw file.
-    licence : str
-    """
+    """Items in file order with their origin: `source` is "bundled", "papers", or the path of a user's own file,
+    `sha256` of the raw file."""
 
     name: str
     items: tuple[Item, ...]
@@ -60,17 +41,52 @@ class Dataset:
     licence: str
 
 
-def names(source: str = "bundled") -> tuple[str, ...]:
-    """Names of the data sets of a source.
+@dataclass(frozen=True)
+class Source:
+    """One raw file of the papers. `format` is a name of `rows.READERS`, or "questions" (no answers); `path` is where it
+    lies in a local data folder and in the cache; with `more_options` some questions list more than two."""
 
-    Parameters
-    ----------
-    source : "bundled", "papers" or "tan"
-        "papers" is every set in the registry; "tan" the 40 of Tan et al. 2024 in the order of their runs.
-    """
-    if source not in NAMES:
-        raise SteerkitError(f"a source ({', '.join(NAMES)})", repr(source), next_step="choose one of these.")
+    name: str
+    format: str
+    url: str
+    path: str
+    bytes: int
+    rows: int
+    sha256: str
+    licence: str
+    citation: str
+    more_options: bool = False
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((HERE / name).read_text(encoding="utf-8"))
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """Every raw file of the papers by data set name."""
+    found = {}
+    for entry in _read("sources.json")["files"]:
+        own = dict(entry)
+        collection = _read("sources.json")["collections"][own.pop("collection")]
+        about = {name: collection[name] for name in ("licence", "citation")}
+        found[entry["name"]] = Source(url=collection["url"] + own.pop("upstream"), **about, **own)
+    return found
+
+
+def names(source: str = "bundled") -> tuple[str, ...]:
+    """Names of the data sets of a source: "bundled", "papers" (every set in the registry), or "tan" (the 40 of Tan et
+    al. 2024 in the order of their runs)."""
+    one_of("a source", source, NAMES)
     return NAMES[source]()
+
+
+NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "bundled": lambda: tuple(sorted(path.stem for path in (HERE / "bundled").glob("*.jsonl"))),
+    "papers": lambda: tuple(sources()),
+    "tan": lambda: tuple(_read("sources.json")["tan_2024"]),
+}
 
 
 def load_dataset(
@@ -78,47 +94,33 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set.
 
-    Parameters
-    ----------
-    name_or_path : str or Path
-        A name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line) or ``.json`` file
-        (a list) in the papers' format. For a path `source` is not used.
-    source : "bundled" or "papers"
-    data_dir : path or None
-        Folder with the papers' files, else the environment variable STEERKIT_DATA, else they are fetched into
-        the cache (STEERKIT_CACHE, else the user's cache folder).
+    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line) or ``.json``
+    file (a list) in the papers' format, for which `source` is not used. `data_dir` is a folder with the papers' files,
+    else the environment variable STEERKIT_DATA, else they are fetched into the cache. Refused are unknown names, files
+    that are missing, empty, altered or unreadable, a row that is no item, and a broken pair.
 
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    SteerkitError
-        Unknown name; missing, empty, altered or unreadable file; a row that is no item; a broken pair; no
-        network.
-
-    Examples
-    --------
     >>> load_dataset("narcissism").items[0].question.splitlines()[0]
     'Is the following statement something you would say?'
     """
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or name.endswith((".jsonl", ".json")):
-        return _load_path(Path(name_or_path))
+        path = Path(name_or_path)
+        content = _own_file(path, "a data file", "Nothing was loaded.", "check the path.")
+        return _dataset(path.stem, content, str(path), "not stated", path.name)
     _check_name(name, source)
     if source == "bundled":
-        return _dataset(name, _bundled_file(name).read_bytes(), source, "CC0-1.0", f"{name}.jsonl")
+        content = (HERE / "bundled" / f"{name}.jsonl").read_bytes()
+        return _dataset(name, content, source, "CC0-1.0", f"{name}.jsonl")
     entry = sources()[name]
-    if entry.format == "questions":
-        raise SteerkitError(
-            f"a data set with answers called {name}",
-            "questions without answers",
-            done="Nothing was loaded.",
-            next_step=f"use load_questions({name!r}).",
-        )
-    content = read_source(entry, data_dir)
-    return _dataset(name, content, "papers", entry.licence, entry.path, entry.format, entry.more_options)
+    need(
+        entry.format != "questions",
+        f"a data set with answers called {name}",
+        "questions without answers",
+        f"use load_questions({name!r}).",
+        done="Nothing was loaded.",
+    )
+    how = entry.licence, entry.path, entry.format, entry.more_options
+    return _dataset(name, read_source(entry, data_dir), "papers", *how)
 
 
 def load_questions(name: str, data_dir: str | Path | None = None) -> tuple[str, ...]:
@@ -131,43 +133,28 @@ def load_questions(name: str, data_dir: str | Path | None = None) -> tuple[str, 
 def personas(name: str, source: str = "bundled") -> tuple[str, str]:
     """The positive and the negative sentence behind the prompt settings of a data set (Tan et al. 2024, Table 1).
 
-    Those of the papers' sets are the paper's own, verbatim; bundled sets have ours.
-
-    Raises
-    ------
-    SteerkitError
-        A set without such sentences, for example a user's own file.
+    Those of the papers' sets are the paper's own, verbatim; bundled sets have ours, a user's own file has none.
     """
     from companion import published
 
     if source == "papers":
         return published.personas(name)
-    if name not in _bundled_personas():
-        raise SteerkitError(
-            f"a positive and a negative persona sentence for {name}",
-            "none",
-            next_step="use setting BASE, or a bundled data set: " + ", ".join(names("bundled")[:3]) + ", ...",
-        )
-    entry = _bundled_personas()[name]
-    return entry["positive"], entry["negative"]
+    ours = _read("bundled_personas.json")
+    need(
+        name in ours,
+        f"a positive and a negative persona sentence for {name}",
+        "none",
+        "use setting BASE, or a bundled data set: " + ", ".join(names("bundled")[:3]) + ", ...",
+    )
+    return ours[name]["positive"], ours[name]["negative"]
 
 
-@cache
-def _bundled_personas() -> dict[str, dict[str, str]]:
-    return json.loads((files("companion") / "data" / "bundled_personas.json").read_text(encoding="utf-8"))
-
-
-def _load_path(path: Path) -> Dataset:
+def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise SteerkitError(
-            f"a data file at {path}",
-            f"no readable file there ({error.strerror})",
-            done="Nothing was loaded.",
-            next_step="check the path.",
-        ) from error
-    return _dataset(path.stem, content, str(path), "not stated", path.name)
+        found = f"no readable file there ({error.strerror})"
+        raise SteerkitError(f"{expected} at {path}", found, done=done, next_step=next_step) from error
 
 
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
@@ -183,30 +170,9 @@ def _warn_of_unequal_halves(items: tuple[Item, ...], name: str) -> None:
     yes, no = labels.count("Yes"), labels.count("No")
     if abs(yes - no) > max(2, len(labels) / 50):
         logger.warning(
-            "%s has %d statements that match and %d that do not: in letter and yes-no the word Yes does not cancel, "
-            "and in statement %d are left out. Add or drop rows until both halves are equal.",
-            *(name, yes, no, abs(yes - no)),
+            f"{name} has {yes} statements that match and {no} that do not: in letter and yes-no the word Yes does not "
+            f"cancel, and in statement {abs(yes - no)} are left out. Add or drop rows until both halves are equal."
         )
-
-
-def _bundled_file(name: str) -> Any:
-    return files("companion") / "data" / "bundled" / f"{name}.jsonl"
-
-
-def _bundled_names() -> tuple[str, ...]:
-    folder = files("companion") / "data" / "bundled"
-    return tuple(
-        sorted(
-            entry.name.removesuffix(".jsonl") for entry in folder.iterdir() if entry.name.endswith(".jsonl")
-        )
-    )
-
-
-NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
-    "bundled": _bundled_names,
-    "papers": lambda: tuple(sources()),
-    "tan": tan_names,
-}
 
 
 def _check_name(name: str, source: str) -> None:
@@ -216,10 +182,83 @@ def _check_name(name: str, source: str) -> None:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     other = "papers" if source == "bundled" else "bundled"
     elsewhere = f"; {name} exists with source={other!r}" if name in names(other) else ""
+    step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl."
     raise SteerkitError(
-        f"a data set of source {source!r}",
-        repr(name),
-        done="Nothing was loaded.",
-        next_step=f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, "
-        "or give a path that ends in .jsonl.",
+        f"a data set of source {source!r}", repr(name), done="Nothing was loaded.", next_step=step
     )
+
+
+def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:
+    """Content of a raw file, checked against its SHA-256: from the folder `data_dir` (else STEERKIT_DATA), in which
+    nothing is ever written or deleted, or fetched once into the cache."""
+    local = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    return _read_local(source, Path(local) / source.path) if local else _fetched(source).read_bytes()
+
+
+def _read_local(source: Source, path: Path) -> bytes:
+    done = "Nothing was fetched, because a local data folder was given."
+    step = f"put {source.url} there, or unset data_dir and {DATA_DIR_VARIABLE} to fetch it."
+    content = _own_file(path, f"the data set {source.name}", done, step)
+    found = hashlib.sha256(content).hexdigest()
+    need(
+        found == source.sha256,
+        f"{path} with SHA-256 {source.sha256}",
+        f"SHA-256 {found}",
+        f"replace it by {source.url}, or load it as your own data set by its path.",
+        done="The file was not opened; it is yours, so it was left alone.",
+    )
+    return content
+
+
+def _fetched(source: Source) -> Path:
+    """The file in the cache. pooch compares its hash; it writes a temporary file, checks it, and moves it."""
+    import pooch
+    import requests
+
+    folder = cache_dir("data")
+    known, urls = {source.path: source.sha256}, {source.path: source.url}
+    store = pooch.create(folder, base_url="", registry=known, urls=urls)
+
+    def whole(url: str, output_file: str, pup: Any) -> None:
+        """Download, and look at the size: "truncated" tells the user more than "wrong checksum"."""
+        pooch.HTTPDownloader(timeout=30)(url, output_file, pup)
+        size = Path(output_file).stat().st_size
+        need(
+            size >= source.bytes,
+            f"{source.bytes} bytes from {url}",
+            f"{size} bytes: the download was truncated",
+            "run again.",
+            done="The partial file was deleted.",
+        )
+
+    try:
+        return Path(store.fetch(source.path, downloader=whole))
+    except requests.exceptions.RequestException as error:
+        raise SteerkitError(
+            f"to download the data set {source.name} from {source.url}",
+            f"{type(error).__name__}: {error}",
+            done="Nothing was kept in the cache.",
+            next_step=f"check the network and run again, or put the file at <folder>/{source.path} and set "
+            f"{DATA_DIR_VARIABLE}=<folder>; the bundled data sets need no network.",
+        ) from error
+    except ValueError as error:  # pooch says so when the checksum differs
+        raise SteerkitError(
+            f"{source.url} with SHA-256 {source.sha256}",
+            f"another content ({error})",
+            done="The download was deleted, so the cache holds no such file.",
+            next_step="run again; if it happens twice, something between here and there alters the file.",
+        ) from error
+    except OSError as error:
+        raise SteerkitError(
+            f"a cache folder that can be written, {(folder / source.path).parent}",
+            f"{type(error).__name__}: {error}",
+            next_step="mend its permissions or free some space, or set STEERKIT_CACHE to another folder.",
+        ) from error
+
+
+def __getattr__(name: str) -> Any:  # shim
+    from companion.data import ask
+
+    if name in ("add_choices", "statement_pairs"):
+        return getattr(ask, name)
+    raise AttributeError(name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import load_dataset, names
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 if TYPE_CHECKING:
     import torch
@@ -43,19 +43,10 @@ class PlainText:
 
 
 def plain_text(tokens: int, exclude: str = "", path: str = "", seed: int = 0) -> PlainText:
-    """At least `tokens` tokens of text, when there are as many.
+    """At least `tokens` tokens of text, when there are as many; a longer one is cut at `LETTERS` letters a token.
 
-    Parameters
-    ----------
-    tokens : how many tokens will be read; a longer text is cut at `LETTERS` letters a token
-    exclude : the data set that is analysed, whose texts are left out
-    path : a text file in UTF-8, instead of the texts that are there
-    seed : of the order of the texts
-
-    Raises
-    ------
-    SteerkitError
-        A file that is missing, is no text, or is empty.
+    `exclude` is the data set that is analysed, whose texts are left out; `path` a text file in UTF-8 instead of the
+    texts that are there; `seed` of the order of the texts.
     """
     if path:
         return PlainText(_own(Path(path))[: LETTERS * tokens], Path(path).name)
@@ -78,26 +69,16 @@ def windows(model: Model, text: str, tokens: int, context: int = CONTEXT) -> tor
     """Token windows [n, context], enough for `tokens` tokens after the first position of each.
 
     Each window starts with the beginning-of-sequence token where the model's template has one. A short text is one
-    window of its own length.
-
-    Raises
-    ------
-    SteerkitError
-        When the text has too few tokens for one position that is read.
+    window of its own length; one with too few tokens for one position that is read is refused.
     """
     import torch
 
     ids = model.tokenizer(text, add_special_tokens=False).input_ids
-    start = (
-        [model.tokenizer.bos_token_id]
-        if model.template.bos and model.tokenizer.bos_token_id is not None
-        else []
-    )
+    bos = model.tokenizer.bos_token_id
+    start = [bos] if model.template.bos and bos is not None else []
     size = min(context - len(start), len(ids))
-    if size + len(start) <= SKIP:
-        raise SteerkitError(
-            f"a text of more than {SKIP} tokens", f"{len(ids)}", next_step="give a longer text file."
-        )
+    enough = size + len(start) > SKIP
+    need(enough, f"a text of more than {SKIP} tokens", f"{len(ids)}", "give a longer text file.")
     count = min(-(-tokens // (size + len(start) - SKIP)), len(ids) // size)
     return torch.tensor([start + ids[i * size : (i + 1) * size] for i in range(count)])
 
@@ -112,18 +93,16 @@ def _own(path: Path) -> str:
             done="Nothing was computed.",
             next_step="check the path, or leave it empty for the texts that come with the package.",
         ) from error
-    if not text.strip():
-        raise SteerkitError(f"some text in {path}", "an empty file", next_step="give another file.")
+    need(text.strip(), f"some text in {path}", "an empty file", "give another file.")
     return text
 
 
 def _bundled(exclude: str) -> Iterator[str]:
     """Statements, and questions without their options."""
     for name in names("bundled"):
-        if name == exclude.rpartition("/")[2]:
-            continue
-        for item in load_dataset(name).items:
-            yield " ".join((item.statement or item.stem or "").split())
+        if name != exclude.rpartition("/")[2]:
+            for item in load_dataset(name).items:
+                yield " ".join((item.statement or item.stem or "").split())
 
 
 def _docstrings() -> Iterator[str]:
@@ -131,7 +110,6 @@ def _docstrings() -> Iterator[str]:
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8", errors="ignore"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
-                text := ast.get_docstring(node)
-            ):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and (text := ast.get_docstring(node)):
                 yield text

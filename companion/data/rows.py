@@ -13,13 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 from steerkit.items import Item, letter_of, split_options
 
 # Artefacts of the model that wrote the sets. Tan et al.'s code has the same character class (no `<` inside):
 # a greedy `.*` would also delete the sentences between two tags.
 META_TAG = re.compile(r"<META_START>[^<]*<META_END>")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+MEND = "mend the row, or drop it."
 NOT_LOADED = "The data set was not loaded."
+_need = partial(need, next_step=MEND, done=NOT_LOADED)
 
 
 def read_rows(content: bytes, path: str) -> list[Any]:
@@ -27,23 +31,17 @@ def read_rows(content: bytes, path: str) -> list[Any]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SteerkitError(
-            f"UTF-8 text in {path}",
-            f"byte {error.start} that is not",
-            done=NOT_LOADED,
-            next_step="save the file as UTF-8.",
-        ) from error
+        found, step = f"byte {error.start} that is not", "save the file as UTF-8."
+        raise SteerkitError(f"UTF-8 text in {path}", found, done=NOT_LOADED, next_step=step) from error
     if path.endswith(".json"):
         rows = _parse(text, path, 1) if text.strip() else []
     else:
         rows = [_parse(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not rows or not isinstance(rows, list):
-        raise SteerkitError(
-            f"items in {path}",
-            "none" if not rows else f"a {type(rows).__name__}",
-            done=NOT_LOADED,
-            next_step="write one JSON object per item (.jsonl: one a line; .json: a list).",
-        )
+    found, step = (
+        f"a {type(rows).__name__}",
+        "write one JSON object per item (.jsonl: one a line; .json: a list).",
+    )
+    _need(rows and isinstance(rows, list), f"items in {path}", found if rows else "none", next_step=step)
     return rows
 
 
@@ -51,9 +49,8 @@ def _parse(text: str, path: str, first_line: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
         raise SteerkitError(
-            f"JSON in line {line} of {path}",
+            f"JSON in line {first_line + error.lineno - 1} of {path}",
             f"{text.splitlines()[error.lineno - 1][:60]!r} ({error.msg})",
             done=NOT_LOADED,
             next_step="mend or delete that line.",
@@ -63,23 +60,11 @@ def _parse(text: str, path: str, first_line: int) -> Any:
 def parse_rows(
     rows: list[Any], dataset: str, row_format: str | None = None, more_options: bool = False
 ) -> tuple[Item, ...]:
-    """Items of the raw `rows` of one file.
+    """Items of the raw `rows` of one file, with ids made of the name `dataset` and the row.
 
-    Parameters
-    ----------
-    rows : list of dict, one per item
-    dataset : str
-        Name used in the item ids.
-    row_format : "persona", "choice", "truthfulqa", "caa-truthfulqa" or None
-        None recognises the format of each row by its fields.
-    more_options : bool
-        Allow more than two options. CAA's survival-instinct lists up to eight.
-
-    Raises
-    ------
-    SteerkitError
-        For a row without the fields of its format, without exactly two options, or with labels that name no
-        option or the same option twice.
+    `row_format` is a name of `READERS`; None recognises the format of each row by its fields. `more_options` allows
+    more than two: CAA's survival-instinct lists up to eight. A row without the fields of its format or without exactly
+    two options is refused, and one whose labels name no option or the same one twice.
     """
     return tuple(
         _parse_row(row, f"{dataset}/{i:04d}", row_format, more_options) for i, row in enumerate(rows)
@@ -96,21 +81,20 @@ def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: boo
             f"a row with the fields of a {row_format or 'persona or choice'} item, all text (pair: a number)",
             f"{fields} in row {item_id} ({error!r})",
             done=NOT_LOADED,
-            next_step="mend the row, or drop it.",
+            next_step=MEND,
         ) from error
 
 
 def _recognise(row: Any, item_id: str) -> str:
     fields = row if isinstance(row, Mapping) else {}
-    for field, row_format in RECOGNISED_BY.items():
-        if field in fields:
-            return row_format
-    raise SteerkitError(
+    known = [row_format for field, row_format in RECOGNISED_BY.items() if field in fields]
+    _need(
+        known,
         "a row with the fields question, answer_matching_behavior, answer_not_matching_behavior",
         f"{sorted(fields)} in row {item_id}",
-        done=NOT_LOADED,
         next_step="write one JSON object per item with these fields (persona items also: statement).",
     )
+    return known[0]
 
 
 def _text(row: Mapping[str, Any], field: str) -> str:
@@ -127,52 +111,45 @@ def _pair(row: Mapping[str, Any]) -> int | None:
 
 
 def _persona(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
-    matching, not_matching = (
-        _text(row, "answer_matching_behavior"),
-        _text(row, "answer_not_matching_behavior"),
-    )
-    _check_labels(item_id, matching.strip(), not_matching.strip(), ("Yes", "No"))
+    answers = [_text(row, field) for field in FIELDS[1:]]
+    _check_labels(item_id, *(answer.strip() for answer in answers), ("Yes", "No"))
     question, statement = _text(row, "question"), _text(row, "statement")
-    return Item(item_id, question, matching, not_matching, statement=statement, pair=_pair(row))
+    return Item(item_id, question, *answers, statement=statement, pair=_pair(row))
 
 
 def _choice(
-    row: Mapping[str, Any],
-    item_id: str,
-    more_options: bool,
-    fields: tuple[str, ...] = ("question", "answer_matching_behavior", "answer_not_matching_behavior"),
+    row: Mapping[str, Any], item_id: str, more_options: bool, fields: tuple[str, ...] = FIELDS
 ) -> Item:
-    question, matching, not_matching = (_text(row, field) for field in fields)
+    question, *answers = (_text(row, field) for field in fields)
     question = META_TAG.sub("", question)
     stem, options = split_options(question)
-    _check_options(item_id, options, more_options)
-    _check_labels(
-        item_id, letter_of(matching), letter_of(not_matching), tuple(letter for letter, _ in options)
+    letters = tuple(letter for letter, _ in options)
+    _need(
+        len(letters) > 1 and "".join(letters) == (LETTERS[: len(letters)] if more_options else "AB"),
+        f"{'two or more' if more_options else 'exactly two'} options, (A) and (B), each on its own line",
+        f"{', '.join(letters) or 'none'} in row {item_id}",
     )
-    return Item(item_id, question, matching, not_matching, stem=stem, options=options, pair=_pair(row))
+    _check_labels(item_id, *map(letter_of, answers), letters)
+    return Item(item_id, question, *answers, stem=stem, options=options, pair=_pair(row))
 
 
 def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
     """Correct against first incorrect answer; correct is (B) in the 1st, 3rd ... item (Tan et al.)."""
-    asked, labelled = _text(row, "question"), row["mc1_targets"].items()
-    correct = next((text for text, label in labelled if label == 1), None)
-    incorrect = next((text for text, label in labelled if label == 0), None)
-    if correct is None or incorrect is None:
-        raise SteerkitError(
-            "a correct and an incorrect answer",
-            f"labels {sorted(row['mc1_targets'].values())} in row {item_id}",
-            done=NOT_LOADED,
-            next_step="mend the row, or drop it.",
-        )
-    positive_is_b = int(item_id.rpartition("/")[2]) % 2 == 0
-    options = (("A", incorrect), ("B", correct)) if positive_is_b else (("A", correct), ("B", incorrect))
+    asked, first = _text(row, "question"), {}
+    for text, label in row["mc1_targets"].items():
+        first.setdefault(label, text)
+    _need(
+        {0, 1} <= set(first),
+        "a correct and an incorrect answer",
+        f"labels {sorted(row['mc1_targets'].values())} in row {item_id}",
+    )
+    answers = ("(B)", "(A)") if int(item_id.rpartition("/")[2]) % 2 == 0 else ("(A)", "(B)")
+    options = tuple(sorted(zip(map(letter_of, answers), (first[1], first[0]), strict=True)))
     question = f"{asked}\n\n(A) {options[0][1]}\n(B) {options[1][1]}"
-    answers = ("(B)", "(A)") if positive_is_b else ("(A)", "(B)")
     return Item(item_id, question, *answers, stem=asked.strip(), options=options)
 
 
-Reader = Callable[..., Item]
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[..., Item]] = {
     "persona": _persona,
     "choice": _choice,
     "truthfulqa": _truthfulqa,
@@ -186,26 +163,13 @@ RECOGNISED_BY = {
 }
 
 
-def _check_options(item_id: str, options: tuple[tuple[str, str], ...], more_options: bool) -> None:
-    letters = "".join(letter for letter, _ in options)
-    expected = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(letters)] if more_options else "AB"
-    if len(letters) < 2 or letters != expected:
-        raise SteerkitError(
-            f"{'two or more' if more_options else 'exactly two'} options, (A) and (B), each on its own line",
-            f"{', '.join(letters) or 'none'} in row {item_id}",
-            done=NOT_LOADED,
-            next_step="mend the row, or drop it.",
-        )
-
-
 def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple[str, ...]) -> None:
-    if matching not in allowed or not_matching not in allowed or matching == not_matching:
-        raise SteerkitError(
-            f"two different labels out of {', '.join(allowed)}",
-            f"{matching!r} and {not_matching!r} in row {item_id}",
-            done=NOT_LOADED,
-            next_step="mend answer_matching_behavior and answer_not_matching_behavior of that row.",
-        )
+    _need(
+        {matching, not_matching} <= set(allowed) and matching != not_matching,
+        f"two different labels out of {', '.join(allowed)}",
+        f"{matching!r} and {not_matching!r} in row {item_id}",
+        next_step="mend answer_matching_behavior and answer_not_matching_behavior of that row.",
+    )
 
 
 def check_pairs(items: Sequence[Item]) -> None:
@@ -213,11 +177,6 @@ def check_pairs(items: Sequence[Item]) -> None:
 
     Persona: one statement that matches, one that does not. Choice: one question with its options in both
     orders and the same text labelled as matching, so that swapped labels are found.
-
-    Raises
-    ------
-    SteerkitError
-        Naming the pair and what is wrong with it.
     """
     pairs: dict[int, list[Item]] = defaultdict(list)
     for item in items:
@@ -225,13 +184,12 @@ def check_pairs(items: Sequence[Item]) -> None:
             pairs[item.pair].append(item)
     for number, pair in pairs.items():
         problem = _pair_problem(pair)
-        if problem:
-            raise SteerkitError(
-                "pairs of one matching and one not matching row (or one question in both orders)",
-                f"pair {number} with {problem}",
-                done=NOT_LOADED,
-                next_step=f"mend the rows {', '.join(item.id for item in pair)}.",
-            )
+        _need(
+            not problem,
+            "pairs of one matching and one not matching row (or one question in both orders)",
+            f"pair {number} with {problem}",
+            next_step=f"mend the rows {', '.join(item.id for item in pair)}.",
+        )
 
 
 def _pair_problem(pair: Sequence[Item]) -> str:
@@ -241,9 +199,8 @@ def _pair_problem(pair: Sequence[Item]) -> str:
     if first.kind != second.kind:
         return "a persona and a choice item"
     if first.kind == "persona":
-        return f"two rows labelled {first.positive_answer}" * (
-            first.positive_answer == second.positive_answer
-        )
+        same = first.positive_answer == second.positive_answer
+        return f"two rows labelled {first.positive_answer}" * same
     if first.same_question_key != second.same_question_key or first.options[0][1] == second.options[0][1]:
         return "two rows that are not one question in both orders"
     return "different texts labelled as matching" * (first.matching_text != second.matching_text)

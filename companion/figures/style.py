@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from companion import store
+from companion import registry, store
 from companion.figures.png import shrink
 from steerkit import formats
 from steerkit.errors import SteerkitError
@@ -28,8 +28,7 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is 
 PUBLISHED, FAINT, STRIPE = "#6E6E6E", "#BDBDBD", "#F6F6F6"
 
 FORMATS = {name: form.colour for name, form in formats.FORMATS.items()}
-MODELS = {"llama2-7b": BLUE, "qwen1.5-14b": ORANGE, "gemma-2-2b": GREEN, "llama3.1-70b": SKY,
-          "smollm2-135m": VERMILLION, "gemma3-270m": PURPLE}  # fmt: skip
+MODELS = {name: spec.colour for name, spec in registry.MODELS.items() if spec.colour}
 SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLION, "USER_NEG": ORANGE}
 # The unit of a score, by answer format.
 UNITS = {name: form.unit for name, form in formats.FORMATS.items()}
