@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion.figures import concepts, mayne_norms, style, tan_parts
+from companion.figures import bias, concepts, mayne_norms, style
 
 # What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
 SIGHT = {
@@ -22,7 +22,7 @@ SIGHT = {
 TABLES = {
     "formats": style.FORMATS, "models": style.MODELS, "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
-    "kinds": concepts.KINDS, "parts": tan_parts.COLORS, "tokens": mayne_norms.COLORS,
+    "kinds": concepts.KINDS, "parts": bias.PARTS, "tokens": mayne_norms.COLORS,
 }  # fmt: skip
 NOTICED = 10.0  # a distance in CIELAB; 2.3 is just noticed side by side, the eye wants more across a page
 

@@ -1,3 +1,5 @@
+# ruff: noqa
+# fmt: off
 from companion.figures.style import (  # shim
     checked as checked,
     full_vectors as full_vectors,

@@ -59,7 +59,7 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     ]
     found = pd.concat(parts, ignore_index=True)
     for name, part in found.groupby("dataset"):
-        numbers = _groups(table, settings, name, part["example_id"])
+        numbers = groups(settings, table, name, part["example_id"])
         found.loc[part.index, "group"] = [f"{name}/{number}" for number in numbers]
     found.attrs = table.attrs
     return found
@@ -153,7 +153,7 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
             wide.loc[order].to_numpy(),
             np.random.default_rng(settings.seed),
             draws=draws,
-            groups=_groups(grid_table, settings, name, wide.columns),
+            groups=groups(settings, grid_table, name, wide.columns),
         )
         placebo = wide[wide.index.str.startswith("random")].to_numpy()
         rows.append(
@@ -169,8 +169,8 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _groups(table: pd.DataFrame, settings: Settings, dataset: str, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: from a record, which holds them, else from the data."""
+def groups(settings: Settings, table: pd.DataFrame, dataset: str, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example (drawn together): from a record, which holds them, else from the data."""
     if "group" not in table:
         return groups_of(dataset_of(dataset, settings.source), example_ids)
     known = table[table["dataset"] == dataset].drop_duplicates("example_id").set_index("example_id")["group"]
