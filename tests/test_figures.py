@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 import steerkit
 from companion import published
 from companion.exhibits import EXHIBITS
-from companion.figures import bias, samples, style
+from companion.figures import bias, samples, scatter, style
 from steerkit.errors import SteerkitError
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
@@ -576,3 +576,37 @@ def test_rank_correlation_agrees_with_scipy_and_is_silent_where_there_is_none():
     assert shared == 4 and rho == pytest.approx(spearmanr(left[:4], right[:4]).statistic)
     assert np.isnan(style.rank_correlation(left[:2], right[:2])[0])
     assert np.isnan(style.rank_correlation(left, right * 0)[0])
+
+
+# The line of a scatter plot
+
+
+@pytest.mark.parametrize("band", [True, False])
+def test_a_fitted_line_is_that_of_least_squares_and_its_band_holds_95_of_100_resampled_lines(band):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=12)
+    points = pd.DataFrame({"x": x, "y": x + rng.normal(size=12)})
+    _, axes = plt.subplots()
+    axes.scatter(points["x"], points["y"])
+    before = axes.get_xlim(), axes.get_ylim()
+    scatter.fitted_line(axes, points, "black", band=band)
+    assert (axes.get_xlim(), axes.get_ylim()) == before  # the points decide on the limits
+    at, line = axes.lines[0].get_data()
+    assert (at[0], at[-1]) == (x.min(), x.max())
+    np.testing.assert_allclose(line, np.polyval(np.polyfit(*points.T.to_numpy(), 1), at))
+    bands = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+    assert len(bands) == band
+    if band:
+        lines = [
+            np.polyfit(*points.sample(12, replace=True, random_state=i).T.to_numpy(), 1) for i in range(1000)
+        ]
+        expected = np.quantile([np.polyval(fit, at[50]) for fit in lines], [0.025, 0.975])
+        drawn = bands[0].get_paths()[0].vertices
+        ends = np.unique(drawn[np.isclose(drawn[:, 0], at[50]), 1])
+        np.testing.assert_allclose(ends, expected, atol=0.1)
+
+
+def test_two_points_have_no_line():
+    _, axes = plt.subplots()
+    scatter.fitted_line(axes, pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]}), "black")
+    assert not axes.lines

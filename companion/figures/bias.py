@@ -5,7 +5,7 @@ Every function takes tables and gives the drawing, the numbers behind it and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +24,7 @@ LETTERS = {"A, Yes": style.BLUE, "A, No": style.SKY, "B, Yes": style.VERMILLION,
 HALVES = {"matching half": style.VERMILLION, "not matching half, negated": style.BLUE}
 GROUPS = LETTERS | {"A": style.PURPLE, "B": style.GREEN, "Yes": style.BLUE, "No": style.ORANGE} | HALVES
 SPACE = 0.8  # between data sets, in heights of a box row
-HATCH = "//////"
+HATCHED = {"fc": "white", "hatch": "//////"}
 PARTS = {"letter": style.BLUE, "answer": style.ORANGE, "unexplained": "#D9D9D9"}
 COLUMNS = ["total", *PARTS]
 # Who gets what both factors explain; the names are those of stats.variance_parts.
@@ -40,8 +40,7 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     Letter: by letter and answer of the positive option. Yes-no: by the answer. Statement, which has no options: the
     slope of the matching half, and that of the other half with its sign turned; they add up to the steerability.
     """
-    numbers = ("steerability", "matching_slope", "not_matching_slope")
-    rows = samples.full_slopes(slopes, *numbers)
+    rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
     kind = style.one_format(rows)
     if kind == "statement":
         halves = zip(HALVES, (rows["matching_slope"], -rows["not_matching_slope"]), strict=True)
@@ -99,11 +98,11 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
             _published_boxes(first, boxes)
         for axes in panels[0]:
             stripes(axes, boxes)
-        name_boxes(first, boxes, "dataset", style.tick)
-        edge = {"fc": "white", "ec": style.PUBLISHED}
-        theirs = [("published", {"hatch": HATCH}), ("published, contaminated", {"ls": ":"})]
+        name_boxes(first, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
-        handles += [Patch(label=word, **edge, **look) for word, look in theirs if lettered]
+        if lettered:
+            handles += [Patch(label="published", ec=style.PUBLISHED, **HATCHED)]
+            handles += [Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return Drawn(figure, long, _halves_alt(long) if kind == "statement" else _options_alt(long, kind))
 
@@ -128,8 +127,8 @@ def _published_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
     theirs = published.boxes()
     rows = boxes.merge(theirs.assign(group=options(theirs)), on=["dataset", "group"], how="left")
     for row in rows.dropna(subset="median").itertuples():
-        look = {"alpha": 0.6, "ls": ":"} if row.contaminated else {"hatch": HATCH}
-        _quartiles(axes, row, {"fc": "white", **look}, {"lw": 1.4, "alpha": 0.35 if row.contaminated else 1})
+        look = {"fc": "white", "alpha": 0.6, "ls": ":"} if row.contaminated else HATCHED
+        _quartiles(axes, row, look, {"lw": 1.4, "alpha": 0.35 if row.contaminated else 1})
     for name, places in rows.groupby("dataset", sort=False):
         if places["median"].isna().all():
             style.remark(axes, places["y"].mean(), style.gap(name))
@@ -154,10 +153,11 @@ def stripes(axes: Axes, boxes: pd.DataFrame) -> None:
     axes.axvline(0, color=style.BLACK, lw=0.9)
 
 
-def name_boxes(axes: Axes, boxes: pd.DataFrame, by: str, words: Callable[[str], str]) -> None:
+def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
     """Name each data set in the middle of its boxes, the first on top."""
-    middles = boxes.groupby(by, sort=False)["y"].mean()
-    axes.set(yticks=middles, yticklabels=middles.index.map(words))
+    middles = boxes.groupby("dataset", sort=False)["y"].mean()
+    labels = [style.lines(samples.published_label(name), 22) for name in middles.index]
+    axes.set(yticks=middles, yticklabels=labels)
     axes.set_ylim(boxes["y"].max() + 0.5 + SPACE / 2, -0.5 - SPACE / 2)
 
 
@@ -222,16 +222,14 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         axes.use_sticky_edges = False
         stripes(axes, boxes)
         for box in boxes.itertuples():
-            filled = {"fc": GROUPS[box.group], "alpha": 0.75}
-            _quartiles(
-                axes, box, {"fc": "white", "hatch": HATCH} if box.contaminated else filled, {"lw": 1.6}
-            )
-        name_boxes(axes, boxes, "label", lambda label: style.lines(label, 22))
+            look = HATCHED if box.contaminated else {"fc": GROUPS[box.group], "alpha": 0.75}
+            _quartiles(axes, box, look, {"lw": 1.6})
+        name_boxes(axes, boxes)
         axes.set_xlabel(f"steerability ({UNIT}): middle half and median")
         samples.head(figure, "figure 3")
-        marked = {"fc": "white", "ec": style.PUBLISHED, "hatch": HATCH}
         handles = patches(clean["group"])
-        handles += [Patch(label="B, or B, No: holds 6 of 7 rows of every example", **marked)]
+        words = "B, or B, No: holds 6 of 7 rows of every example"
+        handles += [Patch(label=words, ec=style.PUBLISHED, **HATCHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     alt = (
         f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(len(height))}. "
@@ -253,10 +251,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     """
     table = _shares(parts)
     with style.theme():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(style.WIDTH, 1.55 + 0.27 * len(table)))
-        for axes, prefix in zip(panels, ("published_", ""), strict=True):
-            _stack(axes, table, prefix)
-            totals = table[prefix + "total"]
+        figure, panels = _stacks(table, 1.55, ("published_", ""))
+        for axes, totals in zip(panels, (table["published_total"], table["total"]), strict=True):
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
                 style.remark(axes, row, why)
@@ -266,24 +262,25 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
         samples.name_rows(panels[0], table)
         panels[0].set_title("published:\nLlama-2-7b, letter first")
         panels[1].set_title(f"ours:\n{ORDERS[order]}")
-        _part_legend(figure)
+    return Drawn(figure, table, _alt_4(table, order))
+
+
+def _alt_4(table: pd.DataFrame, order: str) -> str:
     known = table.dropna(subset="unexplained")
     if known.empty:
-        alt = f"Variance parts of steerability on {style.sets(len(table))}, without any variance to split."
-        return Drawn(figure, table, alt)
-    alt = (
+        return f"Variance parts of steerability on {style.sets(len(table))}, without any variance to split."
+    text = (
         f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
         f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
         f"{_averages(known, '')}."
     )
     theirs = known.dropna(subset="published_unexplained")
     if theirs.empty:
-        return Drawn(figure, table, f"{alt} The paper shows no Llama-2-7b values for them.")
-    alt += (
-        f" The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are "
+        return f"{text} The paper shows no Llama-2-7b values for them."
+    return (
+        f"{text} The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are "
         f"{_averages(theirs, 'published_')}."
     )
-    return Drawn(figure, table, alt)
 
 
 def _shares(parts: pd.DataFrame) -> pd.DataFrame:
@@ -293,16 +290,16 @@ def _shares(parts: pd.DataFrame) -> pd.DataFrame:
     if not adds_up or rows.index.duplicated().any():
         expected = "each data set once, with parts that add up to the total"
         raise style.refusal(expected, "a table that is not so", "pass the parts of one format and layer.")
-    theirs = (
-        style.in_distribution(rows.index).filter(like="variance_").rename(columns=lambda c: c[9:])[COLUMNS]
-    )
-    ours, theirs = (
-        each.assign(**each[[*PARTS]].div(each["total"].where(each["total"] > 0), axis=0))
-        for each in (rows, theirs)
-    )
+    theirs = style.in_distribution(rows.index)[[f"variance_{column}" for column in COLUMNS]]
+    ours, theirs = (_divided(each.set_axis(COLUMNS, axis=1)) for each in (rows, theirs))
     table = ours.join(theirs.add_prefix("published_")).sort_values("unexplained", kind="stable").reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
     return table
+
+
+def _divided(variances: pd.DataFrame) -> pd.DataFrame:
+    totals = variances["total"].where(variances["total"] > 0)
+    return variances.assign(**variances[[*PARTS]].div(totals, axis=0))
 
 
 def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
@@ -313,14 +310,11 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     split = table[[*PARTS]].div(table[[*PARTS]].sum(axis=1, min_count=3), axis=0).add_prefix("share_")
     table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
     with style.theme():
-        figure, panels = plt.subplots(1, 2, sharey=True, figsize=(style.WIDTH, 1.75 + 0.27 * len(table)))
-        for axes, prefix in zip(panels, ("", "share_"), strict=True):
-            _stack(axes, table, prefix)
+        figure, panels = _stacks(table, 1.75, ("", "share_"))
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
         samples.name_rows(panels[0], table, table["total"].isna())
         samples.head(figure, "figure 4")
-        _part_legend(figure)
     what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
     start, known = samples.known_of(what, table, "total")
     if known.empty:
@@ -329,19 +323,21 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     return Drawn(figure, table, alt)
 
 
-def _stack(axes: Axes, table: pd.DataFrame, prefix: str) -> None:
-    start = np.zeros(len(table))
-    for part, color in PARTS.items():
-        width = table[prefix + part].fillna(0).to_numpy()
-        axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
-        start += width
-    axes.grid(visible=False, axis="y")
-
-
-def _part_legend(figure: Figure) -> None:
-    words = {"letter": "letter (A/B)", "answer": "answer (Yes/No)", "unexplained": "unexplained"}
-    handles = [Patch(color=color, label=words[part]) for part, color in PARTS.items()]
+def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
+    """A panel of stacked parts for each prefix of the columns, a row for each data set."""
+    size = (style.WIDTH, room + 0.27 * len(table))
+    figure, panels = plt.subplots(1, len(prefixes), sharey=True, figsize=size)
+    for axes, prefix in zip(panels, prefixes, strict=True):
+        start = np.zeros(len(table))
+        for part, color in PARTS.items():
+            width = table[prefix + part].fillna(0).to_numpy()
+            axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
+            start += width
+        axes.grid(visible=False, axis="y")
+    words = ("letter (A/B)", "answer (Yes/No)", "unexplained")
+    handles = [Patch(color=color, label=word) for color, word in zip(PARTS.values(), words, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure, panels
 
 
 def _unexplained(table: pd.DataFrame, column: str) -> str:
