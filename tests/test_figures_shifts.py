@@ -82,7 +82,7 @@ def test_figure_5_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_
         rho, r = (f(both["x"], both["y"]).statistic for f in (spearmanr, pearsonr))
         assert f"ρ {rho:.2f} [" in corner_of(axes) and f"r {r:.2f} [" in corner_of(axes)
         line = linregress(both["x"], both["y"])
-        drawn = next(line for line in axes.lines if len(line.get_xdata()) == 50)
+        drawn = next(line for line in axes.lines if len(line.get_xdata()) == 100)
         np.testing.assert_allclose(drawn.get_ydata(), line.intercept + line.slope * drawn.get_xdata())
         assert axes.get_xlim() == axes.get_ylim() == panels[0, 0].get_xlim()  # the same unit, the same range
     assert (
@@ -133,7 +133,7 @@ def test_figure_5_of_one_model_is_two_by_two_and_the_variance_has_a_squared_unit
 def test_figure_5_with_two_data_sets_is_drawn_and_says_that_there_is_no_correlation():
     axes = tan_shifts.figure_5(our_rows(sets=SETS[:2])).axes[0]
     assert corner_of(axes) == "no correlation:\nfewer than three data sets"
-    assert len(points(axes)) == 2 and not [line for line in axes.lines if len(line.get_xdata()) == 50]
+    assert len(points(axes)) == 2 and not [line for line in axes.lines if len(line.get_xdata()) == 100]
 
 
 def test_figure_5_says_where_a_model_was_not_measured():
