@@ -499,9 +499,13 @@ def test_every_figure_refuses_an_empty_frame():
             draw(table.iloc[:0])
 
 
-def test_resampled_and_random_vectors_do_not_change_the_figure_tables():
+@pytest.mark.parametrize("draw", [lambda t, b: figure_1(t, "m", b), bias.figure_3])
+def test_resampled_and_random_vectors_do_not_change_a_figure_even_as_a_tab_beside_it(draw):
     slopes = make_slopes("letter")
     more = pd.concat([slopes, slopes.assign(vector="resample-00", steerability=-9.0)])
+    alone, together = draw(slopes, [slopes]), draw(slopes, [more])
+    limits = [[axes.get_xlim() for axes in drawn.figure.axes] for drawn in (alone, together)]
+    assert limits[0] == limits[1]
     pd.testing.assert_frame_equal(bias.groups(more), bias.groups(slopes))
 
 

@@ -65,7 +65,8 @@ def figure_1(
         sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=middle, **shape)
         middle.axvline(0, color=style.BLACK, lw=0.9)
         if beside:
-            middle.set_xlim(style.span(each["steerability"] for each in (rows, *beside)))
+            tables = [rows, *(full_slopes(each, "steerability") for each in beside)]
+            middle.set_xlim(style.span(each["steerability"] for each in tables))
         right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
         look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
         right.scatter(table["published_anti_steerable"], table.index, **look)
