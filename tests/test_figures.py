@@ -52,11 +52,10 @@ def make_slopes(kind: str, sets=SETS, items: int = 8) -> pd.DataFrame:
     """The slopes of :func:`make_grid`: what one unit of the multiplier changes, since its lines are exact."""
     grid = make_grid(kind, sets, items)
     names = {"propensity": "steerability", "matching": "matching_slope", "not_matching": "not_matching_slope"}
-    rows = (
-        grid[grid["multiplier"] == 1].reset_index(drop=True).drop(columns="multiplier").rename(columns=names)
-    )
-    zero = grid[grid["multiplier"] == 0].reset_index(drop=True).rename(columns=names)
-    return rows.assign(**{name: rows[name] - zero[name] for name in names.values()})
+    grid = grid.rename(columns=names)
+    one, zero = (grid[grid["multiplier"] == k].reset_index(drop=True) for k in (1, 0))
+    rows = one.drop(columns="multiplier")
+    return rows.assign(**{name: one[name] - zero[name] for name in names.values()})
 
 
 def make_parts() -> pd.DataFrame:

@@ -169,8 +169,8 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
     curves, kind = panels_of[0], style.one_format(grid)
     words = []
     with style.theme():
-        figure, panels = plt.subplots(1, len(curves), squeeze=False, figsize=(style.WIDTH, 3.7))
-        for axes, (why, (dataset, example)), curve in zip(panels[0], chosen.items(), curves, strict=True):
+        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 3.7))
+        for axes, (why, (dataset, example)), curve in zip(panels, chosen.items(), curves, strict=True):
             _draw_curve(axes, curve, style.FORMATS[kind])
             slope, mean = (signed(np.polyfit(y.index, y, 1)[0]) for y in (curve["one"], curve["mean"]))
             label, short = published.label(dataset), example.rpartition("/")[2]  # its id without the data set
@@ -180,13 +180,13 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
                 f"example {short} of {label} ({why}) moves by {slope} {style.UNITS[kind]} per unit multiplier, "
                 f"its data set by {mean} on average"
             )
-        panels[0, 0].set_ylabel(f"propensity ({style.UNITS[kind]})")
+        panels[0].set_ylabel(f"propensity ({style.UNITS[kind]})")
         margins = 1 + 2 * plt.rcParams["axes.ymargin"]
         heights = [margins * np.ptp([0.0, *curve.to_numpy().ravel()]) for each in panels_of for curve in each]
-        for axes in panels[0]:
+        for axes in panels:
             middle = np.mean(axes.get_ylim())
             axes.set_ylim(middle - max(heights) / 2, middle + max(heights) / 2)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     alt = f"Two propensity curves ({kind} format). On the left {words[0]}; on the right {words[-1]}."
     return Drawn(figure, grid[grid["vector"] == "full"], alt)
@@ -202,19 +202,14 @@ def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
         raise style.refusal(expected, f"{list(chosen.values())}", "take pairs that the grid holds.")
     found = []
     for dataset, example in chosen.values():
-        own = rows[rows["dataset"] == dataset].groupby("multiplier")["propensity"]
-        one = rows[rows["example_id"] == example].set_index("multiplier")["propensity"].sort_index()
+        own = rows[rows["dataset"] == dataset]
+        one = own[own["example_id"] == example].set_index("multiplier")["propensity"].sort_index()
         if len(one) < 2:
             raise style.refusal("two multipliers or more", "an example with one", "run more multipliers.")
         line = np.polyval(np.polyfit(one.index, one, 1), one.index)
-        curve = {
-            "one": one,
-            "line": line,
-            "mean": own.mean(),
-            "q1": own.quantile(0.25),
-            "q3": own.quantile(0.75),
-        }
-        found.append(pd.DataFrame(curve))
+        levels = own.groupby("multiplier")["propensity"]
+        quartiles = {"q1": levels.quantile(0.25), "q3": levels.quantile(0.75)}
+        found.append(pd.DataFrame({"one": one, "line": line, "mean": levels.mean(), **quartiles}))
     return found
 
 
