@@ -1,4 +1,4 @@
-"""The figures of Tan et al.: what is drawn is what the frame holds, published values at their numbers."""
+"""Figures 1 to 4 of Tan et al.: what is drawn is what the frame holds, published values at their numbers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection, PathCollection
+from matplotlib.collections import FillBetweenPolyCollection, LineCollection, PathCollection
 from scipy.stats import spearmanr
 
+import steerkit
 from companion import published
-from companion.figures import frames, style, tan
+from companion.exhibits import EXHIBITS
+from companion.figures import bias, samples, scatter, style
 from steerkit.errors import SteerkitError
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
+ALL = list(published.datasets().index)
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +52,10 @@ def make_slopes(kind: str, sets=SETS, items: int = 8) -> pd.DataFrame:
     """The slopes of :func:`make_grid`: what one unit of the multiplier changes, since its lines are exact."""
     grid = make_grid(kind, sets, items)
     names = {"propensity": "steerability", "matching": "matching_slope", "not_matching": "not_matching_slope"}
-    rows = (
-        grid[grid["multiplier"] == 1].reset_index(drop=True).drop(columns="multiplier").rename(columns=names)
-    )
-    zero = grid[grid["multiplier"] == 0].reset_index(drop=True).rename(columns=names)
-    return rows.assign(**{name: rows[name] - zero[name] for name in names.values()})
+    grid = grid.rename(columns=names)
+    one, zero = (grid[grid["multiplier"] == k].reset_index(drop=True) for k in (1, 0))
+    rows = one.drop(columns="multiplier")
+    return rows.assign(**{name: one[name] - zero[name] for name in names.values()})
 
 
 def make_parts() -> pd.DataFrame:
@@ -64,9 +67,20 @@ def make_parts() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "total", "letter", "answer", "unexplained"])
 
 
-def make_sweep() -> pd.DataFrame:
-    rows = [(n, "statement", la, 0.1 * j + 0.01 * la) for j, n in enumerate(SETS) for la in (4, 8, 12, 16)]
-    return pd.DataFrame(rows, columns=["dataset", "format", "layer", "steerability"])
+def figure_1(slopes: pd.DataFrame, model: str = "m", beside=()) -> style.Drawn:
+    """Figure 1 as its notebook draws it."""
+    share = slopes.groupby("dataset")["steerability"].agg(lambda slope: (slope <= 0).mean())
+    by_set = slopes.groupby("dataset")["steerability"].agg(n="size", mean="mean", median="median")
+    return samples.figure_1(slopes, by_set.assign(anti_steerable=share), model, beside)
+
+
+def ends(grid: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """The first example of the first data set, and the last of the last."""
+    return {"first": tuple(grid.iloc[0, :2]), "last": tuple(grid.iloc[-1, :2])}
+
+
+def figure_2(grid: pd.DataFrame, beside=()) -> style.Drawn:
+    return samples.figure_2(grid, ends(grid), [(each, ends(each)) for each in beside])
 
 
 def texts(axes) -> list[str]:
@@ -75,6 +89,10 @@ def texts(axes) -> list[str]:
 
 def points(axes) -> list[np.ndarray]:
     return [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
+
+
+def segments(axes) -> list[np.ndarray]:
+    return [line for c in axes.collections if isinstance(c, LineCollection) for line in c.get_segments()]
 
 
 def tick_labels(axes) -> list[str]:
@@ -87,7 +105,7 @@ def tick_labels(axes) -> list[str]:
 @pytest.mark.parametrize("kind", ["letter", "statement", "yes-no"])
 def test_figure_1_has_a_violin_and_a_bar_per_set_sorted_by_median_with_units(kind):
     slopes = make_slopes(kind)
-    left, middle, right = tan.figure_1(slopes, "SmolLM2").axes
+    left, middle, right = figure_1(slopes, "SmolLM2").figure.axes
     order = slopes.groupby("dataset")["steerability"].median().sort_values(ascending=False)
     assert tick_labels(left) == [published.label(name) for name in order.index]
     violins = [c for c in middle.collections if isinstance(c, FillBetweenPolyCollection)]
@@ -100,10 +118,10 @@ def test_figure_1_has_a_violin_and_a_bar_per_set_sorted_by_median_with_units(kin
 
 def test_figure_1_violins_and_bars_stand_at_the_numbers_of_the_frame():
     slopes = make_slopes("letter")
-    _, middle, right = tan.figure_1(slopes, "m").axes
-    table = tan.summary(slopes)
+    drawn = figure_1(slopes)
+    _, middle, right = drawn.figure.axes
     for row, bar in enumerate(right.patches):
-        values = slopes.loc[slopes["dataset"] == table.loc[row, "dataset"], "steerability"]
+        values = slopes.loc[slopes["dataset"] == drawn.table.loc[row, "dataset"], "steerability"]
         assert bar.get_width() == pytest.approx(np.mean(values <= 0))
         assert bar.get_y() + bar.get_height() / 2 == pytest.approx(row)
         outline = middle.collections[row].get_paths()[0].vertices
@@ -113,8 +131,8 @@ def test_figure_1_violins_and_bars_stand_at_the_numbers_of_the_frame():
 
 def test_figure_1_published_markers_stand_at_their_numbers_and_gaps_say_why():
     sets = ("openness", "my-own-set", "sycophancy_train", "corrigible-more-HHH", "narcissism")
-    left, _, right = tan.figure_1(make_slopes("letter", sets), "m").axes
-    drawn = tan.summary(make_slopes("letter", sets))["dataset"].to_list()
+    shown = figure_1(make_slopes("letter", sets))
+    (left, _, right), drawn = shown.figure.axes, shown.table["dataset"].to_list()
     mean, median = points(left)
     wrong = points(right)[0]
     for name in ("openness", "narcissism"):
@@ -125,14 +143,9 @@ def test_figure_1_published_markers_stand_at_their_numbers_and_gaps_say_why():
     assert sorted(texts(left)) == ["no published value", "not in the paper", "pooled in the paper"]
 
 
-def test_figure_1_summary_counts_a_slope_of_zero_as_anti_steerable():
-    slopes = make_slopes("letter", ("openness",), 4).assign(steerability=[0.0, -1.0, 1.0, 2.0])
-    assert tan.summary(slopes).loc[0, "anti_steerable"] == 0.5
-
-
 def test_figure_1_alt_text_states_the_extremes_and_the_rank_correlation():
     slopes = make_slopes("letter")
-    text = tan.figure_1_alt(slopes, "SmolLM2")
+    text = figure_1(slopes, "SmolLM2").alt
     medians = slopes.groupby("dataset")["steerability"].median()
     theirs = published.datasets()["median_llama2-7b"].reindex(medians.index)
     rho = spearmanr(medians[theirs.notna()], theirs.dropna()).statistic
@@ -142,26 +155,39 @@ def test_figure_1_alt_text_states_the_extremes_and_the_rank_correlation():
 
 
 def test_figure_1_alt_text_of_unpublished_sets_says_that_nothing_is_shown():
-    text = tan.figure_1_alt(make_slopes("letter", ("mine",)), "m")
+    text = figure_1(make_slopes("letter", ("mine",))).alt
     assert "on 1 data set:" in text and text.endswith("The paper shows no Llama-2-7b values for them.")
 
 
 # Figure 2
 
 
+def chosen_by_the_notebook():
+    """The rule that picks the examples: a cell of the notebook."""
+    cells = nbformat.read(EXHIBITS["tan-fig-2"].notebook, 4).cells
+    names = {"np": np, "sk": steerkit}
+    exec(next(cell.source for cell in cells if "def chosen" in cell.source), names)
+    return names["chosen"]
+
+
 def test_figure_2_takes_the_95th_percentile_of_the_best_and_the_5th_of_the_worst_set():
     grid = make_grid("statement", items=21)
-    figure = tan.figure_2(grid)
-    left, right = figure.axes
+    others = grid.assign(vector="resample-00", propensity=-grid["propensity"])
+    chosen = chosen_by_the_notebook()(pd.concat([others, grid]))
+    drawn = samples.figure_2(grid, chosen)
+    left, right = drawn.figure.axes
     assert left.get_title() == "openness\nexample 19 (95th percentile): slope +0.68"
     assert right.get_title().startswith("my-own-set\nexample 1 (5th percentile)")
     assert left.get_ylabel() == "propensity (nats per token)" and right.get_xlabel() == "multiplier"
     assert np.ptp(left.get_ylim()) == pytest.approx(np.ptp(right.get_ylim()))
+    assert "example 19 of openness (95th percentile) moves by +0.68 nats per token per unit" in drawn.alt
+    assert "its data set by +0.5 on average" in drawn.alt
+    assert "example 1 of my-own-set (5th percentile)" in drawn.alt
 
 
 def test_figure_2_draws_the_points_the_fit_the_mean_and_the_middle_half():
     grid = make_grid("statement", items=21)
-    axes = tan.figure_2(grid).axes[0]
+    axes = samples.figure_2(grid, ends(grid) | {"first": ("openness", "openness/19")}).figure.axes[0]
     one = grid[grid["example_id"] == "openness/19"]
     np.testing.assert_allclose(points(axes)[0], one[["multiplier", "propensity"]])
     lines = {line.get_label(): line for line in axes.lines}
@@ -176,24 +202,15 @@ def test_figure_2_draws_the_points_the_fit_the_mean_and_the_middle_half():
     np.testing.assert_allclose(drawn, np.percentile(at_zero, [25, 75]))
 
 
-def test_figure_2_shows_the_examples_asked_for_and_refuses_unknown_ones():
-    grid = make_grid("letter")
-    figure = tan.figure_2(grid, [("narcissism", "narcissism/3"), ("openness", "openness/0")])
-    titles = [axes.get_title().split(" (")[0] for axes in figure.axes]
-    assert titles == ["narcissism\nexample 3", "openness\nexample 0"]
+@pytest.mark.parametrize("examples", [[("openness", "openness/0")], [("openness", "nobody")] * 2])
+def test_figure_2_refuses_fewer_than_two_examples_and_unknown_ones(examples):
     with pytest.raises(SteerkitError, match="two examples of the grid"):
-        tan.figure_2(grid, [("narcissism", "narcissism/3"), ("openness", "nobody")])
-
-
-def test_figure_2_alt_text_states_both_slopes():
-    text = tan.figure_2_alt(make_grid("statement", items=21))
-    assert "example 19 of openness (95th percentile) moves by +0.68 nats per token per unit" in text
-    assert "its data set by +0.5 on average" in text and "example 1 of my-own-set (5th percentile)" in text
+        samples.figure_2(make_grid("letter"), dict(zip("ab", examples, strict=False)))
 
 
 def test_figure_2_needs_two_multipliers():
     with pytest.raises(SteerkitError, match="two multipliers"):
-        tan.figure_2(make_grid("letter").query("multiplier == 0"))
+        figure_2(make_grid("letter").query("multiplier == 0"))
 
 
 # Axes of figures that are tabs beside each other
@@ -208,16 +225,16 @@ def wider(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("draw", "table", "panel", "axis"),
     [
-        (lambda t, b: tan.figure_1(t, "m", b), make_slopes("letter"), 1, "x"),
-        (lambda t, b: tan.figure_3(t, b), make_slopes("statement"), 0, "x"),
-        (lambda t, b: tan.figure_2(t, beside=b), make_grid("statement"), 0, "y"),
-        (lambda t, b: tan.figure_2(t, beside=b), make_grid("statement"), 1, "y"),
+        (lambda t, b: figure_1(t, "m", b), make_slopes("letter"), 1, "x"),
+        (bias.figure_3, make_slopes("statement"), 0, "x"),
+        (figure_2, make_grid("statement"), 0, "y"),
+        (figure_2, make_grid("statement"), 1, "y"),
     ],
     ids=["figure 1", "figure 3", "figure 2 left", "figure 2 right"],
 )
 def test_figures_beside_each_other_have_one_scale_and_a_figure_alone_its_own(draw, table, panel, axis):
     def reach(own, beside):
-        return np.ptp(getattr(draw(own, beside).axes[panel], f"get_{axis}lim")())
+        return np.ptp(getattr(draw(own, beside).figure.axes[panel], f"get_{axis}lim")())
 
     other = wider(table)
     alone, together = reach(table, []), reach(table, [other])
@@ -230,8 +247,8 @@ def test_figures_beside_each_other_have_one_scale_and_a_figure_alone_its_own(dra
 
 def test_figure_3_letter_draws_one_box_per_existing_group_with_its_median():
     slopes = make_slopes("letter")
-    theirs, ours = tan.figure_3(slopes).axes
-    long = tan.groups(slopes)
+    theirs, ours = bias.figure_3(slopes).figure.axes
+    long = bias.groups(slopes)
     assert set(long.loc[long["dataset"] == "myopic-reward", "group"]) == {"A", "B"}
     medians = long.groupby(["dataset", "group"], sort=False)["value"].median()
     boxes = [patch for patch in ours.patches if type(patch).__name__ == "PathPatch"]
@@ -244,7 +261,7 @@ def test_figure_3_letter_draws_one_box_per_existing_group_with_its_median():
 
 
 def test_figure_3_letter_draws_published_quartiles_hatched_and_contaminated_ones_faint():
-    figure = tan.figure_3(make_slopes("letter"))
+    figure = bias.figure_3(make_slopes("letter")).figure
     bars = [patch for patch in figure.axes[0].patches if np.isclose(patch.get_height(), 0.75)]
     boxes = published.boxes().query("dataset in @SETS")
     assert sorted(round(bar.get_x(), 3) for bar in bars) == sorted(boxes["q1"])
@@ -260,35 +277,35 @@ def test_figure_3_letter_draws_published_quartiles_hatched_and_contaminated_ones
 
 def test_figure_3_statement_shows_the_two_halves_which_add_up_to_the_steerability():
     slopes = make_slopes("statement")
-    long = tan.groups(slopes)
+    long = bias.groups(slopes)
     halves = long.groupby(["dataset", "group"])["value"].mean().unstack()
     total = slopes.groupby("dataset")["steerability"].mean()
     np.testing.assert_allclose(halves.sum(axis=1), total[halves.index])
-    (axes,) = tan.figure_3(slopes).axes
+    drawn = bias.figure_3(slopes)
+    (axes,), text = drawn.figure.axes, drawn.alt
     assert axes.get_xlabel() == "slope (nats per token per unit multiplier)"
     assert len([patch for patch in axes.patches if type(patch).__name__ == "PathPatch"]) == 2 * len(SETS)
-    text = tan.figure_3_alt(slopes)
     assert f"rises by {halves['matching half'].mean():.3g}" in text
     assert f"falls by {halves['not matching half, negated'].mean():.3g}".replace("-", "−") in text
 
 
 def test_figure_3_yes_no_groups_by_the_positive_answer():
     slopes = make_slopes("yes-no")
-    assert set(tan.groups(slopes)["group"]) == {"Yes", "No"}
-    (axes,) = tan.figure_3(slopes).axes
+    assert set(bias.groups(slopes)["group"]) == {"Yes", "No"}
+    (axes,) = bias.figure_3(slopes).figure.axes
     assert axes.get_xlabel() == "steerability (logits per unit multiplier)"
 
 
 def test_figure_3_refuses_options_that_it_does_not_know():
     with pytest.raises(SteerkitError, match="positive letters A and B"):
-        tan.figure_3(make_slopes("letter").assign(positive_letter="", positive_answer=""))
+        bias.figure_3(make_slopes("letter").assign(positive_letter="", positive_answer=""))
 
 
 def test_figure_3_alt_text_names_the_widest_group_difference_of_ours_and_of_the_paper():
     slopes = make_slopes("letter")
     favoured = (slopes["dataset"] == "narcissism") & (slopes["positive_letter"] == "A")
     slopes.loc[favoured, "steerability"] += 5
-    text = tan.figure_3_alt(slopes)
+    text = bias.figure_3(slopes).alt
     best = slopes[favoured].groupby("positive_answer")["steerability"].median().max()
     assert f"differ most in narcissism (A, No: {best:+.3g}" in text
     clean = published.boxes().query("~contaminated and dataset in @SETS").groupby("dataset")["median"]
@@ -300,7 +317,7 @@ def test_figure_3_alt_text_names_the_widest_group_difference_of_ours_and_of_the_
 
 
 def test_figure_4_bars_are_shares_of_the_total_ours_beside_published():
-    left, right = tan.figure_4(make_parts(), "paper").axes
+    left, right = bias.figure_4(make_parts(), "paper").figure.axes
     widths = np.reshape([bar.get_width() for bar in right.patches], (3, 3)).T  # row, part
     np.testing.assert_allclose(widths, [[0.5, 0.2, 0.3], [0.1, 0, 0.9], [0, 0, 0]], atol=1e-12)
     starts = np.reshape([bar.get_x() for bar in right.patches], (3, 3)).T
@@ -316,7 +333,7 @@ def test_figure_4_bars_are_shares_of_the_total_ours_beside_published():
 
 
 def test_figure_4_alt_text_states_the_range_and_both_averages():
-    text = tan.figure_4_alt(make_parts(), "answer-first")
+    text = bias.figure_4(make_parts(), "answer-first").alt
     assert "2 data sets (answer first): between 30% (openness) and 90% (narcissism)" in text
     assert "letter 30%, answer 10%, unexplained 60%" in text
     table = published.datasets().loc[["openness", "narcissism"]]
@@ -324,68 +341,134 @@ def test_figure_4_alt_text_states_the_range_and_both_averages():
     assert text.endswith(f"unexplained {theirs:.0%}.")
 
 
-def test_figure_4_refuses_parts_that_do_not_add_up_and_unknown_orders():
+def test_figure_4_refuses_parts_that_do_not_add_up():
     with pytest.raises(SteerkitError, match="add up to the total"):
-        tan.figure_4(make_parts().assign(letter=0.7), "paper")
-    with pytest.raises(SteerkitError, match="an order among paper, answer-first, shapley"):
-        tan.figure_4(make_parts(), "letter")
+        bias.figure_4(make_parts().assign(letter=0.7), "paper")
 
 
-# Layer sweep
+# As published
 
 
-def test_layer_sweep_draws_a_line_per_set_a_thick_mean_and_the_chosen_layer():
-    (axes,) = tan.layer_sweep(make_sweep(), 12).axes
-    thick = [line for line in axes.lines if line.get_linewidth() > 3]
-    sets = [line for line in axes.lines if line.get_marker() == "."]
-    assert len(thick) == 1 and len(sets) == len(SETS)
-    np.testing.assert_allclose(thick[0].get_ydata(), 0.15 + 0.01 * np.array([4, 8, 12, 16]))
-    assert any(line.get_linestyle() == ":" and set(line.get_xdata()) == {12} for line in axes.lines)
-    assert axes.get_ylabel().endswith("(nats per token per unit multiplier)") and "layer" in axes.get_xlabel()
-    assert {published.label(name) for name in SETS} == set(texts(axes))
+PUBLISHED = (samples.figure_1_published, bias.figure_3_published, bias.figure_4_published)
 
 
-def test_layer_sweep_averages_examples_and_leaves_other_vectors_out():
-    random = make_sweep().assign(vector="random-00", steerability=9.0)
-    (axes,) = tan.layer_sweep(pd.concat([make_sweep().assign(vector="full"), random]), 12).axes
-    assert max(line.get_ydata()[0] for line in axes.lines if line.get_marker() == ".") == pytest.approx(0.34)
+@pytest.mark.parametrize("names", [published.SELECTED, ALL], ids=["selected", "all"])
+@pytest.mark.parametrize("draw", PUBLISHED)
+def test_a_published_figure_says_that_it_is_digitised_and_so_does_its_alt_text(draw, names):
+    drawn = draw(names)
+    drawn.figure.canvas.draw()
+    assert samples.MARK in drawn.figure.get_suptitle() and samples.MARK in drawn.alt
+    assert drawn.figure.get_size_inches()[0] == style.WIDTH
+    sizes = [text.get_fontsize() for text in drawn.figure.findobj(matplotlib.text.Text) if text.get_text()]
+    assert min(sizes) >= style.SMALL
 
 
-def test_layer_sweep_alt_text_names_the_peak_and_the_chosen_layer():
-    text = tan.layer_sweep_alt(make_sweep(), 12)
-    assert "4 data sets at layers 4 to 16" in text and "peaks at layer 16 with 0.31 nats per token" in text
-    assert "At the chosen layer 12 it is 0.27" in text and "1 of 4 reach 90%" in text
+@pytest.mark.parametrize("draw", PUBLISHED)
+def test_a_published_figure_refuses_unknown_sets_and_none(draw):
+    with pytest.raises(SteerkitError, match="'opennes', which the paper does not have"):
+        draw(["opennes"])
+    with pytest.raises(SteerkitError, match="at least one data set"):
+        draw([])
 
 
-def test_layer_sweep_refuses_a_hole_and_an_unknown_layer():
-    with pytest.raises(SteerkitError, match="1 empty cells"):
-        tan.layer_sweep(make_sweep().iloc[1:], 12)
-    with pytest.raises(SteerkitError, match="chosen layer 13"):
-        tan.layer_sweep(make_sweep(), 13)
+def test_figure_1_published_draws_the_digitised_numbers():
+    left, right = samples.figure_1_published().figure.axes
+    theirs = published.datasets().loc[list(published.SELECTED)]
+    theirs = theirs.sort_values("median_llama2-7b", ascending=False)
+    assert tick_labels(left) == list(theirs["label"])
+    mean, median = points(left)
+    np.testing.assert_allclose(mean[:, 0], theirs["mean_llama2-7b"])
+    np.testing.assert_allclose(median[:, 0], theirs["median_llama2-7b"])
+    ends = [(line[0, 0], line[1, 0]) for line in segments(left)]
+    whiskers, boxes = ends[:13], ends[13:]
+    np.testing.assert_allclose(whiskers, theirs[["whisker_low_llama2-7b", "whisker_high_llama2-7b"]])
+    np.testing.assert_allclose(boxes, theirs[["q1_llama2-7b", "q3_llama2-7b"]])
+    np.testing.assert_allclose([bar.get_width() for bar in right.patches], theirs["anti_steerable_llama2-7b"])
+    assert texts(right) == [*theirs["n_anti_steerable_llama2-7b"].astype(int).astype(str), "count"]
+
+
+def test_figure_1_published_pools_sycophancy_and_says_where_the_paper_shows_nothing():
+    drawn = samples.figure_1_published(ALL)
+    table = drawn.table
+    assert len(table) == 39 and not {"sycophancy_train", "sycophancy_test"} & set(table["dataset"])
+    row = table.set_index("dataset").loc["sycophancy"]
+    assert row["n_anti_steerable"] == 451 and row["median"] == 0.714 and np.isnan(row["mean"])
+    assert table["dataset"].iloc[-1] == "corrigible-more-HHH"
+    assert texts(drawn.figure.axes[0]) == ["no published value"]
+    assert "known for 38 of 39 data sets" in drawn.alt
+
+
+@pytest.mark.parametrize("draw", [samples.figure_1_published, bias.figure_4_published])
+def test_a_published_figure_of_sets_without_values_says_so(draw):
+    assert draw(["corrigible-more-HHH"]).alt.endswith("the paper shows nothing for these 1 data set.")
+
+
+def test_figure_3_published_hatches_the_contaminated_boxes_and_no_others():
+    drawn = bias.figure_3_published()
+    (axes,), table = drawn.figure.axes, drawn.table
+    bars = [patch for patch in axes.patches if np.isclose(patch.get_height(), 0.75)]
+    assert len(bars) == len(table)
+    for bar, row in zip(bars, table.itertuples(), strict=True):
+        assert (bar.get_x(), bar.get_x() + bar.get_width()) == pytest.approx((row.q1, row.q3))
+        assert (bar.get_hatch() is not None) == row.contaminated == (row.group in ("B, No", "B"))
+    low, high = axes.get_xlim()
+    assert low < table["q1"].min() and high > table["q3"].max()
+    assert [line[0, 0] for line in segments(axes)] == pytest.approx(list(table["median"]))
+
+
+def test_figure_3_published_holds_every_published_box_once_and_names_the_widest_clean_gap():
+    drawn = bias.figure_3_published(ALL)
+    table = drawn.table
+    theirs = published.boxes()
+    assert len(table) == len(theirs) and table["median"].sum() == pytest.approx(theirs["median"].sum())
+    assert (table.groupby("dataset", sort=False)["group"].nunique().isin([2, 4])).all()
+    medians = theirs[~theirs["contaminated"]].groupby("dataset")["median"].agg(np.ptp)
+    assert f"differ most in {published.label(medians.idxmax())} (" in drawn.alt
+    with pytest.raises(SteerkitError, match="a data set with published boxes"):
+        bias.figure_3_published(["corrigible-more-HHH"])
+
+
+def test_figure_4_published_stacks_the_parts_as_variances_and_as_shares():
+    drawn = bias.figure_4_published()
+    (left, right), table = drawn.figure.axes, drawn.table
+    for axes, prefix in ((left, "variance_"), (right, None)):
+        widths = np.reshape([bar.get_width() for bar in axes.patches], (3, 13)).T
+        for row, name in enumerate(table["dataset"]):
+            entry = published.dataset(name)
+            parts = np.array(
+                [entry[f"variance_{part}_llama2-7b"] for part in ("letter", "answer", "unexplained")]
+            )
+            np.testing.assert_allclose(widths[row], parts if prefix else parts / parts.sum())
+    assert table["share_unexplained"].is_monotonic_increasing
+    np.testing.assert_allclose(
+        table[["letter", "answer", "unexplained"]].sum(axis=1), table["total"], atol=0.05
+    )
+    average = table["share_unexplained"].mean()
+    assert f"unexplained {average:.0%}" in drawn.alt
 
 
 # Odd input
 
 
 FIGURES = {
-    "figure_1": lambda kind, sets: tan.figure_1(make_slopes(kind, sets), "m"),
-    "figure_2": lambda kind, sets: tan.figure_2(make_grid(kind, sets)),
-    "figure_3": lambda kind, sets: tan.figure_3(make_slopes(kind, sets)),
+    "figure_1": lambda kind, sets: figure_1(make_slopes(kind, sets)),
+    "figure_2": lambda kind, sets: figure_2(make_grid(kind, sets)),
+    "figure_3": lambda kind, sets: bias.figure_3(make_slopes(kind, sets)),
 }
 
 
 @pytest.mark.parametrize("sets", [("openness",), ("my-own-set-with-a-very-long-name-that-nobody-can-print",)])
 @pytest.mark.parametrize("name", FIGURES)
 def test_one_data_set_known_or_not_is_drawn_without_warnings(name, sets):
-    FIGURES[name]("letter", sets).canvas.draw()
+    FIGURES[name]("letter", sets).figure.canvas.draw()
 
 
 def test_a_set_of_one_example_and_a_set_without_spread_are_drawn():
     slopes = make_slopes("letter")
     slopes.loc[slopes["dataset"] == "openness", "steerability"] = 0.1
     slopes = slopes[(slopes["dataset"] != "narcissism") | (slopes["example_id"] == "narcissism/1")]
-    for figure in (tan.figure_1(slopes, "m"), tan.figure_3(slopes)):
-        figure.canvas.draw()
+    for drawn in (figure_1(slopes), bias.figure_3(slopes)):
+        drawn.figure.canvas.draw()
 
 
 @pytest.mark.parametrize(
@@ -399,7 +482,7 @@ def test_a_set_of_one_example_and_a_set_without_spread_are_drawn():
         (lambda s: pd.concat([s, s.assign(layer=20)]), "layers 16, 20"),
     ],
 )
-@pytest.mark.parametrize("draw", [lambda s: tan.figure_1(s, "m"), tan.figure_3, tan.figure_3_alt])
+@pytest.mark.parametrize("draw", [lambda s: samples.figure_1(s, pd.DataFrame(), "m"), bias.figure_3])
 def test_tables_that_cannot_be_drawn_are_refused_in_words(draw, change, message):
     with pytest.raises(SteerkitError, match=message) as error:
         draw(change(make_slopes("letter")))
@@ -408,19 +491,21 @@ def test_tables_that_cannot_be_drawn_are_refused_in_words(draw, change, message)
 
 def test_every_figure_refuses_an_empty_frame():
     for draw, table in (
-        (tan.figure_2, make_grid("letter")),
-        (lambda t: tan.figure_4(t, "paper"), make_parts()),
-        (lambda t: tan.layer_sweep(t, 12), make_sweep()),
+        (lambda t: samples.figure_2(t, {}), make_grid("letter")),
+        (lambda t: bias.figure_4(t, "paper"), make_parts()),
     ):
         with pytest.raises(SteerkitError, match="an empty one"):
             draw(table.iloc[:0])
 
 
-def test_resampled_and_random_vectors_do_not_change_the_figure_tables():
+@pytest.mark.parametrize("draw", [lambda t, b: figure_1(t, "m", b), bias.figure_3])
+def test_resampled_and_random_vectors_do_not_change_a_figure_even_as_a_tab_beside_it(draw):
     slopes = make_slopes("letter")
     more = pd.concat([slopes, slopes.assign(vector="resample-00", steerability=-9.0)])
-    pd.testing.assert_frame_equal(tan.summary(more), tan.summary(slopes))
-    pd.testing.assert_frame_equal(tan.groups(more), tan.groups(slopes))
+    alone, together = draw(slopes, [slopes]), draw(slopes, [more])
+    limits = [[axes.get_xlim() for axes in drawn.figure.axes] for drawn in (alone, together)]
+    assert limits[0] == limits[1]
+    pd.testing.assert_frame_equal(bias.groups(more), bias.groups(slopes))
 
 
 # Style
@@ -435,25 +520,26 @@ def test_colours_are_distinct_within_each_meaning_and_cover_the_models_of_the_pa
 
 def test_figures_share_one_width_and_the_theme_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
-    figures = [tan.figure_1(make_slopes("letter"), "m"), tan.figure_2(make_grid("letter"))]
-    figures += [tan.figure_3(make_slopes("statement")), tan.figure_4(make_parts(), "paper")]
-    assert {figure.get_size_inches()[0] for figure in figures} == {style.WIDTH}
+    drawn = [figure_1(make_slopes("letter")), figure_2(make_grid("letter"))]
+    drawn += [bias.figure_3(make_slopes("statement")), bias.figure_4(make_parts(), "paper")]
+    assert {each.figure.get_size_inches()[0] for each in drawn} == {style.WIDTH}
     assert dict(matplotlib.rcParams) == before
 
 
 def test_no_text_is_smaller_than_ten_pixels_on_a_page_of_700_pixels():
-    for figure in (tan.figure_1(make_slopes("letter"), "m"), tan.figure_3(make_slopes("letter"))):
-        sizes = [text.get_fontsize() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    for drawn in (figure_1(make_slopes("letter")), bias.figure_3(make_slopes("letter"))):
+        sizes = [
+            text.get_fontsize() for text in drawn.figure.findobj(matplotlib.text.Text) if text.get_text()
+        ]
         assert min(sizes) / 72 * 700 / style.WIDTH >= 10
 
 
 def test_save_writes_png_svg_and_the_frame_as_csv_and_closes_the_figure(tmp_path):
-    table = tan.summary(make_slopes("letter"))
-    figure = tan.figure_1(make_slopes("letter"), "m")
-    png, svg, csv = style.save(figure, tmp_path / "new" / "tan-fig-1.0", table)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
-        "tan-fig-1.0.csv", "tan-fig-1.0.png", "tan-fig-1.0.svg"
-    ]  # fmt: skip
+    drawn = figure_1(make_slopes("letter"))
+    table = drawn.table
+    png, svg, csv = style.save(drawn.figure, tmp_path / "new" / "tan-fig-1.0", table)
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == [f"tan-fig-1.0.{suffix}" for suffix in ("csv", "png", "svg")]
     pd.testing.assert_frame_equal(pd.read_csv(csv), table, rtol=5e-7, atol=0)  # seven digits
     assert plt.imread(png).shape[1] == round(150 * style.WIDTH) and "<svg" in svg.read_text()
     assert not plt.get_fignums()
@@ -461,14 +547,14 @@ def test_save_writes_png_svg_and_the_frame_as_csv_and_closes_the_figure(tmp_path
 
 def test_the_same_figure_is_saved_as_the_same_bytes(tmp_path):
     slopes = make_slopes("letter")
-    first, second = (style.save(tan.figure_3(slopes), tmp_path / name, slopes) for name in ("a", "b"))
+    first, second = (style.save(bias.figure_3(slopes).figure, tmp_path / n, slopes) for n in "ab")
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_failed_save_keeps_the_old_files_leaves_no_draft_and_closes_the_figure(tmp_path, monkeypatch):
     slopes = make_slopes("statement")
-    paths = style.save(tan.figure_3(slopes), tmp_path / "a", slopes)
+    paths = style.save(bias.figure_3(slopes).figure, tmp_path / "a", slopes)
     old = [path.read_bytes() for path in paths]
 
     def full_disk(*_args, **_kwargs):
@@ -476,20 +562,54 @@ def test_a_failed_save_keeps_the_old_files_leaves_no_draft_and_closes_the_figure
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
     with pytest.raises(OSError, match="no space"):
-        style.save(tan.figure_1(slopes, "m"), tmp_path / "a", slopes)
+        style.save(figure_1(slopes).figure, tmp_path / "a", slopes)
     assert [path.read_bytes() for path in paths] == old
     assert len(list(tmp_path.iterdir())) == 3 and not plt.get_fignums()
 
 
 def test_save_refuses_a_figure_without_its_numbers(tmp_path):
     with pytest.raises(SteerkitError, match="table behind the figure"):
-        style.save(tan.figure_3(make_slopes("letter")), tmp_path / "a", pd.DataFrame())
+        style.save(bias.figure_3(make_slopes("letter")).figure, tmp_path / "a", pd.DataFrame())
     assert not list(tmp_path.iterdir()) and not plt.get_fignums()
 
 
 def test_rank_correlation_agrees_with_scipy_and_is_silent_where_there_is_none():
     left, right = pd.Series([1.0, 3.0, 2.0, 2.0, np.nan]), pd.Series([0.1, 0.5, 0.5, 0.2, 1.0])
-    rho, shared = frames.rank_correlation(left, right)
+    rho, shared = style.rank_correlation(left, right)
     assert shared == 4 and rho == pytest.approx(spearmanr(left[:4], right[:4]).statistic)
-    assert np.isnan(frames.rank_correlation(left[:2], right[:2])[0])
-    assert np.isnan(frames.rank_correlation(left, right * 0)[0])
+    assert np.isnan(style.rank_correlation(left[:2], right[:2])[0])
+    assert np.isnan(style.rank_correlation(left, right * 0)[0])
+
+
+# The line of a scatter plot
+
+
+@pytest.mark.parametrize("band", [True, False])
+def test_a_fitted_line_is_that_of_least_squares_and_its_band_holds_95_of_100_resampled_lines(band):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=12)
+    points = pd.DataFrame({"x": x, "y": x + rng.normal(size=12)})
+    _, axes = plt.subplots()
+    axes.scatter(points["x"], points["y"])
+    before = axes.get_xlim(), axes.get_ylim()
+    scatter.fitted_line(axes, points, "black", band=band)
+    assert (axes.get_xlim(), axes.get_ylim()) == before  # the points decide on the limits
+    at, line = axes.lines[0].get_data()
+    assert (at[0], at[-1]) == (x.min(), x.max())
+    np.testing.assert_allclose(line, np.polyval(np.polyfit(*points.T.to_numpy(), 1), at))
+    bands = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+    assert len(bands) == band
+    if band:
+        lines = [
+            np.polyfit(*points.sample(12, replace=True, random_state=i).T.to_numpy(), 1) for i in range(1000)
+        ]
+        expected = np.quantile([np.polyval(fit, at[50]) for fit in lines], [0.025, 0.975])
+        drawn = bands[0].get_paths()[0].vertices
+        ends = np.unique(drawn[np.isclose(drawn[:, 0], at[50]), 1])
+        np.testing.assert_allclose(ends, expected, atol=0.1)
+
+
+def test_two_points_have_no_line():
+    _, axes = plt.subplots()
+    scatter.fitted_line(axes, pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0]}), "black")
+    assert not axes.lines

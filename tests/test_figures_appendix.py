@@ -23,7 +23,7 @@ from steerkit.steerability import slopes, summary
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
 ALL = list(published.datasets().index)
-PUBLISHED_FIGURES = ("figure_1_published", "figure_3_published", "figure_4_published", "ranges_published")
+PUBLISHED_FIGURES = ("ranges_published",)
 
 
 @pytest.fixture(autouse=True)
@@ -192,80 +192,6 @@ def test_a_published_figure_refuses_unknown_sets_and_none(name):
         getattr(tan_published, name)(["opennes"])
     with pytest.raises(SteerkitError, match="at least one data set"):
         getattr(tan_published, name)([])
-
-
-def test_figure_1_published_draws_the_digitised_numbers():
-    left, right = tan_published.figure_1_published().axes
-    theirs = published.datasets().loc[list(published.SELECTED)]
-    theirs = theirs.sort_values("median_llama2-7b", ascending=False)
-    assert tick_labels(left) == list(theirs["label"])
-    mean, median = points(left)
-    np.testing.assert_allclose(mean[:, 0], theirs["mean_llama2-7b"])
-    np.testing.assert_allclose(median[:, 0], theirs["median_llama2-7b"])
-    ends = [(line[0, 0], line[1, 0]) for line in segments(left)]
-    whiskers, boxes = ends[:13], ends[13:]
-    np.testing.assert_allclose(whiskers, theirs[["whisker_low_llama2-7b", "whisker_high_llama2-7b"]])
-    np.testing.assert_allclose(boxes, theirs[["q1_llama2-7b", "q3_llama2-7b"]])
-    np.testing.assert_allclose([bar.get_width() for bar in right.patches], theirs["anti_steerable_llama2-7b"])
-    assert texts(right) == [*theirs["n_anti_steerable_llama2-7b"].astype(int).astype(str), "count"]
-
-
-def test_figure_1_published_pools_sycophancy_and_says_where_the_paper_shows_nothing():
-    table = tan_published.samples(ALL)
-    assert len(table) == 39 and not {"sycophancy_train", "sycophancy_test"} & set(table["dataset"])
-    row = table.set_index("dataset").loc["sycophancy"]
-    assert row["n_anti_steerable"] == 451 and row["median"] == 0.714 and np.isnan(row["mean"])
-    assert table["dataset"].iloc[-1] == "corrigible-more-HHH"
-    left = tan_published.figure_1_published(ALL).axes[0]
-    assert texts(left) == ["no published value"]
-    assert "known for 38 of 39 data sets" in tan_published.figure_1_published_alt(ALL)
-    nothing = tan_published.figure_1_published_alt(["corrigible-more-HHH"])
-    assert nothing.endswith("the paper shows nothing for these 1 data set.")
-
-
-def test_figure_3_published_hatches_the_contaminated_boxes_and_no_others():
-    table = tan_published.options()
-    (axes,) = tan_published.figure_3_published().axes
-    bars = [patch for patch in axes.patches if np.isclose(patch.get_height(), 0.75)]
-    assert len(bars) == len(table)
-    for bar, row in zip(bars, table.itertuples(), strict=True):
-        assert (bar.get_x(), bar.get_x() + bar.get_width()) == pytest.approx((row.q1, row.q3))
-        assert (bar.get_hatch() is not None) == row.contaminated == (row.group in ("B, No", "B"))
-    low, high = axes.get_xlim()
-    assert low < table["q1"].min() and high > table["q3"].max()
-    assert [line[0, 0] for line in segments(axes)] == pytest.approx(list(table["median"]))
-
-
-def test_figure_3_published_holds_every_published_box_once_and_names_the_widest_clean_gap():
-    table = tan_published.options(ALL)
-    theirs = published.boxes()
-    assert len(table) == len(theirs) and table["median"].sum() == pytest.approx(theirs["median"].sum())
-    assert (table.groupby("dataset", sort=False)["group"].nunique().isin([2, 4])).all()
-    medians = theirs[~theirs["contaminated"]].groupby("dataset")["median"].agg(np.ptp)
-    assert f"differ most in {published.label(medians.idxmax())} (" in tan_published.figure_3_published_alt(
-        ALL
-    )
-    with pytest.raises(SteerkitError, match="a data set with published boxes"):
-        tan_published.figure_3_published(["corrigible-more-HHH"])
-
-
-def test_figure_4_published_stacks_the_parts_as_variances_and_as_shares():
-    table = tan_published.variances()
-    left, right = tan_published.figure_4_published().axes
-    for axes, prefix in ((left, "variance_"), (right, None)):
-        widths = np.reshape([bar.get_width() for bar in axes.patches], (3, 13)).T
-        for row, name in enumerate(table["dataset"]):
-            entry = published.dataset(name)
-            parts = np.array(
-                [entry[f"variance_{part}_llama2-7b"] for part in ("letter", "answer", "unexplained")]
-            )
-            np.testing.assert_allclose(widths[row], parts if prefix else parts / parts.sum())
-    assert table["share_unexplained"].is_monotonic_increasing
-    np.testing.assert_allclose(
-        table[["letter", "answer", "unexplained"]].sum(axis=1), table["total"], atol=0.05
-    )
-    average = table["share_unexplained"].mean()
-    assert f"unexplained {average:.0%}" in tan_published.figure_4_published_alt()
 
 
 def test_ranges_published_shows_the_selected_sets_only_and_counts_those_that_shrink():

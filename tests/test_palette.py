@@ -10,20 +10,36 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion.figures import concepts, mayne_norms, style, tan_parts
+from companion.figures import bias, concepts, mayne_norms, style
 
 # What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
 SIGHT = {
     "all cones": np.eye(3),
-    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-}  # fmt: skip
+    "no red": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "no blue": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
 TABLES = {
-    "formats": style.FORMATS, "models": style.MODELS, "settings": style.SETTINGS,
+    "formats": style.FORMATS,
+    "models": style.MODELS,
+    "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
-    "kinds": concepts.KINDS, "parts": tan_parts.COLORS, "tokens": mayne_norms.COLORS,
-}  # fmt: skip
+    "kinds": concepts.KINDS,
+    "parts": bias.PARTS,
+    "tokens": mayne_norms.COLORS,
+}
 NOTICED = 10.0  # a distance in CIELAB; 2.3 is just noticed side by side, the eye wants more across a page
 
 

@@ -156,6 +156,6 @@ def test_the_table_handed_out_is_a_copy():
 
 
 def test_importing_the_numbers_and_the_figures_does_not_import_torch():
-    code = "import sys, companion.published, companion.figures.tan; print('torch' in sys.modules)"
+    code = "import sys, companion.published, companion.figures.samples; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

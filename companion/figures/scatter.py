@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,9 +16,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from companion import published
-from companion.figures import frames, style
+from companion.figures import style
 
 NAMED = 3  # points with a name in one panel
+BAND = 0.15  # how strong seaborn draws one
 # Where a name may stand: (side of the point, distance in points), nearest first.
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 PLACES = [(side, far) for far in (5, 9, 14, 24, 38, 55) for side in SIDES]
@@ -42,8 +44,8 @@ class Source:
 def source(rows: pd.DataFrame, model: str) -> Source:
     """Read off a table whose values those of a model are.
 
-    Rows without an answer format are the paper's when it has the model (its format is letter). Rows of
-    another model without a format have a unit that is not known: "score".
+    Rows without an answer format are the paper's when it has the model (its format is letter). Rows of another model
+    without a format have a unit that is not known: "score".
     """
     own = rows.loc[rows["model"] == model]
     kinds = list(own["format"].dropna().unique()) if "format" in own else []
@@ -52,7 +54,7 @@ def source(rows: pd.DataFrame, model: str) -> Source:
     if not kinds and model in theirs:
         return Source(f"published: {label}", color, style.PUBLISHED, style.UNITS["letter"], True)
     if len(kinds) > 1:
-        raise frames.refusal(f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")
+        raise style.refusal(f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")
     return Source(label, color, color, style.UNITS[kinds[0]] if kinds else "score", False)
 
 
@@ -63,7 +65,7 @@ def arrow(train: str, test: str) -> str:
 
 def coefficient(value: float) -> str:
     """A correlation: two digits and a true minus."""
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return style.number(value, ".2f")
 
 
 def interval(sign: str, value: float, low: float, high: float) -> str:
@@ -71,47 +73,26 @@ def interval(sign: str, value: float, low: float, high: float) -> str:
     return f"{sign} {coefficient(value)} [{coefficient(low)}, {coefficient(high)}]"
 
 
-def regression(
-    x: np.ndarray, y: np.ndarray, at: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The least-squares line of y on x [n] at the places ``at``, with low and high of its 95% band.
-
-    The band is the percentile bootstrap over points, as in the paper's figures; draws of a single x are left
-    out.
-    """
-    rng = np.random.default_rng(seed)
-    sample = np.vstack([np.arange(len(x)), rng.integers(len(x), size=(draws, len(x)))])  # row 0: the points
-    xs, ys = x[sample], y[sample]
-    keep = np.ptp(xs, axis=1) > 0
-    xs, ys = xs[keep], ys[keep]
-    middle, height = xs.mean(axis=1, keepdims=True), ys.mean(axis=1, keepdims=True)
-    slope = ((xs - middle) * (ys - height)).sum(axis=1) / ((xs - middle) ** 2).sum(axis=1)
-    lines = height + slope[:, None] * (at - middle)
-    low, high = np.quantile(lines[1:], [0.025, 0.975], axis=0)
-    return lines[0], low, high
-
-
 def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True) -> None:
-    """Draw :func:`regression` over the width of the points (columns x, y); nothing below three of them.
+    """The least-squares line over the width of the points (columns x, y); nothing below three of them.
 
-    No band for points that are not independent of each other.
+    Its 95% band is the percentile bootstrap over points, as in the paper's figures. No band for points that are not
+    independent of each other.
     """
     x, y = points["x"].to_numpy(), points["y"].to_numpy()
     if len(x) < 3 or np.ptp(x) == 0:
         return
     limits = axes.dataLim.frozen()  # the points decide: a wide band must not squeeze them
-    at = np.linspace(x.min(), x.max(), 50)
-    line, low, high = regression(x, y, at)
-    if band:
-        axes.fill_between(at, low, high, color=color, alpha=0.18, lw=0, zorder=1.5)
-    axes.plot(at, line, color=color, lw=1.5, zorder=1.8)
+    draws = {"ci": 95 if band else None, "n_boot": 1000, "seed": 0}
+    sns.regplot(x=x, y=y, ax=axes, scatter=False, color=color, line_kws={"lw": 1.5, "zorder": 1.8}, **draws)
+    axes.lines[-1].sticky_edges.x.clear()  # the outermost points keep their distance from the frame
     axes.dataLim.set(limits)
 
 
 def line_legend(identity: bool = True) -> list[Line2D | Patch]:
     """Legend entries of the fitted line and, with ``identity``, of x = y."""
     fit = Line2D([], [], color=style.BLACK, lw=1.5, label="regression line")
-    band = Patch(color=style.BLACK, alpha=0.18, lw=0, label="its 95% band over data sets")
+    band = Patch(color=style.BLACK, alpha=BAND, lw=0, label="its 95% band over data sets")
     same = Line2D([], [], color=style.PUBLISHED, lw=1, ls="--", label="x = y")
     return [*([same] if identity else []), fit, band]
 
@@ -150,13 +131,8 @@ def legend(figure: Figure, panels: np.ndarray, used: int, handles: list, columns
 def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:
     """Write data sets' labels beside their points, where they hide least; the last thing done to a figure.
 
-    Parameters
-    ----------
-    panels : sequence of (Axes, DataFrame, names)
-        The points of a panel (columns x and y; all of them, to be kept free) and the index entries to name,
-        which are data sets unless there is a column ``dataset``.
-    width : int
-        Letters in a line of a label, which has at most two.
+    A panel comes with its points (columns x and y; all of them, to be kept free) and the index entries to name, which
+    are data sets unless there is a column ``dataset``. A label has at most two lines of about `width` letters.
     """
     figure.draw_without_rendering()  # only now is known where things stand
     for axes, points, names in panels:
@@ -168,18 +144,19 @@ def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> Non
         for name in names:
             label = published.label(points.loc[name, "dataset"] if "dataset" in points else name)
             word = max(len(part) for part in label.replace("-", "- ").split())  # words are not cut
-            lines = frames.lines(label, max(width, min(word, 22)))
+            lines = style.lines(label, max(width, min(word, 22)))
             taken.append(_write_name(axes, points.loc[name], dots, taken, lines))
 
 
 def _settle(axes: Axes, text: Text, dots: np.ndarray) -> None:
     """Move a text to the corner where it meets the fewest points; the first of equals."""
-    costs = []
-    for x, y in CORNERS:
+
+    def cost(place: tuple[float, float]) -> float:
+        x, y = place
         text.set(x=x, y=y, ha="left" if x < 0.5 else "right", va="bottom" if y < 0.5 else "top")
-        costs.append(_cost(text.get_window_extent(), axes.bbox, dots, []))
-    x, y = CORNERS[int(np.argmin(costs))]
-    text.set(x=x, y=y, ha="left" if x < 0.5 else "right", va="bottom" if y < 0.5 else "top")
+        return _cost(text.get_window_extent(), axes.bbox, dots, [])
+
+    cost(min(CORNERS, key=cost))  # puts it there
 
 
 def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox], label: str) -> Bbox:
@@ -187,24 +164,23 @@ def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox
     halo = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 0.5}
     look = {"fontsize": style.SMALL, "color": "#333333", "linespacing": 0.95, "bbox": halo, "zorder": 2.95}
     middle = {"textcoords": "offset points", "ha": "center", "va": "center", "annotation_clip": False}
-    text = axes.annotate(label, (point["x"], point["y"]), (0, 0), **middle, **look)
+    place = (point["x"], point["y"])
+    text = axes.annotate(label, place, (0, 0), **middle, **look)
     text.set_in_layout(False)
-    size, dpi = text.get_window_extent().size, axes.figure.dpi
-    at = axes.transData.transform((point["x"], point["y"]))
+    size, dot = text.get_window_extent().size, 72 / axes.figure.dpi
+    at = axes.transData.transform(place)
     costs = []
     for side, far in PLACES:
-        shift = np.array(side) * (far * dpi / 72 + size / 2)
+        shift = np.array(side) * (far / dot + size / 2)
         box = Bbox.from_bounds(*(at + shift - size / 2), *size)
         costs.append((_cost(box, axes.bbox, dots, taken) + far / 15, len(costs), shift, box, far))
     _, _, shift, box, far = min(costs, key=lambda cost: cost[:2])
-    text.set_position(shift * 72 / dpi)
+    text.set_position(shift * dot)
     if far > 9:  # a name that stands away from its point is tied to it, by the nearest edge
-        end = (np.clip(at, box.min, box.max) - at) * 72 / dpi
+        end = (np.clip(at, box.min, box.max) - at) * dot
         tie = {"arrowstyle": "-", "color": style.PUBLISHED, "lw": 0.7, "shrinkA": 0, "shrinkB": 2}
-        axes.annotate(
-            "", (point["x"], point["y"]), end, textcoords="offset points", arrowprops=tie, zorder=2.5
-        )
-        axes.texts[-1].set_in_layout(False)
+        line = axes.annotate("", place, end, textcoords="offset points", arrowprops=tie, zorder=2.5)
+        line.set_in_layout(False)
     return box
 
 

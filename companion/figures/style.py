@@ -1,4 +1,4 @@
-"""How every figure looks: one theme, one width, fixed colours by meaning, and one way to save.
+"""How every figure looks and what it may be drawn from: theme, fixed colours, checks at the door, words, saving.
 
 Colours are Okabe and Ito's colour-blind safe set. A colour means one thing within its table (answer formats,
 models, prompt settings), in every figure; published values are grey or hatched.
@@ -6,22 +6,25 @@ models, prompt settings), in every figure; published values are grey or hatched.
 
 from __future__ import annotations
 
-import os
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from companion import registry, store
-from companion.figures.png import shrink
+from companion import published, registry, store
 from steerkit import formats
 from steerkit.errors import SteerkitError
+from steerkit.files import write_atomically
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is too pale on white
@@ -36,16 +39,24 @@ UNITS = {name: form.unit for name, form in formats.FORMATS.items()}
 WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point letter is 12 pixels high
 MARGIN = 0.04  # inches around what sticks out
 SMALL = 8.5  # points: the smallest text in any figure
+PALETTE = 256  # colours of a PNG: a plot has few, and so many hold it at a third of the size
 RC = {
     **sns.axes_style("whitegrid"),
-    "font.family": ["DejaVu Sans"], "font.size": 9.5, "axes.titlesize": 10, "axes.labelsize": 9.5,
-    "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#444444",
-    "grid.color": "#E4E4E4", "hatch.linewidth": 0.8, "savefig.dpi": 150,
-    "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
-    "figure.constrained_layout.use": True, "figure.max_open_warning": 0,
-    "svg.fonttype": "path", "svg.hashsalt": "steerkit",  # the same figure gives the same file
-}  # fmt: skip
+    **dict.fromkeys(("font.size", "axes.labelsize"), 9.5),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
+    "font.family": ["DejaVu Sans"],
+    "axes.titlesize": 10,
+    "axes.edgecolor": "#444444",
+    "grid.color": "#E4E4E4",
+    "hatch.linewidth": 0.8,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "figure.max_open_warning": 0,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "steerkit",  # the same figure gives the same file
+}
 
 
 @dataclass(frozen=True)
@@ -83,62 +94,164 @@ def margin_numbers(axes: Axes, rows: pd.Series, texts: pd.Series, head: str) -> 
     axes.annotate(head, (1.02, 1), va="bottom", **above, **look)
 
 
-def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> tuple[Path, Path, Path]:
+def refusal(expected: str, found: str, next_step: str) -> SteerkitError:
+    """The error of a figure that cannot be drawn."""
+    return SteerkitError(expected, found, done="Nothing was drawn.", next_step=next_step)
+
+
+def checked(frame: pd.DataFrame, columns: Sequence[str], finite: Sequence[str]) -> pd.DataFrame:
+    """The frame itself, when it has rows, the columns, and finite numbers in those named in ``finite``."""
+    missing = ", ".join(column for column in columns if column not in frame.columns)
+    if missing:
+        expected = f"a table with columns {', '.join(columns)}"
+        raise refusal(expected, f"no {missing}", "pass the table that steerkit writes.")
+    if frame.empty:
+        raise refusal("a table with rows", "an empty one", "look at the filter or the run that made it.")
+    bad = int((~np.isfinite(frame[list(finite)].to_numpy(dtype=float))).any(axis=1).sum())
+    if bad:
+        found = f"{bad} of {len(frame)} rows without"
+        raise refusal(f"finite numbers in {', '.join(finite)}", found, "drop or mend these rows, and say so.")
+    return frame
+
+
+def full_vectors(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """Rows of the vectors of all training pairs, in one answer format, each ``key`` once.
+
+    Vectors of resampled pairs and random vectors share the tables and are left out here. A key that comes
+    twice means that layers or runs are mixed.
+    """
+    kept = frame[frame["vector"] == "full"]
+    if kept.empty:
+        raise refusal("rows of the vector 'full'", f"only {_some(frame['vector'])}", "keep these rows.")
+    one_format(kept)
+    if kept.duplicated(list(key)).any():
+        found = f"some twice, with layers {_some(kept['layer'])}"
+        raise refusal(f"each {', '.join(key)} once", found, "choose one layer for each data set.")
+    return kept
+
+
+def one_format(frame: pd.DataFrame) -> str:
+    """The answer format of a table that must hold only one."""
+    formats = list(frame["format"].unique())
+    if len(formats) != 1 or formats[0] not in FORMATS:
+        *most, last = FORMATS
+        expected = f"one answer format: {', '.join(most)} or {last}"
+        raise refusal(expected, _some(formats), "choose the rows of one format.")
+    return formats[0]
+
+
+def _some(values: Iterable[object]) -> str:
+    return ", ".join(sorted({str(value) for value in values})[:6])
+
+
+def span(values: Iterable[pd.Series | np.ndarray]) -> tuple[float, float]:
+    """Ends of an axis that holds all values, and zero, with a little room: the same for figures shown as tabs."""
+    everything = np.concatenate([[0.0], *(np.asarray(each, dtype=float).ravel() for each in values)])
+    low, high = everything.min(), everything.max()
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
+def in_distribution(names: Iterable[str]) -> pd.DataFrame:
+    """Published in-distribution numbers of Llama-2-7b for these data sets, in this order.
+
+    Columns mean, median, q1, q3, anti_steerable, variance_total, ... (logits per unit multiplier, and its square);
+    NaN where the paper shows none.
+    """
+    suffix = f"_{published.MAIN}"
+    frame = published.datasets().reindex(list(names)).filter(like=suffix)
+    return frame.rename(columns=lambda column: column.removesuffix(suffix))
+
+
+def gap(name: str) -> str:
+    """Why a row has no published values."""
+    tan = published.tan()
+    if name not in tan["datasets"]:
+        return "not in the paper"
+    return "pooled in the paper" if name in tan["pooled"]["sycophancy"]["members"] else "no published value"
+
+
+def tick(name: str) -> str:
+    """The label of a data set on at most two lines; a long name of a user's own set is cut."""
+    return lines(published.label(name), 22)
+
+
+def lines(text: str, width: int) -> str:
+    """At most two lines of at most ``width`` letters."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder="…"))
+
+
+def number(value: float, form: str = ".3g") -> str:
+    """Three digits and a true minus."""
+    return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """Three digits, always with a sign."""
+    return number(value, "+.3g")
+
+
+def sets(count: int) -> str:
+    """'1 data set', '13 data sets'."""
+    return f"{count} data set{'' if count == 1 else 's'}"
+
+
+def rank_correlation(left: pd.Series, right: pd.Series) -> tuple[float, int]:
+    """Spearman's coefficient over the entries that both have, and their number.
+
+    The coefficient is NaN when fewer than three are shared, or one side does not vary.
+    """
+    both = pd.concat([left, right], axis=1).dropna()
+    return float(both.corr("spearman", min_periods=3).iloc[0, 1]), len(both)
+
+
+def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
     """Write a figure as PNG (150 dots per inch) and SVG, the table behind it as CSV, and close the figure.
 
-    All are written under temporary names first and then moved: a failure leaves no half-written file.
-
-    Parameters
-    ----------
-    figure : Figure
-        Closed afterwards, also after a failure.
-    path : str or Path
-        Without suffix (a dot in the name is kept); the folder is made when missing.
-    table : DataFrame
-        What the figure shows; its index is not written.
-
-    Returns
-    -------
-    tuple of Path
-        The PNG, the SVG and the CSV.
-
-    Raises
-    ------
-    SteerkitError
-        The table is empty: a figure without its numbers is not kept.
+    A dot in the name is kept. Nothing is written before all three are made, and each file appears whole or not at
+    all. A figure without its numbers is not kept.
     """
     try:
         if table.empty:
             raise SteerkitError("a table behind the figure", "an empty one", next_step="pass its frame.")
-        return _write(figure, Path(path), table)
+        with theme():
+            look = {"bbox_inches": _sheet(figure)}
+            png = _shrunk(_rendered(figure, "png", metadata={"Software": None}, **look))
+            svg = _rendered(figure, "svg", metadata={"Date": None}, **look)
+        contents = {"png": png, "svg": svg, "csv": store.csv(table)}
     finally:
         plt.close(figure)
+    files = {suffix: Path(f"{path}.{suffix}") for suffix in contents}
+    for suffix, file in files.items():
+        write_atomically(file, contents[suffix])
+    return list(files.values())
 
 
 def _sheet(figure: Figure) -> Bbox:
     """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
     figure.draw_without_rendering()  # only now the layout is known
-    drawn = figure.get_tightbbox()
-    own = figure.bbox_inches
+    drawn, own = figure.get_tightbbox(), figure.bbox_inches
     if own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1:
         return own
     return Bbox.union([own, drawn.padded(MARGIN)])
 
 
-def _write(figure: Figure, path: Path, table: pd.DataFrame) -> tuple[Path, Path, Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    png, svg, csv = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg", "csv"))
-    drafts = {target: target.with_name(f".{target.name}.{os.getpid()}") for target in (png, svg, csv)}
-    try:
-        with theme():
-            sheet = _sheet(figure)
-            figure.savefig(drafts[png], format="png", metadata={"Software": None}, bbox_inches=sheet)
-            shrink(drafts[png])
-            figure.savefig(drafts[svg], format="svg", metadata={"Date": None}, bbox_inches=sheet)
-        drafts[csv].write_bytes(store.csv(table))
-        for target, draft in drafts.items():
-            draft.replace(target)  # os.replace: readers see the old file or the new one
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
-    return png, svg, csv
+def _rendered(figure: Figure, form: str, **look: object) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format=form, **look)
+    return sink.getvalue()
+
+
+def _shrunk(png: bytes) -> bytes:
+    """A PNG with a palette, its resolution kept, where that makes it smaller.
+
+    No dithering: areas stay even, only rare shades at the edges of lines move to a neighbour. The whole site, with
+    every plot on two pages and in the archive, must stay below 40 MB.
+    """
+    from PIL import Image  # matplotlib writes its PNG with it, so it is there
+
+    sink = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        even = {"method": Image.Quantize.MEDIANCUT, "dither": Image.Dither.NONE}
+        image.convert("RGB").quantize(PALETTE, **even).save(sink, "PNG", optimize=True, dpi=image.info["dpi"])
+    return min(png, sink.getvalue(), key=len)

@@ -117,15 +117,19 @@ def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.D
 
 
 def _with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Slopes with the column `group`: from a record, whose table holds it, else from the data."""
-    key = ["dataset", "example_id"]
-    known = table.drop_duplicates(key)[[*key, *(["group"] if "group" in table else [])]]
-    if "group" not in known:
-        for name, part in known.groupby("dataset"):
-            numbers = groups_of(dataset_of(name, settings.source), part["example_id"])
-            known.loc[part.index, "group"] = numbers
-        known = known.astype({"group": int})
-    return slopes.merge(known, on=key, how="left", validate="m:1")
+    """Slopes with the column `group`."""
+    found = slopes.assign(group=0)
+    for name, part in slopes.groupby("dataset"):
+        found.loc[part.index, "group"] = groups(settings, table, name, part["example_id"])
+    return found
+
+
+def groups(settings: Settings, table: pd.DataFrame, dataset: str, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example (drawn together): from a record, which holds them, else from the data."""
+    if "group" not in table:
+        return groups_of(dataset_of(dataset, settings.source), example_ids)
+    known = table[table["dataset"] == dataset].drop_duplicates("example_id").set_index("example_id")["group"]
+    return known.loc[list(example_ids)].tolist()
 
 
 def layer_summary(settings: Settings, answer_format: str) -> pd.DataFrame:

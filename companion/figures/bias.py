@@ -1,0 +1,350 @@
+"""Figures 3 and 4 of Tan et al. 2024: does the option, not the concept, decide? Ours beside the paper's, and those alone.
+
+Every function takes tables and gives the drawing, the numbers behind it and what it shows in words (`style.Drawn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from companion import published
+from companion.figures import samples, style
+from companion.figures.samples import MARK, UNIT
+from companion.figures.style import Drawn, number, signed
+
+# Blue for A, red for B, paler for No; a set without Yes and No has letters only.
+LETTERS = {"A, Yes": style.BLUE, "A, No": style.SKY, "B, Yes": style.VERMILLION, "B, No": style.ORANGE}
+HALVES = {"matching half": style.VERMILLION, "not matching half, negated": style.BLUE}
+GROUPS = LETTERS | {"A": style.PURPLE, "B": style.GREEN, "Yes": style.BLUE, "No": style.ORANGE} | HALVES
+SPACE = 0.8  # between data sets, in heights of a box row
+HATCHED = {"fc": "white", "hatch": "//////"}
+PARTS = {"letter": style.BLUE, "answer": style.ORANGE, "unexplained": "#D9D9D9"}
+COLUMNS = ["total", *PARTS]
+# Who gets what both factors explain; the names are those of stats.variance_parts.
+ORDERS = {"paper": "letter first", "answer-first": "answer first", "shapley": "overlap halved"}
+
+
+# --- figure 3: does the place or the wording of the positive option decide?
+
+
+def groups(slopes: pd.DataFrame) -> pd.DataFrame:
+    """The values behind each box, in the order of the figure: dataset, label, group, value.
+
+    Letter: by letter and answer of the positive option. Yes-no: by the answer. Statement, which has no options: the
+    slope of the matching half, and that of the other half with its sign turned; they add up to the steerability.
+    """
+    rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
+    kind = style.one_format(rows)
+    if kind == "statement":
+        halves = zip(HALVES, (rows["matching_slope"], -rows["not_matching_slope"]), strict=True)
+        long = pd.concat([rows.assign(group=half, value=value) for half, value in halves])
+    else:
+        option = rows["positive_answer"] if kind == "yes-no" else options(rows)
+        long = rows.assign(group=option, value=rows["steerability"])
+    strange = set(long["group"]) - set(GROUPS)
+    if strange:
+        expected = "positive letters A and B, positive answers Yes and No"
+        raise style.refusal(expected, f"{sorted(map(repr, strange))}", "fill these columns of the table.")
+    order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
+    long = in_order(long.assign(label=long["dataset"].map(published.label)), order)
+    return long[["dataset", "label", "group", "value"]]
+
+
+def options(rows: pd.DataFrame) -> pd.Series:
+    """'A, Yes' and so on; 'A' and 'B' where the data set has no answers."""
+    both = rows["positive_letter"] + ", " + rows["positive_answer"]
+    return both.where(rows["positive_answer"] != "", rows["positive_letter"])
+
+
+def in_order(rows: pd.DataFrame, sets: pd.Index) -> pd.DataFrame:
+    """The rows by data set, in the order of `sets`, and by group."""
+    keys = [rows["group"].map(list(GROUPS).index), rows["dataset"].map(sets.get_loc)]
+    return rows.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def box_places(long: pd.DataFrame) -> pd.DataFrame:
+    """One row a box: dataset, group, n, and y, its height in rows from the top."""
+    boxes = long.groupby(["dataset", "group"], sort=False).size().rename("n").reset_index()
+    set_number = (boxes["dataset"] != boxes["dataset"].shift()).cumsum() - 1
+    return boxes.assign(y=np.arange(len(boxes)) + SPACE * set_number)
+
+
+def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn:
+    """Steerability by positive option (letter, yes-no), or by half of the pair (statement).
+
+    In letter the published quartiles stand beside ours on an axis of their own; their 'B, No' boxes hold mostly
+    other rows (`published.boxes`) and are faint. Numbers at the right end count the examples of a box. `beside` are
+    the slopes of figures that are tabs beside this one, which share our axis.
+    """
+    long, kind = groups(slopes), style.one_format(slopes)
+    boxes, unit, lettered = box_places(long), style.UNITS[kind], kind == "letter"
+    with style.theme():
+        size = (style.WIDTH, 1.6 + 0.145 * (boxes["y"].max() + 2))
+        figure, panels = plt.subplots(1, 1 + lettered, sharey=True, squeeze=False, figsize=size)
+        first, ours = panels[0, 0], panels[0, -1]
+        draw_boxes(ours, long, boxes)
+        if beside:
+            ours.set_xlim(style.span(groups(each)["value"] for each in (slopes, *beside)))
+        what = "slope" if kind == "statement" else "steerability"
+        ours.set(xlabel=f"{what} ({unit} per unit multiplier)", title=f"ours, {kind} format")
+        if lettered:
+            _published_boxes(first, boxes)
+        for axes in panels[0]:
+            stripes(axes, boxes)
+        name_boxes(first, boxes)
+        handles = patches(boxes["group"], ec="#444444", lw=0.7)
+        if lettered:
+            handles += [Patch(label="published", ec=style.PUBLISHED, **HATCHED)]
+            handles += [Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return Drawn(figure, long, _halves_alt(long) if kind == "statement" else _options_alt(long, kind))
+
+
+def draw_boxes(axes: Axes, long: pd.DataFrame, boxes: pd.DataFrame) -> None:
+    """Our boxes in the colours of their groups, counts in the margin."""
+    values = [rows["value"].to_numpy() for _, rows in long.groupby(["dataset", "group"], sort=False)]
+    look = {
+        "flierprops": {"marker": ".", "markersize": 3, "markeredgecolor": style.PUBLISHED},
+        "medianprops": {"color": style.BLACK, "lw": 1.4},
+        **{part: {"lw": 0.7, "color": "#444444"} for part in ("whiskerprops", "capprops")},
+    }
+    shape = {"orientation": "horizontal", "widths": 0.8, "patch_artist": True, "manage_ticks": False}
+    drawn = axes.boxplot(values, positions=boxes["y"], **shape, **look)
+    for patch, group in zip(drawn["boxes"], boxes["group"], strict=True):
+        patch.set(facecolor=GROUPS[group], alpha=0.75, linewidth=0.7)
+    style.margin_numbers(axes, boxes["y"], boxes["n"].astype(str), "n")
+
+
+def _published_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
+    """Hatched middle halves with their medians; faint and open where contaminated; a gap says why."""
+    theirs = published.boxes()
+    rows = boxes.merge(theirs.assign(group=options(theirs)), on=["dataset", "group"], how="left")
+    for row in rows.dropna(subset="median").itertuples():
+        look = {"fc": "white", "alpha": 0.6, "ls": ":"} if row.contaminated else HATCHED
+        _quartiles(axes, row, look, {"lw": 1.4, "alpha": 0.35 if row.contaminated else 1})
+    for name, places in rows.groupby("dataset", sort=False):
+        if places["median"].isna().all():
+            style.remark(axes, places["y"].mean(), style.gap(name))
+    axes.use_sticky_edges = False  # the first box does not touch the edge
+    if rows["median"].isna().all():
+        axes.set_xticks([])
+    axes.set(xlabel=f"steerability ({UNIT})", title="published: Llama-2-7b, letter")
+
+
+def _quartiles(axes: Axes, box: tuple, look: dict[str, object], middle: dict[str, object]) -> None:
+    """A published box from the first to the third quartile, and its median."""
+    axes.barh(box.y, box.q3 - box.q1, left=box.q1, height=0.75, ec=GROUPS[box.group], lw=1.0, **look)
+    axes.vlines(box.median, box.y - 0.37, box.y + 0.37, color=style.BLACK, **middle)
+
+
+def stripes(axes: Axes, boxes: pd.DataFrame) -> None:
+    """Shade every second data set, so that rows are followed across panels; and mark zero."""
+    spans = boxes.groupby("dataset", sort=False)["y"].agg(["min", "max"])
+    for low, high in spans.iloc[::2].itertuples(index=False):
+        axes.axhspan(low - 0.5 - SPACE / 2, high + 0.5 + SPACE / 2, color=style.STRIPE, lw=0, zorder=0)
+    axes.grid(visible=False, axis="y")
+    axes.axvline(0, color=style.BLACK, lw=0.9)
+
+
+def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
+    """Name each data set in the middle of its boxes, the first on top."""
+    middles = boxes.groupby("dataset", sort=False)["y"].mean()
+    labels = [style.lines(samples.published_label(name), 22) for name in middles.index]
+    axes.set(yticks=middles, yticklabels=labels)
+    axes.set_ylim(boxes["y"].max() + 0.5 + SPACE / 2, -0.5 - SPACE / 2)
+
+
+def patches(present: pd.Series, **edge: object) -> list[Patch]:
+    """Legend entries of the groups there are; a letter alone is one of a set without Yes and No."""
+    shown = [group for group in GROUPS if group in set(present)]
+    labels = [f"{group} (no Yes/No)" if len(group) == 1 else group for group in shown]
+    looks = [{"fc": GROUPS[group], "ec": GROUPS[group], "alpha": 0.75, **edge} for group in shown]
+    return [Patch(label=label, **look) for label, look in zip(labels, looks, strict=True)]
+
+
+def _halves_alt(long: pd.DataFrame) -> str:
+    means = long.groupby(["label", "group"])["value"].mean().unstack()
+    rises, falls = (means[half] for half in HALVES)
+    apart = (rises - falls).abs().idxmax()
+    return (
+        f"Slopes of the two halves of the pairs on {style.sets(len(means))} (statement format): on average the matching "
+        f"half rises by {number(rises.mean())} and the not matching half falls by {number(falls.mean())} "
+        f"{style.UNITS['statement']} per unit multiplier. The matching half moves more in {(rises > falls).sum()} of "
+        f"{len(means)} sets; the halves differ most in {apart} ({signed(rises[apart])} against {signed(falls[apart])})."
+    )
+
+
+def _options_alt(long: pd.DataFrame, kind: str) -> str:
+    medians = long.groupby(["label", "group"])["value"].median().unstack()
+    low, high = medians.min(axis=1), medians.max(axis=1)
+    widest = (high - low).idxmax()
+    text = (
+        f"Box plots of steerability by positive option on {style.sets(len(medians))} ({kind} format): group medians "
+        f"lie on both sides of zero in {((high > 0) & (low < 0)).sum()} of {len(medians)}, and differ most in {widest} "
+        f"({medians.loc[widest].idxmax()}: {signed(high[widest])}; {medians.loc[widest].idxmin()}: "
+        f"{signed(low[widest])} {style.UNITS[kind]} per unit multiplier)."
+    )
+    theirs = published.boxes()
+    theirs = theirs[theirs["dataset"].isin(long["dataset"])]
+    if kind != "letter" or theirs.empty:
+        return text
+    gap = _widest_gap(theirs, theirs["dataset"].map(published.label))
+    return f"{text} Among the published groups of Llama-2-7b, the contaminated ones left out, medians differ most in {gap}."
+
+
+def _widest_gap(boxes: pd.DataFrame, labels: pd.Series) -> str:
+    """The data set whose clean published medians lie farthest apart, and both ends."""
+    ends = boxes[~boxes["contaminated"]].groupby(labels)["median"].agg(["min", "max"])
+    widest = (ends["max"] - ends["min"]).idxmax()
+    return f"{widest} ({signed(ends.loc[widest, 'min'])} to {signed(ends.loc[widest, 'max'])} {UNIT})"
+
+
+def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
+    """Published quartiles of steerability by positive option; the contaminated "B, No" boxes are hatched."""
+    theirs = published.boxes()
+    rows = theirs[theirs["dataset"].isin(samples.published_names(names))]
+    if rows.empty:
+        raise style.refusal("a data set with published boxes", ", ".join(names), "take another one.")
+    rows = rows.assign(label=rows["dataset"].map(samples.published_label), group=options(rows))
+    clean = rows[~rows["contaminated"]]
+    height = clean.groupby("dataset")["median"].mean().sort_values(ascending=False)
+    table = in_order(rows, height.index)[["dataset", "label", "group", "q1", "median", "q3", "contaminated"]]
+    boxes = table.assign(y=box_places(table)["y"].to_numpy())
+    with style.theme():
+        figure, axes = plt.subplots(figsize=(style.WIDTH, 2.1 + 0.135 * (boxes["y"].max() + 2)))
+        axes.use_sticky_edges = False
+        stripes(axes, boxes)
+        for box in boxes.itertuples():
+            look = HATCHED if box.contaminated else {"fc": GROUPS[box.group], "alpha": 0.75}
+            _quartiles(axes, box, look, {"lw": 1.6})
+        name_boxes(axes, boxes)
+        axes.set_xlabel(f"steerability ({UNIT}): middle half and median")
+        samples.head(figure, "figure 3")
+        handles = patches(clean["group"])
+        words = "B, or B, No: holds 6 of 7 rows of every example"
+        handles += [Patch(label=words, ec=style.PUBLISHED, **HATCHED)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    alt = (
+        f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(len(height))}. "
+        f"Medians of the clean groups differ most in {_widest_gap(table, table['label'])}. "
+        f"{int(table['contaminated'].sum())} boxes are hatched: in the authors' frame six of seven rows of every "
+        "example fall there."
+    )
+    return Drawn(figure, table, alt)
+
+
+# --- figure 4: how much of the spread the answer format explains
+
+
+def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
+    """Variance of steerability split into letter, answer and the rest, published left, ours right; totals in the margin.
+
+    `parts` has a row for each data set: dataset, total, and the three parts, which add up to it. `order` says which
+    factor got what both explain. The table holds shares of the total (NaN where it is 0), ours and as published_*.
+    """
+    table = _shares(parts)
+    with style.theme():
+        figure, panels = _stacks(table, 1.55, ("published_", ""))
+        for axes, totals in zip(panels, (table["published_total"], table["total"]), strict=True):
+            for row in table.index[~(totals > 0)]:  # NaN, too
+                why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
+                style.remark(axes, row, why)
+            known = totals.dropna()
+            style.margin_numbers(axes, known.index, known.map("{:#.2g}".format), "total")
+            axes.set(xlim=(0, 1), xlabel="share of the variance of steerability")
+        samples.name_rows(panels[0], table)
+        panels[0].set_title("published:\nLlama-2-7b, letter first")
+        panels[1].set_title(f"ours:\n{ORDERS[order]}")
+    return Drawn(figure, table, _alt_4(table, order))
+
+
+def _alt_4(table: pd.DataFrame, order: str) -> str:
+    known = table.dropna(subset="unexplained")
+    if known.empty:
+        return f"Variance parts of steerability on {style.sets(len(table))}, without any variance to split."
+    text = (
+        f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
+        f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
+        f"{_averages(known, '')}."
+    )
+    theirs = known.dropna(subset="published_unexplained")
+    if theirs.empty:
+        return f"{text} The paper shows no Llama-2-7b values for them."
+    return (
+        f"{text} The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are "
+        f"{_averages(theirs, 'published_')}."
+    )
+
+
+def _shares(parts: pd.DataFrame) -> pd.DataFrame:
+    """Parts as shares of the total variance, ours and the published (letter first), least unexplained first."""
+    rows = style.checked(parts, ("dataset", *COLUMNS), COLUMNS).set_index("dataset")[COLUMNS].astype(float)
+    adds_up = np.allclose(rows[[*PARTS]].sum(axis=1), rows["total"], rtol=1e-6, atol=1e-9)
+    if not adds_up or rows.index.duplicated().any():
+        expected = "each data set once, with parts that add up to the total"
+        raise style.refusal(expected, "a table that is not so", "pass the parts of one format and layer.")
+    theirs = style.in_distribution(rows.index)[[f"variance_{column}" for column in COLUMNS]]
+    ours, theirs = (_divided(each.set_axis(COLUMNS, axis=1)) for each in (rows, theirs))
+    table = ours.join(theirs.add_prefix("published_")).sort_values("unexplained", kind="stable").reset_index()
+    table.insert(1, "label", table["dataset"].map(published.label))
+    return table
+
+
+def _divided(variances: pd.DataFrame) -> pd.DataFrame:
+    totals = variances["total"].where(variances["total"] > 0)
+    return variances.assign(**variances[[*PARTS]].div(totals, axis=0))
+
+
+def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
+    """Published variance of steerability by letter, answer and the rest: as it is, and as shares."""
+    table = samples.published_numbers(names, [f"variance_{column}" for column in COLUMNS])
+    table.columns = ["dataset", "label", *COLUMNS]
+    # The parts are digitised one by one: their sum is the total to 0.02 only, and shares are of the sum.
+    split = table[[*PARTS]].div(table[[*PARTS]].sum(axis=1, min_count=3), axis=0).add_prefix("share_")
+    table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
+    with style.theme():
+        figure, panels = _stacks(table, 1.75, ("", "share_"))
+        panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {UNIT})")
+        panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
+        samples.name_rows(panels[0], table, table["total"].isna())
+        samples.head(figure, "figure 4")
+    what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
+    start, known = samples.known_of(what, table, "total")
+    if known.empty:
+        return Drawn(figure, table, start)
+    alt = f"{start}: average shares {_averages(known, 'share_')}; {_unexplained(known, 'share_unexplained')} stay unexplained."
+    return Drawn(figure, table, alt)
+
+
+def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
+    """A panel of stacked parts for each prefix of the columns, a row for each data set."""
+    size = (style.WIDTH, room + 0.27 * len(table))
+    figure, panels = plt.subplots(1, len(prefixes), sharey=True, figsize=size)
+    for axes, prefix in zip(panels, prefixes, strict=True):
+        start = np.zeros(len(table))
+        for part, color in PARTS.items():
+            width = table[prefix + part].fillna(0).to_numpy()
+            axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
+            start += width
+        axes.grid(visible=False, axis="y")
+    words = ("letter (A/B)", "answer (Yes/No)", "unexplained")
+    handles = [Patch(color=color, label=word) for color, word in zip(PARTS.values(), words, strict=True)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure, panels
+
+
+def _unexplained(table: pd.DataFrame, column: str) -> str:
+    """Both ends of a table by the share that stays unexplained."""
+    low, high = table.iloc[0], table.iloc[-1]
+    return f"between {low[column]:.0%} ({low['label']}) and {high[column]:.0%} ({high['label']})"
+
+
+def _averages(table: pd.DataFrame, prefix: str) -> str:
+    return ", ".join(f"{part} {table[prefix + part].mean():.0%}" for part in PARTS)

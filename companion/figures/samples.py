@@ -1,0 +1,280 @@
+"""Figures 1 and 2 of Tan et al. 2024: the steerability of single examples, beside the paper's numbers, and those alone.
+
+Every function takes tables and gives the drawing, the numbers behind it and what it shows in words (`style.Drawn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MultipleLocator
+
+from companion import published
+from companion.figures import style
+from companion.figures.style import Drawn, number, signed
+
+UNIT = "logits per unit multiplier"
+MARK = "digitised from the published figure"
+POOL = "sycophancy"  # the two sycophancy sets are one row in the paper's in-distribution figures
+BY_SET = ["n", "mean", "median", "anti_steerable"]
+Chosen = Mapping[str, tuple[str, str]]  # why an example is shown: its data set and its id
+
+
+def full_slopes(slopes: pd.DataFrame, *numbers: str) -> pd.DataFrame:
+    """The rows of the full vector, one answer format and layer, with finite numbers in these columns."""
+    columns = ("dataset", "example_id", "format", "vector", "layer", *numbers)
+    return style.full_vectors(style.checked(slopes, columns, numbers), ["dataset", "example_id"])
+
+
+# --- figure 1: per-sample steerability, and how many are steered the wrong way
+
+
+def figure_1(
+    slopes: pd.DataFrame, by_set: pd.DataFrame, model: str, beside: Sequence[pd.DataFrame] = ()
+) -> Drawn:
+    """Left the published median, mean and middle half, in the middle our violins, right the anti-steerable shares.
+
+    `by_set` has a row for each data set (index): n, mean, median, anti_steerable. Published and ours have axes of their
+    own, since their scales differ by an order of magnitude; `beside` are the slopes of figures that are tabs beside
+    this one, which share our axis.
+    """
+    rows = full_slopes(slopes, "steerability")
+    kind, table = style.one_format(rows), _beside_published(by_set)
+    color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
+    with style.theme():
+        size, ratios = (style.WIDTH, 1.85 + 0.34 * len(table)), [1.0, 1.45, 0.85]
+        figure, (left, middle, right) = plt.subplots(1, 3, sharey=True, figsize=size, width_ratios=ratios)
+        left.hlines(table.index, table["published_q1"], table["published_q3"], color=style.FAINT, lw=4)
+        # The diamond is wider than the dot, so that both are seen where they fall together.
+        left.scatter(table["published_mean"], table.index, marker="D", s=46, fc="white", ec=grey, zorder=3)
+        left.scatter(table["published_median"], table.index, marker="o", s=17, color=grey, zorder=4)
+        left.axvline(0, color=style.BLACK, lw=0.9)
+        if table["published_median"].isna().all():
+            left.set_xticks([])
+        places = rows["dataset"].map(dict(zip(table["dataset"], table.index, strict=True)))
+        shape = {"density_norm": "width", "cut": 0, "inner": "quart", "width": 0.85, "linewidth": 0.9}
+        shape |= {"orient": "h", "native_scale": True, "color": color, "saturation": 1, "alpha": 0.55}
+        sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=middle, **shape)
+        middle.axvline(0, color=style.BLACK, lw=0.9)
+        if beside:
+            tables = [rows, *(full_slopes(each, "steerability") for each in beside)]
+            middle.set_xlim(style.span(each["steerability"] for each in tables))
+        right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
+        look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
+        right.scatter(table["published_anti_steerable"], table.index, **look)
+        right.set(xlim=(0, max(0.58, 1.05 * table["anti_steerable"].max())), title="anti-steerable")
+        right.set_xlabel("share of examples\nwith slope ≤ 0")
+        right.xaxis.set_major_locator(MultipleLocator(0.25))
+        name_rows(left, table, table["published_median"].isna())
+        left.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({UNIT})")
+        middle.set_title(f"ours:\n{style.lines(f'{model}, {kind}', 32)}")
+        middle.set_xlabel(f"steerability\n({unit} per unit multiplier)")
+        handles = [
+            dot("published median", color=grey),
+            dot("published mean", "D", 6.5, color=grey, mfc="white"),
+            Line2D([], [], color=style.FAINT, lw=4, label="published middle half"),
+            Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed"),
+            Patch(color=color, alpha=0.75, label="ours: anti-steerable share"),
+            dot("published anti-steerable share", "D", 5, color=grey),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return Drawn(figure, table, _alt_1(table, model, kind))
+
+
+def _beside_published(by_set: pd.DataFrame) -> pd.DataFrame:
+    """One row a data set, highest median first: dataset, label, ours, and the paper's as published_*."""
+    ours = by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
+    theirs = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
+    table = ours.join(theirs.add_prefix("published_")).reset_index()
+    table.insert(1, "label", table["dataset"].map(published.label))
+    return table
+
+
+def _alt_1(table: pd.DataFrame, model: str, kind: str) -> str:
+    rho, shared = style.rank_correlation(table["median"], table["published_median"])
+    text = (
+        f"Violins of per-sample steerability of {model} ({kind} format) on {style.sets(len(table))}: "
+        f"{_extremes(table, style.UNITS[kind] + ' per unit multiplier')}"
+    )
+    if not shared:
+        return text + " The paper shows no Llama-2-7b values for them."
+    least, most = (number(table["published_median"].agg(end)) for end in ("min", "max"))
+    ranks = "" if np.isnan(rho) else f"; their rank correlation with ours is {rho:.2f}"
+    return text + (
+        f" The published Llama-2-7b medians, known for {shared} of {len(table)}, run from {least} to {most} "
+        f"{UNIT}{ranks}."
+    )
+
+
+def _extremes(table: pd.DataFrame, unit: str) -> str:
+    """Of a table by falling median: both ends, and the largest anti-steerable share."""
+    high, low, worst = table.iloc[0], table.iloc[-1], table.loc[table["anti_steerable"].idxmax()]
+    return (
+        f"medians from {number(low['median'])} ({low['label']}) to {number(high['median'])} ({high['label']}) {unit}, "
+        f"and up to {worst['anti_steerable']:.0%} of the examples of a set ({worst['label']}) anti-steerable."
+    )
+
+
+def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
+    """Published median, mean, quartiles and whiskers of each data set, and its anti-steerable share."""
+    columns = "mean median q1 q3 whisker_low whisker_high anti_steerable n_anti_steerable".split()
+    table = published_numbers(names, columns)
+    table = table.sort_values("median", ascending=False, kind="stable", ignore_index=True)
+    with style.theme():
+        size = (style.WIDTH, 1.75 + 0.29 * len(table))
+        figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=size, width_ratios=[2, 1])
+        left.hlines(table.index, table["whisker_low"], table["whisker_high"], color=style.PUBLISHED, lw=1)
+        left.hlines(table.index, table["q1"], table["q3"], color=style.FAINT, lw=7)
+        left.scatter(table["mean"], table.index, marker="D", s=42, fc="white", ec=style.BLACK, zorder=3)
+        left.scatter(table["median"], table.index, s=16, color=style.BLACK, zorder=4)
+        left.axvline(0, color=style.BLACK, lw=0.9)
+        left.set(title="per-sample steerability", xlabel=f"steerability ({UNIT})")
+        right.barh(table.index, table["anti_steerable"], height=0.6, color=style.FAINT)
+        right.set(xlim=(0, 0.55), title="anti-steerable", xlabel="share with slope ≤ 0")
+        right.xaxis.set_major_locator(MultipleLocator(0.25))
+        counts = table["n_anti_steerable"].dropna()
+        style.margin_numbers(right, counts.index, counts.map("{:.0f}".format), "count")
+        name_rows(left, table, table["median"].isna())
+        head(figure, "figure 1")
+        handles = [
+            dot("median", color=style.BLACK),
+            dot("mean", "D", 6, color=style.BLACK, mfc="white"),
+            Line2D([], [], color=style.FAINT, lw=7, label="middle half"),
+            Line2D([], [], color=style.PUBLISHED, lw=1, label="whiskers"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    start, known = known_of(f"Published per-sample steerability of Llama-2-7b ({MARK})", table, "median")
+    return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, UNIT)}")
+
+
+# --- figure 2: propensity curves of a well and of a badly steered example
+
+
+def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataFrame, Chosen]] = ()) -> Drawn:
+    """Propensity curves of the chosen examples; behind each the mean and the middle half of its data set.
+
+    Points are measured, the line is the least-squares fit. `chosen` says for each panel why its example is shown.
+    Both panels span the same height, so slopes compare by eye; `beside` are grids and choices of figures that are
+    tabs beside this one.
+    """
+    panels_of = [_curves(each, examples) for each, examples in ((grid, chosen), *beside)]
+    curves, kind = panels_of[0], style.one_format(grid)
+    words = []
+    with style.theme():
+        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 3.7))
+        for axes, (why, (dataset, example)), curve in zip(panels, chosen.items(), curves, strict=True):
+            _draw_curve(axes, curve, style.FORMATS[kind])
+            slope, mean = (signed(np.polyfit(y.index, y, 1)[0]) for y in (curve["one"], curve["mean"]))
+            label, short = published.label(dataset), example.rpartition("/")[2]  # its id without the data set
+            axes.set_title(f"{label}\nexample {short} ({why}): slope {slope}")
+            axes.set_xlabel("multiplier")
+            words.append(
+                f"example {short} of {label} ({why}) moves by {slope} {style.UNITS[kind]} per unit multiplier, "
+                f"its data set by {mean} on average"
+            )
+        panels[0].set_ylabel(f"propensity ({style.UNITS[kind]})")
+        margins = 1 + 2 * plt.rcParams["axes.ymargin"]
+        heights = [margins * np.ptp([0.0, *curve.to_numpy().ravel()]) for each in panels_of for curve in each]
+        for axes in panels:
+            middle = np.mean(axes.get_ylim())
+            axes.set_ylim(middle - max(heights) / 2, middle + max(heights) / 2)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    alt = f"Two propensity curves ({kind} format). On the left {words[0]}; on the right {words[-1]}."
+    return Drawn(figure, grid[grid["vector"] == "full"], alt)
+
+
+def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
+    """By multiplier, for each chosen example: its propensities, their line, and mean and quartiles of its set."""
+    columns = ("dataset", "example_id", "format", "vector", "layer", "multiplier", "propensity")
+    rows = style.full_vectors(style.checked(grid, columns, columns[-2:]), [*columns[:2], "multiplier"])
+    known = set(zip(rows["dataset"], rows["example_id"], strict=True))
+    if len(chosen) != 2 or not known.issuperset(chosen.values()):
+        expected = "two examples of the grid, each (dataset, example_id)"
+        raise style.refusal(expected, f"{list(chosen.values())}", "take pairs that the grid holds.")
+    found = []
+    for dataset, example in chosen.values():
+        own = rows[rows["dataset"] == dataset]
+        one = own[own["example_id"] == example].set_index("multiplier")["propensity"].sort_index()
+        if len(one) < 2:
+            raise style.refusal("two multipliers or more", "an example with one", "run more multipliers.")
+        line = np.polyval(np.polyfit(one.index, one, 1), one.index)
+        levels = own.groupby("multiplier")["propensity"]
+        quartiles = {"q1": levels.quantile(0.25), "q3": levels.quantile(0.75)}
+        found.append(pd.DataFrame({"one": one, "line": line, "mean": levels.mean(), **quartiles}))
+    return found
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, color: str) -> None:
+    band = {"color": style.FAINT, "alpha": 0.45, "lw": 0, "label": "middle half of the set"}
+    axes.fill_between(curve.index, curve["q1"], curve["q3"], **band)
+    axes.plot(curve["mean"], color=style.BLACK, lw=1.4, ls="--", label="mean of the set")
+    axes.plot(curve["line"].iloc[[0, -1]], color=color, lw=1.6, label="fitted line")
+    axes.scatter(curve.index, curve["one"], color=color, s=30, zorder=3, label="one example")
+    axes.axhline(0, color=style.BLACK, lw=0.9)
+
+
+# --- what the figures of this paper share
+
+
+def dot(label: str, marker: str = "o", size: float = 4.5, **look: object) -> Line2D:
+    """A marker for a legend."""
+    return Line2D([], [], ls="none", marker=marker, ms=size, label=label, **look)
+
+
+def name_rows(axes: Axes, table: pd.DataFrame, empty: pd.Series | None = None) -> None:
+    """Name the rows of a table with dataset and label, row 0 on top; an empty one says why."""
+    labels = [style.lines(label, 22) for label in table["label"]]
+    axes.set(yticks=table.index, yticklabels=labels, ylim=(len(table) - 0.4, -0.6))
+    for row, name in table.loc[empty, "dataset"].items() if empty is not None else ():
+        style.remark(axes, row, style.gap(name))
+
+
+def head(figure: Figure, what: str) -> None:
+    """The heading of a figure of published numbers alone."""
+    figure.suptitle(f"Tan et al. {what}: Llama-2-7b, in distribution\n{MARK}", fontsize=10)
+
+
+def published_names(names: Sequence[str]) -> list[str]:
+    """The names, known to the paper, each once; the two sycophancy sets become their pool."""
+    members = published.tan()["pooled"][POOL]["members"]
+    found = list(dict.fromkeys(POOL if name in members else name for name in names))
+    for name in found:
+        if name != POOL:
+            published.dataset(name)  # an unknown name raises
+    if not found:
+        raise style.refusal("at least one data set", "none", "leave the names out, or pass some.")
+    return found
+
+
+def published_numbers(names: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """One row a data set: dataset, label and the columns, NaN where the paper shows none."""
+    table = style.in_distribution(published_names(names)).reindex(columns=list(columns))
+    if POOL in table.index:
+        pool = published.tan()["pooled"][POOL]
+        ends = ("q1", "q3", "whisker_low", "whisker_high")
+        pool = pool | dict(zip(ends, pool["quartiles"] + pool["whiskers"], strict=True))
+        table.loc[POOL] = [pool.get(column, np.nan) for column in columns]
+    table.insert(0, "label", table.index.map(published_label))
+    return table.rename_axis("dataset").reset_index()
+
+
+def published_label(name: str) -> str:
+    """The label of a data set, or of the pool."""
+    return "sycophancy (both)" if name == POOL else published.label(name)
+
+
+def known_of(what: str, table: pd.DataFrame, column: str) -> tuple[str, pd.DataFrame]:
+    """The beginning of an alt text, and the rows that the paper shows."""
+    known = table.dropna(subset=column)
+    if known.empty:
+        return f"{what}, of which the paper shows nothing for these {style.sets(len(table))}.", known
+    return f"{what}, known for {len(known)} of {style.sets(len(table))}", known
