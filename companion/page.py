@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from companion.figures.style import Drawn
     from companion.tan.jobs import Stage
 
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
@@ -89,6 +90,31 @@ class Run:
         """Settings of the profiles that a figure over several models shows (`companion.tan.records.compared`)."""
         names = [name.strip() for name in profiles.split(",") if name.strip()]
         return records.compared(self.settings, stage, formats, names)
+
+    def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
+        """Save a figure with the table behind it, and display it with its manifest line."""
+        show_figure(
+            self,
+            part,
+            drawn.figure,
+            drawn.table,
+            title=caption,
+            alt=drawn.alt,
+            manifests=manifests_in(source),
+            tab=tab,
+        )
+
+    def show_published(self, drawn: Drawn, caption: str) -> None:
+        """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
+        show_published(self, drawn.figure, drawn.table, title=caption, alt=drawn.alt)
+
+    def show_table(self, table: pd.DataFrame, name: str, source: Source, caption: str) -> None:
+        """Save a table as CSV and display it."""
+        show_table(self, name, table, title=caption, manifests=manifests_in(source))
+
+    def show_gap(self, name: str, reason: str, source: Source) -> None:
+        """Say in the place of a figure why there is none."""
+        show_gap(self, name, reason, manifests_in(source))
 
 
 def manifests_in(source: Source) -> list[dict]:
