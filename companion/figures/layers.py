@@ -250,7 +250,9 @@ def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     A data set without such means is left out: the paper has them for the 13 selected.
     """
     pool = published.tan()["pooled"]["sycophancy"]["members"]  # one row in the paper, without such means
-    kept = [name for name in names if name not in pool and published.dataset(name)]  # an unknown name raises
+    kept = [name for name in names if name not in pool]
+    for name in kept:
+        published.dataset(name)  # an unknown name raises
     if not len(names):
         raise frames.refusal("at least one data set", "none", "leave the names out, or pass some.")
     table = _published_ranges(kept).dropna()

@@ -373,6 +373,7 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
         figure, panels = plt.subplots(len(models), 2, figsize=size, sharey="row", sharex="row", squeeze=False)
         for pair, model in zip(panels, models, strict=True):
             whose, ways = scatter.source(rows, model), _both_ways(rows[rows["model"] == model])
+            words = []
             for axes, (how, kept) in zip(pair, ways.items(), strict=True):
                 both = _numbered(kept, "relative")
                 axes.axhline(1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
@@ -381,11 +382,12 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
                 scatter.fitted_line(axes, both, style.BLACK, band=False)
                 axes.set_title(f"{whose.label}\n{how} the test setting's own vector")
                 axes.set_xlabel(f"unsteered change of propensity ({whose.unit})")
-                scatter.corner(axes, _pairs_in_words(both))
+                words.append(_pairs_in_words(both))
+                scatter.corner(axes, words[-1])
             names.append((axes, both, _far(both)))  # of the panel on the right
             pair[0].set_ylabel("relative steerability")
             pair[0].margins(x=0.06, y=0.22)
-            with_own, without = (_spoken(_pairs_in_words(_numbered(k, "relative"))) for k in ways.values())
+            with_own, without = map(_spoken, words)
             values, lowest = kept["relative"], kept.iloc[kept["relative"].argmin()]
             alt += (
                 f" {model}: {with_own} with the test setting's own vector, {without} without; from "
