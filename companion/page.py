@@ -92,17 +92,9 @@ class Run:
         return records.compared(self.settings, stage, formats, names)
 
     def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
-        """Save a figure with the table behind it, and display it with its manifest line."""
-        show_figure(
-            self,
-            part,
-            drawn.figure,
-            drawn.table,
-            title=caption,
-            alt=drawn.alt,
-            manifests=manifests_in(source),
-            tab=tab,
-        )
+        """Save and display a figure; see `show_figure`."""
+        numbers = {"alt": drawn.alt, "manifests": manifests_in(source), "tab": tab}
+        show_figure(self, part, drawn.figure, drawn.table, title=caption, **numbers)
 
     def show_published(self, drawn: Drawn, caption: str) -> None:
         """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""

@@ -1,1 +1,2 @@
-from companion.figures.settings import figure_6 as figure_6, scatter_matrix as scatter_matrix  # shim
+from companion.figures.settings import figure_6 as figure_6  # shim
+from companion.figures.settings import scatter_matrix as scatter_matrix
