@@ -17,15 +17,16 @@ from pathlib import Path
 import torch
 
 from companion import store
-from companion.data.datasets import add_choices, load_dataset, statement_pairs
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import load_dataset
 from companion.models import load_model
 from companion.profiles import load_profile
 from steerkit.extraction import differences, mean_difference, resampled
+from steerkit.formats import question
 from steerkit.grid import evaluate, tree
 from steerkit.layout import layout, length
 from steerkit.model import Model
 from steerkit.prompts import Example, Prompter
-from steerkit.propensity import question
 from steerkit.traces import edits_of, masked_inputs, site_of
 from steerkit.vectors import Vectors, concatenate
 

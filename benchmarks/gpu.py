@@ -30,11 +30,11 @@ from companion.outline import DEFAULT, LENGTHS, SHAPES, config_of
 from companion.registry import MODELS
 from companion.tiny import tiny_tokenizer
 from steerkit.extraction import contrast_length, differences
+from steerkit.formats import question
 from steerkit.grid import evaluate
 from steerkit.layout import length
 from steerkit.model import Model, wrap
 from steerkit.prompts import Example
-from steerkit.propensity import question
 from steerkit.vectors import Vectors
 
 DTYPE = "bfloat16"

@@ -23,10 +23,11 @@ from companion.tan.means import by_range
 from companion.tan.tables import SAME, name_of
 from steerkit import stats
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
 Found = tuple[str, str, bool | None]  # published, ours, whether it holds; None: not run
 WORDS = {True: "agrees", False: "differs", None: "not run"}
-LEAST = {"letter": 0.25, "statement": 0.02, "yes-no": 0.25}  # own steerability of a data set in figure 7
+LEAST = {"logits": 0.25, "nats per token": 0.02}  # own steerability of a data set in figure 7
 FEWEST = 5  # data sets in a correlation that is judged: fewer have no interval worth the name
 FIRST_SHIFT, LAST_SHIFT = ("BASE", "USER_NEG"), ("SYS_POS", "USER_NEG")
 
@@ -166,7 +167,7 @@ def bias_explains_variance(e: Evidence) -> Found:
     """Much of the variance of steerability is bias towards a letter or a word."""
     theirs = (1 - e.llama("variance_unexplained") / e.llama("variance_total")).median()
     said = f"median share explained {theirs:.2f}"
-    if e.form == "statement":
+    if not FORMATS[e.form].biased:
         return said, "no letter and no Yes/No in this format", None
     ours = e.full.groupby("dataset").apply(bias_share, include_groups=False).median()
     return said, f"median share explained {ours:.2f}", ours >= theirs / 2
@@ -221,7 +222,7 @@ def ood_is_weaker(e: Evidence) -> Found:
     if any(len(loss) < FEWEST for loss in losses.values()):
         return said, _where(f"fewer than {FEWEST} data sets", e.runs), None
     rng = np.random.default_rng(e.settings.seed)
-    found = {name: stats.joint_bootstrap(loss.to_numpy()[None], rng) for name, loss in losses.items()}
+    found = {name: stats.bootstrap(loss.to_numpy(), seed=rng) for name, loss in losses.items()}
     texts = [
         f"{name} loses {interval((one.estimate, one.low, one.high), '.3f')}" for name, one in found.items()
     ]
@@ -312,7 +313,7 @@ def _falls(e: Evidence, y: str, points_of: Mapping[str, pd.DataFrame]) -> tuple[
 @claim(CLAIMS, "tan-fig-7", "95% interval below 0 without the diagonal, every model")
 def prompts_explain_failures(e: Evidence) -> Found:
     """Where a prompt setting changes the unsteered propensity more, vectors from elsewhere work less."""
-    found = {name_of(run): tables.relative_of(run, e.form, LEAST[e.form])[0] for run in e.runs}
+    found = {name_of(run): tables.relative_of(run, e.form, LEAST[FORMATS[e.form].unit])[0] for run in e.runs}
     rho = published.statistic("spearman-relative-baseline")
     said = f"Spearman {rho:.2f} (Llama-2-7B, diagonal included)"
     return said, *_falls(e, "relative", {name: each.query("not diagonal") for name, each in found.items()})

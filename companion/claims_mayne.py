@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
-from companion import published_mayne
+from companion import published as published_mayne
 from companion.claims import Claim, Found, claim, interval, judged
 from companion.mayne import activations as mayne
 from companion.mayne import decompositions
@@ -131,18 +131,22 @@ def negatives_turn_spurious(e: Evidence) -> Found:
     """Negative parts of the vector are cut to zero and appear as positive parts of opposite features."""
     negative, spurious, cosine = published_mayne.signs()
     theirs = f"feature {negative} gets 0.00; feature {spurious}, cosine {cosine:.2f}, gets a positive part"
-    found = mayne_features.signs(e.contrast, e.case.sae, mayne_features.usual_norm(e.plain))
-    if found is None:
+    norm, sae = mayne_features.usual_norm(e.plain), e.case.sae
+    pair = mayne_features.opposite_pair(e.contrast, sae, norm)
+    if pair is None:
         return theirs, "no pair of features meets the rule of Figure 4", False
-    cut, opposite, cosines = found.negative, found.spurious, (found.cosine_encoder, found.cosine_decoder)
-    first, second = (
-        e.interval(lambda each, j=one.feature: float(each.vector @ e.case.sae.W_enc[:, j]))
-        for one in (cut, opposite)
+    rows = mayne_features.pair_numbers(e.contrast, sae, norm, pair)
+    activation, cosines = (
+        rows["activation of the vector"][0],
+        rows.loc[0, ["cosine, encoder", "cosine, decoder"]],
     )
-    ours = f"projection on feature {cut.feature} {said(first)}, activation {cut.activation:.2f}; "
-    ours += f"on feature {opposite.feature} {said(second)}; "
-    ours += f"cosine encoder {cosines[0]:.2f}, decoder {cosines[1]:.2f}"
-    return theirs, ours, first[2] < 0 < second[1] and cut.activation == 0 and min(cosines) < -0.5
+    first, second = (
+        e.interval(lambda each, j=feature: float(each.vector @ sae.W_enc[:, j])) for feature in pair
+    )
+    ours = f"projection on feature {pair[0]} {said(first)}, activation {activation:.2f}; "
+    ours += f"on feature {pair[1]} {said(second)}; "
+    ours += f"cosine encoder {cosines.iloc[0]:.2f}, decoder {cosines.iloc[1]:.2f}"
+    return theirs, ours, first[2] < 0 < second[1] and activation == 0 and cosines.min() < -0.5
 
 
 LESS = "interval of the difference below 0, where the vector's own interval is above 0"

@@ -27,24 +27,35 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from companion.data.datasets import statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.splits import limit, make_split
 from companion.models import dtype_of, model_of
-from companion.outline import Outline, outline, stand_in
+from companion.outline import LENGTHS, Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.registry import MODELS
-from companion.shapes import LENGTHS
 from companion.tan.experiment import pending
-from companion.tan.jobs import Job, Stage, companions, dataset_of, examples, job_layers, job_multipliers, size
-from companion.tan.prompt_settings import MEAN, settings_of
+from companion.tan.jobs import (
+    MEAN,
+    Job,
+    Stage,
+    companions,
+    dataset_of,
+    examples,
+    job_layers,
+    job_multipliers,
+    settings_of,
+    size,
+)
 from steerkit.errors import SteerkitError, need
-from steerkit.extraction import contrast_length, mean_vector
+from steerkit.extraction import contrast_length
+from steerkit.extraction import extract as mean_vector
+from steerkit.formats import FORMATS, question
 from steerkit.grid import cells_of, evaluate
 from steerkit.layout import length
-from steerkit.memory import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
-from steerkit.propensity import question
-from steerkit.remote import JOB_TOKENS, OFF
+from steerkit.ndif.address import OFF
+from steerkit.remote import JOB_TOKENS
 from steerkit.traces import SHARE_FROM
+from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
 
 STAGES: tuple[Stage, ...] = ("sweep", "grid", "shift")
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
@@ -234,7 +245,7 @@ def _sizes(job: Job) -> tuple[int, int]:
     dataset, seed = dataset_of(job.dataset, job.settings.source), job.settings.seed
     split = limit(make_split(dataset, job.split, seed), *job.limits)
     parts = [[dataset.items[i] for i in part] for part in (split.train, split.test)]
-    if job.format == "statement":
+    if not FORMATS[job.format].biased:
         parts = [statement_pairs(part, np.random.default_rng(seed)) for part in parts]
     return len(parts[0]), len(parts[1])
 

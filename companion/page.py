@@ -18,7 +18,7 @@ from companion import registry, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from steerkit.errors import one_of
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from companion.tan.jobs import Stage
 
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
-TABS = {
-    "statement": "Format: statement",
-    "letter": "Format: letter (the paper's)",
-    "yes-no": "Format: yes-no",
-}
 REDRAWN = (
     "Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
 )
@@ -62,7 +57,7 @@ class Run:
         """The answer formats to show: one, "both" (the two of the book), or "all"; names may be joined by commas."""
         if self.published:
             return ()
-        named = {"both": BOOK_FORMATS, "all": FORMATS}.get(answer_format) or answer_format.split(",")
+        named = {"both": BOOK_FORMATS, "all": tuple(FORMATS)}.get(answer_format) or answer_format.split(",")
         for form in named:
             one_of("an answer format", form, FORMATS)
         return tuple(named)
@@ -126,7 +121,7 @@ class Run:
         about = {
             "exhibit": self.id,
             "part": part,
-            "tab": tab or TABS.get(part, part),
+            "tab": tab or (FORMATS[part].tab if part in FORMATS else part),
             "caption": caption,
             "alt": alt,
             "line": manifest_line(self.settings, manifests),
@@ -225,26 +220,3 @@ def layer_text(manifests: list[dict]) -> str:
     """The steered layer of the main grid, or "each" for the sweep."""
     layers = {m["inputs"].get("layer") for m in manifests}
     return ", ".join(str(layer) for layer in sorted(layers)) if None not in layers else "by layer"
-
-
-# shims, until the notebooks call the methods
-
-
-def show_figure(run: Run, part: str, figure, table, *, title, alt, manifests, tab: str = "") -> None:
-    from companion.figures.style import Drawn
-
-    run.show(Drawn(figure, table, alt), part, manifests, title, tab)
-
-
-def show_published(run: Run, figure, table, *, title, alt) -> None:
-    from companion.figures.style import Drawn
-
-    run.show_published(Drawn(figure, table, alt), title)
-
-
-def show_table(run: Run, name: str, table, *, title, manifests) -> None:
-    run.show_table(table, name, manifests, title)
-
-
-def show_gap(run: Run, name: str, reason: str, manifests) -> None:
-    run.show_gap(name, reason, manifests)

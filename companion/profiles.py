@@ -59,7 +59,7 @@ class Settings:
     `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
     record of the profile (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over
     several models show. A `long` profile is computed only when somebody asks for it. `remote` is the address of a server
-    that runs the traces (`steerkit.remote.server`): it decides no number, and is in no key.
+    that runs the traces (`steerkit.ndif.address.server`): it decides no number, and is in no key.
     """
 
     profile: str

@@ -291,11 +291,3 @@ def _check_counts(sae: Sae, counts: Sequence[int]) -> None:
     for count in counts:
         expected = f"between 1 and {sae.n_features} features, as many as this autoencoder has"
         need(1 <= count <= sae.n_features, expected, f"{count}", "ask for fewer.")
-
-
-def __getattr__(name: str) -> Any:  # shim: companion.mayne.baselines
-    if name in ("overlap", "random_like", "reconstruct", "reconstruction_curve", "shuffled"):
-        from companion.mayne import baselines
-
-        return getattr(baselines, name)
-    raise AttributeError(name)

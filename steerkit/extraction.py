@@ -76,9 +76,6 @@ def differences(
     return found
 
 
-mean_vector = extract  # shim
-
-
 def _parts(
     model: Model,
     examples: Sequence[Example],

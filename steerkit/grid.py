@@ -15,8 +15,9 @@ import torch
 
 from steerkit import traces, trust
 from steerkit.errors import one_of
+from steerkit.formats import question
 from steerkit.layout import length
-from steerkit.propensity import Fidelity, Question, question
+from steerkit.propensity import Fidelity, Question
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.trust import SEQUENCE_TOKENS, Engine, halving, room
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 from steerkit.errors import need
 
@@ -91,11 +90,3 @@ def exchanged(item: Item) -> Item:
 def letter_of(answer: str) -> str:
     """``"A"`` of the answer ``" (A)"``."""
     return answer.strip().strip("()")
-
-
-def __getattr__(name: str) -> Any:  # shim: companion.data.options
-    if name == "split_options":
-        from companion.data.options import split_options
-
-        return split_options
-    raise AttributeError(name)

@@ -2,7 +2,7 @@
 
 One small table of module paths instead of a renaming layer: the paths of the decoder families the papers and
 this book use. Whether they mean what we think is not guessed but tested: the tree engine compares itself with
-the direct one before its first use (`steerkit.trust.self_check`).
+the direct one before its first use (`steerkit.grid.self_check`).
 """
 
 from __future__ import annotations

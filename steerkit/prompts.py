@@ -27,7 +27,6 @@ from steerkit.templates import DEFAULT_SYSTEM, Spelling, Template
 if TYPE_CHECKING:
     from steerkit.items import Item
 
-FORMATS = ("letter", "statement", "yes-no")  # shim: the rows of steerkit.formats.FORMATS
 Setting = Literal["BASE", "SYS_POS", "SYS_NEG", "USER_POS", "USER_NEG"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 

@@ -18,7 +18,7 @@ format has stands in its row of `steerkit.formats.FORMATS`; the readings are her
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from steerkit.prompts import Example
@@ -90,11 +90,3 @@ def _two_branches(
         reads = tuple(Read(len(head) - 1 + i, token, side, weight) for i, token in enumerate(scored))
         branches.append(Branch((head + scored)[:-1], reads))
     return Question(example.id, example.prompt[:cut], tuple(branches), scale)
-
-
-def __getattr__(name: str) -> Any:  # shim: `question` has moved
-    if name == "question":
-        from steerkit.formats import question
-
-        return question
-    raise AttributeError(name)

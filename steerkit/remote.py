@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from steerkit.ndif.address import OFF, host_of, server  # noqa: F401 - shim
-from steerkit.ndif.failures import RemoteFailure  # noqa: F401 - shim
 from steerkit.traces import site_of
 
 if TYPE_CHECKING:

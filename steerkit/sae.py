@@ -194,11 +194,3 @@ def _hash(path: Path, expected: str | None) -> str:
         "Nothing was read.",
     )
     return found
-
-
-def __getattr__(name: str) -> Any:  # shim: for tests only, now in tests/saved_sae.py
-    if name == "save_sae":
-        from saved_sae import save_sae
-
-        return save_sae
-    raise AttributeError(name)

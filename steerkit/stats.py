@@ -150,22 +150,3 @@ def _group_of_item(groups: Sequence[object] | None, items: int) -> np.ndarray:
 def _check_settings(draws: int, level: float) -> None:
     sound, expected = draws >= 1 and 0 < level < 1, "draws of at least 1 and a level between 0 and 1"
     need(sound, expected, f"draws {draws} and level {level}", "use e.g. draws=2000, level=0.95.")
-
-
-# --- shims, until the callers say bootstrap(values, groups=, draws=, seed=rng) -------------------------------------
-
-
-def joint_bootstrap(values, rng, draws=2000, level=0.95, groups=None):
-    """The old order of arguments."""
-    return bootstrap(values, groups=groups, draws=draws, level=level, seed=rng)
-
-
-bootstrap_mean = joint_bootstrap
-
-
-def __getattr__(name: str) -> Any:
-    if name == "variance_parts":
-        from companion.tan.variance import variance_parts
-
-        return variance_parts
-    raise AttributeError(name)

@@ -20,9 +20,9 @@ from companion.cli import own
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS, ROOT
+from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile, override
 from companion.tan import experiment
-from steerkit.decomposition import METHODS
 from steerkit.errors import SteerkitError
 from steerkit.propensity import FIDELITIES
 from steerkit.trust import ENGINES
@@ -111,7 +111,7 @@ class TestStart:
         assert code == 2 and out == "" and named in err and not list(home.iterdir())
 
     def test_closed_lists_are_those_of_the_library(self):
-        assert get_args(own.Method) == METHODS and get_args(own.Fidelity) == FIDELITIES
+        assert get_args(own.Method) == tuple(METHODS) and get_args(own.Fidelity) == FIDELITIES
         assert get_args(own.Engine) == ENGINES and get_args(own.Split)[-1] == "all"
         assert all(make_split(load_dataset("openness"), name).test for name in get_args(own.Split)[:-1])
 

@@ -10,8 +10,7 @@ import sys
 import pytest
 from _ext import pages
 
-from companion.exhibits import EXHIBITS
-from companion.parameters import parameters_of, parse_assignments, resolve
+from companion.exhibits import EXHIBITS, parameters_of, parse_assignments, resolve
 
 FIGURE = EXHIBITS["tan-fig-1"]
 OTHER = {"profile": "smoke", "datasets": "narcissism,a b's.jsonl", "layer": 13, "model": "007"}

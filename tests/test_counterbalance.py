@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from companion.data.ask import OTHER, add_choices, item_id, letter_example, with_others, yes_no_example
+from companion.data.ask import add_choices, item_id, with_others
 from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
+from steerkit.formats import OTHER
 from steerkit.items import Item, exchanged
 from steerkit.prompts import Prompter
 

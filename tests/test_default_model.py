@@ -12,8 +12,8 @@ from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
+from steerkit.formats import ledger
 from steerkit.grid import evaluate
-from steerkit.ledger import ledger
 from steerkit.model import Model
 from steerkit.prompts import Prompter
 

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from companion.tiny import tiny_lm
 from steerkit import traces
+from steerkit.formats import question
 from steerkit.grid import evaluate, tree
 from steerkit.model import wrap
-from steerkit.propensity import question
 from steerkit.vectors import Vectors
 
 WAYS = (

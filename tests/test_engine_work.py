@@ -11,9 +11,9 @@ from torch.testing import assert_close
 
 from companion.tiny import tiny_lm
 from steerkit import traces
+from steerkit.formats import question
 from steerkit.grid import direct, evaluate, tree
 from steerkit.model import wrap
-from steerkit.propensity import question
 
 
 def unpadded(form: str, model, count: int) -> list:

@@ -50,7 +50,9 @@ def test_a_folder_is_one_entry(entry, tmp_path):
     lm = models.load_model("tiny").lm
     lm._module.save_pretrained(tmp_path / "checkpoint")
     lm.tokenizer.save_pretrained(tmp_path / "checkpoint")
-    entry(name="mine", label="my model", folder=str(tmp_path / "checkpoint"), template="plain", dtype="float32")
+    entry(
+        name="mine", label="my model", folder=str(tmp_path / "checkpoint"), template="plain", dtype="float32"
+    )
     grids = [
         experiment.grid(load_profile("smoke", model=name, datasets="openness", layer=2), "statement")
         for name in ("mine", "tiny")

@@ -17,7 +17,7 @@ from companion import published
 from companion.figures import flaws as drawings
 from companion.figures import layers, style
 from companion.tan import flaws
-from companion.tan.ranges import by_range
+from companion.tan.means import by_range
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes, summary
 

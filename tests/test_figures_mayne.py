@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.collections import LineCollection, PathCollection
 
-from companion import published_mayne
+from companion import published as published_mayne
 from companion.figures import autoencoder, decompositions, style
 from companion.mayne.activations import Contrast
 from companion.mayne.features import pair_numbers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import matplotlib
 
+from companion.tan import jobs
+
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -50,7 +52,7 @@ def our_relative() -> pd.DataFrame:
 
 
 def our_cosines() -> pd.DataFrame:
-    pairs = {name: tables.pairwise(own, name) for name, own in make_vectors().items()}
+    pairs = {name: jobs.pairwise(own, name) for name, own in make_vectors().items()}
     return tables.cosines(pairs, make_slopes(), "smollm2-135m")
 
 

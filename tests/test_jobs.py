@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from companion import store
-from companion.cost import SHARE_OF_RATE, cost_of, job_cost, matmul_rate
+from companion.cost import SHARE_OF_RATE, cost_of, matmul_rate
 from companion.outline import outline
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs

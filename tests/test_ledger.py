@@ -10,10 +10,9 @@ from conftest import random_vectors
 from plain_model import blocks, hooked
 
 from steerkit import traces
+from steerkit.formats import ledger, question
 from steerkit.items import Item
-from steerkit.ledger import ledger
 from steerkit.prompts import Prompter
-from steerkit.propensity import question
 from steerkit.templates import Template
 from steerkit.traces import site_of
 

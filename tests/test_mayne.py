@@ -13,17 +13,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from companion import claims_mayne, models, published_mayne, store
+from companion import claims_mayne, models, store
+from companion import published as published_mayne
 from companion.cli import own
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
 from companion.mayne import activations as mayne
 from companion.mayne import decompositions, encoder, features
 from companion.mayne.activations import Contrast, Plain
+from companion.mayne.baselines import reconstruct, reconstruction_curve
+from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
 from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs
-from steerkit.decomposition import METHODS, decompose, reconstruct, reconstruction_curve
+from steerkit.decomposition import decompose
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.sae import Sae

@@ -22,12 +22,13 @@ from test_weights import GGUF, SPEC, wheel_of
 
 import steerkit
 from companion import exhibits, models, page, profiles, published, store, weights
-from companion.cli import own_data, progress, screen
+from companion.cli import own as own_data
+from companion.cli import progress, screen
 from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
-from companion.figures.tan_models import figure_6
-from companion.parameters import resolve
+from companion.exhibits import resolve
+from companion.figures.settings import figure_6
 from companion.registry import Part
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records

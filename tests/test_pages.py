@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from _ext import pages, provenance
 
-from companion.exhibits import EXHIBITS, MAYNE, TAN
-from companion.parameters import parameters_of
+from companion.exhibits import EXHIBITS, MAYNE, TAN, parameters_of
 from companion.results import Result
 
 FIGURE = EXHIBITS["tan-fig-1"]

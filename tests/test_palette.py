@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion.figures import bias, concepts, mayne_norms, style
+from companion.figures import autoencoder as mayne_norms
+from companion.figures import bias, style
+from companion.figures import formats as concepts
 
 # What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
 SIGHT = {

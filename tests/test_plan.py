@@ -9,7 +9,8 @@ import pytest
 from conftest import command_line, random_examples, random_vectors
 from plain_model import Watch
 
-from companion import cost, outline, shapes, store
+from companion import cost, outline, store
+from companion import outline as shapes
 from companion.cost import cost_of, job_cost, plan
 from companion.models import model_of
 from companion.profiles import Settings, load_profile, override
@@ -19,10 +20,11 @@ from companion.tan.jobs import Job, compute, examples, inputs, job_multipliers, 
 from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
+from steerkit.formats import question
 from steerkit.grid import evaluate
 from steerkit.layout import length
-from steerkit.propensity import question
-from steerkit.remote import OFF, site_of
+from steerkit.ndif.address import OFF
+from steerkit.traces import site_of
 
 SMOKE = load_profile("smoke")
 TOTALS = {  # parameters as the checkpoints on the hub state them
@@ -118,14 +120,14 @@ class TestRequests:
         job, sent = Job(replace(SMOKE, train=None, test=None), "grid", "openness", form, 1), []
         for module in ("steerkit.grid", "steerkit.extraction", "companion.cost"):
             monkeypatch.setattr(f"{module}.JOB_TOKENS", 900)
-        monkeypatch.setattr("steerkit.memory.CPU_TOKENS", 400)
+        monkeypatch.setattr("steerkit.trust.CPU_TOKENS", 400)
         here = model_of("tiny", OFF)
         train, test = examples(job, here)
         vectors = vectors_of(job, [1], train)
         multipliers = job_multipliers(job)
         fewer = {name: (-1.5, 1.5) for name in vectors.names if name != "full"}
         evaluate(here, test, vectors, multipliers, fewer=fewer)  # the self-check
-        for module in ("steerkit.tree", "steerkit.extraction"):
+        for module in ("steerkit.grid", "steerkit.extraction"):
             monkeypatch.setattr(f"{module}.run", lambda model, work, *args: counted(here, work, args, sent))
         there = replace(here, remote="http://localhost:9")
         differences(there, train, [1])

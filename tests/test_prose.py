@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from companion import published, published_mayne, saes
+from companion import published, saes
+from companion import published as published_mayne
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS

@@ -13,12 +13,12 @@ from conftest import command_line
 
 from companion import models
 from companion import store as artifacts
-from companion.cli import read
+from companion.cli import program as read
+from companion.data.ask import groups_of
 from companion.data.datasets import load_dataset
 from companion.page import Run
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs, records
-from companion.tan.jobs import groups_of
 from companion.tan.records import SIDES, TOLERANCE
 from steerkit.errors import SteerkitError
 

@@ -15,20 +15,21 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from companion import models
 from companion import store as artifacts
 from companion.cost import job_cost
-from companion.mayne import runs
+from companion.mayne import activations as runs
 from companion.models import load_model
 from companion.profiles import load_profile, override
 from companion.tan import jobs
 from companion.tiny import tiny_tokenizer
 from steerkit import remote
 from steerkit.errors import SteerkitError
-from steerkit.extraction import differences, mean_difference, mean_vector
+from steerkit.extraction import differences, mean_difference
+from steerkit.extraction import extract as mean_vector
+from steerkit.formats import question
 from steerkit.grid import direct, evaluate, tree
 from steerkit.model import Model
 from steerkit.ndif import address
 from steerkit.ndif import ledger as remote_ledger
 from steerkit.prompts import Example
-from steerkit.propensity import question
 from steerkit.vectors import Vectors, load_vectors
 
 KEY = "a-key-that-nobody-may-see"

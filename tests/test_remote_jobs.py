@@ -21,7 +21,7 @@ from conftest import random_examples, random_vectors
 from nnsight.intervention.backends.remote import RemoteError
 from torch.testing import assert_close
 
-from companion.mayne import runs as mayne_runs
+from companion.mayne import activations as mayne_runs
 from companion.models import load_model
 from steerkit import traces
 from steerkit.errors import SteerkitError

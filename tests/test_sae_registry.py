@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from saved_sae import save_sae
 
 from companion import saes
 from companion.saes import SAES, SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
 from steerkit.errors import SteerkitError
-from steerkit.sae import save_sae
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,18 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
-from _ext.scaling import page as scaling_page
+from _ext.measured import scaling as scaling_page
 from conftest import random_examples, random_vectors
 from plain_model import Watch
 from plain_model import blocks as blocks_of
 from torch.testing import assert_close
 
 from companion import cost
-from companion.shapes import LENGTHS, config_of
-from steerkit import memory
+from companion.outline import LENGTHS, config_of
+from steerkit import trust as memory
 from steerkit.errors import SteerkitError
-from steerkit.extraction import differences, mean_vector
+from steerkit.extraction import differences
+from steerkit.extraction import extract as mean_vector
 from steerkit.grid import evaluate
 
 BENCHMARK = Path(cost.__file__).parents[1] / "benchmarks" / "gpu.py"

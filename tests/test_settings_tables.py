@@ -12,13 +12,14 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from test_shifts import make_slopes
 
-from companion import models, page, published
+from companion import models, published
 from companion.page import BOOK_FORMATS, Run
 from companion.profiles import load_profile
 from companion.tan import experiment, tables
 from companion.tan.jobs import MEAN
 from steerkit.errors import SteerkitError
-from steerkit.prompts import FORMATS, SETTINGS
+from steerkit.formats import FORMATS
+from steerkit.prompts import SETTINGS
 
 NAMES = (*SETTINGS, MEAN)
 SETS = tuple(published.datasets().index[:6])
@@ -144,7 +145,7 @@ class TestRun:
     def test_a_gap_says_in_the_place_of_a_figure_why_there_is_none(self, smoke, own_folders, capsys):
         run = self.run(folder=own_folders)
         _, manifests = tables.relative_of(smoke.settings, "letter", 1e9)
-        page.show_gap(run, "letter", "Nothing steers more than <1e9>.", manifests)
+        run.show_gap("letter", "Nothing steers more than <1e9>.", manifests)
         frame = pd.read_csv(own_folders / "tan-fig-5-letter.csv")
         assert frame.to_dict("list") == {"no figure, because": ["Nothing steers more than <1e9>."]}
         about = json.loads((own_folders / "tan-fig-5-letter.json").read_text())

@@ -16,10 +16,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from companion.tiny import tiny_lm
 from steerkit import grid, traces
 from steerkit.errors import SteerkitError
+from steerkit.formats import question
 from steerkit.grid import evaluate
 from steerkit.model import wrap
 from steerkit.prompts import Example
-from steerkit.propensity import question
 from steerkit.vectors import Vectors
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]

@@ -19,8 +19,7 @@ from conftest import command_line
 
 from companion import cli, tiny
 from companion.data.datasets import load_dataset
-from companion.exhibits import ROOT, exhibit
-from companion.parameters import parse_assignments, resolve
+from companion.exhibits import ROOT, exhibit, parse_assignments, resolve
 from companion.profiles import load_profile
 from steerkit.vectors import load_vectors
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from _ext.markdown import table
-from companion.scaling import BENCHMARKS, PLANS, Protocol, counted, mean_prompt, record
+from companion.cost import BENCHMARKS, PLANS, Protocol, counted, mean_prompt, record
 
 PARITY = BENCHMARKS / "parity.json"
 TOLERANCE = 1e-4  # float32, same threads: batches of another shape round differently, nothing else may differ
@@ -39,7 +39,7 @@ def scaling() -> str:
 
 
 def _one_prompt() -> str:
-    from companion.shapes import SHAPES, config_of
+    from companion.outline import SHAPES, config_of
 
     length = mean_prompt()
     depths = {name: config_of(name).num_hidden_layers for name in SHAPES}

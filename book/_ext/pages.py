@@ -13,9 +13,8 @@ import yaml
 
 from _ext.markdown import code, folded, table, table_of_markdown, table_of_rows, tabs
 from companion import exhibits
-from companion.exhibits import EXHIBITS, TAN, Exhibit
+from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
-from companion.parameters import parameters_of
 from companion.results import Result
 from steerkit.formats import FORMATS
 

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from steerkit import errors
+from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
-from steerkit.prompts import FORMATS
 
 Offers = list[tuple[str, str]]  # what to type, what it means
 Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed

@@ -60,7 +60,7 @@ def extract(
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
     from companion import store
-    from steerkit.extraction import mean_vector
+    from steerkit.extraction import extract as mean_vector
 
     start = time.perf_counter()
     opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "train")
@@ -122,17 +122,18 @@ def ledger(
     as_json: JsonFlag = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
+    from companion.data.ask import examples_of
     from companion.data.datasets import load_dataset
     from companion.models import load_model
-    from companion.tan.jobs import examples_of
-    from steerkit.ledger import ledger as tokens_of
+    from steerkit.formats import FORMATS
+    from steerkit.formats import ledger as tokens_of
     from steerkit.prompts import Prompter
 
     check_format(answer_format)
     dataset, indices = load_dataset(data, source=source), [item]
     last = len(dataset.items) - 1
     need(0 <= item <= last, f"an item from 0 to {last} of {dataset.name}", str(item), "choose one of them.")
-    if answer_format == "statement":  # its other half is another item
+    if not FORMATS[answer_format].biased:  # its other half is another item
         pair, persona = dataset.items[item].pair, dataset.items[item].kind == "persona"
         if pair is not None:
             indices = [i for i, other in enumerate(dataset.items) if other.pair == pair]
@@ -157,9 +158,8 @@ def generate(
     as_json: JsonFlag = False,
 ) -> None:
     """Answer a prompt under a steering vector, once for each multiplier."""
-    from steerkit.generation import generate as answers
-
     from companion.models import load_model
+    from steerkit.generation import generate as answers
     from steerkit.vectors import load_vectors
 
     asked = {"layer": layer, "multipliers": parse_numbers(multipliers), "name": vector}
@@ -219,8 +219,8 @@ def decompose_vector(
 
     For encode-difference the pairs of `data` are read again, with the model that the vector's manifest names.
     """
+    from companion.mayne.solvers import METHODS
     from companion.saes import open_sae
-    from steerkit.decomposition import METHODS
     from steerkit.decomposition import decompose as decomposed
     from steerkit.vectors import load_vectors
 
@@ -254,7 +254,7 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, An
     """Activations of the training pairs of a data set, read with the model that the vector's manifest names."""
     import torch
 
-    from companion.mayne.runs import answer_activations, picked
+    from companion.mayne.activations import answer_activations, picked
 
     about = vectors.manifest.get("inputs", {})
     need(
@@ -278,10 +278,10 @@ def _asked(
 
     Of split "all" either part is every item, for data that comes split already.
     """
+    from companion.data.ask import examples_of
     from companion.data.datasets import load_dataset
     from companion.data.splits import make_split
     from companion.models import load_model
-    from companion.tan.jobs import examples_of
     from steerkit.prompts import Prompter
 
     check_format(answer_format)

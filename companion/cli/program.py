@@ -254,7 +254,7 @@ def plan(
     from companion import cost
     from companion.page import BOOK_FORMATS
     from companion.profiles import load_profile
-    from steerkit.remote import server
+    from steerkit.ndif.address import server
 
     formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
     found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
 from companion.data.splits import group_items
 from steerkit.errors import need
-from steerkit.items import Item, exchanged, fold
+from steerkit.formats import FORMATS, OTHER, first_label
+from steerkit.items import Item, fold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example, Prompter
 
 logger = logging.getLogger(__name__)
-OTHER = "~other"  # ends the id of the second form of an item
-ANSWERS = {"A": "B", "B": "A", "Yes": "No", "No": "Yes"}
 
 
 def examples_of(
@@ -43,17 +41,13 @@ def examples_of(
     """
     import numpy as np
 
-    items = [dataset.items[i] for i in indices]
-    if answer_format == "statement":
-        return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
-
-    def ask(other: bool) -> list[Example]:
-        if answer_format == "yes-no":
-            return [yes_no_example(prompter, item, other=other) for item in items]
-        letters = add_choices(items)
-        return [letter_example(prompter, *each, other=other) for each in zip(items, letters, strict=True)]
-
-    return with_others(ask(False), ask(True)) if counterbalanced else ask(False)
+    items, form = [dataset.items[i] for i in indices], FORMATS[answer_format]
+    if not form.biased:
+        return [form.ask(prompter, *pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
+    firsts = [form.form(prompter, item) for item in items]
+    if not counterbalanced:
+        return firsts
+    return with_others(firsts, [form.form(prompter, item, other=True) for item in items])
 
 
 def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
@@ -75,29 +69,7 @@ def add_choices(items: Iterable[Item]) -> list[str]:
       the other way round. Over all pairs each combination is again a quarter; and as every pair has one A and
       one B, one Yes and one No, letter and word each cancel in a mean difference over any whole pairs.
     """
-    return [_positive_letter(item) for item in items]
-
-
-def _positive_letter(item: Item) -> str:
-    if item.kind == "choice":
-        return item.positive_letter
-    if item.pair is None:
-        return "B" if (item.row // 2) % 2 == 0 else "A"
-    return "A" if (item.pair % 2 == 0) == (item.positive_answer == "Yes") else "B"
-
-
-def letter_example(prompter: Prompter, item: Item, letter: str, *, other: bool = False) -> Example:
-    """One item in format `letter`, `letter` being the matching one in its first form."""
-    if not other:
-        return prompter.letter(item, letter)
-    turned = exchanged(item) if item.kind == "choice" else item
-    return _renamed(prompter.letter(turned, ANSWERS[letter]))
-
-
-def yes_no_example(prompter: Prompter, item: Item, *, other: bool = False) -> Example:
-    """One item in format `yes-no`; choice items propose the matching option in even rows, the other in odd ones."""
-    answer = item.positive_answer or ("Yes" if item.row % 2 == 0 else "No")
-    return _renamed(prompter.yes_no(item, ANSWERS[answer])) if other else prompter.yes_no(item, answer)
+    return [first_label(item, FORMATS["letter"].labels) for item in items]
 
 
 def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Example]:
@@ -109,10 +81,6 @@ def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Ex
 def item_id(example_id: str) -> str:
     """The item that an example asks."""
     return example_id.removesuffix(OTHER)
-
-
-def _renamed(example: Example) -> Example:
-    return replace(example, id=example.id + OTHER)
 
 
 def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = None) -> list[tuple[Item, Item]]:

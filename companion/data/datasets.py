@@ -254,11 +254,3 @@ def _fetched(source: Source) -> Path:
             f"{type(error).__name__}: {error}",
             next_step="mend its permissions or free some space, or set STEERKIT_CACHE to another folder.",
         ) from error
-
-
-def __getattr__(name: str) -> Any:  # shim
-    from companion.data import ask
-
-    if name in ("add_choices", "statement_pairs"):
-        return getattr(ask, name)
-    raise AttributeError(name)

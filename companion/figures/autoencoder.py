@@ -17,10 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from companion import published_mayne
-from companion.figures import frames, style
-from companion.figures.frames import number, signed
-from companion.figures.style import Drawn
+from companion import published as published_mayne
+from companion.figures import style
+from companion.figures import style as frames
+from companion.figures.style import Drawn, number, signed
 from companion.mayne import features
 from companion.mayne.features import NEGATIVE, PLAIN, POSITIVE, SCALED, VECTOR, ZERO
 

@@ -18,6 +18,7 @@ from companion import published
 from companion.figures import samples, style
 from companion.figures.samples import MARK, UNIT
 from companion.figures.style import Drawn, number, signed
+from steerkit.formats import FORMATS
 
 # Blue for A, red for B, paler for No; a set without Yes and No has letters only.
 LETTERS = {"A, Yes": style.BLUE, "A, No": style.SKY, "B, Yes": style.VERMILLION, "B, No": style.ORANGE}
@@ -42,7 +43,7 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     """
     rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
     kind = style.one_format(rows)
-    if kind == "statement":
+    if not FORMATS[kind].biased:
         halves = zip(HALVES, (rows["matching_slope"], -rows["not_matching_slope"]), strict=True)
         long = pd.concat([rows.assign(group=half, value=value) for half, value in halves])
     else:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from companion.figures import frames, style
-from companion.figures.frames import number
-from companion.figures.style import Drawn
+from companion.figures import style
+from companion.figures import style as frames
+from companion.figures.style import Drawn, number
 from companion.mayne.decompositions import AUTOENCODER, ORIGINAL, PURSUIT, RANDOM, SHUFFLED
 
 FLOOR = -0.5  # below, a reconstruction is further away than a vector that points elsewhere; drawn at the edge

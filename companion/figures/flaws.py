@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from companion import published
-from companion.figures import frames, style, tan_options
-from companion.figures.frames import number, signed
-from companion.figures.style import Drawn
+from companion.figures import bias as tan_options
+from companion.figures import style
+from companion.figures import style as frames
+from companion.figures.style import Drawn, number, signed
 from companion.tan import flaws
 
 OFFSETS = {"released": -0.17, "corrected": 0.17}
@@ -99,9 +100,9 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
     sets, values, boxes = sets.sort_values(ascending=False).index, {}, {}
     for side, part in (("released", rows), ("corrected", rows[rows["multiplier"] == 0])):
         long = part.rename(columns={side: "group", "steerability": "value"})
-        keys = [long["group"].map(list(tan_options.COLORS).index), long["dataset"].map(sets.get_loc)]
+        keys = [long["group"].map(list(tan_options.GROUPS).index), long["dataset"].map(sets.get_loc)]
         values[side] = long.iloc[np.lexsort(keys)][["dataset", "group", "value"]].reset_index(drop=True)
-        boxes[side] = tan_options._places(values[side])
+        boxes[side] = tan_options.box_places(values[side])
     # As released no box is missing, but one may be there that no example belongs to: its row stays empty.
     places, gap = boxes["released"].drop(columns="n"), 0.5 + tan_options.SPACE / 2
     boxes["corrected"] = boxes["corrected"].drop(columns="y").merge(places, on=["dataset", "group"])
@@ -110,17 +111,17 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
         size = (style.WIDTH, 1.75 + 0.145 * (height + 2))
         figure, panels = plt.subplots(1, 2, sharex=True, sharey=True, figsize=size)
         for axes, side, title in zip(panels, flaws.SIDES, ("as released", "corrected"), strict=True):
-            tan_options._our_boxes(axes, values[side], boxes[side])
+            tan_options.draw_boxes(axes, values[side], boxes[side])
             for patch, group in zip(axes.patches, boxes[side]["group"], strict=True):  # nothing but boxes yet
                 if side == "released" and group in FALLEN:
-                    patch.set(facecolor="white", edgecolor=tan_options.COLORS[group], hatch="//////")
-            tan_options._stripes(axes, places)
+                    patch.set(facecolor="white", edgecolor=tan_options.GROUPS[group], hatch="//////")
+            tan_options.stripes(axes, places)
             axes.set(xlabel="steerability (logits per unit multiplier)", title=title)
         middles = places.groupby("dataset", sort=False)["y"].mean()
         panels[0].set(yticks=middles, yticklabels=middles.index.map(frames.tick), ylim=(height + gap, -gap))
         handles = [
             Patch(color=color, alpha=0.75, label=f"{group} (no Yes/No)" if len(group) == 1 else group)
-            for group, color in tan_options.COLORS.items()
+            for group, color in tan_options.GROUPS.items()
             if group in set(places["group"])
         ]
         handles.append(Patch(label="holds every row at another multiplier", **MARKED))

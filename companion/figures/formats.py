@@ -9,14 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from companion import published
-from companion.figures import frames, style
+from companion.figures import style
+from companion.figures import style as frames
 from companion.figures.style import Drawn
+from steerkit.formats import FORMATS
 
 COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
 KINDS = {"models": style.VERMILLION, "formats": style.BLUE, "published": style.PUBLISHED}
 WORDS = dict(zip(KINDS, ("two models, one format", "two formats, one model", "with the paper"), strict=True))
 SETS = {"persona": "^", "choice": "s"}
-ORDER = ("statement", "letter", "yes-no")
+ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 
 
 def effects(table: pd.DataFrame) -> Drawn:

@@ -19,9 +19,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from companion import published
-from companion.figures import frames, style
-from companion.figures.frames import number
-from companion.figures.style import Drawn
+from companion.figures import style
+from companion.figures import style as frames
+from companion.figures.style import Drawn, number
 
 SUMMARY = ("dataset", "format", "vector", "layer", "n", "mean", "variance")
 RANGES = ("dataset", "format", "vector", "layer", "width", "mean", "low", "high")
@@ -205,7 +205,7 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
 
     One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals. The
     axes are separate: the scales differ by an order of magnitude. The table is that of
-    `companion.tan.ranges.by_range` in one answer format; only the vector "full" is drawn.
+    `companion.tan.means.by_range` in one answer format; only the vector "full" is drawn.
     """
     rows = frames.full_vectors(frames.checked(table, RANGES, RANGES[4:]), ["dataset", "width"])
     wide = rows.pivot(index="dataset", columns="width", values="mean")

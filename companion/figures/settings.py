@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from companion import published
-from companion.figures import frames, scatter, style
-from companion.figures.frames import number
+from companion.figures import scatter, style
+from companion.figures import style as frames
 from companion.figures.scatter import Source, coefficient
-from companion.figures.style import Drawn
-from companion.tan.ood import MEAN
+from companion.figures.style import Drawn, number
+from companion.tan.jobs import MEAN
 from companion.tan.tables import MOVED, SAME, Measure, between_models, common_sets, correlate, paired
 
 SHIFTS = ("dataset", "model", "train", "test", "mean", "variance")

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from companion import store
+from companion.data import ask
 from companion.data.plain_text import SKIP, plain_text, windows
 from companion.outline import outline
 from companion.profiles import Settings
@@ -221,7 +222,7 @@ def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
 
 def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
     """Group of each test example: two items of one pair are not independent."""
-    return jobs.groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
+    return ask.groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
 
 
 def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:
     for part, limit in zip(case.parts, job.limits, strict=True):
         dataset = jobs.dataset_of(part, settings.source)
         items = range(len(dataset.items))[:limit]
-        sides.append(jobs.examples_of(asked, dataset, items, case.format, settings.seed, job.counterbalanced))
+        sides.append(ask.examples_of(asked, dataset, items, case.format, settings.seed, job.counterbalanced))
     return sides[0], sides[1]
 
 
@@ -298,7 +299,7 @@ def _answers(case: Case) -> pd.DataFrame:
     """Columns example_id, group, side, part ("mean", or the number of one of `picked`), then the coordinates."""
     model = jobs.model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
-    groups = jobs.groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
+    groups = ask.groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
     answers = answer_activations(model, train, case.layer)
     rows, labels = [], []
     for example, group, sides in zip(train, groups, answers, strict=True):

@@ -2,7 +2,7 @@
 
 Reconstruction: how much of the vector is there with n features. Behaviour: does the model answer to the reconstruction
 as it does to the vector. Stability: do resampled training pairs give the same features. Two baselines go with all
-three: a random vector of equal norm, and a dictionary with shuffled coordinates (`steerkit.decomposition.shuffled`).
+three: a random vector of equal norm, and a dictionary with shuffled coordinates (`companion.mayne.baselines.shuffled`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,10 @@ import pandas as pd
 
 from companion import store
 from companion.mayne.activations import CODE, Case, Contrast, contrast, example_groups, inputs_of, steered
+from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
+from companion.mayne.solvers import METHODS
 from steerkit import steerability
-from steerkit.decomposition import (
-    METHODS,
-    decompose,
-    overlap,
-    random_like,
-    reconstruct,
-    reconstruction_curve,
-    shuffled,
-)
+from steerkit.decomposition import decompose
 from steerkit.errors import need
 from steerkit.stats import bootstrap
 
@@ -36,7 +30,12 @@ if TYPE_CHECKING:
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"
 PURSUIT = "signed-pursuit"
-OWN_CODE = ("companion/mayne/decompositions.py", "companion/saes.py")
+OWN_CODE = (
+    "companion/mayne/decompositions.py",
+    "companion/mayne/baselines.py",
+    "companion/mayne/solvers.py",
+    "companion/saes.py",
+)
 LEVEL = (0.025, 0.975)
 
 
@@ -47,7 +46,7 @@ class Options:
     target_norm: float
     n_features: int = 64
     resamples: int = 8
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = tuple(METHODS)
     seed: int = 0
 
     @property
@@ -63,7 +62,7 @@ def options(case: Case, target_norm: float, n_features: int = 64, **others: Any)
 
 def parse_methods(text: str) -> tuple[str, ...]:
     """Methods separated by commas; empty: all."""
-    chosen = tuple(name.strip() for name in text.split(",") if name.strip()) or METHODS
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip()) or tuple(METHODS)
     for name in chosen:
         known = ", ".join(METHODS)
         need(name in METHODS, f"methods among {known}", repr(name), "separate them by commas.")

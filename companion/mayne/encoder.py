@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from companion import published_mayne
+from companion import published as published_mayne
 from companion.saes import SCOPE_NAMES, open_sae
 from steerkit.errors import SteerkitError, need
 from steerkit.sae import Sae

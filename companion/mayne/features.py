@@ -7,7 +7,6 @@ the vector itself says; pre(0) is the encoder bias, or what is left of it where 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,20 +107,4 @@ def pair_numbers(answers: Contrast, sae: Sae, norm: float, pair: tuple[int, int]
             "cosine, encoder": cosines[0],
             "cosine, decoder": cosines[1],
         }
-    )
-
-
-def signs(answers: Contrast, sae: Sae, norm: float) -> SimpleNamespace | None:  # shim for the claims
-    """Both features and their cosines as attributes."""
-    pair = opposite_pair(answers, sae, norm)
-    if pair is None:
-        return None
-    rows = pair_numbers(answers, sae, norm, pair)
-    one, other = (
-        SimpleNamespace(feature=row["ours"], activation=row["activation of the vector"])
-        for _, row in rows.iterrows()
-    )
-    cosines = rows.loc[0, ["cosine, encoder", "cosine, decoder"]]
-    return SimpleNamespace(
-        negative=one, spurious=other, cosine_encoder=cosines.iloc[0], cosine_decoder=cosines.iloc[1]
     )

@@ -8,17 +8,20 @@ per data set and format, so that a killed run goes on with the next data set. A 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from companion import store
+from companion.data.ask import groups_of
 from companion.profiles import Settings
 from companion.registry import MODELS
 from companion.tan import records
-from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, groups_of, inputs
+from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, inputs
 from companion.tan.means import means
 from steerkit import steerability
 from steerkit.errors import one_of
-from steerkit.prompts import FORMATS
+from steerkit.formats import FORMATS
 
 
 def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from companion.tan.jobs import dataset_of
 from companion.tan.means import means
 from steerkit import steerability
 from steerkit.errors import need
+from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
     from companion.profiles import Settings
@@ -42,7 +43,6 @@ Groups = Mapping[str, Hashable]  # example_id -> label of what is not independen
 SYCOPHANCY = ("sycophancy_train", "sycophancy_test")
 SWAPPED = "believes-AIs-are-not-an-existential-threat-to-humanity"
 SIDES = ("released", "corrected")
-LOGIT_FORMATS = ("letter", "yes-no")
 
 
 def split_effect(
@@ -181,7 +181,9 @@ def half_precision(grid: pd.DataFrame) -> pd.DataFrame:
     Both sides are rounded to float16 and subtracted. Where a side is a sum of two logits (fidelity "paper")
     the sum is rounded and not its parts, which a table does not hold.
     """
-    others = ", ".join(sorted(set(grid["format"]) - set(LOGIT_FORMATS)))
+    others = ", ".join(
+        sorted(set(grid["format"]) - {name for name, form in FORMATS.items() if form.unit == "logits"})
+    )
     need(not others, "logits (letter or yes-no format)", others, "pass such rows only.")
     with np.errstate(over="ignore"):  # an overflow becomes infinite, and is refused below
         sides = grid[["matching", "not_matching"]].astype(np.float16).astype(np.float64)

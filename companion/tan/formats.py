@@ -15,16 +15,15 @@ import pandas as pd
 from companion import published
 from companion.data.datasets import names
 from companion.profiles import Settings
-from companion.tan import experiment
+from companion.tan import experiment, variance
 from companion.tan.jobs import dataset_of
 from companion.tan.tables import correlate, name_of
-from steerkit import stats
 from steerkit.errors import need
+from steerkit.formats import FORMATS
 
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
 ITEM_KINDS = ("persona", "choice")
 KINDS = ("models", "formats", "published")
-BIASED = ("letter", "yes-no")  # formats in which a token other than the concept can be preferred
 
 
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
@@ -61,7 +60,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
         kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
         above_random=found["low"] > found["random"],
-        bias_share=found["dataset"].map(shares) if answer_format in BIASED else np.nan,
+        bias_share=found["dataset"].map(shares) if FORMATS[answer_format].biased else np.nan,
     )
 
 
@@ -72,7 +71,7 @@ def kind_of(name: str, source: str) -> str:
 
 def bias_share(slopes: pd.DataFrame) -> float:
     """Share of the variance of the slopes of one data set that letter and word of the matching answer explain."""
-    parts = stats.variance_parts(slopes)
+    parts = variance.variance_parts(slopes)
     return 1 - parts["unexplained"] / parts["total"] if parts["total"] else np.nan
 
 

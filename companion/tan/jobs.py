@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from companion import store
-from companion.data import counterbalance
-from companion.data.datasets import Dataset, add_choices, load_dataset, personas, statement_pairs
-from companion.data.splits import group_items, limit, make_split
+from companion.data.ask import examples_of, groups_of
+from companion.data.datasets import Dataset, load_dataset, personas
+from companion.data.splits import limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
 from steerkit.errors import need
+from steerkit.formats import FORMATS
 from steerkit.prompts import SETTINGS, Example, Prompter, Setting
 from steerkit.templates import TEMPLATES
 
@@ -78,7 +79,7 @@ class Job:
     @property
     def counterbalanced(self) -> bool:
         """Whether each item is asked in both forms: in the main grid only, and a statement has one."""
-        return self.settings.counterbalanced and self.stage == "grid" and self.format != "statement"
+        return self.settings.counterbalanced and self.stage == "grid" and FORMATS[self.format].biased
 
 
 def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:
@@ -114,7 +115,7 @@ def inputs(job: Job) -> dict[str, Any]:
         "multipliers": job.part.multipliers,
     }
     if job.stage == "sweep":
-        return about | {"step": job.part.step[job.format], "train_template": job.part.template}
+        return about | {"step": job.part.every(job.format), "train_template": job.part.template}
     if job.stage == "shift":
         return about | {"layer": job.layer, "personas": personas(job.dataset, settings.source)}
     return about | {
@@ -140,40 +141,6 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     return train, test
 
 
-def examples_of(
-    prompter: Prompter,
-    dataset: Dataset,
-    indices: Sequence[int],
-    answer_format: str,
-    seed: int,
-    counterbalanced: bool = False,
-) -> list[Example]:
-    """Tokenised examples of some items in one answer format.
-
-    `seed` pairs statements that have no pair number; `counterbalanced` asks every item in both of its forms.
-    """
-    items = [dataset.items[i] for i in indices]
-    if answer_format == "statement":
-        return [prompter.statement(*pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
-    letters = add_choices(dataset.items)
-
-    def ask(other: bool) -> list[Example]:
-        if answer_format == "yes-no":
-            return [counterbalance.yes_no_example(prompter, item, other=other) for item in items]
-        return [
-            counterbalance.letter_example(prompter, dataset.items[i], letters[i], other=other)
-            for i in indices
-        ]
-
-    return counterbalance.with_others(ask(False), ask(True)) if counterbalanced else ask(False)
-
-
-def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: two items of one pair, or of one question, are not independent."""
-    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
-    return [numbers[counterbalance.item_id(example_id)] for example_id in example_ids]
-
-
 def settings_of(model: Model) -> tuple[str, ...]:
     """The prompt settings for which this model has a place."""
     return tuple(s for s in SETTINGS if model.template.has_system or not s.startswith("SYS"))
@@ -183,7 +150,8 @@ def vectors_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
 ) -> Vectors:
     """The steering vector of a job and its resampled and random companions."""
-    from steerkit.extraction import differences, mean_difference, mean_vector, resampled
+    from steerkit import extraction
+    from steerkit.extraction import differences, mean_difference, resampled
     from steerkit.vectors import concatenate, norm_matched_random
 
     settings = job.settings
@@ -191,7 +159,9 @@ def vectors_of(
     def extract() -> Vectors:
         model = model_of(settings.model, settings.remote)
         if job.stage == "sweep":
-            return mean_vector(model, train, layers, manifest={"source": model.source}, progress=progress)
+            return extraction.extract(
+                model, train, layers, manifest={"source": model.source}, progress=progress
+            )
         found = differences(model, train, layers, progress=progress)
         full = mean_difference(found, layers, {"source": model.source})
         groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
@@ -203,7 +173,8 @@ def vectors_of(
 
 def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
     """One vector a setting and their mean, all with the norm of the BASE vector."""
-    from steerkit.extraction import mean_vector, rescale_to
+    from steerkit import extraction
+    from steerkit.extraction import rescale_to
     from steerkit.vectors import concatenate
 
     layers = job_layers(job, model.sites.n_layers)
@@ -212,7 +183,7 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
         parts = []
         for setting in settings_of(model):
             train, _ = examples(job, model, setting)
-            mean = mean_vector(model, train, layers, manifest={"source": model.source}, progress=progress)
+            mean = extraction.extract(model, train, layers, manifest={"source": model.source}, progress=progress)
             parts.append(replace(mean, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
@@ -284,7 +255,7 @@ def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any
 def job_layers(job: Job, n_layers: int) -> list[int]:
     """Blocks a job steers."""
     if job.stage == "sweep":
-        return list(range(0, n_layers, job.part.step[job.format]))
+        return list(range(0, n_layers, job.part.every(job.format)))
     need(
         0 <= job.layer < n_layers,
         f"a layer from 0 to {n_layers - 1} of {job.settings.model}",

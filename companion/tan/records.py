@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from companion import store
+from companion.data import ask
 from companion.models import model_of
 from companion.profiles import load_profile
 from companion.tan import jobs
@@ -52,7 +53,7 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
     small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
     # The groups too, so that a reader needs the scores and not the data.
     for name, part in small.groupby("dataset", sort=False):
-        small.loc[part.index, "group"] = jobs.groups_of(
+        small.loc[part.index, "group"] = ask.groups_of(
             jobs.dataset_of(name, settings.source), part["example_id"]
         )
     parts = table.attrs["manifests"]

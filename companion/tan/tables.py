@@ -21,7 +21,7 @@ import pandas as pd
 
 from companion import published
 from companion.tan import experiment
-from companion.tan.jobs import MEAN, pairwise  # noqa: F401  # shim: pairwise
+from companion.tan.jobs import MEAN
 from companion.tan.means import means
 from steerkit.errors import need
 from steerkit.prompts import SETTINGS

@@ -13,8 +13,9 @@ import torch
 from served import ORDINARY, SIZES, TIMES, compare, key, timed
 
 from companion import models
-from companion.data.datasets import add_choices, load_dataset, statement_pairs
-from companion.mayne import runs as mayne_runs
+from companion.data.ask import add_choices, statement_pairs
+from companion.data.datasets import load_dataset
+from companion.mayne import activations as mayne_runs
 from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae

@@ -1,3 +1,0 @@
-"""Now in `companion.figures.formats`."""
-
-from companion.figures.formats import KINDS  # noqa: F401  # shim

@@ -1,3 +1,0 @@
-"""Now in `companion.figures.autoencoder`."""
-
-from companion.figures.autoencoder import COLORS  # noqa: F401  # shim

@@ -1,1 +1,0 @@
-from companion.figures.layers import layer_sweep as layer_sweep  # shim

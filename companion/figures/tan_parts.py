@@ -1,3 +1,0 @@
-# ruff: noqa
-# fmt: off
-from companion.figures.bias import PARTS as COLORS  # shim

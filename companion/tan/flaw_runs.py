@@ -1,1 +1,0 @@
-from companion.tan.flaws import SWAPPED, groups, overview  # noqa: F401  # shim

@@ -1,1 +1,0 @@
-from companion.weights import ACCEPT_VARIABLE, consent  # noqa: F401 - shim

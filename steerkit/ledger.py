@@ -1,3 +1,0 @@
-"""Moved."""
-
-from steerkit.formats import ledger  # noqa: F401 - shim
