@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from companion.data.ask import add_choices, item_id, with_others
+from companion.data.ask import item_id, with_others
 from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
-from steerkit.formats import OTHER
+from steerkit.formats import FORMATS, OTHER
 from steerkit.items import Item, exchanged
 from steerkit.prompts import Prompter
 
@@ -23,8 +23,8 @@ def prompter() -> Prompter:
 
 def test_a_persona_item_is_asked_with_both_letters(prompter):
     item = PERSONA_SET.items[0]
-    first, second = (letter_example(prompter, item, "A", other=other) for other in (False, True))
-    assert (first.positive_letter, second.positive_letter) == ("A", "B")
+    first, second = (FORMATS["letter"].form(prompter, item, other=other) for other in (False, True))
+    assert {first.positive_letter, second.positive_letter} == {"A", "B"}
     assert first.matching == second.not_matching and first.not_matching == second.matching
     assert first.positive_answer == second.positive_answer and second.id == first.id + OTHER
     assert item_id(second.id) == item_id(first.id) == item.id
@@ -64,16 +64,13 @@ def test_more_than_two_options_cannot_be_exchanged():
 
 def test_yes_and_no_change_places_in_the_other_form(prompter):
     for item in (PERSONA_SET.items[0], PERSONA_SET.items[1], CHOICE_SET.items[0], CHOICE_SET.items[1]):
-        first, second = (yes_no_example(prompter, item, other=other) for other in (False, True))
+        first, second = (FORMATS["yes-no"].form(prompter, item, other=other) for other in (False, True))
         assert {first.positive_answer, second.positive_answer} == {"Yes", "No"}
         assert first.matching == second.not_matching and first.prompt != second.prompt
 
 
 def test_second_forms_that_a_set_has_already_are_not_added_again(prompter):
-    letters = add_choices(CHOICE_SET.items)
-    firsts, others = (
-        [letter_example(prompter, i, a, other=o) for i, a in zip(CHOICE_SET.items, letters, strict=True)]
-        for o in (False, True)
-    )
+    form = FORMATS["letter"].form
+    firsts, others = ([form(prompter, i, other=o) for i in CHOICE_SET.items] for o in (False, True))
     assert with_others(firsts, others) == firsts
     assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

@@ -183,7 +183,9 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
         parts = []
         for setting in settings_of(model):
             train, _ = examples(job, model, setting)
-            mean = extraction.extract(model, train, layers, manifest={"source": model.source}, progress=progress)
+            mean = extraction.extract(
+                model, train, layers, manifest={"source": model.source}, progress=progress
+            )
             parts.append(replace(mean, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
