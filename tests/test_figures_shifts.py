@@ -52,7 +52,7 @@ def our_relative() -> pd.DataFrame:
 
 
 def our_cosines() -> pd.DataFrame:
-    pairs = {name: jobs.pairwise(own, name) for name, own in make_vectors().items()}
+    pairs = {name: jobs.pairwise(own) for name, own in make_vectors().items()}
     return tables.cosines(pairs, make_slopes(), "smollm2-135m")
 
 
