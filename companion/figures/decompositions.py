@@ -68,13 +68,11 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
         unit = f"({style.PER_UNIT[answer_format]})"
         axes.set_xlabel(f"mean steerability with 95% interval over test groups\n{unit}")
         _numbers(side, rows)
-    alt, said = (
-        "Mean steerability when steering with a vector or with what is left of it, with 95% intervals",
-        [],
-    )
+    said = []
     for row in rows.itertuples():
         beside = f"cosine {number(row.cosine)}, norm {number(row.norm)}"
         said.append(f"{row.vector} {_with_interval(row.estimate, row)}, {beside}")
+    alt = "Mean steerability when steering with a vector or with what is left of it, with 95% intervals"
     return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
 
 

@@ -105,8 +105,8 @@ def behaviour(case: Case, options: Options) -> pd.DataFrame:
     groups, rows = example_groups(case, list(wide.columns)), []
     for name, own in wide.iterrows():
         both = (own, own - wide.loc[ORIGINAL])
-        found = [bootstrap(values, groups=groups, seed=options.seed) for values in both]
-        rows.append((name, *(number for each in found for number in (each.estimate, each.low, each.high))))
+        mean, apart = (bootstrap(values, groups=groups, seed=options.seed) for values in both)
+        rows.append((name, mean.estimate, mean.low, mean.high, apart.estimate, apart.low, apart.high))
     columns = ["vector", "estimate", "low", "high", "difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=columns)
 
