@@ -62,7 +62,7 @@ def bias(table: pd.DataFrame) -> Drawn:
     style.need(not shown.empty, "rows of letter or yes-no", "only statement", "add one of these formats.")
     models, forms = list(shown["model"].unique()), _checked(shown)
     rows = [(model, form) for form in forms for model in models]
-    shares = [shown.loc[(shown[["model", "format"]] == row).all(axis=1), "bias_share"] for row in rows]
+    shares = [shown.loc[(shown[["model", "format"]] == list(row)).all(axis=1), "bias_share"] for row in rows]
     with style.theme():
         figure, axes = style.panels(0.9 + 0.5 * len(rows))
         rng = np.random.default_rng(0)  # the same figure gives the same file

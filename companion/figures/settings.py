@@ -101,7 +101,7 @@ def _bars(shifts: pd.DataFrame, model: str, shift: Sequence[str], names: pd.Inde
     """Lengths of the error bars of x and y, [2, 2, n]; None where the table has no intervals."""
     if not {"low", "high"} <= set(shifts.columns):
         return None
-    key, cells = ["model", "train", "test"], ((model, *pair) for pair in (SAME, shift))
+    key, cells = ["model", "train", "test"], ([model, *pair] for pair in (SAME, shift))
     sides = [shifts[(shifts[key] == cell).all(axis=1)].set_index("dataset").loc[names] for cell in cells]
     lengths = np.array([[side["mean"] - side["low"], side["high"] - side["mean"]] for side in sides])
     return lengths if np.isfinite(lengths).all() else None
