@@ -1,25 +1,18 @@
-"""The figures of Mayne et al. 2024: a steering vector as a sparse autoencoder sees it.
-
-Every function takes numbers that its notebook has just computed and gives the drawing, the table behind it and what it
-shows in words (`style.Drawn`). Published values stand beside ours where the paper's text has them.
-"""
+"""The figures of Mayne et al. 2024: a steering vector as a sparse autoencoder sees it, beside what the paper has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from companion import published as published_mayne
+from companion import published
 from companion.figures import style
-from companion.figures import style as frames
 from companion.figures.style import Drawn, number, signed
 from companion.mayne import features
 from companion.mayne.features import NEGATIVE, PLAIN, POSITIVE, SCALED, VECTOR, ZERO
@@ -31,13 +24,8 @@ if TYPE_CHECKING:
     from steerkit.sae import Sae
 
 # What an activation belongs to, in all figures of this paper.
-COLORS = {
-    PLAIN: style.SKY,
-    POSITIVE: style.GREEN,
-    NEGATIVE: style.PURPLE,
-    SCALED: style.BLACK,
-    VECTOR: style.BLACK,
-}
+COLORS = {PLAIN: style.SKY, POSITIVE: style.GREEN, NEGATIVE: style.PURPLE}
+COLORS |= dict.fromkeys((SCALED, VECTOR), style.BLACK)
 NAMES = {
     PLAIN: "plain text",
     POSITIVE: "positive answers",
@@ -59,9 +47,14 @@ def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
     """Histograms of the norms of activations by what they belong to, with the norm of the steering vector as a line."""
     table = _histograms(norms, length)
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 3.4))
+        figure, axes = style.panels(3.4)
         for what in (PLAIN, POSITIVE, NEGATIVE):
-            _norm_bars(axes, table[table["what"] == what], what)
+            rows = table[table["what"] == what]
+            if len(rows):
+                total, widths = rows["count"].sum(), rows["high"] - rows["low"]
+                look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0}
+                look |= {"label": f"{NAMES[what]} (n = {total:,})", "align": "edge"}
+                axes.bar(rows["low"], rows["count"] / total, widths, **look)
         axes.axvline(length, color=COLORS[VECTOR], lw=2)
         axes.set_xscale("log")
         low, high = min(length, table["low"].min()), table["high"].max()
@@ -104,59 +97,44 @@ def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
     return pd.DataFrame([*rows, (VECTOR, length, length, 1)], columns=["what", "low", "high", "count"])
 
 
-def _norm_bars(axes: Axes, rows: pd.DataFrame, what: str) -> None:
-    if rows.empty:
-        return
-    total = rows["count"].sum()
-    look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0, "align": "edge"}
-    widths, label = rows["high"] - rows["low"], f"{NAMES[what]} (n = {total:,})"
-    axes.bar(rows["low"], rows["count"] / total, widths, label=label, **look)
-
-
 # --- figure 2 and table 1: the most active features -------------------------------------------------------
 
 
 def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
     """The most active features (input, rank, feature, activation) of `vector` and of zero: published left, ours right.
 
-    One row a feature, a filled bar for the vector and a hollow one for zero; a missing bar means that the feature is
-    not among the five of that input. `label` names the model.
+    A missing bar means that the feature is not among the five of that input. `label` names the model.
     """
-    ours, theirs = _checked_features(table), _published_features()
-    panels = {
-        "published:\nGemma-2-2B, Gemma Scope": (theirs, published_mayne.VECTOR, style.PUBLISHED),
-        f"ours:\n{label or vector}": (ours, vector, style.BLUE),
-    }
+    shown, title = table_1(table), "published:\nGemma-2-2B, Gemma Scope"
+    panels = {title: (_published_features(), published.VECTOR, style.PUBLISHED)}
+    panels[f"ours:\n{label or vector}"] = (table, vector, style.BLUE)
     with style.theme():
-        figure, columns = plt.subplots(1, 2, figsize=(style.WIDTH, 3.7))
+        figure, columns = style.panels(3.7, 1, 2)
         for axes, (title, (rows, name, color)) in zip(columns, panels.items(), strict=True):
             _feature_bars(axes, rows, name, color)
             axes.set(title=title, xlabel="activation")
         columns[0].set_ylabel("feature")
-        handles = [
-            patch
-            for whose, color in (("published", style.PUBLISHED), ("ours", style.BLUE))
-            for patch in (
-                Patch(fc=color, label=f"vector, {whose}"),
-                Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}"),
-            )
-        ]
+        handles = []
+        for whose, color in (("published", style.PUBLISHED), ("ours", style.BLUE)):
+            handles.append(Patch(fc=color, label=f"vector, {whose}"))
+            handles.append(Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     alt = "The most active features of a steering vector and of the zero vector."
     for whose, (rows, name, _) in zip(("Published", "Ours"), panels.values(), strict=True):
         one, other = (rows[rows["input"] == each] for each in (name, ZERO))
         shared = len(set(one["feature"]) & set(other["feature"]))
-        alt += (
-            f" {whose}: the vector's most active features are {_listed(one)}; those of the zero vector are "
-            f"{_listed(other)}; {shared} features are in both."
-        )
-    return Drawn(figure, table_1(ours), alt)
+        one, other = (", ".join(_cells(each)) or "none, since nothing is active" for each in (one, other))
+        alt += f" {whose}: the vector's most active features are {one}; those of the zero vector are {other};"
+        alt += f" {shared} features are in both."
+    return Drawn(figure, shown, alt)
 
 
 def table_1(table: pd.DataFrame) -> pd.DataFrame:
     """Table 1: a row an input, published rows first: source, input, 1 to 5, shared with zero."""
-    rows = []
-    for source, part in (("published", _published_features()), ("ours", _checked_features(table))):
+    rows, columns = [], ("input", "rank", "feature", "activation")
+    if not table.empty:  # as it is where the vector and zero activate nothing
+        style.checked(table, columns, columns[1:])
+    for source, part in (("published", _published_features()), ("ours", table)):
         usual = set(part.loc[part["input"] == ZERO, "feature"])
         # An input without any active feature has no rows of its own; zero is always listed.
         for name in dict.fromkeys([*part["input"], *([ZERO] if source == "ours" else [])]):
@@ -169,14 +147,8 @@ def table_1(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published_features() -> pd.DataFrame:
-    parts = [published_mayne.top_features(name).assign(input=name) for name in published_mayne.inputs()]
+    parts = [published.top_features(name).assign(input=name) for name in published.inputs()]
     return pd.concat(parts, ignore_index=True)
-
-
-def _checked_features(table: pd.DataFrame) -> pd.DataFrame:
-    """The table; it may be empty, for an autoencoder in which the vector and zero activate nothing."""
-    columns = ("input", "rank", "feature", "activation")
-    return table if table.empty else frames.checked(table, columns, columns[1:])
 
 
 def _feature_bars(axes: Axes, rows: pd.DataFrame, vector: str, color: str) -> None:
@@ -205,31 +177,25 @@ def _cells(rows: pd.DataFrame) -> list[str]:
     return [f"{int(row.feature)} ({row.activation:.2f})" for row in rows.itertuples()]
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    return ", ".join(_cells(rows)) or "none, since nothing is active"
-
-
 # --- figure 3: the default component ----------------------------------------------------------------------
 
 
 def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) -> Drawn:
-    """Projections [n] on the encoder direction of one feature, by source, and what the autoencoder makes of them.
+    """Projections [n] on the encoder direction of one feature, by source: densities and medians.
 
-    The left axis is the projection, the right axis the pre-activation: the same points, moved by what the zero vector
-    gets. Above the dotted line the feature is active. Bodies are densities, bars medians.
+    The right axis is the pre-activation: the same points, moved by what the zero vector gets.
     """
     _check(projections, NAMES)
     points = {what: np.array(projections[what].tolist()) for what in NAMES}
     offset = float(features.at_zero(sae)[feature])
-    start, (theirs, bias) = features.threshold(sae, feature) - offset, published_mayne.default_component()
+    start, (theirs, bias) = features.threshold(sae, feature) - offset, published.default_component()
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 4.0))
+        figure, axes = style.panels(4.0)
         for place, (what, values) in enumerate(points.items()):
             _points(axes, place, values, COLORS[what])
         axes.axhline(start, color=style.BLACK, lw=1, ls=":")
         axes.axhline(0, color=style.FAINT, lw=1)
-        axes.set_xticks(range(len(NAMES)), NAMES.values())
-        axes.set_xlim(-0.6, len(NAMES) - 0.4)
+        axes.set(xticks=range(len(NAMES)), xticklabels=NAMES.values(), xlim=(-0.6, len(NAMES) - 0.4))
         reach = np.array([*np.concatenate(list(points.values())), start, 0.0])
         margin = 0.06 * np.ptp(reach)
         axes.set_ylim(reach.min() - margin, reach.max() + margin)
@@ -239,19 +205,13 @@ def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) ->
         right = axes.secondary_yaxis("right", functions=(lambda y: y + offset, lambda y: y - offset))
         right.set_ylabel(f"pre-activation\n(projection {signed(offset)})")
         axes.grid(visible=False, axis="x")
-        axes.set_title(
-            f"ours: feature {feature}, at zero {number(offset)}; "
-            f"published: feature {theirs}, encoder bias {bias:.2f} (no points)"
-        )
+        title = f"ours: feature {feature}, at zero {number(offset)}; published: feature {theirs}"
+        axes.set_title(f"{title}, encoder bias {bias:.2f} (no points)")
     rows = [(what, value) for what, values in projections.items() for value in values.tolist()]
-    said = "; ".join(
-        _projected(NAMES[what].replace("\n", " "), values, start) for what, values in points.items()
-    )
-    alt = (
-        f"Projections on the encoder direction of feature {feature}, which the zero vector gives a pre-activation of "
-        f"{number(offset)}: {said}. The paper shows feature {theirs} with an encoder bias of {bias:.2f}: ordinary text "
-        "projects far below zero there and the vector does not."
-    )
+    said = [_projected(NAMES[what].replace("\n", " "), values, start) for what, values in points.items()]
+    alt = f"Projections on the encoder direction of feature {feature}, which the zero vector gives a pre-activation of "
+    alt += f"{number(offset)}: {'; '.join(said)}. The paper shows feature {theirs} with an encoder bias of {bias:.2f}: "
+    alt += "ordinary text projects far below zero there and the vector does not."
     return Drawn(figure, pd.DataFrame(rows, columns=["what", "projection"]), alt)
 
 
@@ -291,13 +251,9 @@ def rule(often: float, rarely: float) -> str:
 
 
 def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) -> Drawn:
-    """Pre-activations of both features over answer tokens, and those of the steering vector as lines.
-
-    Right of the dotted line a feature is active. The full line is the vector as it is, the dashed one the vector at
-    `norm`, that of activations.
-    """
+    """Pre-activations of both features over answer tokens, and the vector: as it is, and at `norm` (dashed)."""
     numbers, roles = features.pair_numbers(answers, sae, norm, pair), ("negative", "spurious")
-    *theirs, cosine = published_mayne.signs()
+    *theirs, cosine = published.signs()
     rows = [
         (role, feature, side, value)
         for role, feature in zip(roles, pair, strict=True)
@@ -305,40 +261,34 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
         for value in sae.pre_activations(x)[:, feature].tolist()
     ]
     table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
-    frames.checked(table, (), ["pre_activation"])
+    style.checked(table, (), ["pre_activation"])
     encoder, decoder = numbers.loc[0, ["cosine, encoder", "cosine, decoder"]]
     with style.theme():
-        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 3.9))
-        for axes, role, (_, one), published in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
+        figure, panels = style.panels(3.9, 1, 2)
+        for axes, role, (_, one), their in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
             _pre_activations(axes, table[table["role"] == role], one)
-            axes.set_title(f"{one['feature']}: feature {one['ours']}\n(published: {published})")
-            axes.set_xlabel("pre-activation")
+            title = f"{one['feature']}: feature {one['ours']}\n(published: {their})"
+            axes.set(title=title, xlabel="pre-activation")
         panels[0].set_ylabel("answer tokens")
-        figure.suptitle(
-            f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}; "
-            f"published {signed(cosine)}",
-            fontsize=10,
-        )
-        black = {"color": style.BLACK}
+        title = f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}"
+        figure.suptitle(f"{title}; published {signed(cosine)}", fontsize=10)
         handles = [
             *(Patch(color=COLORS[side], alpha=0.75, label=NAMES[side]) for side in (POSITIVE, NEGATIVE)),
-            Line2D([], [], color=style.PUBLISHED, lw=1.2, ls=":", label="active right of this"),
-            Line2D([], [], lw=2, label="steering vector", **black),
-            Line2D([], [], lw=1.6, ls="--", label="vector, scaled to the median norm", **black),
+            style.line("active right of this", 1.2, style.PUBLISHED, ":"),
+            style.line("steering vector", 2),
+            style.line("vector, scaled to the median norm", 1.6, ls="--"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     said = " ".join(_said(one) for _, one in numbers.iterrows())
-    alt = (
-        f"Two histograms of pre-activations over answer tokens. {said} Their encoder directions have a cosine of "
-        f"{number(encoder)}, their decoder directions one of {number(decoder)}. The paper shows features "
-        f"{theirs[0]} and {theirs[1]} with a cosine of {number(cosine)}."
-    )
+    alt = f"Two histograms of pre-activations over answer tokens. {said} Their encoder directions have a cosine of "
+    alt += f"{number(encoder)}, their decoder directions one of {number(decoder)}. The paper shows features "
+    alt += f"{theirs[0]} and {theirs[1]} with a cosine of {number(cosine)}."
     return Drawn(figure, table, alt)
 
 
 def pair_table(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) -> pd.DataFrame:
     """The numbers behind figure 4, a column a feature, with the published ones."""
-    negative, spurious, cosine = published_mayne.signs()
+    negative, spurious, cosine = published.signs()
     numbers = features.pair_numbers(answers, sae, norm, pair)
     numbers = numbers.assign(**{"published feature": [negative, spurious], "published cosine": cosine})
     return numbers.round(4).T.reset_index().set_axis(["", "negative", "spurious"], axis=1)
@@ -364,8 +314,7 @@ def _said(one: pd.Series) -> str:
         f"Feature {one['ours']}, {one['feature']}: active on {one['active on positive answers']:.0%} of the positive "
         f"and {one['active on negative answers']:.0%} of the negative answers' tokens; the vector projects on it with "
         f"{number(one['projection of the vector'])} and activates it with {number(one['activation of the vector'])}; "
-        "scaled to the norm of activations its pre-activation is "
-        f"{number(one['scaled vector, pre-activation'])}."
+        f"scaled to the norm of activations its pre-activation is {number(one['scaled vector, pre-activation'])}."
     )
 
 
@@ -373,43 +322,31 @@ def _said(one: pd.Series) -> str:
 
 
 def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
-    """Mean steerability by layer (format, layer, mean, low, high, n), with the best layer and the autoencoder's.
+    """Mean steerability by layer (format, layer, mean, low, high, n), and the best layer and the autoencoder's.
 
     The paper's best layer is marked at the same depth of this model, which has `n_layers` blocks.
     """
-    rows = frames.checked(table, BY_LAYER, ["layer", "mean", "n"])[[*BY_LAYER]].sort_values(
-        "layer", ignore_index=True
-    )
-    form = frames.one_format(rows)
-    if rows["layer"].duplicated().any():
-        raise frames.refusal("each layer once", "some twice", "choose one data set.")
-    color, best, lowest = (
-        style.FORMATS[form],
-        rows.loc[rows["mean"].idxmax()],
-        rows.loc[rows["mean"].idxmin()],
-    )
-    layer, blocks = published_mayne.best_layer()
+    rows = style.checked(table, BY_LAYER, ["layer", "mean", "n"])[[*BY_LAYER]]
+    rows, form = rows.sort_values("layer", ignore_index=True), style.one_format(rows)
+    style.need(rows["layer"].is_unique, "each layer once", "some twice", "choose one data set.")
+    color = style.FORMATS[form]
+    best, lowest = (rows.loc[rows["mean"].agg(end)] for end in ("idxmax", "idxmin"))
+    layer, blocks = published.best_layer()
     same_depth = layer / (blocks - 1) * (n_layers - 1)
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 3.5))
+        figure, axes = style.panels(3.5)
         axes.axhline(0, color=style.BLACK, lw=0.9)
         band = {"alpha": 0.2, "lw": 0, "label": "95% interval over examples"}
         axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)
         axes.plot(rows["layer"], rows["mean"], color=color, lw=1.6, marker=".", ms=5)
-        ring = {
-            "ms": 8,
-            "mfc": "white",
-            "mec": color,
-            "mew": 1.7,
-            "label": f"best, layer {best['layer']:.0f}",
-        }
-        axes.plot([best["layer"]], [best["mean"]], "o", **ring)
+        ring = {"ms": 8, "mfc": "white", "mec": color, "mew": 1.7}
+        axes.plot([best["layer"]], [best["mean"]], "o", label=f"best, layer {best['layer']:.0f}", **ring)
         axes.axvline(sae_layer, color=style.BLACK, lw=1.3, ls=":", label=f"autoencoder, layer {sae_layer}")
         label = f"published best, {layer} of {blocks} (same depth)"
         axes.axvline(same_depth, color=style.PUBLISHED, lw=1.6, label=label)
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        axes.set(xlabel="layer (0-based block output)", xlim=(-0.5, n_layers - 0.5))
-        axes.set_ylabel(f"mean steerability\n({style.UNITS[form]} per unit multiplier)")
+        ylabel = f"mean steerability\n({style.PER_UNIT[form]})"
+        axes.set(xlabel="layer (0-based block output)", ylabel=ylabel, xlim=(-0.5, n_layers - 0.5))
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
     alt = (
@@ -421,13 +358,11 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
     return Drawn(figure, rows, alt)
 
 
-def _check(
-    sides: Mapping[str, np.ndarray | torch.Tensor], needed: Mapping[str, str] | tuple[str, ...]
-) -> None:
+def _check(sides: Mapping[str, np.ndarray | torch.Tensor], needed: Collection[str]) -> None:
     """Every source has points, and all are finite."""
     for what in needed:
-        if what not in sides or not len(sides[what]):
-            raise frames.refusal(f"numbers of {', '.join(needed)}", f"none of {what}", "pass all of them.")
+        there = what in sides and len(sides[what]) > 0
+        style.need(there, f"numbers of {', '.join(needed)}", f"none of {what}", "pass all of them.")
     for what, values in sides.items():
-        if not np.isfinite(np.asarray(values)).all():
-            raise frames.refusal("finite numbers", f"others in {what}", "look at the run that made them.")
+        finite = np.isfinite(np.asarray(values)).all()
+        style.need(finite, "finite numbers", f"others in {what}", "look at the run that made them.")

@@ -1,13 +1,9 @@
-"""Figures 3 and 4 of Tan et al. 2024: does the option, not the concept, decide? Ours beside the paper's, and those alone.
-
-Every function takes tables and gives the drawing, the numbers behind it and what it shows in words (`style.Drawn`).
-"""
+"""Figures 3 and 4 of Tan et al. 2024: does the option, not the concept, decide? Ours beside the paper's, and those alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,8 +12,8 @@ from matplotlib.patches import Patch
 
 from companion import published
 from companion.figures import samples, style
-from companion.figures.samples import MARK, UNIT
-from companion.figures.style import Drawn, number, signed
+from companion.figures.samples import MARK
+from companion.figures.style import PUBLISHED_UNIT, Drawn, number, signed
 from steerkit.formats import FORMATS
 
 # Blue for A, red for B, paler for No; a set without Yes and No has letters only.
@@ -38,8 +34,8 @@ ORDERS = {"paper": "letter first", "answer-first": "answer first", "shapley": "o
 def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     """The values behind each box, in the order of the figure: dataset, label, group, value.
 
-    Letter: by letter and answer of the positive option. Yes-no: by the answer. Statement, which has no options: the
-    slope of the matching half, and that of the other half with its sign turned; they add up to the steerability.
+    By letter and answer of the positive option; in statement, which has no options, the slope of the matching half and
+    that of the other half with its sign turned, which add up to the steerability.
     """
     rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
     kind = style.one_format(rows)
@@ -49,10 +45,9 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     else:
         option = rows["positive_answer"] if kind == "yes-no" else options(rows)
         long = rows.assign(group=option, value=rows["steerability"])
-    strange = set(long["group"]) - set(GROUPS)
-    if strange:
-        expected = "positive letters A and B, positive answers Yes and No"
-        raise style.refusal(expected, f"{sorted(map(repr, strange))}", "fill these columns of the table.")
+    strange = sorted(map(repr, set(long["group"]) - set(GROUPS)))
+    expected = "positive letters A and B, positive answers Yes and No"
+    style.need(not strange, expected, f"{strange}", "fill these columns of the table.")
     order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
     long = in_order(long.assign(label=long["dataset"].map(published.label)), order)
     return long[["dataset", "label", "group", "value"]]
@@ -78,23 +73,22 @@ def box_places(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn:
-    """Steerability by positive option (letter, yes-no), or by half of the pair (statement).
+    """Steerability by positive option (letter, yes-no), or by half of the pair (statement); counts in the margin.
 
-    In letter the published quartiles stand beside ours on an axis of their own; their 'B, No' boxes hold mostly
-    other rows (`published.boxes`) and are faint. Numbers at the right end count the examples of a box. `beside` are
-    the slopes of figures that are tabs beside this one, which share our axis.
+    In letter the published quartiles stand beside ours; their 'B, No' boxes hold mostly other rows (`published.boxes`)
+    and are faint. `beside` are the slopes of figures that are tabs beside this one, which share our axis.
     """
     long, kind = groups(slopes), style.one_format(slopes)
-    boxes, unit, lettered = box_places(long), style.UNITS[kind], kind == "letter"
+    boxes, lettered = box_places(long), kind == "letter"
     with style.theme():
-        size = (style.WIDTH, 1.6 + 0.145 * (boxes["y"].max() + 2))
-        figure, panels = plt.subplots(1, 1 + lettered, sharey=True, squeeze=False, figsize=size)
+        height = 1.6 + 0.145 * (boxes["y"].max() + 2)
+        figure, panels = style.panels(height, 1, 1 + lettered, sharey=True, squeeze=False)
         first, ours = panels[0, 0], panels[0, -1]
         draw_boxes(ours, long, boxes)
         if beside:
             ours.set_xlim(style.span(groups(each)["value"] for each in (slopes, *beside)))
         what = "slope" if kind == "statement" else "steerability"
-        ours.set(xlabel=f"{what} ({unit} per unit multiplier)", title=f"ours, {kind} format")
+        ours.set(xlabel=f"{what} ({style.PER_UNIT[kind]})", title=f"ours, {kind} format")
         if lettered:
             _published_boxes(first, boxes)
         for axes in panels[0]:
@@ -102,8 +96,8 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
         name_boxes(first, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
         if lettered:
-            handles += [Patch(label="published", ec=style.PUBLISHED, **HATCHED)]
-            handles += [Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")]
+            handles.append(Patch(label="published", ec=style.PUBLISHED, **HATCHED))
+            handles.append(Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return Drawn(figure, long, _halves_alt(long) if kind == "statement" else _options_alt(long, kind))
 
@@ -136,7 +130,7 @@ def _published_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
     axes.use_sticky_edges = False  # the first box does not touch the edge
     if rows["median"].isna().all():
         axes.set_xticks([])
-    axes.set(xlabel=f"steerability ({UNIT})", title="published: Llama-2-7b, letter")
+    axes.set(xlabel=f"steerability ({PUBLISHED_UNIT})", title="published: Llama-2-7b, letter")
 
 
 def _quartiles(axes: Axes, box: tuple, look: dict[str, object], middle: dict[str, object]) -> None:
@@ -156,10 +150,9 @@ def stripes(axes: Axes, boxes: pd.DataFrame) -> None:
 
 def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
     """Name each data set in the middle of its boxes, the first on top."""
-    middles = boxes.groupby("dataset", sort=False)["y"].mean()
+    middles, gap = boxes.groupby("dataset", sort=False)["y"].mean(), 0.5 + SPACE / 2
     labels = [style.lines(samples.published_label(name), 22) for name in middles.index]
-    axes.set(yticks=middles, yticklabels=labels)
-    axes.set_ylim(boxes["y"].max() + 0.5 + SPACE / 2, -0.5 - SPACE / 2)
+    axes.set(yticks=middles, yticklabels=labels, ylim=(boxes["y"].max() + gap, -gap))
 
 
 def patches(present: pd.Series, **edge: object) -> list[Patch]:
@@ -177,7 +170,7 @@ def _halves_alt(long: pd.DataFrame) -> str:
     return (
         f"Slopes of the two halves of the pairs on {style.sets(len(means))} (statement format): on average the matching "
         f"half rises by {number(rises.mean())} and the not matching half falls by {number(falls.mean())} "
-        f"{style.UNITS['statement']} per unit multiplier. The matching half moves more in {(rises > falls).sum()} of "
+        f"{style.PER_UNIT['statement']}. The matching half moves more in {(rises > falls).sum()} of "
         f"{len(means)} sets; the halves differ most in {apart} ({signed(rises[apart])} against {signed(falls[apart])})."
     )
 
@@ -190,7 +183,7 @@ def _options_alt(long: pd.DataFrame, kind: str) -> str:
         f"Box plots of steerability by positive option on {style.sets(len(medians))} ({kind} format): group medians "
         f"lie on both sides of zero in {((high > 0) & (low < 0)).sum()} of {len(medians)}, and differ most in {widest} "
         f"({medians.loc[widest].idxmax()}: {signed(high[widest])}; {medians.loc[widest].idxmin()}: "
-        f"{signed(low[widest])} {style.UNITS[kind]} per unit multiplier)."
+        f"{signed(low[widest])} {style.PER_UNIT[kind]})."
     )
     theirs = published.boxes()
     theirs = theirs[theirs["dataset"].isin(long["dataset"])]
@@ -204,34 +197,35 @@ def _widest_gap(boxes: pd.DataFrame, labels: pd.Series) -> str:
     """The data set whose clean published medians lie farthest apart, and both ends."""
     ends = boxes[~boxes["contaminated"]].groupby(labels)["median"].agg(["min", "max"])
     widest = (ends["max"] - ends["min"]).idxmax()
-    return f"{widest} ({signed(ends.loc[widest, 'min'])} to {signed(ends.loc[widest, 'max'])} {UNIT})"
+    least, most = map(signed, ends.loc[widest])
+    return f"{widest} ({least} to {most} {PUBLISHED_UNIT})"
 
 
 def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     """Published quartiles of steerability by positive option; the contaminated "B, No" boxes are hatched."""
     theirs = published.boxes()
     rows = theirs[theirs["dataset"].isin(samples.published_names(names))]
-    if rows.empty:
-        raise style.refusal("a data set with published boxes", ", ".join(names), "take another one.")
+    found = ", ".join(names)
+    style.need(not rows.empty, "a data set with published boxes", found, "take another one.")
     rows = rows.assign(label=rows["dataset"].map(samples.published_label), group=options(rows))
     clean = rows[~rows["contaminated"]]
     height = clean.groupby("dataset")["median"].mean().sort_values(ascending=False)
     table = in_order(rows, height.index)[["dataset", "label", "group", "q1", "median", "q3", "contaminated"]]
     boxes = table.assign(y=box_places(table)["y"].to_numpy())
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 2.1 + 0.135 * (boxes["y"].max() + 2)))
+        figure, axes = style.panels(2.1 + 0.135 * (boxes["y"].max() + 2))
         axes.use_sticky_edges = False
         stripes(axes, boxes)
         for box in boxes.itertuples():
             look = HATCHED if box.contaminated else {"fc": GROUPS[box.group], "alpha": 0.75}
             _quartiles(axes, box, look, {"lw": 1.6})
         name_boxes(axes, boxes)
-        axes.set_xlabel(f"steerability ({UNIT}): middle half and median")
+        axes.set_xlabel(f"steerability ({PUBLISHED_UNIT}): middle half and median")
         samples.head(figure, "figure 3")
         handles = patches(clean["group"])
         words = "B, or B, No: holds 6 of 7 rows of every example"
-        handles += [Patch(label=words, ec=style.PUBLISHED, **HATCHED)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        hatched = Patch(label=words, ec=style.PUBLISHED, **HATCHED)
+        figure.legend(handles=[*handles, hatched], loc="outside lower center", ncols=3)
     alt = (
         f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(len(height))}. "
         f"Medians of the clean groups differ most in {_widest_gap(table, table['label'])}. "
@@ -247,8 +241,8 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
 def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     """Variance of steerability split into letter, answer and the rest, published left, ours right; totals in the margin.
 
-    `parts` has a row for each data set: dataset, total, and the three parts, which add up to it. `order` says which
-    factor got what both explain. The table holds shares of the total (NaN where it is 0), ours and as published_*.
+    `parts` has dataset, total, and the three parts, which add up to it; `order` says which factor got what both explain.
+    The table holds shares of the total (NaN where it is 0), ours and as published_*.
     """
     table = _shares(parts)
     with style.theme():
@@ -263,44 +257,34 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
         samples.name_rows(panels[0], table)
         panels[0].set_title("published:\nLlama-2-7b, letter first")
         panels[1].set_title(f"ours:\n{ORDERS[order]}")
-    return Drawn(figure, table, _alt_4(table, order))
-
-
-def _alt_4(table: pd.DataFrame, order: str) -> str:
     known = table.dropna(subset="unexplained")
-    if known.empty:
-        return f"Variance parts of steerability on {style.sets(len(table))}, without any variance to split."
-    text = (
-        f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
-        f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
-        f"{_averages(known, '')}."
-    )
     theirs = known.dropna(subset="published_unexplained")
+    if known.empty:
+        alt = f"Variance parts of steerability on {style.sets(len(table))}, without any variance to split."
+        return Drawn(figure, table, alt)
+    alt = f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
+    alt += f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
+    alt += f"{_averages(known, '')}."
     if theirs.empty:
-        return f"{text} The paper shows no Llama-2-7b values for them."
-    return (
-        f"{text} The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are "
-        f"{_averages(theirs, 'published_')}."
-    )
+        return Drawn(figure, table, f"{alt} The paper shows no Llama-2-7b values for them.")
+    alt += f" The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are"
+    return Drawn(figure, table, f"{alt} {_averages(theirs, 'published_')}.")
 
 
 def _shares(parts: pd.DataFrame) -> pd.DataFrame:
     """Parts as shares of the total variance, ours and the published (letter first), least unexplained first."""
     rows = style.checked(parts, ("dataset", *COLUMNS), COLUMNS).set_index("dataset")[COLUMNS].astype(float)
     adds_up = np.allclose(rows[[*PARTS]].sum(axis=1), rows["total"], rtol=1e-6, atol=1e-9)
-    if not adds_up or rows.index.duplicated().any():
-        expected = "each data set once, with parts that add up to the total"
-        raise style.refusal(expected, "a table that is not so", "pass the parts of one format and layer.")
+    expected, once = "each data set once, with parts that add up to the total", rows.index.is_unique
+    next_step = "pass the parts of one format and layer."
+    style.need(adds_up and once, expected, "a table that is not so", next_step)
     theirs = style.in_distribution(rows.index)[[f"variance_{column}" for column in COLUMNS]]
-    ours, theirs = (_divided(each.set_axis(COLUMNS, axis=1)) for each in (rows, theirs))
+    ours, theirs = rows, theirs.set_axis(COLUMNS, axis=1)
+    for each in (ours, theirs):
+        each[[*PARTS]] = each[[*PARTS]].div(each["total"].where(each["total"] > 0), axis=0)
     table = ours.join(theirs.add_prefix("published_")).sort_values("unexplained", kind="stable").reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
     return table
-
-
-def _divided(variances: pd.DataFrame) -> pd.DataFrame:
-    totals = variances["total"].where(variances["total"] > 0)
-    return variances.assign(**variances[[*PARTS]].div(totals, axis=0))
 
 
 def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
@@ -312,22 +296,21 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
     with style.theme():
         figure, panels = _stacks(table, 1.75, ("", "share_"))
-        panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {UNIT})")
+        panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
         samples.name_rows(panels[0], table, table["total"].isna())
         samples.head(figure, "figure 4")
     what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
     start, known = samples.known_of(what, table, "total")
-    if known.empty:
-        return Drawn(figure, table, start)
-    alt = f"{start}: average shares {_averages(known, 'share_')}; {_unexplained(known, 'share_unexplained')} stay unexplained."
-    return Drawn(figure, table, alt)
+    if len(known):
+        rest = _unexplained(known, "share_unexplained")
+        start += f": average shares {_averages(known, 'share_')}; {rest} stay unexplained."
+    return Drawn(figure, table, start)
 
 
 def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
     """A panel of stacked parts for each prefix of the columns, a row for each data set."""
-    size = (style.WIDTH, room + 0.27 * len(table))
-    figure, panels = plt.subplots(1, len(prefixes), sharey=True, figsize=size)
+    figure, panels = style.panels(room + 0.27 * len(table), 1, len(prefixes), sharey=True)
     for axes, prefix in zip(panels, prefixes, strict=True):
         start = np.zeros(len(table))
         for part, color in PARTS.items():

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from companion.figures import style
-from companion.figures import style as frames
 from companion.figures.style import Drawn, number
 from companion.mayne.decompositions import AUTOENCODER, ORIGINAL, PURSUIT, RANDOM, SHUFFLED
 
 FLOOR = -0.5  # below, a reconstruction is further away than a vector that points elsewhere; drawn at the edge
-COLORS = {
-    "encode": style.VERMILLION,
-    "encode-scaled": style.ORANGE,
-    "encode-difference": style.PURPLE,
-    PURSUIT: style.BLUE,
-    "nnls": style.GREEN,
-    "lasso": style.SKY,
-    AUTOENCODER: style.VERMILLION,
-    ORIGINAL: style.BLACK,
-}
+COLORS = {"encode": style.VERMILLION, "encode-scaled": style.ORANGE, "encode-difference": style.PURPLE}
+COLORS |= {PURSUIT: style.BLUE, "nnls": style.GREEN, "lasso": style.SKY, AUTOENCODER: style.VERMILLION}
 
 
 def curves(table: pd.DataFrame) -> Drawn:
     """Explained share of the squared norm by number of features, one line a method (`mayne.decompositions.curves`).
 
-    Baselines are grey. Bands are 95% intervals over vectors of resampled training pairs, for baselines over seeds. A
-    method that leaves the panel below is named there with its value at the most features.
+    Baselines are grey. A method that leaves the panel below is named there with its value at the most features.
     """
-    rows = frames.checked(
-        table, ("method", "n_features", "explained", "low", "high"), ["n_features", "explained"]
-    )
+    columns = ("n_features", "explained", "low", "high")
+    rows = style.checked(table, ("method", *columns), columns[:2])
     below = []
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 4.4))
+        figure, axes = style.panels(4.4)
         for method, own in rows.groupby("method", sort=False):
             look = _look(method)
             axes.plot(own["n_features"], own["explained"], marker=".", ms=5, label=method, **look)
@@ -47,8 +35,8 @@ def curves(table: pd.DataFrame) -> Drawn:
         axes.axhline(0, color=style.BLACK, lw=0.9)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_ylim(FLOOR, 1.03)
-        axes.set(xlabel="number of features", ylabel="explained share of the squared norm")
+        labels = {"xlabel": "number of features", "ylabel": "explained share of the squared norm"}
+        axes.set(ylim=(FLOOR, 1.03), **labels)
         if below:
             look = {"ha": "right", "fontsize": style.SMALL, "color": style.PUBLISHED, "style": "italic"}
             axes.text(0.99, 0.02, "below the panel: " + "; ".join(below), transform=axes.transAxes, **look)
@@ -56,51 +44,44 @@ def curves(table: pd.DataFrame) -> Drawn:
     most = rows["n_features"].max()
     last = rows[rows["n_features"] == most].sort_values("explained", ascending=False)
     listed = "; ".join(f"{row.method} {_with_interval(row.explained, row)}" for row in last.itertuples())
-    alt = (
-        f"Explained share of the squared norm of the steering vector against the number of features, from "
-        f"{rows['n_features'].min()} to {most}. With {most} features: {listed}."
-    )
+    alt = "Explained share of the squared norm of the steering vector against the number of features, from "
+    alt += f"{rows['n_features'].min()} to {most}. With {most} features: {listed}."
     return Drawn(figure, table, alt)
 
 
 def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
-    """Mean steerability of the vector, of its reconstructions and of the baselines, with intervals.
+    """Mean steerability of the vector, of its reconstructions and of the baselines: vector, estimate, low, high.
 
-    Columns vector, estimate, low, high; right, cosine with the vector, norm relative to it, and the correlation of
-    per-item steerability (items). The band is the vector's own interval.
+    Right, cosine with the vector, norm relative to it, and the correlation of per-item steerability (items).
     """
     shown = ["cosine", "norm", "estimate", "low", "high"]
-    rows = frames.checked(table, ("vector", *shown, "items"), shown).reset_index(drop=True)
-    if ORIGINAL not in set(rows["vector"]):
-        raise frames.refusal(f"a row of the {ORIGINAL}", "none", "take the whole table.")
+    rows = style.checked(table, ("vector", *shown, "items"), shown).reset_index(drop=True)
+    style.need(ORIGINAL in set(rows["vector"]), f"a row of the {ORIGINAL}", "none", "take the whole table.")
     original = rows[rows["vector"] == ORIGINAL].iloc[0]
     with style.theme():
-        size = (style.WIDTH, 1.5 + 0.36 * len(rows))
-        figure, (axes, side) = plt.subplots(1, 2, sharey=True, figsize=size, width_ratios=[3, 1])
+        figure, (axes, side) = style.panels(1.5 + 0.36 * len(rows), 1, 2, sharey=True, width_ratios=[3, 1])
         axes.axvspan(original["low"], original["high"], color=style.STRIPE, lw=0)
         axes.axvline(original["estimate"], color=style.FAINT, lw=1)
         axes.axvline(0, color=style.BLACK, lw=0.9)
         _points(axes, rows["estimate"], rows, rows["vector"])
         axes.set_ylim(len(rows) - 0.5, -0.6)
-        axes.set_xlabel(
-            "mean steerability with 95% interval over test groups\n"
-            f"({style.UNITS[answer_format]} per unit multiplier)"
-        )
+        unit = f"({style.PER_UNIT[answer_format]})"
+        axes.set_xlabel(f"mean steerability with 95% interval over test groups\n{unit}")
         _numbers(side, rows)
-    listed = "; ".join(
-        f"{row.vector} {_with_interval(row.estimate, row)}, cosine {number(row.cosine)}, norm {number(row.norm)}"
-        for row in rows.itertuples()
-    )
-    alt = f"Mean steerability when steering with a vector or with what is left of it, with 95% intervals: {listed}."
-    return Drawn(figure, table, alt)
+    said = []
+    for row in rows.itertuples():
+        beside = f"cosine {number(row.cosine)}, norm {number(row.norm)}"
+        said.append(f"{row.vector} {_with_interval(row.estimate, row)}, {beside}")
+    alt = "Mean steerability when steering with a vector or with what is left of it, with 95% intervals"
+    return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
 
 
 def stability(table: pd.DataFrame) -> Drawn:
     """Mean Jaccard index of the features of vectors from resampled training pairs, with intervals."""
     finite = ("n_features", "jaccard", "low", "high")
-    rows = frames.checked(table, ("method", *finite), finite).reset_index(drop=True)
+    rows = style.checked(table, ("method", *finite), finite).reset_index(drop=True)
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 1.3 + 0.32 * len(rows)))
+        figure, axes = style.panels(1.3 + 0.32 * len(rows))
         _points(axes, rows["jaccard"], rows, rows["method"])
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.03, 1.03))
         most = rows["n_features"].max()
@@ -129,8 +110,7 @@ def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
     for at, name, head in ((0.3, "cosine", "cosine"), (0.65, "norm", "norm"), (1.0, "items", "item r")):
         axes.annotate(head, (at, 1), xycoords="axes fraction", annotation_clip=False, **look)
         for place, value in rows[name].items():
-            text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
-            axes.text(at, place, text, **look)
+            axes.text(at, place, number(value, ".2f") if np.isfinite(value) else "n/a", **look)
 
 
 def _look(name: str) -> dict:

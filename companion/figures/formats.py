@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,6 @@ from matplotlib.lines import Line2D
 
 from companion import published
 from companion.figures import style
-from companion.figures import style as frames
 from companion.figures.style import Drawn
 from steerkit.formats import FORMATS
 
@@ -24,8 +22,7 @@ ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 def effects(table: pd.DataFrame) -> Drawn:
     """Mean steerability with interval: a row a data set, a panel a format, a colour a model (`tan.formats.effects`).
 
-    Small crosses are norm-matched random vectors. Formats have scales of their own; a filled point has its 95%
-    interval above zero. Rows are by mean rank over models in the first format shown.
+    A filled point has its 95% interval above zero. Rows are by mean rank over models in the first format shown.
     """
     forms, models = _checked(table), list(table["model"].unique())
     first = table[table["format"] == forms[0]]
@@ -33,26 +30,28 @@ def effects(table: pd.DataFrame) -> Drawn:
     order = list(ranks.sort_values(ascending=False).index)
     above = []
     with style.theme():
-        size = (style.WIDTH, 1.4 + 0.24 * max(len(order), 4))
-        figure, panels = plt.subplots(1, len(forms), sharey=True, squeeze=False, figsize=size)
+        height = 1.4 + 0.24 * max(len(order), 4)
+        figure, panels = style.panels(height, 1, len(forms), sharey=True, squeeze=False)
         for axes, form in zip(panels[0], forms, strict=True):
             for model, part in table[table["format"] == form].groupby("model", sort=False):
                 shift = 0.36 * (models.index(model) - (len(models) - 1) / 2)
                 _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
                 above.append(f"{int((part['low'] > 0).sum())} of {len(part)} for {model} in {form}")
             axes.axvline(0, color=style.BLACK, lw=0.9)
-            axes.set_title(form)
-            axes.set_xlabel(f"mean steerability\n({style.UNITS[form]} per unit)")
+            axes.set(title=form, xlabel=f"mean steerability\n({style.UNITS[form]} per unit)")
             axes.locator_params(axis="x", nbins=4)
-        labels = [frames.tick(name) if len(order) < 20 else published.label(name) for name in order]
+        labels = [style.tick(name) if len(order) < 20 else published.label(name) for name in order]
         panels[0][0].set(yticks=range(len(order)), yticklabels=labels, ylim=(len(order) - 0.4, -0.6))
         panels[0][0].tick_params(axis="y", labelsize=style.SMALL)
-        figure.legend(handles=_legend(models), loc="outside lower center", ncols=len(models) + 2)
-    alt = (
-        f"Mean steerability with 95% intervals of {frames.sets(len(order))} by answer format and model. Intervals "
-        f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
-        f"least: {published.label(order[-1])}."
-    )
+        point = {"marker": "o", "markersize": 4.5}
+        colors = {model: style.model_color(model) for model in models}
+        handles = [Line2D([], [], color=c, label=model, lw=1.3, **point) for model, c in colors.items()]
+        handles.append(style.dot("interval holds 0", markerfacecolor="white", color=style.PUBLISHED))
+        handles.append(style.dot("random vectors", "x", 4, color=style.PUBLISHED))
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(models) + 2)
+    alt = f"Mean steerability with 95% intervals of {style.sets(len(order))} by answer format and model. Intervals "
+    alt += f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
+    alt += f"least: {published.label(order[-1])}."
     return Drawn(figure, table, alt)
 
 
@@ -60,45 +59,37 @@ def bias(table: pd.DataFrame) -> Drawn:
     """Share of the variance of per-sample steerability that the answer's letter or word explains, by data set."""
     _checked(table)
     shown = table.dropna(subset="bias_share")
-    if shown.empty:
-        raise frames.refusal("rows of letter or yes-no", "only statement", "add one of these formats.")
+    style.need(not shown.empty, "rows of letter or yes-no", "only statement", "add one of these formats.")
     models, forms = list(shown["model"].unique()), _checked(shown)
     rows = [(model, form) for form in forms for model in models]
-    shares = [
-        shown.loc[(shown["model"] == model) & (shown["format"] == form), "bias_share"] for model, form in rows
-    ]
+    shares = [shown.loc[(shown[["model", "format"]] == list(row)).all(axis=1), "bias_share"] for row in rows]
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 0.9 + 0.5 * len(rows)))
+        figure, axes = style.panels(0.9 + 0.5 * len(rows))
         rng = np.random.default_rng(0)  # the same figure gives the same file
         for row, ((model, _), own) in enumerate(zip(rows, shares, strict=True)):
             places = row + rng.uniform(-0.22, 0.22, len(own))
             axes.scatter(own, places, s=20, color=style.model_color(model), alpha=0.6, lw=0)
         medians = [own.median() for own in shares]
         axes.scatter(medians, range(len(rows)), marker="|", s=380, color=style.BLACK, linewidths=2, zorder=5)
-        axes.set(yticks=range(len(rows)), yticklabels=[", ".join(row) for row in rows])
+        labels = [", ".join(row) for row in rows]
+        axes.set(yticks=range(len(rows)), yticklabels=labels)
         axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("share of the variance of per-sample steerability explained by the answer token")
     found = shown.groupby(["model", "format"], sort=False)["bias_share"].median()
     said = ", ".join(f"{value:.2f} for {model} in {form}" for (model, form), value in found.items())
-    alt = (
-        "One dot a data set: the share of the variance of per-sample steerability that the letter or word of the "
-        f"matching answer explains. Medians: {said}."
-    )
+    alt = "One dot a data set: the share of the variance of per-sample steerability that the letter or word of the "
+    alt += f"matching answer explains. Medians: {said}."
     return Drawn(figure, table, alt)
 
 
 def correlations(pairs: pd.DataFrame) -> Drawn:
-    """Rank correlations with intervals (`tan.formats.agreement`), in three groups: models, formats, published.
-
-    Points with intervals are over all data sets, open marks over one kind of item.
-    """
-    frames.checked(pairs, ("kind", "sets", "first", "second", "n", "estimate", "low", "high"), [])
+    """Rank correlations over all data sets, with intervals (`tan.formats.agreement`); open marks: one kind of item."""
+    style.checked(pairs, ("kind", "sets", "first", "second", "n", "estimate", "low", "high"), [])
     shown = pairs[pairs["sets"] == "all"].dropna(subset="estimate").reset_index(drop=True)
-    if shown.empty:
-        raise frames.refusal("a correlation over three data sets or more", "none", "add data sets.")
+    style.need(not shown.empty, "a correlation over three data sets or more", "none", "add data sets.")
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 0.9 + 0.235 * len(shown)))
+        figure, axes = style.panels(0.9 + 0.235 * len(shown))
         colors = shown["kind"].map(KINDS)
         axes.hlines(shown.index, shown["low"], shown["high"], color=colors, lw=1.6)
         axes.scatter(shown["estimate"], shown.index, c=colors, s=22, zorder=3)
@@ -113,24 +104,20 @@ def correlations(pairs: pd.DataFrame) -> Drawn:
         axes.tick_params(axis="y", labelsize=style.SMALL)
         axes.set_xlabel("Spearman's rank correlation over data sets, 95% interval")
         point = {"marker": "o", "lw": 1.6}
-        mark = {"ls": "none", "markerfacecolor": "none", "color": style.BLACK, "markersize": 4.5}
+        mark = {"markerfacecolor": "none", "color": style.BLACK}
         handles = [Line2D([], [], color=KINDS[kind], label=label, **point) for kind, label in WORDS.items()]
-        handles += [
-            Line2D([], [], marker=look, label=f"{sets} sets alone", **mark) for sets, look in SETS.items()
-        ]
+        handles += [style.dot(f"{sets} sets alone", look, **mark) for sets, look in SETS.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     ends = (shown.loc[shown["estimate"].idxmax()], shown.loc[shown["estimate"].idxmin()])
     best, worst = (f"{row['estimate']:.2f} between {row['first']} and {row['second']}" for row in ends)
-    alt = (
-        f"{len(shown)} rank correlations of mean steerability over data sets, with 95% intervals; "
-        f"{int((shown['low'] > 0).sum())} lie above zero. Highest {best}, lowest {worst}."
-    )
+    alt = f"{len(shown)} rank correlations of mean steerability over data sets, with 95% intervals; "
+    alt += f"{int((shown['low'] > 0).sum())} lie above zero. Highest {best}, lowest {worst}."
     return Drawn(figure, pairs, alt)
 
 
 def _checked(table: pd.DataFrame) -> list[str]:
     """The formats of a table, in their fixed order."""
-    frames.checked(table, COLUMNS, ["estimate", "low", "high"])
+    style.checked(table, COLUMNS, ["estimate", "low", "high"])
     return [form for form in ORDER if form in set(table["format"])]
 
 
@@ -139,13 +126,3 @@ def _points(axes: Axes, part: pd.DataFrame, rows: pd.Series, color: str) -> None
     filled = np.where(part["low"] > 0, color, "white")
     axes.scatter(part["estimate"], rows, s=15, c=filled, edgecolors=color, linewidths=0.9, zorder=3)
     axes.scatter(part["random"], rows, marker="x", s=11, color=style.PUBLISHED, linewidths=0.8, zorder=4)
-
-
-def _legend(models: list[str]) -> list[Line2D]:
-    point = {"marker": "o", "markersize": 4.5}
-    grey = {"ls": "none", "color": style.PUBLISHED}
-    return [
-        *(Line2D([], [], color=style.model_color(model), label=model, lw=1.3, **point) for model in models),
-        Line2D([], [], markerfacecolor="white", label="interval holds 0", **point, **grey),
-        Line2D([], [], marker="x", markersize=4, label="random vectors", **grey),
-    ]

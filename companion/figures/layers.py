@@ -1,14 +1,9 @@
-"""Appendix of Tan et al. 2024: which layer, which range of multipliers, and how well a line fits.
-
-Every function takes a table and gives the drawing, the numbers behind it, and what it shows in words
-(`style.Drawn`).
-"""
+"""Appendix of Tan et al. 2024: which layer, which range of multipliers, and how well a line fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,8 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from companion import published
-from companion.figures import style
-from companion.figures import style as frames
+from companion.figures import samples, style
 from companion.figures.style import Drawn, number
 
 SUMMARY = ("dataset", "format", "vector", "layer", "n", "mean", "variance")
@@ -32,59 +26,49 @@ Z = 1.959964  # half width of a normal 95% interval, in standard errors
 MARKERS = "osD^vP"
 WIDTHS = (0.5, 1.0, 1.5)  # of the paper's ranges
 PER_LINE = 4  # panels in a row of small multiples
-PUBLISHED_UNIT = "logits per unit multiplier"
 
 
 # --- layers ----------------------------------------------------------------------------------------------------
 
 
 def layer_sweep(summary: pd.DataFrame, chosen: int) -> Drawn:
-    """Mean steerability against the layer of the vector, one line a data set, their mean, and the chosen layer.
-
-    `summary` is the table of `steerkit.summary` over the swept layers, in one answer format; only the vector
-    "full" counts. `chosen` is the layer used everywhere else (0-based block output).
-    """
+    """Mean steerability against the layer (`steerkit.summary`): a line a data set, their mean, the chosen layer."""
     means = _curves(summary, chosen).pivot(index="layer", columns="dataset", values="mean")
     means = means[means.loc[chosen].sort_values(ascending=False).index]
-    kind, mean, count = frames.one_format(summary), means.mean(axis=1), len(means.columns)
-    unit = f"{style.UNITS[kind]} per unit multiplier"
+    kind, mean, count = style.one_format(summary), means.mean(axis=1), len(means.columns)
+    unit = style.PER_UNIT[kind]
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 4.4))
+        figure, axes = style.panels(4.4)
         axes.axhline(0, color=style.BLACK, lw=0.9)
         axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":")
         looks = dict(zip(means, _looks(count), strict=True))
         for name, look in looks.items():
             axes.plot(means.index, means[name], lw=1.3, marker=".", ms=5, clip_on=False, **look)
         axes.plot(means.index, mean, color=style.BLACK, lw=3.2, zorder=1.9)
-        axes.set(xlabel="layer (0-based block output)", title=f"{kind} format")
-        axes.set_ylabel(f"mean steerability\n({unit})")
+        ylabel = f"mean steerability\n({unit})"
+        axes.set(xlabel="layer (0-based block output)", ylabel=ylabel, title=f"{kind} format")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=False, axis="x")
         if count <= LINES:
             _write_names(axes, means, looks)
-        handles = [
-            Line2D([], [], color=style.BLACK, lw=3.2, label="mean of the data sets"),
-            Line2D([], [], color=style.BLACK, lw=1.3, ls=":", label=f"chosen layer: {chosen}"),
-        ]
+        handles = [style.line("mean of the data sets", 3.2)]
+        handles.append(style.line(f"chosen layer: {chosen}", 1.3, ls=":"))
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     near = (means.loc[chosen] >= 0.9 * means.max()).sum()
-    alt = (
-        f"Mean steerability of {frames.sets(count)} at layers {means.index[0]} to {means.index[-1]}: the mean over "
-        f"data sets peaks at layer {mean.idxmax()} with {number(mean.max())} {unit}. At the chosen layer {chosen} it "
-        f"is {number(mean[chosen])}, and {near} of {count} reach 90% of their own peak there."
-    )
+    alt = f"Mean steerability of {style.sets(count)} at layers {means.index[0]} to {means.index[-1]}: the mean over "
+    alt += f"data sets peaks at layer {mean.idxmax()} with {number(mean.max())} {unit}. At the chosen layer {chosen}"
+    alt += f" it is {number(mean[chosen])}, and {near} of {count} reach 90% of their own peak there."
     return Drawn(figure, summary, alt)
 
 
 def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
-    """Mean steerability by layer with its interval, one panel a data set, best and chosen layer marked.
+    """Mean steerability by layer with its 95% interval over examples, a panel a data set; the dot is its best layer.
 
-    Each panel has its own vertical axis, since the question is where a curve peaks. The band is mean +- 1.96
-    standard errors over examples; the dot is the data set's own best layer, which is picked by the noise as
-    well where bands overlap. Arguments as in :func:`layer_sweep`; the table is that of :func:`best_layers`.
+    Each panel has its own vertical axis, since the question is where a curve peaks. Where bands overlap the best layer
+    is picked by the noise as well.
     """
     rows, best = _curves(summary, chosen), best_layers(summary, chosen)
-    kind, peaks = frames.one_format(rows), best.set_index("dataset")["best"]
+    kind, peaks = style.one_format(rows), best.set_index("dataset")["best"]
     color, why = style.FORMATS[kind], _reason(rows, chosen)
     with style.theme():
         figure, panels = small_multiples(len(best), 1.55, sharex=True)
@@ -98,42 +82,33 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(visible=False, axis="x")
-            axes.set_title(f"{frames.tick(name)}\nbest: {peaks[name]}", fontsize=9)
+            axes.set_title(f"{style.tick(name)}\nbest: {peaks[name]}", fontsize=9)
         for axes in panels[-min(len(panels), PER_LINE) :]:  # the lowest of each column
             axes.set_xlabel("layer")
         figure.suptitle(f"{kind} format\nchosen layer {chosen} (0-based block output): {why}", fontsize=10)
-        figure.supylabel(f"mean steerability\n({style.UNITS[kind]} per unit multiplier)", fontsize=9.5)
-        handles = [
-            Line2D([], [], label="its best layer", **dot),
-            Line2D([], [], color=style.BLACK, lw=1.3, ls=":", label="chosen layer"),
-            Patch(color=color, alpha=0.2, label="95% interval over examples"),
-        ]
+        figure.supylabel(f"mean steerability\n({style.PER_UNIT[kind]})", fontsize=9.5)
+        handles = [Line2D([], [], label="its best layer", **dot), style.line("chosen layer", 1.3, ls=":")]
+        handles.append(Patch(color=color, alpha=0.2, label="95% interval over examples"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     loss = best["best_mean"] - best["chosen_mean"]
     most = best.loc[loss.idxmax()]
     alt = (
-        f"Mean steerability by layer, one panel for each of {frames.sets(len(best))}. Chosen layer {chosen} ({why}) is "
+        f"Mean steerability by layer, one panel for each of {style.sets(len(best))}. Chosen layer {chosen} ({why}) is "
         f"the best layer of {int((peaks == chosen).sum())} of them; the best layers run from {peaks.min()} to "
         f"{peaks.max()}, and in {int(best['overlap'].sum())} the interval at the chosen layer reaches that at the "
         "best one."
     )
     if loss.max() > 0:
-        alt += (
-            f" {most['label']} loses most: {number(most['chosen_mean'])} at layer {chosen} against "
-            f"{number(most['best_mean'])} {style.UNITS[kind]} per unit multiplier at layer {most['best']}."
-        )
+        here, top = number(most["chosen_mean"]), f"{number(most['best_mean'])} {style.PER_UNIT[kind]}"
+        alt += f" {most['label']} loses most: {here} at layer {chosen} against {top} at layer {most['best']}."
     return Drawn(figure, best, alt)
 
 
 def best_layers(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
-    """The best layer of each data set beside the chosen one: what the panels of :func:`layer_curves` mark.
+    """The best layer of each data set beside the chosen one, by falling chosen_mean.
 
-    Returns
-    -------
-    DataFrame
-        Columns dataset, label, best (the layer of the highest mean, the earliest of equals), best_mean,
-        chosen, chosen_mean, share (chosen_mean / best_mean; NaN where best_mean is not above 0), overlap
-        (whether the 95% intervals at the two layers overlap). By falling chosen_mean.
+    Columns dataset, label, best, best_mean, chosen, chosen_mean, share (NaN where the best mean is not above 0), overlap
+    (whether the 95% intervals at the two layers overlap).
     """
     rows = []
     for name, own in _curves(summary, chosen).groupby("dataset", sort=False):
@@ -149,13 +124,13 @@ def best_layers(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
 
 def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     """Rows of the full vector with low and high; sets by falling mean at the chosen layer, layers upwards."""
-    rows = frames.full_vectors(frames.checked(summary, SUMMARY, SUMMARY[3:]), ["dataset", "layer"])
+    rows = style.full_vectors(style.checked(summary, SUMMARY, SUMMARY[3:]), ["dataset", "layer"])
     means = rows.pivot(index="layer", columns="dataset", values="mean")
-    if means.isna().any(axis=None) or chosen not in means.index:
-        expected = "every data set at every layer, the chosen layer among them"
-        layers, empty = ", ".join(map(str, means.index)), int(means.isna().sum().sum())
-        found = f"{empty} empty cells, layers {layers}, and chosen layer {chosen}"
-        raise frames.refusal(expected, found, "sweep the same layers for every data set.")
+    expected = "every data set at every layer, the chosen layer among them"
+    layers, empty = ", ".join(map(str, means.index)), int(means.isna().sum().sum())
+    found = f"{empty} empty cells, layers {layers}, and chosen layer {chosen}"
+    whole = not empty and chosen in means.index
+    style.need(whole, expected, found, "sweep the same layers for every data set.")
     rows = _in_order(rows, means.loc[chosen], "layer")
     # The variance of the table is divided by n; one example has no interval.
     error = np.sqrt(rows["variance"] / (rows["n"] - 1).where(rows["n"] > 1))
@@ -165,12 +140,10 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
 def _reason(rows: pd.DataFrame, chosen: int) -> str:
     """Why the chosen layer is that one, as far as the table tells: 'highest mean over 13 data sets'."""
     best = rows.groupby("layer")["mean"].mean().idxmax()
-    count = frames.sets(rows["dataset"].nunique())
-    return (
-        f"highest mean over {count}"
-        if best == chosen
-        else f"given; the mean over {count} peaks at layer {best}"
-    )
+    count = style.sets(rows["dataset"].nunique())
+    if best == chosen:
+        return f"highest mean over {count}"
+    return f"given; the mean over {count} peaks at layer {best}"
 
 
 def _looks(count: int) -> list[dict[str, str]]:
@@ -193,7 +166,7 @@ def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str
     axes.set_xlim(means.index[0] - step, last + step)
     for (name, end), height in zip(ends.items(), heights, strict=True):
         axes.plot([last, last + 2.5 * step], [end, height], lw=1, clip_on=False, **looks[name] | {"ls": "-"})
-        text = frames.tick(name).split("\n")[0]
+        text = style.tick(name).split("\n")[0]
         axes.text(last + 3 * step, height, text, va="center", fontsize=style.SMALL)
 
 
@@ -201,34 +174,30 @@ def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str
 
 
 def range_ablation(table: pd.DataFrame) -> Drawn:
-    """Mean steerability refitted on narrower ranges of the multiplier, ours beside Llama-2-7b's.
+    """Mean steerability refitted on narrower ranges of the multiplier (`tan.means.by_range`), ours beside Llama-2-7b's.
 
-    One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals. The
-    axes are separate: the scales differ by an order of magnitude. The table is that of
-    `companion.tan.means.by_range` in one answer format; only the vector "full" is drawn.
+    One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals. The axes are
+    separate: the scales differ by an order of magnitude.
     """
-    rows = frames.full_vectors(frames.checked(table, RANGES, RANGES[4:]), ["dataset", "width"])
+    rows = style.full_vectors(style.checked(table, RANGES, RANGES[4:]), ["dataset", "width"])
     wide = rows.pivot(index="dataset", columns="width", values="mean")
-    if wide.isna().any(axis=None):
-        found = f"{int(wide.isna().sum().sum())} missing means"
-        raise frames.refusal("every width for every data set", found, "refit the missing widths.")
+    empty, expected = int(wide.isna().sum().sum()), "every width for every data set"
+    style.need(not empty, expected, f"{empty} missing means", "refit the missing widths.")
     rows = _in_order(rows, wide[wide.columns.max()], "width")
-    kind, names = frames.one_format(rows), list(rows["dataset"].unique())
+    kind, names = style.one_format(rows), list(rows["dataset"].unique())
+    unit = style.PER_UNIT[kind]
     theirs, widths = _published_ranges(names), sorted({*wide.columns, *WIDTHS})
     with style.theme():
-        size = (style.WIDTH, 1.7 + 0.36 * len(names))
-        figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=size)
+        figure, (left, right) = style.panels(1.7 + 0.36 * len(names), 1, 2, sharey=True)
         _range_dots(left, theirs, names, widths, style.PUBLISHED)
         _range_dots(right, rows, names, widths, style.FORMATS[kind])
-        left.set(title="published:\nLlama-2-7b, letter", xlabel=f"mean steerability\n({PUBLISHED_UNIT})")
-        right.set_title(f"ours:\n{kind}, 95% intervals")
-        right.set_xlabel(f"mean steerability\n({style.UNITS[kind]} per unit multiplier)")
+        label = f"mean steerability\n({style.PUBLISHED_UNIT})"
+        left.set(title="published:\nLlama-2-7b, letter", xlabel=label)
+        right.set(title=f"ours:\n{kind}, 95% intervals", xlabel=f"mean steerability\n({unit})")
         figure.legend(handles=_range_legend(widths), loc="outside lower center", ncols=len(widths))
     means = ", ".join(f"{number(wide[width].mean())} within ±{width:g}" for width in wide.columns)
-    alt = (
-        f"Mean steerability of {frames.sets(len(wide))} ({kind} format) by width of the multiplier range: on "
-        f"average over sets {means}, in {style.UNITS[kind]} per unit multiplier."
-    )
+    alt = f"Mean steerability of {style.sets(len(wide))} ({kind} format) by width of the multiplier range: on"
+    alt += f" average over sets {means}, in {unit}."
     if len(wide.columns) > 1:
         narrow, full = wide.columns.min(), wide.columns.max()
         shrink = int((wide[full].abs() < wide[narrow].abs()).sum())
@@ -236,45 +205,32 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
     known = theirs.pivot(index="dataset", columns="width", values="mean").dropna()
     if known.empty:
         return Drawn(figure, table, f"{alt} The paper shows no such means for them.")
-    first, last = known[WIDTHS[0]].mean(), known[WIDTHS[-1]].mean()
-    alt += (
-        f" The published Llama-2-7b means, known for {len(known)} of {len(wide)}, fall on average from "
-        f"{number(first)} to {number(last)} {PUBLISHED_UNIT}."
-    )
-    return Drawn(figure, table, alt)
+    first, last = (number(known[width].mean()) for width in (WIDTHS[0], WIDTHS[-1]))
+    alt += f" The published Llama-2-7b means, known for {len(known)} of {len(wide)}, fall on average from {first}"
+    return Drawn(figure, table, f"{alt} to {last} {style.PUBLISHED_UNIT}.")
 
 
 def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
-    """Published mean steerability of Llama-2-7b by width of the multiplier range, sets by the widest.
-
-    A data set without such means is left out: the paper has them for the 13 selected.
-    """
-    pool = published.tan()["pooled"]["sycophancy"]["members"]  # one row in the paper, without such means
-    kept = [name for name in names if name not in pool]
-    for name in kept:
-        published.dataset(name)  # an unknown name raises
-    if not len(names):
-        raise frames.refusal("at least one data set", "none", "leave the names out, or pass some.")
-    table = _published_ranges(kept).dropna()
-    if table.empty:
-        expected = "a data set with published means by range"
-        raise frames.refusal(expected, ", ".join(names), "take a selected one.")
+    """Published mean steerability of Llama-2-7b by width of the multiplier range, of the sets that have such means."""
+    kept = [name for name in samples.published_names(names) if name != samples.POOL]  # it has no such means
+    table, expected = _published_ranges(kept).dropna(), "a data set with published means by range"
+    style.need(not table.empty, expected, ", ".join(names), "take a selected one.")
     wide = table.pivot(index="label", columns="width", values="mean")
     narrow, middle, full = (wide[width] for width in WIDTHS)
     table = _in_order(table, table[table["width"] == WIDTHS[-1]].set_index("dataset")["mean"], "width")
-    mark, sets = "digitised from the published figure", list(table["dataset"].unique())
+    sets = list(table["dataset"].unique())
     with style.theme():
-        figure, axes = plt.subplots(figsize=(style.WIDTH, 1.6 + 0.3 * len(sets)))
+        figure, axes = style.panels(1.6 + 0.3 * len(sets))
         _range_dots(axes, table, sets, WIDTHS, style.PUBLISHED)
-        axes.set_xlabel(f"mean steerability ({PUBLISHED_UNIT})")
+        axes.set_xlabel(f"mean steerability ({style.PUBLISHED_UNIT})")
         title = "Tan et al., appendix, ranges of the multiplier: Llama-2-7b, in distribution"
-        figure.suptitle(f"{title}\n{mark}", fontsize=10)
+        figure.suptitle(f"{title}\n{samples.MARK}", fontsize=10)
         figure.legend(handles=_range_legend(WIDTHS), loc="outside lower center", ncols=3)
     steepest = (narrow / full).idxmax()
     alt = (
-        f"Published mean steerability of Llama-2-7b by width of the multiplier range ({mark}), "
-        f"{frames.sets(len(wide))}: on average {number(narrow.mean())} within ±0.5, {number(middle.mean())} within "
-        f"±1 and {number(full.mean())} {PUBLISHED_UNIT} within ±1.5. It shrinks in {int((full < narrow).sum())} "
+        f"Published mean steerability of Llama-2-7b by width of the multiplier range ({samples.MARK}), "
+        f"{style.sets(len(wide))}: on average {number(narrow.mean())} within ±0.5, {number(middle.mean())} within "
+        f"±1 and {number(full.mean())} {style.PUBLISHED_UNIT} within ±1.5. It shrinks in {int((full < narrow).sum())} "
         f"sets, most in {steepest} ({number(narrow[steepest])} to {number(full[steepest])})."
     )
     return Drawn(figure, table, alt)
@@ -282,21 +238,19 @@ def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
 
 def _published_ranges(names: Sequence[str]) -> pd.DataFrame:
     """The published means of Llama-2-7b: dataset, label, width, mean; three rows a name, NaN where none is shown."""
-    theirs = frames.in_distribution(names)[[f"mean_range_{width}" for width in WIDTHS]]
+    theirs = style.in_distribution(names)[[f"mean_range_{width}" for width in WIDTHS]]
     long = theirs.set_axis(WIDTHS, axis=1).rename_axis(index="dataset", columns="width")
     long = long.stack(future_stack=True).rename("mean").reset_index()
     return long.assign(label=long["dataset"].map(published.label))[["dataset", "label", "width", "mean"]]
 
 
-def _range_dots(
-    axes: Axes, rows: pd.DataFrame, names: Sequence[str], widths: Sequence[float], color: str
-) -> None:
+def _range_dots(axes: Axes, rows: pd.DataFrame, names: list, widths: Sequence[float], color: str) -> None:
     """One row a data set: a marker for each width, joined, with an interval where the table has low and high."""
     offsets = dict(zip(widths, np.linspace(-0.26, 0.26, len(widths)), strict=True))
     for place, name in enumerate(names):
         own = rows[(rows["dataset"] == name) & rows["mean"].notna()].sort_values("width")
         if own.empty:
-            style.remark(axes, place, frames.gap(name))
+            style.remark(axes, place, style.gap(name))
             continue
         heights = place + own["width"].map(offsets)
         axes.plot(own["mean"], heights, color=style.FAINT, lw=1, zorder=1)
@@ -305,8 +259,8 @@ def _range_dots(
         for mean, height, width in zip(own["mean"], heights, own["width"], strict=True):
             axes.plot(mean, height, ls="none", zorder=3, **_look(widths.index(width), len(widths), color))
     axes.axvline(0, color=style.BLACK, lw=0.9)
-    axes.set(yticks=range(len(names)), ylim=(len(names) - 0.45, -0.55))
-    axes.set_yticklabels([frames.tick(name) for name in names])
+    labels = [style.tick(name) for name in names]
+    axes.set(yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.45, -0.55))
     if rows["mean"].isna().all():
         axes.set_xticks([])
 
@@ -320,27 +274,24 @@ def _look(place: int, count: int, color: str) -> dict[str, object]:
 
 def _range_legend(widths: Sequence[float]) -> list[Line2D]:
     """One handle for each width, in black: the colour says whose values they are."""
-    return [
-        Line2D([], [], ls="none", label=f"multipliers within ±{w:g}", **_look(i, len(widths), style.BLACK))
-        for i, w in enumerate(widths)
-    ]
+    looks = {f"multipliers within ±{w:g}": _look(i, len(widths), style.BLACK) for i, w in enumerate(widths)}
+    return [Line2D([], [], ls="none", label=label, **look) for label, look in looks.items()]
 
 
 # --- residuals -------------------------------------------------------------------------------------------------
 
 
 def residual_scatter(fits: pd.DataFrame) -> Drawn:
-    """Slope of each example against the residual of its line, one panel a data set.
+    """Slope of each example against the residual of its line, a panel a data set; other sets' examples are grey.
 
-    The residual (column rmse) is the root of the SUM of squared residuals, as in the paper. All panels have
-    the same axes; in each, the examples of the other sets are grey. The corner holds the rank correlation of
-    the size of the slope, whatever its sign, with the residual.
+    The residual (column rmse) is the root of the SUM of squared residuals, as in the paper. The corner holds the rank
+    correlation of the size of the slope, whatever its sign, with the residual.
     """
-    rows = frames.full_vectors(frames.checked(fits, FITS, FITS[5:]), ["dataset", "example_id"])
+    rows = style.full_vectors(style.checked(fits, FITS, FITS[5:]), ["dataset", "example_id"])
     order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
     rows = rows.assign(place=rows["dataset"].map(order.get_loc)).sort_values("place", kind="stable")
-    kind = frames.one_format(rows)
-    unit, pairs = style.UNITS[kind], rows[["steerability", "rmse"]]
+    kind, pairs = style.one_format(rows), rows[["steerability", "rmse"]]
+    unit = style.UNITS[kind]
     with style.theme():
         figure, panels = small_multiples(len(order), 1.75, sharex=True, sharey=True)
         for axes, name in zip(panels, order, strict=True):
@@ -349,30 +300,26 @@ def residual_scatter(fits: pd.DataFrame) -> Drawn:
             axes.scatter(*pairs[~own].T.to_numpy(), s=3, lw=0, rasterized=True, **grey)
             axes.scatter(*pairs[own].T.to_numpy(), s=8, lw=0, **look)
             axes.axvline(0, color=style.BLACK, lw=0.9)
-            axes.set_title(frames.tick(name), fontsize=9)
+            axes.set_title(style.tick(name), fontsize=9)
             rho, count = _rank(rows[own])
-            text = f"n = {count}" if np.isnan(rho) else f"ρ = {rho:.2f}".replace("-", "\N{MINUS SIGN}")
+            text = f"n = {count}" if np.isnan(rho) else f"ρ = {number(rho, '.2f')}"
             corner = {"xy": (0.97, 0.95), "xycoords": "axes fraction", "ha": "right", "va": "top"}
             axes.annotate(text, fontsize=style.SMALL, **corner)
         panels[0].set_ylim(0, max(1.25 * rows["rmse"].max(), 1e-6))  # room for the text in the corner
-        figure.supxlabel(f"steerability ({unit} per unit multiplier)", fontsize=9.5)
+        figure.supxlabel(f"steerability ({style.PER_UNIT[kind]})", fontsize=9.5)
         figure.supylabel(f"root of summed\nsquared residuals ({unit})", fontsize=9.5)
     medians, (rho, count) = rows.groupby("dataset")["rmse"].median(), _rank(rows)
     largest, least = medians.idxmax(), medians.idxmin()
-    alt = (
-        "Scatter plots of steerability against the root of the summed squared residuals of each example's line, "
-        f"{frames.sets(len(medians))}, {len(rows)} examples. The median residual runs from {number(medians[least])} "
-        f"({published.label(least)}) to {number(medians[largest])} {unit} ({published.label(largest)})."
-    )
-    if not np.isnan(rho):
-        alt += (
-            f" Over all examples the size of the slope and the residual have a rank correlation of {rho:.2f}."
-        )
+    alt = "Scatter plots of steerability against the root of the summed squared residuals of each example's line, "
+    alt += f"{style.sets(len(medians))}, {len(rows)} examples. The median residual runs from {number(medians[least])} "
+    alt += f"({published.label(least)}) to {number(medians[largest])} {unit} ({published.label(largest)})."
+    whole = f" Over all examples the size of the slope and the residual have a rank correlation of {rho:.2f}."
+    alt += "" if np.isnan(rho) else whole
     return Drawn(figure, fits, alt)
 
 
 def _rank(rows: pd.DataFrame) -> tuple[float, int]:
-    return frames.rank_correlation(rows["steerability"].abs(), rows["rmse"])
+    return style.rank_correlation(rows["steerability"].abs(), rows["rmse"])
 
 
 # --- what they share -------------------------------------------------------------------------------------------
@@ -388,8 +335,7 @@ def small_multiples(count: int, height: float, **sharing: bool) -> tuple[Figure,
     """A figure of the common width with `count` panels, at most four in a row; surplus panels are removed."""
     columns = min(count, PER_LINE)
     lines = -(-count // columns)
-    size = (style.WIDTH, 0.8 + max(height * lines, 2.4))
-    figure, panels = plt.subplots(lines, columns, squeeze=False, figsize=size, **sharing)
+    figure, panels = style.panels(0.8 + max(height * lines, 2.4), lines, columns, squeeze=False, **sharing)
     flat = list(panels.ravel())
     for axes in flat[count:]:
         axes.remove()

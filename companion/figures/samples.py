@@ -1,7 +1,4 @@
-"""Figures 1 and 2 of Tan et al. 2024: the steerability of single examples, beside the paper's numbers, and those alone.
-
-Every function takes tables and gives the drawing, the numbers behind it and what it shows in words (`style.Drawn`).
-"""
+"""Figures 1 and 2 of Tan et al. 2024: the steerability of single examples, with the paper's numbers, and those alone."""
 
 from __future__ import annotations
 
@@ -13,15 +10,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from companion import published
 from companion.figures import style
-from companion.figures.style import Drawn, number, signed
+from companion.figures.style import PUBLISHED_UNIT, Drawn, dot, number, signed
 
-UNIT = "logits per unit multiplier"
 MARK = "digitised from the published figure"
 POOL = "sycophancy"  # the two sycophancy sets are one row in the paper's in-distribution figures
 BY_SET = ["n", "mean", "median", "anti_steerable"]
@@ -42,21 +37,19 @@ def figure_1(
 ) -> Drawn:
     """Left the published median, mean and middle half, in the middle our violins, right the anti-steerable shares.
 
-    `by_set` has a row for each data set (index): n, mean, median, anti_steerable. Published and ours have axes of their
-    own, since their scales differ by an order of magnitude; `beside` are the slopes of figures that are tabs beside
-    this one, which share our axis.
+    `by_set` has a row a data set (index): n, mean, median, anti_steerable. Scales differ by an order of magnitude, hence
+    two axes; `beside` are the slopes of figures that are tabs beside this one, which share our axis.
     """
     rows = full_slopes(slopes, "steerability")
-    kind, table = style.one_format(rows), _beside_published(by_set)
+    kind, ours = style.one_format(rows), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
+    theirs = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
+    table = ours.join(theirs.add_prefix("published_")).reset_index()
+    table.insert(1, "label", table["dataset"].map(published.label))
     color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
     with style.theme():
-        size, ratios = (style.WIDTH, 1.85 + 0.34 * len(table)), [1.0, 1.45, 0.85]
-        figure, (left, middle, right) = plt.subplots(1, 3, sharey=True, figsize=size, width_ratios=ratios)
-        left.hlines(table.index, table["published_q1"], table["published_q3"], color=style.FAINT, lw=4)
-        # The diamond is wider than the dot, so that both are seen where they fall together.
-        left.scatter(table["published_mean"], table.index, marker="D", s=46, fc="white", ec=grey, zorder=3)
-        left.scatter(table["published_median"], table.index, marker="o", s=17, color=grey, zorder=4)
-        left.axvline(0, color=style.BLACK, lw=0.9)
+        shares, height = {"sharey": True, "width_ratios": [1.0, 1.45, 0.85]}, 1.85 + 0.34 * len(table)
+        figure, (left, middle, right) = style.panels(height, 1, 3, **shares)
+        middles(left, table, "published_", grey, lw=4)
         if table["published_median"].isna().all():
             left.set_xticks([])
         places = rows["dataset"].map(dict(zip(table["dataset"], table.index, strict=True)))
@@ -70,17 +63,16 @@ def figure_1(
         right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
         look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
         right.scatter(table["published_anti_steerable"], table.index, **look)
-        right.set(xlim=(0, max(0.58, 1.05 * table["anti_steerable"].max())), title="anti-steerable")
-        right.set_xlabel("share of examples\nwith slope ≤ 0")
+        share_axis(right, table["anti_steerable"])
         right.xaxis.set_major_locator(MultipleLocator(0.25))
         name_rows(left, table, table["published_median"].isna())
-        left.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({UNIT})")
-        middle.set_title(f"ours:\n{style.lines(f'{model}, {kind}', 32)}")
-        middle.set_xlabel(f"steerability\n({unit} per unit multiplier)")
+        left.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
+        title = f"ours:\n{style.lines(f'{model}, {kind}', 32)}"
+        middle.set(title=title, xlabel=f"steerability\n({unit} per unit multiplier)")
         handles = [
             dot("published median", color=grey),
             dot("published mean", "D", 6.5, color=grey, mfc="white"),
-            Line2D([], [], color=style.FAINT, lw=4, label="published middle half"),
+            style.line("published middle half", 4, style.FAINT),
             Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed"),
             Patch(color=color, alpha=0.75, label="ours: anti-steerable share"),
             dot("published anti-steerable share", "D", 5, color=grey),
@@ -89,29 +81,16 @@ def figure_1(
     return Drawn(figure, table, _alt_1(table, model, kind))
 
 
-def _beside_published(by_set: pd.DataFrame) -> pd.DataFrame:
-    """One row a data set, highest median first: dataset, label, ours, and the paper's as published_*."""
-    ours = by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
-    theirs = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
-    table = ours.join(theirs.add_prefix("published_")).reset_index()
-    table.insert(1, "label", table["dataset"].map(published.label))
-    return table
-
-
 def _alt_1(table: pd.DataFrame, model: str, kind: str) -> str:
     rho, shared = style.rank_correlation(table["median"], table["published_median"])
-    text = (
-        f"Violins of per-sample steerability of {model} ({kind} format) on {style.sets(len(table))}: "
-        f"{_extremes(table, style.UNITS[kind] + ' per unit multiplier')}"
-    )
+    text = f"Violins of per-sample steerability of {model} ({kind} format) on {style.sets(len(table))}: "
+    text += _extremes(table, style.PER_UNIT[kind])
     if not shared:
-        return text + " The paper shows no Llama-2-7b values for them."
+        return f"{text} The paper shows no Llama-2-7b values for them."
     least, most = (number(table["published_median"].agg(end)) for end in ("min", "max"))
     ranks = "" if np.isnan(rho) else f"; their rank correlation with ours is {rho:.2f}"
-    return text + (
-        f" The published Llama-2-7b medians, known for {shared} of {len(table)}, run from {least} to {most} "
-        f"{UNIT}{ranks}."
-    )
+    text += f" The published Llama-2-7b medians, known for {shared} of {len(table)}, run from {least} to"
+    return f"{text} {most} {PUBLISHED_UNIT}{ranks}."
 
 
 def _extremes(table: pd.DataFrame, unit: str) -> str:
@@ -129,14 +108,10 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     table = published_numbers(names, columns)
     table = table.sort_values("median", ascending=False, kind="stable", ignore_index=True)
     with style.theme():
-        size = (style.WIDTH, 1.75 + 0.29 * len(table))
-        figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=size, width_ratios=[2, 1])
+        figure, (left, right) = style.panels(1.75 + 0.29 * len(table), 1, 2, sharey=True, width_ratios=[2, 1])
         left.hlines(table.index, table["whisker_low"], table["whisker_high"], color=style.PUBLISHED, lw=1)
-        left.hlines(table.index, table["q1"], table["q3"], color=style.FAINT, lw=7)
-        left.scatter(table["mean"], table.index, marker="D", s=42, fc="white", ec=style.BLACK, zorder=3)
-        left.scatter(table["median"], table.index, s=16, color=style.BLACK, zorder=4)
-        left.axvline(0, color=style.BLACK, lw=0.9)
-        left.set(title="per-sample steerability", xlabel=f"steerability ({UNIT})")
+        middles(left, table, "", style.BLACK, sizes=(42, 16), lw=7)
+        left.set(title="per-sample steerability", xlabel=f"steerability ({PUBLISHED_UNIT})")
         right.barh(table.index, table["anti_steerable"], height=0.6, color=style.FAINT)
         right.set(xlim=(0, 0.55), title="anti-steerable", xlabel="share with slope ≤ 0")
         right.xaxis.set_major_locator(MultipleLocator(0.25))
@@ -147,39 +122,35 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         handles = [
             dot("median", color=style.BLACK),
             dot("mean", "D", 6, color=style.BLACK, mfc="white"),
-            Line2D([], [], color=style.FAINT, lw=7, label="middle half"),
-            Line2D([], [], color=style.PUBLISHED, lw=1, label="whiskers"),
+            style.line("middle half", 7, style.FAINT),
+            style.line("whiskers", 1, style.PUBLISHED),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     start, known = known_of(f"Published per-sample steerability of Llama-2-7b ({MARK})", table, "median")
-    return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, UNIT)}")
+    return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, PUBLISHED_UNIT)}")
 
 
 # --- figure 2: propensity curves of a well and of a badly steered example
 
 
 def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataFrame, Chosen]] = ()) -> Drawn:
-    """Propensity curves of the chosen examples; behind each the mean and the middle half of its data set.
+    """Propensity curves of the chosen examples with their fits; behind each the mean and the middle half of its set.
 
-    Points are measured, the line is the least-squares fit. `chosen` says for each panel why its example is shown.
-    Both panels span the same height, so slopes compare by eye; `beside` are grids and choices of figures that are
-    tabs beside this one.
+    Both panels, and those of `beside` (grids and choices of figures that are tabs beside this one), span the same
+    height, so slopes compare by eye.
     """
     panels_of = [_curves(each, examples) for each, examples in ((grid, chosen), *beside)]
     curves, kind = panels_of[0], style.one_format(grid)
     words = []
     with style.theme():
-        figure, panels = plt.subplots(1, 2, figsize=(style.WIDTH, 3.7))
+        figure, panels = style.panels(3.7, 1, 2)
         for axes, (why, (dataset, example)), curve in zip(panels, chosen.items(), curves, strict=True):
             _draw_curve(axes, curve, style.FORMATS[kind])
             slope, mean = (signed(np.polyfit(y.index, y, 1)[0]) for y in (curve["one"], curve["mean"]))
             label, short = published.label(dataset), example.rpartition("/")[2]  # its id without the data set
-            axes.set_title(f"{label}\nexample {short} ({why}): slope {slope}")
-            axes.set_xlabel("multiplier")
-            words.append(
-                f"example {short} of {label} ({why}) moves by {slope} {style.UNITS[kind]} per unit multiplier, "
-                f"its data set by {mean} on average"
-            )
+            axes.set(title=f"{label}\nexample {short} ({why}): slope {slope}", xlabel="multiplier")
+            said = f"example {short} of {label} ({why}) moves by {slope} {style.PER_UNIT[kind]}"
+            words.append(f"{said}, its data set by {mean} on average")
         panels[0].set_ylabel(f"propensity ({style.UNITS[kind]})")
         margins = 1 + 2 * plt.rcParams["axes.ymargin"]
         heights = [margins * np.ptp([0.0, *curve.to_numpy().ravel()]) for each in panels_of for curve in each]
@@ -197,15 +168,13 @@ def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
     columns = ("dataset", "example_id", "format", "vector", "layer", "multiplier", "propensity")
     rows = style.full_vectors(style.checked(grid, columns, columns[-2:]), [*columns[:2], "multiplier"])
     known = set(zip(rows["dataset"], rows["example_id"], strict=True))
-    if len(chosen) != 2 or not known.issuperset(chosen.values()):
-        expected = "two examples of the grid, each (dataset, example_id)"
-        raise style.refusal(expected, f"{list(chosen.values())}", "take pairs that the grid holds.")
+    expected, two = "two examples of the grid, each (dataset, example_id)", list(chosen.values())
+    style.need(len(two) == 2 and known.issuperset(two), expected, f"{two}", "take pairs that the grid holds.")
     found = []
     for dataset, example in chosen.values():
         own = rows[rows["dataset"] == dataset]
         one = own[own["example_id"] == example].set_index("multiplier")["propensity"].sort_index()
-        if len(one) < 2:
-            raise style.refusal("two multipliers or more", "an example with one", "run more multipliers.")
+        style.need(len(one) > 1, "two multipliers or more", "an example with one", "run more multipliers.")
         line = np.polyval(np.polyfit(one.index, one, 1), one.index)
         levels = own.groupby("multiplier")["propensity"]
         quartiles = {"q1": levels.quantile(0.25), "q3": levels.quantile(0.75)}
@@ -225,9 +194,22 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, color: str) -> None:
 # --- what the figures of this paper share
 
 
-def dot(label: str, marker: str = "o", size: float = 4.5, **look: object) -> Line2D:
-    """A marker for a legend."""
-    return Line2D([], [], ls="none", marker=marker, ms=size, label=label, **look)
+def middles(
+    axes: Axes, table: pd.DataFrame, prefix: str, color: str, pale: str = style.FAINT, sizes=(46, 17), **bar
+) -> None:
+    """A row a data set: the middle half, the mean and the median, of columns that begin with a prefix."""
+    q1, q3, mean, median = (table[prefix + name] for name in ("q1", "q3", "mean", "median"))
+    axes.hlines(table.index, q1, q3, color=pale, **bar)
+    # The diamond is wider than the dot, so that both are seen where they fall together.
+    axes.scatter(mean, table.index, marker="D", s=sizes[0], fc="white", ec=color, zorder=3)
+    axes.scatter(median, table.index, s=sizes[1], color=color, zorder=4)
+    axes.axvline(0, color=style.BLACK, lw=0.9)
+
+
+def share_axis(axes: Axes, shares: pd.Series) -> None:
+    """The axis of anti-steerable shares."""
+    axes.set(xlim=(0, max(0.58, 1.05 * shares.max())), title="anti-steerable")
+    axes.set_xlabel("share of examples\nwith slope ≤ 0")
 
 
 def name_rows(axes: Axes, table: pd.DataFrame, empty: pd.Series | None = None) -> None:
@@ -250,8 +232,7 @@ def published_names(names: Sequence[str]) -> list[str]:
     for name in found:
         if name != POOL:
             published.dataset(name)  # an unknown name raises
-    if not found:
-        raise style.refusal("at least one data set", "none", "leave the names out, or pass some.")
+    style.need(bool(found), "at least one data set", "none", "leave the names out, or pass some.")
     return found
 
 

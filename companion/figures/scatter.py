@@ -42,10 +42,9 @@ class Source:
 
 
 def source(rows: pd.DataFrame, model: str) -> Source:
-    """Read off a table whose values those of a model are.
+    """Read off a table whose values those of a model are; without an answer format they are the paper's, in letter.
 
-    Rows without an answer format are the paper's when it has the model (its format is letter). Rows of another model
-    without a format have a unit that is not known: "score".
+    Rows without a format of a model that the paper does not have are in a unit that is not known: "score".
     """
     own = rows.loc[rows["model"] == model]
     kinds = list(own["format"].dropna().unique()) if "format" in own else []
@@ -53,8 +52,7 @@ def source(rows: pd.DataFrame, model: str) -> Source:
     label, color = theirs.get(model, {}).get("label", model), style.model_color(model)
     if not kinds and model in theirs:
         return Source(f"published: {label}", color, style.PUBLISHED, style.UNITS["letter"], True)
-    if len(kinds) > 1:
-        raise style.refusal(f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")
+    style.need(len(kinds) < 2, f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")
     return Source(label, color, color, style.UNITS[kinds[0]] if kinds else "score", False)
 
 
@@ -76,8 +74,7 @@ def interval(sign: str, value: float, low: float, high: float) -> str:
 def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True) -> None:
     """The least-squares line over the width of the points (columns x, y); nothing below three of them.
 
-    Its 95% band is the percentile bootstrap over points, as in the paper's figures. No band for points that are not
-    independent of each other.
+    Its 95% band is the percentile bootstrap over points, which have to be independent of each other.
     """
     x, y = points["x"].to_numpy(), points["y"].to_numpy()
     if len(x) < 3 or np.ptp(x) == 0:
@@ -91,10 +88,10 @@ def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True)
 
 def line_legend(identity: bool = True) -> list[Line2D | Patch]:
     """Legend entries of the fitted line and, with ``identity``, of x = y."""
-    fit = Line2D([], [], color=style.BLACK, lw=1.5, label="regression line")
+    fit = style.line("regression line", 1.5)
     band = Patch(color=style.BLACK, alpha=BAND, lw=0, label="its 95% band over data sets")
-    same = Line2D([], [], color=style.PUBLISHED, lw=1, ls="--", label="x = y")
-    return [*([same] if identity else []), fit, band]
+    same = [style.line("x = y", 1, style.PUBLISHED, "--")] if identity else []
+    return [*same, fit, band]
 
 
 def distance_from_fit(points: pd.DataFrame) -> pd.Series:
@@ -131,8 +128,8 @@ def legend(figure: Figure, panels: np.ndarray, used: int, handles: list, columns
 def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:
     """Write data sets' labels beside their points, where they hide least; the last thing done to a figure.
 
-    A panel comes with its points (columns x and y; all of them, to be kept free) and the index entries to name, which
-    are data sets unless there is a column ``dataset``. A label has at most two lines of about `width` letters.
+    A panel comes with all its points (columns x and y) and the index entries to name, which are data sets unless there
+    is a column ``dataset``. A label has at most two lines of about `width` letters.
     """
     figure.draw_without_rendering()  # only now is known where things stand
     for axes, points, names in panels:

@@ -19,11 +19,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from companion import published, registry, store
-from steerkit import formats
-from steerkit.errors import SteerkitError
+from steerkit import errors, formats
 from steerkit.files import write_atomically
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
@@ -33,8 +33,9 @@ PUBLISHED, FAINT, STRIPE = "#6E6E6E", "#BDBDBD", "#F6F6F6"
 FORMATS = {name: form.colour for name, form in formats.FORMATS.items()}
 MODELS = {name: spec.colour for name, spec in registry.MODELS.items() if spec.colour}
 SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLION, "USER_NEG": ORANGE}
-# The unit of a score, by answer format.
-UNITS = {name: form.unit for name, form in formats.FORMATS.items()}
+UNITS = {name: form.unit for name, form in formats.FORMATS.items()}  # of a score, by answer format
+PER_UNIT = {name: f"{unit} per unit multiplier" for name, unit in UNITS.items()}  # of steerability
+PUBLISHED_UNIT = PER_UNIT["letter"]
 
 WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point letter is 12 pixels high
 MARGIN = 0.04  # inches around what sticks out
@@ -73,6 +74,11 @@ def theme() -> AbstractContextManager[None]:
     return plt.rc_context(RC)
 
 
+def panels(height: float, *shape: int, **shares: object) -> tuple[Figure, Axes | np.ndarray]:
+    """A figure of the common width with its panels; `height` in inches, `shape` rows and columns."""
+    return plt.subplots(*shape, figsize=(WIDTH, height), **shares)
+
+
 def model_color(name: str) -> str:
     """The colour of a model; black for one that no figure of the papers shows."""
     return MODELS.get(name.partition(" ")[0], BLACK)  # "smollm2-135m (papers' data)" is the same model
@@ -94,50 +100,50 @@ def margin_numbers(axes: Axes, rows: pd.Series, texts: pd.Series, head: str) -> 
     axes.annotate(head, (1.02, 1), va="bottom", **above, **look)
 
 
-def refusal(expected: str, found: str, next_step: str) -> SteerkitError:
-    """The error of a figure that cannot be drawn."""
-    return SteerkitError(expected, found, done="Nothing was drawn.", next_step=next_step)
+def dot(label: str, marker: str = "o", size: float = 4.5, **look: object) -> Line2D:
+    """A marker for a legend."""
+    return Line2D([], [], ls="none", marker=marker, ms=size, label=label, **look)
+
+
+def line(label: str, lw: float, color: str = BLACK, ls: str = "-") -> Line2D:
+    """A line for a legend."""
+    return Line2D([], [], color=color, lw=lw, ls=ls, label=label)
+
+
+def need(holds: bool, expected: str, found: str, next_step: str) -> None:
+    """Refuse to draw what does not hold."""
+    errors.need(holds, expected, found, next_step, done="Nothing was drawn.")
 
 
 def checked(frame: pd.DataFrame, columns: Sequence[str], finite: Sequence[str]) -> pd.DataFrame:
     """The frame itself, when it has rows, the columns, and finite numbers in those named in ``finite``."""
     missing = ", ".join(column for column in columns if column not in frame.columns)
-    if missing:
-        expected = f"a table with columns {', '.join(columns)}"
-        raise refusal(expected, f"no {missing}", "pass the table that steerkit writes.")
-    if frame.empty:
-        raise refusal("a table with rows", "an empty one", "look at the filter or the run that made it.")
+    expected = f"a table with columns {', '.join(columns)}"
+    need(not missing, expected, f"no {missing}", "pass the table that steerkit writes.")
+    need(not frame.empty, "a table with rows", "an empty one", "look at the filter or the run that made it.")
     bad = int((~np.isfinite(frame[list(finite)].to_numpy(dtype=float))).any(axis=1).sum())
-    if bad:
-        found = f"{bad} of {len(frame)} rows without"
-        raise refusal(f"finite numbers in {', '.join(finite)}", found, "drop or mend these rows, and say so.")
+    expected, found = f"finite numbers in {', '.join(finite)}", f"{bad} of {len(frame)} rows without"
+    need(not bad, expected, found, "drop or mend these rows, and say so.")
     return frame
 
 
 def full_vectors(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """Rows of the vectors of all training pairs, in one answer format, each ``key`` once.
-
-    Vectors of resampled pairs and random vectors share the tables and are left out here. A key that comes
-    twice means that layers or runs are mixed.
-    """
+    """Rows of the vectors of all training pairs, in one answer format, each ``key`` once: no layers or runs mixed."""
     kept = frame[frame["vector"] == "full"]
-    if kept.empty:
-        raise refusal("rows of the vector 'full'", f"only {_some(frame['vector'])}", "keep these rows.")
+    need(not kept.empty, "rows of the vector 'full'", f"only {_some(frame['vector'])}", "keep these rows.")
     one_format(kept)
-    if kept.duplicated(list(key)).any():
-        found = f"some twice, with layers {_some(kept['layer'])}"
-        raise refusal(f"each {', '.join(key)} once", found, "choose one layer for each data set.")
+    found = f"some twice, with layers {_some(kept['layer'])}"
+    once = not kept.duplicated(list(key)).any()
+    need(once, f"each {', '.join(key)} once", found, "choose one layer for each data set.")
     return kept
 
 
 def one_format(frame: pd.DataFrame) -> str:
     """The answer format of a table that must hold only one."""
-    formats = list(frame["format"].unique())
-    if len(formats) != 1 or formats[0] not in FORMATS:
-        *most, last = FORMATS
-        expected = f"one answer format: {', '.join(most)} or {last}"
-        raise refusal(expected, _some(formats), "choose the rows of one format.")
-    return formats[0]
+    (*most, last), found = FORMATS, list(frame["format"].unique())
+    expected = f"one answer format: {', '.join(most)} or {last}"
+    need(len(found) == 1 and found[0] in FORMATS, expected, _some(found), "choose the rows of one format.")
+    return found[0]
 
 
 def _some(values: Iterable[object]) -> str:
@@ -153,11 +159,7 @@ def span(values: Iterable[pd.Series | np.ndarray]) -> tuple[float, float]:
 
 
 def in_distribution(names: Iterable[str]) -> pd.DataFrame:
-    """Published in-distribution numbers of Llama-2-7b for these data sets, in this order.
-
-    Columns mean, median, q1, q3, anti_steerable, variance_total, ... (logits per unit multiplier, and its square);
-    NaN where the paper shows none.
-    """
+    """The paper's in-distribution numbers of Llama-2-7b for these data sets (mean, median, q1, ...), NaN where none."""
     suffix = f"_{published.MAIN}"
     frame = published.datasets().reindex(list(names)).filter(like=suffix)
     return frame.rename(columns=lambda column: column.removesuffix(suffix))
@@ -197,23 +199,18 @@ def sets(count: int) -> str:
 
 
 def rank_correlation(left: pd.Series, right: pd.Series) -> tuple[float, int]:
-    """Spearman's coefficient over the entries that both have, and their number.
-
-    The coefficient is NaN when fewer than three are shared, or one side does not vary.
-    """
+    """Spearman's coefficient over the entries that both have, NaN below three or where one is constant; their number."""
     both = pd.concat([left, right], axis=1).dropna()
     return float(both.corr("spearman", min_periods=3).iloc[0, 1]), len(both)
 
 
 def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG (150 dots per inch) and SVG, the table behind it as CSV, and close the figure.
+    """Write a figure as PNG and SVG and its table as CSV, once all three are made, and close the figure.
 
-    A dot in the name is kept. Nothing is written before all three are made, and each file appears whole or not at
-    all. A figure without its numbers is not kept.
+    A dot in the name is kept. A figure without its numbers is not.
     """
     try:
-        if table.empty:
-            raise SteerkitError("a table behind the figure", "an empty one", next_step="pass its frame.")
+        errors.need(not table.empty, "a table behind the figure", "an empty one", "pass its frame.")
         with theme():
             look = {"bbox_inches": _sheet(figure)}
             png = _shrunk(_rendered(figure, "png", metadata={"Software": None}, **look))
@@ -237,16 +234,14 @@ def _sheet(figure: Figure) -> Bbox:
 
 
 def _rendered(figure: Figure, form: str, **look: object) -> bytes:
-    sink = io.BytesIO()
-    figure.savefig(sink, format=form, **look)
+    figure.savefig(sink := io.BytesIO(), format=form, **look)
     return sink.getvalue()
 
 
 def _shrunk(png: bytes) -> bytes:
-    """A PNG with a palette, its resolution kept, where that makes it smaller.
+    """A PNG with a palette where that makes it smaller: the whole site must stay below 40 MB.
 
-    No dithering: areas stay even, only rare shades at the edges of lines move to a neighbour. The whole site, with
-    every plot on two pages and in the archive, must stay below 40 MB.
+    No dithering: areas stay even, only rare shades at the edges of lines move to a neighbour.
     """
     from PIL import Image  # matplotlib writes its PNG with it, so it is there
 

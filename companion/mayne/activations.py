@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +44,8 @@ if TYPE_CHECKING:
 
 DATASET = "corrigible-neutral-HHH"
 # Table 1: the paper's vector, and six whose names exist among the bundled and the papers' data sets.
-SEVEN = (
-    DATASET,
-    *("myopic-reward", "power-seeking-inclination", "survival-instinct", "self-awareness-general-ai"),
-    *("narcissism", "openness"),
-)
+SEVEN = (DATASET, "myopic-reward", "power-seeking-inclination", "survival-instinct")
+SEVEN += ("self-awareness-general-ai", "narcissism", "openness")
 # CAA's own split (Rimsky et al. 2023): files of its own for training and test.
 CAA_PARTS = {f"caa/{DATASET}": (f"caa/generate/{DATASET}", f"caa/test/{DATASET}")}
 ANSWER_TOKENS = 16  # of each completion in `statement`, see `Contrast`
@@ -57,10 +53,8 @@ VALUES = 4096  # activations of plain text that are kept whole; norms are kept o
 TOGETHER = 16  # windows of plain text in one forward
 # What turns activations into the numbers of these tables, beside `store.NUMERIC_CODE`, which every key holds.
 CODE = ("companion/mayne/activations.py", "companion/data/plain_text.py")
-KEPT_INPUTS = (
-    *("model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits"),
-    *("seed", "spelling", "counterbalanced", "layer"),
-)
+KEPT_INPUTS = ("model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits")
+KEPT_INPUTS += ("seed", "spelling", "counterbalanced", "layer")
 # Plain text has no answers: one table serves every format and split.
 ANY_EXAMPLES = {"format": "", "split": "none", "limits": (0, 0), "counterbalanced": False}
 
@@ -162,13 +156,9 @@ def case(
     check_format(answer_format)
     name = sae or default_sae(settings.model)
     opened = open_sae(name, outline(settings.model).width, None if layer < 0 else layer)
-    need(
-        opened.layer is not None,
-        "the layer of this autoencoder, which its file does not say",
-        "none",
-        "give it as layer=..., the block whose output it reads.",
-        done="Nothing was computed.",
-    )
+    expected, done = "the layer of this autoencoder, which its file does not say", "Nothing was computed."
+    next_step = "give it as layer=..., the block whose output it reads."
+    need(opened.layer is not None, expected, "none", next_step, done)
     found = Case(settings, dataset, answer_format, name, opened.layer)
     for part in found.parts:
         jobs.dataset_of(part, settings.source)
@@ -177,9 +167,9 @@ def case(
 
 def sweep_settings(settings: Settings, step: int = -1, train: int = -1, test: int = -1) -> Settings:
     """Settings whose layer sweep is on their own data sets, with another step or size; -1 leaves the profile's."""
-    sizes = {name: value for name, value in (("train", train), ("test", test)) if value > 0}
-    steps = {"step": dict.fromkeys(settings.sweep.step, step)} if step > 0 else {}
-    return replace(settings, sweep=replace(settings.sweep, datasets=settings.datasets, **sizes, **steps))
+    other = {name: value for name, value in (("train", train), ("test", test)) if value > 0}
+    other |= {"step": dict.fromkeys(settings.sweep.step, step)} if step > 0 else {}
+    return replace(settings, sweep=replace(settings.sweep, datasets=settings.datasets, **other))
 
 
 def contrast(case: Case) -> Contrast:
@@ -193,14 +183,12 @@ def contrast(case: Case) -> Contrast:
 
 
 def plain(case: Case, tokens: int = -1, path: str = "") -> Plain:
-    """Activations on plain text after the case's block, the first position of every window left out.
+    """Activations on plain text (or on the file `path`) after the case's block, without the first position of a window.
 
-    Of -1 `tokens`: a few hundred for the tiny models, the paper's 200,000 for Gemma-2-2B, 4,000 for others. `path` is a
-    text file, instead of the texts that are there.
+    Of -1 `tokens`: a few hundred for the tiny models, the paper's 200,000 for Gemma-2-2B, 4,000 for others.
     """
     usual = 400 if case.settings.model.startswith("tiny") else 4_000
-    usual = 200_000 if case.sae_name in SCOPE_NAMES else usual
-    count = tokens if tokens > 0 else usual
+    count = tokens if tokens > 0 else 200_000 if case.sae_name in SCOPE_NAMES else usual
     norms, values = _plain(case, "norms", count, path), _plain(case, "values", min(count, VALUES), path)
     manifests = [norms.attrs["manifest"], values.attrs["manifest"]]
     return Plain(norms["norm"].to_numpy(), _tensor(values), manifests)
@@ -209,15 +197,22 @@ def plain(case: Case, tokens: int = -1, path: str = "") -> Plain:
 def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
     """The GRID table of the test examples under some vectors [d], at the multipliers of resampled vectors."""
     values, settings = torch.stack(list(vectors.values())).float().contiguous(), case.settings
-    about = inputs_of(case, "steered") | {
-        "vectors": list(vectors),
-        "values_sha256": hashlib.sha256(values.numpy().tobytes()).hexdigest(),
-        "multipliers": settings.resample_multipliers,
-        "engine": settings.engine,
-        "fidelity": settings.fidelity if case.format == "letter" else None,
-    }
+    digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+    fidelity = settings.fidelity if case.format == "letter" else None
+    about = inputs_of(case, "steered") | {"vectors": list(vectors), "values_sha256": digest}
+    about |= {"multipliers": settings.resample_multipliers, "engine": settings.engine, "fidelity": fidelity}
     stacked = Vectors(tuple(vectors), (case.layer,), values[:, None])
-    return store.table(f"mayne-steered-{case.stem}", about, lambda: _steered(case, stacked))
+
+    def compute() -> pd.DataFrame:
+        model = jobs.model_of(settings.model, settings.remote)
+        among, multipliers = examples(case, model)[1], settings.resample_multipliers
+        options = {"fidelity": settings.fidelity, "engine": settings.engine}
+        found = evaluate(model, among, stacked, multipliers, **options)
+        table = found.table(case.dataset)
+        table.attrs = {"engine": found.engine, "reason": found.reason, "source": model.source}
+        return table
+
+    return store.table(f"mayne-steered-{case.stem}", about, compute)
 
 
 def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
@@ -229,13 +224,9 @@ def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, 
     """Everything that decides one table; `code` are the modules of this half that compute it."""
     about = jobs.inputs(case.of(case.parts[0]).job)
     hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in case.parts]
-    own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what, "mayne_code": _code(code)}
+    own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what}
+    own["mayne_code"] = syntax_hash(store.ROOT / name for name in code)
     return {name: about[name] for name in KEPT_INPUTS} | own
-
-
-@cache
-def _code(names: tuple[str, ...]) -> str:
-    return syntax_hash(store.ROOT / name for name in names)
 
 
 # --- what a model is made to do ---------------------------------------------------------------------------
@@ -262,26 +253,20 @@ def answer_activations(
     prompts = [[*example.prompt, *example.lead] for example in examples for _ in range(2)]
     batches = [[[*prompt, *answer]] for prompt, answer in zip(prompts, answers, strict=True)]
     found = [each[0] for each in residuals(model, batches, layer, [-len(answer) for answer in answers])]
-    return [
-        dict(zip(("positive", "negative"), two, strict=True))
-        for two in zip(found[::2], found[1::2], strict=True)
-    ]
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return [{"positive": positive, "negative": negative} for positive, negative in pairs]
 
 
 def picked(found: torch.Tensor, answer_format: str) -> torch.Tensor:
-    """The tokens [m, d] that stand for an answer [tokens, d]: `ANSWER_TOKENS` of a completion, or the one there is."""
-    return found[spread(len(found), ANSWER_TOKENS if answer_format == "statement" else 1)]
-
-
-def spread(length: int, count: int) -> list[int]:
-    """`count` places from 0 to length - 1, evenly spaced; some twice when there are fewer."""
-    return [(2 * i + 1) * length // (2 * count) for i in range(count)]
+    """The tokens [m, d] that stand for an answer [tokens, d]: some of a completion, evenly spaced, or the only one."""
+    count = ANSWER_TOKENS if answer_format == "statement" else 1
+    return found[[(2 * i + 1) * len(found) // (2 * count) for i in range(count)]]
 
 
 def residuals(
     model: Model, batches: Sequence[list[list[int]]], layer: int, starts: Sequence[int], norms: bool = False
 ) -> list[torch.Tensor]:
-    """Output of a block [b, s - start, d], or its norms, a batch of sequences of one length; float32 on the CPU.
+    """Output of a block [b, s - start, d], or its norms, a batch of sequences of one length, on the CPU.
 
     On a server one job holds batches of `JOB_TOKENS` tokens.
     """
@@ -328,16 +313,6 @@ def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
 
     about = {"text": text.origin, "text_sha256": text.sha256, "tokens": tokens}
     return store.table(f"mayne-{what}", inputs_of(case, what) | ANY_EXAMPLES | about, compute)
-
-
-def _steered(case: Case, vectors: Vectors) -> pd.DataFrame:
-    settings, model = case.settings, jobs.model_of(case.settings.model, case.settings.remote)
-    _, test = examples(case, model)
-    multipliers, fidelity = settings.resample_multipliers, settings.fidelity
-    found = evaluate(model, test, vectors, multipliers, fidelity=fidelity, engine=settings.engine)
-    table = found.table(case.dataset)
-    table.attrs = {"engine": found.engine, "reason": found.reason, "source": model.source}
-    return table
 
 
 def _frame(values: torch.Tensor) -> pd.DataFrame:

@@ -30,8 +30,7 @@ def reconstruction_curve(
     explained = 1 - |v - r|^2 / |v|^2, negative when the reconstruction r is further away than nothing; cosine is that
     of v and r, 0 when nothing is active. `inputs` are those of `decompose`; each method runs once for all counts.
     """
-    vector = checked(vector, sae)
-    rows = []
+    vector, rows = checked(vector, sae), []
     for method in methods:
         solutions = solve(vector, sae, method, counts, inputs)
         for count, solution in zip(counts, solutions, strict=True):
@@ -70,9 +69,7 @@ def overlap(tables: Mapping[str, pd.DataFrame], top: int | None = None) -> pd.Da
     resample tables, not rows.
     """
     need(len(tables) > 1, "two decompositions or more", f"{len(tables)}", "decompose resampled vectors.")
-    sets = {
-        name: set(table.loc[table["rank"] <= (top or len(table)), "feature"])
-        for name, table in tables.items()
-    }
+    kept = {name: table[table["rank"] <= (top or len(table))] for name, table in tables.items()}
+    sets = {name: set(table["feature"]) for name, table in kept.items()}
     rows = [(a, b, len(sets[a] & sets[b]) / max(1, len(sets[a] | sets[b]))) for a, b in combinations(sets, 2)]
     return pd.DataFrame(rows, columns=["first", "second", "jaccard"])

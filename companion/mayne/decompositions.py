@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"
 PURSUIT = "signed-pursuit"
-OWN_CODE = (
-    "companion/mayne/decompositions.py",
-    "companion/mayne/baselines.py",
-    "companion/mayne/solvers.py",
-    "companion/saes.py",
-)
+MODULES = ("mayne/decompositions", "mayne/baselines", "mayne/solvers", "saes")
+OWN_CODE = tuple(f"companion/{name}.py" for name in MODULES)
 LEVEL = (0.025, 0.975)
 
 
@@ -64,26 +60,23 @@ def parse_methods(text: str) -> tuple[str, ...]:
     """Methods separated by commas; empty: all."""
     chosen = tuple(name.strip() for name in text.split(",") if name.strip()) or tuple(METHODS)
     for name in chosen:
-        known = ", ".join(METHODS)
-        need(name in METHODS, f"methods among {known}", repr(name), "separate them by commas.")
+        need(name in METHODS, f"methods among {', '.join(METHODS)}", repr(name), "separate them by commas.")
     return chosen
 
 
 def curves(case: Case, options: Options) -> pd.DataFrame:
     """Explained share of the squared norm: method, n_features, explained, cosine, low, high.
 
-    Of the vector of all training pairs, with a 95% interval of `explained` over vectors of resampled pairs, each
-    compared with itself. The baselines, signed pursuit of random vectors and on shuffled dictionaries, have the mean
-    and the interval over as many seeds.
+    95% intervals are over vectors of resampled pairs, each compared with itself; the baselines, signed pursuit of random
+    vectors and on shuffled dictionaries, have the mean and the interval over as many seeds.
     """
     return _kept(case, options, "curves", _curves)
 
 
 def stability(case: Case, options: Options) -> pd.DataFrame:
-    """Features that two vectors of resampled training pairs share: method, n_features, jaccard, low, high, resamples.
+    """Mean Jaccard index of two vectors of resampled pairs: method, n_features, jaccard, low, high, resamples.
 
-    The mean Jaccard index over pairs of such vectors, with a 95% interval from resampling the vectors, since pairs that
-    share one are not independent.
+    The 95% interval is from resampling the vectors, since pairs that share one are not independent.
     """
     return _kept(case, options, "stability", _stability)
 
@@ -137,11 +130,9 @@ def _curves(case: Case, options: Options) -> pd.DataFrame:
     main = main.merge(_spread(drawn)[[*key, "low", "high"]], on=key, how="left")
     random = [reconstruction_curve(random_like(found.vector, seed), sae, [PURSUIT], counts) for seed in seeds]
     mixed = [reconstruction_curve(found.vector, shuffled(sae, seed), [PURSUIT], counts) for seed in seeds]
-    baselines = [
-        _spread(parts).assign(method=f"{PURSUIT}, {name}")
-        for name, parts in ((RANDOM, random), (SHUFFLED, mixed))
-    ]
-    table = pd.concat([main, *baselines], ignore_index=True)[[*key, "explained", "cosine", "low", "high"]]
+    named = ((RANDOM, random), (SHUFFLED, mixed))
+    chance = [_spread(parts).assign(method=f"{PURSUIT}, {name}") for name, parts in named]
+    table = pd.concat([main, *chance], ignore_index=True)[[*key, "explained", "cosine", "low", "high"]]
     table.attrs = {"engine": "none"}
     return table
 
@@ -151,22 +142,18 @@ def _spread(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=["method", "n_features", "explained", "cosine", "low", "high"])
     together = pd.concat(parts).groupby(["method", "n_features"], sort=False)
-    return together.agg(
-        explained=("explained", "mean"),
-        cosine=("cosine", "mean"),
-        low=("explained", lambda values: values.quantile(LEVEL[0])),
-        high=("explained", lambda values: values.quantile(LEVEL[1])),
-    ).reset_index()
+    low, high = (together["explained"].apply(pd.Series.quantile, level) for level in LEVEL)
+    means = together[["explained", "cosine"]].mean()
+    return means.assign(low=low, high=high).reset_index()
 
 
 def _stability(case: Case, options: Options) -> pd.DataFrame:
     sae, found, n = case.sae, contrast(case), options.n_features
     drawn, other = found.resamples(max(2, options.resamples), options.seed), shuffled(sae, options.seed)
     random = [random_like(found.vector, seed) for seed in range(len(drawn))]
-    tables = {
-        method: [decompose(each.vector, sae, method, n, **_extras(each, options)) for each in drawn]
-        for method in options.methods
-    }
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for method in options.methods:
+        tables[method] = [decompose(each.vector, sae, method, n, **_extras(each, options)) for each in drawn]
     tables[f"{PURSUIT}, {SHUFFLED}"] = [decompose(each.vector, other, PURSUIT, n) for each in drawn]
     tables[f"{PURSUIT}, {RANDOM}"] = [decompose(vector, sae, PURSUIT, n) for vector in random]
     rows = [(method, n, *_mean_overlap(each, options.seed), len(drawn)) for method, each in tables.items()]

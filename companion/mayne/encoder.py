@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from companion import published as published_mayne
+from companion import published
 from companion.saes import SCOPE_NAMES, open_sae
 from steerkit.errors import SteerkitError, need
 from steerkit.sae import Sae
 
 CLOSE = 0.02  # printed with two decimals, from weights that some readers round to half precision
+NAMES = ("encoder bias", "f(0)")  # of the published numbers
 PLAIN, SUBTRACTED = "b_enc", "b_enc - b_dec @ W_enc"
 
 
@@ -47,18 +48,14 @@ def bias_row(name: str, fits: str, *values: float) -> dict[str, str]:
 
 def verdict(plain: float, subtracted: float) -> str:
     """Which published number each of the two values is, within rounding."""
-    found = [
-        f"{what} is the published {name}"
-        for what, value in ((PLAIN, plain), (SUBTRACTED, subtracted))
-        for name, number in zip(("encoder bias", "f(0)"), _published(), strict=True)
-        if abs(value - number) <= CLOSE
-    ]
-    return "; ".join(found) or "neither number"
+    ours, theirs = {PLAIN: plain, SUBTRACTED: subtracted}, dict(zip(NAMES, _published(), strict=True))
+    pairs = [(what, name) for what in ours for name in theirs if abs(ours[what] - theirs[name]) <= CLOSE]
+    return "; ".join(f"{what} is the published {name}" for what, name in pairs) or "neither number"
 
 
 def top_row(name: str, convention: str, top: pd.DataFrame) -> dict[str, str]:
     """The five most active features of zero under one convention, and how many of the published ones are among them."""
-    theirs = set(published_mayne.top_features(published_mayne.ZERO)["feature"])
+    theirs = set(published.top_features(published.ZERO)["feature"])
     cells = [*(f"{int(row.feature)} ({row.activation:.2f})" for row in top.itertuples()), *[""] * 5]
     shared = f"{len(theirs & set(top['feature']))} of {len(theirs)}"
     ranks = {str(rank): cell for rank, cell in enumerate(cells[:5], 1)}
@@ -66,5 +63,5 @@ def top_row(name: str, convention: str, top: pd.DataFrame) -> dict[str, str]:
 
 
 def _published() -> tuple[float, float]:
-    zero = published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0]
-    return published_mayne.default_component()[1], float(zero)
+    zero = published.top_features(published.ZERO)["activation"].iloc[0]
+    return published.default_component()[1], float(zero)

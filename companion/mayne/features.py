@@ -60,17 +60,13 @@ def opposite_pair(
 ) -> tuple[int, int] | None:
     """A feature of which the vector has a negative part, and the spurious one where most of it shows up; or None.
 
-    The rule is that of the notebook of figure 4, where it is explained; `norm` is that of activations.
+    `companion.figures.autoencoder.rule` says it in words; `norm` is that of activations.
     """
     positive, negative, vector = sae.encode(answers.positive), sae.encode(answers.negative), answers.vector
     along, longer = vector @ sae.W_enc, vector * (norm / vector.norm())
     on_positive, on_negative = ((side > 0).float().mean(0) for side in (positive, negative))
-    less = (
-        (on_negative >= often)
-        & (negative.mean(0) > positive.mean(0))
-        & (sae.encode(vector) == 0)
-        & (along < 0)
-    )
+    less = (on_negative >= often) & (negative.mean(0) > positive.mean(0))
+    less &= (sae.encode(vector) == 0) & (along < 0)
     more = (on_positive <= rarely) & (on_negative <= rarely) & (sae.encode(longer) > 0) & (along > 0)
     directions = torch.nn.functional.normalize(sae.W_enc.T, dim=1)
     carried = along[less, None] * (directions[less] @ directions[more].T)
@@ -83,28 +79,21 @@ def opposite_pair(
 def pair_numbers(answers: Contrast, sae: Sae, norm: float, pair: tuple[int, int]) -> pd.DataFrame:
     """What the vector does to both features of figure 4: one row each, the truly negative one first."""
     vector, features = answers.vector, list(pair)
-    active = [
-        (sae.encode(side)[:, features] > 0).double().mean(0).tolist()
-        for side in (answers.positive, answers.negative)
-    ]
-    cosines = [
-        float(torch.cosine_similarity(rows[pair[0]], rows[pair[1]], dim=0))
-        for rows in (sae.W_enc.T, sae.W_dec)
-    ]
-    return pd.DataFrame(
-        {
-            "feature": ["truly negative", "spurious"],
-            "ours": features,
-            "projection of the vector": (vector @ sae.W_enc)[features].tolist(),
-            "pre-activation at zero": at_zero(sae)[features].tolist(),
-            "threshold": [threshold(sae, feature) for feature in features],
-            "activation of the vector": sae.encode(vector)[features].tolist(),
-            "scaled vector, pre-activation": sae.pre_activations(vector * (norm / vector.norm()))[
-                features
-            ].tolist(),
-            "active on positive answers": active[0],
-            "active on negative answers": active[1],
-            "cosine, encoder": cosines[0],
-            "cosine, decoder": cosines[1],
-        }
-    )
+    sides, directions = (answers.positive, answers.negative), (sae.W_enc.T, sae.W_dec)
+    active = [(sae.encode(side)[:, features] > 0).double().mean(0).tolist() for side in sides]
+    cosines = [float(torch.cosine_similarity(*rows[features], dim=0)) for rows in directions]
+    scaled = sae.pre_activations(vector * (norm / vector.norm()))
+    numbers = {
+        "feature": ["truly negative", "spurious"],
+        "ours": features,
+        "projection of the vector": (vector @ sae.W_enc)[features].tolist(),
+        "pre-activation at zero": at_zero(sae)[features].tolist(),
+        "threshold": [threshold(sae, feature) for feature in features],
+        "activation of the vector": sae.encode(vector)[features].tolist(),
+        "scaled vector, pre-activation": scaled[features].tolist(),
+        "active on positive answers": active[0],
+        "active on negative answers": active[1],
+        "cosine, encoder": cosines[0],
+        "cosine, decoder": cosines[1],
+    }
+    return pd.DataFrame(numbers)

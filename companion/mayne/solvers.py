@@ -93,12 +93,9 @@ def _knot(columns: np.ndarray, vector: np.ndarray, count: int) -> tuple[np.ndarr
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import lars_path
     except ImportError as error:
-        raise SteerkitError(
-            "scikit-learn for the method lasso",
-            "it is not installed",
-            done="Nothing was computed.",
-            next_step="pip install scikit-learn, or take the method signed-pursuit.",
-        ) from error
+        next_step = "pip install scikit-learn, or take the method signed-pursuit."
+        what = ("scikit-learn for the method lasso", "it is not installed")
+        raise SteerkitError(*what, done="Nothing was computed.", next_step=next_step) from error
     with warnings.catch_warnings():
         # A row that is a copy of active ones is left out with a warning; leaving it out is right.
         warnings.simplefilter("ignore", ConvergenceWarning)
