@@ -46,9 +46,8 @@ class Report:
     def said(self) -> str:
         """The whole run in a line."""
         statuses = [outcome.status for outcome in self.outcomes]
-        counts = ", ".join(
-            f"{statuses.count(s)} {s}" for s in ("done", "up to date", "failed") if s in statuses
-        )
+        known = [word for word in ("done", "up to date", "failed") if word in statuses]
+        counts = ", ".join(f"{statuses.count(word)} {word}" for word in known)
         tables = f"{self.tables} computed" if self.tables else "nothing to compute"
         return f"Tables: {tables}. Notebooks: {counts or 'none'}. Took {screen.duration(sum(self.seconds.values()))}."
 
@@ -59,13 +58,8 @@ class Report:
 
     def record(self) -> dict[str, Any]:
         """The whole run for a machine."""
-        return {
-            "profile": self.profile,
-            "tables": self.tables,
-            "notebooks": self.rows(),
-            "book": self.book,
-            "seconds": self.seconds,
-        }
+        about = {"profile": self.profile, "tables": self.tables, "notebooks": self.rows()}
+        return about | {"book": self.book, "seconds": self.seconds}
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a notebook, with the files a reader opens next."""
@@ -74,8 +68,9 @@ class Report:
             chosen = EXHIBITS[outcome.exhibit]
             notebook = place(chosen, self.profile)
             page = page_of(chosen, self.book.parent) if self.book else None
-            files = {"notebook": notebook if notebook.exists() else None, "page": page}
-            rows.append(outcome.__dict__ | files)
+            rows.append(
+                outcome.__dict__ | {"notebook": notebook if notebook.exists() else None, "page": page}
+            )
         return rows
 
 
@@ -117,9 +112,7 @@ def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine
     return paths
 
 
-def compute(
-    settings: Settings, stages: set[str], formats: Sequence[str], console: Console, report: Report
-) -> None:
+def compute(settings: Settings, stages: set, formats: Sequence, console: Console, report: Report) -> None:
     """Compute missing tables under a bar; after Ctrl-C say what is kept."""
     with screen.stoppable(report.kept), screen.bars(console) as bars:
         _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
@@ -176,31 +169,25 @@ def _tables(
     if plan is None:
         bars.remove_task(bar)
         return
-    bars.console.print(_cost_line(plan))
-    passes, tables = plan["total"]["token_passes"], plan["total"]["tables"]
-    bars.reset(bar, total=passes)
-    before, begun = report.tables, 0
+    total, hours, before, begun = plan["total"], plan["hours"], report.tables, 0
+    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
+    bars.console.print(
+        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
+        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
+    )
+    bars.reset(bar, total=total["token_passes"])
 
     def begin(name: str) -> Callable[[int], None]:
         nonlocal begun
         report.tables = before + begun  # those before this one are written
         begun += 1
-        bars.update(bar, description=f"table {begun} of {tables}, {name}")
+        bars.update(bar, description=f"table {begun} of {total['tables']}, {name}")
         share = bars.tasks[bars.task_ids.index(bar)].percentage
         screen.say(bars, f"{share:3.0f} %  {name}")
         return lambda tokens: bars.advance(bar, tokens)
 
     report.tables = before + compute_tables(settings, formats, stages, begin)
-    bars.update(bar, description="tables", completed=passes)
-
-
-def _cost_line(plan: dict[str, Any]) -> str:
-    total, hours = plan["total"], plan["hours"]
-    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
-    return (
-        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
-        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
-    )
+    bars.update(bar, description="tables", completed=total["token_passes"])
 
 
 def _notebooks(

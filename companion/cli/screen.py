@@ -79,12 +79,9 @@ def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> 
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise SteerkitError(
-            "the run to go on to its end",
-            "Ctrl-C",
-            done=f"{kept()}; what was under way was dropped.",
-            next_step="give the same command again: it goes on from there.",
-        ) from interrupt
+        wanted, done = "the run to go on to its end", f"{kept()}; what was under way was dropped."
+        following = "give the same command again: it goes on from there."
+        raise SteerkitError(wanted, "Ctrl-C", done=done, next_step=following) from interrupt
 
 
 def link(path: Path, text: str = "") -> Text:
@@ -131,6 +128,11 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
         cells = ("" if row[c] is None else row[c] for c in columns)
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     console().print(table)
+
+
+def tell(as_json: bool, text: str, value: Any) -> None:
+    """A text for people, or a value for machines."""
+    print_json(value) if as_json else typer.echo(text)
 
 
 def print_json(value: Any) -> None:
