@@ -185,15 +185,11 @@ def _record_path(output: Path) -> Path:
     return output.with_suffix(".run.json")
 
 
-def last_run(exhibit: Exhibit) -> dict[str, Any] | None:
-    """Parameters and time of the last successful run into the book, None when there was none."""
-    return _last_run(exhibit.executed)
-
-
-def _last_run(output: Path) -> dict[str, Any] | None:
+def last_run(output: Path) -> dict[str, Any]:
+    """Key, parameters and time of the last successful run into a notebook; empty when there was none."""
     path = _record_path(output)
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _is_current(output: Path, wanted: str) -> bool:
-    return output.exists() and (_last_run(output) or {}).get("key") == wanted
+    return output.exists() and last_run(output).get("key") == wanted

@@ -139,7 +139,7 @@ def overview() -> list[dict[str, Any]]:
                 verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
     rows = []
     for exhibit in exhibits.EXHIBITS.values():
-        last, notebook = last_run(exhibit) or {}, str(exhibit.notebook.relative_to(exhibits.ROOT))
+        last, notebook = last_run(exhibit.executed), str(exhibit.notebook.relative_to(exhibits.ROOT))
         about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
         about |= {"notebook": notebook, "profile": last.get("parameters", {}).get("profile")}
         about |= {name: last.get(name) for name in ("finished", "seconds")}

@@ -190,13 +190,12 @@ def decompose_vector(
 
     For encode-difference the pairs of `data` are read again, with the model that the vector's manifest names.
     """
-    from companion.mayne.solvers import METHODS
+    import companion.mayne.solvers  # noqa: F401 - two methods more
     from companion.saes import open_sae
     from steerkit.decomposition import decompose as decomposed
     from steerkit.vectors import load_vectors
 
     done = "Nothing was computed."
-    need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
     vectors = load_vectors(vector)
     opened = open_sae(sae, vectors.width, layer)
     chosen, names = opened.layer if layer is None else layer, ", ".join(vectors.names)

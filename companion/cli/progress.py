@@ -21,7 +21,7 @@ from companion.reproduce import Outcome, compute_tables, last_run, run_notebook,
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,11 +66,9 @@ class Report:
         rows = []
         for outcome in self.outcomes:
             chosen = EXHIBITS[outcome.exhibit]
-            notebook = place(chosen, self.profile)
-            page = page_of(chosen, self.book.parent) if self.book else None
-            rows.append(
-                outcome.__dict__ | {"notebook": notebook if notebook.exists() else None, "page": page}
-            )
+            notebook, page = place(chosen, self.profile), self.book and page_of(chosen, self.book.parent)
+            files = {"notebook": notebook if notebook.exists() else None, "page": page}
+            rows.append(outcome.__dict__ | files)
         return rows
 
 
@@ -79,17 +77,19 @@ def reproduce_all(
 ) -> Report:
     """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches."""
     console, settings, report = screen.console(machine), load_profile(profile), Report(profile)
+    computed = [exhibit for exhibit in exhibits if not records.stands_in(exhibit.id, settings)]
     if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
-        exhibits = [exhibit for exhibit in exhibits if exhibit.published]
+        exhibits, computed = [exhibit for exhibit in exhibits if exhibit.published], []
+    stages = {stage for exhibit in computed for stage in exhibit.needs}
     with screen.stoppable(report.kept):
         with screen.bars(console) as bars:
             tables = bars.add_task("tables", total=None, start=False)
             bar = bars.add_task("notebooks", total=len(exhibits), start=False)
             bars.console.print(_outlook(exhibits, profile, force), highlight=False)
             with _timed(report, "tables"):
-                _tables(bars, tables, settings, _stages(exhibits, settings), BOOK_FORMATS, report)
+                _tables(bars, tables, settings, stages, BOOK_FORMATS, report)
             with _timed(report, "notebooks"):
-                _notebooks(bars, bar, exhibits, profile, force, report)
+                _notebooks(bars, bar, exhibits, force, report)
         if book and not report.failed:
             screen.say(bars, "the book")
             with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):
@@ -125,12 +125,14 @@ def compiled(pdf: bool = False) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode and "expected" not in said:
-        said = {"expected": "the book to be compiled", "next_step": "read what it printed above."}
-        said["found"] = f"exit code {done.returncode} of {' '.join(command[1:])}"
-        said["done"] = "The last good site was not removed."
-    if done.returncode:
+    if done.returncode and "expected" in said:
         raise SteerkitError(**said)
+    found, following = (
+        f"exit code {done.returncode} of {' '.join(command[1:])}",
+        "read what it printed above.",
+    )
+    kept = "The last good site was not removed."
+    need(not done.returncode, "the book to be compiled", found, following, kept)
     return said
 
 
@@ -141,18 +143,11 @@ def _timed(report: Report, part: str) -> Iterator[None]:
     report.seconds[part] = time.perf_counter() - start
 
 
-def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
-    """The kinds of tables that these notebooks read and that are not in a record."""
-    if settings.profile == PUBLISHED:
-        return set()
-    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.needs}
-
-
 def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
     """How many notebooks there are to run and, where that is known, how long they took last time."""
     given = {"profile": profile}
     waiting = [e for e in exhibits if force or not up_to_date(e, given, place(e, profile))]
-    known = [last["seconds"] for last in map(last_run, waiting) if last and "seconds" in last]
+    known = [last["seconds"] for e in waiting if "seconds" in (last := last_run(e.executed))]
     told = f"; {len(known)} of them took {screen.duration(sum(known))} last time" if known else ""
     return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
 
@@ -190,9 +185,8 @@ def _tables(
     bars.update(bar, description="tables", completed=total["token_passes"])
 
 
-def _notebooks(
-    bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], profile: str, force: bool, report: Report
-) -> None:
+def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], force: bool, report: Report) -> None:
+    profile = report.profile
     bars.start_task(bar)
     for number, exhibit in enumerate(exhibits, 1):
         bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")
