@@ -25,12 +25,12 @@ Offers = list[tuple[str, str]]  # what to type, what it means
 Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
-def option(kind: Any, text: str, known: Known | None = None, *names: str, files: Any = None) -> Any:
+def option(kind: Any, text: str, *names: str, known: Known | None = None, files: Any = None) -> Any:
     """An option that Tab completes: `known` names, and where `files` has their endings folders and files."""
     return Annotated[kind, typer.Option(*names, help=text, autocompletion=known and _offers(known, files))]
 
 
-def argument(kind: Any, text: str, known: Known | None = None) -> Any:
+def argument(kind: Any, text: str, *, known: Known | None = None) -> Any:
     """The same without a name of its own on the line."""
     return Annotated[kind, typer.Argument(help=text, autocompletion=known and _offers(known, None))]
 
@@ -121,26 +121,37 @@ def run_there(context: typer.Context, address: str) -> str:
 REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
 REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
 DATA = "A data set name, or a .jsonl/.json file in the papers' format."
+SAE = "An autoencoder by name, a params.npz or a SAELens folder."
+MANY = "As often as needed; default: "
 *FIRST, LAST = FORMATS
+Several = list[str] | None
 METHODS = Literal["encode", "encode-scaled", "encode-difference", "signed-pursuit", "nnls", "lasso"]
 SPLITS = Literal["clean", "sweep", "as-released", "all"]
 ENGINES = Literal["tree", "direct"]
 FIDELITIES = Literal["letter", "paper", "bench"]
 
-Json = option(bool, "Machine-readable output.", None, "--json")
+Exhibit = argument(str, "An id of `steerkit list`.", known=exhibits)
+Only = option(Several, "Ids or patterns such as 'tan-fig-*'.", known=exhibits)
+Records = argument(Several, "Records, profile/stage-format; default: all.", known=recorded)
+AllFormats = option(Several, MANY + "all three.", "--format", known=formats)
+BookFormats = option(Several, MANY + "those of the book.", "--format", known=formats)
+OfModel = option(str | None, "Only tables and vectors of this model.", known=models, files=())
+LongProfile = argument(str, "The profile to run in full, such as laptop-full.", known=profiles)
+SameProfile = option(str | None, "The same as -p profile=...", known=profiles)
+Json = option(bool, "Machine-readable output.", "--json")
 Remote = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
-Profile = option(str, "Which dial setting: smoke, laptop, ...", profiles)
-Model = option(str, "A registry name, a hub id, or a folder.", models, files=())
-Data = option(str, DATA, datasets, files=(".jsonl", ".json"))
+Profile = option(str, "Which dial setting: smoke, laptop, ...", known=profiles)
+Model = option(str, "A registry name, a hub id, or a folder.", known=models, files=())
+Data = option(str, DATA, known=datasets, files=(".jsonl", ".json"))
 Source = option(Literal["bundled", "papers"], "For data set names.")
-Format = option(str, f"{', '.join(FIRST)} or {LAST}.", formats, "--format")
+Format = option(str, f"{', '.join(FIRST)} or {LAST}.", "--format", known=formats)
 Split = option(SPLITS, "all: no split, every item is used.")
 Fidelity = option(FIDELITIES, "How letters are scored.")
 Engine = option(ENGINES, "tree is fast, direct obvious.")
 Layers = option(str, "Blocks such as 10,13 or all.")
 Multipliers = option(str, "Numbers separated by commas.")
 VectorFile = option(Path, "Vectors of `steerkit extract`.")
-Sae = option(str, "An autoencoder by name, a params.npz or a SAELens folder.", autoencoders, files=(".npz",))
+Sae = option(str, SAE, known=autoencoders, files=(".npz",))
 Method = option(METHODS, "How the directions are found.")
 PARAMETER = "name=value, as often as needed."
-Parameters = Annotated[list[str] | None, typer.Option("-p", help=PARAMETER, autocompletion=parameters)]
+Parameters = Annotated[Several, typer.Option("-p", help=PARAMETER, autocompletion=parameters)]

@@ -21,7 +21,6 @@ from steerkit.errors import SteerkitError, need
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 STAGE = "One prompt setting (grid) or all of them (shift)."
-MANY = "As often as needed; default: "
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -33,7 +32,7 @@ app.add_typer(packs_app, name="artifacts")
 
 
 @app.callback(help=HELP)
-def _everywhere(debug: opt.option(bool, DEBUG, None, "--debug") = False) -> None:
+def _everywhere(debug: opt.option(bool, DEBUG, "--debug") = False) -> None:
     """Only for the help: `main` takes the option from wherever it stands on the line."""
 
 
@@ -55,9 +54,9 @@ def list_exhibits(as_json: opt.Json = False) -> None:
 
 @app.command()
 def run(
-    exhibit: opt.argument(str, "An id of `steerkit list`.", opt.exhibits),
+    exhibit: opt.Exhibit,
     parameter: opt.Parameters = None,
-    profile: opt.option(str | None, "The same as -p profile=...", opt.profiles) = None,
+    profile: opt.SameProfile = None,
     out: opt.option(Path | None, "Folder for the executed notebook and its files.") = None,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
@@ -80,7 +79,7 @@ def run(
 @app.command()
 def reproduce(
     profile: opt.Profile = "laptop",
-    only: opt.option(list[str] | None, "Ids or patterns such as 'tan-fig-*'.", opt.exhibits) = None,
+    only: opt.Only = None,
     force: opt.option(bool, "Run notebooks that are up to date as well.") = False,
     book: opt.option(bool, "Build the book afterwards.") = True,
     remote: opt.Remote = "",
@@ -103,9 +102,9 @@ def reproduce(
 
 @app.command()
 def record(
-    profile: opt.argument(str, "The profile to run in full, such as laptop-full.", opt.profiles),
+    profile: opt.LongProfile,
     stage: opt.option(Literal["grid", "shift"], STAGE) = "grid",
-    answer_format: opt.option(list[str] | None, MANY + "all three.", opt.formats, "--format") = None,
+    answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
@@ -167,7 +166,7 @@ def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 
 @app.command()
 def audit(
-    name: opt.argument(list[str] | None, "Records, profile/stage-format; default: all.", opt.recorded) = None,
+    name: opt.Records = None,
     seed: opt.option(int | None, "Of the choice of cells; default: another one each time.") = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -216,7 +215,7 @@ def doctor(as_json: opt.Json = False) -> None:
 
 
 @app.command()
-def book(pdf: opt.option(bool, "Print the whole book as one PDF as well.", None, "--pdf") = False) -> None:
+def book(pdf: opt.option(bool, "Print the whole book as one PDF as well.", "--pdf") = False) -> None:
     """Compile the site from the notebooks that have been run."""
     from companion.cli.progress import compiled
 
@@ -229,8 +228,8 @@ def book(pdf: opt.option(bool, "Print the whole book as one PDF as well.", None,
 @app.command()
 def plan(
     profile: opt.Profile = "laptop",
-    answer_format: opt.option(list[str] | None, MANY + "those of the book.", opt.formats, "--format") = None,
-    remote: opt.option(bool, "For a server that holds the model.", None, "--remote") = False,
+    answer_format: opt.BookFormats = None,
+    remote: opt.option(bool, "For a server that holds the model.", "--remote") = False,
     as_json: opt.Json = False,
 ) -> None:
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
@@ -265,7 +264,7 @@ def _readable(row: dict[str, Any]) -> dict[str, str]:
 @packs_app.command("pack")
 def pack_artifacts(
     out: opt.argument(Path, "The file to write, such as llama2-7b.tar."),
-    model: opt.option(str | None, "Only tables and vectors of this model.", opt.models, files=()) = None,
+    model: opt.OfModel = None,
     as_json: opt.Json = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
