@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
 from companion.data.splits import limit, make_split
@@ -255,18 +255,11 @@ def matmul_rate(dtype: str = "float32") -> float:
 
 
 @cache
-def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
-    gpu = torch.cuda.is_available()
-    n, device = (8192, "cuda") if gpu else (1024, "cpu")
-    a = torch.ones(n, n, dtype=getattr(torch, dtype), device=device)
-    done, start = -1, time.perf_counter()  # the first product warms up and does not count
-    while done < 1 or time.perf_counter() - start < seconds:
-        a @ a
-        if gpu:
-            torch.cuda.synchronize()
-        start = time.perf_counter() if done < 0 else start
-        done += 1
-    return done * 2 * n**3 / (time.perf_counter() - start)
+def _matmul_rate(dtype: str) -> float:
+    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
 
 
 def memory(about: Outline, dtype: str) -> int:
