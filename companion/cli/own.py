@@ -14,7 +14,7 @@ import typer
 
 from companion.cli import options as opt
 from companion.cli.screen import print_rows, tell
-from steerkit.errors import need
+from steerkit.errors import need, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,10 +109,10 @@ def ledger(
     last = len(dataset.items) - 1
     need(0 <= item <= last, f"an item from 0 to {last} of {dataset.name}", str(item), "choose one of them.")
     if not FORMATS[answer_format].biased:  # its other half is another item
-        pair, persona = dataset.items[item].pair, dataset.items[item].kind == "persona"
-        if pair is not None:
-            indices = [i for i, other in enumerate(dataset.items) if other.pair == pair]
-        elif persona:
+        own = dataset.items[item]
+        if own.pair is not None:
+            indices = [i for i, other in enumerate(dataset.items) if other.pair == own.pair]
+        elif own.kind == "persona":
             indices = range(len(dataset.items))
     opened = load_model(model)
     asked = Prompter(opened.tokenizer, opened.template)
@@ -198,15 +198,14 @@ def decompose_vector(
     done = "Nothing was computed."
     vectors = load_vectors(vector)
     opened = open_sae(sae, vectors.width, layer)
-    chosen, names = opened.layer if layer is None else layer, ", ".join(vectors.names)
+    chosen = opened.layer if layer is None else layer
     if chosen is None and len(vectors.layers) == 1:
         chosen = vectors.layers[0]
     wanted = f"a layer of {vector.name} ({', '.join(map(str, vectors.layers))})"
     silent = "none, and the autoencoder does not say which it reads"
     need(chosen is not None, wanted, silent, "give it as --layer.", done)
     found = vectors.at(chosen)  # says which layers there are
-    known = not name or name in vectors.names
-    need(known, f"a vector of this file ({names})", repr(name), "choose one of them.")
+    one_of("a vector of this file", name or vectors.names[0], vectors.names, "choose one of them.")
     one, about = vectors.names.index(name) if name else 0, {"target_norm": norm}
     if method == "encode-difference":
         about |= _pairs(vectors, chosen, data, source)
