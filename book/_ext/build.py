@@ -51,10 +51,9 @@ def compiled(builder: str) -> Path:
     tool = str(Path(sys.executable).with_name("jupyter-book"))
     command = [tool, "build", str(BOOK), "--builder", builder, "-W", "-n", "--keep-going"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    said = (run.stdout + run.stderr).splitlines()
-    found = (
-        "; ".join([line for line in said if "WARNING" in line or "ERROR" in line][:5]) or run.stderr[-500:]
-    )
+    lines = (run.stdout + run.stderr).splitlines()
+    warned = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    found = "; ".join(warned[:5]) or run.stderr[-500:]
     following, done = "mend these pages and run `make book` again.", "The last good site was not removed."
     need(not run.returncode, "a book without warnings", found, following, done)
     return ROOT / "_build" / builder
