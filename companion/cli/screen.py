@@ -85,18 +85,12 @@ def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> 
 
 
 def link(path: Path, text: str = "") -> Text:
-    """A path that a terminal opens by a click, as the shortest text that finds it from here."""
+    """A path that a terminal opens by a click; shown is the shortest text that finds it from here."""
     from rich.text import Text
 
-    return Text(text or nearest(path), style=f"link file://{quote(str(path.resolve()))}", overflow="fold")
-
-
-def nearest(path: Path) -> str:
-    """A path relative to the working folder when it lies below that, else absolute."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path.resolve())
+    path, here = path.resolve(), Path.cwd()
+    shown = text or str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return Text(shown, style=f"link file://{quote(str(path))}", overflow="fold")
 
 
 def duration(seconds: float) -> str:
