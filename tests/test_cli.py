@@ -16,7 +16,7 @@ import pytest
 from conftest import command_line
 
 from companion import claims, claims_mayne, cli, store
-from companion.cli import options, own
+from companion.cli import options
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS, ROOT
