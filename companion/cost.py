@@ -17,15 +17,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
 from companion.data.splits import limit, make_split
@@ -33,19 +33,9 @@ from companion.models import dtype_of, model_of
 from companion.outline import LENGTHS, Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.registry import MODELS
+from companion.tan import jobs
 from companion.tan.experiment import pending
-from companion.tan.jobs import (
-    MEAN,
-    Job,
-    Stage,
-    companions,
-    dataset_of,
-    examples,
-    job_layers,
-    job_multipliers,
-    settings_of,
-    size,
-)
+from companion.tan.jobs import Job, Stage
 from steerkit.errors import SteerkitError, need
 from steerkit.extraction import contrast_length
 from steerkit.extraction import extract as mean_vector
@@ -109,33 +99,32 @@ def plan(
 
 def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[str, Any] | None:
     """`plan` of some stages, here, with every prompt counted; None, and no model opened, where no table is missing."""
-    jobs = _missing(settings, formats, stages)
-    return _planned(settings, jobs, outline(settings.model)) if any(jobs.values()) else None
+    missing = _missing(settings, formats, stages)
+    return _planned(settings, missing, outline(settings.model)) if missing else None
 
 
 def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
-    """Jobs by stage and format."""
+    """Jobs by stage and format, where there are any."""
     asked = [(stage, form) for form in formats for stage in STAGES if stage in stages]
-    return {(stage, form): pending(settings, form, stage) for stage, form in asked}
+    found = {(stage, form): pending(settings, form, stage) for stage, form in asked}
+    return {each: missing for each, missing in found.items() if missing}
 
 
 def _planned(
     settings: Settings,
-    jobs: dict[tuple, list[Job]],
+    missing: dict[tuple, list[Job]],
     about: Outline,
     remote: bool = False,
     most: int | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    works = {
-        each: total(job_cost(job, about, most) for job in found) for each, found in jobs.items() if found
-    }
-    every, dtype = total(works.values()), dtype_of(settings.model, settings.remote)
+    works = {each: total(job_cost(job, about, most) for job in found) for each, found in missing.items()}
+    every, model, dtype = total(works.values()), settings.model, dtype_of(settings.model, settings.remote)
     weights = about.parameters * getattr(torch, dtype).itemsize
-    hours, hours_from = _hours(every.operations, settings.model, dtype, remote)
+    hours, hours_from = _hours(every.operations, model, dtype, remote)
     return {
         "profile": settings.profile,
-        "model": settings.model,
+        "model": model,
         "tokenizer": about.tokenizer_of,
         "dtype": dtype,
         "remote": remote,
@@ -144,7 +133,7 @@ def _planned(
         "weights_bytes": weights,
         "hours": hours,
         "hours_from": hours_from,
-        "notes": [*notes, *([] if remote else _room(weights, settings.model))],
+        "notes": [*notes, *([] if remote else _room(weights, model))],
         "total": _columns(every),
     }
 
@@ -194,20 +183,22 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
 
     Extraction is included; the engine's self-check and prefixes that are repeated for lack of room are not.
     """
-    about = about or outline(job.settings.model)
-    layers = job_layers(job, about.n_layers) if job.stage == "sweep" else [0]
-    settings = settings_of(about) if job.stage == "shift" else ("BASE",)
-    names = _vector_names(job, settings)
-    fewer = companions(job, names) if job.stage == "grid" else {}
-    conditions = 1 + len(cells_of(names, layers, job_multipliers(job), fewer))
+    about, stage, settings = about or outline(job.settings.model), job.stage, job.settings
+    layers = jobs.job_layers(job, about.n_layers) if stage == "sweep" else [0]
+    asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
+    # As many names as the job has vectors.
+    count = settings.resamples.get(job.format, 0) + settings.random_vectors if stage == "grid" else 0
+    names = [*asked, jobs.MEAN] if stage == "shift" else ["full", *(f"companion-{i}" for i in range(count))]
+    fewer = jobs.companions(job, names) if stage == "grid" else {}
+    conditions = 1 + len(cells_of(names, layers, jobs.job_multipliers(job), fewer))
     few = job if most is None else replace(job, settings=_capped(job, most))
-    times = [whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True)]
+    train_times, test_times = (whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True))
     width, parts = len(layers) * about.width, []
-    for setting in settings:
-        train, test = examples(few, about, setting)
-        asked = [question(example, job.settings.fidelity) for example in test]
-        parts.append(_extraction(train, times[0], width, job.stage == "grid"))
-        parts.append(_evaluation(asked, times[1], conditions, len(names) * width))
+    for setting in asked:
+        train, test = jobs.examples(few, about, setting)
+        parts.append(_extraction(train, train_times, width, stage == "grid"))
+        questions = [question(example, settings.fidelity) for example in test]
+        parts.append(_evaluation(questions, test_times, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
     spent = about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads
@@ -242,7 +233,7 @@ def _requests(sizes: Sequence[int], factor: float) -> int:
 
 def _sizes(job: Job) -> tuple[int, int]:
     """Training and test items of a job; in `statement` pairs of them, which few items leave fewer of."""
-    dataset, seed = dataset_of(job.dataset, job.settings.source), job.settings.seed
+    dataset, seed = jobs.dataset_of(job.dataset, job.settings.source), job.settings.seed
     split = limit(make_split(dataset, job.split, seed), *job.limits)
     parts = [[dataset.items[i] for i in part] for part in (split.train, split.test)]
     if not FORMATS[job.format].biased:
@@ -253,17 +244,9 @@ def _sizes(job: Job) -> tuple[int, int]:
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
     owner = job.settings if job.stage == "grid" else getattr(job.settings, job.stage)
-    sizes = {part: size(getattr(owner, part), job.format) for part in ("train", "test")}
+    sizes = {part: jobs.size(getattr(owner, part), job.format) for part in ("train", "test")}
     fewer = replace(owner, **{part: min(most, count or most) for part, count in sizes.items()})
     return fewer if job.stage == "grid" else replace(job.settings, **{job.stage: fewer})
-
-
-def _vector_names(job: Job, settings: tuple[str, ...]) -> list[str]:
-    """As many names as the job has vectors."""
-    if job.stage == "shift":
-        return [*settings, MEAN]
-    count = job.settings.resamples.get(job.format, 0) + job.settings.random_vectors
-    return ["full", *(f"companion-{i}" for i in range(count if job.stage == "grid" else 0))]
 
 
 def matmul_rate(dtype: str = "float32") -> float:
@@ -271,19 +254,12 @@ def matmul_rate(dtype: str = "float32") -> float:
     return _matmul_rate(dtype)
 
 
-@lru_cache(maxsize=4)
-def _matmul_rate(dtype: str, seconds: float = 0.3) -> float:
-    gpu = torch.cuda.is_available()
-    n, device = (8192, "cuda") if gpu else (1024, "cpu")
-    a = torch.ones(n, n, dtype=getattr(torch, dtype), device=device)
-    done, start = -1, time.perf_counter()  # the first product warms up and does not count
-    while done < 1 or time.perf_counter() - start < seconds:
-        a @ a
-        if gpu:
-            torch.cuda.synchronize()
-        start = time.perf_counter() if done < 0 else start
-        done += 1
-    return done * 2 * n**3 / (time.perf_counter() - start)
+@cache
+def _matmul_rate(dtype: str) -> float:
+    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
 
 
 def memory(about: Outline, dtype: str) -> int:
@@ -333,12 +309,13 @@ def record() -> dict[str, Any] | None:
 
 def measured_rate(name: str) -> float | None:
     """Operations per second, as counted here, of the OOD grid of a model in the record."""
-    rows = (record() or {"rows": []})["rows"]
-    rates = [row["operations_per_second"] for row in rows if (row["model"], row["stage"]) == (name, "grid")]
-    return rates[0] if rates else None
+    for row in (record() or {"rows": []})["rows"]:
+        if (row["model"], row["stage"]) == (name, "grid"):
+            return row["operations_per_second"]
+    return None
 
 
-@lru_cache(maxsize=1)
+@cache
 def counted() -> list[tuple[str, int, int]]:
     """Token-passes of four small tables: name, planned, and as extraction and engine reported them just now."""
     settings = replace(load_profile("smoke"), resamples={}, random_vectors=0, remote=OFF)
@@ -346,9 +323,10 @@ def counted() -> list[tuple[str, int, int]]:
     for stage in ("sweep", "grid"):
         for form in ("letter", "statement"):
             job, done = Job(settings, stage, settings.datasets[0], form, 1), []
-            train, test = examples(job, model)
-            vectors = mean_vector(model, train, job_layers(job, model.sites.n_layers), progress=done.append)
-            evaluate(model, test, vectors, job_multipliers(job), progress=done.append)
+            train, test = jobs.examples(job, model)
+            layers = jobs.job_layers(job, model.sites.n_layers)
+            vectors = mean_vector(model, train, layers, progress=done.append)
+            evaluate(model, test, vectors, jobs.job_multipliers(job), progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found

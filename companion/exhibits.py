@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -62,23 +62,21 @@ EXHIBITS = read(NOTEBOOKS)
 
 def exhibit(name: str) -> Exhibit:
     """The exhibit called `name`."""
-    if name not in EXHIBITS:
-        raise _unknown(name)
+    _known(name, name in EXHIBITS)
     return EXHIBITS[name]
 
 
 def matching(patterns: list[str] | None) -> list[Exhibit]:
     """Exhibits whose id matches one of the shell patterns, each of which must match one; all without patterns."""
     for pattern in patterns or ():
-        if not any(fnmatch(name, pattern) for name in EXHIBITS):
-            raise _unknown(pattern)
+        _known(pattern, any(fnmatch(name, pattern) for name in EXHIBITS))
     return [e for e in EXHIBITS.values() if not patterns or any(fnmatch(e.id, p) for p in patterns)]
 
 
-def _unknown(name: str) -> SteerkitError:
+def _known(name: str, known: bool) -> None:
     close = " or ".join(get_close_matches(name, EXHIBITS, n=2))
-    following = f"try {close}, or see `steerkit list`." if close else "see `steerkit list`."
-    return SteerkitError("a figure or table that `steerkit list` names", repr(name), next_step=following)
+    following = f"{f'try {close}, or ' if close else ''}see `steerkit list`."
+    need(known, "a figure or table that `steerkit list` names", repr(name), following)
 
 
 def page_of(exhibit: Exhibit, site: Path) -> Path | None:

@@ -62,9 +62,7 @@ class Run:
             one_of("an answer format", form, FORMATS)
         return tuple(named)
 
-    def beside(
-        self, answer_format: str, table: Callable[[Settings, str], pd.DataFrame]
-    ) -> list[pd.DataFrame]:
+    def beside(self, answer_format: str, table: Callable[[Settings, str], Any]) -> list[pd.DataFrame]:
         """`table(settings, format)` of the runs whose figures are tabs beside this one (`companion.tan.records.beside`)."""
         return [table(settings, answer_format) for settings in records.beside(self.settings, answer_format)]
 
@@ -137,8 +135,7 @@ class Run:
             "models": {one["weights"]: one["model"] for one in inputs},
             "versions": store.versions(),
         }
-        path = self.folder / f"{self.id}-{part}.json"
-        store.write_atomically(path, json.dumps(about, indent=1).encode())
+        store.write_atomically(self.folder / f"{self.id}-{part}.json", json.dumps(about, indent=1).encode())
         display(Markdown(f"{caption}\n\n{about['line']}"))
 
 
@@ -180,27 +177,26 @@ def manifests_of(runs: Mapping[str, Sequence[Settings]]) -> list[dict]:
     return manifests_in([experiment.grid(settings, form) for settings, form in each(runs)])
 
 
+def by_model(manifests: list[dict]) -> dict[str, list[dict]]:
+    """The manifests of the tables of each model."""
+    found: dict[str, list[dict]] = {}
+    for manifest in manifests:
+        found.setdefault(manifest["inputs"]["model"], []).append(manifest)
+    return found
+
+
 def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
     """Computing time of the tables, by model."""
-    found: dict[str, float] = {}
-    for manifest in manifests:
-        model = manifest["inputs"]["model"]
-        found[model] = found.get(model, 0.0) + manifest["seconds"]
-    return found
+    return {model: sum((m["seconds"] for m in made), 0.0) for model, made in by_model(manifests).items()}
 
 
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:
     """One line under every figure: profile, model, weights, data, split, engine, commit."""
     if not manifests:
-        drawn = "numbers digitised from the paper's figures" if settings.profile == PUBLISHED else ""
-        head = (
-            f"Profile {settings.profile}: {drawn}" if drawn else f"Profile {settings.profile}; needs no model"
-        )
-        return f"{head}; commit {store.commit() or 'none'}."
-    by_model: dict[str, list[dict]] = {}
-    for manifest in manifests:
-        by_model.setdefault(manifest["inputs"]["model"], []).append(manifest)
-    return f"Profile {settings.profile}; " + " ".join(_model_line(part) for part in by_model.values())
+        published = settings.profile == PUBLISHED
+        what = ": numbers digitised from the paper's figures" if published else "; needs no model"
+        return f"Profile {settings.profile}{what}; commit {store.commit() or 'none'}."
+    return f"Profile {settings.profile}; " + " ".join(map(_model_line, by_model(manifests).values()))
 
 
 def _model_line(manifests: list[dict]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from steerkit.errors import SteerkitError, need, one_of
 from steerkit.formats import FORMATS
-from steerkit.ndif.address import OFF, server
+from steerkit.ndif.address import server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 # What a setting must be, and how to say so.
@@ -164,7 +164,8 @@ def _check_known(values: dict[str, Any], where: str) -> None:
 
 
 def _check(settings: Settings) -> None:
-    server(settings.remote or OFF)  # an address that is none is said now, not after an hour
+    if settings.remote:
+        server(settings.remote)  # an address that is none is said now, not after an hour
     for owner in (settings, settings.sweep, settings.shift):
         for name, (wanted, words) in KINDS.items():
             value = getattr(owner, name, None)

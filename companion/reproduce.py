@@ -41,12 +41,7 @@ class Outcome:
     error: str = ""
 
 
-def compute_tables(
-    settings: Any,
-    formats: Iterable[str],
-    stages: Iterable[str],
-    begin: Callable[[str], Callable[[int], None]],
-) -> int:
+def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str], begin: Callable) -> int:
     """Compute all missing tables; returns how many.
 
     `begin(name)` is called before each and gives back the function to call with token-passes done. A sweep comes
@@ -71,11 +66,8 @@ def run_notebook(
 
     Unknown or mistyped parameters are refused before anything runs.
     """
-    output = output or exhibit.executed
-    values = _values(exhibit.notebook, given)
-    wanted = _run_key(exhibit.notebook, values)
-    start = time.perf_counter()
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output, values = output or exhibit.executed, _values(exhibit.notebook, given)
+    wanted, start = _run_key(exhibit.notebook, values), time.perf_counter()
     with locked(output):
         if not force and _is_current(output, wanted):
             return Outcome(exhibit.id, "up to date", time.perf_counter() - start)
@@ -110,37 +102,27 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    wanted, kept = f"{source.name} to run to its end", "What an earlier run left was kept."
     scratch = output.with_name(f".running-{output.stem}")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
     scratch.mkdir()
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(scratch / output.name),
-            parameters=values,
-            cwd=str(Path.cwd()),
-            progress_bar=False,
-            kernel_name="python3",
-            request_save_on_cell_execute=False,
-            kernel_manager_class=_kernel_manager(scratch),
-        )
+        quiet = {"progress_bar": False, "request_save_on_cell_execute": False}
+        kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel_manager(scratch)}
+        target, here = str(scratch / output.name), str(Path.cwd())
+        papermill.execute_notebook(str(source), target, parameters=values, cwd=here, **quiet, **kernel)
         _tidy(scratch / output.name)
         _record_path(output).unlink(missing_ok=True)
         for path in scratch.iterdir():
             path.replace(output.with_name(path.name))
     except papermill.PapermillExecutionError as error:
         said = f"cell {error.exec_count} raised {error.ename}: {error.evalue.rstrip('.')}"
-        raise _failed(source, said, "mend the cause and run it again.") from error
+        raise SteerkitError(wanted, said, done=kept, next_step="mend the cause and run it again.") from error
     except DeadKernelError as error:
         said = "its Python process died (out of memory, or killed)"
-        raise _failed(source, said, "run it again with fewer items.") from error
+        raise SteerkitError(wanted, said, done=kept, next_step="run it again with fewer items.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _failed(source: Path, found: str, following: str) -> SteerkitError:
-    kept = "What an earlier run left was kept."
-    return SteerkitError(f"{source.name} to run to its end", found, done=kept, next_step=following)
 
 
 def _kernel_manager(folder: Path) -> type:
@@ -203,12 +185,11 @@ def _record_path(output: Path) -> Path:
     return output.with_suffix(".run.json")
 
 
-def last_run(exhibit: Exhibit) -> dict[str, Any] | None:
-    """Parameters and time of the last successful run into the book, None when there was none."""
-    path = _record_path(exhibit.executed)
-    return json.loads(path.read_text()) if path.exists() else None
+def last_run(output: Path) -> dict[str, Any]:
+    """Key, parameters and time of the last successful run into a notebook; empty when there was none."""
+    path = _record_path(output)
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _is_current(output: Path, wanted: str) -> bool:
-    path = _record_path(output)
-    return output.exists() and path.exists() and json.loads(path.read_text())["key"] == wanted
+    return output.exists() and last_run(output).get("key") == wanted

@@ -104,24 +104,18 @@ def results_of(exhibit: Exhibit, executed: Path) -> list[Result]:
 
     The paper's numbers alone are a tab of every result that has them, so profile `published` is no tab of its own.
     """
-    own, others = _read(exhibit, executed, OWN), []
-    expected, following = (
-        f"an executed notebook {exhibit.id}.ipynb with its files",
-        "run `steerkit reproduce --only",
-    )
-    need(own is not None, expected, "none", f"{following} {exhibit.id}` first.", "The book was not built.")
-    for folder in sorted(path for path in executed.iterdir() if path.is_dir()):
-        if not folder.name.startswith(".") and folder.name not in (PUBLISHED, own.profile):
-            others.append(_read(exhibit, folder, f"{OWN}/{folder.name}"))
-    return [own, *filter(None, others)]
+    own, expected = _read(exhibit, executed, OWN), f"an executed notebook {exhibit.id}.ipynb with its files"
+    following = f"run `steerkit reproduce --only {exhibit.id}` first."
+    need(own is not None, expected, "none", following, "The book was not built.")
+    folders = [path for path in sorted(executed.iterdir()) if path.is_dir() and path.name[0] != "."]
+    others = [path for path in folders if path.name not in (PUBLISHED, own.profile)]
+    return [own, *filter(None, (_read(exhibit, path, f"{OWN}/{path.name}") for path in others))]
 
 
 def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     run, notebook = (folder / f"{exhibit.id}.{suffix}" for suffix in ("run.json", "ipynb"))
     found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))]
-    parts = [
-        part for part in found if part.get("exhibit") == exhibit.id
-    ]  # another id may begin with this one
+    parts = [p for p in found if p.get("exhibit") == exhibit.id]  # another id may begin with this one
     promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
     if not run.exists() or not notebook.exists() or (promised and not parts):
         return None
@@ -145,11 +139,10 @@ def overview() -> list[dict[str, Any]]:
                 verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
     rows = []
     for exhibit in exhibits.EXHIBITS.values():
-        last = last_run(exhibit) or {}
+        last, notebook = last_run(exhibit.executed), str(exhibit.notebook.relative_to(exhibits.ROOT))
         about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
-        about["notebook"] = str(exhibit.notebook.relative_to(exhibits.ROOT))
-        about["profile"] = last.get("parameters", {}).get("profile")
+        about |= {"notebook": notebook, "profile": last.get("parameters", {}).get("profile")}
         about |= {name: last.get(name) for name in ("finished", "seconds")}
-        about["claims"] = dict(verdicts.get(exhibit.id, {}))
-        rows.append(about | {"page": exhibits.page_of(exhibit, exhibits.ROOT / "_build" / "html")})
+        page = exhibits.page_of(exhibit, exhibits.ROOT / "_build" / "html")
+        rows.append(about | {"claims": dict(verdicts.get(exhibit.id, {})), "page": page})
     return rows

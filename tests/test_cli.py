@@ -16,7 +16,7 @@ import pytest
 from conftest import command_line
 
 from companion import claims, claims_mayne, cli, store
-from companion.cli import own
+from companion.cli import options
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS, ROOT
@@ -111,9 +111,9 @@ class TestStart:
         assert code == 2 and out == "" and named in err and not list(home.iterdir())
 
     def test_closed_lists_are_those_of_the_library(self):
-        assert get_args(own.Method) == tuple(METHODS) and get_args(own.Fidelity) == FIDELITIES
-        assert get_args(own.Engine) == ENGINES and get_args(own.Split)[-1] == "all"
-        assert all(make_split(load_dataset("openness"), name).test for name in get_args(own.Split)[:-1])
+        assert get_args(options.METHODS) == tuple(METHODS) and get_args(options.FIDELITIES) == FIDELITIES
+        assert get_args(options.ENGINES) == ENGINES and get_args(options.SPLITS)[-1] == "all"
+        assert all(make_split(load_dataset("openness"), name).test for name in get_args(options.SPLITS)[:-1])
 
 
 class TestReading:

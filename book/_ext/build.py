@@ -17,20 +17,14 @@ from companion.page import BOOK_FORMATS
 from companion.profiles import load_profile
 from companion.reproduce import run_notebook
 from companion.tan import records
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 GENERATED = BOOK / "generated"
 ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
 
 
 def build() -> Path:
-    """Write the generated pages and compile the site; returns its first page.
-
-    Raises
-    ------
-    SteerkitError
-        When a notebook has not been run, or Jupyter Book warns about anything.
-    """
+    """Write the generated pages and compile the site; returns its first page. Every notebook must have been run."""
     run_records()
     write_pages()
     compiled("html")
@@ -41,49 +35,27 @@ def build() -> Path:
 
 
 def run_records() -> None:
-    """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model.
-
-    Raises
-    ------
-    SteerkitError
-        When a notebook fails.
-    """
+    """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model."""
     own = results.own_profile(EXECUTED)
     for name in load_profile(own).compared if own else ():
         kept = [records.path_of(name, "grid", form).exists() for form in BOOK_FORMATS]
         for exhibit in map(EXHIBITS.get, records.GRID_ONLY if name != own and all(kept) else ()):
-            output = EXECUTED / name / exhibit.executed.name
-            outcome = run_notebook(exhibit, {"profile": name}, output)
-            if outcome.status == "failed":
-                raise SteerkitError(
-                    f"{exhibit.id} to be drawn from the record of {name}",
-                    outcome.error,
-                    done="The book was not built.",
-                    next_step=f"run `steerkit run {exhibit.id} --profile {name}` to see more.",
-                )
+            outcome = run_notebook(exhibit, {"profile": name}, EXECUTED / name / exhibit.executed.name)
+            drawn, wanted = outcome.status != "failed", f"{exhibit.id} to be drawn from the record of {name}"
+            following = f"run `steerkit run {exhibit.id} --profile {name}` to see more."
+            need(drawn, wanted, outcome.error, following, "The book was not built.")
 
 
 def compiled(builder: str) -> Path:
-    """Run Jupyter Book; returns the folder it wrote to.
-
-    Raises
-    ------
-    SteerkitError
-        When it warns about anything.
-    """
+    """Run Jupyter Book, whose warnings are errors; returns the folder it wrote to."""
     tool = str(Path(sys.executable).with_name("jupyter-book"))
     command = [tool, "build", str(BOOK), "--builder", builder, "-W", "-n", "--keep-going"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if run.returncode:
-        lines = [
-            line for line in (run.stdout + run.stderr).splitlines() if "WARNING" in line or "ERROR" in line
-        ]
-        raise SteerkitError(
-            "a book without warnings",
-            "; ".join(lines[:5]) or run.stderr[-500:],
-            done="The last good site was not removed.",
-            next_step="mend these pages and run `make book` again.",
-        )
+    lines = (run.stdout + run.stderr).splitlines()
+    warned = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    found = "; ".join(warned[:5]) or run.stderr[-500:]
+    following, done = "mend these pages and run `make book` again.", "The last good site was not removed."
+    need(not run.returncode, "a book without warnings", found, following, done)
     return ROOT / "_build" / builder
 
 
@@ -91,27 +63,23 @@ def write_pages() -> None:
     """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads; and MathJax."""
     found = results.all_results(EXECUTED)
     own = [result for result in found if result.is_own]
-    store.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", _mathjax().read_bytes())
+    # What typesets formulas comes from an installed package: pages must not ask another host for it.
+    files = importlib.metadata.files("sphinx-mathjax-offline") or []
+    mathjax = Path(next(file for file in files if file.name == "tex-svg.js").locate())
+    store.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", mathjax.read_bytes())
     for name in EXHIBITS:
         _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
     for name in ON_THE_START_PAGE:
         _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
-    _write("verdicts-tan.md", pages.verdicts(own, TAN))
-    _write("verdicts-mayne.md", pages.verdicts(own, MAYNE))
+    for name, paper in (("tan", TAN), ("mayne", MAYNE)):
+        _write(f"verdicts-{name}.md", pages.verdicts(own, paper))
+    for make in (measured.bench, measured.scaling, measured.parity):
+        _write(f"{make.__name__}.md", make())
     _write("notebooks.md", pages.notebook_table(own))
-    _write("bench.md", measured.bench())
-    _write("scaling.md", measured.scaling())
-    _write("parity.md", measured.parity())
+    _write("provenance.md", provenance.page(found))
     shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model
     _write("downloads.md", takeaway.write(found, GENERATED))
-    _write("provenance.md", provenance.page(found))
     store.write_atomically(GENERATED / crate.NAME, takeaway.site_metadata(found))
-
-
-def _mathjax() -> Path:
-    """The script that typesets formulas, from an installed package: pages must not ask another host for it."""
-    files = importlib.metadata.files("sphinx-mathjax-offline") or []
-    return Path(next(file for file in files if file.name == "tex-svg.js").locate())
 
 
 def _write(name: str, text: str) -> None:

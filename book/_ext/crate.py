@@ -15,32 +15,23 @@ from typing import Any
 
 from _ext.pages import changed, repository, unique
 from _ext.provenance import citation
+from companion.exhibits import Exhibit
 from companion.registry import MODELS
 from companion.results import Result
 
 NAME = "ro-crate-metadata.json"
 LICENCE = "https://spdx.org/licenses/MIT"
-KINDS = {
-    ".csv": "text/csv",
-    ".svg": "image/svg+xml",
-    ".json": "application/json",
-    ".ipynb": "application/x-ipynb+json",
-}
+NOTEBOOK = "application/x-ipynb+json"
+KINDS = {".csv": "text/csv", ".svg": "image/svg+xml", ".json": "application/json", ".ipynb": NOTEBOOK}
 # From the path of a result's file to its path in the crate, None when it is not in it.
 Where = Callable[[Path], str | None]
+Entity = dict[str, Any]
 
 
 def crate(results: list[Result], where: Where) -> dict[str, Any]:
     """The metadata of a folder that holds the results."""
     about, url = citation(), repository()[0]
-    papers = [
-        _entity(
-            "https://arxiv.org/abs/" + work["identifiers"][0]["value"].removeprefix("arXiv:"),
-            "ScholarlyArticle",
-            name=work["title"],
-        )
-        for work in about["references"]
-    ]
+    papers = [_paper(work) for work in about["references"]]
     files = [entity for result in results for entity in _files(result, where)]
     actions = [_action(result, where) for result in results]
     root = _entity(
@@ -56,9 +47,8 @@ def crate(results: list[Result], where: Where) -> dict[str, Any]:
         hasPart=_ids(files),
         mentions=_ids(actions),
     )
-    descriptor = _entity(
-        NAME, "CreativeWork", about={"@id": "./"}, conformsTo={"@id": "https://w3id.org/ro/crate/1.1"}
-    )
+    standard = {"@id": "https://w3id.org/ro/crate/1.1"}
+    descriptor = _entity(NAME, "CreativeWork", about={"@id": "./"}, conformsTo=standard)
     package = _entity("#steerkit", "SoftwareApplication", name="steerkit", version=about["version"])
     context = [
         _entity("#authors", "Organization", name=about["authors"][0]["name"]),
@@ -66,22 +56,18 @@ def crate(results: list[Result], where: Where) -> dict[str, Any]:
         _entity("#python", "ComputerLanguage", name="Python", url="https://www.python.org/"),
         _entity(LICENCE, "CreativeWork", name="MIT licence"),
         *papers,
-        *(
-            _entity(_parameter_id(result, name), "PropertyValue", name=name, value=value)
-            for result in results
-            for name, value in changed(result.exhibit, result.parameters).items()
-        ),
+        *(entity for result in results for entity in _parameters(result)),
         *_inputs(results),
     ]
     graph = [descriptor, root, *files, *actions, *context]
     return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
 
 
-def _entity(at: str | None, kind: str, /, **about: Any) -> dict[str, Any]:
+def _entity(at: str | None, kind: str, /, **about: Any) -> Entity:
     return {"@id": at, "@type": kind, **about}
 
 
-def _ids(entities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ids(entities: Iterable[Entity]) -> list[Entity]:
     return [{"@id": entity["@id"]} for entity in entities]
 
 
@@ -89,29 +75,35 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _parameter_id(result: Result, name: str) -> str:
-    return f"#parameter-{result.exhibit.id}-{result.profile}-{name}"
+def _paper(work: dict[str, Any]) -> Entity:
+    address = "https://arxiv.org/abs/" + work["identifiers"][0]["value"].removeprefix("arXiv:")
+    return _entity(address, "ScholarlyArticle", name=work["title"])
 
 
-def _files(result: Result, where: Where) -> Iterable[dict[str, Any]]:
+def _parameters(result: Result) -> list[Entity]:
+    stem, values = (
+        f"#parameter-{result.exhibit.id}-{result.profile}",
+        changed(result.exhibit, result.parameters),
+    )
+    return [
+        _entity(f"{stem}-{name}", "PropertyValue", name=name, value=value) for name, value in values.items()
+    ]
+
+
+def _files(result: Result, where: Where) -> Iterable[Entity]:
     of_parts = {result.file(part, s): part for part in result.parts for s in ("csv", "svg", "json")}
     for path in filter(where, result.files):
         content, part = path.read_bytes(), of_parts.get(path)  # the executed notebook belongs to no part
-        yield _entity(
-            where(path),
-            "File",
-            name=path.name,
-            encodingFormat=KINDS[path.suffix],
-            contentSize=str(len(content)),
-            sha256=hashlib.sha256(content).hexdigest(),
-            **({"description": part["alt"] or part["caption"]} if part else {}),
-        )
+        about = {"name": path.name, "encodingFormat": KINDS[path.suffix], "contentSize": str(len(content))}
+        about |= {"sha256": hashlib.sha256(content).hexdigest()}
+        about |= {"description": part["alt"] or part["caption"]} if part else {}
+        yield _entity(where(path), "File", **about)
 
 
-def _action(result: Result, where: Where) -> dict[str, Any]:
+def _action(result: Result, where: Where) -> Entity:
     used = [f"#weights-{sha[:16]}" for part in result.parts for sha in part["weights_sha256"]]
     used += [f"#data-{sha[:16]}" for part in result.parts for sha in part["data_sha256"].values()]
-    used += [_parameter_id(result, name) for name in changed(result.exhibit, result.parameters)]
+    used += [entity["@id"] for entity in _parameters(result)]
     exhibit, commits = result.exhibit, unique(part["commit"] for part in result.parts)
     return _entity(
         f"#run-{exhibit.id}-{result.profile}",
@@ -128,29 +120,31 @@ def _action(result: Result, where: Where) -> dict[str, Any]:
     )
 
 
-def _inputs(results: list[Result]) -> Iterable[dict[str, Any]]:
+def _inputs(results: list[Result]) -> Iterable[Entity]:
     """Notebooks, weights and data sets, each once."""
-    found: dict[str, dict[str, Any]] = {}
-    for result in results:
-        exhibit = result.exhibit
-        found[f"#notebook-{exhibit.id}"] = _entity(
-            f"#notebook-{exhibit.id}",
-            "SoftwareSourceCode",
-            name=f"notebooks/{exhibit.id}.ipynb",
-            description=f"{exhibit.paper}, {exhibit.number}: {exhibit.title}",
-            encodingFormat=KINDS[".ipynb"],
-            programmingLanguage={"@id": "#python"},
-            sha256=hashlib.sha256(exhibit.notebook.read_bytes()).hexdigest(),
-        )
-    parts = [part for result in results for part in result.parts]
-    for sha, name in (
-        (sha, part.get("models", {}).get(sha, "")) for part in parts for sha in part["weights_sha256"]
-    ):
-        spec = MODELS.get(name)
-        more = {"url": f"https://huggingface.co/{spec.hub_id}"} if spec and spec.hub_id else {}
-        more |= {"description": f"licence: {spec.licence}"} if spec else {}
-        entity = _entity(f"#weights-{sha[:16]}", "CreativeWork", name=name or "weights", sha256=sha, **more)
-        found[entity["@id"]] = entity
+    entities, parts = [_source(result.exhibit) for result in results], [p for r in results for p in r.parts]
+    entities += [
+        _weights(sha, p.get("models", {}).get(sha, "")) for p in parts for sha in p["weights_sha256"]
+    ]
     for name, sha in (pair for part in parts for pair in part["data_sha256"].items()):
-        found[f"#data-{sha[:16]}"] = _entity(f"#data-{sha[:16]}", "CreativeWork", name=name, sha256=sha)
-    return found.values()
+        entities.append(_entity(f"#data-{sha[:16]}", "CreativeWork", name=name, sha256=sha))
+    return {entity["@id"]: entity for entity in entities}.values()
+
+
+def _source(exhibit: Exhibit) -> Entity:
+    return _entity(
+        f"#notebook-{exhibit.id}",
+        "SoftwareSourceCode",
+        name=f"notebooks/{exhibit.id}.ipynb",
+        description=f"{exhibit.paper}, {exhibit.number}: {exhibit.title}",
+        encodingFormat=NOTEBOOK,
+        programmingLanguage={"@id": "#python"},
+        sha256=hashlib.sha256(exhibit.notebook.read_bytes()).hexdigest(),
+    )
+
+
+def _weights(sha: str, name: str) -> Entity:
+    spec = MODELS.get(name)
+    more = {"url": f"https://huggingface.co/{spec.hub_id}"} if spec and spec.hub_id else {}
+    more |= {"description": f"licence: {spec.licence}"} if spec else {}
+    return _entity(f"#weights-{sha[:16]}", "CreativeWork", name=name or "weights", sha256=sha, **more)

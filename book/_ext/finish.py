@@ -102,8 +102,7 @@ def lighten(site: Path) -> None:
 
 def _duplicates(folder: Path) -> dict[str, str]:
     """Name of an image -> name of the one that stands for it; the shortest name is kept, which is the figure's own."""
-    kept: dict[str, str] = {}
-    same = {}
+    kept, same = {}, {}
     for path in sorted(folder.glob("*.png"), key=lambda path: (len(path.name), path.name)):
         first = kept.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
         if first != path.name:

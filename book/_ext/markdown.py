@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-ESCAPES = {"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "[": "\\["}
-ROLE = re.compile(
-    r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>)"
-)  # pieces of a cell that stay as they are
+ESCAPES = str.maketrans({"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "[": "\\["})
+# Pieces of a cell that stay as they are.
+ROLE = re.compile(r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>)")
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -36,15 +35,12 @@ def _scrolling(frame: pd.DataFrame, cell: Callable[[object], str]) -> str:
 
 
 def _escaped(value: object) -> str:
-    return "".join(ESCAPES.get(letter, letter) for letter in " ".join(str(value).split()))
+    return " ".join(str(value).split()).translate(ESCAPES)
 
 
 def _escaped_around_roles(value: object) -> str:
     pieces = ROLE.split(" ".join(str(value).split()))  # every second one is a role
-    return "".join(
-        piece.replace("|", "\\|") if i % 2 else "".join(ESCAPES.get(letter, letter) for letter in piece)
-        for i, piece in enumerate(pieces)
-    )
+    return "".join(p.replace("|", "\\|") if i % 2 else p.translate(ESCAPES) for i, p in enumerate(pieces))
 
 
 def fence(name: str, argument: str, body: str, **options: str) -> str:
@@ -52,9 +48,8 @@ def fence(name: str, argument: str, body: str, **options: str) -> str:
     inside = [len(run) for run in re.findall(r"^(:{3,})", body, re.MULTILINE)]
     colons = ":" * max([3, *(length + 1 for length in inside)])
     lines = [f":{key.replace('_', '-')}: {value}".rstrip() for key, value in options.items()]
-    return "\n".join(
-        [f"{colons}{{{name}}} {argument}".rstrip(), *lines, *([""] if lines else []), body, colons]
-    )
+    head = [f"{colons}{{{name}}} {argument}".rstrip(), *lines, *([""] if lines else [])]
+    return "\n".join([*head, body, colons])
 
 
 def tabs(group: str, items: list[tuple[str, str, str]]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,10 +28,14 @@ def bench() -> str:
     if not path.exists():
         return "`make bench` has not been run for this copy."
     about = json.loads(path.read_text())
-    rows = pd.DataFrame(about["cases"])
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    note = f"`{about['command']}` at commit {about['commit']}, {about['threads']} threads, {versions}."
-    return f"{table(rows)}\n\n{{.manifest}}\n{note}"
+    note = (
+        f"`{about['command']}` at commit {about['commit']}, {about['threads']} threads, {_versions(about)}."
+    )
+    return f"{table(pd.DataFrame(about['cases']))}\n\n{{.manifest}}\n{note}"
+
+
+def _versions(about: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in about["versions"].items())
 
 
 def scaling() -> str:
@@ -47,48 +52,42 @@ def _one_prompt() -> str:
     asked.append(("any", "six vectors, one layer", Protocol(length, 2, 6, 1)))
     asked.append(("any", "one vector, one layer", Protocol(length, 2, 1, 1)))
     rows = [
-        {
-            "model": name,
-            "grid": what,
-            "upstream": f"{one.upstream:,}",
-            "tree": f"{one.tree:,}",
-            "times fewer": f"{one.upstream / one.tree:.0f}",
-        }
+        (name, what, f"{one.upstream:,}", f"{one.tree:,}", f"{one.upstream / one.tree:.0f}")
         for name, what, one in asked
     ]
-    return f"Token-passes of one prompt of {length} tokens, the mean of the 40 sets of Tan et al. 2024.\n\n{table(pd.DataFrame(rows))}"
+    frame = pd.DataFrame(rows, columns=["model", "grid", "upstream", "tree", "times fewer"])
+    said = f"Token-passes of one prompt of {length} tokens, the mean of the 40 sets of Tan et al. 2024."
+    return f"{said}\n\n{table(frame)}"
 
 
 def _check() -> str:
-    rows = [{"table": name, "planned": planned, "counted": done} for name, planned, done in counted()]
+    rows = pd.DataFrame(counted(), columns=["table", "planned", "counted"])
     said = "What the planner says before a run and what the engine reports during it, the tiny model, one data set."
-    return f"{said}\n\n{table(pd.DataFrame(rows))}"
+    return f"{said}\n\n{table(rows)}"
 
 
 def _plans() -> str:
     """The committed plans of the papers' own profiles."""
-    rows = []
-    for path in sorted(PLANS.glob("*.json")):
-        about = json.loads(path.read_text())
-        counts = about["total"]
-        rows.append(
-            {
-                "profile": about["profile"],
-                "tokenizer": about["tokenizer"],
-                "prompts": f"{counts['prompts']:,}",
-                "token-passes": f"{counts['token_passes']:,}",
-                "operations": f"{counts['operations']:.1e}",
-                "memory, GB": f"{about['memory_bytes'] / 1e9:.0f}",
-                "requests": f"{counts['requests']:,}",
-                "sent, MB": f"{counts['sent_bytes'] / 1e6:,.0f}",
-                "received, MB": f"{counts['received_bytes'] / 1e6:,.0f}",
-            }
-        )
-    if not rows:
+    plans = [json.loads(path.read_text()) for path in sorted(PLANS.glob("*.json"))]
+    if not plans:
         return "*No plan of the papers' profiles is committed.*"
+    rows = pd.DataFrame(
+        {
+            "profile": about["profile"],
+            "tokenizer": about["tokenizer"],
+            "prompts": f"{about['total']['prompts']:,}",
+            "token-passes": f"{about['total']['token_passes']:,}",
+            "operations": f"{about['total']['operations']:.1e}",
+            "memory, GB": f"{about['memory_bytes'] / 1e9:.0f}",
+            "requests": f"{about['total']['requests']:,}",
+            "sent, MB": f"{about['total']['sent_bytes'] / 1e6:,.0f}",
+            "received, MB": f"{about['total']['received_bytes'] / 1e6:,.0f}",
+        }
+        for about in plans
+    )
     said = "The papers' own profiles, all tables of the book, as `steerkit plan --profile P --remote` counts them. "
     said += "With the tokenizer of another model the counts are estimates."
-    return f"{said}\n\n{table(pd.DataFrame(rows))}"
+    return f"{said}\n\n{table(rows)}"
 
 
 def _gpu() -> str:
@@ -145,10 +144,7 @@ def parity(path: Path = PARITY) -> str:
     times[["local", "ndif"]] = times[["local", "ndif"]].map("{:.1f} s".format)
     times = times[["work", "local", "ndif", "ratio", "aim"]].rename(columns={"ndif": "NDIF"})
     threads = "one thread" if record["threads"] == 1 else f"{record['threads']} threads"
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     how = f"`{record['command']}` on {record['date']} at commit {record['commit']}: {record['model']} in {record['dtype']}"
-    parts = ("What travelled, with the limit for each way:", table(sizes))
-    parts += ("How long it took on either side, the server's queue included:", table(times))
-    return "\n\n".join(
-        (table(differences), *parts, f"{{.manifest}}\n{how}, {threads} on each side, {versions}.")
-    )
+    parts = [table(differences), "What travelled, with the limit for each way:", table(sizes)]
+    parts += ["How long it took on either side, the server's queue included:", table(times)]
+    return "\n\n".join([*parts, f"{{.manifest}}\n{how}, {threads} on each side, {_versions(record)}."])

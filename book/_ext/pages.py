@@ -116,17 +116,14 @@ def _verdicts(result: Result) -> list[str]:
         return []
     chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
     head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    wide, formats = _by_format(
-        rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"]), "published", "found"
-    )
+    rows = rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"])
+    wide, formats = _by_format(rows, "published", "found")
     return [f"{head}\n\n{table(wide.rename(columns={form: f'here, format {form}' for form in formats}))}"]
 
 
 def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
     """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
-    wide = rows.pivot_table(
-        index=["claim", beside], columns="format", values=values, aggfunc="; ".join
-    ).fillna("")
+    wide = rows.pivot_table(values, ["claim", beside], "format", aggfunc="; ".join).fillna("")
     wide = wide.reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
     formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
     return wide[["claim", beside, *formats]], formats
@@ -141,15 +138,12 @@ def changed(exhibit: Exhibit, values: dict[str, Any]) -> dict[str, Any]:
 def _parameters(result: Result) -> str:
     """All parameters of this run: a default is a choice too."""
     known, other = parameters_of(result.exhibit.notebook), changed(result.exhibit, result.parameters)
-    rows = (
-        {
-            "parameter": f"`{name}`",
-            "value": f"`{value!r}`",
-            "default": "no" if name in other else "yes",
-            "meaning": known[name].help if name in known else "",
-        }
-        for name, value in result.parameters.items()
-    )
+    rows = []
+    for name, value in result.parameters.items():
+        default, meaning = "no" if name in other else "yes", known[name].help if name in known else ""
+        rows.append(
+            {"parameter": f"`{name}`", "value": f"`{value!r}`", "default": default, "meaning": meaning}
+        )
     return folded("Parameters of this run", table_of_rows(rows), class_container="parameters")
 
 

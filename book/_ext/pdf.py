@@ -12,23 +12,18 @@ from pathlib import Path
 from _ext import build as book
 from companion import store
 from companion.cli.doctor import VARIABLE
-from steerkit.errors import SteerkitError
+from steerkit.errors import need
 
 SECONDS = 600  # a book of hundreds of pages takes one minute on two cores
 TARGET = "steering-companion.pdf"
+ID = r'\bid="([^"]+)"'
 LINK = r'href="#([^"]+)"'
 CITATION = re.compile(r'<span class="bibtex-citation".*?</span>', re.DOTALL)  # the text of {cite}
 CITED = r'<div class="citation" id="([^"]+)"'  # its entry in the bibliography
 
 
 def print_book(browser: str) -> Path:
-    """Compile the book as one page and print it to `_build`; the site must have been built before.
-
-    Raises
-    ------
-    SteerkitError
-        When the book has warnings, or the browser fails; an earlier PDF is kept.
-    """
+    """Compile the book as one page and print it to `_build`; the site must have been built before."""
     page = book.compiled("singlehtml") / "intro.html"
     page.write_text(printable(page.read_text(encoding="utf-8")), encoding="utf-8")
     target = book.ROOT / "_build" / TARGET
@@ -53,13 +48,11 @@ def distinct(html: str) -> str:
     A link goes to the id of its own chapter, a citation to the bibliography, any other to the first that has the id.
     """
     chapters = re.split(r'(?=<span id="document-)', html)
-    found = [set(re.findall(r'\bid="([^"]+)"', chapter)) for chapter in chapters]
+    found = [set(re.findall(ID, chapter)) for chapter in chapters]
     counts = Counter(name for names in found for name in names)
     again = {name for name, count in counts.items() if count > 1}
     first = {name: next(n for n, names in enumerate(found) if name in names) for name in again}
-    cited = {
-        name: n for n, chapter in enumerate(chapters) for name in re.findall(CITED, chapter) if name in again
-    }
+    cited = {name: n for n, chapter in enumerate(chapters) for name in re.findall(CITED, chapter)}
 
     def rename(number: int, chapter: str) -> str:
         def link(match: re.Match, home: dict[str, int]) -> str:
@@ -69,9 +62,7 @@ def distinct(html: str) -> str:
         own = dict.fromkeys(found[number] & again, number)
         chapter = CITATION.sub(lambda m: re.sub(LINK, lambda a: link(a, cited), m[0]), chapter)
         chapter = re.sub(LINK, lambda a: link(a, own), chapter)
-        return re.sub(
-            r'\bid="([^"]+)"', lambda m: f'id="c{number}-{m[1]}"' if m[1] in again else m[0], chapter
-        )
+        return re.sub(ID, lambda m: f'id="c{number}-{m[1]}"' if m[1] in again else m[0], chapter)
 
     return "".join(rename(number, chapter) for number, chapter in enumerate(chapters))
 
@@ -98,11 +89,7 @@ def _printed(browser: str, page: Path) -> bytes:
             said = run.stderr.strip()[-300:]
         except (OSError, subprocess.TimeoutExpired) as error:
             content, said = b"", f"{type(error).__name__} after at most {SECONDS} s"
-    if not content.startswith(b"%PDF"):
-        raise SteerkitError(
-            f"a PDF from {browser}",
-            said or "no file",
-            done="An earlier PDF was kept.",
-            next_step=f"open {page} in a browser and print it, or try another one in {VARIABLE}.",
-        )
+    following = f"open {page} in a browser and print it, or try another one in {VARIABLE}."
+    kept, whole = "An earlier PDF was kept.", content.startswith(b"%PDF")
+    need(whole, f"a PDF from {browser}", said or "no file", following, kept)
     return content

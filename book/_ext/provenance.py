@@ -17,11 +17,8 @@ from companion.results import Result
 
 def page(results: list[Result]) -> str:
     """What ran, on which data and weights, with which code, and when; and how to cite."""
-    software = unique(
-        ", ".join(f"{k} {v}" for k, v in part["versions"].items())
-        for result in results
-        for part in result.parts
-    )
+    parts = [part for result in results for part in result.parts]
+    software = unique(", ".join(f"{k} {v}" for k, v in part["versions"].items()) for part in parts)
     return "\n\n".join(
         [
             "## The runs\n\nOne execution of a notebook a row; times are UTC.",
@@ -66,19 +63,16 @@ def _parts(result: Result) -> str:
         }
         for part in result.parts
     ]
-    return folded(
-        f"{result.exhibit.id}, profile {result.profile}: {len(rows)} figures and tables", table_of_rows(rows)
-    )
+    title = f"{result.exhibit.id}, profile {result.profile}: {len(rows)} figures and tables"
+    return folded(title, table_of_rows(rows))
 
 
 def inputs(results: list[Result]) -> pd.DataFrame:
     """Every weights file and data set any figure used: kind, name, SHA-256, in how many figures and tables."""
     parts = [part for result in results for part in result.parts]
-    counts = Counter(("data", name, sha) for part in parts for name, sha in part["data_sha256"].items())
-    counts += Counter(
-        ("weights", p.get("models", {}).get(sha, ""), sha) for p in parts for sha in p["weights_sha256"]
-    )
-    rows = [(*found[:2], f"`{found[2]}`", count) for found, count in sorted(counts.items())]
+    used = [("data", name, sha) for part in parts for name, sha in part["data_sha256"].items()]
+    used += [("weights", p.get("models", {}).get(sha, ""), sha) for p in parts for sha in p["weights_sha256"]]
+    rows = [(kind, name, f"`{sha}`", n) for (kind, name, sha), n in sorted(Counter(used).items())]
     return pd.DataFrame(rows, columns=["kind", "name", "SHA-256", "used in"])
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,9 @@ def _row(result: Result) -> dict[str, str]:
 
 def archive(results: list[Result], kept: list[Kept]) -> bytes:
     """The archive's bytes: the same for the same results."""
-    names = {path: in_archive(path, result) for result in results for path in result.files}
-    files = {name: path.read_bytes() for path, name in names.items()}
+    files = {in_archive(path, result): path.read_bytes() for result in results for path in result.files}
     files |= {f"vectors/{each.name}": each.source.read_bytes() for each in kept}
-    files |= {crate.NAME: json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()}
+    files |= {crate.NAME: _metadata(results, in_archive)}
     files |= {CARD: card(kept).encode()} if kept else {}
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
@@ -111,7 +110,11 @@ def in_site(path: Path, result: Result) -> str | None:
 
 def site_metadata(results: list[Result]) -> bytes:
     """RO-Crate metadata of the built site."""
-    names = {path: in_site(path, result) for result in results for path in result.files}
+    return _metadata(results, in_site)
+
+
+def _metadata(results: list[Result], where: Callable[[Path, Result], str | None]) -> bytes:
+    names = {path: where(path, result) for result in results for path in result.files}
     return json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()
 
 
@@ -139,16 +142,15 @@ def vectors_of(results: Iterable[Result]) -> list[Kept]:
 
     Those that are not in this machine's store, because a figure was read from a record, are left out.
     """
-    shown = [result for result in results if result.exhibit.id in MAIN]
-    names = dict.fromkeys(name for result in shown for part in result.parts for name in part["artefacts"])
+    parts = [part for result in results if result.exhibit.id in MAIN for part in result.parts]
+    names = dict.fromkeys(name for part in parts for name in part["artefacts"])
     found: dict[str, Kept] = {}
     for manifest in filter(None, map(_manifest, names)):
-        about = manifest["inputs"]
-        inputs = about | {"layers": [about["layer"]]}  # see `companion.tan.jobs.vectors_of`
+        about, layer = manifest["inputs"], manifest["inputs"]["layer"]
+        inputs = about | {"layers": [layer]}  # see `companion.tan.jobs.vectors_of`
         source = store.path_of(f"vectors-{manifest['name']}", inputs, "safetensors")
-        each = Kept(
-            source, Path(about["model"]).name, Path(about["dataset"]).stem, about["format"], about["layer"]
-        )
+        model, dataset = Path(about["model"]).name, Path(about["dataset"]).stem
+        each = Kept(source, model, dataset, about["format"], layer)
         if source.exists():
             found.setdefault(each.name, each)
     return [found[name] for name in sorted(found)]
@@ -192,13 +194,8 @@ def card(kept: list[Kept]) -> str:
     front = ""  # what a model hub reads; only where it is one model of the registry that a hub has
     if len(models) == 1 and spec and spec.hub_id:
         front = f"---\nlicense: {spec.licence.lower()}\nbase_model: {spec.hub_id}\ntags: [steering-vectors]\n---\n\n"
-    load = f'vectors = sk.load_vectors("{kept[0].name}")'
-    example = [
-        "import steerkit as sk",
-        "",
-        load,
-        f'vector = vectors.select(["full"]).at({kept[0].layer})[0]  # [width]',
-    ]
+    example = ["import steerkit as sk", "", f'vectors = sk.load_vectors("{kept[0].name}")']
+    example.append(f'vector = vectors.select(["full"]).at({kept[0].layer})[0]  # [width]')
     lines = ["| " + " | ".join(row) + " |" for row in rows.astype(str).itertuples(index=False)]
     head = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
     return "\n\n".join(

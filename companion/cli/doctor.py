@@ -7,7 +7,9 @@ import os
 import platform
 import shutil
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 from companion import store
@@ -17,7 +19,7 @@ from steerkit.files import cache_dir
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VARIABLE = "STEERKIT_CHROMIUM"
-
+BROWSER = "browser for the PDF"
 PACKAGES = ("torch", "transformers", "nnsight", "papermill", "jupyter-book", "pandas", "seaborn", "sae-lens")
 MIRRORED = "fine when cached or behind a mirror"
 HOSTS = {  # what for, host, what to make of silence
@@ -31,60 +33,57 @@ HOSTS = {  # what for, host, what to make of silence
 def examine() -> list[dict[str, str]]:
     """One row a finding: what, found, next."""
     with ThreadPoolExecutor() as pool:  # they may all have to wait for their time to be over
-        hosts = list(pool.map(lambda what: _host(what, *HOSTS[what]), HOSTS))
-    here = (_python, *(partial(_package, name) for name in PACKAGES), _device, _memory, _cache, _models)
-    return [*(look() for look in (*here, _browser, _server)), *hosts]
+        hosts = list(pool.map(lambda what: _row(what, lambda: _host(*HOSTS[what])), HOSTS))
+    looks = {"Python": _python} | {name: partial(_package, name) for name in PACKAGES}
+    looks |= {"device": _device, "free memory": _memory, "cache": _cache, "models in the cache": _models}
+    looks |= {BROWSER: lambda: (chromium(), ""), "server": _server}
+    return [*(_row(what, look) for what, look in looks.items()), *hosts]
 
 
-def _row(what: str, found: str, following: str = "") -> dict[str, str]:
+def _row(what: str, look: Callable[[], tuple[str, str]]) -> dict[str, str]:
+    try:
+        found, following = look()
+    except SteerkitError as error:
+        found, following = error.found, "optional; " * (what == BROWSER) + error.next_step
     return {"what": what, "found": found, "next": following}
 
 
-def _python() -> dict[str, str]:
-    return _row("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+def _python() -> tuple[str, str]:
+    return f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""
 
 
-def _package(name: str) -> dict[str, str]:
+def _package(name: str) -> tuple[str, str]:
     try:
-        return _row(name, installed.version(name))
+        return installed.version(name), ""
     except installed.PackageNotFoundError:
-        optional = name in ("sae-lens", "jupyter-book")
-        return _row(name, "not installed", "optional" if optional else "run `make install`")
+        return "not installed", "optional" if name in ("sae-lens", "jupyter-book") else "run `make install`"
 
 
-def _device() -> dict[str, str]:
+def _device() -> tuple[str, str]:
     import torch
 
     if not torch.cuda.is_available():
-        return _row("device", f"CPU, {torch.get_num_threads()} threads")
-    free = torch.cuda.mem_get_info()[0] / 2**30
-    return _row("device", f"{torch.cuda.get_device_name()}, {free:.0f} GiB free")
+        return f"CPU, {torch.get_num_threads()} threads", ""
+    return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free", ""
 
 
-def _memory() -> dict[str, str]:
+def _memory() -> tuple[str, str]:
     import psutil
 
     free = psutil.virtual_memory().available / 2**30
-    return _row("free memory", f"{free:.1f} GiB", "" if free > 3 else "the default profile needs 3 GiB")
+    return f"{free:.1f} GiB", "" if free > 3 else "the default profile needs 3 GiB"
 
 
-def _cache() -> dict[str, str]:
-    try:
-        folder, tables = cache_dir(), len(list(store.artifacts_dir().glob("*.parquet")))
-    except SteerkitError as error:
-        return _row("cache", error.found, error.next_step)
+def _cache() -> tuple[str, str]:
+    folder, tables = cache_dir(), len(list(store.artifacts_dir().glob("*.parquet")))
     free = shutil.disk_usage(folder).free / 2**30
     following = "" if free > 2 else "free some space or set STEERKIT_CACHE"
-    return _row("cache", f"{folder}, {free:.0f} GiB free, {tables} tables", following)
+    return f"{folder}, {free:.0f} GiB free, {tables} tables", following
 
 
-def _models() -> dict[str, str]:
-    try:
-        found = [path.parent.name for path in cache_dir("models").glob(f"*/{PROVENANCE}")]
-    except SteerkitError as error:
-        return _row("models in the cache", error.found, error.next_step)
-    following = "" if found else "`make book` fetches the default one"
-    return _row("models in the cache", ", ".join(found) or "none", following)
+def _models() -> tuple[str, str]:
+    found = [path.parent.name for path in cache_dir("models").glob(f"*/{PROVENANCE}")]
+    return ", ".join(found) or "none", "" if found else "`make book` fetches the default one"
 
 
 def chromium() -> str:
@@ -98,25 +97,17 @@ def chromium() -> str:
     return found
 
 
-def _browser() -> dict[str, str]:
-    try:
-        return _row("browser for the PDF", chromium())
-    except SteerkitError as error:
-        return _row("browser for the PDF", error.found, "optional; " + error.next_step)
-
-
-def _server() -> dict[str, str]:
+def _server() -> tuple[str, str]:
     """Where models run that are too large for this machine; the key itself is nobody's business."""
     server = os.environ.get("STEERKIT_REMOTE")
     key = "a key in NDIF_API_KEY" if os.environ.get("NDIF_API_KEY") else "no key in NDIF_API_KEY"
-    return _row("server", f"{server or 'STEERKIT_REMOTE not set'}, {key}", "" if server else "optional")
+    return f"{server or 'STEERKIT_REMOTE not set'}, {key}", "" if server else "optional"
 
 
-def _host(what: str, host: str, silent: str) -> dict[str, str]:
+def _host(host: str, silent: str) -> tuple[str, str]:
     if os.environ.get("HF_HUB_OFFLINE") and "huggingface" in host:
-        return _row(what, "not asked (HF_HUB_OFFLINE is set)")
-    try:
+        return "not asked (HF_HUB_OFFLINE is set)", ""
+    with suppress(OSError):
         socket.create_connection((host, 443), timeout=2).close()
-    except OSError:
-        return _row(what, "not reached directly", silent)
-    return _row(what, "reached")
+        return "reached", ""
+    return "not reached directly", silent

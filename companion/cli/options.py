@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from steerkit import errors
+from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
@@ -24,17 +25,17 @@ Offers = list[tuple[str, str]]  # what to type, what it means
 Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
-def option(kind: Any, text: str, known: Known, *names: str, files: Sequence[str] | None = None) -> Any:
+def option(kind: Any, text: str, *names: str, known: Known | None = None, files: Any = None) -> Any:
     """An option that Tab completes: `known` names, and where `files` has their endings folders and files."""
-    return Annotated[kind, typer.Option(*names, help=text, autocompletion=_offers(known, files))]
+    return Annotated[kind, typer.Option(*names, help=text, autocompletion=known and _offers(known, files))]
 
 
-def argument(kind: Any, text: str, known: Known) -> Any:
+def argument(kind: Any, text: str, *, known: Known | None = None) -> Any:
     """The same without a name of its own on the line."""
-    return Annotated[kind, typer.Argument(help=text, autocompletion=_offers(known, None))]
+    return Annotated[kind, typer.Argument(help=text, autocompletion=known and _offers(known, None))]
 
 
-def _offers(known: Known, files: Sequence[str] | None) -> Callable[[str], Offers]:
+def _offers(known: Known, files: tuple[str, ...] | None) -> Callable[[str], Offers]:
     def offers(incomplete: str) -> Offers:
         found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
         return found if files is None else [*found, *_paths(incomplete, files)]
@@ -42,7 +43,7 @@ def _offers(known: Known, files: Sequence[str] | None) -> Callable[[str], Offers
     return offers
 
 
-def _paths(incomplete: str, endings: Sequence[str]) -> Offers:
+def _paths(incomplete: str, endings: tuple[str, ...]) -> Offers:
     here, found = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent), []
     with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
         for path in sorted(here.iterdir()):
@@ -53,7 +54,7 @@ def _paths(incomplete: str, endings: Sequence[str]) -> Offers:
 
 def check_format(answer_format: str) -> None:
     """Refuse an unknown answer format; there may be more of them than this package knows."""
-    errors.one_of("an answer format", answer_format, FORMATS)
+    one_of("an answer format", answer_format, FORMATS)
 
 
 def exhibits() -> dict[str, str]:
@@ -78,30 +79,18 @@ def models() -> dict[str, str]:
     return {name: spec.hub_id or "built in code" for name, spec in MODELS.items()}
 
 
-def datasets() -> dict[str, str]:
-    """Bundled data sets."""
-    from companion.data.datasets import names
+def _names(module: str, attribute: str, meaning: str = "") -> Known:
+    def known() -> dict[str, str]:
+        found = getattr(import_module(module), attribute)
+        return dict.fromkeys(found() if callable(found) else found, meaning)
 
-    return dict.fromkeys(names(), "bundled")
-
-
-def formats() -> dict[str, str]:
-    """Answer formats."""
-    return dict.fromkeys(FORMATS, "")
+    return known
 
 
-def autoencoders() -> dict[str, str]:
-    """Autoencoders known by name."""
-    from companion.saes import SAES
-
-    return dict.fromkeys(SAES, "")
-
-
-def recorded() -> dict[str, str]:
-    """Committed records, as `steerkit audit` takes them."""
-    from companion.tan.records import available
-
-    return dict.fromkeys(available(), "")
+datasets = _names("companion.data.datasets", "names", "bundled")
+formats = _names("steerkit.formats", "FORMATS")
+autoencoders = _names("companion.saes", "SAES")
+recorded = _names("companion.tan.records", "available")  # as `steerkit audit` takes them
 
 
 def parameters(ctx: typer.Context, incomplete: str) -> Offers:
@@ -131,12 +120,38 @@ def run_there(context: typer.Context, address: str) -> str:
 
 REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
 REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
-RemoteOption = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-ProfileOption = option(str, "Which dial setting: smoke, laptop, ...", profiles)
-ModelOption = option(str, "A registry name, a hub id, or a folder.", models, files=())
 DATA = "A data set name, or a .jsonl/.json file in the papers' format."
-DataOption = option(str, DATA, datasets, files=(".jsonl", ".json"))
+SAE = "An autoencoder by name, a params.npz or a SAELens folder."
+MANY = "As often as needed; default: "
 *FIRST, LAST = FORMATS
-FormatOption = option(str, f"{', '.join(FIRST)} or {LAST}.", formats, "--format")
-SourceOption = Annotated[Literal["bundled", "papers"], typer.Option(help="For data set names.")]
+Several = list[str] | None
+METHODS = Literal["encode", "encode-scaled", "encode-difference", "signed-pursuit", "nnls", "lasso"]
+SPLITS = Literal["clean", "sweep", "as-released", "all"]
+ENGINES = Literal["tree", "direct"]
+FIDELITIES = Literal["letter", "paper", "bench"]
+
+Exhibit = argument(str, "An id of `steerkit list`.", known=exhibits)
+Only = option(Several, "Ids or patterns such as 'tan-fig-*'.", known=exhibits)
+Records = argument(Several, "Records, profile/stage-format; default: all.", known=recorded)
+AllFormats = option(Several, MANY + "all three.", "--format", known=formats)
+BookFormats = option(Several, MANY + "those of the book.", "--format", known=formats)
+OfModel = option(str | None, "Only tables and vectors of this model.", known=models, files=())
+LongProfile = argument(str, "The profile to run in full, such as laptop-full.", known=profiles)
+SameProfile = option(str | None, "The same as -p profile=...", known=profiles)
+Json = option(bool, "Machine-readable output.", "--json")
+Remote = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
+Profile = option(str, "Which dial setting: smoke, laptop, ...", known=profiles)
+Model = option(str, "A registry name, a hub id, or a folder.", known=models, files=())
+Data = option(str, DATA, known=datasets, files=(".jsonl", ".json"))
+Source = option(Literal["bundled", "papers"], "For data set names.")
+Format = option(str, f"{', '.join(FIRST)} or {LAST}.", "--format", known=formats)
+Split = option(SPLITS, "all: no split, every item is used.")
+Fidelity = option(FIDELITIES, "How letters are scored.")
+Engine = option(ENGINES, "tree is fast, direct obvious.")
+Layers = option(str, "Blocks such as 10,13 or all.")
+Multipliers = option(str, "Numbers separated by commas.")
+VectorFile = option(Path, "Vectors of `steerkit extract`.")
+Sae = option(str, SAE, known=autoencoders, files=(".npz",))
+Method = option(METHODS, "How the directions are found.")
+PARAMETER = "name=value, as often as needed."
+Parameters = Annotated[Several, typer.Option("-p", help=PARAMETER, autocompletion=parameters)]

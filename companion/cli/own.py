@@ -8,23 +8,13 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from companion.cli.options import (
-    DataOption,
-    FormatOption,
-    JsonFlag,
-    ModelOption,
-    RemoteOption,
-    SourceOption,
-    autoencoders,
-    check_format,
-    option,
-)
-from companion.cli.screen import print_json, print_rows
-from steerkit.errors import need
+from companion.cli import options as opt
+from companion.cli.screen import print_rows, tell
+from steerkit.errors import need, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,30 +23,18 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
 
-SAE = "An autoencoder by name, a params.npz or a SAELens folder."
-Split = Literal["clean", "sweep", "as-released", "all"]
-SplitOption = Annotated[Split, typer.Option(help="all: no split, every item is used.")]
-Fidelity = Literal["letter", "paper", "bench"]
-FidelityOption = Annotated[Fidelity, typer.Option(help="How letters are scored.")]
-Engine = Literal["tree", "direct"]
-EngineOption = Annotated[Engine, typer.Option(help="tree is fast, direct obvious.")]
-Method = Literal["encode", "encode-scaled", "encode-difference", "signed-pursuit", "nnls", "lasso"]
-LayersOption = Annotated[str, typer.Option(help="Blocks such as 10,13 or all.")]
-MultipliersOption = Annotated[str, typer.Option(help="Numbers separated by commas.")]
-VectorsOption = Annotated[Path, typer.Option(help="Vectors of `steerkit extract`.")]
-
 
 def extract(
-    model: ModelOption,
-    data: DataOption,
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    layers: LayersOption = "all",
-    answer_format: FormatOption = "statement",
-    split: SplitOption = "clean",
-    source: SourceOption = "bundled",
+    model: opt.Model,
+    data: opt.Data,
+    out: opt.option(Path, "The safetensors file to write."),
+    layers: opt.Layers = "all",
+    answer_format: opt.Format = "statement",
+    split: opt.Split = "clean",
+    source: opt.Source = "bundled",
     seed: int = 0,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
     from companion import store
@@ -68,28 +46,25 @@ def extract(
     found = mean_vector(opened, examples, chosen)
     inputs, seconds = origin | {"layers": chosen}, time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
-    if as_json:
-        print_json({"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
-    else:
-        size = f"layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
-        typer.echo(f"{out}: {len(found.names)} vector, {size}")
+    text = f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
+    tell(as_json, text, {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
 
 
 def sweep(
-    model: ModelOption,
-    data: DataOption,
-    vectors: VectorsOption,
-    out: Annotated[Path, typer.Option(help="The parquet file to write.")],
-    multipliers: MultipliersOption = "-1.5,-1,-0.5,0,0.5,1,1.5",
-    layers: LayersOption = "all",
-    answer_format: FormatOption = "statement",
-    engine: EngineOption = "tree",
-    fidelity: FidelityOption = "letter",
-    split: SplitOption = "clean",
-    source: SourceOption = "bundled",
+    model: opt.Model,
+    data: opt.Data,
+    vectors: opt.VectorFile,
+    out: opt.option(Path, "The parquet file to write."),
+    multipliers: opt.Multipliers = "-1.5,-1,-0.5,0,0.5,1,1.5",
+    layers: opt.Layers = "all",
+    answer_format: opt.Format = "statement",
+    engine: opt.Engine = "tree",
+    fidelity: opt.Fidelity = "letter",
+    split: opt.Split = "clean",
+    source: opt.Source = "bundled",
     seed: int = 0,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
     from companion import store
@@ -109,17 +84,17 @@ def sweep(
         tables[out.with_name(f"{out.stem}-slopes{out.suffix}")] = slopes(tables[out])
     for path, table in tables.items():
         store.write_table(path, table, about)
-    print_json({"files": list(tables)}) if as_json else typer.echo("\n".join(map(str, tables)))
+    tell(as_json, "\n".join(map(str, tables)), {"files": list(tables)})
 
 
 def ledger(
-    model: ModelOption,
-    data: DataOption,
+    model: opt.Model,
+    data: opt.Data,
     item: int = 0,
-    answer_format: FormatOption = "letter",
-    fidelity: FidelityOption = "letter",
-    source: SourceOption = "bundled",
-    as_json: JsonFlag = False,
+    answer_format: opt.Format = "letter",
+    fidelity: opt.Fidelity = "letter",
+    source: opt.Source = "bundled",
+    as_json: opt.Json = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
     from companion.data.ask import examples_of
@@ -129,33 +104,33 @@ def ledger(
     from steerkit.formats import ledger as tokens_of
     from steerkit.prompts import Prompter
 
-    check_format(answer_format)
+    opt.check_format(answer_format)
     dataset, indices = load_dataset(data, source=source), [item]
     last = len(dataset.items) - 1
     need(0 <= item <= last, f"an item from 0 to {last} of {dataset.name}", str(item), "choose one of them.")
     if not FORMATS[answer_format].biased:  # its other half is another item
-        pair, persona = dataset.items[item].pair, dataset.items[item].kind == "persona"
-        if pair is not None:
-            indices = [i for i, other in enumerate(dataset.items) if other.pair == pair]
-        elif persona:
+        own = dataset.items[item]
+        if own.pair is not None:
+            indices = [i for i, other in enumerate(dataset.items) if other.pair == own.pair]
+        elif own.kind == "persona":
             indices = range(len(dataset.items))
     opened = load_model(model)
     asked = Prompter(opened.tokenizer, opened.template)
     shown = examples_of(asked, dataset, indices, answer_format, 0)[0]
     table = tokens_of(opened.tokenizer, shown, fidelity)
-    print_json(table.to_dict("records")) if as_json else typer.echo(table.to_string(index=False))
+    tell(as_json, table.to_string(index=False), table.to_dict("records"))
 
 
 def generate(
-    model: ModelOption,
-    vectors: VectorsOption,
-    layer: Annotated[int, typer.Option(help="The block after which the vector is added.")],
-    prompt: Annotated[str, typer.Option(help="What the user says.")],
-    multipliers: MultipliersOption = "-2,0,2",
-    vector: Annotated[str, typer.Option(help="Which vector of the file.")] = "full",
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 40,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    model: opt.Model,
+    vectors: opt.VectorFile,
+    layer: opt.option(int, "The block after which the vector is added."),
+    prompt: opt.option(str, "What the user says."),
+    multipliers: opt.Multipliers = "-2,0,2",
+    vector: opt.option(str, "Which vector of the file.") = "full",
+    max_new_tokens: opt.option(int, "Most tokens of an answer.") = 40,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Answer a prompt under a steering vector, once for each multiplier."""
     from companion.models import load_model
@@ -169,22 +144,18 @@ def generate(
 
 
 def decompose(
-    vector: VectorsOption,
-    sae: option(str, SAE, autoencoders, files=(".npz",)),
-    method: Annotated[Method, typer.Option(help="How the directions are found.")] = "signed-pursuit",
-    features: Annotated[int, typer.Option(help="Most decoder directions.")] = 64,
-    layer: Annotated[int | None, typer.Option(help="Default: the autoencoder's.")] = None,
-    name: Annotated[str, typer.Option(help="Which vector of the file; default: the first.")] = "",
-    norm: Annotated[
-        float | None, typer.Option(help="For encode-scaled: the usual norm of activations.")
-    ] = None,
-    data: Annotated[
-        str, typer.Option(help="For encode-difference: the data set of the vector's pairs.")
-    ] = "",
-    source: SourceOption = "bundled",
-    out: Annotated[Path | None, typer.Option(help="The CSV file to write.")] = None,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    vector: opt.VectorFile,
+    sae: opt.Sae,
+    method: opt.Method = "signed-pursuit",
+    features: opt.option(int, "Most decoder directions.") = 64,
+    layer: opt.option(int | None, "Default: the autoencoder's.") = None,
+    name: opt.option(str, "Which vector of the file; default: the first.") = "",
+    norm: opt.option(float | None, "For encode-scaled: the usual norm of activations.") = None,
+    data: opt.option(str, "For encode-difference: the data set of the vector's pairs.") = "",
+    source: opt.Source = "bundled",
+    out: opt.option(Path | None, "The CSV file to write.") = None,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
     from steerkit.files import write_atomically
@@ -219,26 +190,22 @@ def decompose_vector(
 
     For encode-difference the pairs of `data` are read again, with the model that the vector's manifest names.
     """
-    from companion.mayne.solvers import METHODS
+    import companion.mayne.solvers  # noqa: F401 - two methods more
     from companion.saes import open_sae
     from steerkit.decomposition import decompose as decomposed
     from steerkit.vectors import load_vectors
 
     done = "Nothing was computed."
-    need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
     vectors = load_vectors(vector)
     opened = open_sae(sae, vectors.width, layer)
-    chosen, names = opened.layer if layer is None else layer, ", ".join(vectors.names)
+    chosen = opened.layer if layer is None else layer
     if chosen is None and len(vectors.layers) == 1:
         chosen = vectors.layers[0]
-    layers, silent = (
-        ", ".join(map(str, vectors.layers)),
-        "none, and the autoencoder does not say which it reads",
-    )
-    need(chosen is not None, f"a layer of {vector.name} ({layers})", silent, "give it as --layer.", done)
+    wanted = f"a layer of {vector.name} ({', '.join(map(str, vectors.layers))})"
+    silent = "none, and the autoencoder does not say which it reads"
+    need(chosen is not None, wanted, silent, "give it as --layer.", done)
     found = vectors.at(chosen)  # says which layers there are
-    known = not name or name in vectors.names
-    need(known, f"a vector of this file ({names})", repr(name), "choose one of them.")
+    one_of("a vector of this file", name or vectors.names[0], vectors.names, "choose one of them.")
     one, about = vectors.names.index(name) if name else 0, {"target_norm": norm}
     if method == "encode-difference":
         about |= _pairs(vectors, chosen, data, source)
@@ -257,18 +224,14 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, An
     from companion.mayne.activations import answer_activations, picked
 
     about = vectors.manifest.get("inputs", {})
-    need(
-        bool(data) and {"model", "format"} <= set(about),
-        "the data set of the vector's pairs for encode-difference, and a vector whose manifest names its model",
-        "no such manifest" if data else "no data set",
-        "give it as --data, with a vector of `steerkit extract`.",
-        "Nothing was computed.",
-    )
+    wanted = "the data set of the vector's pairs for encode-difference, and a vector whose manifest names its model"
+    found, given = "no such manifest" if data else "no data set", data and {"model", "format"} <= set(about)
+    following = "give it as --data, with a vector of `steerkit extract`."
+    need(bool(given), wanted, found, following, "Nothing was computed.")
     form, split, seed = about["format"], about.get("split", "clean"), about.get("seed", 0)
     model, examples, _ = _asked(about["model"], data, form, split, source, seed, "train")
-    found = answer_activations(model, examples, layer)
-    sides = ("positive", "negative")
-    return {side: torch.cat([picked(each[side], form) for each in found]) for side in sides}
+    read, sides = answer_activations(model, examples, layer), ("positive", "negative")
+    return {side: torch.cat([picked(each[side], form) for each in read]) for side in sides}
 
 
 def _asked(
@@ -284,33 +247,25 @@ def _asked(
     from companion.models import load_model
     from steerkit.prompts import Prompter
 
-    check_format(answer_format)
+    opt.check_format(answer_format)
     dataset = load_dataset(data, source=source)
     everything = range(len(dataset.items))
     indices = everything if split == "all" else getattr(make_split(dataset, split, seed), part)
     model = load_model(name)
-    asked = Prompter(model.tokenizer, model.template)
-    origin = {
-        "model": model.name,
-        "source": model.source,
-        "dataset": dataset.name,
-        "data_sha256": dataset.sha256,
-        "format": answer_format,
-        "split": split,
-        "seed": seed,
-    }
-    return model, examples_of(asked, dataset, indices, answer_format, seed), origin
+    examples = examples_of(Prompter(model.tokenizer, model.template), dataset, indices, answer_format, seed)
+    origin = {"model": model.name, "source": model.source, "dataset": dataset.name}
+    origin |= {"data_sha256": dataset.sha256, "format": answer_format, "split": split, "seed": seed}
+    return model, examples, origin
 
 
 def parse_layers(text: str, n_layers: int) -> list[int]:
     """ "10,13" as numbers, "all" as every block."""
     if text == "all":
         return list(range(n_layers))
-    chosen, words = [], text.split(",")
+    chosen = []
     with suppress(ValueError):
-        chosen = [int(word) for word in words]
-    said = "write numbers separated by commas."
-    need(bool(chosen), "layers such as 10,13 or all", json.dumps(text), said)
+        chosen = [int(word) for word in text.split(",")]
+    need(bool(chosen), "layers such as 10,13 or all", json.dumps(text), "write numbers separated by commas.")
     for layer in chosen:
         need(0 <= layer < n_layers, f"a layer from 0 to {n_layers - 1}", str(layer), "choose one of them.")
     return chosen

@@ -7,20 +7,20 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import typer
 
 import companion
 import steerkit
-from companion.cli import options, own, screen
-from companion.cli.options import JsonFlag, ProfileOption, RemoteOption, argument, option
-from companion.cli.screen import print_json, print_rows
+from companion.cli import options as opt
+from companion.cli import own, screen
+from companion.cli.screen import print_json, print_rows, tell
 from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
-MANY = "As often as needed; default: "
+STAGE = "One prompt setting (grid) or all of them (shift)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -32,14 +32,12 @@ app.add_typer(packs_app, name="artifacts")
 
 
 @app.callback(help=HELP)
-def _everywhere(
-    debug: Annotated[bool, typer.Option("--debug", help=DEBUG)] = False,
-) -> None:
+def _everywhere(debug: opt.option(bool, DEBUG, "--debug") = False) -> None:
     """Only for the help: `main` takes the option from wherever it stands on the line."""
 
 
 @app.command("list")
-def list_exhibits(as_json: JsonFlag = False) -> None:
+def list_exhibits(as_json: opt.Json = False) -> None:
     """Every figure and table: id, number, title, notebook, last run into the book and its verdicts."""
     from companion.exhibits import EXHIBITS
     from companion.results import overview
@@ -56,15 +54,12 @@ def list_exhibits(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def run(
-    exhibit: argument(str, "An id of `steerkit list`.", options.exhibits),
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", help="name=value, as often as needed.", autocompletion=options.parameters),
-    ] = None,
-    profile: option(str | None, "The same as -p profile=...", options.profiles) = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the executed notebook and its files.")] = None,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    exhibit: opt.Exhibit,
+    parameter: opt.Parameters = None,
+    profile: opt.SameProfile = None,
+    out: opt.option(Path | None, "Folder for the executed notebook and its files.") = None,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Execute one notebook with new parameters."""
     from companion import exhibits
@@ -78,17 +73,17 @@ def run(
     if outcome.status == "failed":
         raise typer.Exit(_complain(outcome.error))
     files = sorted(folder.glob(f"{exhibit}*"))
-    _tell(as_json, "\n".join(map(str, files)), **outcome.__dict__, files=files)
+    tell(as_json, "\n".join(map(str, files)), outcome.__dict__ | {"files": files})
 
 
 @app.command()
 def reproduce(
-    profile: ProfileOption = "laptop",
-    only: option(list[str] | None, "Ids or patterns such as 'tan-fig-*'.", options.exhibits) = None,
-    force: Annotated[bool, typer.Option(help="Run notebooks that are up to date as well.")] = False,
-    book: Annotated[bool, typer.Option(help="Build the book afterwards.")] = True,
-    remote: RemoteOption = "",
-    as_json: JsonFlag = False,
+    profile: opt.Profile = "laptop",
+    only: opt.Only = None,
+    force: opt.option(bool, "Run notebooks that are up to date as well.") = False,
+    book: opt.option(bool, "Build the book afterwards.") = True,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
 ) -> None:
     """Compute all tables, execute all notebooks, build the book. Goes on where a killed run stopped."""
     from companion import exhibits, results
@@ -107,25 +102,23 @@ def reproduce(
 
 @app.command()
 def record(
-    profile: argument(str, "The profile to run in full, such as laptop-full.", options.profiles),
-    stage: Annotated[
-        Literal["grid", "shift"], typer.Option(help="One prompt setting (grid) or all of them (shift).")
-    ] = "grid",
-    answer_format: option(list[str] | None, MANY + "all three.", options.formats, "--format") = None,
-    as_json: JsonFlag = False,
+    profile: opt.LongProfile,
+    stage: opt.option(Literal["grid", "shift"], STAGE) = "grid",
+    answer_format: opt.AllFormats = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
     from companion.profiles import load_profile
 
-    paths = record_all(load_profile(profile), stage, _formats(answer_format, options.FORMATS), as_json)
+    paths = record_all(load_profile(profile), stage, _formats(answer_format, opt.FORMATS), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})
 
 
 def _formats(given: list[str] | None, default: Any) -> list[str]:
     for form in given or ():
-        options.check_format(form)
+        opt.check_format(form)
     return given or list(default)
 
 
@@ -134,7 +127,7 @@ for command in (own.extract, own.sweep, own.ledger, own.decompose, own.generate)
 
 
 @app.command()
-def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
+def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """The papers' claims: published value, ours, rule, verdict. Computes the tables that are missing."""
     from companion import claims, claims_mayne, saes
     from companion.cli import progress
@@ -159,12 +152,12 @@ def verify(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None
 
 
 @app.command()
-def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> None:
+def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """Concept or format: what was expected before the run, and what was found."""
     from companion import page
     from companion.tan import formats as concepts
 
-    runs = page.start("ext-formats", profile).by_format("", "grid", options.FORMATS)
+    runs = page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS)
     table = concepts.effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
     rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
@@ -173,11 +166,9 @@ def formats(profile: ProfileOption = "laptop", as_json: JsonFlag = False) -> Non
 
 @app.command()
 def audit(
-    name: argument(list[str] | None, "Records, profile/stage-format; default: all.", options.recorded) = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the choice of cells; default: another one each time.")
-    ] = None,
-    as_json: JsonFlag = False,
+    name: opt.Records = None,
+    seed: opt.option(int | None, "Of the choice of cells; default: another one each time.") = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Compute random cells of the committed records again and compare."""
     import numpy as np
@@ -197,33 +188,26 @@ def audit(
         with screen.waiting(watcher, f"record {number} of {len(wanted)}, {one}"):
             try:
                 rows.append(records.audit(load_profile(profile), stage, form, rng))
-            except (
-                SteerkitError
-            ) as error:  # data that cannot be fetched, say: the others are worth their time
+            except SteerkitError as error:  # no data, say: the others are worth their time
                 obstacles[one] = error
     if rows:
         print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
     if obstacles:
-        raise _not_audited(obstacles, len(wanted))
+        first = next(iter(obstacles.values()))
+        if len(wanted) == 1:
+            raise first
+        raise SteerkitError(
+            f"all {len(wanted)} records to be computed again in part",
+            f"no way to do that for {', '.join(obstacles)}: {first.found}",
+            done="The others are in the table." if rows else "Nothing was written.",
+            next_step=first.next_step,
+        )
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
 
 
-def _not_audited(obstacles: dict[str, SteerkitError], wanted: int) -> SteerkitError:
-    """The first obstacle as it is when nothing else was wanted, else one error that names all records without a result."""
-    first = next(iter(obstacles.values()))
-    if wanted == 1:
-        return first
-    return SteerkitError(
-        f"all {wanted} records to be computed again in part",
-        f"no way to do that for {', '.join(obstacles)}: {first.found}",
-        done="The others are in the table." if len(obstacles) < wanted else "Nothing was written.",
-        next_step=first.next_step,
-    )
-
-
 @app.command()
-def doctor(as_json: JsonFlag = False) -> None:
+def doctor(as_json: opt.Json = False) -> None:
     """Versions, devices, caches, what is reachable, what to do next."""
     from companion.cli.doctor import examine
 
@@ -231,9 +215,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def book(
-    pdf: Annotated[bool, typer.Option("--pdf", help="Print the whole book as one PDF as well.")] = False,
-) -> None:
+def book(pdf: opt.option(bool, "Print the whole book as one PDF as well.", "--pdf") = False) -> None:
     """Compile the site from the notebooks that have been run."""
     from companion.cli.progress import compiled
 
@@ -245,10 +227,10 @@ def book(
 
 @app.command()
 def plan(
-    profile: ProfileOption = "laptop",
-    answer_format: option(list[str] | None, MANY + "those of the book.", options.formats, "--format") = None,
-    remote: Annotated[bool, typer.Option("--remote", help="For a server that holds the model.")] = False,
-    as_json: JsonFlag = False,
+    profile: opt.Profile = "laptop",
+    answer_format: opt.BookFormats = None,
+    remote: opt.option(bool, "For a server that holds the model.", "--remote") = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
     from companion import cost
@@ -281,30 +263,26 @@ def _readable(row: dict[str, Any]) -> dict[str, str]:
 
 @packs_app.command("pack")
 def pack_artifacts(
-    out: Annotated[Path, typer.Argument(help="The file to write, such as llama2-7b.tar.")],
-    model: option(str | None, "Only tables and vectors of this model.", options.models, files=()) = None,
-    as_json: JsonFlag = False,
+    out: opt.argument(Path, "The file to write, such as llama2-7b.tar."),
+    model: opt.OfModel = None,
+    as_json: opt.Json = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
     from companion.packs import pack
 
     names = pack(out, model)
-    _tell(as_json, f"{out}: {len(names)} artefacts", file=out, artefacts=names)
+    tell(as_json, f"{out}: {len(names)} artefacts", {"file": out, "artefacts": names})
 
 
 @packs_app.command("unpack")
 def unpack_artifacts(
-    source: Annotated[Path, typer.Argument(help="A file of `artifacts pack`.")], as_json: JsonFlag = False
+    source: opt.argument(Path, "A file of `artifacts pack`."), as_json: opt.Json = False
 ) -> None:
     """Add the tables and vectors of a pack to those of this machine, after checking them."""
     from companion.packs import unpack
 
     names = unpack(source)
-    _tell(as_json, f"{len(names)} new artefacts from {source}", file=source, artefacts=names)
-
-
-def _tell(as_json: bool, text: str, **values: Any) -> None:
-    print_json(values) if as_json else typer.echo(text)
+    tell(as_json, f"{len(names)} new artefacts from {source}", {"file": source, "artefacts": names})
 
 
 def _complain(message: str) -> int:

@@ -21,7 +21,7 @@ from companion.reproduce import Outcome, compute_tables, last_run, run_notebook,
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, need
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,9 +46,8 @@ class Report:
     def said(self) -> str:
         """The whole run in a line."""
         statuses = [outcome.status for outcome in self.outcomes]
-        counts = ", ".join(
-            f"{statuses.count(s)} {s}" for s in ("done", "up to date", "failed") if s in statuses
-        )
+        known = [word for word in ("done", "up to date", "failed") if word in statuses]
+        counts = ", ".join(f"{statuses.count(word)} {word}" for word in known)
         tables = f"{self.tables} computed" if self.tables else "nothing to compute"
         return f"Tables: {tables}. Notebooks: {counts or 'none'}. Took {screen.duration(sum(self.seconds.values()))}."
 
@@ -59,21 +58,15 @@ class Report:
 
     def record(self) -> dict[str, Any]:
         """The whole run for a machine."""
-        return {
-            "profile": self.profile,
-            "tables": self.tables,
-            "notebooks": self.rows(),
-            "book": self.book,
-            "seconds": self.seconds,
-        }
+        about = {"profile": self.profile, "tables": self.tables, "notebooks": self.rows()}
+        return about | {"book": self.book, "seconds": self.seconds}
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a notebook, with the files a reader opens next."""
         rows = []
         for outcome in self.outcomes:
             chosen = EXHIBITS[outcome.exhibit]
-            notebook = place(chosen, self.profile)
-            page = page_of(chosen, self.book.parent) if self.book else None
+            notebook, page = place(chosen, self.profile), self.book and page_of(chosen, self.book.parent)
             files = {"notebook": notebook if notebook.exists() else None, "page": page}
             rows.append(outcome.__dict__ | files)
         return rows
@@ -84,17 +77,19 @@ def reproduce_all(
 ) -> Report:
     """Tables first, then notebooks, then the book; quiet lines instead of bars when nobody watches."""
     console, settings, report = screen.console(machine), load_profile(profile), Report(profile)
+    computed = [exhibit for exhibit in exhibits if not records.stands_in(exhibit.id, settings)]
     if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
-        exhibits = [exhibit for exhibit in exhibits if exhibit.published]
+        exhibits, computed = [exhibit for exhibit in exhibits if exhibit.published], []
+    stages = {stage for exhibit in computed for stage in exhibit.needs}
     with screen.stoppable(report.kept):
         with screen.bars(console) as bars:
             tables = bars.add_task("tables", total=None, start=False)
             bar = bars.add_task("notebooks", total=len(exhibits), start=False)
             bars.console.print(_outlook(exhibits, profile, force), highlight=False)
             with _timed(report, "tables"):
-                _tables(bars, tables, settings, _stages(exhibits, settings), BOOK_FORMATS, report)
+                _tables(bars, tables, settings, stages, BOOK_FORMATS, report)
             with _timed(report, "notebooks"):
-                _notebooks(bars, bar, exhibits, profile, force, report)
+                _notebooks(bars, bar, exhibits, force, report)
         if book and not report.failed:
             screen.say(bars, "the book")
             with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):
@@ -117,9 +112,7 @@ def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine
     return paths
 
 
-def compute(
-    settings: Settings, stages: set[str], formats: Sequence[str], console: Console, report: Report
-) -> None:
+def compute(settings: Settings, stages: set, formats: Sequence, console: Console, report: Report) -> None:
     """Compute missing tables under a bar; after Ctrl-C say what is kept."""
     with screen.stoppable(report.kept), screen.bars(console) as bars:
         _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
@@ -132,12 +125,14 @@ def compiled(pdf: bool = False) -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
-    if done.returncode and "expected" not in said:
-        said = {"expected": "the book to be compiled", "next_step": "read what it printed above."}
-        said["found"] = f"exit code {done.returncode} of {' '.join(command[1:])}"
-        said["done"] = "The last good site was not removed."
-    if done.returncode:
+    if done.returncode and "expected" in said:
         raise SteerkitError(**said)
+    found, following = (
+        f"exit code {done.returncode} of {' '.join(command[1:])}",
+        "read what it printed above.",
+    )
+    kept = "The last good site was not removed."
+    need(not done.returncode, "the book to be compiled", found, following, kept)
     return said
 
 
@@ -148,18 +143,11 @@ def _timed(report: Report, part: str) -> Iterator[None]:
     report.seconds[part] = time.perf_counter() - start
 
 
-def _stages(exhibits: Sequence[Exhibit], settings: Settings) -> set[str]:
-    """The kinds of tables that these notebooks read and that are not in a record."""
-    if settings.profile == PUBLISHED:
-        return set()
-    return {stage for e in exhibits if not records.stands_in(e.id, settings) for stage in e.needs}
-
-
 def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
     """How many notebooks there are to run and, where that is known, how long they took last time."""
     given = {"profile": profile}
     waiting = [e for e in exhibits if force or not up_to_date(e, given, place(e, profile))]
-    known = [last["seconds"] for last in map(last_run, waiting) if last and "seconds" in last]
+    known = [last["seconds"] for e in waiting if "seconds" in (last := last_run(e.executed))]
     told = f"; {len(known)} of them took {screen.duration(sum(known))} last time" if known else ""
     return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
 
@@ -176,36 +164,29 @@ def _tables(
     if plan is None:
         bars.remove_task(bar)
         return
-    bars.console.print(_cost_line(plan))
-    passes, tables = plan["total"]["token_passes"], plan["total"]["tables"]
-    bars.reset(bar, total=passes)
-    before, begun = report.tables, 0
+    total, hours, before, begun = plan["total"], plan["hours"], report.tables, 0
+    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
+    bars.console.print(
+        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
+        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
+    )
+    bars.reset(bar, total=total["token_passes"])
 
     def begin(name: str) -> Callable[[int], None]:
         nonlocal begun
         report.tables = before + begun  # those before this one are written
         begun += 1
-        bars.update(bar, description=f"table {begun} of {tables}, {name}")
+        bars.update(bar, description=f"table {begun} of {total['tables']}, {name}")
         share = bars.tasks[bars.task_ids.index(bar)].percentage
         screen.say(bars, f"{share:3.0f} %  {name}")
         return lambda tokens: bars.advance(bar, tokens)
 
     report.tables = before + compute_tables(settings, formats, stages, begin)
-    bars.update(bar, description="tables", completed=passes)
+    bars.update(bar, description="tables", completed=total["token_passes"])
 
 
-def _cost_line(plan: dict[str, Any]) -> str:
-    total, hours = plan["total"], plan["hours"]
-    took = f"{hours:.1f} hours" if hours > 1.5 else f"{60 * hours:.0f} minutes"
-    return (
-        f"{total['tables']} tables to compute: {total['prompts']:,} test prompts, {total['token_passes']:,} "
-        f"token-passes; here at most about {took} and {plan['memory_bytes'] / 1e9:.1f} GB of memory."
-    )
-
-
-def _notebooks(
-    bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], profile: str, force: bool, report: Report
-) -> None:
+def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], force: bool, report: Report) -> None:
+    profile = report.profile
     bars.start_task(bar)
     for number, exhibit in enumerate(exhibits, 1):
         bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")

@@ -79,27 +79,18 @@ def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> 
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise SteerkitError(
-            "the run to go on to its end",
-            "Ctrl-C",
-            done=f"{kept()}; what was under way was dropped.",
-            next_step="give the same command again: it goes on from there.",
-        ) from interrupt
+        wanted, done = "the run to go on to its end", f"{kept()}; what was under way was dropped."
+        following = "give the same command again: it goes on from there."
+        raise SteerkitError(wanted, "Ctrl-C", done=done, next_step=following) from interrupt
 
 
 def link(path: Path, text: str = "") -> Text:
-    """A path that a terminal opens by a click, as the shortest text that finds it from here."""
+    """A path that a terminal opens by a click; shown is the shortest text that finds it from here."""
     from rich.text import Text
 
-    return Text(text or nearest(path), style=f"link file://{quote(str(path.resolve()))}", overflow="fold")
-
-
-def nearest(path: Path) -> str:
-    """A path relative to the working folder when it lies below that, else absolute."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path.resolve())
+    path, here = path.resolve(), Path.cwd()
+    shown = text or str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return Text(shown, style=f"link file://{quote(str(path))}", overflow="fold")
 
 
 def duration(seconds: float) -> str:
@@ -131,6 +122,11 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
         cells = ("" if row[c] is None else row[c] for c in columns)
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     console().print(table)
+
+
+def tell(as_json: bool, text: str, value: Any) -> None:
+    """A text for people, or a value for machines."""
+    print_json(value) if as_json else typer.echo(text)
 
 
 def print_json(value: Any) -> None:
