@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from companion.page import BOOK_FORMATS
 from companion.profiles import load_profile
 from companion.reproduce import run_notebook
 from companion.tan import records
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 
 GENERATED = BOOK / "generated"
 ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
@@ -84,23 +83,3 @@ def write_pages() -> None:
 
 def _write(name: str, text: str) -> None:
     store.write_atomically(GENERATED / name, (text.rstrip() + "\n").encode())
-
-
-def main() -> None:
-    """What `steerkit book` runs: one JSON line, the paths made or the error."""
-    from _ext import pdf
-    from companion.cli.doctor import chromium
-
-    try:
-        browser = chromium() if "--pdf" in sys.argv else ""  # before minutes of work
-        made = {"site": str(build())}
-        if browser:
-            made["pdf"] = str(pdf.print_book(browser))
-    except SteerkitError as error:
-        print(json.dumps(error.parts))
-        sys.exit(1)
-    print(json.dumps(made))
-
-
-if __name__ == "__main__":
-    main()

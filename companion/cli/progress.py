@@ -119,8 +119,8 @@ def compute(settings: Settings, stages: set, formats: Sequence, console: Console
 
 
 def compiled(pdf: bool = False) -> dict[str, str]:
-    """Run the book's own program, `book/_ext/build.py`; paths of the site and, when asked for, the PDF, or its error."""
-    command = [sys.executable, "-m", "_ext.build", *(["--pdf"] if pdf else [])]
+    """Run the book's own program, `book/_ext`; paths of the site and, when asked for, the PDF, or its error."""
+    command = [sys.executable, "-m", "_ext", *(["--pdf"] if pdf else [])]
     paths = os.pathsep.join([str(BOOK), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
