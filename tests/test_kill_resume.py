@@ -166,15 +166,16 @@ def check_complete(folder: Path, like: Path) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(run, tmp_path_factory) -> Path:
-    """Folder of a run that nobody killed."""
+    """Folder of two runs at once on one cache, of which nobody killed any."""
     folder = fresh(tmp_path_factory.mktemp("undisturbed") / "run")
-    assert run(folder) == [0], (folder / "screen").read_text()
+    assert run(folder, folder) == [0, 0], (folder / "screen").read_text()
     return folder
 
 
-def test_an_undisturbed_run_computes_each_table_once(undisturbed):
+def test_two_undisturbed_runs_on_one_cache_share_the_work_and_compute_each_table_once(undisturbed):
     assert len(log(undisturbed)) == TABLES == len(set(log(undisturbed)))
     assert len(contents(undisturbed)) == 2 * TABLES
+    check_complete(undisturbed, undisturbed)
 
 
 def test_killed_runs_leave_nothing_wrong_and_repeat_nothing(run, undisturbed, tmp_path):
@@ -209,11 +210,4 @@ def test_runs_killed_in_the_notebook_leave_an_old_one_or_none(run, undisturbed, 
         for path in (folder / "notebooks").rglob("[!.]*.ipynb"):
             nbformat.validate(nbformat.read(path, as_version=4))
     assert run(folder) == [0] and log(folder) == []
-    check_complete(folder, undisturbed)
-
-
-def test_two_runs_on_one_cache_share_the_work(run, undisturbed, tmp_path):
-    folder = fresh(tmp_path / "run")
-    assert run(folder, folder) == [0, 0], (folder / "screen").read_text()
-    assert sorted(log(folder)) == sorted(log(undisturbed))
     check_complete(folder, undisturbed)
