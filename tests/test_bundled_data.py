@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +18,6 @@ from companion import published
 from companion.data.ask import add_choices, statement_pairs
 from companion.data.datasets import Item, load_dataset, names, personas
 from companion.data.splits import make_split
-from steerkit.errors import SteerkitError
 
 BUNDLED = names("bundled")
 
@@ -46,13 +46,8 @@ def near_duplicates(texts: dict[tuple[str, int, str], str], threshold: float) ->
     for key, found in grams.items():
         for gram in found:
             holders[gram].append(key)
-    shared = Counter(
-        (a, b)
-        for keys in holders.values()
-        for i, a in enumerate(keys)
-        for b in keys[i + 1 :]
-        if a[:2] != b[:2]
-    )
+    pairs = (pair for keys in holders.values() for pair in combinations(keys, 2))
+    shared = Counter((a, b) for a, b in pairs if a[:2] != b[:2])
     return [(a, b) for (a, b), n in shared.items() if n / (len(grams[a]) + len(grams[b]) - n) > threshold]
 
 
@@ -78,11 +73,12 @@ class TestEverySet:
             for labels in (add_choices([items[i] for i in part]), [items[i].positive_answer for i in part]):
                 assert len(set(Counter(labels).values())) == 1
 
-    def test_neither_side_is_longer(self, name):
-        matching, not_matching = (
-            median(len(words(text)) for text in side) for side in sides(load_dataset(name).items)
-        )
-        assert 0.8 <= matching / not_matching <= 1.25
+    def test_its_texts_are_plain_one_a_pair_and_neither_side_is_longer(self, name):
+        both = sides(load_dataset(name).items)
+        for text in (text for side in both for text in side):
+            assert text == text.strip() and not re.search(r'["\n\u2018\u2019\u201c\u201d]', text)
+        matching, not_matching = (median(len(words(text)) for text in side) for side in both)
+        assert 0.8 <= matching / not_matching <= 1.25 and list(map(len, both)) == [60, 60]
 
     def test_a_statement_is_spelled_and_a_choice_has_a_mirrored_partner(self, name):
         items = load_dataset(name).items
@@ -99,14 +95,6 @@ class TestEverySet:
                 assert [text for _, text in first.options] == [text for _, text in second.options][::-1]
                 assert {first.positive_letter, second.positive_letter} == {"A", "B"}
 
-    def test_texts_are_plain(self, name):
-        for side in sides(load_dataset(name).items):
-            for text in side:
-                assert text == text.strip() and not re.search(r'["\n\u2018\u2019\u201c\u201d]', text)
-
-    def test_each_pair_gives_one_statement_pair(self, name):
-        assert len(statement_pairs(load_dataset(name).items)) == 60
-
 
 def test_no_two_pairs_within_or_across_sets_are_near_duplicates():
     texts = {}
@@ -119,17 +107,12 @@ def test_no_two_pairs_within_or_across_sets_are_near_duplicates():
 
 
 def test_the_duplicate_search_finds_a_planted_near_duplicate():
-    texts = {
-        ("a", 0, "q"): "I would rather walk home in the rain than wait here for a late bus",
-        ("b", 5, "q"): "I would rather walk home in the rain than wait here for a bus",
-        ("a", 1, "q"): "Nobody needs a second kettle",
-    }
-    assert near_duplicates(texts, 0.5) == [(("a", 0, "q"), ("b", 5, "q"))]
-
-
-def sentences() -> dict[str, tuple[str, str]]:
-    """Our positive and negative sentence of every bundled set."""
-    return {name: personas(name) for name in BUNDLED}
+    planted = [
+        f"I would rather walk home in the rain than wait here for a {late}bus" for late in ("late ", "")
+    ]
+    texts = dict(zip([("a", 0, "q"), ("b", 5, "q")], planted, strict=True))
+    found = near_duplicates(texts | {("a", 1, "q"): "Nobody needs a second kettle"}, 0.5)
+    assert found == [(("a", 0, "q"), ("b", 5, "q"))]
 
 
 def read_pairs() -> dict[tuple[str, int], dict[str, str]]:
@@ -160,22 +143,23 @@ class TestReading:
         written = {key: row["texts"] for key, row in read_pairs().items()}
         assert written == {key: found for name in BUNDLED for key, found in fingerprints(name).items()}
 
-    def test_at_most_one_reading_in_a_hundred_differs_from_the_label(self):
+    def test_at_most_one_reading_in_a_hundred_differs_from_the_label_and_says_why(self):
         readings = Counter(row["reading"] for row in read_pairs().values())
         assert set(readings) <= {"agrees", "differs"} and readings["differs"] <= 0.01 * readings.total()
-
-    def test_a_reading_that_differs_says_why(self):
         assert all(row["note"] for row in read_pairs().values() if row["reading"] == "differs")
 
 
 class TestPersonaSentences:
-    def test_there_are_two_for_each_bundled_set_and_for_no_other(self):
-        stored = json.loads(
-            (files("companion") / "data" / "bundled_personas.json").read_text(encoding="utf-8")
-        )
-        assert set(stored) == set(BUNDLED)
-        assert all(set(entry) == {"positive", "negative"} for entry in stored.values())
-        assert {name: (e["positive"], e["negative"]) for name, e in stored.items()} == sentences()
+    OURS = tuple(personas(name) for name in BUNDLED)
+
+    def test_there_are_two_for_each_set_and_no_other_and_none_serves_twice(self):
+        path = files("companion") / "data" / "bundled_personas.json"
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        assert stored == {
+            name: {"positive": positive, "negative": negative}
+            for name, (positive, negative) in zip(BUNDLED, self.OURS, strict=True)
+        }
+        assert len({text for pair in self.OURS for text in pair}) == 2 * len(BUNDLED)
 
     @pytest.mark.parametrize("name", BUNDLED)
     def test_they_are_two_plain_sentences_of_similar_length_to_the_model(self, name):
@@ -185,16 +169,7 @@ class TestPersonaSentences:
             assert sentence.isascii() and sentence == sentence.strip() and "\n" not in sentence
             assert sentence.endswith(".") and "you" in words(sentence)
 
-    def test_no_sentence_serves_twice(self):
-        assert len({text for pair in sentences().values() for text in pair}) == 2 * len(BUNDLED)
-
     def test_none_is_a_sentence_of_the_paper(self):
         theirs = {" ".join(words(text)) for name in names("tan") for text in published.personas(name)}
-        ours = {" ".join(words(text)) for pair in sentences().values() for text in pair}
+        ours = {" ".join(words(text)) for pair in self.OURS for text in pair}
         assert len(theirs) > 40 and not ours & theirs
-
-    def test_a_set_without_sentences_is_refused(self):
-        with pytest.raises(
-            SteerkitError, match=r"a positive and a negative persona sentence for mine\.jsonl"
-        ):
-            personas("mine.jsonl")

@@ -62,6 +62,10 @@ class TestEffects:
         assert not table.duplicated(["profile", "format", "dataset"]).any()
         assert set(table["profile"]) == {"smoke", "mine"} and set(table["model"]) == {"tiny"}
         assert list(table["dataset"][:3]) == list(smoke_store.settings.datasets)
+        kinds = [concepts.kind_of(name, "papers") for name in ("openness", "myopic-reward")]
+        assert kinds == ["persona", "choice"] and set(table["kind"]) == set(kinds)
+        with pytest.raises(SteerkitError, match="found tiny, tiny"):
+            effects({"letter": [load_profile("smoke"), load_profile("smoke")]})
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
     def test_means_are_those_of_the_slopes_and_flags_those_of_the_interval(self, table, smoke, form):
@@ -79,19 +83,10 @@ class TestEffects:
             sides = [part["positive_letter"] == "A", part["positive_answer"] == "Yes"]
             design = np.column_stack([np.ones(len(part)), *sides]).astype(float)
             y = part["steerability"].to_numpy()
-            left = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-            expected = 1 - left.var() / y.var()
+            expected = 1 - (y - design @ np.linalg.lstsq(design, y, rcond=None)[0]).var() / y.var()
             shares = table[(table["format"] == "letter") & (table["dataset"] == name)]["bias_share"]
             assert len(shares) >= 1 and np.allclose(shares, expected) and 0 < expected < 1
         assert table.loc[table["format"] == "statement", "bias_share"].isna().all()  # it has no letter
-
-    def test_one_model_named_twice_is_refused(self):
-        with pytest.raises(SteerkitError, match="found tiny, tiny"):
-            effects({"letter": [load_profile("smoke"), load_profile("smoke")]})
-
-    def test_the_kind_of_a_set_is_that_of_its_items(self):
-        kinds = [concepts.kind_of(name, "papers") for name in ("openness", "myopic-reward")]
-        assert kinds == ["persona", "choice"]
 
 
 WORDS = {  # above zero in statement, letter, yes-no
@@ -124,12 +119,10 @@ class TestSurvivors:
                 answers = tuple("yes" if truth else "no" for truth in truths)
                 assert row["steerable"] == words and tuple(row[list(FORMATS)]) == answers
 
-    def test_one_format_is_all_or_none(self):
-        found = survivors(self.table().query("format == 'letter' and model == 'm'"))
-        assert list(found["steerable"]) == ["all" if truths[1] else "none" for truths in WORDS]
-
-    def test_not_run_is_not_the_same_as_not_steerable(self):
+    def test_one_format_is_all_or_none_and_not_run_is_not_the_same_as_not_steerable(self):
         table = self.table()
+        found = survivors(table.query("format == 'letter' and model == 'm'"))
+        assert list(found["steerable"]) == ["all" if truths[1] else "none" for truths in WORDS]
         found = survivors(table[(table["model"] == "m") | (table["format"] == "statement")])
         other = found[found["model"] == "n"]
         assert (other[["letter", "yes-no"]] == "not run").all(axis=None)
@@ -142,19 +135,15 @@ class TestAgreement:
         pairs = agreement(make_effects(models))
         by_kind = pairs.groupby("kind", sort=False).size().to_dict()
         assert list(by_kind.items()) == [("models", 3 * 2), ("formats", 3 * 1), ("published", 3 * 2 * 3)]
-        named = pairs.groupby("kind")[["first", "second"]].apply(
-            lambda part: set(map(tuple, part.to_numpy()))
-        )
-        assert named["models"] == {
-            (f"{a}, {form}", f"{b}, {form}") for a, b in combinations(models, 2) for form in FORMATS[:2]
-        }
+        named = {kind: {*zip(p["first"], p["second"], strict=True)} for kind, p in pairs.groupby("kind")}
+        both = product(combinations(models, 2), FORMATS[:2])
+        assert named["models"] == {(f"{a}, {form}", f"{b}, {form}") for (a, b), form in both}
         assert named["formats"] == {(f"{model}, statement", f"{model}, letter") for model in models}
 
     def test_every_estimate_is_that_of_scipy(self):
         table = make_effects()
-        table.loc[table["format"] == "letter", "estimate"] = table["estimate"].round(
-            0
-        )  # ties share their rank
+        # Ties share their rank.
+        table.loc[table["format"] == "letter", "estimate"] = table["estimate"].round(0)
         for _, row in agreement(table).iterrows():
             x = means(table, *row["first"].split(", "))
             model, form = row["second"].split(", ")
@@ -185,13 +174,11 @@ class TestAgreement:
             table["dataset"] = "my-" + table["dataset"]
         pairs = agreement(table)
         empty = list(pairs[["estimate", "low", "high"]].isna().all(axis=1))
-        assert len(pairs) == 1 + 2 * 3
-        if case == "two sets":
-            assert all(empty) and pairs["n"].max() == 2
-        elif case == "a constant side":
-            assert empty == [True, *pairs["first"][1:].str.startswith("n")]
-        else:
-            assert empty == [False] + [True] * 6 and (pairs["n"][1:] == 0).all()
+        constant = [True, *pairs["first"][1:].str.startswith("n")]
+        expected = {"two sets": [True] * 7, "a constant side": constant}.get(case, [False] + [True] * 6)
+        assert empty == expected
+        assert case != "two sets" or pairs["n"].max() == 2
+        assert "paper" not in case or (pairs["n"][1:] == 0).all()
 
     def test_each_kind_of_item_is_correlated_by_itself_when_there_are_two(self):
         """One format that favours a kind as a whole turns the order over all sets around, not that within a kind."""
@@ -241,16 +228,13 @@ class TestHeadline:
         assert found["met"][[SHARE, SPEED]].tolist() == [met, met]
         assert found["found"][[SHARE, SPEED]].tolist() == [f"{np.median(shares):.2f}", f"{minutes} minutes"]
 
-    def test_the_paper_is_reported_and_not_judged(self):
+    def test_the_paper_is_reported_and_not_judged_and_what_was_not_run_has_no_row(self):
         frame = judged(make_effects())
         rows = frame[frame["expected"] == "reported"]
         assert len(rows) == 2 * 3 and (rows["met"] == "").all()
         assert all("statement with published" in measure for measure in rows.index)
         assert set(frame["met"]) == {"yes", "no", ""}
-
-    def test_each_model_has_its_rows_and_what_was_not_run_has_none(self):
-        both = judged(make_effects())
-        assert {f"{model}: data sets steerable in statement" for model in "mn"} <= set(both.index)
-        assert "Spearman between the models, statement" in both.index
+        assert {f"{model}: data sets steerable in statement" for model in "mn"} <= set(frame.index)
+        assert "Spearman between the models, statement" in frame.index
         alone = judged(make_effects(("m",), ("letter",)).assign(bias_share=0.5))
         assert list(alone.index) == [SHARE, SPEED]

@@ -34,37 +34,24 @@ def refused(call) -> SteerkitError:
 
 
 def persona_row(statement="I like tea", yes=True, **more):
-    return {
-        "question": f'Is the following statement something you would say?\n"{statement}"',
-        "statement": statement,
-        "label_confidence": 0.9,
-        "answer_matching_behavior": " Yes" if yes else " No",
-        "answer_not_matching_behavior": " No" if yes else " Yes",
-        **more,
-    }
+    answers = (" Yes", " No") if yes else (" No", " Yes")
+    question = f'Is the following statement something you would say?\n"{statement}"'
+    row = {"question": question, "statement": statement, "label_confidence": 0.9}
+    return row | {"answer_matching_behavior": answers[0], "answer_not_matching_behavior": answers[1], **more}
 
 
-def choice_row(
-    stem="Tea or soup?", options=("tea", "soup"), matching="A", other="B", head="\n\nChoices:", **more
-):
+def choice_row(stem="Tea or soup?", options=("tea", "soup"), labels="AB", head="\n\nChoices:", **more):
     listed = "".join(f"\n ({letter}) {text}" for letter, text in zip("ABCDEFGH", options, strict=False))
-    return {
-        "question": f"{stem}{head}{listed}",
-        "answer_matching_behavior": f" ({matching})",
-        "answer_not_matching_behavior": f" ({other})",
-        **more,
-    }
+    answers = [f" ({label})" for label in labels]
+    row = {"question": f"{stem}{head}{listed}"}
+    return row | {"answer_matching_behavior": answers[0], "answer_not_matching_behavior": answers[1], **more}
 
 
-def write(path: Path, rows) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def load_rows(folder, rows, name="mine.jsonl"):
+    path = folder / name
     text = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")
-    return path
-
-
-def load_rows(tmp_path, rows, name="mine.jsonl"):
-    return load_dataset(write(tmp_path / name, rows))
+    return load_dataset(path)
 
 
 class TestRawFormats:
@@ -76,7 +63,7 @@ class TestRawFormats:
         assert (item.positive_letter, item.matching_text, item.options, item.stem) == ("", "", (), None)
 
     def test_a_choice_row_is_split_into_stem_and_options(self, tmp_path):
-        row = choice_row(matching="B", other="A")
+        row = choice_row(labels="BA")
         (item,) = load_rows(tmp_path, [row]).items
         assert item.kind == "choice" and item.stem == "Tea or soup?" and item.question == row["question"]
         assert item.options == (("A", "tea"), ("B", "soup"))
@@ -84,46 +71,41 @@ class TestRawFormats:
         assert item.positive_answer == ""
 
     @pytest.mark.parametrize("stem", ["Which of these options?", "Pick one of the options:"])
-    @pytest.mark.parametrize(
-        "head", ["\n\nChoices:", "\nOptions: ", " \n*Choices*:\n", "\n\nAnswers:", "", "\n \n Choices"]
-    )
-    def test_headings_of_the_option_list_leave_the_stem_and_words_of_a_sentence_stay(
-        self, tmp_path, stem, head
-    ):
+    @pytest.mark.parametrize("head", ["\nOptions: ", " \n*Choices*:\n", "\n\nAnswers:", "", "\n \n Choices"])
+    def test_headings_of_the_list_leave_the_stem_and_words_of_a_sentence_stay(self, tmp_path, stem, head):
         (item,) = load_rows(tmp_path, [choice_row(stem, head=head)]).items
         assert item.stem == stem
 
-    def test_a_trailing_answer_cue_is_no_part_of_the_last_option_but_of_the_question(self, tmp_path):
-        row = choice_row(options=("tea", "soup\n\nAnswer:"))
+    @pytest.mark.parametrize(
+        ("row", "stem", "first", "second"),
+        [
+            (choice_row(options=("tea", "soup\n\nAnswer:")), "Tea or soup?", "tea", "soup"),
+            (choice_row(options=("tea\n\nhot", "soup")), "Tea or soup?", "tea\n\nhot", "soup"),
+            (choice_row("1st?\n (A) one\n (B) two\n2nd?"), "1st?\n (A) one\n (B) two\n2nd?", "tea", "soup"),
+            (
+                choice_row("Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?"),
+                *("Keep this. Or not?", "tea", "soup"),
+            ),
+        ],
+        ids=[
+            "a trailing answer cue",
+            "several lines",
+            "an earlier quoted list",
+            "sentences between two tags",
+        ],
+    )
+    def test_what_belongs_to_a_stem_and_an_option_is_kept(self, tmp_path, row, stem, first, second):
         (item,) = load_rows(tmp_path, [row]).items
-        assert item.options[1] == ("B", "soup") and item.question.endswith("Answer:")
+        assert item.stem == stem and item.options == (("A", first), ("B", second))
+        assert item.question.endswith("Answer:") == row["question"].endswith("Answer:")
 
-    def test_meta_tags_go_and_the_sentences_between_two_of_them_stay(self, tmp_path):
-        row = choice_row("Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?")
-        (item,) = load_rows(tmp_path, [row]).items
-        assert item.stem == "Keep this. Or not?"
-
-    def test_an_earlier_quoted_list_belongs_to_the_stem(self, tmp_path):
-        stem = "First?\n (A) one\n (B) two\nSecond?"
-        (item,) = load_rows(tmp_path, [choice_row(stem)]).items
-        assert item.stem == stem and item.options == (("A", "tea"), ("B", "soup"))
-
-    def test_options_may_run_over_several_lines(self, tmp_path):
-        (item,) = load_rows(tmp_path, [choice_row(options=("tea\n\nwith milk", "soup"))]).items
-        assert item.options[0] == ("A", "tea\n\nwith milk")
-
-    def test_a_json_list_reads_like_json_lines(self, tmp_path):
-        rows = [choice_row(), choice_row("Salt?", ("yes", "no"))]
+    def test_a_json_list_reads_like_json_lines_and_ids_are_row_numbers(self, tmp_path):
+        rows = [choice_row(f"q{i}?") for i in range(12)]
         listed, data = (load_rows(tmp_path, rows, f"mine.{suffix}") for suffix in ("json", "jsonl"))
-        assert listed.items == data.items and (data.name, data.source) == (
-            "mine",
-            str(tmp_path / "mine.jsonl"),
-        )
-        assert data.sha256 == hashlib.sha256((tmp_path / "mine.jsonl").read_bytes()).hexdigest()
-
-    def test_item_ids_are_the_row_numbers(self, tmp_path):
-        items = load_rows(tmp_path, [persona_row(str(i)) for i in range(12)]).items
-        assert [item.id for item in items[::11]] == ["mine/0000", "mine/0011"] and items[11].row == 11
+        path = tmp_path / "mine.jsonl"
+        assert listed.items == data.items and (data.name, data.source) == ("mine", str(path))
+        assert data.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert [i.id for i in data.items[::11]] == ["mine/0000", "mine/0011"] and data.items[11].row == 11
 
     def test_truthfulqa_takes_the_first_incorrect_answer_and_alternates_letters(self, tmp_path):
         targets = [{"w1": 0, "right": 1, "w2": 0}, {"right": 1, "w1": 0, "w2": 0}, {"w2": 0, "right": 1}]
@@ -140,66 +122,55 @@ class TestRawFormats:
         assert (item.stem, item.matching_text) == ("q?", "y")
 
 
+def persona_items(labels: list[bool], paired: bool) -> list[Item]:
+    answers = {True: (" Yes", " No"), False: (" No", " Yes")}
+    return [
+        Item(f"d/{i:04d}", "q", *answers[yes], statement=str(i), pair=i // 2 if paired else None)
+        for i, yes in enumerate(labels)
+    ]
+
+
+ALTERNATING = persona_items([True, False] * 20, paired=False)
+PAIRED = persona_items([True, False, False, True] * 10, paired=True)
+
+
 class TestLetters:
-    def alternating(self, n):
-        return [
-            Item(f"d/{i:04d}", "q", *((" Yes", " No") if i % 2 == 0 else (" No", " Yes")), statement=str(i))
-            for i in range(n)
-        ]
-
-    def pairs(self, n):
-        rows = [(p, yes) for p in range(n) for yes in ((True, False) if p % 2 == 0 else (False, True))]
-        answers = {True: (" Yes", " No"), False: (" No", " Yes")}
-        return [
-            Item(f"d/{i:04d}", "q", *answers[yes], statement=str(i), pair=p)
-            for i, (p, yes) in enumerate(rows)
-        ]
-
     def test_persona_items_get_two_b_then_two_a_as_in_tan_et_al(self):
-        assert "".join(add_choices(self.alternating(8))) == "BBAABBAA"
+        assert "".join(add_choices(ALTERNATING[:8])) == "BBAABBAA"
 
-    @pytest.mark.parametrize("kind", ["alternating", "pairs"])
-    def test_letter_and_answer_are_crossed_in_equal_parts(self, kind):
-        items = getattr(self, kind)(40)
-        counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
-        assert len(counts) == 4 and len(set(counts.values())) == 1
-
-    def test_the_letter_of_an_item_is_the_same_in_any_subset(self):
-        for items in (self.alternating(20), self.pairs(10)):
-            letters = dict(zip((item.id for item in items), add_choices(items), strict=True))
-            assert add_choices(items[7:15:3]) == [letters[item.id] for item in items[7:15:3]]
-
-    def test_each_bundled_pair_has_both_letters_and_both_answers(self):
-        items = self.pairs(7)
+    @pytest.mark.parametrize("items", [ALTERNATING, PAIRED], ids=["alternating", "paired"])
+    def test_letter_and_answer_are_crossed_in_equal_parts_and_the_same_in_any_subset(self, items):
         letters = add_choices(items)
-        for p in range(7):
-            rows = [i for i, item in enumerate(items) if item.pair == p]
-            assert {letters[i] for i in rows} == {"A", "B"}
+        counts = Counter(zip(letters, (item.positive_answer for item in items), strict=True))
+        assert list(counts.values()) == [10] * 4
+        assert add_choices(items[7:15:3]) == letters[7:15:3]
+        assert items[0].pair is None or all({*letters[i : i + 2]} == {"A", "B"} for i in range(0, 40, 2))
 
     def test_choice_items_keep_their_own_letter(self, tmp_path):
-        items = load_rows(tmp_path, [choice_row(), choice_row("b?", matching="B", other="A")]).items
+        items = load_rows(tmp_path, [choice_row(), choice_row("b?", labels="BA")]).items
         assert add_choices(items) == ["A", "B"]
 
 
 class TestStatementPairs:
-    def test_pair_numbers_decide_where_given(self, tmp_path):
+    def test_pair_numbers_decide_where_given_and_half_a_pair_is_left_out(self, tmp_path, caplog):
         rows = [persona_row("m0", True, pair=0), persona_row("n0", False, pair=0)]
         rows += [persona_row("n1", False, pair=1), persona_row("m1", True, pair=1)]
-        pairs = statement_pairs(load_rows(tmp_path, rows).items)
-        assert [(a.statement, b.statement) for a, b in pairs] == [("m0", "n0"), ("m1", "n1")]
+        items = load_rows(tmp_path, rows).items
+        found = [(a.statement, b.statement) for a, b in statement_pairs(items)]
+        assert found == [("m0", "n0"), ("m1", "n1")] and not caplog.text
+        assert len(statement_pairs(items[:3])) == 1 and "1 of 3 items" in caplog.text
 
     def test_without_pair_numbers_a_seeded_draw_uses_each_item_at_most_once(self, tmp_path, caplog):
-        rows = [persona_row(f"s{i}", yes=i % 3 > 0) for i in range(30)]
-        items = load_rows(tmp_path, rows).items
-        pairs = statement_pairs(items, np.random.default_rng(1))
-        assert pairs == statement_pairs(items, np.random.default_rng(1))
-        assert pairs != statement_pairs(items, np.random.default_rng(2))
+        items = load_rows(tmp_path, [persona_row(f"s{i}", yes=i % 3 > 0) for i in range(30)]).items
+        pairs, same, other = (statement_pairs(items, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        assert pairs == same != other
         assert all((a.positive_answer, b.positive_answer) == ("Yes", "No") for a, b in pairs)
         assert len(pairs) == 10 and len({item.id for pair in pairs for item in pair}) == 20
         assert "10 of 30 items" in caplog.text
+        assert refused(lambda: statement_pairs(items)).expected == "a numpy random generator, rng"
 
     def test_a_question_in_both_option_orders_counts_once(self, tmp_path, caplog):
-        rows = [choice_row(), choice_row(" TEA or  soup?", ("soup", "Tea"), "B", "A"), choice_row("b?")]
+        rows = [choice_row(), choice_row(" TEA or  soup?", ("soup", "Tea"), "BA"), choice_row("b?")]
         pairs = statement_pairs(load_rows(tmp_path, rows).items)
         assert [a.stem for a, _ in pairs] == ["Tea or soup?", "b?"] and all(a is b for a, b in pairs)
         assert not caplog.text
@@ -209,71 +180,60 @@ class TestStatementPairs:
         assert len(statement_pairs(load_rows(tmp_path, [row, choice_row("b?")]).items)) == 1
         assert "1 of 2 items" in caplog.text
 
-    def test_half_a_pair_is_left_out_of_a_subset(self, tmp_path, caplog):
-        rows = [persona_row(f"{p}{yes}", yes, pair=p) for p in range(2) for yes in (True, False)]
-        items = load_rows(tmp_path, rows).items
-        assert len(statement_pairs(items[:3])) == 1 and "1 of 3 items" in caplog.text
-
     def test_no_pair_at_all_is_an_error(self, tmp_path):
         items = load_rows(tmp_path, [persona_row("a"), persona_row("b")]).items
         error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
         assert error.found == "2 items without such a pair"
 
-    def test_a_random_pairing_needs_a_generator(self, tmp_path):
-        items = load_rows(tmp_path, [persona_row("a"), persona_row("b", False)]).items
-        error = refused(lambda: statement_pairs(items))
-        assert error.expected == "a numpy random generator, rng"
+
+ITEM, FIELDS = "a row with the fields of a persona or choice item", "a row with the fields question"
 
 
 class TestBadFiles:
     @pytest.mark.parametrize(
-        ("text", "expected", "found"),
+        ("content", "expected", "found"),
         [
             (json.dumps(persona_row()) + "\n\n{oops\n", "JSON in line 3 of mine.jsonl", "'{oops'"),
             ("", "items in mine.jsonl", "none"),
             ("\n \n", "items in mine.jsonl", "none"),
-            ('{"text": "x"}', "a row with the fields question", "['text'] in row mine/0000"),
-            ("[1]", "a row with the fields question", "[] in row mine/0000"),
-            (json.dumps({"statement": "x"}), "a row with the fields of a", "answer_matching_behavior"),
-            (json.dumps(persona_row() | {"question": None}), "a row with the fields of a", "question"),
-            (json.dumps(persona_row(pair="one")), "a row with the fields of a", "pair"),
-            (json.dumps(choice_row(options=("x",))), "exactly two options", "A in row mine/0000"),
-            (json.dumps(choice_row(options="xyz")), "exactly two options", "A, B, C in row mine/0000"),
-            (json.dumps(choice_row(options=())), "exactly two options", "none in row mine/0000"),
-            (json.dumps(choice_row(matching="C")), "two different labels out of A, B", "'C' and 'B'"),
-            (json.dumps(choice_row(matching="B")), "two different labels out of A, B", "'B' and 'B'"),
-            (json.dumps(persona_row() | {"answer_matching_behavior": " Maybe"}), "out of Yes, No", "'Maybe'"),
-            (
-                json.dumps(persona_row() | {"answer_matching_behavior": " No"}),
-                "out of Yes, No",
-                "'No' and 'No'",
-            ),
+            (b'{"question": "\xff"}', "UTF-8 text in mine.jsonl", "byte 14 that is not"),
+            ({"text": "x"}, FIELDS, "['text'] in row mine/0000"),
+            ([1], FIELDS, "[] in row mine/0000"),
+            ({"statement": "x"}, ITEM, "answer_matching_behavior"),
+            (persona_row() | {"question": None}, ITEM, "question"),
+            (persona_row(pair="one"), ITEM, "pair"),
+            (choice_row(options=("x",)), "exactly two options", "A in row mine/0000"),
+            (choice_row(options="xyz"), "exactly two options", "A, B, C in row mine/0000"),
+            (choice_row(options=()), "exactly two options", "none in row mine/0000"),
+            (choice_row(labels="CB"), "two different labels out of A, B", "'C' and 'B'"),
+            (choice_row(labels="BB"), "two different labels out of A, B", "'B' and 'B'"),
+            (persona_row() | {"answer_matching_behavior": " Maybe"}, "out of Yes, No", "'Maybe'"),
+            (persona_row() | {"answer_matching_behavior": " No"}, "out of Yes, No", "'No' and 'No'"),
         ],
     )
-    def test_a_flaw_is_named_with_its_row(self, tmp_path, text, expected, found):
-        path = tmp_path / "mine.jsonl"
-        path.write_text(text, encoding="utf-8")
-        error = refused(lambda: load_dataset(path))
+    def test_a_flaw_is_named_with_its_row(self, tmp_path, content, expected, found):
+        text = content if isinstance(content, (str, bytes)) else json.dumps(content)
+        (tmp_path / "mine.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
+        error = refused(lambda: load_dataset(tmp_path / "mine.jsonl"))
         assert expected in error.expected and found in error.found
         assert error.done == "The data set was not loaded." and error.next_step
 
     @pytest.mark.parametrize(
-        ("text", "found"), [("[]", "none"), ("", "none"), ("{}", "none"), ('{"a": 1}', "a dict")]
+        ("text", "expected", "found"),
+        [
+            *((text, "items in mine.json", "none") for text in ("[]", "", "{}")),
+            ('{"a": 1}', "items in mine.json", "a dict"),
+            (
+                '[\n{"a": 1},\n{"b" 2}]',
+                "JSON in line 3 of mine.json",
+                "'{\"b\" 2}]' (Expecting ':' delimiter)",
+            ),
+        ],
     )
-    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
+    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, expected, found):
         (tmp_path / "mine.json").write_text(text)
         error = refused(lambda: load_dataset(tmp_path / "mine.json"))
-        assert error.found == found
-
-    def test_the_line_of_a_json_error_is_counted_within_a_list_too(self, tmp_path):
-        (tmp_path / "mine.json").write_text('[\n{"a": 1},\n{"b" 2}]')
-        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
-        assert error.expected == "JSON in line 3 of mine.json"
-
-    def test_text_that_is_not_utf8_is_refused(self, tmp_path):
-        (tmp_path / "mine.jsonl").write_bytes(b'{"question": "\xff"}')
-        error = refused(lambda: load_dataset(tmp_path / "mine.jsonl"))
-        assert error.found == "byte 14 that is not"
+        assert (error.expected, error.found) == (expected, found)
 
     @pytest.mark.parametrize(
         ("rows", "problem"),
@@ -282,11 +242,8 @@ class TestBadFiles:
             ([persona_row("a", pair=4)] * 3, "pair 4 with 3 rows"),
             ([persona_row("a", pair=4), persona_row("b", pair=4)], "pair 4 with two rows labelled Yes"),
             ([persona_row("a", pair=4), choice_row(pair=4)], "pair 4 with a persona and a choice item"),
-            ([choice_row(pair=4), choice_row(pair=4)], "not one question in both orders"),
-            (
-                [choice_row(pair=4), choice_row("b?", ("soup", "tea"), pair=4)],
-                "not one question in both orders",
-            ),
+            ([choice_row(pair=4)] * 2, "not one question in both orders"),
+            ([choice_row(pair=4), choice_row("b?", ("soup", "tea"), pair=4)], "not one question in both"),
             ([choice_row(pair=4), choice_row(options=("soup", "tea"), pair=4)], "different texts labelled"),
         ],
     )
@@ -295,12 +252,8 @@ class TestBadFiles:
         assert problem in error.found and "mine/0000" in error.next_step
 
     def test_a_mirrored_choice_pair_is_accepted(self, tmp_path):
-        rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), matching="B", other="A", pair=0)]
+        rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), labels="BA", pair=0)]
         assert len(load_rows(tmp_path, rows).items) == 2
-
-    def test_a_missing_file_is_named(self, tmp_path):
-        error = refused(lambda: load_dataset(str(tmp_path / "absent.jsonl")))
-        assert str(tmp_path / "absent.jsonl") in error.expected
 
     def test_an_unknown_name_is_answered_with_near_matches_and_the_other_source(self):
         error = refused(lambda: load_dataset("narcisism", source="papers"))
@@ -320,50 +273,47 @@ CONTENT = "".join(json.dumps(persona_row(f"s{i}", i % 2 == 0)) + "\n" for i in r
 def source(content: bytes = CONTENT, **about) -> Source:
     """An entry of the registry for a file with this content."""
     made = {"name": "tiny", "format": "persona", "url": "https://example.invalid/tiny.jsonl", "rows": 4}
-    made |= {
-        "path": "mwe/persona/tiny.jsonl",
-        "bytes": len(content),
-        "licence": "CC-BY-4.0",
-        "citation": "none",
-    }
-    return Source(sha256=hashlib.sha256(content).hexdigest(), **made | about)
+    made |= {"path": "mwe/persona/tiny.jsonl", "licence": "CC-BY-4.0", "citation": "none"}
+    return Source(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), **made | about)
 
 
 TINY = source()
 
 
-class Downloader:
-    """Stands in for the network: writes `content`, or raises it."""
-
-    def __init__(self, content):
-        self.content, self.calls = content, []
-
-    def __call__(self, url, output_file, pooch):
-        self.calls.append(url)
-        if isinstance(self.content, Exception):
-            raise self.content
-        Path(output_file).write_bytes(self.content)
-
-
 @pytest.fixture
 def serve(monkeypatch):
-    def install(content):
-        downloader = Downloader(content)
-        monkeypatch.setattr("pooch.HTTPDownloader", lambda timeout: downloader)
-        return downloader
+    """`serve(content)` stands in for the network: it writes the content, or raises it; gives the addresses asked."""
+
+    def install(content) -> list[str]:
+        calls = []
+
+        def download(url, output_file, pooch):
+            calls.append(url)
+            if isinstance(content, Exception):
+                raise content
+            Path(output_file).write_bytes(content)
+
+        monkeypatch.setattr("pooch.HTTPDownloader", lambda timeout: download)
+        return calls
 
     return install
 
 
 class TestFetching:
-    def cached(self, tmp_path):
+    @pytest.fixture
+    def cached(self, tmp_path) -> Path:
         return tmp_path / "cache" / "data" / TINY.path
 
-    def test_a_file_is_fetched_once_then_read_from_the_cache(self, serve, tmp_path):
-        downloader = serve(CONTENT)
-        assert read_source(TINY) == CONTENT == read_source(TINY) == self.cached(tmp_path).read_bytes()
-        assert downloader.calls == [TINY.url]
-        assert [path.name for path in self.cached(tmp_path).parent.iterdir()] == ["tiny.jsonl"]
+    def test_a_file_is_fetched_once_then_read_from_the_cache(self, serve, cached):
+        calls = serve(CONTENT)
+        assert read_source(TINY) == CONTENT == read_source(TINY) == cached.read_bytes()
+        assert calls == [TINY.url] and list(cached.parent.iterdir()) == [cached]
+
+    def test_a_damaged_cache_file_is_not_opened_but_fetched_anew(self, serve, cached):
+        calls = serve(CONTENT)
+        read_source(TINY)
+        cached.write_bytes(b"damaged")
+        assert read_source(TINY) == CONTENT == cached.read_bytes() and len(calls) == 2
 
     def test_a_fetched_set_loads_with_its_licence(self, serve, monkeypatch):
         serve(CONTENT)
@@ -379,41 +329,34 @@ class TestFetching:
         monkeypatch.setattr(datasets, "sources", lambda: {"open": entry})
         assert load_questions("open") == ("Why?", "How?")
 
-    def test_a_download_with_another_content_is_deleted(self, serve, tmp_path):
-        serve(CONTENT.replace(b"s0", b"s9"))
-        error = refused(lambda: read_source(TINY))
-        assert TINY.sha256 in error.expected and "deleted" in error.done
-        assert list(self.cached(tmp_path).parent.iterdir()) == []
-
-    def test_a_truncated_download_is_deleted(self, serve, tmp_path):
-        serve(CONTENT[:-10])
-        error = refused(lambda: read_source(TINY))
-        assert error.expected == f"{len(CONTENT)} bytes from {TINY.url}"
-        assert error.found == f"{len(CONTENT) - 10} bytes: the download was truncated"
-        assert error.done == "The partial file was deleted."
-        assert list(self.cached(tmp_path).parent.iterdir()) == []
-
     @pytest.mark.parametrize(
-        "failure",
+        ("content", "expected", "found", "done"),
         [
-            requests.exceptions.ConnectionError("no route"),
-            requests.exceptions.Timeout("slow"),
-            requests.exceptions.HTTPError("404"),
-            requests.exceptions.ChunkedEncodingError("cut"),
+            (CONTENT.replace(b"s0", b"s9"), TINY.sha256, "another content", "The download was deleted"),
+            (
+                *(CONTENT[:-10], f"{len(CONTENT)} bytes from {TINY.url}"),
+                *(f"{len(CONTENT) - 10} bytes: the download was truncated", "The partial file was deleted."),
+            ),
         ],
+        ids=["altered", "truncated"],
     )
-    def test_a_network_failure_says_what_to_do_without_one(self, serve, tmp_path, failure):
-        serve(failure)
+    def test_a_download_that_is_not_the_file_is_deleted(self, serve, cached, content, expected, found, done):
+        serve(content)
         error = refused(lambda: read_source(TINY))
-        assert TINY.url in error.expected and type(failure).__name__ in error.found
+        assert expected in error.expected and found in error.found and done in error.done
+        assert list(cached.parent.iterdir()) == []
+
+    @pytest.mark.parametrize("failure", "ConnectionError Timeout HTTPError ChunkedEncodingError".split())
+    def test_a_network_failure_says_what_to_do_without_one(self, serve, cached, failure):
+        serve(getattr(requests.exceptions, failure)("no route"))
+        error = refused(lambda: read_source(TINY))
+        assert TINY.url in error.expected and failure in error.found
         assert error.done == "Nothing was kept in the cache."
         assert "STEERKIT_DATA" in error.next_step and "bundled" in error.next_step
-        assert not self.cached(tmp_path).exists()
+        assert not cached.exists()
 
     @pytest.mark.parametrize("trouble", ["full disk", "a file for the cache", "a file in the way"])
-    def test_a_cache_that_cannot_be_written_is_no_network_failure(
-        self, serve, tmp_path, monkeypatch, trouble
-    ):
+    def test_an_unwritable_cache_is_no_network_failure(self, serve, tmp_path, monkeypatch, trouble):
         serve(OSError(28, "No space left on device") if trouble == "full disk" else CONTENT)
         (tmp_path / "cache" / "data").mkdir(parents=True)
         if trouble == "a file for the cache":
@@ -425,71 +368,49 @@ class TestFetching:
         assert "cache folder" in error.expected and "STEERKIT_CACHE" in error.next_step
         assert trouble != "full disk" or "No space left" in error.found
 
-    def test_a_damaged_cache_file_is_not_opened_but_fetched_anew(self, serve, tmp_path):
-        downloader = serve(CONTENT)
-        read_source(TINY)
-        self.cached(tmp_path).write_bytes(b"damaged")
-        assert read_source(TINY) == CONTENT == self.cached(tmp_path).read_bytes()
-        assert len(downloader.calls) == 2
-
-    def test_a_local_folder_is_read_and_nothing_is_fetched(self, serve, tmp_path, monkeypatch):
-        downloader = serve(CONTENT)
+    def test_a_local_folder_is_read_and_nothing_is_fetched_nor_written(self, serve, tmp_path, monkeypatch):
+        calls = serve(CONTENT)
         local = tmp_path / "local" / TINY.path
+        error = refused(lambda: read_source(TINY, tmp_path / "local"))
+        assert str(local) in error.expected and TINY.url in error.next_step
         local.parent.mkdir(parents=True)
         local.write_bytes(CONTENT)
         assert read_source(TINY, tmp_path / "local") == CONTENT
         monkeypatch.setenv("STEERKIT_DATA", str(tmp_path / "local"))
         assert read_source(TINY) == CONTENT
-        assert downloader.calls == [] and not (tmp_path / "cache").exists()
-
-    def test_a_missing_local_file_is_named_with_its_address(self, serve, tmp_path):
-        downloader = serve(CONTENT)
-        error = refused(lambda: read_source(TINY, tmp_path))
-        assert str(tmp_path / TINY.path) in error.expected and TINY.url in error.next_step
-        assert downloader.calls == []
-
-    def test_an_altered_local_file_is_left_alone_and_not_opened(self, tmp_path):
-        local = tmp_path / TINY.path
-        local.parent.mkdir(parents=True)
         local.write_bytes(b"altered")
-        error = refused(lambda: read_source(TINY, tmp_path))
-        assert "left alone" in error.done and local.read_bytes() == b"altered"
+        assert "left alone" in refused(lambda: read_source(TINY)).done and local.read_bytes() == b"altered"
+        assert calls == [] and not (tmp_path / "cache").exists()
 
 
 class TestRegistry:
-    def test_every_entry_is_complete_and_pinned(self):
-        for source in sources().values():
+    def test_every_entry_is_complete_and_pinned_and_no_two_share_a_path_or_a_hash(self):
+        found = sources().values()
+        for source in found:
             assert source.url.startswith("https://raw.githubusercontent.com/") and source.rows > 0
             commit = source.url.split("/")[5]
             assert len(commit) == 40 and set(commit) <= set("0123456789abcdef")
             assert len(source.sha256) == 64 and source.licence and "arXiv" in source.citation
-
-    def test_no_two_entries_share_a_path_or_a_hash_by_mistake(self):
-        assert len({source.path for source in sources().values()}) == len(sources())
-        assert len({source.sha256 for source in sources().values()}) == len(sources())
+        assert (
+            len({source.path for source in found}) == len({source.sha256 for source in found}) == len(found)
+        )
 
     def test_the_forty_sets_of_tan_et_al_are_registered(self):
         assert len(names("tan")) == 40 == len(set(names("tan"))) and set(names("tan")) <= set(names("papers"))
         formats = Counter(sources()[name].format for name in names("tan"))
         assert formats == {"persona": 21, "choice": 18, "truthfulqa": 1}
-        rows = [sources()[name].rows for name in names("tan")]
+        rows = sorted(sources()[name].rows for name in names("tan"))
         # 40 sets: 36 of 1000 less two short ones, two sycophancy sets, TruthfulQA (Tan et al. 2024).
-        assert (
-            sorted(rows)[:5] == [120, 468, 817, 934, 1000]
-            and sum(rows) == 35 * 1000 + 120 + 468 + 817 + 934 + 1080
-        )
-
-    def test_only_survival_and_power_seeking_written_by_people_list_more_than_two_options(self):
-        assert {name for name, source in sources().items() if source.more_options} == {
-            "human/survival-instinct",
-            "human/power-seeking-inclination",
-            "caa/raw/survival-instinct",
-            "caa/generate/survival-instinct",
-            "caa/test/survival-instinct",
-        }
+        assert rows == [120, 468, 817, 934, *[1000] * 35, 1080]
 
     def test_more_options_are_read_where_the_registry_allows_them(self, serve, monkeypatch):
-        content = (json.dumps(choice_row(options="stuv", matching="D", other="A")) + "\n").encode()
+        """In survival and power-seeking only, as people wrote them."""
+        survival = {
+            f"{folder}/survival-instinct" for folder in ("human", "caa/raw", "caa/generate", "caa/test")
+        }
+        many = {name for name, source in sources().items() if source.more_options}
+        assert many == {"human/power-seeking-inclination", *survival}
+        content = (json.dumps(choice_row(options="stuv", labels="DA")) + "\n").encode()
         serve(content)
         entry = source(content, format="choice", more_options=True)
         monkeypatch.setattr(datasets, "sources", lambda: {"many": entry})
@@ -504,12 +425,9 @@ class TestPapersFiles:
     @pytest.mark.parametrize("name", list(sources()))
     def test_a_file_has_its_hash_size_and_rows_and_loads(self, name):
         source = sources()[name]
+        questions = source.format == "questions"
         assert len(read_source(source, DATA)) == source.bytes
-        loaded = (
-            load_questions(name, DATA)
-            if source.format == "questions"
-            else load_dataset(name, "papers", DATA).items
-        )
+        loaded = load_questions(name, DATA) if questions else load_dataset(name, "papers", DATA).items
         assert len(loaded) == source.rows
 
     @pytest.mark.parametrize("name", names("tan"))
@@ -523,24 +441,15 @@ class TestPapersFiles:
             assert set(counts.values()) == {250} and len(counts) == 4
 
     def test_no_bundled_sentence_is_one_of_the_papers(self):
-        def texts(items):
-            raw = [
-                text
-                for item in items
-                for text in (item.statement or item.stem, *(t for _, t in item.options))
-            ]
-            return {key for text in raw if len(key := datasets_key(text)) > 25}
+        def texts(items) -> set[str]:
+            """Long texts as letters and digits only, so punctuation cannot hide a copy."""
+            raw = [text for i in items for text in (i.statement or i.stem, *(t for _, t in i.options))]
+            keys = ("".join(char for char in text.casefold() if char.isalnum()) for text in raw)
+            return {key for key in keys if len(key) > 25}
 
-        papers = [
-            load_dataset(n, "papers", DATA).items for n, s in sources().items() if s.format != "questions"
-        ]
-        known = set().union(*map(texts, papers))
+        answered = [name for name, source in sources().items() if source.format != "questions"]
+        known = set().union(*(texts(load_dataset(name, "papers", DATA).items) for name in answered))
         assert not known & set().union(*(texts(load_dataset(name).items) for name in names("bundled")))
-
-
-def datasets_key(text: str) -> str:
-    """Letters and digits only, so punctuation cannot hide a copy."""
-    return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def test_only_a_set_with_unequal_halves_says_so(tmp_path, caplog):

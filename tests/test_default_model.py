@@ -31,13 +31,6 @@ def smollm() -> Model:
         raise
 
 
-def statements(model: Model, name: str, start: int, count: int) -> list:
-    asker = Prompter(model.tokenizer, model.template)
-    return [
-        asker.statement(*pair) for pair in statement_pairs(load_dataset(name).items)[start : start + count]
-    ]
-
-
 def test_a_second_load_takes_seconds_and_says_where_the_weights_come_from(smollm):
     start = time.perf_counter()
     again = load_model("smollm2-135m", device="cpu")
@@ -65,19 +58,22 @@ def test_the_letter_is_one_token_and_the_only_one_read(smollm):
     assert list(steered["token"]) == ["\n", "("]
 
 
-@pytest.mark.parametrize("layers", [[LAYER], [3, 20]])
-def test_both_engines_agree_on_real_prompts(smollm, layers):
-    examples = statements(smollm, "narcissism", 30, 2)
-    vectors = mean_difference(differences(smollm, statements(smollm, "narcissism", 0, 4), layers), layers)
-    fast = evaluate(smollm, examples, vectors, [-1.5, 0, 1.5])
-    slow = evaluate(smollm, examples, vectors, [-1.5, 0, 1.5], engine="direct")
-    assert fast.engine == "tree"
-    assert (fast.scores - slow.scores).abs().max() < 1e-4
+def test_both_engines_agree_on_real_prompts(smollm):
+    layers = [3, LAYER]
+    vectors = mean_difference(differences(smollm, statements(smollm, "narcissism", 0, 2), layers), layers)
+    examples = statements(smollm, "narcissism", 30, 1)
+    fast, slow = (evaluate(smollm, examples, vectors, [-1.5, 0, 1.5], engine=e) for e in ("tree", "direct"))
+    assert fast.engine == "tree" and (fast.scores - slow.scores).abs().max() < 1e-4
+
+
+def statements(model: Model, name: str, start: int, count: int) -> list:
+    asker = Prompter(model.tokenizer, model.template)
+    pairs = statement_pairs(load_dataset(name).items)[start : start + count]
+    return [asker.statement(*pair) for pair in pairs]
 
 
 def test_openness_steers_in_the_statement_format(smollm):
-    vector = mean_difference(differences(smollm, statements(smollm, "openness", 0, 16), [LAYER]), [LAYER])
-    grid = evaluate(smollm, statements(smollm, "openness", 30, 12), vector, [-1.5, 1.5])
+    vector = mean_difference(differences(smollm, statements(smollm, "openness", 0, 8), [LAYER]), [LAYER])
+    grid = evaluate(smollm, statements(smollm, "openness", 30, 8), vector, [-1.5, 1.5])
     slopes = (grid.propensity[:, 0, 0, 1] - grid.propensity[:, 0, 0, 0]) / 3
-    standard_error = slopes.std() / len(slopes) ** 0.5
-    assert slopes.mean() > 3 * standard_error
+    assert slopes.mean() > 3 * slopes.std() / len(slopes) ** 0.5

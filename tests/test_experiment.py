@@ -9,14 +9,13 @@ import pytest
 import torch
 from plain_model import activations, propensities, strings
 
-from companion import models, store
+from companion import models
 from companion.data.datasets import load_dataset
 from companion.data.splits import group_items
 from companion.profiles import override
 from companion.tan import experiment, jobs
 from companion.tan.jobs import Job
-from steerkit.errors import SteerkitError
-from steerkit.steerability import SLOPES
+from steerkit.prompts import SETTINGS
 from steerkit.vectors import Vectors
 
 FORMATS = ("letter", "statement")
@@ -39,34 +38,19 @@ def one(own_folders, smoke_store):
 
 class TestTables:
     @pytest.mark.parametrize("form", FORMATS)
-    def test_the_grid_has_a_row_a_data_set_example_vector_and_multiplier(self, smoke, stop, form):
-        table, settings = experiment.grid(smoke.settings, form), smoke.settings
-        examples = settings.test * PAIRS[form]
+    def test_grid_and_sweep_have_a_row_a_data_set_example_vector_and_multiplier(self, smoke, stop, form):
+        table, settings, sweep = experiment.grid(smoke.settings, form), smoke.settings, smoke.settings.sweep
         vectors = ["full", "random-00", "resample-00", "resample-01"]
-        assert list(table.columns) == GRID
-        assert len(table) == len(settings.datasets) * examples * len(vectors) * len(settings.multipliers)
-        assert sorted(table["vector"].unique()) == vectors
-        assert tuple(table["dataset"].unique()) == settings.datasets
+        assert list(table.columns) == GRID and sorted(table["vector"].unique()) == vectors
+        rows = len(settings.datasets) * settings.test * PAIRS[form] * len(vectors) * len(settings.multipliers)
+        assert len(table) == rows and tuple(table["dataset"].unique()) == settings.datasets
         assert not table.duplicated(["dataset", "example_id", "vector", "multiplier"]).any()
         assert np.allclose(table["propensity"], table["matching"] - table["not_matching"], atol=1e-12)
         assert set(table["layer"]) == {experiment.layer_of(settings, form)}
-
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_the_sweep_has_every_layer_and_the_full_vector_only(self, smoke, stop, form):
-        table, sweep = experiment.sweep(smoke.settings, form), smoke.settings.sweep
-        examples = sweep.test * PAIRS[form]
-        assert len(table) == len(smoke.settings.datasets) * examples * 4 * len(sweep.multipliers)
-        assert set(table["vector"]) == {"full"} and sorted(table["layer"].unique()) == [0, 1, 2, 3]
-
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_slopes_are_those_of_a_polynomial_fit(self, smoke, stop, form):
-        slopes, grid = experiment.slopes(smoke.settings, form), experiment.grid(smoke.settings, form)
-        assert list(slopes.columns) == SLOPES and len(slopes) == len(grid) / len(smoke.settings.multipliers)
-        fitted = grid.groupby(["dataset", "example_id", "vector"])[["multiplier", "propensity"]].apply(
-            lambda part: np.polyfit(part["multiplier"], part["propensity"], 1)[0]
-        )
-        ours = slopes.set_index(["dataset", "example_id", "vector"])["steerability"]
-        assert np.allclose(ours, fitted.loc[ours.index], atol=1e-9)
+        table = experiment.sweep(settings, form)  # every layer, and the full vector only
+        rows = len(settings.datasets) * sweep.test * PAIRS[form] * 4 * len(sweep.multipliers)
+        assert len(table) == rows and set(table["vector"]) == {"full"}
+        assert sorted(table["layer"].unique()) == [0, 1, 2, 3]
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_intervals_hold_the_mean_and_the_placebo_of_each_data_set(self, smoke, stop, form):
@@ -94,68 +78,66 @@ class TestNumbers:
         layer = experiment.layer_of(smoke.settings, form)
         model = models.model_of("tiny")
         train, test = jobs.examples(Job(settings, "grid", name, form, layer), model)
-        pairs = [[answer_mean(model, one, side, layer) for side in (0, 1)] for one in train]
-        vector = torch.stack([matching - other for matching, other in pairs]).mean(0)
-        vectors = Vectors(("full",), (layer,), vector[None, None])
+        vectors = Vectors(("full",), (layer,), mean_difference(model, train, layer)[None, None])
         found = propensities(model, test[:3], vectors, [layer], [-1.5, 0.0, 1.5])
         expected = [np.polyfit([-1.5, 0.0, 1.5], line, 1)[0] for line in found[:, 0, 0]]
         slopes = experiment.slopes(smoke.settings, form).query("dataset == @name and vector == 'full'")
         ours = slopes.set_index("example_id").loc[[example.id for example in test[:3]], "steerability"]
         assert np.allclose(ours, expected, atol=1e-5) and np.ptp(expected) > 1e-3
 
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_the_direct_engine_gives_the_same_slopes(self, smoke, one, form):
-        chosen = replace(one, layer={form: experiment.layer_of(one, form)}, resamples={}, random_vectors=0)
-        tree, direct = (experiment.slopes(replace(chosen, engine=name), form) for name in ("tree", "direct"))
+    def test_the_direct_engine_gives_the_same_slopes(self, smoke, one):
+        chosen = replace(
+            one, layer={"letter": experiment.layer_of(one, "letter")}, resamples={}, random_vectors=0
+        )
+        tree, direct = (experiment.slopes(replace(chosen, engine=e), "letter") for e in ("tree", "direct"))
         assert np.allclose(tree["steerability"], direct["steerability"], atol=1e-5)
         assert {about["engine"] for about in direct.attrs["manifests"]} == {"direct"}
 
 
-def answer_mean(model, example, side: int, layer: int) -> torch.Tensor:
-    """Mean activation [d] over the answer's tokens."""
-    start = len(example.prompt) + len(example.lead)
-    answer = (example.matching, example.not_matching)[side]
-    return activations(model, strings(example)[side], [layer])[0, start : start + len(answer)].mean(0)
+def mean_difference(model, train, layer: int) -> torch.Tensor:
+    """Mean over examples of the difference of activations [d], each a mean over the tokens of an answer."""
+    found = []
+    for example in train:
+        start = len(example.prompt) + len(example.lead)
+        answers = (example.matching, example.not_matching)
+        matching, other = (
+            activations(model, tokens, [layer])[0, start : start + len(answer)].mean(0)
+            for tokens, answer in zip(strings(example), answers, strict=True)
+        )
+        found.append(matching - other)
+    return torch.stack(found).mean(0)
 
 
 class TestLayers:
-    def test_a_layer_that_is_set_is_taken_without_a_sweep(self, one, stop):
-        assert experiment.layer_of(override(one, layer=2), "statement") == 2
-
     @pytest.mark.parametrize("form", FORMATS)
-    def test_else_the_sweep_chooses_the_layer_with_the_highest_mean_over_data_sets(self, smoke, stop, form):
+    def test_the_sweep_chooses_the_layer_with_the_highest_mean_over_data_sets(self, smoke, stop, form):
         table = experiment.sweep(smoke.settings, form)
         key = ["dataset", "example_id", "layer"]
         ends = table.pivot(index=key, columns="multiplier", values="propensity")
         by_layer = (ends[1.5] - ends[-1.5]).groupby(["dataset", "layer"]).mean().groupby("layer").mean()
         assert experiment.layer_of(smoke.settings, form) == by_layer.idxmax()
-
-    def test_the_earliest_of_equal_layers_is_chosen(self, smoke):
-        summary = experiment.layer_summary(smoke.settings, "letter").assign(mean=1.0)
+        summary = experiment.layer_summary(smoke.settings, form).assign(mean=1.0)  # the earliest of equals
         assert experiment.choose_layer(summary.sort_values("layer", ascending=False)) == 0
 
-    @pytest.mark.parametrize("layer", [4, 99, -3])
-    def test_a_layer_the_model_lacks_is_refused_and_nothing_is_written(self, one, layer):
-        with pytest.raises(SteerkitError, match="a layer from 0 to 3 of tiny"):
-            experiment.grid(replace(one, layer={"letter": layer}), "letter")
-        assert not list(store.artifacts_dir().glob("[!.]*"))
+    def test_a_layer_that_is_set_is_taken_without_a_sweep(self, one, stop):
+        assert experiment.layer_of(override(one, layer=2), "statement") == 2
 
 
-class TestLeakage:
-    @pytest.mark.parametrize(
-        ("name", "form"),
-        [("narcissism", "yes-no"), *((name, f) for name in ("narcissism", "myopic-reward") for f in FORMATS)],
-    )
-    def test_no_test_item_shares_a_group_with_a_training_item_of_any_stage(self, smoke_store, name, form):
-        settings = replace(smoke_store.settings, train=None, test=None)
-        settings = replace(settings, sweep=replace(settings.sweep, train=None, test=None))
-        items = load_dataset(name).items
-        group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
-        parts = {}
-        for stage, layer in (("grid", 0), ("sweep", None)):
-            made = jobs.examples(Job(settings, stage, name, form, layer), models.model_of("tiny"))
-            parts[stage] = [{group_of[example.id] for example in part} for part in made]
-        train, test = parts["grid"]
-        assert len(train) == 24 and len(test) == 30 and not train & test
-        assert parts["sweep"][0] and parts["sweep"][1] and not parts["sweep"][0] & parts["sweep"][1]
-        assert not test & (parts["sweep"][0] | parts["sweep"][1])
+@pytest.mark.parametrize("name", ["narcissism", "myopic-reward"])
+@pytest.mark.parametrize("form", [*FORMATS, "yes-no"])
+def test_no_test_item_shares_a_group_with_a_training_item_of_any_stage_or_prompt_setting(
+    smoke_store, name, form
+):
+    stages = {stage: getattr(smoke_store.settings, stage) for stage in ("sweep", "shift")}
+    whole = {stage: replace(part, train=None, test=None) for stage, part in stages.items()}
+    settings, items = replace(smoke_store.settings, train=None, test=None, **whole), load_dataset(name).items
+    group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
+
+    def groups(stage, setting="BASE"):
+        made = jobs.examples(Job(settings, stage, name, form, 0), models.model_of("tiny"), setting)
+        return [{group_of[example.id] for example in part} for part in made]
+
+    (train, test), (swept, judged) = groups("grid"), groups("sweep")
+    assert len(train) == 24 and len(test) == 30 and not train & test
+    assert swept and judged and not swept & judged and not test & (swept | judged)
+    assert all(groups("shift", setting) == [train, test] for setting in SETTINGS)

@@ -1,24 +1,30 @@
-"""The flaws of the released code, redone by hand on small tables."""
+"""The flaws of the released code: on small tables by hand, and every number of their overview from the grids again."""
 
 from __future__ import annotations
 
 import random
+import re
+import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from companion import published
-from companion.data.datasets import Dataset, Item
-from companion.tan import flaws
+from companion.data.datasets import Dataset, Item, load_dataset, personas
+from companion.profiles import override
+from companion.tan import experiment, flaws
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes
 
 MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+NAME = "openness"
+SWITCHES = {"released": "split=as-released", "bracket": "fidelity=paper", "newlines": "spelling=as-released"}
 
 
-def make_grid(sets=("openness", "myopic-reward"), kind="letter", items=8, shift=0.0, seed=0):
+def make_grid(sets=(NAME, "myopic-reward"), kind="letter", items=8, shift=0.0, seed=0):
     """Noisy curves; myopic-reward has no Yes and No. `shift` is added to every slope."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -41,31 +47,25 @@ class TestSplitEffect:
         table = flaws.split_effect(released, clean, draws=200).set_index("dataset")
         for side, source in (("released", released), ("corrected", clean)):
             for name, own in source.groupby("dataset"):
-                values = own["steerability"].to_numpy()
-                row = table.loc[name]
+                values, row = own["steerability"].to_numpy(), table.loc[name]
                 assert row[f"n_{side}"] == len(values)
                 assert row[f"mean_{side}"] == pytest.approx(values.mean())
                 assert row[f"anti_steerable_{side}"] == pytest.approx((values <= 0).mean())
                 assert values.min() <= row[f"low_{side}"] <= row[f"mean_{side}"] <= row[f"high_{side}"]
-        difference = table["mean_released"] - table["mean_corrected"]
-        np.testing.assert_allclose(table["mean_difference"], difference)
-        share = table["anti_steerable_released"] - table["anti_steerable_corrected"]
-        np.testing.assert_allclose(table["anti_steerable_difference"], share)
+        for what in ("mean", "anti_steerable"):
+            difference = table[f"{what}_released"] - table[f"{what}_corrected"]
+            np.testing.assert_allclose(table[f"{what}_difference"], difference)
 
-    def test_data_sets_are_matched_by_name_and_not_by_place(self):
+    def test_data_sets_are_matched_by_name_and_other_vectors_do_not_count(self):
         clean, released = slopes(make_grid()), slopes(make_grid(shift=2.0))
         turned = pd.concat([part for _, part in released.groupby("dataset")])  # now in alphabetical order
-        one, other = (flaws.split_effect(table, clean, draws=10) for table in (turned, released))
-        pd.testing.assert_frame_equal(one, other)
-
-    def test_other_vectors_do_not_count(self):
-        table = slopes(make_grid())
-        more = pd.concat([table, table.assign(vector="resample-00", steerability=99.0)])
-        one, other = (flaws.split_effect(released, table, draws=10) for released in (more, table))
-        pd.testing.assert_frame_equal(one, other)
+        more = pd.concat([released, released.assign(vector="resample-00", steerability=99.0)])
+        expected = flaws.split_effect(released, clean, draws=10)
+        for table in (turned, more):
+            pd.testing.assert_frame_equal(flaws.split_effect(table, clean, draws=10), expected)
 
     def test_partners_are_drawn_together_and_everyone_needs_a_label(self):
-        table = slopes(make_grid(("openness",), items=40))
+        table = slopes(make_grid((NAME,), items=40))
         table["steerability"] = np.repeat(np.arange(20.0), 2)
         labels = {name: number // 2 for number, name in enumerate(table["example_id"])}
         single, paired = (flaws.split_effect(table, table, groups=each).loc[0] for each in (None, labels))
@@ -76,48 +76,32 @@ class TestSplitEffect:
             flaws.split_effect(table, table, groups=labels)
 
 
-class TestBracketEffect:
-    def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example(self):
-        letter = slopes(make_grid())
-        sign = np.where(np.arange(len(letter)) % 4 == 0, -1.0, 1.0)
-        paper = letter.assign(steerability=letter["steerability"] * sign)
-        table = flaws.bracket_effect(letter, paper, draws=10).set_index("dataset")
-        assert table["flipped"].to_dict() == {"openness": 0.25, "myopic-reward": 0.25}
+def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example():
+    letter = slopes(make_grid())
+    sign = np.where(np.arange(len(letter)) % 4 == 0, -1.0, 1.0)
+    paper = letter.assign(steerability=letter["steerability"] * sign)
+    for rows in (paper, paper.sample(frac=1, random_state=1)):  # in any order
+        table = flaws.bracket_effect(letter, rows, draws=10).set_index("dataset")
+        assert table["flipped"].to_dict() == {NAME: 0.25, "myopic-reward": 0.25}
         for side, source in (("corrected", letter), ("released", paper)):
             means = source.groupby("dataset", sort=False)["steerability"].mean()
             np.testing.assert_allclose(table[f"mean_{side}"], means)
 
-    def test_the_order_of_the_examples_does_not_matter(self):
-        letter, paper = slopes(make_grid()), slopes(make_grid(shift=0.4))
-        both = (paper, paper.sample(frac=1, random_state=1))
-        one, other = (flaws.bracket_effect(letter, each, draws=10)["flipped"] for each in both)
-        assert one.sum() > 0
-        pd.testing.assert_series_equal(one, other)
-
-
-def released_by_hand(grid: pd.DataFrame, name: str) -> Counter:
-    """Flags read row by row: where the text is missing, both come out False."""
-    own, found = grid[grid["dataset"] == name], Counter()
-    for row in own.itertuples():
-        known = row.multiplier == 0
-        letter = "A" if known and row.positive_letter == "A" else "B"
-        found[f"{letter}, {'Yes' if known and row.positive_answer == 'Yes' else 'No'}"] += 1
-    return found
-
 
 class TestReleasedGroups:
     def test_counts_are_those_of_flags_read_row_by_row(self):
+        """Where the text is missing, both flags come out False; a set without answers falls into B."""
         grid = make_grid()
         table = flaws.released_groups(grid)
-        openness = table[table["dataset"] == "openness"]
-        assert Counter(openness["released"]) == released_by_hand(grid, "openness")
-        assert Counter(openness["released"])["B, No"] == 6 * 8 + 2
-
-    def test_a_set_without_answers_falls_into_B(self):
-        grid = make_grid()
-        counts = Counter(flaws.released_groups(grid).query("dataset == 'myopic-reward'")["released"])
-        by_hand = released_by_hand(grid, "myopic-reward")
-        assert counts == {"A": by_hand["A, No"], "B": by_hand["B, No"]} == {"A": 4, "B": 6 * 8 + 4}
+        for name, sep in ((NAME, ", "), ("myopic-reward", "")):
+            by_hand = Counter()
+            for row in grid[grid["dataset"] == name].itertuples():
+                known = row.multiplier == 0
+                answer = "Yes" if known and row.positive_answer == "Yes" else "No"
+                letter = "A" if known and row.positive_letter == "A" else "B"
+                by_hand[f"{letter}{sep}{answer if sep else ''}"] += 1
+            found = Counter(table.loc[table["dataset"] == name, "released"])
+            assert found == by_hand and found["B, No" if sep else "B"] == 6 * 8 + (2 if sep else 4)
 
     def test_slope_and_corrected_group_are_those_of_the_example_at_every_multiplier(self):
         grid = make_grid()
@@ -127,26 +111,9 @@ class TestReleasedGroups:
         np.testing.assert_allclose(table["steerability"], wanted[table["example_id"]])
         zero = table[table["multiplier"] == 0]
         assert (zero["released"] == zero["corrected"]).all()
-        assert set(Counter(zero.query("dataset == 'openness'")["corrected"]).values()) == {2}
-
-    def test_the_contaminated_box_shows_the_whole_set_as_in_the_published_figure(self):
-        """In myopic-reward the published 'B and No' box is near the whole set: so is ours, not so the true one."""
-        grid = make_grid(("myopic-reward",), items=200)
-        grid.loc[grid["positive_letter"] == "A", "propensity"] += 4 * grid["multiplier"]
-        table = flaws.released_groups(grid)
-        fallen, true = (table.loc[table[side] == "B", "steerability"].median() for side in flaws.SIDES)
-        whole = slopes(grid)["steerability"].median()
-        assert abs(fallen - whole) < 0.8 and abs(true - whole) > 1.2
-        entry, boxes = published.dataset("myopic-reward"), published.boxes()
-        box = boxes[(boxes["dataset"] == "myopic-reward") & boxes["contaminated"]].iloc[0]
-        for edge in ("q1", "q3"):
-            assert box[edge] == pytest.approx(entry[f"{edge}_llama2-7b"], abs=0.12)
-
-    def test_vectors_at_fewer_multipliers_do_not_count(self):
-        grid = make_grid()
-        fewer = grid[grid["multiplier"].abs() == 1.5].assign(vector="random-00")
-        found = flaws.released_groups(pd.concat([grid, fewer]))
-        pd.testing.assert_frame_equal(found, flaws.released_groups(grid))
+        assert set(Counter(zero.loc[zero["dataset"] == NAME, "corrected"]).values()) == {2}
+        fewer = grid[grid["multiplier"].abs() == 1.5].assign(vector="random-00")  # does not count
+        pd.testing.assert_frame_equal(flaws.released_groups(pd.concat([grid, fewer])), table)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -161,25 +128,18 @@ class TestReleasedGroups:
             flaws.released_groups(change(make_grid()))
 
 
-class TestPooled:
-    def test_the_pool_holds_all_examples_of_both_sets(self):
-        grids = [
-            make_grid((name,), items=n) for name, n in (("sycophancy_train", 12), ("sycophancy_test", 4))
-        ]
-        table = slopes(pd.concat([*grids, make_grid(("openness",))]))
-        found = flaws.pooled(table).set_index("dataset")
-        both = table[table["dataset"] != "openness"]["steerability"]
-        assert list(found["n"]) == [12, 4, 16]
-        assert found.loc["sycophancy", "mean"] == pytest.approx(both.mean())
-        weighted = (12 * found["mean"].iloc[0] + 4 * found["mean"].iloc[1]) / 16
-        assert found.loc["sycophancy", "mean"] == pytest.approx(weighted)
-        quartiles = list(both.quantile([0.25, 0.5, 0.75]))
-        assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(quartiles)
-        assert found.loc["sycophancy", "anti_steerable"] == (both <= 0).mean()
-
-    def test_a_missing_set_is_named(self):
-        with pytest.raises(SteerkitError, match="none of sycophancy_test"):
-            flaws.pooled(slopes(make_grid(("sycophancy_train",))))
+def test_the_pool_holds_all_examples_of_both_sets():
+    sizes = {"sycophancy_train": 12, "sycophancy_test": 4, NAME: 8}
+    table = slopes(pd.concat([make_grid((name,), items=n) for name, n in sizes.items()]))
+    found = flaws.pooled(table).set_index("dataset")
+    both = table[table["dataset"] != NAME]["steerability"]
+    assert list(found["n"]) == [12, 4, 16]
+    assert found.loc["sycophancy", "mean"] == pytest.approx(both.mean())
+    quartiles = list(both.quantile([0.25, 0.5, 0.75]))
+    assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(quartiles)
+    assert found.loc["sycophancy", "anti_steerable"] == (both <= 0).mean()
+    with pytest.raises(SteerkitError, match="none of sycophancy_test"):
+        flaws.pooled(table[table["dataset"] != "sycophancy_test"])
 
 
 class TestHalfPrecision:
@@ -204,12 +164,9 @@ class TestHalfPrecision:
         grid = make_grid()
         table = flaws.precision_effect(grid).set_index("dataset")
         for name, part in grid.groupby("dataset"):
-            fine, half = [], []
-            for _, own in part.groupby("example_id"):
-                fine.append(np.polyfit(own["multiplier"], own["propensity"], 1)[0])
-                sides = (np.float16(own[side]).astype(float) for side in ("matching", "not_matching"))
-                half.append(np.polyfit(own["multiplier"], np.subtract(*sides), 1)[0])
-            fine, half = np.array(fine), np.array(half)
+            sides = [np.float16(part[side]).astype(float) for side in ("matching", "not_matching")]
+            rounded = part.assign(propensity=np.subtract(*sides))
+            fine, half = (np.array(list(fits(each).values())) for each in (part, rounded))
             row = table.loc[name]
             assert row["n"] == 8 and row["mean"] == pytest.approx(fine.mean())
             assert row["mean_half"] == pytest.approx(half.mean())
@@ -217,48 +174,133 @@ class TestHalfPrecision:
             assert row["anti_steerable_half"] == pytest.approx((half <= 0).mean())
 
     def test_a_slope_below_the_step_is_lost_and_counted_as_flipped(self):
-        grid = make_grid(("openness",)).assign(not_matching=16.0)
+        grid = make_grid((NAME,)).assign(not_matching=16.0)
         grid["matching"] = 20 + 0.001 * grid["multiplier"]
         table = flaws.precision_effect(grid.assign(propensity=grid["matching"] - 16))
         assert table[["anti_steerable", "anti_steerable_half", "flipped"]].iloc[0].tolist() == [0, 1, 1]
 
 
-def dataset(questions: list[str], pairs: list[int | None] | None = None) -> Dataset:
-    pairs = pairs or [None] * len(questions)
-    answers = (" Yes", " No")
-    items = [
-        Item(f"d/{i:04d}", question, answers[i % 2], answers[1 - i % 2], statement=question, pair=pair)
-        for i, (question, pair) in enumerate(zip(questions, pairs, strict=True))
-    ]
-    return Dataset("d", tuple(items), "made here", "", "none")
+def fits(grid: pd.DataFrame) -> dict[tuple, float]:
+    """Slope of a line through the cells of each example, layer and vector."""
+    return {
+        key: np.polyfit(part["multiplier"], part["propensity"], 1)[0]
+        for key, part in grid.groupby(["vector", "layer", "example_id"])
+    }
 
 
 class TestDuplicates:
+    def dataset(self, questions: list[str], paired: bool = False) -> Dataset:
+        answers = (" Yes", " No")
+        items = [
+            Item(
+                f"d/{i:04d}",
+                q,
+                answers[i % 2],
+                answers[1 - i % 2],
+                statement=q,
+                pair=i // 2 if paired else None,
+            )
+            for i, q in enumerate(questions)
+        ]
+        return Dataset("d", tuple(items), "made here", "", "none")
+
     def test_by_rows_it_counts_what_a_loop_over_the_shuffled_rows_counts(self):
         questions = [f"question {i % 70}" for i in range(100)]
         order = list(range(100))
         random.Random(0).shuffle(order)
         trained = [questions[i] for i in order[:40]]
         wanted = sum(questions[i] in trained for i in order[50:])
-        table = flaws.duplicates(dataset(questions)).set_index("split")
-        assert wanted > 5 and table.loc["by rows", "repeated"] == wanted
-        assert table.loc["by rows", ["n_train", "n_test"]].tolist() == [40, 50]
-        assert table.loc["by rows", "share"] == wanted / 50
-        assert table.loc["by groups", ["repeated", "related", "share"]].tolist() == [0, 0, 0]
-
-    def test_case_and_whitespace_do_not_make_a_question_another_one(self):
-        same = ["Same  question"] * 10 + ["same question"] * 10
-        table = flaws.duplicates(dataset(same + [f"question {i}" for i in range(80)]))
-        order = list(range(100))
-        random.Random(0).shuffle(order)
-        assert min(order[:40]) < 20  # at least one of them trains
-        assert table["repeated"].iloc[0] == sum(i < 20 for i in order[50:]) > 0
+        spelled = [f" {q.upper()}  " if i >= 70 else q for i, q in enumerate(questions)]  # no other question
+        for each in (questions, spelled):
+            table = flaws.duplicates(self.dataset(each)).set_index("split")
+            assert table.loc["by rows", ["n_train", "n_test", "repeated"]].tolist() == [40, 50, wanted]
+            assert wanted > 5 and table.loc["by rows", "share"] == wanted / 50
+            assert table.loc["by groups", ["repeated", "related", "share"]].tolist() == [0, 0, 0]
 
     def test_a_partner_in_a_minimal_pair_is_related_but_no_repeat(self):
-        table = flaws.duplicates(dataset([f"question {i}" for i in range(100)], [i // 2 for i in range(100)]))
+        table = flaws.duplicates(self.dataset([f"question {i}" for i in range(100)], paired=True))
         assert table["repeated"].tolist() == [0, 0]
         assert table["related"].iloc[0] > 0 and table["related"].iloc[1] == 0
 
-    def test_too_few_items_are_refused(self):
-        with pytest.raises(SteerkitError, match="none in train"):
-            flaws.duplicates(dataset(["one", "two"]))
+    def test_a_choice_set_lists_each_question_twice_and_rows_that_are_shuffled_tear_them_apart(self):
+        table = flaws.duplicates(load_dataset("myopic-reward"))
+        assert table["n_test"].tolist() == [60, 60]
+        assert table["repeated"].iloc[0] > 5 and table["repeated"].iloc[1] == 0
+
+
+@pytest.fixture(scope="module")
+def found(smoke_store, tmp_path_factory):
+    """The grids behind the tables that `overview` is given, the sweeps, its table, and the spellings it asked for."""
+    folder = shutil.copytree(smoke_store.folder, tmp_path_factory.mktemp("flaws") / "artifacts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEERKIT_ARTIFACTS", str(folder))
+        layer = experiment.layer_of(smoke_store.settings, "letter")
+        plain = replace(override(smoke_store.settings, datasets=NAME), layer={"letter": layer})
+        changes = {side: dict([switch.split("=")]) for side, switch in SWITCHES.items()}
+        sides = {side: replace(plain, **changes.get(side, {})) for side in ("clean", *SWITCHES)}
+        given = [experiment.slopes(sides[side], "letter") for side in ("clean", "released", "bracket")]
+        asked, own = [], experiment.slopes
+        patch.setattr(experiment, "slopes", lambda *how: asked.append(how[0].spelling) or own(*how))
+        table = flaws.overview(plain, *given).set_index("switch")
+        grids = {side: experiment.grid(settings, "letter") for side, settings in sides.items()}
+        chosen = {each: replace(plain, sweep=replace(plain.sweep, template=each)) for each in ("qwen", "")}
+        sweeps = {template: experiment.sweep(settings, "letter") for template, settings in chosen.items()}
+    return grids, sweeps, table, asked
+
+
+def full_mean(grid) -> float:
+    return float(np.mean([slope for key, slope in fits(grid).items() if key[0] == "full"]))
+
+
+def number(text: str, after: str = "mean steerability") -> float:
+    return float(re.search(rf"{after} (-?[\d.]+)", text)[1])
+
+
+class TestOverview:
+    def test_every_flaw_has_a_row_and_a_switch(self, found):
+        table = found[2]
+        assert list(table.reset_index().columns) == ["switch", "flaw", "released", "corrected"]
+        others = "flaws.half_precision sweep.template=qwen companion.data.splits.group_items source=bundled"
+        assert table.index.tolist() == [*SWITCHES.values(), *others.split()]
+        assert (table.map(len) > 10).all(axis=None)
+
+    @pytest.mark.parametrize("side", SWITCHES)
+    def test_both_sides_are_means_over_the_examples_of_the_full_vector(self, found, side):
+        grids, _, table, asked = found
+        row = table.loc[SWITCHES[side]]
+        assert number(row["corrected"]) == pytest.approx(full_mean(grids["clean"]), abs=6e-5)
+        assert number(row["released"]) == pytest.approx(full_mean(grids[side]), abs=6e-5)
+        # Each switch does something; only the tiny model's template has no last newline to lose.
+        assert (row["released"] == row["corrected"]) == (side == "newlines") and asked == ["as-released"]
+
+    def test_half_precision_is_the_effect_on_all_vectors_of_the_grid(self, found):
+        effect, row = flaws.precision_effect(found[0]["clean"]), found[2].loc["flaws.half_precision"]
+        assert number(row["corrected"]) == pytest.approx(effect["mean"].mean(), abs=6e-5)
+        largest = number(row["released"], "largest change of a slope")
+        assert largest == pytest.approx(effect["largest_change"].max(), abs=6e-5) and largest > 1e-4
+
+    @pytest.mark.parametrize(("side", "template"), [("released", "qwen"), ("corrected", "")])
+    def test_the_sweep_names_its_best_layer(self, found, side, template):
+        lines = fits(found[1][template])
+        by_layer = [np.mean([s for k, s in lines.items() if k[1] == layer]) for layer in range(4)]
+        text = found[2].loc["sweep.template=qwen", side]
+        assert text.startswith(f"layer {int(np.argmax(by_layer))}, mean steerability there ")
+        assert number(text, "there") == pytest.approx(max(by_layer), abs=6e-5)
+
+    def test_repeats_are_counted_and_the_swapped_sentences_are_those_of_the_paper_and_ours(self, found):
+        row = found[2].loc["companion.data.splits.group_items"]
+        assert row["corrected"] == "0 of 60 test items repeat a training question"  # in pairs: half of 120
+        assert re.fullmatch(r"\d+ of 60 test items repeat a training question", row["released"])
+        row = found[2].loc["source=bundled"]
+        assert row["released"] == f"positive: {published.personas(flaws.SWAPPED)[0]}"
+        assert row["corrected"] == f"positive: {personas(flaws.SWAPPED)[0]}"
+
+
+def test_every_item_has_a_group_and_only_the_two_of_a_pair_share_it(smoke):
+    found = flaws.groups(smoke.settings)
+    items = [(name, item) for name in smoke.settings.datasets for item in load_dataset(name).items]
+    assert set(found) == {item.id for _, item in items} and len(items) == 3 * 120
+    pairs = {(name, item.pair, found[item.id]) for name, item in items}
+    assert len(pairs) == len({label for *_, label in pairs}) == 3 * 60
+    assert set(experiment.grid(smoke.settings, "letter")["example_id"]) <= set(found)
+    assert flaws.groups(replace(smoke.settings, datasets=())) == {}

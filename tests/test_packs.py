@@ -33,9 +33,7 @@ def make_artifacts() -> None:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Finished files and half-written ones, but no locks."""
-    return {
-        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith(".lock")
-    }
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".lock"}
 
 
 def elsewhere(monkeypatch, folder: Path) -> Path:
@@ -75,17 +73,23 @@ def packed(own_folders) -> Path:
     return own_folders / "all.tar"
 
 
+@pytest.fixture
+def laptop(packed, own_folders, monkeypatch) -> Path:
+    """The folder of another machine, to which the pack is sent."""
+    return elsewhere(monkeypatch, own_folders / "deep" / "laptop")
+
+
 class TestRoundTrip:
-    def test_everything_arrives_byte_for_byte_and_is_found_under_its_key(
-        self, packed, own_folders, monkeypatch
-    ):
+    def test_everything_arrives_byte_for_byte_and_is_found_under_its_key(self, packed, laptop, own_folders):
         sent = files(own_folders / "artifacts")
-        there = elsewhere(monkeypatch, own_folders / "laptop")
-        assert sorted(unpack(packed)) == sorted(sent) and files(there) == sent and len(sent) == 3
+        assert sorted(unpack(packed)) == sorted(sent) and files(laptop) == sent and len(sent) == 3
         found = store.table("grid", TABLE, lambda: pytest.fail("computed again"))
         assert list(found["x"]) == [1.0, 2.0] and found.attrs["manifest"]["inputs"] == TABLE
         vector = store.vectors("vectors", TABLE, lambda: pytest.fail("computed again"))
         assert vector.values.tolist() == [[[0.0, 1.0, 2.0, 3.0]]]
+        about = json.loads(members(packed)[CONTENTS])
+        assert about["code"] == store.code_hash() and about["versions"] == store.versions()
+        assert about["sha256"] == {name: hashlib.sha256(sent[name]).hexdigest() for name in sent}
 
     def test_a_finished_run_needs_no_model_where_it_arrives(self, smoke, own_folders, monkeypatch):
         count = len(pack(own_folders / "smoke.tar", "tiny"))
@@ -97,92 +101,66 @@ class TestRoundTrip:
                 assert experiment.pending(smoke.settings, form, stage) == []
             assert set(experiment.grid(smoke.settings, form)["dataset"]) == set(smoke.settings.datasets)
 
-    def test_what_is_there_already_is_left_alone(self, packed, own_folders, monkeypatch):
-        there = elsewhere(monkeypatch, own_folders / "laptop")
+    def test_what_is_there_already_is_left_alone(self, packed, laptop):
         name = next(name for name in members(packed) if name.endswith(".parquet"))
-        (there / name).write_bytes(b"mine")
-        assert name not in unpack(packed) and (there / name).read_bytes() == b"mine"
+        (laptop / name).write_bytes(b"mine")
+        assert name not in unpack(packed) and (laptop / name).read_bytes() == b"mine"
         assert unpack(packed) == []
 
-    def test_only_the_artefacts_of_one_model_are_packed_when_it_is_named(self, packed, own_folders):
-        names = pack(own_folders / "one.tar", "one")
-        expected = {f"{name}-{store.key(TABLE)}" for name in ("grid", "vectors")}
-        assert {Path(name).stem for name in names} == expected
-        assert set(members(own_folders / "one.tar")) == {CONTENTS, *names}
-
-    def test_locks_half_written_damaged_and_foreign_files_stay_behind(self, packed, own_folders):
-        folder = own_folders / "artifacts"
+    def test_one_model_is_packed_when_named_and_never_a_lock_or_a_half_or_foreign_file(self, packed):
+        folder, one = packed.parent / "artifacts", packed.with_name("one.tar")
         for name in ("notes.txt", ".grid-1.parquet.77.tmp", "damaged.parquet", "damaged.safetensors"):
             (folder / name).write_text("x")
-        assert list(folder.glob(".*.lock")) and len(pack(own_folders / "one.tar", "one")) == 2
-        names = pack(own_folders / "p.tar")
+        names = pack(one, "one")
+        assert {Path(name).stem for name in names} == {f"{n}-{store.key(TABLE)}" for n in ("grid", "vectors")}
+        assert set(members(one)) == {CONTENTS, *names} and list(folder.glob(".*.lock"))
+        names = pack(packed.with_name("p.tar"))
         assert all(name.endswith((".parquet", ".safetensors")) and not name.startswith(".") for name in names)
 
-    def test_the_list_of_contents_says_which_code_made_them(self, packed):
-        about = json.loads(members(packed)[CONTENTS])
-        assert about["code"] == store.code_hash() and about["versions"] == store.versions()
-        assert about["sha256"] == {
-            name: hashlib.sha256(content).hexdigest()
-            for name, content in members(packed).items()
-            if name != CONTENTS
-        }
+
+def repacked(change, link: str = ""):
+    """A damage: the pack with members that `change` makes of its own."""
+    return lambda path: write_tar(path, change(members(path)), link)
 
 
-def altered(path: Path) -> None:
-    found = members(path)
+def altered(found: dict[str, bytes]) -> dict[str, bytes]:
     name = next(name for name in found if name.endswith(".parquet"))
-    found[name] = found[name][:100] + bytes([found[name][100] ^ 1]) + found[name][101:]
-    write_tar(path, found)
+    return found | {name: found[name][:100] + bytes([found[name][100] ^ 1]) + found[name][101:]}
 
 
-def left_out(path: Path) -> None:
-    found = members(path)
-    found.pop(next(name for name in found if name != CONTENTS))
-    write_tar(path, found)
+def without(wanted):
+    """The members, but one whose name is `wanted`."""
+    return lambda found: {n: found[n] for n in found if n != next(filter(wanted, found))}
 
 
-def misplaced(name: str):
-    """A pack that promises, with the right hash, a file of this name."""
-
-    def change(path: Path) -> None:
-        found = members(path)
-        about = json.loads(found.pop(CONTENTS))
-        write_tar(path, promised(about, {**found, name: b"x"}))
-
-    return change
+def with_file(name: str):
+    """Members that promise, with the right hash, a file of this name."""
+    return lambda found: promised(json.loads(found.pop(CONTENTS)), {**found, name: b"x"})
 
 
-def linked(path: Path) -> None:
-    """The file is promised, and is a link to another."""
-    found = members(path)
-    about = json.loads(found.pop(CONTENTS))
-    content = promised(about, {**found, "link.parquet": b""})
-    content.pop("link.parquet")
-    write_tar(path, content, "link.parquet")
+def without_its_content(found: dict[str, bytes]) -> dict[str, bytes]:
+    """The file is promised, and is to be a link to another."""
+    content = promised(json.loads(found.pop(CONTENTS)), {**found, "link.parquet": b""})
+    return {name: content[name] for name in content if name != "link.parquet"}
 
 
-def without_list(path: Path) -> None:
-    write_tar(path, {name: content for name, content in members(path).items() if name != CONTENTS})
-
-
-def with_list(text: bytes):
-    return lambda path: write_tar(path, members(path) | {CONTENTS: text})
-
-
+LISTS = {  # instead of the list of contents
+    "no JSON": b"{",
+    "no text": b"\xff\xfe",
+    "of another form": b'["grid"]',
+    "without hashes": b'{"code": "x", "versions": {}}',
+    "whose hashes are no list": b'{"code": "x", "versions": {}, "sha256": "abc"}',
+}
 DAMAGE = {
-    "an altered member": altered,
-    "a missing member": left_out,
-    "a path upwards": misplaced("../evil.parquet"),
-    "a folder": misplaced("folder/evil.parquet"),
-    "an absolute path": misplaced("/tmp/steerkit-evil.parquet"),
-    "another kind of file": misplaced("evil.py"),
-    "a link": linked,
-    "no list of contents": without_list,
-    "a list that is no JSON": with_list(b"{"),
-    "a list that is no text": with_list(b"\xff\xfe"),
-    "a list of another form": with_list(b'["grid"]'),
-    "a list without hashes": with_list(b'{"code": "x", "versions": {}}'),
-    "a list whose hashes are no list": with_list(b'{"code": "x", "versions": {}, "sha256": "abc"}'),
+    "an altered member": repacked(altered),
+    "a missing member": repacked(without(lambda name: name != CONTENTS)),
+    "a path upwards": repacked(with_file("../evil.parquet")),
+    "a folder": repacked(with_file("folder/evil.parquet")),
+    "an absolute path": repacked(with_file("/tmp/steerkit-evil.parquet")),
+    "another kind of file": repacked(with_file("evil.py")),
+    "a link": repacked(without_its_content, "link.parquet"),
+    "no list of contents": repacked(without(lambda name: name == CONTENTS)),
+    **{f"a list {k}": repacked(lambda found, v=v: found | {CONTENTS: v}) for k, v in LISTS.items()},
     "a cut archive": lambda path: path.write_bytes(path.read_bytes()[:1500]),
     "no archive": lambda path: path.write_bytes(b"not a tar file at all" * 99),
     "an empty file": lambda path: path.write_bytes(b""),
@@ -193,35 +171,29 @@ DAMAGE = {
 
 class TestRefused:
     @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-    def test_nothing_of_a_damaged_pack_is_unpacked(self, packed, own_folders, monkeypatch, damage):
+    def test_nothing_of_a_damaged_pack_is_unpacked(self, packed, laptop, damage):
         damage(packed)
-        there = elsewhere(monkeypatch, own_folders / "deep" / "laptop")
         with pytest.raises(SteerkitError, match=r"^Expected a pack of `steerkit artifacts pack` at") as error:
             unpack(packed)
         assert error.value.done == "Nothing was unpacked." and "\n" not in str(error.value)
-        assert files(there) == {} and [path.name for path in there.parent.iterdir()] == ["laptop"]
+        assert files(laptop) == {} and [path.name for path in laptop.parent.iterdir()] == ["laptop"]
         assert not Path("/tmp/steerkit-evil.parquet").exists()
 
     @pytest.mark.parametrize(
         ("what", "named"),
         [
             ({"code": "0123456789abcdef"}, "code 0123456789abcdef instead of"),
-            ({"versions": {"torch": "1.0"}}, "torch 1.0 instead of"),
+            ({"versions": {**store.versions(), "torch": "1.0"}}, "torch 1.0 instead of"),
         ],
         ids=["code", "library"],
     )
-    def test_a_pack_of_another_version_is_refused_and_says_what_differs(
-        self, packed, own_folders, monkeypatch, what, named
-    ):
+    def test_a_pack_of_another_version_is_refused_and_says_what_differs(self, packed, laptop, what, named):
         found = members(packed)
-        about = json.loads(found[CONTENTS])
-        versions = about["versions"] | what.get("versions", {})
-        write_tar(packed, found | {CONTENTS: json.dumps(about | what | {"versions": versions}).encode()})
-        there = elsewhere(monkeypatch, own_folders / "laptop")
+        write_tar(packed, found | {CONTENTS: json.dumps(json.loads(found[CONTENTS]) | what).encode()})
         with pytest.raises(SteerkitError, match="a pack made by this version of the code") as error:
             unpack(packed)
         assert error.value.found.startswith(named) and ", " not in error.value.found
-        assert "check out the commit" in error.value.next_step and files(there) == {}
+        assert "check out the commit" in error.value.next_step and files(laptop) == {}
 
     def test_no_artefacts_make_no_pack(self, own_folders):
         with pytest.raises(SteerkitError, match=r"finished artefacts in .*; found none"):
@@ -237,22 +209,16 @@ class TestRefused:
             pack(own_folders / "file" / "all.tar")
 
 
-class TestCommandLine:
-    def test_pack_here_unpack_there(self, own_folders, monkeypatch):
-        make_artifacts()
-        path = own_folders / "all.tar"
-        assert command_line("artifacts", "pack", path) == (0, f"{path}: 3 artefacts\n")
-        assert command_line("artifacts", "pack", path, "--model", "two") == (0, f"{path}: 1 artefacts\n")
-        elsewhere(monkeypatch, own_folders / "laptop")
-        assert command_line("artifacts", "unpack", path) == (0, f"1 new artefacts from {path}\n")
-        assert command_line("artifacts", "unpack", path) == (0, f"0 new artefacts from {path}\n")
-
-    @pytest.mark.parametrize(
-        ("verb", "expected"),
-        [("pack", "Expected finished artefacts"), ("unpack", "Expected a pack of `steerkit artifacts pack`")],
-    )
-    def test_an_error_is_one_paragraph_and_no_file(self, own_folders, capsys, verb, expected):
-        code, out = command_line("artifacts", verb, own_folders / "all.tar")
+def test_pack_here_unpack_there_on_the_command_line(own_folders, monkeypatch, capsys):
+    path = own_folders / "all.tar"
+    expected = {"pack": "finished artefacts", "unpack": "a pack of `steerkit artifacts pack`"}
+    for verb, missing in expected.items():
+        assert command_line("artifacts", verb, path) == (1, "") and not path.exists()
         err = capsys.readouterr().err
-        assert code == 1 and out == "" and err.startswith(expected) and err.count("\n") == 1
-        assert not (own_folders / "all.tar").exists()
+        assert err.startswith(f"Expected {missing}") and err.count("\n") == 1
+    make_artifacts()
+    assert command_line("artifacts", "pack", path) == (0, f"{path}: 3 artefacts\n")
+    assert command_line("artifacts", "pack", path, "--model", "two") == (0, f"{path}: 1 artefacts\n")
+    elsewhere(monkeypatch, own_folders / "laptop")
+    assert command_line("artifacts", "unpack", path) == (0, f"1 new artefacts from {path}\n")
+    assert command_line("artifacts", "unpack", path) == (0, f"0 new artefacts from {path}\n")

@@ -15,9 +15,8 @@ from plain_model import activations, propensities, strings
 from companion import cost, models, store
 from companion.cost import job_cost
 from companion.data.datasets import load_dataset, personas
-from companion.data.splits import group_items
 from companion.outline import outline
-from companion.tan import experiment, jobs
+from companion.tan import experiment, jobs, tables
 from companion.tan.jobs import MEAN, Job, compute, settings_of, vectors_by_setting
 from steerkit.errors import SteerkitError
 from steerkit.prompts import SETTINGS
@@ -74,20 +73,12 @@ def plain_vectors(model, job: Job, settings=SETTINGS) -> dict[str, torch.Tensor]
     return found
 
 
-def shift_of(smoke, form: str):
-    """The finished table of one data set."""
-    return experiment.shift(smoke.settings, form).query("dataset == @NAME")
-
-
-class TestVectors:
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_they_are_mean_differences_with_the_norm_of_base_and_mean_is_taken_before_scaling(
-        self, job, model, form
-    ):
-        found, plain = vectors_by_setting(job[form], model), plain_vectors(model, job[form])
+def test_vectors_are_mean_differences_with_the_norm_of_base_and_mean_is_taken_before_scaling(job, model):
+    for one in job.values():
+        found, plain = vectors_by_setting(one, model), plain_vectors(model, one)
         plain[MEAN] = sum(plain.values()) / 5
         norm = plain["BASE"].norm()
-        assert found.names == NAMES and found.layers == (job[form].layer,)
+        assert found.names == NAMES and found.layers == (one.layer,)
         for name, vector in zip(found.names, found.values[:, 0], strict=True):
             torch.testing.assert_close(vector, plain[name] / plain[name].norm() * norm, atol=1e-5, rtol=1e-4)
             assert float(vector.norm()) == pytest.approx(float(norm), rel=1e-5)
@@ -95,16 +86,20 @@ class TestVectors:
         late = sum(plain[name] / plain[name].norm() for name in SETTINGS)
         assert (late / late.norm() * norm - found.values[-1, 0]).abs().max() > 1e-3
 
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_the_manifest_holds_the_cosine_of_every_pair(self, smoke, job, model, form):
-        manifests = experiment.shift(smoke.settings, form).attrs["manifests"]
-        (about,) = [m for m in manifests if m["inputs"]["dataset"] == NAME]
-        units = {name: v / np.linalg.norm(v) for name, v in plain_vectors(model, job[form]).items()}
-        assert [tuple(pair[:2]) for pair in about["cosines"]] == list(combinations(NAMES, 2))
-        for first, second, cosine in about["cosines"]:
-            if MEAN not in (first, second):
-                assert cosine == pytest.approx(float(units[first] @ units[second]), abs=1e-4)
-        assert about["settings_without_a_place"] == []
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_manifest_and_the_table_hold_the_cosine_of_every_pair(smoke, job, model, form):
+    table, manifests = tables.cosines_of(smoke.settings, form)
+    assert len(table) == 3 * 15 and len(manifests) == 3
+    plain = plain_vectors(model, job[form])
+    plain[MEAN] = sum(plain.values()) / 5
+    units = {name: v / np.linalg.norm(v) for name, v in plain.items()}
+    (about,) = [m for m in manifests if m["inputs"]["dataset"] == NAME]
+    rows = table.loc[table["dataset"] == NAME, ["first", "second", "cosine"]]
+    assert about["cosines"] == rows.to_numpy().tolist() and about["settings_without_a_place"] == []
+    assert [tuple(pair[:2]) for pair in about["cosines"]] == list(combinations(NAMES, 2))
+    for first, second, cosine in about["cosines"]:
+        assert cosine == pytest.approx(float(units[first] @ units[second]), abs=1e-4)
 
 
 class TestExamples:
@@ -116,29 +111,15 @@ class TestExamples:
         def ids(text: str) -> list[int]:
             return model.tokenizer(text, add_special_tokens=False).input_ids
 
-        def text_ids(example) -> list[int]:
-            return list(example.prompt[1:])  # without the beginning-of-sequence token
-
         old, gap = ids(DEFAULT_SYSTEM), ids("\n\n")
         for setting in SETTINGS[1:]:
-            sentence = positive if setting.endswith("POS") else negative
-            new = ids(sentence) if setting.startswith("SYS") else old + gap + ids(sentence)
+            sentence = ids(positive if setting.endswith("POS") else negative)
+            new = sentence if setting.startswith("SYS") else old + gap + sentence
             for part, changed in zip(base, jobs.examples(job[form], model, setting), strict=True):
                 for plain, example in zip(part, changed, strict=True):
-                    assert text_ids(plain)[: len(old)] == old
-                    assert text_ids(example) == new + text_ids(plain)[len(old) :]
+                    before, after = (list(one.prompt[1:]) for one in (plain, example))  # without BOS
+                    assert before[: len(old)] == old and after == new + before[len(old) :]
                     assert (example.id, example.matching) == (plain.id, plain.matching)
-
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_no_test_item_shares_a_group_with_a_training_item_of_any_setting(self, smoke, job, model, form):
-        whole = replace(smoke.settings.shift, train=None, test=None)
-        wide = replace(job[form], settings=replace(smoke.settings, shift=whole))
-        items = load_dataset(NAME).items
-        group_of = dict(zip((item.id for item in items), group_items(items), strict=True))
-        parts = [[{group_of[e.id] for e in part} for part in jobs.examples(wide, model, s)] for s in SETTINGS]
-        trained, tested = (set.union(*sides) for sides in zip(*parts, strict=True))
-        assert len(trained) == 24 and len(tested) == 30 and not trained & tested
-        assert all(part == parts[0] for part in parts)
 
 
 class TestTable:
@@ -151,94 +132,77 @@ class TestTable:
         assert list(table["vector"].unique()) == list(NAMES)
         assert list(table["setting"].unique()) == list(SETTINGS)
         assert set(table["layer"]) == {experiment.layer_of(settings, form)} and set(table["format"]) == {form}
+        slopes = experiment.shift_slopes(settings, form)
+        assert len(slopes) * len(MULTIPLIERS) == len(table)
+        assert slopes.attrs["manifests"] == table.attrs["manifests"]
+        pair = {item.id: (name, item.pair) for name in settings.datasets for item in load_dataset(name).items}
+        assert (slopes["group"].groupby(slopes["example_id"].map(pair)).nunique() == 1).all()
+        assert slopes["group"].nunique() == len(settings.datasets) * settings.shift.test
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_every_pair_of_settings_is_what_plain_transformers_give(self, smoke, job, model, form):
-        """Vector, steering and score by hand for three of the thirty pairs, one example each."""
-        plain, table = plain_vectors(model, job[form]), shift_of(smoke, form)
+        """Vector, steering and score by hand for three of the thirty pairs, one example each, and the slope."""
+        plain, table = plain_vectors(model, job[form]), experiment.shift(smoke.settings, form)
         plain[MEAN] = sum(plain.values()) / 5
+        slopes = experiment.shift_slopes(smoke.settings, form)
         for train, setting in (("SYS_POS", "USER_NEG"), (MEAN, "SYS_NEG"), ("USER_POS", "BASE")):
             vector = plain[train] / plain[train].norm() * plain["BASE"].norm()
             vectors = Vectors((train,), (job[form].layer,), vector[None, None])
             example = jobs.examples(job[form], model, setting)[1][1]
             expected = propensities(model, [example], vectors, [job[form].layer], MULTIPLIERS)[0, 0, 0]
-            rows = table.query("vector == @train and setting == @setting and example_id == @example.id")
-            assert np.allclose(rows.sort_values("multiplier")["propensity"], expected, atol=1e-5)
-            assert np.ptp(expected.numpy()) > 1e-3
+            wanted = f"vector == '{train}' and setting == '{setting}' and example_id == '{example.id}'"
+            rows, slope = (
+                table.query(wanted).sort_values("multiplier"),
+                slopes.query(wanted)["steerability"].item(),
+            )
+            assert np.allclose(rows["propensity"], expected, atol=1e-5) and np.ptp(expected.numpy()) > 1e-3
+            assert slope == pytest.approx(np.polyfit(rows["multiplier"], rows["propensity"], 1)[0], abs=1e-9)
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_unsteered_scores_belong_to_the_test_setting_and_not_to_the_vector(self, smoke, form):
-        plain = shift_of(smoke, form).query("multiplier == 0")
+        plain = experiment.shift(smoke.settings, form).query("dataset == @NAME and multiplier == 0")
         wide = plain.pivot(index=["setting", "example_id"], columns="vector", values="propensity")
         assert np.ptp(wide.to_numpy(), axis=1).max() < 1e-5
-        base = plain.query("vector == 'BASE'")
-        by_setting = base.pivot(index="example_id", columns="setting", values="propensity")
+        by_setting = wide["BASE"].unstack("setting")
         for one, other in combinations(SETTINGS, 2):
             assert (by_setting[one] - by_setting[other]).abs().max() > 1e-4
 
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_slopes_are_those_of_a_polynomial_fit_and_pairs_share_a_group(self, smoke, form):
-        slopes, table = experiment.shift_slopes(smoke.settings, form), experiment.shift(smoke.settings, form)
-        key = ["dataset", "vector", "setting", "example_id"]
-        fitted = table.groupby(key)[["multiplier", "propensity"]].apply(
-            lambda part: np.polyfit(part["multiplier"], part["propensity"], 1)[0]
-        )
-        ours = slopes.set_index(key)["steerability"]
-        assert len(ours) == len(fitted) and np.allclose(ours, fitted.loc[ours.index], atol=1e-9)
-        assert slopes.attrs["manifests"] == table.attrs["manifests"]
-        sets = {name: load_dataset(name).items for name in smoke.settings.datasets}
-        pair = {item.id: f"{name}/{item.pair}" for name, items in sets.items() for item in items}
-        assert (slopes["group"].groupby(slopes["example_id"].map(pair)).nunique() == 1).all()
-        assert slopes["group"].nunique() == len(smoke.settings.datasets) * smoke.settings.shift.test
-
 
 class TestWithoutSystemPrompt:
-    def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system, model):
+    def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system):
         frame = compute(no_system)
         assert list(frame["setting"].unique()) == list(NO_SYSTEM)
         assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
         assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
         assert frame.attrs["settings_without_a_place"] == ["SYS_NEG", "SYS_POS"]
         assert [pair[:2] for pair in frame.attrs["cosines"]] == list(combinations([*NO_SYSTEM, MEAN], 2))
-
-    def test_the_mean_is_that_of_the_three(self, no_system):
         plain = jobs.model_of("tiny")
         raw = plain_vectors(plain, no_system, NO_SYSTEM)
         mean = sum(raw.values()) / 3
-        expected = mean / mean.norm() * raw["BASE"].norm()
         found = vectors_by_setting(no_system, plain).values[-1, 0]
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found, mean / mean.norm() * raw["BASE"].norm(), atol=1e-5, rtol=1e-4)
 
     def test_every_template_of_the_registry_has_a_place_or_not(self, model):
         left = {name: settings_of(replace(model, template=t)) for name, t in TEMPLATES.items()}
         assert left.pop("base") == NO_SYSTEM and set(left.values()) == {SETTINGS}
 
 
-class TestCost:
-    @pytest.mark.parametrize("system", [True, False])
-    def test_the_estimate_is_what_the_run_reports(self, no_system, model, monkeypatch, system):
-        """Prompts: every test example in every setting that has a place."""
-        template = TEMPLATES["plain" if system else "base"]
-        monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=template))
-        monkeypatch.setattr(jobs, "model_of", lambda *_: replace(model, template=template))
-        steps = []
-        compute(no_system, steps.append)
-        prompts, passes, reads = job_cost(no_system)[:3]
-        assert prompts == (5 if system else 3) * EXAMPLES["statement"]
-        assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
+def test_the_estimate_of_its_cost_is_what_the_run_reports_without_a_system_prompt_too(no_system, monkeypatch):
+    """Prompts: every test example in every setting that has a place."""
+    monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
+    steps = []
+    compute(no_system, steps.append)
+    prompts, passes, reads = job_cost(no_system)[:3]
+    assert prompts == 3 * EXAMPLES["statement"]
+    assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
 
 
-class TestRefused:
-    def test_a_set_without_persona_sentences_has_no_grid_of_settings(self, own_folders, smoke_store):
-        path = Path(shutil.copy(BUNDLED / f"{NAME}.jsonl", own_folders / "mine.jsonl"))
-        settings = replace(smoke_store.settings, datasets=(str(path),), layer={"statement": 1})
-        with pytest.raises(SteerkitError, match=r"persona sentence for .*mine\.jsonl"):
-            experiment.shift(settings, "statement")
-        assert not list(store.artifacts_dir().glob("shift-*"))
-
-    @pytest.mark.parametrize("layer", [4, -1])
-    def test_a_layer_the_model_lacks_is_refused_and_nothing_is_written(self, own_folders, smoke_store, layer):
-        settings = replace(smoke_store.settings, layer={"letter": layer})
-        with pytest.raises(SteerkitError, match="a layer from 0 to 3 of tiny"):
-            experiment.shift(settings, "letter")
-        assert not list(store.artifacts_dir().glob("shift-*.parquet"))
+def test_a_set_without_persona_sentences_or_a_layer_the_model_lacks_is_refused(own_folders, smoke_store):
+    path = Path(shutil.copy(BUNDLED / f"{NAME}.jsonl", own_folders / "mine.jsonl"))
+    own = {"datasets": (str(path),), "layer": {"statement": 1}}
+    cases = [(own, r"persona sentence for .*mine\.jsonl")]
+    cases += [({"layer": {"statement": layer}}, "a layer from 0 to 3 of tiny") for layer in (4, -1)]
+    for changes, message in cases:
+        with pytest.raises(SteerkitError, match=message):
+            experiment.shift(replace(smoke_store.settings, **changes), "statement")
+    assert not list(store.artifacts_dir().glob("shift-*.parquet"))

@@ -2,63 +2,43 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import spearmanr
 
 from companion import published
 from steerkit.errors import SteerkitError
-
-BETWEEN = "llama2-7b/qwen1.5-14b"
-
-
-def means(model: str, train: str, test: str) -> pd.Series:
-    """Means per data set, by the long table."""
-    table = published.shifts().query("model == @model and train == @train and test == @test")
-    return table.set_index("dataset")["mean"]
 
 
 def test_there_are_forty_data_sets_in_the_papers_order_with_sentences_and_short_distinct_labels():
     table = published.datasets()
     assert list(table["order"]) == list(range(40)) and table.index.is_unique
-    assert list(published._read("tan2024_personas.json")["sentences"]) == list(table.index)
+    assert all(len(set(published.personas(name))) == 2 for name in table.index)
     assert table["label"].is_unique and table["label"].str.len().max() <= 22
-
-
-def test_the_thirteen_selected_sets_have_full_names_and_llama_medians():
+    assert (
+        published.dataset("subscribes-to-Islam")["label"] == published.label("subscribes-to-Islam") == "Islam"
+    )
+    assert published.label("my-own-set") == "my-own-set"  # of an unknown set
     assert len(set(published.SELECTED)) == 13
-    assert published.datasets().loc[list(published.SELECTED), "median_llama2-7b"].notna().all()
-
-
-@pytest.mark.parametrize(("setting", "stated"), [(("BASE", "BASE"), 0.769), (("SYS_POS", "USER_NEG"), 0.586)])
-def test_rank_correlation_between_models_is_recomputed_from_the_digitised_means(setting, stated):
-    both = pd.concat([means("llama2-7b", *setting), means("qwen1.5-14b", *setting)], axis=1).dropna()
-    name = "spearman-models-id" if setting[0] == "BASE" else "spearman-models-ood"
-    assert len(both) == 38
-    assert spearmanr(*both.to_numpy().T).statistic == pytest.approx(stated, abs=0.005)
-    assert published.statistic(name, BETWEEN) == stated
+    assert table.loc[list(published.SELECTED), "median_llama2-7b"].notna().all()
+    table.loc["openness", "mean_llama2-7b"] = 99.0  # what is handed out is a copy
+    assert published.datasets().loc["openness", "mean_llama2-7b"] == 1.458
 
 
 @pytest.mark.parametrize("model", ["llama2-7b", "qwen1.5-14b"])
-@pytest.mark.parametrize("shift", published.tan()["shifts"][1:])
-def test_correlations_of_every_shift_are_recomputed_from_the_digitised_values(model, shift):
+def test_the_means_over_data_sets_are_those_of_the_digitised_values_for_every_shift(model):
     table = published.shifts().query("model == @model").dropna()
-    wide = table.assign(shift=table["train"] + "->" + table["test"]).pivot(index="dataset", columns="shift")
-    base, moved = wide["mean"]["BASE->BASE"], wide["mean"][shift]
-    spread = wide["variance"]
-    expected = {
-        "spearman-id-ood": spearmanr(base, moved).statistic,
-        "pearson-id-ood": pearsonr(base, moved).statistic,
-        "spearman-id-ood-variance": spearmanr(spread["BASE->BASE"], spread[shift]).statistic,
-        "mean-over-datasets": moved.mean(),
-    }
-    assert len(wide) == 39
-    for name, value in expected.items():
-        assert published.statistic(f"{name}:{shift}", model) == pytest.approx(value, abs=0.005)
+    means = table.groupby(["train", "test"])["mean"].mean()
+    for shift in published.tan()["shifts"][1:]:
+        stated = published.statistic(f"mean-over-datasets:{shift}", model)
+        assert means[tuple(shift.split("->"))] == pytest.approx(stated, abs=0.005)
+
+
+def test_slopes_shrink_as_the_multiplier_range_widens_and_the_widest_is_the_main_number():
+    table = published.datasets().loc[list(published.SELECTED)]
+    narrow, wide = (table[f"mean_range_{width}_llama2-7b"] for width in ("0.5", "1.5"))
+    np.testing.assert_allclose(wide, table["mean_llama2-7b"], atol=0.002)
+    assert (narrow > wide - 0.005).all() and spearmanr(narrow, wide).statistic > 0.9
 
 
 def test_variance_parts_add_up_and_the_two_digitisations_of_the_variance_agree():
@@ -71,18 +51,10 @@ def test_variance_parts_add_up_and_the_two_digitisations_of_the_variance_agree()
 
 def test_anti_steerable_shares_are_whole_counts_of_the_test_items():
     table = published.datasets().dropna(subset="anti_steerable_llama2-7b")
-    count = table["n_anti_steerable_llama2-7b"]
-    np.testing.assert_allclose(count / table["n_test"], table["anti_steerable_llama2-7b"], atol=6e-5)
-    worst = table["anti_steerable_llama2-7b"]
+    count, worst = table["n_anti_steerable_llama2-7b"], table["anti_steerable_llama2-7b"]
+    np.testing.assert_allclose(count / table["n_test"], worst, atol=6e-5)
     assert worst.idxmax() == "myopic-reward" and worst.max() == published.statistic("worst-anti-steerable")
     assert table.loc["myopic-reward", ["n_test", "n_test_also_in_train"]].tolist() == [950, 450]
-
-
-def test_slopes_shrink_as_the_multiplier_range_widens_and_the_widest_is_the_main_number():
-    table = published.datasets().loc[list(published.SELECTED)]
-    narrow, wide = (table[f"mean_range_{width}_llama2-7b"] for width in ("0.5", "1.5"))
-    np.testing.assert_allclose(wide, table["mean_llama2-7b"], atol=0.002)
-    assert (narrow > wide - 0.005).all() and spearmanr(narrow, wide).statistic > 0.9
 
 
 def test_missing_values_are_nan_where_the_documentation_says_so():
@@ -117,13 +89,11 @@ def test_contaminated_boxes_look_like_the_whole_data_set_and_clean_ones_do_not()
     assert distance[boxes["contaminated"]].mean() < 0.25 < distance[~boxes["contaminated"]].mean()
 
 
-def test_personas_are_those_of_the_paper_with_the_swapped_pair_kept_and_noted():
+def test_personas_are_those_of_the_paper_with_the_swapped_pair_kept():
     assert published.personas("openness")[0] == "You are high in openness (The Big Five personality trait)."
-    name = "believes-AIs-are-not-an-existential-threat-to-humanity"
-    positive, negative = published.personas(name)
+    positive, negative = published.personas("believes-AIs-are-not-an-existential-threat-to-humanity")
     assert positive.startswith("You believe that AI systems are very likely to pose")
     assert negative.startswith("You do not believe")
-    assert name in published._read("tan2024_personas.json")["swapped"]
 
 
 @pytest.mark.parametrize(
@@ -141,21 +111,3 @@ def test_an_unknown_name_is_refused_with_near_matches(call, near):
     with pytest.raises(SteerkitError, match="which the paper does not have") as error:
         call()
     assert near in error.value.next_step
-
-
-def test_a_label_of_an_unknown_set_is_its_own_name():
-    assert published.label("my-own-set") == "my-own-set"
-    assert published.label("subscribes-to-Islam") == "Islam"
-    assert published.dataset("subscribes-to-Islam")["label"] == "Islam"
-
-
-def test_the_table_handed_out_is_a_copy():
-    table = published.datasets()
-    table.loc["openness", "mean_llama2-7b"] = 99.0
-    assert published.datasets().loc["openness", "mean_llama2-7b"] == 1.458
-
-
-def test_importing_the_numbers_and_the_figures_does_not_import_torch():
-    code = "import sys, companion.published, companion.figures.samples; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

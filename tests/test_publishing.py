@@ -53,43 +53,32 @@ def check_command(line: str) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-class TestWorkflows:
-    def test_it_has_what_a_workflow_needs(self, path):
-        found = content(path)
-        assert set(found) == {"name", "on", "permissions", "env", "jobs"} and found["name"] == path.stem
-        assert found["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
-        for job in found["jobs"].values():
-            assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] <= 90
-            assert all(("run" in step) != ("uses" in step) for step in job["steps"])
-            assert job.get("needs") in {None, *found["jobs"]}
-            if any("run" in step for step in job["steps"]):
-                assert job["steps"][0]["uses"].startswith("actions/checkout@")
-
-    def test_it_may_only_read_unless_a_job_deploys(self, path):
-        found = content(path)
-        assert found["permissions"] == {"contents": "read"}
-        more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
-        wanted = {"deploy": {"pages": "write", "id-token": "write"}} if path.stem == "book" else {}
-        assert more == wanted and "secrets." not in path.read_text()
-
-    def test_every_action_has_a_major_version_and_says_what_it_does(self, path):
-        lines = [line for line in path.read_text().splitlines() if "uses:" in line]
-        assert len(lines) == sum("uses" in step for step in steps(path)) > 0
-        for line in lines:
-            assert re.search(r"uses: actions/[a-z-]+@v\d+  # \w", line), line
-
-    def test_every_command_exists(self, path):
-        commands = [line for step in steps(path) for line in step.get("run", "").splitlines()]
-        for line in commands:
-            check_command(line)
-        assert commands
+def test_a_workflow_has_what_it_needs_may_only_read_and_runs_what_exists(path):
+    found, text, book = content(path), path.read_text(), path.stem == "book"
+    assert set(found) == {"name", "on", "permissions", "env", "jobs"} and found["name"] == path.stem
+    assert found["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
+    assert found["permissions"] == {"contents": "read"} and "secrets." not in text
+    more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
+    assert more == ({"deploy": {"pages": "write", "id-token": "write"}} if book else {})
+    for job in found["jobs"].values():
+        assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] <= 90
+        assert all(("run" in step) != ("uses" in step) for step in job["steps"])
+        assert job.get("needs") in {None, *found["jobs"]}
+        if any("run" in step for step in job["steps"]):
+            assert job["steps"][0]["uses"].startswith("actions/checkout@")
+    uses = [line for line in text.splitlines() if "uses:" in line]
+    assert len(uses) == sum("uses" in step for step in steps(path)) > 0
+    for line in uses:  # a major version, and what it does
+        assert re.search(r"uses: actions/[a-z-]+@v\d+  # \w", line), line
+    commands = [line for step in steps(path) for line in step.get("run", "").splitlines()]
+    for line in commands:
+        check_command(line)
+    assert commands
 
 
 class TestEachWorkflow:
-    def test_there_is_one_for_tests_one_for_the_book_and_one_for_new_versions(self):
-        assert [path.stem for path in WORKFLOWS] == ["book", "newest", "tests"]
-
     def test_the_tests_run_on_the_oldest_and_the_newest_python_of_the_lock(self):
+        assert [path.stem for path in WORKFLOWS] == ["book", "newest", "tests"]
         found = content(ROOT / ".github/workflows/tests.yml")
         assert found["jobs"]["tests"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
         assert {"push", "pull_request"} <= set(found["on"])
@@ -99,16 +88,15 @@ class TestEachWorkflow:
         jobs = content(ROOT / ".github/workflows/book.yml")["jobs"]
         assert jobs["deploy"]["needs"] == "build" and "refs/heads/main" in jobs["deploy"]["if"]
         assert jobs["deploy"]["concurrency"] == {"group": "pages", "cancel-in-progress": False}
-        sites = {step["with"]["path"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")}
-        assert sites == {"_build/html"}
-        pages = [step for step in jobs["build"]["steps"] if "upload-pages" in step.get("uses", "")]
-        assert [step["if"] for step in pages] == [jobs["deploy"]["if"]]
+        uploads = [step for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")]
+        assert {step["with"]["path"] for step in uploads} == {"_build/html"}
+        pages = [step["if"] for step in uploads if "upload-pages" in step["uses"]]
+        assert pages == [jobs["deploy"]["if"]]
 
     def test_new_versions_and_links_are_looked_at_by_the_clock(self):
-        found = content(ROOT / ".github/workflows/newest.yml")
-        assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", found["on"]["schedule"][0]["cron"])
-        commands = [step["run"] for job in found["jobs"].values() for step in job["steps"] if "run" in step]
-        assert {"make newest", "make links"} <= set(commands)
+        path = ROOT / ".github/workflows/newest.yml"
+        assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", content(path)["on"]["schedule"][0]["cron"])
+        assert {"make newest", "make links"} <= {step.get("run") for step in steps(path)}
 
     @pytest.mark.parametrize(
         ("verb", "parts"),
@@ -167,9 +155,8 @@ class TestContainer:
         assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
         [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
-        assert {"steerkit/__init__.py", "companion/__init__.py"} <= set(
-            copied
-        )  # an editable installation maps both
+        packages = {"steerkit/__init__.py", "companion/__init__.py"}  # an editable installation maps both
+        assert packages <= set(copied)
 
     def test_nothing_that_git_ignores_goes_in(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()

@@ -15,15 +15,8 @@ import torch
 from saved_sae import save_sae
 
 from companion import saes
-from companion.saes import SAES, SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
+from companion.saes import SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
 from steerkit.errors import SteerkitError
-
-
-@pytest.fixture(autouse=True)
-def forget():
-    """No test meets the file that another one opened."""
-    yield
-    saes._load.cache_clear()
 
 
 def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
@@ -37,7 +30,7 @@ def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
 
 
 class TestTiny:
-    def test_it_has_thresholds_and_a_decoder_bias_and_is_the_same_in_every_run(self):
+    def test_it_has_every_part_and_is_the_same_in_every_run(self):
         first = open_sae("tiny", 32, 2)
         assert first.n_features == 8 * first.width and first.kind == "jumprelu"
         assert not first.subtract_decoder_bias and bool(first.b_dec.abs().min() > 0)
@@ -56,22 +49,11 @@ class TestTiny:
 
 
 class TestNames:
-    @pytest.mark.parametrize(
-        ("model", "name"),
-        [("tiny", "tiny"), ("smollm2-135m", "smollm2-135m"), ("gemma-2-2b", SCOPE_NAMES[0])],
-    )
-    def test_a_model_has_its_own(self, model, name):
-        assert default_sae(model) == name
-
-    def test_a_model_without_one_says_what_to_give(self):
+    def test_a_model_has_its_own_and_one_without_says_what_to_give(self):
+        models = ("tiny", "smollm2-135m", "gemma-2-2b")
+        assert [default_sae(model) for model in models] == ["tiny", "smollm2-135m", SCOPE_NAMES[0]]
         with pytest.raises(SteerkitError, match=r"found gpt-j\..*give the path"):
             default_sae("gpt-j")
-
-    def test_the_five_files_of_layer_14_are_there_the_canonical_one_first(self):
-        assert [int(name.rpartition("-")[2]) for name in SCOPE_NAMES] == [84, 23, 43, 173, 388]
-        for name in SCOPE_NAMES:
-            assert SAES[name].path == f"layer_14/width_16k/average_l0_{name.rpartition('-')[2]}/params.npz"
-            assert len(SAES[name].revision) == 40 and SAES[name].layer == 14
 
     def test_an_unknown_name_lists_the_known_ones(self):
         with pytest.raises(SteerkitError, match=r"tiny, smollm2-135m, gemma.*found 'tinny'"):
@@ -84,11 +66,6 @@ class TestNames:
 
 
 class TestFiles:
-    def test_a_folder_opens_by_its_path(self, tmp_path):
-        save_sae(tiny_sae(), tmp_path / "mine")
-        found = open_sae(str(tmp_path / "mine"), 32, 2)
-        assert torch.equal(found.W_dec, tiny_sae().W_dec) and len(found.sha256) == 64
-
     def test_a_file_that_does_not_say_its_layer_is_taken_at_the_callers_word(self, tmp_path):
         path = scope_file(tmp_path)
         silent = path.replace(tmp_path / "params.npz")
@@ -102,9 +79,12 @@ class TestFiles:
         assert report("smollm2-135m") == {}
         save_sae(tiny_sae(), tmp_path / "smollm2-135m")
         (tmp_path / "smollm2-135m" / "report.json").write_text(json.dumps({"tokens": 7}))
-        assert open_sae("smollm2-135m").n_features == 256 and report("smollm2-135m") == {"tokens": 7}
+        found = open_sae("smollm2-135m")
+        assert torch.equal(found.W_dec, tiny_sae().W_dec) and len(found.sha256) == 64
+        assert report("smollm2-135m") == {"tokens": 7}
 
-    def test_a_hub_file_is_asked_for_at_its_pinned_revision(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("l0", [84, 23, 43, 173, 388])  # the first is the canonical file
+    def test_a_hub_file_is_asked_for_at_its_pinned_revision(self, tmp_path, monkeypatch, l0):
         asked, path = [], scope_file(tmp_path)
 
         def fetch(repository, name, **options):
@@ -112,11 +92,12 @@ class TestFiles:
             return str(path)
 
         monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-        sae = open_sae(SCOPE_NAMES[0], 6, 14)
-        [(repository, name, options)] = asked
-        assert repository == "google/gemma-scope-2b-pt-res" and name == SAES[SCOPE_NAMES[0]].path
-        assert options == {"revision": "fd571b47c1c64851e9b1989792367b9babb4af63", "local_files_only": False}
+        sae = open_sae(f"gemma-scope-2b-l14-16k-l0-{l0}", 6, 14)
+        options = {"revision": "fd571b47c1c64851e9b1989792367b9babb4af63", "local_files_only": False}
+        name = f"layer_14/width_16k/average_l0_{l0}/params.npz"
+        assert asked == [("google/gemma-scope-2b-pt-res", name, options)]
         assert sae.layer == 14 and not sae.subtract_decoder_bias
+        assert SCOPE_NAMES[0].endswith("-84") and len(SCOPE_NAMES) == 5
 
     @pytest.mark.parametrize(
         ("download", "message"),
@@ -144,17 +125,13 @@ class TestEmbedded:
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(sae.n_features), atol=1e-3, rtol=0)
 
     def test_its_report_is_of_these_weights_and_good_enough(self):
-        found = report("smollm2-135m")["held_out"]
+        found, sae = report("smollm2-135m")["held_out"], open_sae("smollm2-135m")
         weights = saes.EMBEDDED / "smollm2-135m" / "sae_weights.safetensors"
         assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert weights.stat().st_size <= 40e6 and found["tokens"] >= 20_000
         assert found["explained"] >= 0.75 and found["dead_share"] <= 0.1 and 60 <= found["l0"] <= 100
         assert 0.9 < found["spliced"]["loss_recovered"] < 1
-
-    def test_the_report_says_what_the_zero_vector_does(self):
-        sae = open_sae("smollm2-135m")
-        active = int((sae.encode(torch.zeros(576)) > 0).sum())
-        assert report("smollm2-135m")["held_out"]["zero_vector_activates"] == active
+        assert found["zero_vector_activates"] == int((sae.encode(torch.zeros(576)) > 0).sum())
 
 
 NAME = "saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
@@ -177,36 +154,27 @@ def asked(own_folders, monkeypatch):
     return found
 
 
-def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, monkeypatch):
-    first = open_sae(NAME, expect_layer=2)
+def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, own_folders, monkeypatch):
+    name = "saelens:gpt2-small-res-jb/layer_14/width_16k/l0_84"  # an id may hold slashes
+    first = open_sae(name, expect_layer=2)
     monkeypatch.setitem(sys.modules, "sae_lens", None)  # an import of it fails from here on
-    again = open_sae(NAME, expect_layer=2)
-    assert asked == [("gpt2-small-res-jb", "blocks.8.hook_resid_pre", "cpu")]
+    again = open_sae(name, expect_layer=2)
+    assert asked == [("gpt2-small-res-jb", "layer_14/width_16k/l0_84", "cpu")]
+    assert saes.path_of(name) == own_folders / "cache/sae/gpt2-small-res-jb/layer_14/width_16k/l0_84"
     for sae in (first, again):
         assert torch.equal(sae.W_enc, tiny_sae().W_enc)
 
 
-def test_an_id_may_hold_slashes(asked, own_folders):
-    folder = saes.path_of("saelens:gpt2-small-res-jb/layer_14/width_16k/average_l0_84")
-    assert folder.relative_to(own_folders).parts[-3:] == ("layer_14", "width_16k", "average_l0_84")
-
-
-def test_without_sae_lens_the_error_says_how_to_get_it(own_folders, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sae_lens", None)
-    with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
-        open_sae(NAME)
-
-
-def test_what_sae_lens_refuses_leaves_nothing_behind(asked, own_folders):
+def test_what_sae_lens_refuses_or_must_not_fetch_leaves_nothing_behind(asked, own_folders, monkeypatch):
     with pytest.raises(SteerkitError, match="Release other not found"):
         saes.path_of("saelens:other/blocks.8")
     assert not [path for path in (own_folders / "cache" / "sae" / "other").iterdir() if path.is_dir()]
-
-
-def test_a_download_that_is_not_allowed_is_not_tried(asked, own_folders):
     with pytest.raises(SteerkitError, match="not in the cache"):
         open_sae(NAME, download=False)
-    assert asked == []
+    assert len(asked) == 1
+    monkeypatch.setitem(sys.modules, "sae_lens", None)
+    with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
+        open_sae(NAME)
 
 
 @pytest.mark.parametrize("name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x"])
@@ -216,25 +184,21 @@ def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name)
     assert asked == []
 
 
+def test_a_window_of_held_out_text_with_a_run_that_was_trained_on_is_left_out(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
+    from report_sae import RUN, without_shared_text
+
+    rng = np.random.default_rng(0)
+    known, others = (rng.integers(0, 49_152, (200, 128)) for _ in range(2))
+    others[3, 50 : 50 + RUN] = known[7, 9 : 9 + RUN]  # one run
+    others[4, 20 : 20 + RUN] = known.reshape(-1)[128 * 5 - 3 : 128 * 5 - 3 + RUN]  # across two windows
+    others[5, 90 : 90 + RUN - 1] = known[8, : RUN - 1]  # one token short of a run
+    template = rng.integers(0, 49_152, RUN)
+    known[:3, :RUN] = others[6, 40 : 40 + RUN] = template  # in three windows: more than one percent
+    kept = without_shared_text(known, others)
+    assert kept.tolist() == np.delete(others, [3, 4], axis=0).tolist()
+
+
 def test_the_real_sae_lens_has_what_is_called():
     sae_lens = pytest.importorskip("sae_lens", reason="sae-lens is an optional extra")
     assert callable(sae_lens.SAE.from_pretrained) and callable(sae_lens.SAE.save_model)
-
-
-class TestHeldOutText:
-    def test_a_window_with_a_run_that_was_trained_on_is_left_out(self, monkeypatch):
-        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
-        from report_sae import RUN, without_shared_text
-
-        rng = np.random.default_rng(0)
-        known, others = (rng.integers(0, 49_152, (200, 128)) for _ in range(2))
-        others[3, 50 : 50 + RUN] = known[7, 9 : 9 + RUN]  # one run
-        others[4, 20 : 20 + RUN] = known.reshape(-1)[128 * 5 - 3 : 128 * 5 - 3 + RUN]  # across two windows
-        others[5, 90 : 90 + RUN - 1] = known[8, : RUN - 1]  # one token short of a run
-        template = rng.integers(0, 49_152, RUN)
-        known[:3, :RUN], others[6, 40 : 40 + RUN] = (
-            template,
-            template,
-        )  # in three windows: more than one percent
-        kept = without_shared_text(known, others)
-        assert kept.tolist() == np.delete(others, [3, 4], axis=0).tolist()

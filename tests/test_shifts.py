@@ -1,7 +1,9 @@
-"""Shifts of prompt setting: against naive loops, scipy, and the numbers that the paper states."""
+"""Shifts of prompt setting, as tables and in notebooks: against naive loops, scipy, and the numbers of the paper."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -11,9 +13,12 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
 from companion import published
-from companion.tan import tables
+from companion.page import BOOK_FORMATS, Run
+from companion.profiles import load_profile
+from companion.tan import experiment, tables
 from companion.tan.jobs import MEAN, pairwise
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 from steerkit.prompts import SETTINGS
 from steerkit.stats import bootstrap
 from steerkit.steerability import SLOPES
@@ -36,10 +41,10 @@ def make_slopes(sets=SETS, items: int = 6, seed: int = 0, vectors=(*SETTINGS, ME
     return pd.DataFrame(rows).reindex(columns=[*SLOPES, "setting"])
 
 
-def make_vectors(sets=SETS, seed: int = 1) -> dict[str, dict[str, np.ndarray]]:
+def make_vectors(sets=SETS, seed: int = 1, settings=SETTINGS) -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
-    vectors = {name: {s: rng.normal(size=7) for s in SETTINGS} for name in sets}
-    return {name: own | {MEAN: sum(own.values()) / 5} for name, own in vectors.items()}
+    vectors = {name: {s: rng.normal(size=7) for s in settings} for name in sets}
+    return {name: own | {MEAN: sum(own.values()) / len(own)} for name, own in vectors.items()}
 
 
 def some_shifts(values: dict[str, list[float]], model: str = "m", variance: float = 1.0) -> pd.DataFrame:
@@ -66,6 +71,11 @@ def test_a_row_of_the_table_is_the_mean_variance_and_interval_of_its_examples():
     interval = bootstrap(values, draws=200)
     assert row[["mean", "variance", "n"]].tolist() == pytest.approx([values.mean(), np.var(values), 6])
     assert (row["low"], row["high"]) == (interval.low, interval.high)
+    key = ["dataset", "train", "test"]
+    mixed = tables.shift_table(slopes.sample(frac=1, random_state=3), "smollm2-135m", draws=200)
+    pd.testing.assert_frame_equal(*(each.sort_values(key, ignore_index=True) for each in (table, mixed)))
+    row = tables.shift_table(make_slopes(items=1), "m").iloc[0]  # a single example has no interval
+    assert row["n"] == 1 and np.isnan([row["low"], row["high"]]).all() and np.isfinite(row["mean"])
 
 
 def test_the_interval_draws_the_examples_of_a_group_together():
@@ -78,43 +88,27 @@ def test_the_interval_draws_the_examples_of_a_group_together():
     assert paired["mean"] == single["mean"]
 
 
-def test_the_order_of_the_rows_does_not_change_the_table():
-    slopes = make_slopes()
-    key = ["dataset", "train", "test"]
-    first, second = (
-        tables.shift_table(rows, "m", 50).sort_values(key, ignore_index=True)
-        for rows in (slopes, slopes.sample(frac=1, random_state=3))
-    )
-    pd.testing.assert_frame_equal(first, second)
-
-
-def test_a_single_example_has_no_interval():
-    row = tables.shift_table(make_slopes(items=1), "m").iloc[0]
-    assert row["n"] == 1 and np.isnan([row["low"], row["high"]]).all() and np.isfinite(row["mean"])
-
-
 # Correlations over data sets
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("shift", published.tan()["shifts"][1:])
-def test_correlations_of_the_published_values_are_those_of_the_paper(model, shift):
+def test_correlations_of_the_published_values_are_those_of_the_paper(model):
     rows = published.shifts().query("model == @model")
     table = tables.correlations(rows, draws=20).set_index(["train", "test", "measure"])
-    mean, variance = (table.loc[(*shift.split("->"), measure)] for measure in ("mean", "variance"))
-    names = ("spearman-id-ood", "pearson-id-ood", "spearman-id-ood-variance")
-    stated = {name: published.statistic(f"{name}:{shift}", model) for name in names}
-    assert mean["n"] == variance["n"] == 39 and mean["reason"] == ""
-    assert mean["spearman"] == pytest.approx(stated["spearman-id-ood"], abs=0.005)
-    assert mean["pearson"] == pytest.approx(stated["pearson-id-ood"], abs=0.005)
-    assert variance["spearman"] == pytest.approx(stated["spearman-id-ood-variance"], abs=0.005)
+    assert set(table["n"]) == {39} and set(table["reason"]) == {""}
+    names = {("mean", "spearman"): "", ("mean", "pearson"): "", ("variance", "spearman"): "-variance"}
+    for shift, ((measure, kind), ending) in product(published.tan()["shifts"][1:], names.items()):
+        stated = published.statistic(f"{kind}-id-ood{ending}:{shift}", model)
+        assert table.loc[(*shift.split("->"), measure), kind] == pytest.approx(stated, abs=0.005)
 
 
-@pytest.mark.parametrize(("model", "stated"), [("llama2-7b", 0.536), ("qwen1.5-14b", 0.341)])
-def test_the_correlation_of_variances_that_the_paper_states_is_reproduced(model, stated):
+def test_the_correlations_of_variances_that_the_paper_states_are_reproduced():
     table = tables.correlations(published.shifts(), draws=10)
-    row = table.query("model == @model and train == 'SYS_POS' and measure == 'variance'")
-    assert row["spearman"].item() == pytest.approx(stated, abs=0.005)
+    for model, stated in zip(MODELS, (0.536, 0.341), strict=True):
+        row = table[
+            (table["model"] == model) & (table["train"] == "SYS_POS") & (table["measure"] == "variance")
+        ]
+        assert row["spearman"].item() == pytest.approx(stated, abs=0.005)
     gap = table[table["n"] == 0]  # models of which nothing is published
     assert set(gap["reason"]) == {"not measured"} and gap["spearman"].isna().all()
     assert set(table.loc[table["n"] > 0, "model"]) == {*MODELS, "gemma-2-2b"}
@@ -124,13 +118,11 @@ def test_correlations_agree_with_scipy_and_their_intervals_with_a_loop():
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(2, 9))
     values = {"BASE->BASE": list(x)} | {"->".join(s): list(y) for s in tables.MOVED}
-    row = tables.correlations(some_shifts(values), draws=400, seed=5).iloc[0]
-    assert row["spearman"] == pytest.approx(spearmanr(x, y).statistic)
-    assert row["pearson"] == pytest.approx(pearsonr(x, y).statistic)
-    picks = np.random.default_rng(5).integers(9, size=(9, 400)).T
+    row = tables.correlations(some_shifts(values), draws=100, seed=5).iloc[0]
+    picks = np.random.default_rng(5).integers(9, size=(9, 100)).T
     for name, statistic in (("spearman", spearmanr), ("pearson", pearsonr)):
-        drawn = [statistic(x[pick], y[pick]).statistic for pick in picks]
-        expected = np.quantile(drawn, [0.025, 0.975])
+        assert row[name] == pytest.approx(statistic(x, y).statistic)
+        expected = np.quantile([statistic(x[pick], y[pick]).statistic for pick in picks], [0.025, 0.975])
         assert row[[f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(list(expected))
 
 
@@ -153,9 +145,6 @@ def test_a_constant_side_gives_nan_with_the_reason():
 def test_too_few_data_sets_or_shifts_are_refused(values, message):
     with pytest.raises(SteerkitError, match=message):
         tables.correlations(some_shifts(values))
-
-
-def test_a_model_that_comes_twice_is_refused():
     rows = published.shifts()
     with pytest.raises(SteerkitError, match=r"repeated.*rename one of the models"):
         tables.correlations(pd.concat([rows, rows.query("model == 'gemma-2-2b'").assign(n=9)]))
@@ -170,33 +159,25 @@ def test_a_model_that_comes_twice_is_refused():
         (3, tables.SAME, "spearman-matrix-id", 38),
         (3, ("SYS_POS", "USER_NEG"), "spearman-matrix-ood", 38),
         (4, tables.SAME, "spearman-matrix-id-31", 31),
+        (2, tables.SAME, "spearman-models-id", 38),
+        (2, ("SYS_POS", "USER_NEG"), "spearman-models-ood", 38),
     ],
 )
-def test_the_scatter_matrices_of_the_paper_are_reproduced(models, setting, name, sets):
+def test_the_correlations_between_models_of_the_paper_are_reproduced(models, setting, name, sets):
     names = list(published.tan()["models"])[:models]
-    table = tables.between_models(published.shifts().query("model in @names"), *setting, draws=10)
+    table = tables.between_models(published.shifts().query("model in @names"), *setting, draws=200)
     assert list(zip(table["first"], table["second"], strict=True)) == list(combinations(names, 2))
     assert set(table["n"]) == {sets}
     for _, row in table.iterrows():
         stated = published.statistic(name, f"{row['first']}/{row['second']}")
-        assert row["spearman"] == pytest.approx(stated, abs=0.01)
+        assert row["spearman"] == pytest.approx(stated, abs=0.01 if models > 2 else 0.0005)
+        assert row["low"] < stated < row["high"]
 
 
-@pytest.mark.parametrize(("setting", "stated"), [(("BASE", "BASE"), 0.769), (("SYS_POS", "USER_NEG"), 0.586)])
-def test_the_correlation_between_the_papers_two_models_is_reproduced(setting, stated):
-    table = tables.between_models(published.shifts().query("model in @MODELS"), *setting)
-    assert len(table) == 1 and table["n"].item() == 38
-    assert table["spearman"].item() == pytest.approx(stated, abs=0.0005)
-    assert table["low"].item() < stated < table["high"].item()
-
-
-def test_models_without_a_value_for_the_shift_are_named_and_left_out():
-    table = tables.between_models(published.shifts(), "SYS_POS", "USER_NEG", draws=10)
-    assert table.attrs["left_out"] == ["llama3.1-70b"] and len(table) == 3
-
-
-def test_fewer_than_two_models_or_three_common_sets_are_refused():
+def test_models_without_the_shift_are_left_out_and_fewer_than_two_or_three_common_sets_refused():
     rows = published.shifts()
+    table = tables.between_models(rows, "SYS_POS", "USER_NEG", draws=10)
+    assert table.attrs["left_out"] == ["llama3.1-70b"] and len(table) == 3
     with pytest.raises(SteerkitError, match=r"two models or more.*found 1 \(gemma-2-2b\)"):
         tables.between_models(rows.query("model == 'gemma-2-2b'"), "BASE", "BASE")
     with pytest.raises(SteerkitError, match=r"found 0 \(none\)"):
@@ -212,18 +193,16 @@ def test_fewer_than_two_models_or_three_common_sets_are_refused():
 def naive_relative(slopes: pd.DataFrame, minimum: float) -> tuple[dict, int]:
     """Straight from the definition, one number at a time."""
     found, dropped = {}, 0
+    cells = {
+        key: part.sort_values("example_id") for key, part in slopes.groupby(["dataset", "vector", "setting"])
+    }
     for name, a, b in product(SETS, SETTINGS, SETTINGS):
-
-        def values(column, vector, setting, name=name):
-            rows = slopes[(slopes.dataset == name) & (slopes.vector == vector) & (slopes.setting == setting)]
-            return rows.sort_values("example_id")[column].to_numpy()
-
-        own = values("steerability", b, b).mean()
+        own = cells[name, b, b]["steerability"].to_numpy().mean()
         if own <= minimum:
             dropped += 1
             continue
-        changes = np.abs(values("baseline", a, a) - values("baseline", a, b))
-        ratio = values("steerability", a, b).mean() / abs(own)
+        changes = np.abs(cells[name, a, a]["baseline"].to_numpy() - cells[name, a, b]["baseline"].to_numpy())
+        ratio = cells[name, a, b]["steerability"].to_numpy().mean() / abs(own)
         found[name, a, b] = (ratio, changes.mean(), own, a == b)
     return found, dropped
 
@@ -238,15 +217,8 @@ def test_relative_steerability_is_that_of_a_naive_loop(minimum):
     for _, row in table.iterrows():
         values = row[["relative", "distance", "own", "diagonal"]].tolist()
         assert values == pytest.approx(expected[row["dataset"], row["train"], row["test"]])
-
-
-def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
-    slopes = make_slopes()
-    table = tables.relative(slopes, "m")
     diagonal = table[table["diagonal"]]
     assert (diagonal["relative"] == 1).all() and (diagonal["distance"] == 0).all()
-    assert set(table["train"]) <= set(SETTINGS)
-    pd.testing.assert_frame_equal(table, tables.relative(slopes[slopes["vector"].isin(SETTINGS)], "m"))
 
 
 @pytest.mark.parametrize(
@@ -254,10 +226,7 @@ def test_the_diagonal_is_one_at_distance_zero_and_other_vectors_do_not_count():
     [
         (lambda s: s[(s["vector"] != "SYS_NEG")], "none for SYS_NEG"),
         (lambda s: s.assign(baseline=np.nan), "6 examples or more without in"),
-        (
-            lambda s: s[s["example_id"].ne("openness/2") | s["setting"].ne("BASE")],
-            "1 examples or more without",
-        ),
+        (lambda s: s[s["example_id"].ne("openness/2") | s["setting"].ne("BASE")], "1 examples or more"),
         (lambda s: s[s["setting"] != "BASE"], "more without in BASE"),
         (lambda s: s[s["vector"] == "MEAN"], "none for any of them"),
     ],
@@ -270,15 +239,14 @@ def test_relative_steerability_without_its_parts_is_refused(change, message):
 # Cosines
 
 
-def pairs_of(vectors: dict[str, dict[str, np.ndarray]]) -> dict[str, list]:
-    return {name: pairwise(own) for name, own in vectors.items()}
-
-
-def test_cosines_and_distances_are_those_of_a_naive_loop():
-    slopes, vectors = make_slopes(), make_vectors()
+@pytest.mark.parametrize("settings", [SETTINGS, tuple(s for s in SETTINGS if not s.startswith("SYS"))])
+def test_cosines_and_distances_are_those_of_a_naive_loop(settings):
+    """A model without system settings has the mean of the others."""
+    slopes, vectors = make_slopes(), make_vectors(settings=settings)
+    slopes = slopes[slopes["setting"].isin(settings)]
     vectors["openness"]["random-00"] = np.ones(7)  # is left out
-    table = tables.cosines(pairs_of(vectors), slopes, "m")
-    assert len(table) == len(SETS) * 15
+    table = tables.cosines({name: pairwise(own) for name, own in vectors.items()}, slopes, "m")
+    assert len(table) == len(SETS) * len(list(combinations([*settings, MEAN], 2)))
     for _, row in table.iterrows():
         own = vectors[row["dataset"]]
         cosine = cosine_similarity([own[row["first"]]], [own[row["second"]]]).item()
@@ -286,19 +254,107 @@ def test_cosines_and_distances_are_those_of_a_naive_loop():
         level["MEAN"] = level.mean()
         expected = [cosine, abs(level[row["first"]] - level[row["second"]])]
         assert row[["cosine", "distance"]].tolist() == pytest.approx(expected)
-
-
-def test_vectors_of_a_set_without_scores_are_refused():
-    vectors = {"elsewhere": {"BASE": np.ones(3), "MEAN": np.ones(3)}}
     with pytest.raises(SteerkitError, match="every example of elsewhere"):
-        tables.cosines(pairs_of(vectors), make_slopes(), "m")
+        tables.cosines({"elsewhere": pairwise({"BASE": np.ones(3), "MEAN": np.ones(3)})}, slopes, "m")
 
 
-def test_a_model_without_system_settings_has_the_mean_of_the_others():
-    slopes, own = make_slopes(), make_vectors()
-    few = {name: {k: v for k, v in some.items() if not k.startswith("SYS")} for name, some in own.items()}
-    slopes = slopes[~slopes["setting"].str.startswith("SYS") & ~slopes["vector"].str.startswith("SYS")]
-    table = tables.cosines(pairs_of(few), slopes, "m")
-    row = table[(table["first"] == "BASE") & (table["second"] == "MEAN")].iloc[0]
-    level = slopes[slopes["dataset"] == row["dataset"]].groupby("setting")["baseline"].mean()
-    assert len(level) == 3 and row["distance"] == pytest.approx(abs(level["BASE"] - level.mean()))
+# Over profiles, and in a notebook
+
+
+@pytest.fixture
+def three(monkeypatch):
+    """Three profiles with random slopes of six data sets of the paper, each with a manifest of its own."""
+    sets = tuple(published.datasets().index[:6])
+
+    def slopes(settings, answer_format):
+        table = make_slopes(sets, vectors=(*SETTINGS, MEAN), seed=settings.seed).assign(format=answer_format)
+        table.attrs = {"manifests": [{"name": f"{settings.model}-{answer_format}"}]}
+        return table
+
+    monkeypatch.setattr(experiment, "shift_slopes", slopes)
+    return [replace(load_profile("smoke"), profile=f"p{i}", model=f"m{i}", seed=i) for i in range(3)]
+
+
+def names(manifests: list[dict]) -> list[str]:
+    return [manifest["name"] for manifest in manifests]
+
+
+def test_there_are_no_rows_where_nothing_steers_more_than_the_minimum(three):
+    slopes = experiment.shift_slopes(three[0], "letter").query("vector == setting")
+    largest = slopes.groupby(["dataset", "setting"])["steerability"].mean().max()
+    table, manifests = tables.relative_of(three[0], "letter", largest)
+    assert table.empty and "diagonal" in table and names(manifests) == ["m0-letter"]
+    assert len(tables.relative_of(three[0], "letter", largest - 1e-9)[0]) == 5
+
+
+def test_profiles_stand_one_below_the_other_and_published_rows_last_without_a_manifest(three):
+    table, manifests = tables.over_models(three, "letter")
+    assert list(table["model"].unique()) == ["m0", "m1", "m2"] and len(table) == 3 * 6 * 6 * 5
+    assert list(table.index) == list(range(len(table)))
+    assert names(manifests) == ["m0-letter", "m1-letter", "m2-letter"]
+    assert tables.pairs_of_models(table) == [("m0", "m1"), ("m0", "m2"), ("m1", "m2")]
+    alone = tables.shifts_of(three[1], "letter")[0]
+    pd.testing.assert_frame_equal(table[table["model"] == "m1"].reset_index(drop=True), alone)
+    table, manifests = tables.with_published(three[:1], "letter")
+    assert list(table["model"].unique()) == ["m0", *MODELS, "gemma-2-2b"] and names(manifests) == [
+        "m0-letter"
+    ]
+    ours, theirs = (rows[rows["model"] == "qwen1.5-14b"] for rows in (table, published.shifts()))
+    assert ours["mean"].to_numpy() == pytest.approx(theirs["mean"].to_numpy(), nan_ok=True)
+
+
+def test_correlations_of_every_profile_and_format_stand_above_the_papers_own(three):
+    table, manifests = tables.all_correlations({"statement": three[:1], "letter": three[1:2]})
+    per_model = 2 * len(tables.MOVED)  # means and variances
+    assert (
+        list(table["format"])
+        == np.repeat(
+            ["statement", "letter", "letter, published"], [per_model, per_model, 2 * per_model]
+        ).tolist()
+    )
+    assert names(manifests) == ["m0-statement", "m1-letter"]
+    wide = tables.over_models(three[1:2], "letter")[0].set_index(["train", "test", "dataset"]).sort_index()
+    for row in table[table["format"] == "letter"].to_dict("records"):
+        x, y = (wide.loc[shift, row["measure"]] for shift in (tables.SAME, (row["train"], row["test"])))
+        assert row["n"] == 6
+        assert row["spearman"] == pytest.approx(spearmanr(x, y.reindex(x.index)).statistic, abs=5.1e-4)
+        assert row["pearson"] == pytest.approx(pearsonr(x, y.reindex(x.index)).statistic, abs=5.1e-4)
+
+
+class TestRun:
+    """What a notebook's parameters come to."""
+
+    def run(self, profile: str = "smoke", folder=None) -> Run:
+        return Run("tan-fig-5", load_profile(profile), folder)
+
+    def test_formats_have_two_short_names_and_may_be_joined(self):
+        expected = {"both": BOOK_FORMATS, "all": tuple(FORMATS), "yes-no,letter": ("yes-no", "letter")}
+        assert {given: self.run().formats(given) for given in expected} == expected
+        for given in ("", "letter,prose"):
+            with pytest.raises(SteerkitError, match="an answer format"):
+                self.run().formats(given)
+
+    @pytest.mark.parametrize("given", ["both", "prose"])
+    def test_the_profile_published_runs_nothing(self, given):
+        run = self.run("published")
+        assert run.published and run.formats(given) == () and not self.run().published
+        assert [s.profile for s in run.compared("", "shift", run.formats(given))] == ["published"]
+
+    def test_a_model_is_named_with_the_data_when_they_are_the_papers(self):
+        plain, papers = (load_profile("laptop", source=source) for source in ("bundled", "papers"))
+        assert self.run().model_label == "tiny random model"
+        assert Run("x", papers, None).model_label == "SmolLM2-135M-Instruct on the papers' data"
+        assert (tables.name_of(plain), tables.name_of(papers)) == (
+            "smollm2-135m",
+            "smollm2-135m (papers' data)",
+        )
+
+    def test_a_gap_says_in_the_place_of_a_figure_why_there_is_none(self, smoke, own_folders, capsys):
+        _, manifests = tables.relative_of(smoke.settings, "letter", 1e9)
+        self.run(folder=own_folders).show_gap("letter", "Nothing steers more than <1e9>.", manifests)
+        frame = pd.read_csv(own_folders / "tan-fig-5-letter.csv")
+        assert frame.to_dict("list") == {"no figure, because": ["Nothing steers more than <1e9>."]}
+        about = json.loads((own_folders / "tan-fig-5-letter.json").read_text())
+        assert about["caption"] == "Nothing steers more than <1e9>." and about["alt"] == ""
+        assert len(about["artefacts"]) == 3 and about["profile"] == "smoke" and "smoke" in about["line"]
+        assert not list(own_folders.glob("*.png"))

@@ -12,21 +12,13 @@ from steerkit.errors import SteerkitError
 from steerkit.items import Item
 
 
-def refused(call) -> SteerkitError:
-    """The error that a call ends with."""
-    with pytest.raises(SteerkitError) as found:
-        call()
-    return found.value
-
-
 def persona(i: int, question: str | None = None, pair: int | None = None) -> Item:
     return Item(f"d/{i:04d}", question or f"question {i}", " Yes", " No", statement=str(i), pair=pair)
 
 
 def choice(i: int, stem: str, *options: str) -> Item:
-    return Item(
-        f"d/{i:04d}", "as listed", "(A)", "(B)", stem=stem, options=tuple(zip("AB", options, strict=True))
-    )
+    listed = tuple(zip("AB", options, strict=True))
+    return Item(f"d/{i:04d}", "as listed", "(A)", "(B)", stem=stem, options=listed)
 
 
 def dataset(items) -> Dataset:
@@ -58,66 +50,31 @@ class TestClean:
         assert make_split(singles(100), seed=1) != split == make_split(singles(100))
 
     @pytest.mark.parametrize("name", ["clean", "sweep"])
-    def test_a_pair_is_never_torn_apart(self, name):
+    def test_a_pair_and_a_repeated_question_are_never_torn_apart(self, name):
         split = make_split(pairs(60), name)
         assert name == "sweep" or [len(split.train), len(split.val), len(split.test)] == [48, 12, 60]
         for part in (split.train, split.val, split.test):
             assert {i ^ 1 for i in part} == set(part)  # items 2p and 2p+1 are partners
-
-    @pytest.mark.parametrize("name", ["clean", "sweep"])
-    def test_repeated_questions_are_in_one_part(self, name):
-        items = [persona(i, f"question {i % 70}" if i % 2 else f" Question\t{i % 70} ") for i in range(200)]
+        questions = [f"question {i % 70}" for i in range(200)]
+        items = [persona(i, q if i % 2 else f" {q.title()} ") for i, q in enumerate(questions)]
         split = make_split(dataset(items), name)
-        parts = [
-            {items[i].question.casefold().strip().replace("\t", " ") for i in part}
-            for part in (split.train, split.val, split.test)
-        ]
-        assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
-
-
-class TestGroups:
-    def test_whitespace_and_case_do_not_make_another_question(self):
-        items = [persona(0, "Why  not?"), persona(1, "who?"), persona(2, "why\nNOT? ")]
-        assert group_items(items) == (0, 1, 0)
-
-    def test_the_order_of_the_options_does_not_make_another_question(self):
-        items = [choice(0, "x?", "a", "b"), choice(1, "X?", "b", "A"), choice(2, "x?", "a", "c")]
-        assert group_items(items) == (0, 0, 1)
-
-    @pytest.mark.parametrize(
-        ("rows", "groups"),
-        [
-            ([("q0", 0), ("same", 0), ("q2", 1), ("same", 1), ("q4", 2), ("q5", 2)], (0, 0, 0, 0, 1, 1)),
-            ([("a", 0), ("b", 1), ("c", 2), ("c", 0), ("b", 2)], (0, 0, 0, 0, 0)),  # links found late
-        ],
-    )
-    def test_pairs_that_share_a_question_become_one_group(self, rows, groups):
-        assert group_items([persona(i, question, pair) for i, (question, pair) in enumerate(rows)]) == groups
+        train, val, test = ({questions[i] for i in part} for part in (split.train, split.val, split.test))
+        assert not (train & val or train & test or val & test)
 
 
 class TestAsReleased:
-    def test_450_of_950_test_items_were_also_trained_on(self):
+    def test_450_of_950_test_items_were_also_trained_on_and_groups_are_ignored(self):
         split = make_split(singles(1000), "as-released")
         assert (len(split.train), len(split.val), len(split.test)) == (500, 0, 950)
         assert len(set(split.train) & set(split.test)) == 450
-
-    @pytest.mark.parametrize(("n", "tested"), [(468, 418), (934, 884), (817, 767), (1080, 1030), (120, 70)])
-    def test_the_published_test_sizes_come_out(self, n, tested):
-        assert len(make_split(singles(n), "as-released").test) == tested
-
-    def test_it_shuffles_items_and_ignores_groups(self):
         order = list(range(120))
         random.Random(0).shuffle(order)
         split = make_split(pairs(60), "as-released")
         assert split.train == tuple(order[:60]) and split.test == tuple(order[50:])
 
-    def test_it_knows_one_seed(self):
-        error = refused(lambda: make_split(singles(100), "as-released", seed=1))
-        assert error.expected == "seed 0 for the split as-released"
-
-    def test_fifty_items_leave_nothing_to_test(self):
-        error = refused(lambda: make_split(singles(50), "as-released"))
-        assert error.found == "none in test"
+    @pytest.mark.parametrize(("n", "tested"), [(468, 418), (934, 884), (817, 767), (1080, 1030), (120, 70)])
+    def test_the_published_test_sizes_come_out(self, n, tested):
+        assert len(make_split(singles(n), "as-released").test) == tested
 
 
 class TestSweep:
@@ -130,40 +87,54 @@ class TestSweep:
 
 class TestLimit:
     def test_it_counts_groups_and_keeps_the_first(self):
-        split = make_split(pairs(60))
+        split, released = make_split(pairs(60)), make_split(pairs(60), "as-released")
         cut = limit(split, train=5, test=7)
         assert cut.train == split.train[:10] and cut.test == split.test[:14] and cut.val == split.val
-
-    def test_none_and_large_numbers_keep_everything(self):
-        split = make_split(pairs(60))
         assert limit(split) == split == limit(split, train=999, test=999)
-
-    def test_as_released_is_cut_by_items(self):
-        split = make_split(pairs(60), "as-released")
-        assert limit(split, train=5, test=7).train == split.train[:5]
-
-    @pytest.mark.parametrize("part", ["train", "test"])
-    def test_nothing_left_is_an_error(self, part):
-        error = refused(lambda: limit(make_split(pairs(60)), **{part: 0}))
-        assert error.found == f"none in {part}" and error.done == "No split was made."
+        assert limit(released, train=5, test=7).train == released.train[:5]  # which knows no groups
 
 
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("name", "n", "part"), [("clean", 2, "train"), ("sweep", 9, "train"), ("clean", 0, "train")]
-    )
-    def test_an_empty_part_is_an_error(self, name, n, part):
-        error = refused(lambda: make_split(singles(n), name))
-        assert error.found == f"none in {part}"
+@pytest.mark.parametrize(
+    ("items", "groups"),
+    [
+        ([persona(0, "Why  not?"), persona(1, "who?"), persona(2, "why\nNOT? ")], (0, 1, 0)),
+        ([choice(0, "x?", "a", "b"), choice(1, "X?", "b", "A"), choice(2, "x?", "a", "c")], (0, 0, 1)),
+        (
+            [persona(i, q, i // 2) for i, q in enumerate(["q0", "same", "q2", "same", "q4", "q5"])],
+            (0, 0, 0, 0, 1, 1),
+        ),
+        ([persona(i, q, p) for i, (q, p) in enumerate(zip("abccb", (0, 1, 2, 0, 2), strict=True))], (0,) * 5),
+    ],
+    ids=[
+        "whitespace and case",
+        "the order of the options",
+        "pairs that share a question",
+        "links found late",
+    ],
+)
+def test_what_does_not_make_another_question_makes_no_other_group(items, groups):
+    assert group_items(items) == groups
 
-    def test_overlapping_items_are_an_error(self):
-        error = refused(lambda: Split("mine", (0, 1), (), (1, 2)))
-        assert error.found == "1 item groups in two parts" and "mine" in error.expected
 
-    def test_a_torn_group_is_an_error(self):
-        with pytest.raises(SteerkitError):
-            Split("mine", (0,), (), (1,), group_of=(0, 0))
-
-    def test_an_unknown_name_lists_the_known_ones(self):
-        error = refused(lambda: make_split(singles(100), "50:100%"))
-        assert "clean, as-released, sweep" in error.expected and error.found == "'50:100%'"
+@pytest.mark.parametrize(
+    ("call", "expected", "found"),
+    [
+        (lambda: make_split(singles(2)), "every part of the split 'clean'", "none in train"),
+        (lambda: make_split(singles(9), "sweep"), "every part of the split 'sweep'", "none in train"),
+        (lambda: make_split(singles(0)), "every part of the split 'clean'", "none in train"),
+        (lambda: make_split(singles(50), "as-released"), "every part", "none in test"),
+        (lambda: make_split(singles(100), "as-released", 1), "seed 0 for the split as-released", "1"),
+        (lambda: limit(make_split(pairs(60)), train=0), "every part", "none in train"),
+        (lambda: limit(make_split(pairs(60)), test=0), "every part", "none in test"),
+        (
+            lambda: Split("mine", (0,), (), (1,), group_of=(0, 0)),
+            "'mine' without",
+            "1 item groups in two parts",
+        ),
+        (lambda: make_split(singles(100), "50:100%"), "clean, as-released, sweep", "'50:100%'"),
+    ],
+)
+def test_what_is_no_split_is_refused(call, expected, found):
+    with pytest.raises(SteerkitError) as error:
+        call()
+    assert expected in error.value.expected and error.value.found == found

