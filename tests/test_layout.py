@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import pytest
 import torch
@@ -39,59 +40,48 @@ def walk(question: Question, conditions: list[int]):
 CONDITIONS = [0, 4, 9]
 
 
-def test_every_branch_starts_over_at_the_position_after_the_prefix(questions):
-    batch = layout(questions, CONDITIONS)
-    width = max(length(q, 3) for q in questions)
+def padded(questions: list[Question]):
+    """The batch, and of each row its number, its padding and what `walk` says of it."""
+    batch, width = layout(questions, CONDITIONS), max(length(q, 3) for q in questions)
     assert batch.tokens.shape == (3, width)
-    for n, question in enumerate(questions):
-        rows = walk(question, CONDITIONS)
-        pad = width - len(rows)
+    walked = [walk(question, CONDITIONS) for question in questions]
+    return batch, width, [(n, width - len(rows), rows) for n, rows in enumerate(walked)]
+
+
+def test_every_branch_starts_over_at_the_position_after_the_prefix(questions):
+    batch, _, walked = padded(questions)
+    for n, pad, rows in walked:
+        owners = [PAD if owner is None else owner[0] for _, _, owner in rows]
         assert batch.tokens[n, pad:].tolist() == [token for token, _, _ in rows]
         assert batch.positions[n, pad:].tolist() == [position for _, position, _ in rows]
-        assert batch.conditions[n, pad:].tolist() == [
-            PAD if owner is None else owner[0] for _, _, owner in rows
-        ]
+        assert batch.conditions[n, pad:].tolist() == owners
         assert batch.segments[n, :pad].tolist() == batch.conditions[n, :pad].tolist() == [PAD] * pad
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("window", [None, 1, 3, 6])
-def test_the_mask_is_that_of_a_double_loop(questions, window):
-    batch = layout(questions, CONDITIONS)
-    found = mask(batch, window, torch.float32, torch.device("cpu"))
-    width = batch.tokens.shape[1]
-    assert found.shape == (3, 1, width, width)
-    for n, question in enumerate(questions):
-        rows = walk(question, CONDITIONS)
-        pad = width - len(rows)
-        for q in range(width):
-            for k in range(width):
-                if q < pad or k < pad:
-                    seen = q == k
-                else:
-                    (_, here, mine), (_, there, other) = rows[q - pad], rows[k - pad]
-                    seen = k <= q and (other is None or other == mine)
-                    seen = seen and (window is None or here - there < window)
-                assert float(found[n, 0, q, k]) == (0.0 if seen else torch.finfo(torch.float32).min)
+def test_the_mask_is_that_of_a_double_loop(questions, window, dtype):
+    """Half precision gets its own smallest number."""
+    batch, width, walked = padded(questions)
+    found = mask(batch, window, dtype, torch.device("cpu"))
+    assert found.shape == (3, 1, width, width) and found.dtype == dtype and found.isfinite().all()
+    for n, pad, rows in walked:
+        for q, k in product(range(width), repeat=2):
+            if q < pad or k < pad:
+                seen = q == k
+            else:
+                (_, here, mine), (_, there, other) = rows[q - pad], rows[k - pad]
+                seen = k <= q and other in (None, mine) and (window is None or here - there < window)
+            assert float(found[n, 0, q, k]) == (0.0 if seen else torch.finfo(dtype).min)
 
 
 def test_reads_point_at_the_token_they_were_asked_for(questions):
     batch = layout(questions, CONDITIONS)
-    expected = [
-        (n, c, b) for n, q in enumerate(questions) for c in CONDITIONS for b in range(len(q.branches))
-    ]
-    assert len(batch.reads) == len(batch.weights) == len(expected)
-    for read, weight, (n, condition, b) in zip(
-        batch.reads.tolist(), batch.weights.tolist(), expected, strict=True
-    ):
-        question, at, token, side, owner, branch = read
-        assert (question, owner, branch) == (n, condition, b)
+    wanted = [(n, c, b) for n, q in enumerate(questions) for c in CONDITIONS for b in range(len(q.branches))]
+    assert len(batch.reads) == len(batch.weights) == len(wanted)
+    for read, weight, each in zip(batch.reads.tolist(), batch.weights.tolist(), wanted, strict=True):
+        (question, at, token, side, owner, branch), (n, condition, b) = read, each
+        assert (question, owner, branch) == each
         assert batch.tokens[n, at] == questions[n].branches[b].tokens[-1]
         assert batch.conditions[n, at] == condition
         assert (token, side, weight) == (7 + b, b % 2, 0.5 + b)
-
-
-def test_half_precision_gets_its_own_smallest_number(questions):
-    found = mask(layout(questions, [0]), None, torch.float16, torch.device("cpu"))
-    assert found.dtype == torch.float16
-    assert found.isfinite().all()
-    assert found.min() == torch.finfo(torch.float16).min
