@@ -205,6 +205,7 @@ def vectors_of(value: float, layer: int = 1, width: int = 8) -> Vectors:
     return Vectors(("full",), (layer,), torch.full((1, 1, width), value))
 
 
+@case("NaN in a logit")
 def nan_in_a_logit(s) -> None:
     broken = own_model(s.tokenizer)
     broken.lm._module.lm_head.weight.data.fill_(torch.nan)
@@ -217,6 +218,7 @@ def layer_of_a_grid(s) -> None:
     jobs.job_layers(jobs.Job(settings, "grid", "openness", "letter", 30), 4)
 
 
+@case("letter that is not one token")
 def letter_that_is_not_one_token(s) -> None:
     class Merging:
         """A tokenizer that takes `(A)` for one word."""

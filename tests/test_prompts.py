@@ -13,7 +13,7 @@ from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import ask
 from steerkit.items import Item
-from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body, yes_no_body
+from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
@@ -74,11 +74,6 @@ class TestLetter:
         whole = words(words.decode(example.prompt[1:]) + f" ({letter})").input_ids
         assert tuple(whole) == example.prompt + example.lead + example.matching + example.closing
         assert words.decode(whole[-2:-1]) == letter and (whole[-2],) == example.matching
-
-    def test_the_two_raw_answers_keep_their_space_so_that_two_stand_before_each(self):
-        assert letter_body(YES, "B") == "Do you love music?\n\nChoices:\n(A):  No\n(B):  Yes"
-        assert letter_body(YES, "A") == "Do you love music?\n\nChoices:\n(A):  Yes\n(B):  No"
-        assert letter_body(NO, "A") == "Do you hate music?\n\nChoices:\n(A):  No\n(B):  Yes"
 
     def test_a_choice_item_is_asked_as_it_stands_with_its_own_letters(self, words, prompter):
         example = prompter.letter(CHOICE, "A")

@@ -30,7 +30,7 @@ from steerkit.model import Model
 from steerkit.ndif import address
 from steerkit.ndif import ledger as remote_ledger
 from steerkit.prompts import Example
-from steerkit.vectors import Vectors, load_vectors
+from steerkit.vectors import load_vectors
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -222,12 +222,6 @@ class TestPlain:
     def test_a_row_of_a_large_tensor_does_not_bring_the_rest(self):
         row = torch.zeros(100, 50)[3]
         assert remote.plain([row])[0].untyped_storage().nbytes() == 50 * row.itemsize
-
-    def test_no_type_of_the_package_is_left(self, pair):
-        one = question(asked("statement", pair[0])[0])
-        sent = remote.plain([one, Vectors(("v",), (0,), torch.zeros(1, 1, 2))])
-        assert {type(each).__module__ for each in sent} == {"types"}
-        assert type(sent[0].branches[0].reads[0]).__module__ == "types"
 
     def test_two_different_requests_have_different_keys(self):
         args = [[1, [2]], [[1], 2], [1, 2.0], [1, "2"], [torch.zeros(2)], [torch.zeros(2, 1)], [{"1": 2}]]

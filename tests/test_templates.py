@@ -108,9 +108,3 @@ class TestAuto:
     def test_a_tokenizer_without_chat_template_is_a_base_model_and_a_name_wins_over_what_it_carries(self):
         assert auto(None) is TEMPLATES["base"]
         assert auto(WITH_SYSTEM, "gemma") is TEMPLATES["gemma"]
-
-    def test_the_beginning_of_sequence_token_is_there_once(self):
-        tokenizer = tiny_tokenizer([REFUSES, BODY, DEFAULT])
-        tokenizer.chat_template = REFUSES
-        example = Prompter(tokenizer, template_for("auto", tokenizer)).letter(ITEM, "B")
-        assert [i for i, token in enumerate(example.prompt) if token == tokenizer.bos_token_id] == [0]
