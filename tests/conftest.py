@@ -10,7 +10,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from filelock import FileLock
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit.model import Model, wrap
@@ -186,17 +187,32 @@ def random_examples(form: str, count: int, vocabulary: int, seed: int = 0) -> li
 
     if form == "statement":
         return [Example(f"e{i}", form, draw(5, 24), (), draw(2, 8), draw(2, 8), ()) for i in range(count)]
-    closing, lead = draw(1, 1), draw(1, 1)
-    letters = (4, 5)
-    return [
-        Example(f"e{i}", form, draw(5, 24), lead, letters[:1], letters[1:], closing, "AB"[i % 2])
-        for i in range(count)
-    ]
+    closing, lead = draw(1, 1) if form == "letter" else draw(1, 1)[:0], draw(1, 1)
+    return [Example(f"e{i}", form, draw(5, 24), lead, (4,), (5,), closing, "AB"[i % 2]) for i in range(count)]
+
+
+def asked(form: str, model: Model, count: int = 3) -> list[Example]:
+    return random_examples(form, count, len(model.tokenizer))
+
+
+def own_model(tokenizer, architecture: str = "llama", dtype: torch.dtype = torch.float32, **more) -> Model:
+    """A model that no other test has proven anything about, and that may be spoilt."""
+    model = wrap(architecture, tiny_lm(architecture, tokenizer, **more))
+    model.lm._module.to(dtype)
+    return replace(model, dtype=dtype)
 
 
 def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: float = 1.0) -> Vectors:
     generator = torch.Generator().manual_seed(seed)
     layers = tuple(range(model.sites.n_layers))
-    return Vectors(
-        tuple(names), layers, scale * torch.randn(len(names), len(layers), model.width, generator=generator)
-    )
+    drawn = torch.randn(len(names), len(layers), model.width, generator=generator)
+    return Vectors(tuple(names), layers, scale * drawn)
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0.0)
+
+
+def deaf(module, query, key, value, attention_mask, **more):
+    """An attention for transformers that takes no masks."""
+    return sdpa_attention_forward(module, query, key, value, None, **(more | {"is_causal": True}))

@@ -19,7 +19,6 @@ import io
 import json
 import linecache
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import time
 import traceback
 import urllib.request
 import uuid
+from contextlib import suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -70,10 +70,8 @@ def model_of(state: State, key: str) -> Any:
 
         folder = json.loads(key.partition(":")[2])["repo_id"]
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        dtype = os.environ.get("MINI_DTYPE", "float32")
-        model = HuggingFaceModel.from_model_key(
-            key, dispatch=True, dtype=getattr(torch, dtype), tokenizer=tokenizer
-        )
+        given = {"dispatch": True, "dtype": torch.float32, "tokenizer": tokenizer}
+        model = HuggingFaceModel.from_model_key(key, **given)
         model._module.requires_grad_(False)
         state.models[key] = model
     return state.models[key]
@@ -92,9 +90,8 @@ def execute(state: State, envelope: dict[str, Any], blob: bytes) -> bytes:
     before = [dict(cache) for cache in caches]
     try:
         model._remoteable_set_env(envelope["env"])
-        tracer = RequestModel.deserialize(
-            blob, model._remoteable_persistent_objects(), compress=envelope["compress"]
-        )
+        objects = model._remoteable_persistent_objects()
+        tracer = RequestModel.deserialize(blob, objects, compress=envelope["compress"])
         inc()
         try:
             tracer.execute(tracer.info.code)
@@ -205,28 +202,25 @@ def free_port() -> int:
 class Server:
     """A running stand-in; `url` is its address."""
 
-    def __init__(self, port: int | None = None, **environment: str) -> None:
-        self.port = port or free_port()
+    def __init__(self) -> None:
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, str(self.port)], env=kept | environment, cwd="/"
-        )
+        self.start()
+
+    def start(self) -> None:
+        """At first, or again after its end, with nothing remembered."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [sys.executable, __file__, str(self.port)]
+        self.process = subprocess.Popen(command, env=environment, cwd="/")
         deadline = time.monotonic() + 60
-        while not self._ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the stand-in server did not start")
+        while self.get("ready") != b"yes":
+            assert self.process.poll() is None and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
 
-    def _ready(self) -> bool:
-        try:
-            return self.get("ready") == b"yes"
-        except OSError:
-            return False
-
     def get(self, what: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}/{what}", timeout=10) as reply:
+        with suppress(OSError), urllib.request.urlopen(f"{self.url}/{what}", timeout=10) as reply:
             return reply.read()
+        return b""
 
     def seen(self) -> list[dict[str, Any]]:
         return json.loads(self.get("seen"))["seen"]
@@ -236,8 +230,9 @@ class Server:
         data = json.dumps({"moods": moods}).encode()
         urllib.request.urlopen(f"{self.url}/mood", data=data, timeout=10).close()
 
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
+    def close(self) -> None:
+        """Without warning."""
+        self.process.kill()
         self.process.wait(10)
 
 
@@ -245,7 +240,7 @@ class Server:
 def shared() -> Server:
     """One server for all tests of this process, ended with it."""
     server = Server()
-    atexit.register(server.kill)
+    atexit.register(server.close)
     return server
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,10 +35,8 @@ def hooked(module: torch.nn.Module, hook: Any):
 
 def strings(example: Example) -> list[list[int]]:
     """The whole token string of the matching and of the not matching side."""
-    return [
-        list(example.prompt + example.lead + answer + example.closing)
-        for answer in (example.matching, example.not_matching)
-    ]
+    answers = (example.matching, example.not_matching)
+    return [list(example.prompt + example.lead + answer + example.closing) for answer in answers]
 
 
 @torch.no_grad()
@@ -54,68 +53,53 @@ def logits(model: Model, tokens: list[int], start: int, layer: int, delta: torch
         return module(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].double()
 
 
-def score(
-    model: Model, example: Example, side: int, layer: int, delta: torch.Tensor, fidelity: str = "letter"
-) -> float:
+def score(model: Model, example: Example, side: int, layer: int, delta: torch.Tensor, fidelity: str) -> float:
     """Score of one side (0 matching, 1 not matching) of one example; for `paper` the sum over the whole string."""
     tokens = strings(example)[side]
-    first = len(example.prompt) + len(example.lead)
+    first, start = len(example.prompt) + len(example.lead), len(example.prompt) - (fidelity != "bench")
+    rows = logits(model, tokens, start, layer, delta)
     if example.format == "statement":
-        rows = logits(model, tokens, len(example.prompt) - 1, layer, delta).log_softmax(-1)
-        values = [rows[i - 1, tokens[i]] for i in range(first, len(tokens))]
-        return float(sum(values)) / len(values)
+        chosen = rows.log_softmax(-1)
+        return float(sum(chosen[i - 1, tokens[i]] for i in range(first, len(tokens)))) / (len(tokens) - first)
     if example.format == "yes-no" or fidelity == "letter":
-        rows = logits(model, tokens, len(example.prompt) - 1, layer, delta)
         return float(rows[first - 1, tokens[first]])
-    if fidelity == "paper":
-        rows = logits(model, tokens, len(example.prompt) - 1, layer, delta)
-    else:
-        rows = logits(model, tokens, len(example.prompt), layer, delta).log_softmax(-1)
+    rows = rows if fidelity == "paper" else rows.log_softmax(-1)
     return float(sum(rows[i - 1, tokens[i]] for i in range(1, len(tokens))))
 
 
-def propensities(model, examples, vectors, layers, multipliers, fidelity: str = "letter") -> torch.Tensor:
-    """Propensity [p, v, l, k], one plain forward a number and side."""
-    shape = (len(examples), len(vectors.names), len(layers), len(multipliers))
+def scores(model, examples, vectors, layers, multipliers, fidelity: str = "letter") -> torch.Tensor:
+    """Scores [p, side, v, l, k], one plain forward a number."""
+    shape = (len(examples), 2, len(vectors.names), len(layers), len(multipliers))
     found = torch.zeros(shape, dtype=torch.float64)
-    for n, v, i, k in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
+    for n, side, v, i, k in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
         delta = multipliers[k] * vectors.values[v, vectors.layers.index(layers[i])].double()
-        sides = [score(model, examples[n], side, layers[i], delta, fidelity) for side in (0, 1)]
-        found[n, v, i, k] = sides[0] - sides[1]
+        found[n, side, v, i, k] = score(model, examples[n], side, layers[i], delta, fidelity)
     return found
+
+
+def propensities(*given) -> torch.Tensor:
+    """Propensity [p, v, l, k]."""
+    found = scores(*given)
+    return found[:, 0] - found[:, 1]
 
 
 @torch.no_grad()
 def activations(model: Model, tokens: list[int], layers: Sequence[int]) -> torch.Tensor:
     """Block outputs [l, s, d] of one string. Hooks on the blocks: transformers' last entry of `hidden_states` is
     taken after the final norm."""
-    module, kept = model.lm._module, {}
-    handles = [
-        block.register_forward_hook(lambda m, i, output, index=index: kept.__setitem__(index, output[0]))
-        for index, block in enumerate(blocks(module))
-    ]
-    states = module(
-        input_ids=torch.tensor([tokens]), use_cache=False, output_hidden_states=True
-    ).hidden_states
-    for handle in handles:
-        handle.remove()
-    for index in range(len(handles) - 1):
-        torch.testing.assert_close(kept[index], states[index + 1][0])
+    module, kept = model.lm._module, []
+    with ExitStack() as stack:
+        for block in blocks(module):
+            stack.enter_context(hooked(block, lambda m, i, output: kept.append(output[0])))
+        asked = {"input_ids": torch.tensor([tokens]), "use_cache": False, "output_hidden_states": True}
+        states = module(**asked).hidden_states
+    for output, state in zip(kept[:-1], states[1:], strict=False):
+        torch.testing.assert_close(output, state[0])
     return torch.stack([kept[layer] for layer in layers])
 
 
-class Counter:
-    """Shapes of what a module put out, call by call."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def __call__(self, module, inputs, output) -> None:
-        self.shapes.append(tuple(output.shape[:-1]))
-
-
 class Watch(ExitStack):
-    """Counters in every block and on the unembedding of a model.
+    """Shapes of what every block (`blocks`) and the unembedding (`head`) put out, call by call.
 
     In a block it is the feed-forward part that counts: hooks of a block that nnsight skips are called all the same.
     """
@@ -123,12 +107,12 @@ class Watch(ExitStack):
     def __init__(self, model) -> None:
         super().__init__()
         module = model.lm._module
-        self.blocks, self.head = [Counter() for _ in blocks(module)], Counter()
+        self.blocks, self.head = [[] for _ in blocks(module)], []
         watched = [block.mlp for block in blocks(module)] + [module.get_output_embeddings()]
-        pairs = zip(watched, [*self.blocks, self.head], strict=True)
-        for part, counter in pairs:
-            self.enter_context(hooked(part, counter))
+        for part, shapes in zip(watched, [*self.blocks, self.head], strict=True):
+            count = partial(lambda shapes, m, i, output: shapes.append(tuple(output.shape[:-1])), shapes)
+            self.enter_context(hooked(part, count))
 
     @property
     def calls(self) -> list[int]:
-        return [len(counter.shapes) for counter in self.blocks]
+        return [len(shapes) for shapes in self.blocks]

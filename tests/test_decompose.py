@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -28,13 +28,44 @@ def random_sae(seed: int = 0, d: int = 24, f: int = 80, unit: bool = False) -> S
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(f, d, generator=generator)
     spread = 0.5 + torch.rand(f, 1, generator=generator) if not unit else 1 / rows.norm(dim=1, keepdim=True)
-    rows = rows * spread
-    bias = torch.randn(f, generator=generator)
+    rows, bias = rows * spread, torch.randn(f, generator=generator)
     return Sae(rows.T.contiguous(), bias, rows, torch.randn(d, generator=generator), "relu", False)
 
 
 def random_vector(seed: int, d: int = 24) -> torch.Tensor:
     return torch.randn(d, generator=torch.Generator().manual_seed(100 + seed))
+
+
+def drawn(seed: int, d: int = 24, f: int = 80, unit: bool = False) -> tuple[Sae, np.ndarray]:
+    return random_sae(seed, d, f, unit), random_vector(seed, d).double().numpy()
+
+
+def columns_of(sae: Sae, features=slice(None)) -> np.ndarray:
+    """Decoder rows as the columns [d, n] of a design, float64."""
+    return sae.W_dec.double().numpy()[features].T
+
+
+def dense(features, coefficients, size: int = 80) -> np.ndarray:
+    placed = np.zeros(size)
+    placed[features] = coefficients
+    return placed
+
+
+@pytest.fixture(scope="module")
+def sae() -> Sae:
+    return random_sae()
+
+
+@pytest.fixture(scope="module")
+def vector() -> torch.Tensor:
+    return random_vector(0)
+
+
+@pytest.fixture(scope="module")
+def more() -> dict:
+    """What some methods need besides."""
+    positive, negative = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(0))
+    return {"target_norm": 9.0, "positive": positive, "negative": negative}
 
 
 PAIRS, DEFAULTS = 8, 3
@@ -102,22 +133,16 @@ class TestKnownAnswer:
 
 
 class TestSolvers:
-    @pytest.mark.parametrize("seed", range(8))
-    @pytest.mark.parametrize("count", [1, 5, 16, 24])
-    def test_signed_pursuit_is_orthogonal_matching_pursuit(self, seed, count):
-        sae, vector = random_sae(seed, unit=True), random_vector(seed)
-        [found] = signed_pursuit(vector.double().numpy(), sae.W_dec, [count])
-        expected = orthogonal_mp(sae.W_dec.T.double().numpy(), vector.double().numpy(), n_nonzero_coefs=count)
-        dense = np.zeros(80)
-        dense[found.features] = found.coefficients
-        np.testing.assert_allclose(dense, expected, atol=1e-6)
-
-    def test_it_is_also_at_the_size_of_a_real_one(self):
-        sae, vector = random_sae(1, d=256, f=2048, unit=True), random_vector(1, 256)
-        table = decompose(vector, sae, "signed-pursuit", 64)
-        expected = orthogonal_mp(sae.W_dec.T.double().numpy(), vector.double().numpy(), n_nonzero_coefs=64)
-        assert set(table["feature"]) == set(np.flatnonzero(expected))
-        np.testing.assert_allclose(table["coefficient"], expected[table["feature"]], atol=1e-6)
+    @pytest.mark.parametrize(
+        ("seed", "d", "f", "count"),
+        [*((seed, 24, 80, count) for seed in range(8) for count in (1, 5, 16, 24)), (1, 256, 2048, 64)],
+    )
+    def test_signed_pursuit_is_orthogonal_matching_pursuit(self, seed, d, f, count):
+        """Also at the size of a real autoencoder."""
+        sae, vector = drawn(seed, d, f, unit=True)
+        [found] = signed_pursuit(vector, sae.W_dec, [count])
+        expected = orthogonal_mp(columns_of(sae), vector, n_nonzero_coefs=count)
+        np.testing.assert_allclose(dense(found.features, found.coefficients, f), expected, atol=1e-6)
 
     def test_coefficients_belong_to_the_rows_as_they_are(self):
         """Row j times s_j: coefficient j divided by s_j, the same reconstruction."""
@@ -125,22 +150,20 @@ class TestSolvers:
         scales = 0.1 + 5 * torch.rand(80, generator=torch.Generator().manual_seed(0))
         scaled = Sae(sae.W_enc, sae.b_enc, sae.W_dec * scales[:, None], sae.b_dec, "relu", False)
         for method in ("signed-pursuit", "nnls", "lasso"):
-            one, other = (decompose(vector, each, method, 8).set_index("feature") for each in (sae, scaled))
-            shift = torch.tensor(one.index.to_numpy())
-            expected = one["coefficient"] / scales[shift].numpy()
-            np.testing.assert_allclose(other.loc[one.index, "coefficient"], expected, rtol=1e-4)
+            tables = [decompose(vector, each, method, 8) for each in (sae, scaled)]
+            one, other = (dense(table["feature"], table["coefficient"]) for table in tables)
+            np.testing.assert_allclose(other, one / scales.numpy(), rtol=1e-4)
 
     @pytest.mark.parametrize("seed", range(8))
     def test_each_refit_is_the_least_squares_one_and_selections_are_nested(self, seed):
-        sae, vector = random_sae(seed), random_vector(seed).double().numpy()
+        sae, vector = drawn(seed)
         found = signed_pursuit(vector, sae.W_dec, [3, 7, 12])
         for solution in found:
-            columns = sae.W_dec[torch.from_numpy(solution.features)].double().numpy().T
-            expected = np.linalg.lstsq(columns, vector, rcond=None)[0]
+            expected = np.linalg.lstsq(columns_of(sae, solution.features), vector, rcond=None)[0]
             np.testing.assert_allclose(solution.coefficients, expected, atol=1e-9)
         assert found[0].features.tolist() == found[2].features.tolist()[:3]
 
-    def test_copies_and_zero_rows_are_passed_over(self):
+    def test_copies_and_zero_rows_are_passed_over_and_rows_against_the_vector_by_nnls(self):
         rows = torch.eye(4)[[0, 0, 1, 2]] * torch.tensor([[1.0], [-2.0], [1.0], [0.0]])
         vector = np.array([3.0, -1.0, 0.0, 0.5])
         [found] = signed_pursuit(vector, rows, [4])
@@ -149,52 +172,44 @@ class TestSolvers:
         [found] = solvers.nonnegative_pursuit(-vector, rows, [4])
         assert found.features.tolist() == [1, 2]
         np.testing.assert_allclose(found.coefficients, [1.5, 1.0])
+        [found] = solvers.nonnegative_pursuit(-np.ones(3), torch.eye(3), [2])
+        assert len(found.features) == len(found.coefficients) == 0
 
     @pytest.mark.parametrize("seed", range(8))
     def test_the_whole_run_of_nnls_is_the_exact_solution_over_all_rows(self, seed):
-        sae, vector = random_sae(seed, f=40), random_vector(seed).double().numpy()
+        sae, vector = drawn(seed, f=40)
         [found] = solvers.nonnegative_pursuit(vector, sae.W_dec, [40])
-        expected, rest = nnls(sae.W_dec.T.double().numpy(), vector)
-        dense = np.zeros(40)
-        dense[found.features] = found.coefficients
+        found = dense(found.features, found.coefficients, 40)
+        expected, rest = nnls(columns_of(sae), vector)
         if rest > 1e-3:  # else many solutions are exact
-            np.testing.assert_allclose(dense, expected, atol=1e-5)
-        left = vector - dense @ sae.W_dec.double().numpy()
-        assert np.linalg.norm(left) == pytest.approx(rest, abs=1e-6)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.linalg.norm(vector - columns_of(sae) @ found) == pytest.approx(rest, abs=1e-6)
 
     @pytest.mark.parametrize("seed", range(8))
     def test_a_stopped_nnls_is_the_best_for_its_rows_and_better_with_more(self, seed):
-        sae, vector = random_sae(seed), random_vector(seed).double().numpy()
-        counts = [1, 2, 4, 8, 12]
-        left = []
-        for count, found in zip(counts, solvers.nonnegative_pursuit(vector, sae.W_dec, counts), strict=True):
-            columns = sae.W_dec[torch.from_numpy(found.features)].double().numpy().T
-            expected, rest = nnls(columns, vector)
-            np.testing.assert_allclose(found.coefficients, expected, atol=1e-8)
-            assert 0 < len(found.features) <= count and (found.coefficients > 0).all()
+        (sae, vector), counts, left = drawn(seed), [1, 2, 4, 8, 12], []
+        found = solvers.nonnegative_pursuit(vector, sae.W_dec, counts)
+        for count, each in zip(counts, found, strict=True):
+            expected, rest = nnls(columns_of(sae, each.features), vector)
+            np.testing.assert_allclose(each.coefficients, expected, atol=1e-8)
+            assert 0 < len(each.features) <= count and (each.coefficients > 0).all()
             left.append(rest)
         assert left == sorted(left, reverse=True) and left[-1] < left[0]
-        cosine = (sae.W_dec @ torch.from_numpy(vector).float()) / sae.W_dec.norm(dim=1)
-        first = solvers.nonnegative_pursuit(vector, sae.W_dec, [1])[0].features
-        assert first.tolist() == [int(cosine.argmax())]
-
-    def test_a_vector_against_every_row_has_no_nonnegative_part(self):
-        [found] = solvers.nonnegative_pursuit(-np.ones(3), torch.eye(3), [2])
-        assert len(found.features) == len(found.coefficients) == 0
+        cosine = vector @ columns_of(sae) / np.linalg.norm(columns_of(sae), axis=0)
+        assert found[0].features.tolist() == [int(cosine.argmax())]
 
     @pytest.mark.parametrize("seed", range(4))
     @pytest.mark.parametrize("per_feature", [1, 8])
     def test_the_lasso_is_that_of_coordinate_descent_on_all_rows(self, seed, per_feature, monkeypatch):
         """Also when the first guess at the candidates is far too small."""
         monkeypatch.setattr(solvers, "CANDIDATES_PER_FEATURE", per_feature)
-        sae, vector = random_sae(seed, unit=True), random_vector(seed).double().numpy()
-        columns = sae.W_dec.T.double().numpy()
-        [found] = solvers.lasso(vector, sae.W_dec, [6])
-        dense = np.zeros(80)
-        dense[found.features] = found.coefficients
-        penalty = np.abs(columns.T @ (vector - columns @ dense)).max() / len(vector)
+        sae, vector = drawn(seed, unit=True)
+        columns, [found] = columns_of(sae), solvers.lasso(vector, sae.W_dec, [6])
+        penalty = np.abs(
+            columns.T @ (vector - columns @ dense(found.features, found.coefficients))
+        ).max() / len(vector)
         oracle = Lasso(alpha=penalty, fit_intercept=False, tol=1e-12, max_iter=100_000).fit(columns, vector)
-        np.testing.assert_allclose(dense, oracle.coef_, atol=1e-5)
+        np.testing.assert_allclose(dense(found.features, found.coefficients), oracle.coef_, atol=1e-5)
         assert 1 <= len(found.features) <= 6
 
     def test_the_lasso_survives_exact_copies(self):
@@ -202,38 +217,26 @@ class TestSolvers:
         [found] = solvers.lasso(random_vector(0).double().numpy(), rows, [4])
         assert 1 <= len(found.features) <= 4
 
-    def test_the_lasso_says_what_to_install(self, monkeypatch):
-        real = builtins.__import__
-
-        def without_sklearn(name, *rest, **more):
-            if name.startswith("sklearn"):
-                raise ImportError(name)
-            return real(name, *rest, **more)
-
-        monkeypatch.setattr(builtins, "__import__", without_sklearn)
+    def test_the_lasso_says_what_to_install(self, monkeypatch, sae, vector):
+        monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
         with pytest.raises(SteerkitError, match="pip install scikit-learn"):
-            decompose(random_vector(0), random_sae(), "lasso", 3)
+            decompose(vector, sae, "lasso", 3)
 
 
 class TestEncodings:
     @pytest.mark.parametrize("seed", range(3))
-    def test_encode_keeps_the_largest_activations(self, seed):
+    def test_encode_keeps_the_largest_activations_and_all_with_the_bias_are_the_own_output(self, seed):
         sae, vector = random_sae(seed), random_vector(seed)
         active = (vector @ sae.W_enc + sae.b_enc).relu()
-        table = decompose(vector, sae, "encode", 7)
-        expected = active.topk(7)
+        table, expected = decompose(vector, sae, "encode", 7), active.topk(7)
         assert table["feature"].tolist() == expected.indices.tolist()
         assert table["rank"].tolist() == [*range(1, 8)]
         np.testing.assert_allclose(table["coefficient"], expected.values, rtol=1e-6)
-        assert len(decompose(vector, sae, "encode", 80)) == int((active > 0).sum())
+        whole = decompose(vector, sae, "encode", 80)
+        assert len(whole) == int((active > 0).sum())
+        assert_close(reconstruct(whole, sae, bias=1), sae.decode(sae.encode(vector)), atol=1e-4, rtol=1e-5)
 
-    def test_with_the_bias_all_active_features_are_the_autoencoders_own_output(self):
-        sae, vector = random_sae(), random_vector(0)
-        table = decompose(vector, sae, "encode", 80)
-        assert_close(reconstruct(table, sae, bias=1), sae.decode(sae.encode(vector)), atol=1e-4, rtol=1e-5)
-
-    def test_scaled_encodings_are_divided_by_the_scale_again(self):
-        sae, vector = random_sae(), random_vector(0)
+    def test_scaled_encodings_are_divided_by_the_scale_again(self, sae, vector):
         scale = 50.0 / float(vector.norm())
         table = decompose(vector, sae, "encode-scaled", 5, target_norm=50.0)
         expected = ((vector * scale) @ sae.W_enc + sae.b_enc).relu().topk(5)
@@ -242,15 +245,13 @@ class TestEncodings:
         own_norm = decompose(vector, sae, "encode-scaled", 5, target_norm=float(vector.norm()))
         pd.testing.assert_frame_equal(own_norm, decompose(vector, sae, "encode", 5), rtol=1e-5)
 
-    def test_the_difference_is_a_mean_over_pairs_and_batches(self):
-        sae, vector = random_sae(), random_vector(0)
-        generator = torch.Generator().manual_seed(0)
-        positive, negative = torch.randn(2, 150, 24, generator=generator)
+    def test_the_difference_is_a_mean_over_pairs_and_batches(self, sae, vector):
+        positive, negative = torch.randn(2, 150, 24, generator=torch.Generator().manual_seed(0))
         expected = sum(sae.encode(p) - sae.encode(n) for p, n in zip(positive, negative, strict=True)) / 150
         table = decompose(vector, sae, "encode-difference", 80, positive=positive, negative=negative)
-        dense = torch.zeros(80, dtype=torch.float64)
-        dense[torch.tensor(table["feature"].to_numpy())] = torch.tensor(table["coefficient"].to_numpy())
-        assert_close(dense.float(), expected, atol=1e-5, rtol=1e-4)
+        np.testing.assert_allclose(
+            dense(table["feature"], table["coefficient"]), expected, atol=1e-5, rtol=1e-4
+        )
         assert table["coefficient"].abs().is_monotonic_decreasing and (table["coefficient"] < 0).any()
 
     def test_top_features_lists_only_active_ones(self):
@@ -262,13 +263,9 @@ class TestEncodings:
 
 class TestTables:
     @pytest.mark.parametrize("method", METHODS)
-    def test_its_notes_are_those_of_the_formula(self, method):
-        sae, vector = random_sae(), random_vector(0)
-        pairs = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(0))
-        table = decompose(vector, sae, method, 6, target_norm=9.0, positive=pairs[0], negative=pairs[1])
-        total = torch.zeros(24)
-        for feature, coefficient in zip(table["feature"], table["coefficient"], strict=True):
-            total += coefficient * sae.W_dec[feature]
+    def test_its_notes_are_those_of_the_formula(self, method, sae, vector, more):
+        table = decompose(vector, sae, method, 6, **more)
+        total = torch.from_numpy(dense(table["feature"], table["coefficient"]) @ columns_of(sae).T).float()
         assert_close(reconstruct(table, sae), total, atol=1e-5, rtol=1e-5)
         rest = float((vector - total).norm())
         assert table.attrs["method"] == method
@@ -277,31 +274,26 @@ class TestTables:
         assert table.attrs["explained"] == pytest.approx(share, rel=1e-5, abs=1e-5)
         assert list(table.columns) == ["feature", "coefficient", "rank"] and 1 <= len(table) <= 6
 
-    def test_the_curve_agrees_with_single_decompositions(self):
-        sae, vector = random_sae(), random_vector(0)
-        pairs = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(0))
-        more = {"target_norm": 9.0, "positive": pairs[0], "negative": pairs[1]}
+    def test_the_curve_agrees_with_single_decompositions(self, sae, vector, more):
         curve = reconstruction_curve(vector, sae, METHODS, [1, 4, 16], **more)
-        assert curve[["method", "n_features"]].apply(tuple, axis=1).tolist() == [
-            (method, count) for method in METHODS for count in (1, 4, 16)
-        ]
-        for row in curve.itertuples():
+        rows = list(curve.itertuples())
+        assert [(row.method, row.n_features) for row in rows] == list(product(METHODS, (1, 4, 16)))
+        for row in rows:
             table = decompose(vector, sae, row.method, row.n_features, **more)
-            found = reconstruct(table, sae)
+            cosine = torch.cosine_similarity(reconstruct(table, sae), vector, dim=0)
             assert row.explained == pytest.approx(table.attrs["explained"], abs=1e-9)
-            assert row.cosine == pytest.approx(float(torch.cosine_similarity(found, vector, dim=0)), abs=1e-5)
+            assert row.cosine == pytest.approx(float(cosine), abs=1e-5)
 
-    def test_signed_pursuit_explains_more_with_each_feature_and_everything_in_the_end(self):
-        curve = reconstruction_curve(random_vector(0), random_sae(), ["signed-pursuit"], range(1, 25))
+    def test_signed_pursuit_explains_more_with_each_feature_and_everything_in_the_end(self, sae, vector):
+        curve = reconstruction_curve(vector, sae, ["signed-pursuit"], range(1, 25))
         assert curve["explained"].is_monotonic_increasing and curve["explained"].iloc[-1] == pytest.approx(1)
         assert curve["cosine"].to_numpy() ** 2 == pytest.approx(curve["explained"].to_numpy(), abs=1e-6)
 
-    def test_an_encoding_without_active_features_explains_nothing(self):
-        sae = random_sae()
+    def test_an_encoding_without_active_features_explains_nothing(self, sae, vector):
         silent = Sae(sae.W_enc, sae.b_enc - 1e3, sae.W_dec, sae.b_dec, "relu", False)
-        curve = reconstruction_curve(random_vector(0), silent, ["encode"], [5])
+        curve = reconstruction_curve(vector, silent, ["encode"], [5])
         assert (curve.loc[0, "explained"], curve.loc[0, "cosine"]) == (0.0, 0.0)
-        assert len(decompose(random_vector(0), silent, "encode", 5)) == 0
+        assert len(decompose(vector, silent, "encode", 5)) == 0
 
     def test_overlap_is_the_jaccard_index_of_each_pair(self):
         features = {"a": [1, 2, 3], "b": [3, 2, 9], "c": [7, 8, 9]}
@@ -327,25 +319,22 @@ class TestBaselines:
         found = shuffled(sae, 0)
         assert_close(found.W_dec.norm(dim=1), sae.W_dec.norm(dim=1))
         assert_close(found.W_enc.norm(dim=0), sae.W_enc.norm(dim=0))
-        spread = found.W_dec.std(dim=0) / sae.W_dec.std(dim=0)
         assert found.W_dec[:, 3].abs().median() > 10 * found.W_dec[:, [0, 1, 2]].abs().median()
-        assert spread[3] == pytest.approx(1, abs=0.2)
+        assert float(found.W_dec[:, 3].std() / sae.W_dec[:, 3].std()) == pytest.approx(1, abs=0.2)
         assert torch.equal(found.b_enc, sae.b_enc) and torch.equal(found.b_dec, sae.b_dec)
         assert torch.equal(found.W_dec, shuffled(sae, 0).W_dec)
         assert not torch.equal(found.W_dec, shuffled(sae, 1).W_dec)
-
-    def test_rows_and_columns_of_tied_weights_are_dealt_alike(self):
-        found = shuffled(random_sae(unit=True), 0)
-        assert_close(found.W_dec, found.W_enc.T)
+        tied = shuffled(random_sae(unit=True), 0)  # rows and columns are dealt alike
+        assert_close(tied.W_dec, tied.W_enc.T)
 
     def test_a_sum_of_few_rows_is_found_in_the_dictionary_and_not_in_a_shuffled_one(self):
         sae = random_sae(d=64, f=128, unit=True)
         vector = 3 * sae.W_dec[5] - 2 * sae.W_dec[77] + sae.W_dec[101]
-        own, other = (
-            reconstruction_curve(vector, each, ["signed-pursuit"], [8]).loc[0, "explained"]
-            for each in (sae, shuffled(sae, 0))
-        )
-        assert own == pytest.approx(1, abs=1e-6) and other < 0.8
+        for each, explains in (
+            (sae, lambda share: share == pytest.approx(1, abs=1e-6)),
+            (shuffled(sae, 0), lambda share: share < 0.8),
+        ):
+            assert explains(decompose(vector, each, "signed-pursuit", 8).attrs["explained"])
 
 
 PEAK = """
@@ -354,38 +343,36 @@ import companion.mayne.solvers
 from steerkit.decomposition import decompose
 from steerkit.sae import Sae, load_sae
 
-def warm(d, f):
-    rows = torch.randn(f, d)
-    return Sae(rows.T.contiguous(), torch.zeros(f), rows, torch.zeros(d), "relu", False)
+METHODS, rows = ("encode", "signed-pursuit", "nnls", "lasso"), torch.randn(32, 8)
 
 def status(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
-for method in ("encode", "signed-pursuit", "nnls", "lasso"):  # imports and thread pools are not what is measured
-    decompose(torch.randn(8), warm(8, 32), method, 4)
-pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
-before = status("VmRSS")
-sae = load_sae(sys.argv[1])
-for method in ("encode", "signed-pursuit", "nnls", "lasso"):
-    decompose(torch.randn(sae.width), sae, method, 16)
-print((status("VmHWM") - before) / (sae.W_enc.nbytes + sae.W_dec.nbytes))
+for method in METHODS:  # imports and thread pools are not what is measured
+    sae = Sae(rows.T.contiguous(), torch.zeros(32), rows, torch.zeros(8), "relu", False)
+    decompose(torch.randn(8), sae, method, 4)
+for path in sys.argv[1:]:
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+    before = status("VmRSS")
+    sae = load_sae(path)
+    for method in METHODS:
+        decompose(torch.randn(sae.width), sae, method, 16)
+    print((status("VmHWM") - before) / (sae.W_enc.nbytes + sae.W_dec.nbytes))
+    del sae
 """
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the peak from Linux")
-@pytest.mark.parametrize("form", ["npz", "folder"])
-def test_reading_and_decomposing_peaks_at_one_and_a_half_times_the_weights(tmp_path, form):
-    sae = random_sae(d=1024, f=8192)
-    if form == "folder":
-        save_sae(sae, tmp_path / form)
-    else:
-        names = ("W_enc", "b_enc", "W_dec", "b_dec")
-        content = {name: getattr(sae, name).numpy() for name in names}
-        np.savez(tmp_path / "npz", **content, threshold=np.ones(8192, np.float32))
-    path = tmp_path / {"npz": "npz.npz", "folder": "folder"}[form]
-    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
-    assert 0.9 < float(done.stdout) < 1.5
+def test_reading_and_decomposing_peaks_at_one_and_a_half_times_the_weights(tmp_path):
+    """Of both forms of a file."""
+    sae, (npz, folder) = random_sae(d=1024, f=8192), (tmp_path / "npz.npz", tmp_path / "folder")
+    save_sae(sae, folder)
+    content = {name: getattr(sae, name).numpy() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    np.savez(npz, **content, threshold=np.ones(8192, np.float32))
+    command = [sys.executable, "-c", PEAK, str(npz), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [0.9 < float(peak) < 1.5 for peak in done.stdout.split()] == [True, True], done.stdout
 
 
 class TestBadInput:
@@ -400,44 +387,46 @@ class TestBadInput:
         ],
     )
     @pytest.mark.parametrize("method", ["encode", "signed-pursuit"])
-    def test_a_vector_that_cannot_be_decomposed_is_refused(self, vector, words, method):
+    def test_a_vector_that_cannot_be_decomposed_is_refused(self, vector, words, method, sae):
         with pytest.raises(SteerkitError, match=words):
-            decompose(vector, random_sae(), method)
+            decompose(vector, sae, method)
         with pytest.raises(SteerkitError, match=words):
-            reconstruction_curve(vector, random_sae(), [method], [3])
+            reconstruction_curve(vector, sae, [method], [3])
 
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("count", [81, 0, -1])
-    def test_more_features_than_there_are_are_refused(self, method, count):
-        with pytest.raises(SteerkitError, match=rf"between 1 and 80 features.*found {count}\."):
-            decompose(random_vector(0), random_sae(), method, count)
-        with pytest.raises(SteerkitError, match="between 1 and 80 features"):
-            reconstruction_curve(random_vector(0), random_sae(), [method], [4, count])
-        with pytest.raises(SteerkitError, match="between 1 and 80 features"):
-            top_features(random_sae(), random_vector(0), count)
+    def test_more_features_than_there_are_are_refused(self, method, count, sae, vector):
+        words = {"expected_exception": SteerkitError, "match": rf"between 1 and 80 features.*found {count}\."}
+        with pytest.raises(**words):
+            decompose(vector, sae, method, count)
+        with pytest.raises(**words):
+            reconstruction_curve(vector, sae, [method], [4, count])
+        with pytest.raises(**words):
+            top_features(sae, vector, count)
 
-    def test_an_unknown_method_names_the_known_ones(self):
+    def test_an_unknown_method_names_the_known_ones(self, sae, vector):
         with pytest.raises(SteerkitError, match=r"encode, encode-scaled, .*found 'omp'"):
-            decompose(random_vector(0), random_sae(), "omp", 3)
+            decompose(vector, sae, "omp", 3)
 
     @pytest.mark.parametrize("norm", [None, 0.0, -1.0, np.nan, np.inf])
-    def test_scaled_encoding_needs_a_norm(self, norm):
+    def test_scaled_encoding_needs_a_norm(self, norm, sae, vector):
         with pytest.raises(SteerkitError, match="target_norm"):
-            decompose(random_vector(0), random_sae(), "encode-scaled", 3, target_norm=norm)
+            decompose(vector, sae, "encode-scaled", 3, target_norm=norm)
+
+    ONES = torch.ones(3, 24)
 
     @pytest.mark.parametrize(
         ("positive", "negative"),
         [
             (None, None),
-            (torch.ones(3, 24), None),
-            (torch.ones(3, 24), torch.ones(2, 24)),
-            (torch.ones(24), torch.ones(24)),
-            (torch.ones(0, 24), torch.ones(0, 24)),
-            (torch.ones(3, 24), torch.full((3, 24), torch.nan)),
-            (torch.ones(3, 23), torch.ones(3, 23)),
+            (ONES, None),
+            (ONES, ONES[:2]),
+            (ONES[0], ONES[0]),
+            (ONES[:0], ONES[:0]),
+            (ONES, ONES * torch.nan),
+            (ONES[:, :23], ONES[:, :23]),
         ],
     )
-    def test_a_difference_of_encodings_needs_pairs_of_activations(self, positive, negative):
-        sides = {"positive": positive, "negative": negative}
+    def test_a_difference_of_encodings_needs_pairs_of_activations(self, positive, negative, sae, vector):
         with pytest.raises(SteerkitError, match=r"activations|width"):
-            decompose(random_vector(0), random_sae(), "encode-difference", 3, **sides)
+            decompose(vector, sae, "encode-difference", 3, positive=positive, negative=negative)

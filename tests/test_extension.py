@@ -54,21 +54,14 @@ class TestAnswerFormat:
         full = sk.slopes(grid[grid["vector"] == "full"])
         assert set(full["positive_answer"]) == {"1", "2"} and full["steerability"].abs().min() > 0
 
-    def test_both_forms_of_an_item_differ_in_the_label_that_matches(self, own_folders):
-        settings = replace(
-            load_profile("smoke"), datasets=("narcissism", "survival-instinct"), counterbalanced=True
-        )
-        for name in settings.datasets:
-            _, test = examples(Job(settings, "grid", name, "number"), model_of("tiny"))
-            assert len({example.id for example in test}) == len(test)
-            firsts = [example for example in test if not example.id.endswith("~other")]
-            others = {e.id.removesuffix("~other"): e for e in test if e.id.endswith("~other")}
-            for first in firsts:
-                other = others.get(first.id)  # a set that lists both orders has it already
-                assert other is None or (first.matching, first.not_matching) == (
-                    other.not_matching,
-                    other.matching,
-                )
-            assert {first.positive_answer for first in firsts} == {"1", "2"} and (
-                others or name != "narcissism"
-            )
+    @pytest.mark.parametrize("name", ["narcissism", "survival-instinct"])
+    def test_both_forms_of_an_item_differ_in_the_label_that_matches(self, own_folders, name):
+        settings = replace(load_profile("smoke"), datasets=(name,), counterbalanced=True)
+        _, test = examples(Job(settings, "grid", name, "number"), model_of("tiny"))
+        found = {example.id: (example.matching, example.not_matching) for example in test}
+        assert len(found) == len(test)
+        firsts = [example for example in test if not example.id.endswith("~other")]
+        for first in firsts:  # a set that lists both orders has the other one already
+            assert found.get(f"{first.id}~other", found[first.id][::-1]) == found[first.id][::-1]
+        assert {first.positive_answer for first in firsts} == {"1", "2"}
+        assert len(test) > len(firsts) or name != "narcissism"

@@ -10,17 +10,10 @@ from companion import models, page, registry
 from companion.outline import outline
 from companion.profiles import load_profile
 from companion.tan import experiment
+from steerkit.templates import TEMPLATES
 
-ENTRY = {
-    "name": "tiny-qwen2",
-    "label": "tiny random Qwen",
-    "colour": "#56B4E9",
-    "tiny": "qwen2",
-    "template": "plain",
-    "layer": 1,
-    "licence": "CC0",
-    "dtype": "float32",
-}
+TINY = {"name": "tiny-qwen2", "label": "tiny random Qwen", "colour": "#56B4E9", "tiny": "qwen2"}
+ENTRY = TINY | {"template": "plain", "layer": 1, "licence": "CC0", "dtype": "float32"}
 
 
 @pytest.fixture
@@ -47,18 +40,16 @@ def test_another_architecture_is_one_entry(entry):
 
 
 def test_a_folder_is_one_entry(entry, tmp_path):
-    lm = models.load_model("tiny").lm
-    lm._module.save_pretrained(tmp_path / "checkpoint")
-    lm.tokenizer.save_pretrained(tmp_path / "checkpoint")
-    entry(
-        name="mine", label="my model", folder=str(tmp_path / "checkpoint"), template="plain", dtype="float32"
-    )
-    grids = [
+    lm, folder = models.load_model("tiny").lm, tmp_path / "checkpoint"
+    lm._module.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    entry(name="mine", label="my model", folder=str(folder), template="plain", dtype="float32")
+    own, tiny = (
         experiment.grid(load_profile("smoke", model=name, datasets="openness", layer=2), "statement")
         for name in ("mine", "tiny")
-    ]
+    )
     assert registry.label("mine") == "my model" and registry.label("org/other") == "org/other"
-    assert grids[0]["propensity"].tolist() == pytest.approx(grids[1]["propensity"].tolist(), abs=1e-5)
+    assert own["propensity"].tolist() == pytest.approx(tiny["propensity"].tolist(), abs=1e-5)
 
 
 def test_every_entry_of_the_book_says_what_a_reader_needs():
@@ -66,8 +57,9 @@ def test_every_entry_of_the_book_says_what_a_reader_needs():
     assert len(set(colours)) == len(colours) >= 6
     for name, spec in registry.MODELS.items():
         assert spec.name == name and spec.licence and spec.dtype
-        assert bool(spec.tiny) != bool(spec.hub_id)
+        assert bool(spec.tiny) != bool(spec.hub_id)  # one way to be obtained
         assert spec.tiny or spec.revision or spec.wheel  # what is fetched is pinned
+        assert spec.template in TEMPLATES and spec.attention in ("sdpa", "eager")
         if spec.wheel:
             hashes = [spec.wheel.sha256, *(part.sha256 for part in spec.wheel.parts)]
             assert all(len(sha256) == 64 for sha256 in hashes)

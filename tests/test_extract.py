@@ -6,82 +6,63 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import random_examples, random_vectors
+from conftest import asked, close, deaf, own_model, random_vectors
 from plain_model import Watch, activations, strings
 from torch.testing import assert_close
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from companion.tiny import ARCHITECTURES, tiny_lm
-from steerkit import extraction, traces
+from companion.tiny import ARCHITECTURES
+from steerkit import traces
 from steerkit.errors import SteerkitError
 from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, rescale_to
-from steerkit.model import wrap
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]
-
-
-def asked(form: str, model, count: int = 4) -> list:
-    drawn = random_examples("statement" if form == "statement" else "letter", count, len(model.tokenizer))
-    return [replace(e, format=form, closing=() if form == "yes-no" else e.closing) for e in drawn]
+WARNS = {"expected_warning": RuntimeWarning, "match": "a forward of its own"}
 
 
 def by_hand(model, example, layers) -> torch.Tensor:
     """[l, d]: at the letter, index -2 of the string; over a completion, the mean of its tokens."""
     sides = []
-    answers = (example.matching, example.not_matching)
-    for tokens, answer in zip(strings(example), answers, strict=True):
+    for tokens, answer in zip(strings(example), (example.matching, example.not_matching), strict=True):
         found = activations(model, tokens, layers)
         sides.append(found[:, -2] if example.format == "letter" else found[:, -len(answer) :].mean(1))
     return sides[0] - sides[1]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_difference_is_that_of_two_plain_forwards_at_every_layer(any_model, form):
-    examples = asked(form, any_model)
+def test_a_difference_is_that_of_two_plain_forwards_at_every_layer_in_batches_of_any_size(any_model, form):
+    """And with them, with any padding."""
+    examples = asked(form, any_model, 4)
     wanted = torch.stack([by_hand(any_model, e, LAYERS) for e in examples])
-    assert_close(differences(any_model, examples, LAYERS), wanted, atol=1e-5, rtol=0.0)
+    for batch_tokens in (None, 1, 60):
+        close(differences(any_model, examples, LAYERS, batch_tokens=batch_tokens), wanted)
     assert wanted.norm(dim=-1).min() > 1e-2
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("batch_tokens", [1, 60])
-def test_the_batch_size_and_with_it_the_padding_is_irrelevant(any_model, form, batch_tokens):
-    examples = asked(form, any_model)
-    whole = differences(any_model, examples, [1, 3])
-    assert_close(
-        differences(any_model, examples, [1, 3], batch_tokens=batch_tokens), whole, atol=1e-5, rtol=0.0
-    )
-
-
-def test_rows_follow_the_examples_and_columns_the_layers(model):
-    examples = asked("statement", model)
+def test_rows_follow_the_examples_and_columns_the_layers_and_swapped_sides_turn_them_around(model):
+    examples = asked("statement", model, 4)
     whole = differences(model, examples, LAYERS)
-    assert_close(differences(model, examples[::-1], [3, 0]), whole.flip(0)[:, [3, 0]], atol=1e-5, rtol=0.0)
+    close(differences(model, examples[::-1], [3, 0]), whole.flip(0)[:, [3, 0]])
+    swapped = [replace(e, matching=e.not_matching, not_matching=e.matching) for e in examples]
+    close(differences(model, swapped, LAYERS), -whole)
 
 
 def test_the_vector_is_the_mean_of_the_differences_and_called_full(model):
-    examples = asked("letter", model)
+    examples = asked("letter", model, 4)
     found, wanted = extract(model, examples, [3, 1], manifest={"a": 1}), differences(model, examples, [3, 1])
     assert (found.names, found.layers, found.manifest) == (("full",), (3, 1), {"a": 1})
     assert_close(found.values[0], wanted.mean(0))
 
 
-def test_swapping_the_sides_turns_the_difference_around(model):
-    examples = asked("statement", model)
-    swapped = [replace(e, matching=e.not_matching, not_matching=e.matching) for e in examples]
-    assert_close(differences(model, swapped, [2]), -differences(model, examples, [2]), atol=1e-5, rtol=0.0)
-
-
 def test_one_forward_reads_all_layers_of_a_batch_and_stops_after_the_last_one(model):
     """Both answers hang off one prompt, which is run once; blocks above the highest layer are not run."""
-    examples, done = asked("letter", model), []
+    examples, done = asked("letter", model, 4), []
+    differences(model, examples, [2])  # the self-check
     with Watch(model) as watch:
         differences(model, examples, [0, 2], progress=done.append)
     lengths = [len(e.prompt) + len(e.lead) + 2 for e in examples]
-    assert [block.shapes for block in watch.blocks] == [[(4, max(lengths))]] * 3 + [[]]
-    assert watch.head.shapes == []
+    assert watch.blocks == [[(4, max(lengths))]] * 3 + [[]] and watch.head == []
     assert [contrast_length(e) for e in examples] == lengths
     assert sum(done) == sum(lengths)
 
@@ -90,37 +71,30 @@ class TestSelfCheck:
     """Where two answers cannot share a sequence, each gets a forward of its own."""
 
     def test_an_attention_that_takes_no_masks_gives_the_same_numbers_slowly(self, tokenizer):
-        def numb(module, query, key, value, attention_mask, **more):
-            return sdpa_attention_forward(module, query, key, value, None, **(more | {"is_causal": True}))
-
-        AttentionInterface.register("numb", numb)
-        model = wrap("llama", tiny_lm("llama", tokenizer))
+        AttentionInterface.register("numb", deaf)
+        model = own_model(tokenizer)
         for form in FORMS:
-            examples = asked(form, model)
+            examples = asked(form, model, 4)
             model.lm._module.config._attn_implementation = "sdpa"
             wanted = differences(model, examples, [1, 3])
             model.lm._module.config._attn_implementation = "numb"
-            with pytest.warns(RuntimeWarning, match="a forward of its own"):
+            with pytest.warns(**WARNS):
                 found = differences(model, examples, [3, 1])
-            assert_close(found, wanted[:, [1, 0]], atol=1e-5, rtol=0.0)
+            close(found, wanted[:, [1, 0]])
 
     @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3"])
     def test_a_forgotten_window_is_noticed(self, tokenizer, monkeypatch, architecture):
-        model = wrap(architecture, tiny_lm(architecture, tokenizer))
-        examples = asked("statement", model)
+        model, fresh = own_model(tokenizer, architecture), own_model(tokenizer, architecture)
+        examples = asked("statement", model, 4)
         wanted = differences(model, examples, [1, 3])
         monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
-        fresh = wrap(architecture, tiny_lm(architecture, tokenizer))
-        with pytest.warns(RuntimeWarning, match="a forward of its own"):
-            found = differences(fresh, examples, [1, 3])
-        assert_close(found, wanted, atol=1e-5, rtol=0.0)
+        with pytest.warns(**WARNS):
+            close(differences(fresh, examples, [1, 3]), wanted)
 
     def test_a_way_that_gives_no_numbers_proves_nothing(self, tokenizer, monkeypatch):
-        model = wrap("llama", tiny_lm("llama", tokenizer))
-        monkeypatch.setattr(
-            extraction, "_read", lambda model, asked, layers: torch.full((len(asked), 1, 32), torch.nan)
-        )
-        with pytest.warns(RuntimeWarning, match="a forward of its own"):
+        monkeypatch.setattr(traces, "contrasts", lambda *given: [torch.full((1, 1, 32), torch.nan)])
+        model = own_model(tokenizer)
+        with pytest.warns(**WARNS):
             differences(model, asked("letter", model), [2])
 
     def test_a_proof_at_a_low_layer_says_nothing_about_higher_ones(self, tokenizer, monkeypatch):
@@ -129,22 +103,20 @@ class TestSelfCheck:
         kinds = ["full_attention", *["sliding_attention"] * 3]
         monkeypatch.setitem(ARCHITECTURES, "late", (name, settings | {"layer_types": kinds}))
         monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
-        late = wrap("late", tiny_lm("late", tokenizer))
-        examples = asked("letter", late)
+        late = own_model(tokenizer, "late")
+        examples = asked("letter", late, 4)
         differences(late, examples, [0])
-        with pytest.warns(RuntimeWarning, match="a forward of its own"):
+        with pytest.warns(**WARNS):
             differences(late, examples, [3])
 
 
-@pytest.mark.parametrize("layers", [[7], [-1], [], [0, 0, 2]])
-def test_layers_that_cannot_be_read_are_refused(model, layers):
-    with pytest.raises(SteerkitError, match="layer"):
-        differences(model, asked("letter", model), layers)
-
-
-def test_no_examples_are_refused(model):
-    with pytest.raises(SteerkitError, match="at least one example"):
-        differences(model, [], [1])
+@pytest.mark.parametrize(
+    ("count", "layers", "said"),
+    [(4, [7], "layer"), (4, [-1], "layer"), (4, [], "layer"), (4, [0, 0], "layer"), (0, [1], "one example")],
+)
+def test_layers_that_cannot_be_read_and_no_examples_are_refused(model, count, layers, said):
+    with pytest.raises(SteerkitError, match=said):
+        differences(model, asked("letter", model, count), layers)
 
 
 class TestVectorsFromDifferences:
@@ -167,32 +139,24 @@ class TestVectorsFromDifferences:
         assert max(map(max, draws)) > 1
         assert len({tuple(drawn) for drawn in draws}) > 15
 
-    def test_all_layers_of_a_resampled_vector_come_from_the_same_rows(self):
+    def test_all_layers_of_a_resampled_vector_come_from_the_same_rows_which_the_seed_decides(self):
         twice = self.found[:, :1].expand(-1, 2, -1)
-        values = resampled(twice, [0, 1], count=4, seed=0).values
-        assert torch.equal(values[:, 0], values[:, 1])
-
-    def test_the_seed_decides_the_rows(self):
-        first, again, other = (resampled(self.found, [0, 1], 3, seed).values for seed in (1, 1, 2))
-        assert torch.equal(first, again)
-        assert not torch.equal(first, other)
+        first, again, other = (resampled(twice, [0, 1], 3, seed).values for seed in (1, 1, 2))
+        assert torch.equal(first[:, 0], first[:, 1])
+        assert torch.equal(first, again) and not torch.equal(first, other)
 
     def test_rescaling_gives_the_norm_of_the_reference_at_each_layer_and_keeps_the_direction(self, model):
-        vectors, reference = (
-            random_vectors(model, seed=1),
-            random_vectors(model, ["BASE", "x"], seed=2, scale=5.0),
-        )
+        vectors, reference = random_vectors(model, seed=1), random_vectors(model, ["x", "y"], 2, scale=5.0)
         found = rescale_to(vectors, reference)
         assert_close(found.values.norm(dim=-1), reference.values[:1].norm(dim=-1).expand(2, -1))
         assert_close(torch.cosine_similarity(found.values, vectors.values, dim=-1), torch.ones(2, 4))
         assert found.names == vectors.names
 
-
-def test_groups_are_drawn_whole_so_that_what_cancels_within_a_pair_cancels_in_every_resample():
-    pairs = torch.randn(6, 1, 3, generator=torch.Generator().manual_seed(0))
-    letter = torch.tensor([100.0, 0.0, 0.0])
-    rows = torch.cat([pairs + letter, pairs - letter])  # the two items of a pair have opposite letters
-    whole = resampled(rows, [0], 30, 0, groups=[*range(6), *range(6)]).values
-    single = resampled(rows, [0], 30, 0).values
-    assert whole[..., 0].abs().max() < 5 < single[..., 0].abs().max()
-    assert resampled(rows, [0], 0, 0).values.shape == (0, 1, 3)
+    def test_groups_are_drawn_whole_so_that_what_cancels_within_a_pair_cancels_in_every_resample(self):
+        pairs = torch.randn(6, 1, 3, generator=torch.Generator().manual_seed(0))
+        letter = torch.tensor([100.0, 0.0, 0.0])
+        rows = torch.cat([pairs + letter, pairs - letter])  # the two items of a pair have opposite letters
+        whole = resampled(rows, [0], 30, 0, groups=[*range(6), *range(6)]).values
+        single = resampled(rows, [0], 30, 0).values
+        assert whole[..., 0].abs().max() < 5 < single[..., 0].abs().max()
+        assert resampled(rows, [0], 0, 0).values.shape == (0, 1, 3)

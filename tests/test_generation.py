@@ -7,16 +7,14 @@ from dataclasses import replace
 import miniremote
 import pytest
 import torch
-from conftest import random_examples, random_vectors
+from conftest import own_model, random_examples, random_vectors
 from plain_model import Watch, blocks, logits
 
 from companion.models import load_model
-from companion.tiny import tiny_lm
 from steerkit import traces
 from steerkit.errors import SteerkitError
 from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens, uncached
 from steerkit.items import Item
-from steerkit.model import wrap
 from steerkit.prompts import Prompter, letter_body
 from steerkit.templates import TEMPLATES
 from steerkit.vectors import Vectors
@@ -33,23 +31,23 @@ def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW,
     return found.tolist()
 
 
-def greedy(model, prompt: list[int], count: int = NEW, **given) -> list[int]:
+def greedy(model, prompt: list[int], count: int = NEW, eos_token_id=None) -> list[int]:
     """What transformers' own `generate` writes, unsteered."""
-    whole = model.lm._module.generate(
-        torch.tensor([prompt]), do_sample=False, max_new_tokens=count, **({"eos_token_id": None} | given)
-    )
-    return whole[0, len(prompt) :].tolist()
+    given = {"do_sample": False, "max_new_tokens": count, "eos_token_id": eos_token_id}
+    return model.lm._module.generate(torch.tensor([prompt]), **given)[0, len(prompt) :].tolist()
 
 
 class TestTokens:
     @pytest.mark.parametrize(("layer", "size"), [(0, 3), (3, 3), (2, 30)])
     def test_the_cache_gives_the_tokens_of_a_plain_forward_each(self, any_model, layer, size):
-        """Short prompts grow beyond the sliding windows, long ones are beyond them from the start."""
+        """Short prompts grow beyond the sliding windows, long ones are beyond them from the start; multiplier zero
+        is the model's own greedy text."""
         vectors, prompt = random_vectors(any_model, ["full"], scale=4.0), list(range(3, 3 + size))
         found = tokens_of(any_model, prompt, vectors, layer)
         deltas = deltas_of(vectors, "full", layer, MULTIPLIERS)
         assert found == [uncached(any_model, prompt, layer, delta, NEW, []) for delta in deltas]
         assert len({tuple(row) for row in found}) > 1
+        assert found[1] == greedy(any_model, prompt)
 
     def test_every_token_is_the_likeliest_of_the_steered_model_from_the_last_prompt_token_on(self, any_model):
         vectors, prompt = random_vectors(any_model, ["full"], scale=0.5), list(range(3, 9))
@@ -59,11 +57,6 @@ class TestTokens:
             chosen = rows[range(NEW), new]
             assert (rows.max(-1).values - chosen).max() < 1e-4
 
-    @pytest.mark.parametrize("size", [3, 30])
-    def test_multiplier_zero_is_the_models_own_greedy_text(self, any_model, size):
-        vectors, prompt = random_vectors(any_model, ["full"]), list(range(3, 3 + size))
-        assert tokens_of(any_model, prompt, vectors, 2)[1] == greedy(any_model, prompt)
-
     def test_the_other_rows_are_irrelevant(self, model):
         vectors, prompt = random_vectors(model, ["full"]), [5, 6, 7, 8]
         together = tokens_of(model, prompt, vectors, 2)
@@ -71,9 +64,8 @@ class TestTokens:
         assert together == alone
 
     def test_half_precision_writes_too(self, tokenizer):
-        model = wrap("llama", tiny_lm("llama", tokenizer))
-        model.lm._module.to(torch.bfloat16)
-        model, vectors = replace(model, dtype=torch.bfloat16), random_vectors(model, ["full"])
+        model = own_model(tokenizer, dtype=torch.bfloat16)
+        vectors = random_vectors(model, ["full"])
         assert tokens_of(model, [5, 6, 7], vectors, 2)[1] == greedy(model, [5, 6, 7])
 
 
@@ -89,7 +81,7 @@ class TestText:
             assert text == any_model.tokenizer.decode(new, skip_special_tokens=True)
 
     def test_a_row_ends_where_the_model_ends_it_and_the_others_go_on(self, tokenizer):
-        model = wrap("llama", tiny_lm("llama", tokenizer))
+        model = own_model(tokenizer)
         vectors, prompt = random_vectors(model, ["full"]), prompt_tokens(model, SAID)
         rows = tokens_of(model, prompt, vectors, 2)
         end = next(token for token in rows[1] if token not in rows[0] + rows[2])
@@ -114,22 +106,18 @@ class TestText:
 
     def test_a_server_writes_the_same(self, monkeypatch, tmp_path):
         monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path))
-        server = miniremote.shared()
+        server, given = miniremote.shared(), {"layer": 1, "multipliers": MULTIPLIERS, "max_new_tokens": NEW}
         here, there = load_model("tiny-gemma3"), load_model("tiny-gemma3", remote=server.url)
         vectors, before = random_vectors(here, scale=0.5), len(server.seen())
-        found = [
-            generate(model, SAID, vectors, layer=1, multipliers=MULTIPLIERS, max_new_tokens=NEW)
-            for model in (here, there)
-        ]
-        assert found[0] == found[1] and len(server.seen()) == before + 1
+        assert generate(there, SAID, vectors, **given) == generate(here, SAID, vectors, **given)
+        assert len(server.seen()) == before + 1
 
 
 def test_a_step_reads_the_weights_once_for_all_multipliers_and_the_prompt_once(model):
-    vectors, prompt = random_vectors(model, ["full"]), [5, 6, 7, 8]
     with Watch(model) as watch:
-        tokens_of(model, prompt, vectors, 2, count=5)
-    assert watch.blocks[3].shapes == [(3, 4)] + [(3, 1)] * 4
-    assert watch.head.shapes == [(3, 1)] * 5
+        tokens_of(model, [5, 6, 7, 8], random_vectors(model, ["full"]), 2, count=5)
+    assert watch.blocks[3] == [(3, 4)] + [(3, 1)] * 4
+    assert watch.head == [(3, 1)] * 5
 
 
 def test_when_memory_runs_out_fewer_rows_at_a_time_give_the_same_text(model):
@@ -147,41 +135,31 @@ def test_when_memory_runs_out_fewer_rows_at_a_time_give_the_same_text(model):
     assert failed == [3, 2]
 
 
-class TestRefused:
-    @pytest.mark.parametrize(
-        ("given", "said"),
-        [
-            ({"layer": 4}, "a layer from 0 to 3 of llama; found layer 4"),
-            ({"layer": -1}, "a layer from 0 to 3"),
-            ({"multipliers": []}, "different multipliers, at least one"),
-            ({"multipliers": [1, 0, 1.0]}, "different multipliers, at least one"),
-            ({"name": "fool"}, r"names of vectors \(full, other\); found fool"),
-            ({"max_new_tokens": 0}, "at least one new token; found 0"),
-            (
-                {"max_new_tokens": 5000},
-                r"at most 2048 tokens, the positions of llama; found \d+ and 5000 new",
-            ),
-            ({"multipliers": [3e38]}, r"finite logits; found NaN or infinity with multiplier 3e\+38"),
-        ],
-    )
-    def test_what_makes_no_sense_is_refused_in_words(self, model, given, said):
-        good = {"layer": 1, "multipliers": [1.0]}
-        with pytest.raises(SteerkitError, match=said):
-            generate(model, SAID, random_vectors(model, scale=10.0), **good | given)
+BARE = replace(TEMPLATES["base"], bos=False)
+NARROW = Vectors(("full",), (0, 1), torch.ones(1, 2, 16))
+FEW = Vectors(("full",), (0, 2), torch.ones(1, 2, 32))
+LONG = r"at most 2048 tokens, the positions of llama; found \d+ and 5000 new"
 
-    def test_vectors_of_another_model_or_without_the_layer(self, model):
-        narrow = Vectors(("full",), (0, 1), torch.ones(1, 2, model.width // 2))
-        with pytest.raises(SteerkitError, match=r"width 32.*found width 16"):
-            generate(model, SAID, narrow, layer=1, multipliers=[1.0])
-        with pytest.raises(SteerkitError, match=r"layer these vectors have \(0, 2\); found layer 1"):
-            generate(model, SAID, random_vectors(model).select(layers=[0, 2]), layer=1, multipliers=[1.0])
 
-    def test_a_system_prompt_for_a_template_without_one(self, model):
-        base = replace(model, template=TEMPLATES["base"])
-        with pytest.raises(SteerkitError, match="which has no place for one"):
-            generate(base, SAID, random_vectors(model), layer=1, multipliers=[1.0], system="the river")
-
-    def test_an_empty_prompt(self, model):
-        bare = replace(model, template=replace(TEMPLATES["base"], bos=False))
-        with pytest.raises(SteerkitError, match="a prompt of at least one token"):
-            generate(bare, "", random_vectors(model), layer=1, multipliers=[1.0])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"layer": 4}, "a layer from 0 to 3 of llama; found layer 4"),
+        ({"layer": -1}, "a layer from 0 to 3"),
+        ({"multipliers": []}, "different multipliers, at least one"),
+        ({"multipliers": [1, 0, 1.0]}, "different multipliers, at least one"),
+        ({"name": "fool"}, r"names of vectors \(full, other\); found fool"),
+        ({"max_new_tokens": 0}, "at least one new token; found 0"),
+        ({"max_new_tokens": 5000}, LONG),
+        ({"multipliers": [3e38]}, r"finite logits; found NaN or infinity with multiplier 3e\+38"),
+        ({"vectors": NARROW}, r"width 32.*found width 16"),
+        ({"vectors": FEW}, r"layer these vectors have \(0, 2\); found layer 1"),
+        ({"template": TEMPLATES["base"], "system": "the river"}, "which has no place for one"),
+        ({"template": BARE, "prompt": ""}, "a prompt of at least one token"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(model, given, said):
+    good = {"prompt": SAID, "vectors": random_vectors(model, scale=10.0), "layer": 1, "multipliers": [1.0]}
+    asked = good | given
+    with pytest.raises(SteerkitError, match=said):
+        generate(replace(model, template=asked.pop("template", model.template)), **asked)

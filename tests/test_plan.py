@@ -68,7 +68,7 @@ def seen(job: Job, tmp_path, monkeypatch) -> Watch:
 
 
 def tokens(counter) -> int:
-    return sum(rows * width for rows, width in counter.shapes)
+    return sum(rows * width for rows, width in counter)
 
 
 class TestTokenPasses:
@@ -81,7 +81,7 @@ class TestTokenPasses:
         job = Job(SMOKE, stage, "openness", form, 1)
         watch, planned = seen(job, tmp_path, monkeypatch), job_cost(job)
         assert tokens(watch.blocks[0]) == planned.token_passes
-        assert sum(rows for (rows,) in watch.head.shapes) == planned.reads
+        assert sum(rows for (rows,) in watch.head) == planned.reads
         assert (planned.reads > 0) == (form == "statement")
 
     @pytest.mark.parametrize("layer", [0, 1, 2, 3])

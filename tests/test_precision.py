@@ -3,61 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import pytest
 import torch
 import transformers
-from conftest import random_examples, random_vectors
+from conftest import asked, own_model, random_vectors
 
-import steerkit
 from companion import store
 from companion.models import dtype_of, load_model
 from companion.profiles import load_profile
 from companion.registry import MODELS
 from companion.tan import jobs
 from companion.tan.jobs import Job
-from companion.tiny import ARCHITECTURES, tiny_lm
+from companion.tiny import ARCHITECTURES
 from steerkit import load, traces, trust
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
 from steerkit.grid import evaluate
-from steerkit.model import _TUPLES, find_sites, wrap
-
-WINDOWED = ("mistral", "gemma2", "gemma3")
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """A machine that says it has a GPU; nothing can be put on it."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-
-
-def half(architecture: str, tokenizer, dtype: torch.dtype, seed: int = 0) -> steerkit.Model:
-    model = wrap(architecture, tiny_lm(architecture, tokenizer, seed=seed))
-    model.lm._module.to(dtype)
-    return replace(model, dtype=dtype)
+from steerkit.model import _TUPLES, find_sites
+from steerkit.vectors import load_vectors
 
 
 class TestDtype:
-    @pytest.mark.parametrize("name", MODELS)
-    def test_of_a_registered_model_it_is_the_same_on_every_device(self, name, monkeypatch):
-        here = dtype_of(name)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        assert dtype_of(name) == here == MODELS[name].dtype
+    def test_of_a_registered_model_it_is_its_own_and_of_any_other_that_of_the_device(self, monkeypatch):
+        """With a GPU, too; nothing can be put on the one here."""
+        for gpu, other in ((False, "float32"), (True, "bfloat16")):
+            monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+            assert {name: dtype_of(name) for name in MODELS} == {n: s.dtype for n, s in MODELS.items()}
+            assert dtype_of("org/name") == other
 
     def test_the_papers_models_run_in_half_precision_and_the_small_ones_in_single(self):
-        assert {
-            name: MODELS[name].dtype for name in ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")
-        } == dict.fromkeys(("llama2-7b", "qwen1.5-14b", "gemma-2-2b"), "float16")
-        for name in ("tiny", "tiny-gemma3", "smollm2-135m", "gemma3-270m"):
-            assert MODELS[name].dtype == "float32"
-
-    def test_of_any_other_model_it_follows_the_device(self, gpu):
-        assert dtype_of("org/name") == "bfloat16"
-
-    def test_and_on_a_cpu_it_is_single(self):
-        assert dtype_of("org/name") == "float32"
+        assert {MODELS[name].dtype for name in ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")} == {"float16"}
+        small = ("tiny", "tiny-gemma3", "smollm2-135m", "gemma3-270m")
+        assert {MODELS[name].dtype for name in small} == {"float32"}
 
     def test_it_is_in_the_key_and_the_device_is_not(self, monkeypatch):
         job = Job(load_profile("smoke"), "grid", "openness", "letter", 1)
@@ -67,14 +45,10 @@ class TestDtype:
         assert store.key(jobs.inputs(job)) != store.key(before)
 
     def test_the_manifest_of_table_and_vectors_says_where_and_in_what(self, smoke):
-        for suffix in ("parquet", "safetensors"):
-            path = next(smoke.folder.glob(f"*grid-openness-letter-*.{suffix}"))
-            if suffix == "parquet":
-                about = store.read_table(path).attrs["manifest"]
-            else:
-                from steerkit.vectors import load_vectors
-
-                about = load_vectors(path).manifest
+        table, vectors = (
+            next(smoke.folder.glob(f"*grid-openness-letter-*.{end}")) for end in ("parquet", "safetensors")
+        )
+        for about in (store.read_table(table).attrs["manifest"], load_vectors(vectors).manifest):
             assert about["source"]["device"] == "cpu" and about["source"]["dtype"] == "float32"
             assert about["inputs"]["dtype"] == "float32"
 
@@ -83,12 +57,15 @@ class TestDtype:
         assert next(model.lm._module.parameters()).dtype == model.dtype == torch.bfloat16
         assert model.source["dtype"] == "bfloat16" and model.dtype_reason == "asked for"
 
-    @pytest.mark.parametrize("dtype", ["float23", "int8", "float8_e4m3fn", "torch.float32", ""])
-    def test_what_torch_does_not_know_or_no_model_runs_in_is_refused(self, monkeypatch, dtype):
+    @pytest.mark.parametrize("dtype", ["float23", "Tensor", "int8", "float8_e4m3fn", "torch.float32", ""])
+    def test_what_torch_does_not_know_or_no_model_runs_in_is_refused_before_anything_is_loaded(
+        self, monkeypatch, dtype
+    ):
         monkeypatch.setattr(load, "_opened", lambda *_: pytest.fail("loaded"))
-        with pytest.raises(SteerkitError, match="torch dtype") as error:
-            load_model("tiny", dtype=dtype)
-        assert error.value.found == repr(dtype)
+        for call, name in ((load_model, "tiny"), (load.load_model, "org/name")):
+            with pytest.raises(SteerkitError, match="torch dtype") as error:
+                call(name, dtype=dtype)
+            assert error.value.found == repr(dtype)
 
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99", ""])
@@ -106,40 +83,28 @@ class TestHalfPrecision:
 
     @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
     def test_rounding_is_not_taken_for_a_fault(self, tokenizer, architecture, dtype, form):
-        model, examples = half(architecture, tokenizer, dtype), random_examples(form, 3, len(tokenizer))
+        model = own_model(tokenizer, architecture, dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert evaluate(model, examples, random_vectors(model), [-1.5, 1.0]).engine == "tree"
-            differences(model, examples, [0, 3])
+            found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0])
+            differences(model, asked(form, model), [0, 3])
+        assert found.engine == "tree"
 
-    @pytest.mark.parametrize("architecture", WINDOWED)
+    @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3"])
     def test_a_forgotten_window_is_noticed(self, tokenizer, monkeypatch, architecture, dtype, form):
-        model, examples = half(architecture, tokenizer, dtype), random_examples(form, 3, len(tokenizer))
-        forget_windows(monkeypatch)
+        monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
+        model = own_model(tokenizer, architecture, dtype)
         with pytest.warns(RuntimeWarning, match="as a share of the effect of steering"):
-            found = evaluate(model, examples, random_vectors(model), [-1.5, 1.0])
+            found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0])
         assert found.engine == "direct"
         with pytest.warns(RuntimeWarning, match="reading each answer in a forward of its own"):
-            differences(model, examples, [3])
-
-
-def forget_windows(monkeypatch) -> None:
-    """The engine believes that every layer sees everything."""
-    real = traces.masked_inputs
-
-    def blind(site, batch):
-        site.windows = [None] * len(site.windows)
-        return real(site, batch)
-
-    monkeypatch.setattr(traces, "masked_inputs", blind)
+            differences(model, asked(form, model), [3])
 
 
 def test_a_letters_score_is_not_rounded_to_half_precision(tokenizer):
     """Logits of real models are so large that half precision would keep no difference between two multipliers."""
-    model = half("llama", tokenizer, torch.bfloat16)
-    scores = evaluate(
-        model, random_examples("letter", 4, len(tokenizer)), random_vectors(model), [-1.0, 1.0]
-    ).scores
+    model = own_model(tokenizer, dtype=torch.bfloat16)
+    scores = evaluate(model, asked("letter", model, 4), random_vectors(model), [-1.0, 1.0]).scores
     kept = scores.to(torch.bfloat16).double() == scores
     assert kept.float().mean() < 0.2
 
@@ -163,22 +128,17 @@ KINDS = {
 }
 
 
-class TestTuples:
-    @pytest.mark.parametrize("name", _TUPLES)
-    def test_a_family_whose_blocks_give_tuples_is_refused_by_name(self, tokenizer, name):
-        """And they do: the list says nothing that torch does not confirm."""
-        from nnsight import TransformersModel
+@pytest.mark.parametrize("name", _TUPLES)
+def test_a_family_whose_blocks_give_tuples_is_refused_by_name(tokenizer, name):
+    """And they do: the list says nothing that torch does not confirm. No supported family is on it."""
+    from nnsight import TransformersModel
 
-        kind, extra = KINDS[name]
-        config = getattr(transformers, kind)(**(SHAPE | extra))
-        module = transformers.AutoModelForCausalLM.from_config(config).eval()
-        given = []
-        with module.transformer.h[0].register_forward_hook(lambda m, i, output: given.append(type(output))):
-            module(input_ids=torch.tensor([[3, 4, 5]]))
-        assert given == [tuple]
-        lm = TransformersModel(module, task="text-generation", tokenizer=tokenizer)
-        with pytest.raises(SteerkitError, match=f"a {type(module).__name__}, whose blocks give a tuple"):
-            find_sites(lm)
-
-    def test_no_supported_family_is_among_them(self, any_model):
-        assert any_model.lm._module.config.model_type not in _TUPLES
+    kind, extra = KINDS[name]
+    config = getattr(transformers, kind)(**(SHAPE | extra))
+    module, given = transformers.AutoModelForCausalLM.from_config(config).eval(), []
+    with module.transformer.h[0].register_forward_hook(lambda m, i, output: given.append(type(output))):
+        module(input_ids=torch.tensor([[3, 4, 5]]))
+    assert given == [tuple] and name not in ARCHITECTURES
+    lm = TransformersModel(module, task="text-generation", tokenizer=tokenizer)
+    with pytest.raises(SteerkitError, match=f"a {type(module).__name__}, whose blocks give a tuple"):
+        find_sites(lm)

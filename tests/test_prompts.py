@@ -13,23 +13,17 @@ from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import ask
 from steerkit.items import Item
-from steerkit.prompts import STATEMENT_REQUEST, Prompter, letter_body, yes_no_body
+from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
 NO = Item("d/0004", "Do you hate music?", " No", " Yes", statement="I hate music.")
-CHOICE = Item(
-    "d/0005",
-    "Which one?\n\nChoices:\n (A) red\n (B) blue river",
-    " (B)",
-    " (A)",
-    stem="Which one?",
-    options=(("A", "red"), ("B", "blue river")),
-)
+OPTIONS = {"stem": "Which one?", "options": (("A", "red"), ("B", "blue river"))}
+CHOICE = Item("d/0005", "Which one?\n\nChoices:\n (A) red\n (B) blue river", " (B)", " (A)", **OPTIONS)
 PERSONA = ("You love music.", "You hate music.")
 TRIPLES = [
     ("How are your mornings?", "I love the sun.", "I hate the sun."),
-    ("What do you read?", "books", "I do not read."),
+    ("What?", "books", "I do not read."),
 ]
 
 
@@ -45,16 +39,21 @@ def prompter(words):
     return Prompter(words, TEMPLATES["llama-2"], "as-released")
 
 
-def merging_tokenizer(merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
+def merging_tokenizer(*merges: str) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer over single characters and the given merges only."""
-    characters = sorted(
-        {c for i in (YES, NO, CHOICE) for c in i.question + (i.statement or "") + "():YesNoAB.,\n "}
-    )
-    pieces = ["<unk>", "<s>", *characters, *("".join(pair) for pair in merges)]
-    model = models.BPE({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, merges, unk_token="<unk>")
-    built = Tokenizer(model)
+    asked = "".join(item.question + (item.statement or "") for item in (YES, NO, CHOICE))
+    pieces = ["<unk>", "<s>", *sorted({*asked, *"():YesNoAB.,\n "}), *merges]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    pairs = [(merged[:-1], merged[-1]) for merged in merges]
+    built = Tokenizer(models.BPE(vocabulary, pairs, unk_token="<unk>"))
     built.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=built, unk_token="<unk>", bos_token="<s>")
+
+
+def parts(tokenizer, example) -> list[str]:
+    """What stands after the prompt: lead, both answers, closing."""
+    each = (example.lead, example.matching, example.not_matching, example.closing)
+    return [tokenizer.decode(part) for part in each]
 
 
 BARE = Template("bare", "{user}:", bos=False)  # no system text, and a prompt that ends in a mark
@@ -63,10 +62,7 @@ BARE = Template("bare", "{user}:", bos=False)  # no system text, and a prompt th
 class TestLetter:
     def test_an_example_is_the_prompt_the_bracket_the_letter_and_the_bracket(self, words, prompter):
         example = prompter.letter(YES, "B")
-        assert [
-            words.decode(part)
-            for part in (example.lead, example.matching, example.not_matching, example.closing)
-        ] == [" (", "B", "A", ")"]
+        assert parts(words, example) == [" (", "B", "A", ")"]
         assert words.decode(example.prompt).endswith("Choices:\n(A):  No\n(B):  Yes [/INST]")
         labels = (example.id, example.format, example.positive_letter, example.positive_answer)
         assert labels == ("d/0003", "letter", "B", "Yes")
@@ -77,18 +73,12 @@ class TestLetter:
         # Without <s>, which the tokenizer adds again.
         whole = words(words.decode(example.prompt[1:]) + f" ({letter})").input_ids
         assert tuple(whole) == example.prompt + example.lead + example.matching + example.closing
-        assert words.decode(whole[-2:-1]) == letter
-        assert (whole[-2],) == example.matching
-
-    def test_the_two_raw_answers_keep_their_space_so_that_two_stand_before_each(self):
-        assert letter_body(YES, "B") == "Do you love music?\n\nChoices:\n(A):  No\n(B):  Yes"
-        assert letter_body(YES, "A") == "Do you love music?\n\nChoices:\n(A):  Yes\n(B):  No"
-        assert letter_body(NO, "A") == "Do you hate music?\n\nChoices:\n(A):  No\n(B):  Yes"
+        assert words.decode(whole[-2:-1]) == letter and (whole[-2],) == example.matching
 
     def test_a_choice_item_is_asked_as_it_stands_with_its_own_letters(self, words, prompter):
         example = prompter.letter(CHOICE, "A")
         assert words.decode(example.prompt).endswith("\n\n" + CHOICE.question + " [/INST]")
-        assert (words.decode(example.matching), words.decode(example.not_matching)) == ("B", "A")
+        assert parts(words, example)[1:3] == ["B", "A"]
         assert (example.positive_letter, example.positive_answer) == ("B", "")
         other = prompter.letter(replace(CHOICE, matching=" (A)", not_matching=" (B)"), "B")
         assert (words.decode(other.matching), other.positive_letter) == ("A", "A")
@@ -96,13 +86,13 @@ class TestLetter:
     @pytest.mark.parametrize(
         ("merges", "shown"),
         [
-            ([("(", "A"), ("(", "B"), ("(A", ")"), ("(B", ")")], r"\['\(A\)'\].*answer_format=statement"),
-            ([("A", ")"), ("B", ")")], "merges the letter"),
+            (["(A", "(B", "(A)", "(B)"], r"\['\(A\)'\].*answer_format=statement"),
+            (["A)", "B)"], "merges the letter"),
         ],
     )
     def test_a_tokenizer_that_merges_the_letter_with_a_bracket_is_refused(self, merges, shown):
         with pytest.raises(SteerkitError, match=shown):
-            Prompter(merging_tokenizer(merges), BARE).letter(YES, "A")
+            Prompter(merging_tokenizer(*merges), BARE).letter(YES, "A")
 
 
 def test_a_template_that_spells_out_the_beginning_gets_no_second_one(words):
@@ -116,31 +106,24 @@ class TestOtherFormats:
     def test_a_statement_example_has_two_completions_of_one_request(self, words, prompter):
         example = prompter.statement(YES, NO)
         assert words.decode(example.prompt).endswith(f"\n\n{STATEMENT_REQUEST} [/INST]")
-        assert words.decode(example.matching) == " I love music a lot."
-        assert words.decode(example.not_matching) == " I hate music."
-        assert (example.lead, example.closing, example.positive_letter + example.positive_answer) == (
-            (),
-            (),
-            "",
-        )
+        assert parts(words, example) == ["", " I love music a lot.", " I hate music.", ""]
+        assert example.positive_letter + example.positive_answer == ""
 
     def test_a_statement_example_of_a_choice_item_asks_the_stem_and_scores_the_options(self, words, prompter):
         example = prompter.statement(CHOICE, CHOICE)
         assert words.decode(example.prompt).endswith("\n\nWhich one? [/INST]")
-        assert (words.decode(example.matching), words.decode(example.not_matching)) == (" blue river", " red")
+        assert parts(words, example)[1:3] == [" blue river", " red"]
 
     def test_a_yes_no_example_reads_the_first_token_in_which_the_answers_differ(self, words, prompter):
         example = prompter.yes_no(NO, "No")
         assert words.decode(example.prompt).endswith("\n\nDo you hate music? [/INST]")
-        parts = (example.lead, example.matching, example.not_matching, example.closing)
-        assert [words.decode(part) for part in parts] == [" ", "No", "Yes", ""]
+        assert parts(words, example) == [" ", "No", "Yes", ""]
         assert (example.positive_letter, example.positive_answer) == ("", "No")
 
     def test_yes_no_can_be_asked_so_that_either_word_shows_the_behaviour(self, words, prompter):
-        example = prompter.yes_no(NO, "Yes")
         turned = 'Is the following statement something you would not say?\n"I hate music."'
         assert yes_no_body(NO, "Yes") == turned and yes_no_body(NO, "No") == NO.question
-        assert [words.decode(part) for part in (example.matching, example.not_matching)] == ["Yes", "No"]
+        assert parts(words, prompter.yes_no(NO, "Yes"))[1:3] == ["Yes", "No"]
 
     @pytest.mark.parametrize(("answer", "option"), [("Yes", "blue river"), ("No", "red")])
     def test_a_choice_item_in_yes_no_proposes_one_of_its_options(self, words, prompter, answer, option):
@@ -150,9 +133,8 @@ class TestOtherFormats:
         assert words.decode(example.matching) == example.positive_answer == answer
 
     def test_answers_of_several_tokens_are_cut_to_the_one_that_tells_them_apart(self):
-        letters = merging_tokenizer([])
-        example = Prompter(letters, BARE).yes_no(YES, "Yes")
-        assert [letters.decode(part) for part in (example.matching, example.not_matching)] == ["Y", "N"]
+        letters = merging_tokenizer()
+        assert parts(letters, Prompter(letters, BARE).yes_no(YES, "Yes"))[1:3] == ["Y", "N"]
 
     def test_two_answers_of_the_same_tokens_are_refused(self, prompter):
         with pytest.raises(SteerkitError, match=r"item d/0003.*the same tokens"):
@@ -160,19 +142,24 @@ class TestOtherFormats:
 
 
 class TestSettings:
-    def test_a_persona_setting_without_sentences_is_refused(self, prompter):
-        with pytest.raises(SteerkitError, match=r"sentence for setting USER_NEG.*use BASE"):
-            replace(prompter, setting="USER_NEG").letter(YES, "A")
-
-    def test_an_unknown_setting_is_refused(self, prompter):
-        with pytest.raises(SteerkitError, match=r"BASE.*found 'SYS'"):
-            replace(prompter, setting="SYS", persona=PERSONA).letter(YES, "A")
-
-    @pytest.mark.parametrize("setting", ["SYS_POS", "SYS_NEG"])
-    def test_a_base_model_has_no_place_for_a_system_prompt(self, prompter, setting):
-        asked = replace(prompter, template=TEMPLATES["base"], setting=setting, persona=PERSONA)
-        with pytest.raises(SteerkitError, match=r"system prompt for setting SYS.*base model.*use BASE"):
-            asked.letter(YES, "A")
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"setting": "USER_NEG"}, r"sentence for setting USER_NEG.*use BASE"),
+            ({"setting": "SYS", "persona": PERSONA}, r"BASE.*found 'SYS'"),
+            *[
+                (
+                    {"template": TEMPLATES["base"], "setting": each, "persona": PERSONA},
+                    r"system prompt for setting SYS.*base model.*use BASE",
+                )
+                for each in ("SYS_POS", "SYS_NEG")
+            ],
+        ],
+    )
+    def test_a_setting_that_cannot_be_asked_is_refused(self, prompter, given, said):
+        """Without its sentences, unknown, or of a system prompt for which a base model has no place."""
+        with pytest.raises(SteerkitError, match=said):
+            replace(prompter, **given).letter(YES, "A")
 
     def test_a_base_model_is_asked_in_plain_text(self, words, prompter):
         base = replace(prompter, template=TEMPLATES["base"])
@@ -182,29 +169,24 @@ class TestSettings:
         told = base.statement(YES, NO)
         assert told.prompt == tuple(words(STATEMENT_REQUEST).input_ids)
 
-    @pytest.mark.parametrize("ask", ["letter", "statement", "yes_no"])
-    def test_every_format_gets_the_persona_sentence(self, words, prompter, ask):
+    def test_every_format_gets_the_persona_sentence(self, words, prompter):
         asked = replace(prompter, setting="USER_NEG", persona=PERSONA)
-        rest = {"letter": (YES, "A"), "statement": (YES, NO), "yes_no": (YES, "Yes")}[ask]
-        assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(getattr(asked, ask)(*rest).prompt)
+        for example in (asked.letter(YES, "A"), asked.statement(YES, NO), asked.yes_no(YES, "Yes")):
+            assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(example.prompt)
 
 
 class TestBorders:
-    MERGES = ((":", "("), (":", "Y"), (":", "N"), (":", "I"))
-
-    def test_the_tokenizer_of_these_tests_does_merge_across_the_border(self):
-        merged = merging_tokenizer(list(self.MERGES))
-        assert merged.decode(merged("?:(A)").input_ids[1:2]) == ":("
+    MERGES = (":(", ":Y", ":N", ":I")
 
     def test_a_prompt_whose_border_would_be_merged_is_joined_to_its_answer_instead(self):
-        merged = merging_tokenizer(list(self.MERGES))
+        merged = merging_tokenizer(*self.MERGES)
+        assert merged.decode(merged("?:(A)").input_ids[1:2]) == ":("  # this one does merge across the border
         example = Prompter(merged, BARE).letter(CHOICE, "B")
         assert example.prompt == tuple(merged(CHOICE.question + ":").input_ids)
-        parts = (example.lead, example.matching, example.not_matching, example.closing)
-        assert [merged.decode(part) for part in parts] == ["(", "B", "A", ")"]
+        assert parts(merged, example) == ["(", "B", "A", ")"]
 
     def test_every_format_keeps_the_border(self):
-        asked = Prompter(merging_tokenizer(list(self.MERGES)), replace(BARE, text="Yes:"))
+        asked = Prompter(merging_tokenizer(*self.MERGES), replace(BARE, text="Yes:"))
         statement, word = asked.statement(YES, NO), asked.yes_no(YES, "Yes")
         assert asked.tokenizer.decode(statement.matching) == YES.statement
         assert statement.prompt == word.prompt == tuple(asked.tokenizer("Yes:").input_ids)
@@ -212,11 +194,8 @@ class TestBorders:
 
     def test_one_merged_border_does_not_move_the_other_one(self):
         """Only one of the two answers is merged with the prompt; both still start after it."""
-        asked = Prompter(merging_tokenizer([(":", "Y")]), replace(BARE, text="Yes:"))
-        example = asked.yes_no(YES, "Yes")
-        assert example.lead == ()
-        sides = [asked.tokenizer.decode(part) for part in (example.matching, example.not_matching)]
-        assert sides == ["Y", "N"]
+        asked = Prompter(merging_tokenizer(":Y"), replace(BARE, text="Yes:"))
+        assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
 
 
 class TestPlainTexts:
@@ -229,10 +208,7 @@ class TestPlainTexts:
         assert [example.id for example in examples] == ["0000", "0001"]
         for example, (prompt, yes, no) in zip(examples, TRIPLES, strict=True):
             assert words.decode(example.prompt).endswith(f"\n\n{prompt} [/INST]")
-            assert [words.decode(side) for side in (example.matching, example.not_matching)] == [
-                f" {yes}",
-                f" {no}",
-            ]
+            assert parts(words, example) == ["", f" {yes}", f" {no}", ""]
 
     def test_as_a_choice_the_answers_are_listed_and_each_letter_is_that_of_half_of_them(self, words, chat):
         first, second = ask(chat, TRIPLES, "letter")
@@ -242,21 +218,17 @@ class TestPlainTexts:
         assert [example.positive_answer for example in ask(chat, TRIPLES, "yes-no")] == ["Yes", "No"]
 
     @pytest.mark.parametrize(
-        ("triple", "message"),
+        ("triples", "form", "message"),
         [
-            (("a", "b"), r"two answers in triple 1, three texts.*found \('a', 'b'\)"),
-            ("abc", "three texts that are not empty; found 'abc'"),
-            (("a", "b", 3), "three texts"),
-            (("a", "b", " "), "three texts that are not empty"),
-            (("a", "b", "b "), "two different answers in triple 1; found 'b' twice"),
+            ([TRIPLES[0], ("a", "b")], "letter", r"two answers in triple 1, three texts.*found \('a', 'b'\)"),
+            (["abc"], "letter", "three texts that are not empty; found 'abc'"),
+            ([("a", "b", 3)], "letter", "three texts"),
+            ([("a", "b", " ")], "letter", "three texts that are not empty"),
+            ([TRIPLES[0], ("a", "b", "b ")], "letter", "two different answers in triple 1; found 'b' twice"),
+            ([], "letter", "at least one"),
+            (TRIPLES, "letters", r"an answer format \(letter, statement, yes-no\).*'letters'"),
         ],
     )
-    def test_a_triple_that_is_none_is_refused_with_its_number(self, chat, triple, message):
+    def test_a_triple_that_is_none_is_refused_with_its_number(self, chat, triples, form, message):
         with pytest.raises(SteerkitError, match=message):
-            ask(chat, [TRIPLES[0], triple])
-
-    def test_no_triples_and_an_unknown_format_are_refused(self, chat):
-        with pytest.raises(SteerkitError, match="at least one"):
-            ask(chat, [])
-        with pytest.raises(SteerkitError, match=r"an answer format \(letter, statement, yes-no\).*'letters'"):
-            ask(chat, TRIPLES, "letters")
+            ask(chat, triples, form)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 
 import miniremote
 import pytest
 import torch
-from conftest import command_line, random_examples, random_vectors
-from torch.testing import assert_close
+from conftest import asked, close, command_line, random_vectors
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from companion import models
@@ -17,7 +17,7 @@ from companion import store as artifacts
 from companion.cost import job_cost
 from companion.mayne import activations as runs
 from companion.models import load_model
-from companion.profiles import load_profile, override
+from companion.profiles import load_profile
 from companion.tan import jobs
 from companion.tiny import tiny_tokenizer
 from steerkit import remote
@@ -30,7 +30,7 @@ from steerkit.model import Model
 from steerkit.ndif import address
 from steerkit.ndif import ledger as remote_ledger
 from steerkit.prompts import Example
-from steerkit.vectors import Vectors, load_vectors
+from steerkit.vectors import load_vectors
 
 KEY = "a-key-that-nobody-may-see"
 
@@ -60,76 +60,56 @@ def own_store(monkeypatch, tmp_path):
     monkeypatch.delenv("STEERKIT_REMOTE", raising=False)
 
 
-def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    assert_close(found, wanted, atol=1e-5, rtol=0.0)
-
-
-def asked(form: str, model: Model, count: int = 5):
-    return random_examples(form, count, len(model.tokenizer))
-
-
 class TestTheSameNumbers:
     @pytest.mark.parametrize("form", ["letter", "statement"])
-    def test_of_a_sweep_over_prompts_of_unequal_length(self, pair, form):
+    def test_of_a_sweep_and_an_extraction_over_prompts_of_unequal_length(self, pair, form):
+        """The extraction with and without sums on the server."""
         here, there = pair
-        examples, vectors = asked(form, here), random_vectors(here)
-        wanted = evaluate(here, examples, vectors, [-1.0, 0.0, 1.5])
-        found = evaluate(there, examples, vectors, [-1.0, 0.0, 1.5])
+        examples, vectors = asked(form, here, 6), random_vectors(here)
+        wanted, found = (evaluate(model, examples, vectors, [-1.0, 0.0, 1.5]) for model in pair)
         assert (wanted.engine, found.engine) == ("tree", "tree")
         close(found.scores, wanted.scores)
+        wanted = differences(here, examples, [3, 1])
+        close(differences(there, examples, [3, 1]), wanted)
+        close(mean_vector(there, examples, [3, 1]).values, mean_difference(wanted, [3, 1]).values)
 
     def test_of_conditions_that_need_several_forwards_in_one_job(self, pair, server):
         here, there = pair
-        questions, vectors = [question(e) for e in asked("statement", here)], random_vectors(here)
-        cells = [(v, layer, m) for v in range(2) for layer in (2, 3) for m in (-1.0, 0.5)]
+        questions, vectors = [question(e) for e in asked("statement", here, 5)], random_vectors(here)
+        cells = list(product(range(2), (2, 3), (-1.0, 0.5)))
         before = len(server.seen())
         found = tree(there, [questions[:2], questions[2:]], vectors, cells, 60)
         assert len(server.seen()) == before + 1
         close(found, tree(here, [questions], vectors, cells, 10_000))
 
     def test_of_the_direct_engine(self, pair):
-        here, _ = pair
-        one, vectors = question(asked("statement", here)[0]), random_vectors(here)
-        cells = [(0, 1, -1.0), (1, 3, 1.0)]
-        wanted, found = (direct(model, one, vectors, cells) for model in pair)
-        close(found, wanted)
-
-    @pytest.mark.parametrize("form", ["letter", "statement"])
-    def test_of_extraction_with_and_without_sums_on_the_server(self, pair, form):
-        here, there = pair
-        examples = asked(form, here, 6)
-        wanted = differences(here, examples, [3, 1])
-        close(differences(there, examples, [3, 1]), wanted)
-        close(mean_vector(there, examples, [3, 1]).values, mean_difference(wanted, [3, 1]).values)
+        one, vectors = question(asked("statement", pair[0])[0]), random_vectors(pair[0])
+        close(*(direct(model, one, vectors, [(0, 1, -1.0), (1, 3, 1.0)]) for model in pair))
 
     def test_of_what_an_autoencoder_reads(self, pair):
-        examples = asked("statement", pair[0], 3)
+        examples, batches = asked("statement", pair[0]), [[[5, 6, 7, 8]] * 3, [[5, 6]]]
         for one, other in zip(*(runs.answer_activations(m, examples, 2) for m in pair), strict=True):
             close(other["positive"], one["positive"])
             close(other["negative"], one["negative"])
-        batches = [[[5, 6, 7, 8]] * 3, [[5, 6]]]
         norms = [runs.residuals(model, batches, 1, [1, 0], norms=True) for model in pair]
         assert [part.shape for part in norms[1]] == [(3, 3, 1), (1, 2, 1)]
-        close(torch.cat([n.flatten() for n in norms[1]]), torch.cat([n.flatten() for n in norms[0]]))
+        close(*(torch.cat([part.flatten() for part in each]) for each in norms))
 
     def test_where_the_unembedding_cannot_be_read(self, pair, monkeypatch):
         """On a sandboxed server the weights are on no device: the module is called instead."""
         here, _ = pair
-        questions, vectors = [question(e) for e in asked("letter", here)], random_vectors(here)
-        cells = [(0, 2, 1.0)]
-        wanted = tree(here, [questions], vectors, cells, 10_000)
+        asking = here, [[question(e) for e in asked("letter", here)]], random_vectors(here), [(0, 2, 1.0)]
+        wanted = tree(*asking, 10_000)
         monkeypatch.setattr(torch.nn.Parameter, "is_meta", True, raising=False)
-        close(tree(here, [questions], vectors, cells, 10_000), wanted)
+        close(tree(*asking, 10_000), wanted)
 
 
 @pytest.fixture
 def deep(server, tmp_path) -> Model:
     """A random model with the depth and width of the default one, and little else."""
     small = {"intermediate_size": 8, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8}
-    config = LlamaConfig(
-        vocab_size=2000, hidden_size=576, num_hidden_layers=30, tie_word_embeddings=True, **small
-    )
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "deep")
+    shape = {"vocab_size": 2000, "hidden_size": 576, "num_hidden_layers": 30, "tie_word_embeddings": True}
+    LlamaForCausalLM(LlamaConfig(**shape, **small)).save_pretrained(tmp_path / "deep")
     tiny_tokenizer(["a b c d e f g h i j k l m n o p"]).save_pretrained(tmp_path / "deep")
     return load_model(str(tmp_path / "deep"), template="plain", remote=server.url)
 
@@ -138,13 +118,9 @@ class TestWhatTravels:
     def test_a_sweep_of_32_prompts_is_one_small_request_and_a_small_response(self, deep, server):
         """30 layers, 7 multipliers, prompts of the papers' mean length."""
         tokens = torch.randint(3, 2000, (32, 81), generator=torch.Generator().manual_seed(0)).tolist()
-        prompts = [
-            Example(f"e{n}", "letter", tuple(row), (7,), (4,), (5,), (6,)) for n, row in enumerate(tokens)
-        ]
-        asking = [question(prompt) for prompt in prompts]
+        asking = [question(Example("e", "letter", tuple(row), (7,), (4,), (5,), (6,))) for row in tokens]
         vectors = random_vectors(deep, ["full"])
-        multipliers = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
-        cells = [(0, layer, m) for layer in vectors.layers for m in multipliers]
+        cells = list(product([0], vectors.layers, (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)))
         tree(deep, [asking[i : i + 4] for i in range(0, 32, 4)], vectors, cells, 1024)
         sent = server.seen()[-1]
         assert sent["request"] <= 100_000
@@ -185,10 +161,8 @@ class TestOneSwitch:
         assert all(weight.is_meta for weight in there.lm._module.parameters())
 
     def test_given_comes_before_the_environment_and_that_before_the_profile(self, monkeypatch, tmp_path):
-        profile = tmp_path / "there.yaml"
-        profile.write_text(
-            (artifacts.Path(__file__).parents[1] / "profiles/smoke.yaml").read_text() + "remote: http://c\n"
-        )
+        smoke = (Path(__file__).parents[1] / "profiles/smoke.yaml").read_text()
+        (tmp_path / "there.yaml").write_text(smoke + "remote: http://c\n")
         monkeypatch.setenv("STEERKIT_PROFILES", str(tmp_path))
         assert address.server(load_profile("there").remote) == "http://c"
         monkeypatch.setenv("STEERKIT_REMOTE", "http://b/")
@@ -202,25 +176,22 @@ class TestOneSwitch:
             load_model("tiny", remote=wrong)
         assert "secret" not in str(caught.value)
 
-    def test_precision_is_the_servers(self, server):
+    def test_precision_is_the_servers_and_a_model_for_servers_only_names_the_switch(self, server):
         with pytest.raises(SteerkitError, match="precision of the server"):
             load_model("tiny", remote=server.url, dtype="bfloat16")
-
-    def test_a_model_for_servers_only_names_the_switch(self):
         with pytest.raises(SteerkitError, match="--remote"):
             load_model("llama3.1-70b")
 
     def test_a_table_of_the_server_has_the_key_of_one_computed_here(self, pair, server, monkeypatch):
         """Place decides no number; precision does, and is in every key."""
-        here, _ = pair
-        settings = load_profile("smoke", model=here.name)
-        at_server = override(settings, remote=server.url)
-        monkeypatch.setattr(models, "_noted", lambda: {f"{here.name} {server.url}": "float32"})
-        keys = [jobs.inputs(jobs.Job(each, "sweep", "openness", "letter")) for each in (settings, at_server)]
-        assert keys[0] == keys[1]
-        monkeypatch.setattr(models, "_noted", lambda: {f"{here.name} {server.url}": "bfloat16"})
-        other = jobs.inputs(jobs.Job(at_server, "sweep", "openness", "letter"))
-        assert other != keys[0]
+        name = pair[0].name
+
+        def inputs(remote: str | None, dtype: str) -> dict:
+            monkeypatch.setattr(models, "_noted", lambda: {f"{name} {server.url}": dtype})
+            settings = load_profile("smoke", model=name, remote=remote)
+            return jobs.inputs(jobs.Job(settings, "sweep", "openness", "letter"))
+
+        assert inputs(server.url, "float32") == inputs(None, "float32") != inputs(server.url, "bfloat16")
 
     def test_extract_and_sweep_from_the_command_line_keep_no_key_anywhere(
         self, server, tmp_path, monkeypatch, caplog
@@ -229,21 +200,15 @@ class TestOneSwitch:
 
         monkeypatch.setattr(CONFIG.API, "APIKEY", KEY)
         caplog.set_level(0)
-        vectors, grid = tmp_path / "v.safetensors", tmp_path / "grid.parquet"
-        common = ["--model", "tiny", "--data", "openness", "--remote", server.url]
-        code, said = command_line("extract", *common, "--layers", "2", "--out", vectors)
-        assert code == 0, said
-        code, said = command_line(
-            "sweep", *common, "--vectors", vectors, "--multipliers=-1,0,1", "--out", grid
-        )
-        assert code == 0, said
-        local = tmp_path / "local.safetensors"
-        assert (
-            command_line("extract", "--model", "tiny", "--data", "openness", "--layers", "2", "--out", local)[
-                0
-            ]
-            == 0
-        )
+        vectors, local, grid = (tmp_path / name for name in ("v.safetensors", "l.safetensors", "g.parquet"))
+        common, there = ("--model", "tiny", "--data", "openness"), ("--remote", server.url)
+        for command in (
+            ("extract", *common, *there, "--layers", "2", "--out", vectors),
+            ("extract", *common, "--layers", "2", "--out", local),
+            ("sweep", *common, *there, "--vectors", vectors, "--multipliers=-1,0,1", "--out", grid),
+        ):
+            code, said = command_line(*command)
+            assert code == 0 and KEY not in said + caplog.text, said
         close(load_vectors(vectors).values, load_vectors(local).values)
         about = artifacts.read_table(grid).attrs["manifest"]["inputs"]["source"]
         assert about["where"] == "remote" and about["server"] == f"127.0.0.1:{server.port}"
@@ -251,7 +216,6 @@ class TestOneSwitch:
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert len(files) > 5
         assert [path for path in files if KEY.encode() in path.read_bytes()] == []  # ... and kept nowhere
-        assert KEY not in said + caplog.text
 
 
 class TestPlain:
@@ -259,30 +223,20 @@ class TestPlain:
         row = torch.zeros(100, 50)[3]
         assert remote.plain([row])[0].untyped_storage().nbytes() == 50 * row.itemsize
 
-    def test_no_type_of_the_package_is_left(self, pair):
-        one = question(asked("statement", pair[0])[0])
-        sent = remote.plain([one, Vectors(("v",), (0,), torch.zeros(1, 1, 2))])
-        assert {type(each).__module__ for each in sent} == {"types"}
-        assert type(sent[0].branches[0].reads[0]).__module__ == "types"
-
     def test_two_different_requests_have_different_keys(self):
-        def work(site):
-            return []
-
         args = [[1, [2]], [[1], 2], [1, 2.0], [1, "2"], [torch.zeros(2)], [torch.zeros(2, 1)], [{"1": 2}]]
-        keys = {remote_ledger.key_of({"model": "m"}, work, each) for each in args}
+        keys = {remote_ledger.key_of({"model": "m"}, close, each) for each in args}
         assert len(keys) == len(args)
-        assert remote_ledger.key_of({"model": "n"}, work, args[0]) not in keys
-        assert json.dumps(sorted(keys))
+        assert remote_ledger.key_of({"model": "n"}, close, args[0]) not in keys
 
 
-class TestGrids:
-    def test_a_grid_with_resampled_vectors_comes_from_the_server(self, server, monkeypatch):
-        """The whole way of a table: vectors, self-check, grid, manifest."""
-        settings = load_profile("smoke", remote=server.url)
-        job = jobs.Job(settings, "grid", "openness", "letter", 2)
-        found = artifacts.table(job.name, jobs.inputs(job), lambda: jobs.compute(job))
-        here = jobs.compute(jobs.Job(load_profile("smoke", remote="off"), "grid", "openness", "letter", 2))
-        assert found.attrs["manifest"]["source"]["where"] == "remote"
-        columns = ["matching", "not_matching", "propensity"]
-        close(torch.tensor(found[columns].to_numpy()), torch.tensor(here[columns].to_numpy()))
+def test_a_grid_with_resampled_vectors_comes_from_the_server(server):
+    """The whole way of a table: vectors, self-check, grid, manifest."""
+    there, here = (
+        jobs.Job(load_profile("smoke", remote=where), "grid", "openness", "letter", 2)
+        for where in (server.url, "off")
+    )
+    found = artifacts.table(there.name, jobs.inputs(there), lambda: jobs.compute(there))
+    assert found.attrs["manifest"]["source"]["where"] == "remote"
+    columns = ["matching", "not_matching", "propensity"]
+    close(*(torch.tensor(table[columns].to_numpy()) for table in (found, jobs.compute(here))))

@@ -97,7 +97,7 @@ class TestRoom:
             monkeypatch.setattr(f"{module}.room", lambda *_: 1)
         with Watch(model) as watch:
             found = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
-        assert {shape[0] for shape in watch.blocks[0].shapes} == {1}
+        assert {shape[0] for shape in watch.blocks[0]} == {1}
         for here, there in zip(found, wanted, strict=True):
             assert_close(here, there, atol=1e-5, rtol=0.0)
 

@@ -14,11 +14,14 @@ FITS = ["steerability", "residual", "matching_slope", "not_matching_slope", "bas
 
 
 def _grid(vector="full", layer=13, multipliers=MULTIPLIERS, examples=8, dataset="openness", seed=0):
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame(
-        [(f"e{i}", "AB"[i % 2], ["Yes", "No"][i // 2 % 2], m) for i in range(examples) for m in multipliers],
-        columns=["example_id", "positive_letter", "positive_answer", "multiplier"],
-    ).assign(dataset=dataset, format="letter", vector=vector, layer=layer)
+    labels = [
+        (f"e{i}", "AB"[i % 2], ["Yes", "No"][i // 2 % 2], m) for i in range(examples) for m in multipliers
+    ]
+    table = pd.DataFrame(labels, columns=["example_id", "positive_letter", "positive_answer", "multiplier"])
+    table, rng = (
+        table.assign(dataset=dataset, format="letter", vector=vector, layer=layer),
+        np.random.default_rng(seed),
+    )
     table["matching"] = rng.normal(20, 3, len(table))
     table["not_matching"] = rng.normal(18, 3, len(table))
     return table.assign(propensity=table["matching"] - table["not_matching"])
@@ -36,34 +39,36 @@ def _line(rows, column):
     return coefficients[0], float(residual[0]) if residual.size else 0.0
 
 
+def _of(table, row):
+    """The rows of a data set and vector."""
+    return table[(table["dataset"] == row.dataset) & (table["vector"] == row.vector)]
+
+
 def test_every_slope_and_residual_is_that_of_polyfit_on_its_own_rows(grid):
     table = slopes(grid)
     assert len(table) == 8 + 8 + 5
     for row in table.itertuples():
-        own = grid[(grid["dataset"] == row.dataset) & (grid["vector"] == row.vector)]
+        own = _of(grid, row)
         own = own[(own["layer"] == row.layer) & (own["example_id"] == row.example_id)]
         slope, residual = _line(own, "propensity")
-        assert row.steerability == pytest.approx(slope, abs=1e-10)
         assert row.residual == pytest.approx(residual, abs=1e-9)
-        assert row.matching_slope == pytest.approx(_line(own, "matching")[0], abs=1e-10)
-        assert row.not_matching_slope == pytest.approx(_line(own, "not_matching")[0], abs=1e-10)
+        wanted = (slope, _line(own, "matching")[0], _line(own, "not_matching")[0])
+        assert (row.steerability, row.matching_slope, row.not_matching_slope) == pytest.approx(
+            wanted, abs=1e-10
+        )
         assert {row.positive_letter} == set(own["positive_letter"])
         assert {row.positive_answer} == set(own["positive_answer"])
 
 
 def test_the_table_has_the_columns_of_the_contract_in_the_order_of_first_appearance(grid):
-    table = slopes(grid)
-    first = grid.drop_duplicates(["dataset", "example_id", "vector", "layer"])
+    """The baseline is the unsteered propensity, and NaN where zero was not swept."""
+    table, first = slopes(grid), grid.drop_duplicates(["dataset", "example_id", "vector", "layer"])
     assert list(table.columns) == SLOPES
-    assert list(table["example_id"]) == list(first["example_id"])
-    assert list(table["vector"]) == list(first["vector"])
-
-
-def test_baseline_is_the_unsteered_propensity_and_nan_where_zero_was_not_swept(grid):
-    table = slopes(grid).set_index("vector")
-    unsteered = grid[grid["multiplier"] == 0]
-    np.testing.assert_array_equal(table.loc["full", "baseline"], unsteered["propensity"])
-    assert table.loc["resample-00", "baseline"].isna().all()
+    for name in ("example_id", "vector"):
+        assert list(table[name]) == list(first[name])
+    full, unsteered = table["vector"] == "full", grid[grid["multiplier"] == 0]
+    np.testing.assert_array_equal(table.loc[full, "baseline"], unsteered["propensity"])
+    assert table.loc[~full, "baseline"].isna().all()
 
 
 def test_an_exact_line_gives_its_slope_and_no_residual_despite_a_large_offset():
@@ -81,34 +86,23 @@ def test_blocks_and_the_order_of_rows_do_not_matter(grid):
     pd.testing.assert_frame_equal(together[together["vector"] == "resample-00"].reset_index(drop=True), alone)
 
 
-def test_a_vector_twice_as_long_at_half_the_multipliers_has_twice_the_slope(grid):
+def test_twice_the_vector_at_half_the_multipliers_has_twice_the_slope_and_swapped_sides_negate_it(grid):
     doubled = slopes(grid.assign(multiplier=grid["multiplier"] / 2))[FITS]
-    expected = slopes(grid)[FITS] * [2, 1, 2, 2, 1]
-    np.testing.assert_allclose(doubled, expected, rtol=1e-12)
-
-
-def test_swapping_the_matching_side_negates_the_slope_and_keeps_the_residual(grid):
+    np.testing.assert_allclose(doubled, slopes(grid)[FITS] * [2, 1, 2, 2, 1], rtol=1e-12)
     swapped = grid.rename(columns={"matching": "not_matching", "not_matching": "matching"})
     swapped = slopes(swapped.assign(propensity=-grid["propensity"].to_numpy()))
-    table = slopes(grid)
-    np.testing.assert_allclose(swapped["steerability"], -table["steerability"], rtol=1e-12)
-    np.testing.assert_allclose(swapped["matching_slope"], table["not_matching_slope"], rtol=1e-12)
-    np.testing.assert_allclose(swapped["residual"], table["residual"], rtol=1e-12, atol=1e-12)
-
-
-def test_the_mean_slope_is_the_slope_of_the_mean_curve(grid):
-    for row in summary(slopes(grid)).itertuples():
-        own = grid[(grid["dataset"] == row.dataset) & (grid["vector"] == row.vector)]
-        curve = own.groupby("multiplier")["propensity"].mean().reset_index()
-        assert row.mean == pytest.approx(_line(curve, "propensity")[0], abs=1e-12)
+    wanted = slopes(grid)[["steerability", "residual", "not_matching_slope"]] * [-1, 1, 1]
+    np.testing.assert_allclose(swapped[FITS[:3]], wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_summary_describes_each_block_by_numpy_formulas(grid):
+    """The mean slope is the slope of the mean curve."""
     table, described = slopes(grid), summary(slopes(grid))
     assert list(described["n"]) == [8, 8, 5]
     for row in described.itertuples():
-        own = table[(table["dataset"] == row.dataset) & (table["vector"] == row.vector)]
-        values = own["steerability"].to_numpy()
+        own, values = _of(table, row), _of(table, row)["steerability"].to_numpy()
+        curve = _of(grid, row).groupby("multiplier")["propensity"].mean().reset_index()
+        assert row.mean == pytest.approx(_line(curve, "propensity")[0], abs=1e-12)
         assert row.median == pytest.approx(np.median(values))
         assert row.variance == pytest.approx(np.mean((values - values.mean()) ** 2))
         assert row.anti_steerable == np.sum(values <= 0) / len(values)
@@ -140,10 +134,8 @@ def _broken(name):
     }[name]
 
 
-TWO, EACH = (
-    "at least two different multipliers to fit a slope",
-    "each of the multipliers 0, 1 once per example",
-)
+TWO = "at least two different multipliers to fit a slope"
+EACH = "each of the multipliers 0, 1 once per example"
 LABEL, ONE = "one positive letter and one positive answer per example", f"for example e1 {PLACE} (1 such"
 
 

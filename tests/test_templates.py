@@ -50,6 +50,7 @@ def words():
 @pytest.mark.parametrize("spelling", ["as-released", "template"])
 @pytest.mark.parametrize("name", AS_RELEASED)
 def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
+    """As released, the space before the answer belongs to the answer, not to the prompt."""
     prompter = Prompter(words, TEMPLATES[name], spelling, setting, PERSONA)
     example = prompter.letter(ITEM, "B")
     system, before = SETTINGS[setting]
@@ -57,11 +58,7 @@ def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
     assert words.unk_token_id not in example.prompt
     found = words.decode(example.prompt + example.lead + example.matching + example.closing)
     assert found == wanted.replace("{sys}", system).replace("{body}", before + BODY)
-
-
-def test_the_space_before_the_answer_belongs_to_the_answer_not_to_the_prompt(words):
-    for name in ("llama-2", "qwen", "gemma"):
-        example = Prompter(words, TEMPLATES[name], "as-released").letter(ITEM, "B")
+    if spelling == "as-released" and name != "llama-3.1":
         assert words.decode(example.prompt) == words.decode(example.prompt).rstrip()
         assert words.decode(example.lead) == " ("
 
@@ -72,12 +69,9 @@ def test_a_base_model_gets_paragraphs_without_roles():
     assert plain.gap() == " "
 
 
-def test_an_unknown_template_is_refused_with_the_names_there_are(words):
+def test_an_unknown_template_is_refused_with_the_names_there_are_and_an_unknown_spelling(words):
     with pytest.raises(SteerkitError, match=r"llama-2.*found 'chatml'"):
         template_for("chatml", words)
-
-
-def test_an_unknown_spelling_is_refused():
     with pytest.raises(SteerkitError, match=r"template, as-released.*found 'released'"):
         TEMPLATES["qwen"].render("S", "U", "released")
 
@@ -93,10 +87,10 @@ REFUSES = (
 IGNORES = "{% for m in messages if m['role'] != 'system' %}<{{ m['content'] }}>{% endfor %}"
 
 
-def auto(chat_template: str | None):
+def auto(chat_template: str | None, name: str = "auto"):
     tokenizer = tiny_tokenizer(["a"])
     tokenizer.chat_template = chat_template
-    return template_for("auto", tokenizer)
+    return template_for(name, tokenizer)
 
 
 class TestAuto:
@@ -105,24 +99,12 @@ class TestAuto:
         assert found.render("S", "U") == "[system]S[end][user]U[end][assistant]\n"
         assert (found.bos, found.gap(), found.gap("as-released")) == (False, "", " ")
 
-    def test_a_chat_template_that_refuses_it_gets_the_system_text_as_a_paragraph_of_the_users(self):
+    def test_one_that_refuses_it_or_drops_it_silently_gets_it_as_a_paragraph_of_the_users(self):
         found = auto(REFUSES)
         assert found.render("S", "U") == "[user]S\n\nU[end][assistant]\n"
         assert found.bos
-
-    def test_a_chat_template_that_drops_it_silently_gets_it_too(self):
         assert auto(IGNORES).render("S", "U") == "<S\n\nU>"
 
-    def test_a_tokenizer_without_chat_template_is_a_base_model(self):
+    def test_a_tokenizer_without_chat_template_is_a_base_model_and_a_name_wins_over_what_it_carries(self):
         assert auto(None) is TEMPLATES["base"]
-
-    def test_the_name_of_a_template_wins_over_what_the_tokenizer_carries(self):
-        tokenizer = tiny_tokenizer(["a"])
-        tokenizer.chat_template = WITH_SYSTEM
-        assert template_for("gemma", tokenizer) is TEMPLATES["gemma"]
-
-    def test_the_beginning_of_sequence_token_is_there_once(self):
-        tokenizer = tiny_tokenizer([REFUSES, BODY, DEFAULT])
-        tokenizer.chat_template = REFUSES
-        example = Prompter(tokenizer, template_for("auto", tokenizer)).letter(ITEM, "B")
-        assert [i for i, token in enumerate(example.prompt) if token == tokenizer.bos_token_id] == [0]
+        assert auto(WITH_SYSTEM, "gemma") is TEMPLATES["gemma"]

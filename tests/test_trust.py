@@ -7,30 +7,18 @@ import weakref
 
 import pytest
 import torch
-from conftest import random_examples, random_vectors
+from conftest import asked, close, deaf, own_model, random_vectors
 from plain_model import blocks, propensities
-from torch.testing import assert_close
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from companion.tiny import tiny_lm
 from steerkit import grid, traces
 from steerkit.errors import SteerkitError
 from steerkit.formats import question
 from steerkit.grid import evaluate
-from steerkit.model import wrap
 from steerkit.prompts import Example
 from steerkit.vectors import Vectors
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
-
-
-def letters(model, count: int = 3) -> list[Example]:
-    return random_examples("letter", count, len(model.tokenizer))
-
-
-def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
-    assert_close(found, wanted, atol=1e-5, rtol=0.0)
 
 
 class TestSelfCheck:
@@ -38,54 +26,44 @@ class TestSelfCheck:
     def test_a_forgotten_window_is_noticed_and_the_direct_engine_gives_the_right_numbers(
         self, tokenizer, monkeypatch, architecture
     ):
-        windowed = wrap(architecture, tiny_lm(architecture, tokenizer))
-        examples, vectors = letters(windowed, 2), random_vectors(windowed, ["full"])
+        windowed = own_model(tokenizer, architecture)
+        examples, vectors = asked("letter", windowed, 2), random_vectors(windowed, ["full"])
         monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         with pytest.warns(RuntimeWarning, match=r"slow direct engine.*tolerance 0.001"):
             found = evaluate(windowed, examples, vectors, MULTIPLIERS)
-        assert found.engine == "direct"
-        assert "differs from the direct engine" in found.reason
+        assert found.engine == "direct" and "differs from the direct engine" in found.reason
         close(found.propensity, propensities(windowed, examples, vectors, vectors.layers, MULTIPLIERS))
 
     def test_the_difference_itself_is_what_the_check_reports(self, model, monkeypatch):
-        real = grid.tree
         monkeypatch.setattr(grid, "tree", lambda *given: real(*given) + 0.25)
-        one = question(letters(model)[0])
+        one = question(asked("letter", model)[0])
         found = grid.self_check(model, one, random_vectors(model), [0, 3], MULTIPLIERS)
         assert found == pytest.approx(0.25, abs=1e-5)
 
     def test_a_tree_that_gives_no_numbers_where_the_direct_engine_does_is_not_trusted(
         self, tokenizer, monkeypatch
     ):
-        model = wrap("llama", tiny_lm("llama", tokenizer))
-        real = grid.tree
+        model = own_model(tokenizer)
         monkeypatch.setattr(grid, "tree", lambda *given: real(*given) * torch.nan)
         with pytest.warns(RuntimeWarning, match="differs from the direct engine by inf"):
-            assert evaluate(model, letters(model), random_vectors(model), MULTIPLIERS).engine == "direct"
+            found = evaluate(model, asked("letter", model), random_vectors(model), MULTIPLIERS)
+        assert found.engine == "direct"
 
     def test_an_attention_that_takes_no_masks_falls_back_and_says_so(self, tokenizer):
-        def deaf(module, query, key, value, attention_mask, **more):
-            return sdpa_attention_forward(module, query, key, value, None, **(more | {"is_causal": True}))
-
         AttentionInterface.register("deaf", deaf)
-        model = wrap("llama", tiny_lm("llama", tokenizer))
-        examples, vectors = letters(model, 2), random_vectors(model, ["full"])
+        model, reason = own_model(tokenizer), "attention implementation 'deaf' ignores custom masks"
+        examples, vectors = asked("letter", model, 2), random_vectors(model, ["full"])
         wanted = propensities(model, examples, vectors, [1, 3], MULTIPLIERS)
         model.lm._module.config._attn_implementation = "deaf"
-        with pytest.warns(
-            RuntimeWarning, match="'deaf' ignores custom masks; load the model with sdpa or eager"
-        ):
+        with pytest.warns(RuntimeWarning, match=f"{reason}; load the model with sdpa or eager"):
             found = evaluate(model, examples, vectors, MULTIPLIERS, layers=[1, 3])
-        assert (found.engine, found.reason.split(";")[0]) == (
-            "direct",
-            "attention implementation 'deaf' ignores custom masks",
-        )
+        assert (found.engine, found.reason.split(";")[0]) == ("direct", reason)
         close(found.propensity, wanted)
 
     @pytest.mark.parametrize("attention", ["sdpa", "eager"])
     def test_the_two_attentions_that_take_masks_do_not_fall_back(self, tokenizer, attention):
-        model = wrap("llama", tiny_lm("llama", tokenizer, attention=attention))
-        assert evaluate(model, letters(model), random_vectors(model), MULTIPLIERS).engine == "tree"
+        model = own_model(tokenizer, attention=attention)
+        assert evaluate(model, asked("letter", model), random_vectors(model), MULTIPLIERS).engine == "tree"
 
 
 def completion(tokenizer, name: str, *sizes: int) -> Example:
@@ -101,20 +79,17 @@ class TestProofs:
     @pytest.fixture
     def windowed(self, tokenizer, monkeypatch):
         monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
-        return wrap("mistral", tiny_lm("mistral", tokenizer))
+        return own_model(tokenizer, "mistral")
 
-    def test_a_proof_on_short_prompts_says_nothing_about_longer_ones(self, tokenizer, windowed):
+    def test_a_proof_on_short_prompts_says_nothing_about_longer_ones_but_a_failure_about_shorter(
+        self, tokenizer, windowed
+    ):
         vectors = random_vectors(windowed)
-        short, long = completion(tokenizer, "short", 3, 2, 2), completion(tokenizer, "long", 30, 2, 2)
-        assert evaluate(windowed, [short], vectors, [1.0]).engine == "tree"
-        with pytest.warns(RuntimeWarning, match="direct engine"):
-            assert evaluate(windowed, [long], vectors, [1.0]).engine == "direct"
-
-    def test_a_failure_is_remembered_for_shorter_prompts(self, tokenizer, windowed):
-        vectors = random_vectors(windowed)
+        assert evaluate(windowed, [completion(tokenizer, "a", 3, 2, 2)], vectors, [1.0]).engine == "tree"
         for size in (30, 20):
             with pytest.warns(RuntimeWarning, match="direct engine"):
-                evaluate(windowed, [completion(tokenizer, "long", size, 2, 2)], vectors, [1.0])
+                found = evaluate(windowed, [completion(tokenizer, "a", size, 2, 2)], vectors, [1.0])
+            assert found.engine == "direct"
 
     def test_the_question_that_reaches_farthest_is_tried_not_the_one_with_most_tokens(
         self, tokenizer, windowed
@@ -124,16 +99,14 @@ class TestProofs:
         with pytest.warns(RuntimeWarning, match="direct engine"):
             evaluate(windowed, [most, reaches], random_vectors(windowed), [1.0])
 
-
-def test_one_format_proves_nothing_about_another(tokenizer, monkeypatch):
-    """Letters never call the whole unembedding, so that they cannot notice that it is wrong."""
-    model = wrap("llama", tiny_lm("llama", tokenizer))
-    real = traces.unembed
-    monkeypatch.setattr(traces, "unembed", lambda site, hidden: 2 * real(site, hidden))
-    vectors = random_vectors(model)
-    assert evaluate(model, letters(model), vectors, [1.0]).engine == "tree"
-    with pytest.warns(RuntimeWarning, match="direct engine"):
-        evaluate(model, [completion(tokenizer, "short", 3, 2, 2)], vectors, [1.0])
+    def test_one_format_proves_nothing_about_another(self, tokenizer, monkeypatch):
+        """Letters never call the whole unembedding, so that they cannot notice that it is wrong."""
+        model, unembed = own_model(tokenizer), traces.unembed
+        monkeypatch.setattr(traces, "unembed", lambda site, hidden: 2 * unembed(site, hidden))
+        vectors = random_vectors(model)
+        assert evaluate(model, asked("letter", model), vectors, [1.0]).engine == "tree"
+        with pytest.warns(RuntimeWarning, match="direct engine"):
+            evaluate(model, [completion(tokenizer, "short", 3, 2, 2)], vectors, [1.0])
 
 
 class TestBadInput:
@@ -148,6 +121,8 @@ class TestBadInput:
         with pytest.raises(SteerkitError, match=r"\[2 vectors, 3 layers, d\].*\[3, 2, 4\]"):
             Vectors(("full", "other"), (5, 6, 7), torch.ones(3, 2, 4))
 
+    NARROW, FEW = (Vectors(("full",), (0, last), torch.ones(1, 2, d)) for last, d in ((1, 16), (2, 32)))
+
     @pytest.mark.parametrize(
         ("given", "said"),
         [
@@ -155,43 +130,36 @@ class TestBadInput:
             ({"layers": [0, 4]}, "layer from 0 to 3 of llama; found layer 4"),
             ({"layers": []}, "different layers"),
             ({"layers": [1, 1]}, "different layers"),
-            ({"multipliers": [1.0, 0.5, 1.0]}, "different multipliers"),
             ({"multipliers": [0.0, -0.0]}, "different multipliers"),
             ({"multipliers": []}, "different multipliers"),
             ({"fewer": {"fool": [1.0]}}, r"\(full, other\); found fool"),
             ({"examples": []}, "at least one example"),
             ({"engine": "fast"}, r"tree, direct.*found 'fast'"),
             ({"fidelity": "exact"}, r"letter, paper, bench.*found 'exact'"),
-            ({"vectors": Vectors(("full",), (0, 1), torch.ones(1, 2, 16))}, r"width 32.*found width 16"),
-            (
-                {"vectors": Vectors(("full",), (0, 2), torch.ones(1, 2, 32)), "layers": [0, 3]},
-                r"layer these vectors have \(0, 2\); found layer 3",
-            ),
+            ({"vectors": NARROW}, r"width 32.*found width 16"),
+            ({"vectors": FEW, "layers": [0, 3]}, r"layer these vectors have \(0, 2\); found layer 3"),
         ],
     )
     def test_what_makes_no_grid_is_refused_in_words(self, model, given, said):
-        good = {"examples": letters(model), "vectors": random_vectors(model), "multipliers": MULTIPLIERS}
+        examples = asked("letter", model)
+        good = {"examples": examples, "vectors": random_vectors(model), "multipliers": MULTIPLIERS}
         with pytest.raises(SteerkitError, match=said):
             evaluate(model, **good | given)
 
     def test_scores_that_are_not_finite_are_refused_with_the_example(self, tokenizer):
-        broken = wrap("llama", tiny_lm("llama", tokenizer))
+        broken = own_model(tokenizer)
         with torch.no_grad():
             blocks(broken.lm._module)[2].mlp.up_proj.weight[0, 0] = float("nan")
-        examples, vectors = letters(broken), random_vectors(broken)
-        with pytest.raises(SteerkitError, match="NaN or infinity for example e0"):
-            evaluate(broken, examples[:1], vectors, MULTIPLIERS, engine="direct")
         with pytest.raises(SteerkitError, match=r"NaN or infinity for example e\d"):
-            evaluate(broken, examples, vectors, MULTIPLIERS)
+            evaluate(broken, asked("letter", broken), random_vectors(broken), MULTIPLIERS)
 
     def test_one_broken_example_is_named_though_the_others_are_fine(self, tokenizer):
         """A NaN in the embedding of one token is in no score of the examples without that token."""
-        broken = wrap("llama", tiny_lm("llama", tokenizer))
-        examples = letters(broken)
-        only = max(
-            set(examples[1].prompt) - {t for e in (examples[0], examples[2]) for t in e.prompt + e.lead}
-        )
+        broken = own_model(tokenizer)
+        examples = asked("letter", broken)
+        others = {t for e in (examples[0], examples[2]) for t in e.prompt + e.lead}
         with torch.no_grad():
+            only = max(set(examples[1].prompt) - others)
             broken.lm._module.get_input_embeddings().weight[only] = float("nan")
         with pytest.raises(SteerkitError, match="for example e1"):
             evaluate(broken, examples, random_vectors(broken, ["full"]), [1.0], layers=[1], engine="direct")
@@ -199,13 +167,11 @@ class TestBadInput:
     @pytest.mark.parametrize("engine", ["tree", "direct"])
     def test_one_broken_cell_among_good_ones_is_refused(self, tokenizer, engine):
         """The second vector overflows; the self-check only tries the first."""
-        model = wrap("llama", tiny_lm("llama", tokenizer))
-        vectors = random_vectors(model, ["full", "huge"])
+        model = own_model(tokenizer)
+        vectors, given = random_vectors(model, ["full", "huge"]), {"fewer": {"huge": [-2.0]}}
         vectors.values[1] = 3e38
         with pytest.raises(SteerkitError, match="NaN or infinity for example e0"):
-            evaluate(
-                model, letters(model, 1), vectors, [-2.0, 0.0, 1.0], fewer={"huge": [-2.0]}, engine=engine
-            )
+            evaluate(model, asked("letter", model, 1), vectors, [-2.0, 0.0, 1.0], engine=engine, **given)
 
 
 real = grid.tree
@@ -222,6 +188,7 @@ def fail_if(condition, error: Exception):
 
 CUDA = torch.OutOfMemoryError("CUDA out of memory.")
 CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+OTHER = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 class TestMemory:
@@ -230,36 +197,34 @@ class TestMemory:
     @pytest.mark.parametrize("error", [CUDA, CPU])
     @pytest.mark.parametrize("too_much", [lambda q, c, t: len(q) > 1, lambda q, c, t: t > 100 and len(c) > 2])
     def test_smaller_batches_and_sequences_give_the_same_numbers(self, model, monkeypatch, error, too_much):
-        examples, vectors = letters(model, 5), random_vectors(model)
+        examples, vectors, failed = asked("letter", model, 5), random_vectors(model), []
         wanted = evaluate(model, examples, vectors, MULTIPLIERS)
-        failed = []
         monkeypatch.setattr(grid, "tree", fail_if(lambda *a: too_much(*a) and not failed.append(a), error))
         found = evaluate(model, examples, vectors, MULTIPLIERS)
-        assert failed
-        assert found.engine == "tree"
+        assert failed and found.engine == "tree"
         close(found.scores, wanted.scores)
 
-    def test_when_one_prompt_with_few_conditions_is_too_much_the_user_is_told(self, model, monkeypatch):
-        monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(cells) > 2, CUDA))
-        with pytest.raises(SteerkitError, match="memory for one prompt"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
-
-    def test_another_error_is_not_taken_for_a_lack_of_memory(self, model, monkeypatch):
-        other = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-        monkeypatch.setattr(grid, "tree", fail_if(lambda q, cells, t: len(q) > 1, other))
-        with pytest.raises(RuntimeError, match="mat1 and mat2"):
-            evaluate(model, letters(model), random_vectors(model), MULTIPLIERS)
-
-    def test_it_may_run_out_in_the_self_check_already(self, tokenizer, monkeypatch):
-        """A model fresh from the disk has proven nothing yet, so that the self-check comes first."""
-        monkeypatch.setattr(grid, "tree", fail_if(lambda *given: True, CUDA))
-        fresh = wrap("llama", tiny_lm("llama", tokenizer))
-        with pytest.raises(SteerkitError, match="memory for one prompt"):
-            evaluate(fresh, letters(fresh), random_vectors(fresh), MULTIPLIERS)
+    @pytest.mark.parametrize(
+        ("proven", "when", "error", "said"),
+        [
+            (True, lambda q, cells, t: len(cells) > 2, CUDA, "memory for one prompt"),
+            (False, lambda *given: True, CUDA, "memory for one prompt"),  # in the self-check already
+            (True, lambda q, cells, t: len(q) > 1, OTHER, "mat1 and mat2"),
+        ],
+    )
+    def test_when_one_prompt_is_too_much_the_user_is_told_and_another_error_is_none_of_memory(
+        self, tokenizer, monkeypatch, proven, when, error, said
+    ):
+        fresh = own_model(tokenizer)
+        if proven:
+            evaluate(fresh, asked("letter", fresh), random_vectors(fresh), MULTIPLIERS)
+        monkeypatch.setattr(grid, "tree", fail_if(when, error))
+        with pytest.raises(SteerkitError if error is CUDA else RuntimeError, match=said):
+            evaluate(fresh, asked("letter", fresh), random_vectors(fresh), MULTIPLIERS)
 
     def test_it_runs_out_within_a_forward_whose_tensors_are_gone_when_the_smaller_one_runs(self, model):
         """As it does in life: inside a block, inside an nnsight trace."""
-        examples, vectors, failed, alive = letters(model, 4), random_vectors(model), [], []
+        examples, vectors, failed, alive = asked("letter", model, 4), random_vectors(model), [], []
         wanted = evaluate(model, examples, vectors, MULTIPLIERS)
 
         def too_big(block, inputs):

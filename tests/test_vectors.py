@@ -44,48 +44,37 @@ def test_vectors_of_different_layers_are_not_combined_by_column(join, layers):
         join(one, Vectors(("b",), layers, torch.ones(1, len(layers), 3)))
 
 
-class TestFiles:
-    def test_what_was_saved_is_read_again(self, tmp_path, model):
-        vectors = replace(
-            random_vectors(model, ["full", "SYS_POS"]),
-            manifest={"model": "tiny", "layers": [1], "lösung": None},
-        )
-        vectors.save(tmp_path / "v.safetensors")
-        found = load_vectors(tmp_path / "v.safetensors")
-        assert (found.names, found.layers, found.manifest) == (
-            vectors.names,
-            vectors.layers,
-            vectors.manifest,
-        )
-        assert torch.equal(found.values, vectors.values)
-        assert [path.name for path in tmp_path.iterdir()] == ["v.safetensors"]
+def test_what_was_saved_is_read_again(tmp_path, model):
+    manifest = {"model": "tiny", "layers": [1], "lösung": None}
+    vectors = replace(random_vectors(model, ["full", "SYS_POS"]), manifest=manifest)
+    vectors.save(tmp_path / "v.safetensors")
+    found = load_vectors(tmp_path / "v.safetensors")
+    assert (found.names, found.layers, found.manifest) == (vectors.names, vectors.layers, manifest)
+    assert torch.equal(found.values, vectors.values)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.safetensors"]
 
-    @pytest.mark.parametrize(
-        "what",
-        ["missing", "a folder", "text", "empty", "other tensors", "no metadata", "no JSON", "a number"],
-    )
-    def test_anything_else_is_refused_with_its_path(self, tmp_path, what):
-        path = tmp_path / "v.safetensors"
-        values = torch.zeros(1, 1, 3)
-        if what in ("text", "empty"):
-            path.write_text("steering vectors" * (what == "text"))
-        elif what == "a folder":
-            path.mkdir()
-        elif what == "other tensors":
-            save_file({"weights": values}, path)
-        elif what == "no metadata":
-            save_file({"values": values}, path)
-        elif what == "no JSON":
-            save_file({"values": values}, path, {"names": "full", "layers": "[0]", "manifest": "{}"})
-        elif what == "a number":
-            save_file({"values": values}, path, {"names": "3", "layers": "[0]", "manifest": "{}"})
-        with pytest.raises(
-            SteerkitError, match=r"written by steerkit in .*v\.safetensors; found \w+Error.* Nothing was read"
-        ):
-            load_vectors(path)
 
-    def test_a_file_whose_names_do_not_fit_its_values_is_refused(self, tmp_path):
-        about = {"names": '["a", "b"]', "layers": "[0]", "manifest": "{}"}
-        save_file({"values": torch.zeros(1, 1, 3)}, tmp_path / "v", about)
-        with pytest.raises(SteerkitError, match="2 vectors, 1 layers"):
-            load_vectors(tmp_path / "v")
+VALUES, ABOUT = {"values": torch.zeros(1, 1, 3)}, {"layers": "[0]", "manifest": "{}"}
+READ = r"written by steerkit in .*v\.safetensors; found \w+Error.* Nothing was read"
+SPOILT = {
+    "missing": (lambda path: None, READ),
+    "a folder": (lambda path: path.mkdir(), READ),
+    "text": (lambda path: path.write_text("steering vectors"), READ),
+    "empty": (lambda path: path.touch(), READ),
+    "other tensors": (lambda path: save_file({"weights": VALUES["values"]}, path), READ),
+    "no metadata": (lambda path: save_file(VALUES, path), READ),
+    "no JSON": (lambda path: save_file(VALUES, path, ABOUT | {"names": "full"}), READ),
+    "a number": (lambda path: save_file(VALUES, path, ABOUT | {"names": "3"}), READ),
+    "two names": (
+        lambda path: save_file(VALUES, path, ABOUT | {"names": '["a", "b"]'}),
+        "2 vectors, 1 layers",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_any_other_file_is_refused_with_its_path(tmp_path, what):
+    spoil, said = SPOILT[what]
+    spoil(tmp_path / "v.safetensors")
+    with pytest.raises(SteerkitError, match=said):
+        load_vectors(tmp_path / "v.safetensors")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,16 +41,9 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 def statements(block: str) -> list[str]:
     """A shell block as single statements: continued lines joined, a here-document in one piece."""
-    text, found = block.replace("\\\n", " "), []
-    while text.strip():
-        line, _, text = text.lstrip("\n").partition("\n")
-        mark = re.search(r"<<'(\w+)'", line)
-        if mark:
-            inside, _, text = text.partition(f"\n{mark[1]}\n")
-            line += f"\n{inside}\n{mark[1]}\n"
-        if not line.startswith("#"):
-            found.append(line)
-    return found
+    here_document = r".*<<'(\w+)'.*\n(?:.*\n)*?\1\n"
+    found = re.finditer(rf"{here_document}|.+\n", block.replace("\\\n", " "))
+    return [match[0] for match in found if not match[0].startswith("#")]
 
 
 def words_of(statement: str) -> list[str]:
@@ -73,15 +67,19 @@ def run_shell(block: str) -> str:
     return said
 
 
-def run_page(name: str, model: str = MODEL) -> tuple[str, dict]:
-    """Run all blocks of a name, with another model where the page means the default one; (output, names defined)."""
+def run_script(name: str, text: str, there: dict) -> dict:
+    Path(name).write_text(text)  # nnsight reads the source of a trace from its file
+    exec(compile(text, name, "exec"), there)
+    return there
+
+
+def run_page(name: str) -> tuple[str, dict]:
+    """Run all blocks of a name, with `MODEL` where the page means the default one; (output, names defined)."""
     said, there = "", {}
     for number, (language, text) in enumerate(blocks(name)):
-        text = text.replace("smollm2-135m", model)
+        text = text.replace("smollm2-135m", MODEL)
         if language == "python":
-            script = Path(f"{name}-{number}.py")
-            script.write_text(text)  # nnsight reads the source of a trace from its file
-            exec(compile(text, script, "exec"), there)
+            run_script(f"{name}-{number}.py", text, there)
         else:
             said += run_shell(text)
     return said, there
@@ -97,11 +95,8 @@ def readme_example() -> str:
 def checkpoint(tmp_path_factory) -> Path:
     """A folder that transformers wrote: 24 small random blocks, no chat template."""
     rows = [item for name in ("openness", "narcissism") for item in load_dataset(name).items]
-    words = [f"{item.question} {item.statement}{item.matching}" for item in rows] + [
-        "(A) (B) Answer:",
-        *(text for _, text in blocks("own-data")),
-        readme_example(),
-    ]
+    words = [f"{item.question} {item.statement}{item.matching}" for item in rows]
+    words += ["(A) (B) Answer:", *(text for _, text in blocks("own-data")), readme_example()]
     tokenizer, folder = tiny.tiny_tokenizer(words), tmp_path_factory.mktemp("home") / MODEL
     with pytest.MonkeyPatch.context() as patch:
         kind, settings = tiny.ARCHITECTURES["llama"]
@@ -130,7 +125,11 @@ class TestYourOwn:
         assert sorted(grid["multiplier"].unique()) == [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
         assert list(there["by_layer"].groups) == [10, 13] and "anti_steerable" in capsys.readouterr().out
 
-    def test_model_in_a_notebook(self, home):
+    def test_model_in_a_notebook(self, home, monkeypatch):
+        """With so few items that it takes seconds."""
+        shutil.copytree(ROOT / "profiles", home / "profiles")
+        shutil.copy(ROOT / "profiles/smoke.yaml", home / "profiles/laptop.yaml")
+        monkeypatch.setenv("STEERKIT_PROFILES", str(home / "profiles"))
         said, _ = run_page("own-model-figure")
         found = pd.read_csv("out/tan-fig-2/tan-fig-2-statement.csv")
         assert "tan-fig-2-statement.png" in said and set(found["dataset"]) <= {"openness", "narcissism"}
@@ -165,18 +164,16 @@ class TestYourOwn:
 
 
 def test_results_travel_and_are_not_computed_again(home, monkeypatch):
-    tables = {}
-    for side, name in (("there", "elsewhere-pack"), ("here", "elsewhere-unpack")):
-        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(home / side))
+    tables, times = [], []
+    for name in ("elsewhere-pack", "elsewhere-unpack"):
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", str(home / name))
         run_page(name)
-        tables[side] = Path("out/tan-app-layers/tan-app-layers-statement.csv").read_bytes()
-    sent, kept = (
-        {path.name: path.stat().st_mtime_ns for path in (home / side).iterdir() if path.suffix != ".lock"}
-        for side in ("there", "here")
-    )
-    assert set(kept) == set(sent) and len(kept) > 0 and tables["there"] == tables["here"]
+        tables.append(Path("out/tan-app-layers/tan-app-layers-statement.csv").read_bytes())
+        kept = [path for path in (home / name).iterdir() if path.suffix != ".lock"]
+        times.append({path.name: path.stat().st_mtime_ns for path in kept})
+    assert set(times[0]) == set(times[1]) != set() and tables[0] == tables[1]
     written = Path("out/tan-app-layers/tan-app-layers.ipynb").stat().st_mtime_ns
-    assert max(kept.values()) < written  # all of it was unpacked, none of it by the second run
+    assert max(times[1].values()) < written  # all of it was unpacked, none of it by the second run
 
 
 def test_one_notebook_with_another_parameter(home):
@@ -205,28 +202,24 @@ def test_the_readme_s_example_of_the_library(home, capsys):
     shapes = {"W_enc": (d, f), "b_enc": f, "W_dec": (f, d), "b_dec": d}
     weights = {name: draw(size=shape).astype(np.float32) for name, shape in shapes.items()}
     np.savez("params.npz", **weights, threshold=np.zeros(f, np.float32))
-    script, there = Path("readme.py"), {}
-    script.write_text(readme_example().replace("Qwen/Qwen2.5-1.5B-Instruct", MODEL))
-    exec(compile(script.read_text(), script, "exec"), there)
+    there = run_script("readme.py", readme_example().replace("Qwen/Qwen2.5-1.5B-Instruct", MODEL), {})
     assert load_vectors("early.safetensors").layers == (10, 14)
-    slopes, train = there["slopes"], there["train"]
-    assert (
-        slopes.groupby("layer").size().to_dict() == {10: 2, 14: 2} and slopes["steerability"].abs().min() > 0
-    )
-    assert [there["model"].tokenizer.decode(example.matching).strip() for example in train] == [
-        answer for _, answer, _ in there["pairs"][:2]
-    ]
+    slopes, model = there["slopes"], there["model"]
+    assert slopes.groupby("layer").size().to_dict() == {10: 2, 14: 2}
+    assert slopes["steerability"].abs().min() > 0
+    matching = [model.tokenizer.decode(example.matching).strip() for example in there["train"]]
+    assert matching == [answer for _, answer, _ in there["pairs"][:2]]
     with torch.no_grad():
-        prompt = there["model"].tokenizer("A trace of your own", return_tensors="pt").input_ids
-        alone = there["model"].lm._module(prompt).logits[0, -1]
+        prompt = model.tokenizer("A trace of your own", return_tensors="pt").input_ids
+        alone = model.lm._module(prompt).logits[0, -1]
     assert (there["logits"] - alone).abs().max() > 1e-6
     said = capsys.readouterr().out
     assert all(word in said for word in ("steered", "Interval(estimate=", "activation", "coefficient"))
     assert [line.split()[0] for line in said.splitlines() if re.match(r"-?2(\.0)? |0(\.0)? ", line)][-3:]
 
 
-COMMANDS = [
-    pytest.param(words_of(statement), id=f"{page}: {statement[:70]}")
+STEERKIT = [
+    (page, statement)
     for page, text in PAGES.items()
     for block in SHELL.findall(text)
     for statement in statements(block)
@@ -234,15 +227,15 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_every_command_on_a_page_is_understood(words, monkeypatch):
+def understand(words: list[str]) -> None:
     """Its options exist and have values of their types; nothing is run."""
     import typer
 
     command = typer.main.get_command(cli.app)
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
-    given = command.make_context(command.name, list(words)).params
+    with command.make_context(command.name, list(words)) as context:
+        given = context.params
     if given.get("profile"):
         load_profile(given["profile"])
     if command.name == "run":
@@ -250,8 +243,13 @@ def test_every_command_on_a_page_is_understood(words, monkeypatch):
         load_profile(values["profile"])
 
 
+@pytest.mark.parametrize(("page", "statement"), STEERKIT)
+def test_every_command_on_a_page_is_understood(page, statement):
+    understand(words_of(statement))
+
+
 def test_a_command_with_a_misspelt_option_would_be_noticed():
     with pytest.raises(Exception, match="No such option"):
-        test_every_command_on_a_page_is_understood(["sweep", "--modell", "x"], None)
+        understand(["sweep", "--modell", "x"])
     with pytest.raises(Exception, match="check the spelling"):
-        test_every_command_on_a_page_is_understood(["run", "tan-fig-1", "-p", "layers=3"], None)
+        understand(["run", "tan-fig-1", "-p", "layers=3"])

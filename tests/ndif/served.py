@@ -24,6 +24,7 @@ from stack import PYTHON, Stack
 
 from companion import store
 from companion.models import load_model
+from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit.model import Model
 from steerkit.ndif import jobs as remote_jobs
 
@@ -83,6 +84,14 @@ def there(stack, folder) -> Model:
         return load_model(DEFAULT, remote=stack.url)
 
 
+def saved_tiny(folder: Path, architecture: str = "llama") -> Path:
+    """A folder with a tiny random model, as transformers writes it."""
+    lm = tiny_lm(architecture, tiny_tokenizer(["a b c d e f g h"]))
+    lm._module.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    return folder
+
+
 @contextmanager
 def key(value: str) -> Iterator[None]:
     """In this context nnsight has another key."""
@@ -102,34 +111,18 @@ def as_trusted():
 def sent(monkeypatch) -> list[Any]:
     """The backends of all jobs of a test, in order; a backend with `sent` carried a request of that many bytes."""
     made, make = [], remote_jobs._backend
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        made.append(make(*args, **kwargs))
-        return made[-1]
-
-    monkeypatch.setattr(remote_jobs, "_backend", watched)
+    monkeypatch.setattr(remote_jobs, "_backend", lambda *given: made.append(make(*given)) or made[-1])
     return made
 
 
-def compare(
-    operation: str, local: torch.Tensor, remote: torch.Tensor, tolerance: float = TOLERANCE, note: bool = True
-) -> None:
+def compare(operation: str, local: torch.Tensor, remote: torch.Tensor, tolerance: float = TOLERANCE) -> None:
     """Assert that two tensors agree, and note by how much they differ."""
     local, remote = local.detach().double(), remote.detach().double()
     assert local.shape == remote.shape and local.isfinite().all()
-    difference = float((local - remote).abs().max())
-    if note:
-        OPERATIONS.append(
-            {
-                "operation": operation,
-                "numbers": local.numel(),
-                "largest": float(local.abs().max()),
-                "gpu": None,  # nobody has run this on a GPU yet
-                "ndif": difference,
-                "tolerance": tolerance,
-            }
-        )
-    assert difference <= tolerance, f"{operation}: {difference}"
+    found, largest = float((local - remote).abs().max()), float(local.abs().max())
+    row = {"operation": operation, "numbers": local.numel(), "largest": largest}
+    OPERATIONS.append(row | {"gpu": None, "ndif": found, "tolerance": tolerance})  # on no GPU yet
+    assert found <= tolerance, f"{operation}: {found}"
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -157,21 +150,12 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
 
 
 def _record(passed: int) -> dict[str, Any]:
-    names = ("torch", "transformers", "nnsight")
-    return {
-        "command": "make test-ndif",
-        "commit": store.commit(),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "model": DEFAULT,
-        "dtype": "float32",
-        "threads": THREADS,
-        "versions": {name: importlib.metadata.version(name) for name in names} | _server_versions(),
-        "tests": passed,
-        "seconds": round(time.time() - BEGIN),
-        "operations": OPERATIONS,
-        "sizes": SIZES,
-        "times": TIMES,
-    }
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "nnsight")}
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    how = {"command": "make test-ndif", "commit": store.commit(), "date": date, "model": DEFAULT}
+    where = {"dtype": "float32", "threads": THREADS, "versions": versions | _server_versions()}
+    work = {"tests": passed, "seconds": round(time.time() - BEGIN)}
+    return how | where | work | {"operations": OPERATIONS, "sizes": SIZES, "times": TIMES}
 
 
 def _server_versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -34,15 +34,10 @@ PATIENCE = 180  # seconds for each part to come up on a busy machine
 
 
 class Stack:
-    """One running server; `url` is what `--remote` takes.
+    """One running server; `url` is what `--remote` takes, `python` the interpreter of an environment without steerkit.
 
-    Parameters
-    ----------
-    python : the interpreter of the server's environment, which does not hold steerkit
-    keys : keys that are accepted; blocks of those without the tag "trusted" run in a process of their own, as on the
-        public service. Without keys everybody is let in and trusted.
-    timeout : seconds a job may take
-    threads : of the model
+    Only the `keys` given are accepted, and blocks of those without the tag "trusted" run in a process of their own, as
+    on the public service; without keys everybody is let in and trusted. A job may take `timeout` seconds.
     """
 
     def __init__(
@@ -63,50 +58,46 @@ class Stack:
 
     def _environment(self, keys: dict[str, list[str]] | None, timeout: float, threads: int) -> dict[str, str]:
         port, state = self.port, str(self.state)
+        names = ("HOME", "LANG", "LC_ALL", "TMPDIR")
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
         # Not a database: plugin/asyncpg.py answers instead.
         checked = {"NDIF_POSTGRES_URL": "postgresql://", "NDIF_CPU_KEYS": json.dumps(keys)} if keys else {}
-        inherited = {
-            name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR") if name in os.environ
+        own = {
+            MARK: state,
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(HERE / "plugin"),
+            "PYTHONUNBUFFERED": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HOME": f"{state}/hf",
+            "HF_HUB_OFFLINE": "1",
+            "NNSIGHT_CONFIG": f"{state}/none.yaml",
+            "NDIF_HOME": f"{state}/home",
+            "NDIF_REDIS_URL": f"redis://127.0.0.1:{port['redis']}",
+            "NDIF_OBJECT_STORE_URL": f"http://127.0.0.1:{port['s3']}",
+            "NDIF_API_URL": self.url,
+            "NDIF_API_PORT": str(port["api"]),
+            "NDIF_RAY_ADDRESS": f"ray://127.0.0.1:{port['client']}",
+            "NDIF_MODEL_IMPORT_PATH": "ndif_cpu.CpuSandboxActor" if keys else "ndif_cpu.CpuModelActor",
+            "NDIF_CONTROLLER_IMPORT_PATH": "ndif_cpu.CpuController",
+            "NDIF_DEFAULT_DTYPE": "float32",
+            "NDIF_DEFAULT_PADDING_BIAS": "0",
+            "NDIF_MINIMUM_DEPLOYMENT_TIME_SECONDS": "0",
+            "NDIF_AUTOSCALING_MAX_REPLICAS": "1",
+            "NDIF_DEFAULT_EXECUTION_TIMEOUT_SECONDS": str(timeout),
+            "NDIF_SANDBOX_POOL_SIZE": "1",
+            "NDIF_CPU_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(threads),
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # Ray's own workers would give way to everything else here
+            # A busy machine is slow, not dead.
+            "RAY_worker_register_timeout_seconds": str(PATIENCE),
+            "RAY_agent_register_timeout_ms": str(1000 * PATIENCE),
+            "RAY_gcs_server_request_timeout_seconds": str(PATIENCE),
+            "RAY_health_check_timeout_ms": str(1000 * PATIENCE),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray keep 127.0.0.1, on Linux too
         }
-        return (
-            inherited
-            | checked
-            | {
-                MARK: state,
-                "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(HERE / "plugin"),
-                "PYTHONUNBUFFERED": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-                "HF_HOME": f"{state}/hf",
-                "HF_HUB_OFFLINE": "1",
-                "NNSIGHT_CONFIG": f"{state}/none.yaml",
-                "NDIF_HOME": f"{state}/home",
-                "NDIF_REDIS_URL": f"redis://127.0.0.1:{port['redis']}",
-                "NDIF_OBJECT_STORE_URL": f"http://127.0.0.1:{port['s3']}",
-                "NDIF_API_URL": self.url,
-                "NDIF_API_PORT": str(port["api"]),
-                "NDIF_RAY_ADDRESS": f"ray://127.0.0.1:{port['client']}",
-                "NDIF_MODEL_IMPORT_PATH": "ndif_cpu.CpuSandboxActor" if keys else "ndif_cpu.CpuModelActor",
-                "NDIF_CONTROLLER_IMPORT_PATH": "ndif_cpu.CpuController",
-                "NDIF_DEFAULT_DTYPE": "float32",
-                "NDIF_DEFAULT_PADDING_BIAS": "0",
-                "NDIF_MINIMUM_DEPLOYMENT_TIME_SECONDS": "0",
-                "NDIF_AUTOSCALING_MAX_REPLICAS": "1",
-                "NDIF_DEFAULT_EXECUTION_TIMEOUT_SECONDS": str(timeout),
-                "NDIF_SANDBOX_POOL_SIZE": "1",
-                "NDIF_CPU_THREADS": str(threads),
-                "OMP_NUM_THREADS": str(threads),
-                "GRPC_ENABLE_FORK_SUPPORT": "0",
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_worker_niceness": "0",  # Ray's own workers would give way to everything else here
-                # A busy machine is slow, not dead.
-                "RAY_worker_register_timeout_seconds": str(PATIENCE),
-                "RAY_agent_register_timeout_ms": str(1000 * PATIENCE),
-                "RAY_gcs_server_request_timeout_seconds": str(PATIENCE),
-                "RAY_health_check_timeout_ms": str(1000 * PATIENCE),
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # makes Ray keep 127.0.0.1, on Linux too
-            }
-        )
+        return inherited | checked | own
 
     def start(self) -> Stack:
         """Start everything and wait until the API answers."""
@@ -149,9 +140,8 @@ class Stack:
 
     def crash_models(self) -> int:
         """End every process that holds a model, without warning; says how many there were."""
-        found = [
-            each for each in self.processes() if each.name().startswith(("ray::CpuModel", "ray::CpuSand"))
-        ]
+        names = ("ray::CpuModel", "ray::CpuSand")
+        found = [each for each in self.processes() if each.name().startswith(names)]
         _end(found, signal.SIGKILL)
         return len(found)
 
@@ -189,14 +179,17 @@ class Stack:
         self.stop()
 
     def _redis(self) -> None:
-        port = self.port["redis"]
         keep_nothing = ("--save", "", "--appendonly", "no", "--dir", self.state)
-        self._spawn("redis", "redis-server", "--bind", "127.0.0.1", "--port", port, *keep_nothing)
+        self._spawn(
+            "redis", "redis-server", "--bind", "127.0.0.1", "--port", self.port["redis"], *keep_nothing
+        )
 
     def _ray(self) -> None:
         port = self.port
         # GPUs and their memory are on paper: NDIF places models by these numbers.
-        resources = f'{{"head":10,"cuda_memory_bytes":{8 * GIGABYTE},"cpu_memory_bytes":{8 * GIGABYTE}}}'
+        resources = json.dumps(
+            {"head": 10, "cuda_memory_bytes": 8 * GIGABYTE, "cpu_memory_bytes": 8 * GIGABYTE}
+        )
         command = (
             *("ray", "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false"),
             *("--node-ip-address=127.0.0.1", f"--port={port['gcs']}", f"--temp-dir={self.state}/ray"),
@@ -208,39 +201,26 @@ class Stack:
             self._spawn("ray", *command)
             try:
                 return self._wait("ray", lambda: "Ray runtime started" in self.log("ray"))
-            except (
-                RuntimeError
-            ):  # it gives its own processes 15 seconds to begin, which a busy machine does not
+            except RuntimeError:  # its own processes get 15 seconds to begin, too few on a busy machine
                 if not left:
                     raise
                 self.kill("ray")
 
     def _controller(self) -> None:
+        module = "ndif.services.ray.deployments.controller.controller"
+        environment = self.environment | {"RAY_ADDRESS": f"127.0.0.1:{self.port['gcs']}"}
         with (self.state / "controller.log").open("wb") as log:
-            subprocess.run(
-                [self.bin / "python", "-m", "ndif.services.ray.deployments.controller.controller"],
-                env=self.environment | {"RAY_ADDRESS": f"127.0.0.1:{self.port['gcs']}"},
-                cwd=self.state,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=True,
-                timeout=PATIENCE,
-            )
+            given = {"env": environment, "cwd": self.state, "stdout": log, "stderr": subprocess.STDOUT}
+            subprocess.run([self.bin / "python", "-m", module], **given, check=True, timeout=PATIENCE)
 
     def _spawn(self, part: str, program: str, *arguments: object) -> None:
         # Not through the script's first line, which is too long for the kernel when the environment lies deep.
         script = shutil.which(program, path=self.environment["PATH"])
         command = [script] if program == "redis-server" else [str(self.bin / "python"), script]
         with (self.state / f"{part}.log").open("ab" if part == "api" else "wb") as log:
-            self.started[part] = subprocess.Popen(
-                [*command, *map(str, arguments)],
-                env=self.environment,
-                cwd=self.state,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            given = {"env": self.environment, "cwd": self.state, "stdin": subprocess.DEVNULL, "stdout": log}
+            given |= {"stderr": subprocess.STDOUT, "start_new_session": True}
+            self.started[part] = subprocess.Popen([*command, *map(str, arguments)], **given)
 
     def _wait(self, part: str, ready) -> None:
         process = self.started[part]
@@ -253,42 +233,36 @@ class Stack:
 
 def _free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now; all are held until the last is found, so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    for each in held:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in probes:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in probes]
 
 
 def _listens(port: int) -> bool:
-    with closing(socket.socket()) as probe:
+    with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _environ(process: psutil.Process) -> dict[str, str]:
-    try:
+    with suppress(psutil.Error, OSError):
         return process.environ()
-    except (psutil.Error, OSError):
-        return {}
+    return {}
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    try:
+    with suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
         return [top, *top.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+    return []
 
 
 def _end(processes: list[psutil.Process], how: signal.Signals) -> None:
     for each in processes:
-        try:
+        with suppress(psutil.Error):
             each.send_signal(how)
-        except psutil.Error:
-            continue
     psutil.wait_procs(processes, timeout=5)
 
 
@@ -300,13 +274,10 @@ def main() -> None:
     parser.add_argument("--python", type=Path, default=PYTHON, help="interpreter of the server's environment")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with Stack(given.python, threads=given.threads) as stack:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Stack(given.python, threads=given.threads) as stack, suppress(KeyboardInterrupt):
         print(f"NDIF listens on {stack.url}; use --remote {stack.url}. Ctrl-C ends it.", flush=True)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("ending")
+        signal.pause()
 
 
 if __name__ == "__main__":

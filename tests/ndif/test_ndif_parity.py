@@ -10,7 +10,7 @@ import psutil
 import pytest
 import served
 import torch
-from served import ORDINARY, SIZES, TIMES, compare, key, timed
+from served import ORDINARY, SIZES, TIMES, compare, key, saved_tiny, timed
 
 from companion import models
 from companion.data.ask import add_choices, statement_pairs
@@ -20,7 +20,6 @@ from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
-from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit.extraction import differences, extract, mean_difference
 from steerkit.generation import generate
 from steerkit.grid import evaluate
@@ -40,24 +39,13 @@ def examples(model, form: str, count: int, start: int = 0, name: str = "narcissi
 
 class TestServer:
     def test_it_listens_on_loopback_only(self, stack):
-        addresses = {
-            each.laddr.ip
-            for process in stack.processes()
-            for each in process.net_connections("inet")
-            if each.status == psutil.CONN_LISTEN
-        }
-        assert addresses
-        assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        found = [each for process in stack.processes() for each in process.net_connections("inet")]
+        addresses = {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+        assert addresses and addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
     def test_it_cannot_import_steerkit(self, stack):
-        done = subprocess.run(
-            [stack.bin / "python", "-c", "import steerkit"],
-            env=stack.environment,
-            cwd=stack.state,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command, given = [stack.bin / "python", "-c", "import steerkit"], {"env": stack.environment}
+        done = subprocess.run(command, **given, cwd=stack.state, capture_output=True, text=True, check=False)
         assert "ModuleNotFoundError" in done.stderr
 
     def test_it_says_what_it_runs(self, there):
@@ -74,12 +62,9 @@ class TestParity:
         compare(f"extraction, {form}", differences(here, train, layers), differences(there, train, layers))
 
     def test_extraction_summed_on_the_server(self, here, there):
-        train, layers = examples(here, "statement", 6), [3, LAYER]
-        compare(
-            "mean vector, added up on the server",
-            extract(here, train, layers).values,
-            extract(there, train, layers).values,
-        )
+        train = examples(here, "statement", 6)
+        local, remote = (extract(model, train, [3, LAYER]).values for model in (here, there))
+        compare("mean vector, added up on the server", local, remote)
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
     def test_tree_sweep_over_prompts_of_unequal_length(self, here, there, form):
@@ -100,23 +85,16 @@ class TestParity:
 
     def test_a_window_that_prompts_outgrow(self, stack, tmp_path_factory):
         """The mask of a sliding window is made on the server, and the self-check runs there too."""
-        folder = tmp_path_factory.mktemp("window") / "tiny-gemma3"
-        lm = tiny_lm("gemma3", tiny_tokenizer(["a b c d e f g h"]))
-        lm._module.save_pretrained(folder)
-        lm.tokenizer.save_pretrained(folder)
-        here, there = (
-            load_model(str(folder), remote=place, template="plain") for place in ("off", stack.url)
-        )
-        window = here.lm._module.config.get_text_config().sliding_window
+        folder = str(saved_tiny(tmp_path_factory.mktemp("window") / "tiny-gemma3", "gemma3"))
+        both = [load_model(folder, remote=place, template="plain") for place in ("off", stack.url)]
+        window = both[0].lm._module.config.get_text_config().sliding_window
         prompts = [tuple(3 + (i * n) % 7 for i in range(2 * window + n)) for n in range(1, 4)]
-        test = [
-            Example(f"e{n}", "statement", prompt, (), (4, 5), (6,), ()) for n, prompt in enumerate(prompts)
-        ]
-        layers = list(range(here.sites.n_layers))
-        found = [differences(model, test, layers) for model in (here, there)]
+        test = [Example(f"e{n}", "statement", each, (), (4, 5), (6,), ()) for n, each in enumerate(prompts)]
+        layers = list(range(both[0].sites.n_layers))
+        found = [differences(model, test, layers) for model in both]
         compare("extraction beyond a sliding window", *found)
         vector = mean_difference(found[0], layers)
-        grids = [evaluate(model, test, vector, [-1.0, 0.0, 1.0]) for model in (here, there)]
+        grids = [evaluate(model, test, vector, [-1.0, 0.0, 1.0]) for model in both]
         assert [grid.engine for grid in grids] == ["tree", "tree"]
         compare("tree sweep beyond a sliding window", *(grid.scores for grid in grids))
 
@@ -161,16 +139,14 @@ class TestSandbox:
     @pytest.mark.parametrize("form", ["statement", "letter"])
     def test_extraction_and_sweep(self, here, there, fresh, form):
         train, test, layers = examples(here, form, 3), examples(here, form, 3, start=20), [4, LAYER]
+        local = differences(here, train, layers)
         with key(ORDINARY):
             remote = differences(there, train, layers)
-            compare(f"extraction, {form}, sandboxed", differences(here, train, layers), remote)
+            compare(f"extraction, {form}, sandboxed", local, remote)
             vector = mean_difference(remote, layers)
-            grid = evaluate(there, test, vector, [-1.0, 0.0, 1.0])
-        compare(
-            f"tree sweep, {form}, sandboxed",
-            evaluate(here, test, vector, [-1.0, 0.0, 1.0]).scores,
-            grid.scores,
-        )
+            found = evaluate(there, test, vector, [-1.0, 0.0, 1.0]).scores
+        wanted = evaluate(here, test, vector, [-1.0, 0.0, 1.0]).scores
+        compare(f"tree sweep, {form}, sandboxed", wanted, found)
 
 
 class TestCost:
@@ -180,36 +156,30 @@ class TestCost:
         test = examples(here, "letter", 32, start=8)
         evaluate(there, test[:1], vector, [1.0])  # the self-check is a job of its own
         sent.clear()
-        grid = evaluate(there, test, vector, [-1.5, 0.0, 1.5])
-        requests = [each for each in sent if hasattr(each, "sent")]
-        cells = grid.scores.numel()
-        request, response = sum(each.sent for each in requests), sum(each.received for each in requests)
-        limit = 4 * cells + 20_000
-        job = f"sweep of 32 prompts, {cells} scores, {len(requests)} job{'s' * (len(requests) > 1)}"
-        limits = {"request_limit": 100_000, "response_limit": limit}
-        SIZES.append({"job": job, "request": request, "response": response, **limits})
-        assert request <= 100_000 and response <= limit
+        cells = evaluate(there, test, vector, [-1.5, 0.0, 1.5]).scores.numel()
+        jobs = [each for each in sent if hasattr(each, "sent")]
+        size = {"request": sum(each.sent for each in jobs), "response": sum(each.received for each in jobs)}
+        limits = {"request_limit": 100_000, "response_limit": 4 * cells + 20_000}
+        job = f"sweep of 32 prompts, {cells} scores, {len(jobs)} job{'s' * (len(jobs) > 1)}"
+        SIZES.append({"job": job} | size | limits)
+        assert all(size[way] <= limits[f"{way}_limit"] for way in size)
 
     def test_overhead_on_the_grid_of_all_selected_sets(
         self, stack, there, here, tmp_path_factory, monkeypatch
     ):
         few = replace(load_profile("laptop"), train=4, test=4, resamples={}, random_vectors=0)
-        assert len(few.datasets) == 13
+        asked = [jobs.Job(few, "grid", name, "statement", LAYER) for name in few.datasets]
+        assert len(asked) == 13
 
-        def grids(where: str) -> list[torch.Tensor]:
+        def grids(where: str) -> tuple[float, torch.Tensor]:
             monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path_factory.mktemp(where[:4])))
             monkeypatch.setenv("STEERKIT_REMOTE", where)
             models.model_of(few.model)  # loading and deploying are not what is compared
-            seconds, tables = timed(
-                lambda: [
-                    jobs.compute(jobs.Job(few, "grid", name, "statement", LAYER)) for name in few.datasets
-                ]
-            )
-            columns = ["matching", "not_matching"]
-            return seconds, torch.cat([torch.tensor(table[columns].to_numpy()) for table in tables])
+            seconds, tables = timed(lambda: [jobs.compute(job) for job in asked])
+            numbers = [torch.tensor(table[["matching", "not_matching"]].to_numpy()) for table in tables]
+            return seconds, torch.cat(numbers)
 
-        local_seconds, local = grids("off")
-        remote_seconds, remote = grids(stack.url)
+        (local_seconds, local), (remote_seconds, remote) = grids("off"), grids(stack.url)
         compare("grid of 13 data sets, statement", local, remote)
         each = f"{few.train} training pairs, {few.test} test pairs, {len(few.multipliers)} multipliers"
         work = f"grid of 13 data sets in distribution, {each}"

@@ -45,11 +45,7 @@ def slowly(site, batch):
 
 
 def parts_in_the_background(model, found: list) -> threading.Thread:
-    def work() -> None:
-        for n in range(PARTS):
-            found.append(part(model, n))
-
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=lambda: [found.append(part(model, n)) for n in range(PARTS)])
     thread.start()
     return thread
 
@@ -69,23 +65,20 @@ def check(found: list[torch.Tensor], here) -> None:
 
 def test_a_client_that_is_killed_finds_its_jobs(stack, there, tmp_path):
     """Each part is one job, however often the client is killed."""
-    own = {
-        "STEERKIT_ARTIFACTS": tmp_path / "artifacts",
-        "PYTHONPATH": Path(__file__).parent,
-        "NDIF_API_KEY": TRUSTED,
+    own = {"STEERKIT_ARTIFACTS": str(tmp_path / "artifacts"), "NDIF_API_KEY": TRUSTED}
+    given = {
+        "env": os.environ | own | {"PYTHONPATH": str(Path(__file__).parent)},
+        "cwd": tmp_path,
+        "text": True,
     }
-    environment = os.environ | {name: str(value) for name, value in own.items()}
-    command = [sys.executable, "-c", CLIENT, stack.url]
-    before = stack.jobs()
+    command, before = [sys.executable, "-c", CLIENT, stack.url], stack.jobs()
     for number in (1, 3):
-        with subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        ) as client:
+        with subprocess.Popen(command, **given, stdout=subprocess.PIPE) as client:
             while not client.stdout.readline().startswith(f"part {number}"):
                 assert client.poll() is None
             time.sleep(0.5)  # into the next part, which is then a job without a client
             client.kill()
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, **given, capture_output=True, check=True)
     assert len([line for line in done.stdout.splitlines() if line.startswith("part")]) == PARTS
     questions = 3  # each client asks the server once what it is
     assert stack.jobs() - before == PARTS + questions
