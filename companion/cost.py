@@ -34,18 +34,7 @@ from companion.outline import LENGTHS, Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.registry import MODELS
 from companion.tan.experiment import pending
-from companion.tan.jobs import (
-    MEAN,
-    Job,
-    Stage,
-    companions,
-    dataset_of,
-    examples,
-    job_layers,
-    job_multipliers,
-    settings_of,
-    size,
-)
+from companion.tan.jobs import MEAN, Job, Stage, companions, dataset_of, examples, job_layers, settings_of
 from steerkit.errors import SteerkitError, need
 from steerkit.extraction import contrast_length
 from steerkit.extraction import extract as mean_vector
@@ -199,7 +188,7 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     settings = settings_of(about) if job.stage == "shift" else ("BASE",)
     names = _vector_names(job, settings)
     fewer = companions(job, names) if job.stage == "grid" else {}
-    conditions = 1 + len(cells_of(names, layers, job_multipliers(job), fewer))
+    conditions = 1 + len(cells_of(names, layers, job.part.multipliers, fewer))
     few = job if most is None else replace(job, settings=_capped(job, most))
     times = [whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True)]
     width, parts = len(layers) * about.width, []
@@ -252,9 +241,8 @@ def _sizes(job: Job) -> tuple[int, int]:
 
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
-    owner = job.settings if job.stage == "grid" else getattr(job.settings, job.stage)
-    sizes = {part: size(getattr(owner, part), job.format) for part in ("train", "test")}
-    fewer = replace(owner, **{part: min(most, count or most) for part, count in sizes.items()})
+    train, test = (min(most, count or most) for count in job.limits)
+    fewer = replace(job.part, train=train, test=test)
     return fewer if job.stage == "grid" else replace(job.settings, **{job.stage: fewer})
 
 
@@ -348,7 +336,7 @@ def counted() -> list[tuple[str, int, int]]:
             job, done = Job(settings, stage, settings.datasets[0], form, 1), []
             train, test = examples(job, model)
             vectors = mean_vector(model, train, job_layers(job, model.sites.n_layers), progress=done.append)
-            evaluate(model, test, vectors, job_multipliers(job), progress=done.append)
+            evaluate(model, test, vectors, job.part.multipliers, progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found

@@ -113,17 +113,10 @@ def load_profile(name: str, **overrides: Any) -> Settings:
         parts["datasets"] = _datasets(values["datasets"])
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
-    except (
-        yaml.YAMLError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:  # no YAML, or lines missing, misplaced
-        raise SteerkitError(
-            "a profile with the lines of profiles/laptop.yaml",
-            f"{path.name} with another form ({' '.join(str(error).split())})",
-            next_step="mend the profile.",
-        ) from error
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:  # lines missing, or misplaced
+        expected = "a profile with the lines of profiles/laptop.yaml"
+        found = f"{path.name} with another form ({' '.join(str(error).split())})"
+        raise SteerkitError(expected, found, next_step="mend the profile.") from error
     return override(settings, **overrides)
 
 
@@ -175,16 +168,10 @@ def _check(settings: Settings) -> None:
                 need(least > 0, f"{name} of at least 1", str(value), "leave it out for all items.")
         given = owner.multipliers
         finite = {value for value in given if isinstance(value, int | float) and math.isfinite(value)}
-        need(
-            len(finite) > 1 and finite >= set(given),
-            "at least two different multipliers",
-            f"{list(given)}",
-            "give a range such as -1.5,0,1.5; a slope needs two points.",
-        )
+        step = "give a range such as -1.5,0,1.5; a slope needs two points."
+        fits = len(finite) > 1 and finite >= set(given)
+        need(fits, "at least two different multipliers", f"{list(given)}", step)
     companions = any(settings.resamples.values()) or settings.random_vectors
-    need(
-        not companions or set(settings.resample_multipliers) <= set(settings.multipliers),
-        f"resample_multipliers among the multipliers {list(settings.multipliers)}",
-        f"{list(settings.resample_multipliers)}",
-        "mend resample_multipliers.",
-    )
+    known, found = settings.multipliers, settings.resample_multipliers
+    expected = f"resample_multipliers among the multipliers {list(known)}"
+    need(not companions or {*found} <= {*known}, expected, f"{list(found)}", "mend resample_multipliers.")

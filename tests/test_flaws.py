@@ -161,27 +161,6 @@ class TestReleasedGroups:
             flaws.released_groups(change(make_grid()))
 
 
-class TestPooled:
-    def test_the_pool_holds_all_examples_of_both_sets(self):
-        grids = [
-            make_grid((name,), items=n) for name, n in (("sycophancy_train", 12), ("sycophancy_test", 4))
-        ]
-        table = slopes(pd.concat([*grids, make_grid(("openness",))]))
-        found = flaws.pooled(table).set_index("dataset")
-        both = table[table["dataset"] != "openness"]["steerability"]
-        assert list(found["n"]) == [12, 4, 16]
-        assert found.loc["sycophancy", "mean"] == pytest.approx(both.mean())
-        weighted = (12 * found["mean"].iloc[0] + 4 * found["mean"].iloc[1]) / 16
-        assert found.loc["sycophancy", "mean"] == pytest.approx(weighted)
-        quartiles = list(both.quantile([0.25, 0.5, 0.75]))
-        assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(quartiles)
-        assert found.loc["sycophancy", "anti_steerable"] == (both <= 0).mean()
-
-    def test_a_missing_set_is_named(self):
-        with pytest.raises(SteerkitError, match="none of sycophancy_test"):
-            flaws.pooled(slopes(make_grid(("sycophancy_train",))))
-
-
 class TestHalfPrecision:
     def test_logits_near_twenty_come_in_steps_of_a_64th_rounded_to_the_nearest(self):
         grid = make_grid()

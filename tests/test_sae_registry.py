@@ -71,7 +71,7 @@ class TestNames:
         assert [int(name.rpartition("-")[2]) for name in SCOPE_NAMES] == [84, 23, 43, 173, 388]
         for name in SCOPE_NAMES:
             assert SAES[name].path == f"layer_14/width_16k/average_l0_{name.rpartition('-')[2]}/params.npz"
-            assert len(SAES[name].revision) == 40 and SAES[name].layer == 14
+            assert len(saes.SCOPE_REVISION) == 40 and SAES[name].layer == 14
 
     def test_an_unknown_name_lists_the_known_ones(self):
         with pytest.raises(SteerkitError, match=r"tiny, smollm2-135m, gemma.*found 'tinny'"):

@@ -81,7 +81,6 @@ class TestOverModels:
         assert list(table["model"].unique()) == ["m0", "m1", "m2"] and len(table) == 3 * 6 * 6 * 5
         assert list(table.index) == list(range(len(table)))
         assert names(manifests) == ["m0-letter", "m1-letter", "m2-letter"]
-        assert tables.pairs_of_models(table) == [("m0", "m1"), ("m0", "m2"), ("m1", "m2")]
         alone = tables.shifts_of(three[1], "letter")[0]
         pd.testing.assert_frame_equal(table[table["model"] == "m1"].reset_index(drop=True), alone)
 
