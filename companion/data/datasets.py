@@ -183,11 +183,8 @@ def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:
     done = "Nothing was fetched, because a local data folder was given."
     step = f"put {source.url} there, or unset data_dir and {DATA_DIR_VARIABLE} to fetch it."
     content = _own_file(path, f"the data set {source.name}", done, step)
-    found = hashlib.sha256(content).hexdigest()
-    expected, done = (
-        f"{path} with SHA-256 {source.sha256}",
-        "The file was not opened; it is yours, so it was left alone.",
-    )
+    found, expected = hashlib.sha256(content).hexdigest(), f"{path} with SHA-256 {source.sha256}"
+    done = "The file was not opened; it is yours, so it was left alone."
     step = f"replace it by {source.url}, or load it as your own data set by its path."
     need(found == source.sha256, expected, f"SHA-256 {found}", step, done)
     return content

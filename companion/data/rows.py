@@ -52,9 +52,8 @@ def _parse(text: str, path: str, first_line: int) -> Any:
     except json.JSONDecodeError as error:
         expected = f"JSON in line {first_line + error.lineno - 1} of {path}"
         found = f"{text.splitlines()[error.lineno - 1][:60]!r} ({error.msg})"
-        raise SteerkitError(
-            expected, found, done=NOT_LOADED, next_step="mend or delete that line."
-        ) from error
+        step = "mend or delete that line."
+        raise SteerkitError(expected, found, done=NOT_LOADED, next_step=step) from error
 
 
 def parse_rows(
@@ -76,9 +75,8 @@ def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: boo
         return reader(row, item_id, more_options=more_options)
     except (KeyError, TypeError, AttributeError) as error:
         fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
-        expected = (
-            f"a row with the fields of a {row_format or 'persona or choice'} item, all text (pair: a number)"
-        )
+        kind = row_format or "persona or choice"
+        expected = f"a row with the fields of a {kind} item, all text (pair: a number)"
         found = f"{fields} in row {item_id} ({error!r})"
         raise SteerkitError(expected, found, done=NOT_LOADED, next_step=MEND) from error
 

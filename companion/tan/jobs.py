@@ -90,10 +90,8 @@ def inputs(job: Job) -> dict[str, Any]:
     """Everything that decides the numbers of one artefact; nothing that does not."""
     settings = job.settings
     about = {name: getattr(settings, name) for name in ("model", "source", "seed", "spelling", "engine")}
-    about |= {
-        name: getattr(job, name)
-        for name in ("dataset", "format", "stage", "split", "limits", "counterbalanced")
-    }
+    own = ("dataset", "format", "stage", "split", "limits", "counterbalanced")
+    about |= {name: getattr(job, name) for name in own}
     about |= {
         "weights": weights_of(settings.model, settings.remote),
         "dtype": dtype_of(settings.model, settings.remote),
