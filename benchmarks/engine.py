@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from companion import store
-from companion.data.ask import add_choices, statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
 from companion.models import load_model
 from companion.profiles import load_profile
 from steerkit.extraction import differences, mean_difference, resampled
-from steerkit.formats import question
+from steerkit.formats import first_label, question
 from steerkit.grid import evaluate, tree
 from steerkit.layout import layout, length
 from steerkit.model import Model
@@ -38,9 +38,7 @@ PROMPTS = 16  # of the tree; the baseline runs the first of them
 def letter_examples(model: Model, name: str, count: int) -> list[Example]:
     items = load_dataset(name).items
     asker = Prompter(model.tokenizer, model.template)
-    return [
-        asker.letter(item, letter) for item, letter in zip(items[:count], add_choices(items), strict=False)
-    ]
+    return [asker.letter(item, first_label(item, ("A", "B"))) for item in items[:count]]
 
 
 def statement_examples(model: Model, name: str, start: int, count: int) -> list[Example]:

@@ -136,13 +136,10 @@ def negatives_turn_spurious(e: Evidence) -> Found:
     if pair is None:
         return theirs, "no pair of features meets the rule of Figure 4", False
     rows = mayne_features.pair_numbers(e.contrast, sae, norm, pair)
-    activation, cosines = (
-        rows["activation of the vector"][0],
-        rows.loc[0, ["cosine, encoder", "cosine, decoder"]],
-    )
-    first, second = (
-        e.interval(lambda each, j=feature: float(each.vector @ sae.W_enc[:, j])) for feature in pair
-    )
+    activation = rows["activation of the vector"][0]
+    cosines = rows.loc[0, ["cosine, encoder", "cosine, decoder"]]
+    directions = (sae.W_enc[:, feature] for feature in pair)
+    first, second = (e.interval(lambda each, to=to: float(each.vector @ to)) for to in directions)
     ours = f"projection on feature {pair[0]} {said(first)}, activation {activation:.2f}; "
     ours += f"on feature {pair[1]} {said(second)}; "
     ours += f"cosine encoder {cosines.iloc[0]:.2f}, decoder {cosines.iloc[1]:.2f}"
@@ -158,9 +155,9 @@ def reconstruction_loses_power(e: Evidence) -> Found:
     options = decompositions.options(e.case, mayne_features.usual_norm(e.plain))
     rows = decompositions.behaviour(e.case, options).set_index("vector")
     own, left = rows.loc[decompositions.ORIGINAL], rows.loc[decompositions.AUTOENCODER]
-    named, steers = ["estimate", "low", "high"], own["low"] > 0
+    named = ["estimate", "low", "high"]
     apart = said(left[["difference", "difference_low", "difference_high"]])
     ours = f"vector {said(own[named])}, reconstruction {said(left[named])}, difference {apart}"
-    if not steers:
+    if not own["low"] > 0:
         return "stated without a number", f"{ours}; the vector itself does not steer", None
     return "stated without a number", ours, left["difference_high"] < 0

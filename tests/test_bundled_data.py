@@ -15,11 +15,17 @@ from statistics import median
 import pytest
 
 from companion import published
-from companion.data.ask import add_choices, statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, load_dataset, names, personas
 from companion.data.splits import make_split
+from steerkit.formats import FORMATS, first_label
 
 BUNDLED = names("bundled")
+
+
+def add_choices(items):
+    """The letter of each item's matching answer, in its first form."""
+    return [first_label(item, FORMATS["letter"].labels) for item in items]
 
 
 def words(text: str) -> list[str]:

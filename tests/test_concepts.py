@@ -14,7 +14,7 @@ from companion import published
 from companion.profiles import load_profile, override
 from companion.tan import experiment
 from companion.tan import formats as concepts
-from companion.tan.formats import agreement, effects, headline, survivors
+from companion.tan.formats import agreement, effects, headline
 from steerkit.errors import SteerkitError
 
 FORMATS = ("statement", "letter", "yes-no")
@@ -87,46 +87,6 @@ class TestEffects:
             shares = table[(table["format"] == "letter") & (table["dataset"] == name)]["bias_share"]
             assert len(shares) >= 1 and np.allclose(shares, expected) and 0 < expected < 1
         assert table.loc[table["format"] == "statement", "bias_share"].isna().all()  # it has no letter
-
-
-WORDS = {  # above zero in statement, letter, yes-no
-    (True, True, True): "all",
-    (True, True, False): "letter and statement",
-    (True, False, True): "statement and yes-no",
-    (False, True, True): "letter and yes-no",
-    (True, False, False): "statement",
-    (False, True, False): "letter",
-    (False, False, True): "yes-no",
-    (False, False, False): "none",
-}
-
-
-class TestSurvivors:
-    def table(self) -> pd.DataFrame:
-        rows = [
-            (model, f"set-{number}", form, holds)
-            for model in ("m", "n")
-            for number, truths in enumerate(WORDS if model == "m" else reversed(WORDS))
-            for form, holds in zip(FORMATS, truths, strict=True)
-        ]
-        return pd.DataFrame(rows, columns=["model", "dataset", "format", "above_zero"])
-
-    def test_every_row_of_the_truth_table(self):
-        found = survivors(self.table()).set_index(["model", "dataset"])
-        assert len(found) == 16
-        for number, (truths, words) in enumerate(WORDS.items()):
-            for row in (found.loc["m", f"set-{number}"], found.loc["n", f"set-{7 - number}"]):
-                answers = tuple("yes" if truth else "no" for truth in truths)
-                assert row["steerable"] == words and tuple(row[list(FORMATS)]) == answers
-
-    def test_one_format_is_all_or_none_and_not_run_is_not_the_same_as_not_steerable(self):
-        table = self.table()
-        found = survivors(table.query("format == 'letter' and model == 'm'"))
-        assert list(found["steerable"]) == ["all" if truths[1] else "none" for truths in WORDS]
-        found = survivors(table[(table["model"] == "m") | (table["format"] == "statement")])
-        other = found[found["model"] == "n"]
-        assert (other[["letter", "yes-no"]] == "not run").all(axis=None)
-        assert dict(zip(other["statement"], other["steerable"], strict=True)) == {"yes": "all", "no": "none"}
 
 
 class TestAgreement:

@@ -13,11 +13,17 @@ import pytest
 import requests
 
 import companion.data.datasets as datasets
-from companion.data.ask import add_choices, statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS, first_label
 
 DATA = os.environ.get("STEERKIT_DATA")
+
+
+def add_choices(items):
+    """The letter of each item's matching answer, in its first form."""
+    return [first_label(item, FORMATS["letter"].labels) for item in items]
 
 
 @pytest.fixture(autouse=True)

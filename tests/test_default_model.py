@@ -7,12 +7,12 @@ import time
 import pytest
 import torch
 
-from companion.data.ask import add_choices, statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
-from steerkit.formats import ledger
+from steerkit.formats import first_label, ledger
 from steerkit.grid import evaluate
 from steerkit.model import Model
 from steerkit.prompts import Prompter
@@ -50,7 +50,7 @@ def test_it_speaks(smollm):
 
 def test_the_letter_is_one_token_and_the_only_one_read(smollm):
     items = load_dataset("narcissism").items
-    example = Prompter(smollm.tokenizer, smollm.template).letter(items[0], add_choices(items)[0])
+    example = Prompter(smollm.tokenizer, smollm.template).letter(items[0], first_label(items[0], ("A", "B")))
     rows = ledger(smollm.tokenizer, example)
     read = rows[rows["read"] & (rows["side"] == "matching")]
     assert list(read["token"]) == [example.positive_letter]

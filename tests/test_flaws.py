@@ -128,20 +128,6 @@ class TestReleasedGroups:
             flaws.released_groups(change(make_grid()))
 
 
-def test_the_pool_holds_all_examples_of_both_sets():
-    sizes = {"sycophancy_train": 12, "sycophancy_test": 4, NAME: 8}
-    table = slopes(pd.concat([make_grid((name,), items=n) for name, n in sizes.items()]))
-    found = flaws.pooled(table).set_index("dataset")
-    both = table[table["dataset"] != NAME]["steerability"]
-    assert list(found["n"]) == [12, 4, 16]
-    assert found.loc["sycophancy", "mean"] == pytest.approx(both.mean())
-    quartiles = list(both.quantile([0.25, 0.5, 0.75]))
-    assert list(found.loc["sycophancy", ["q1", "median", "q3"]]) == pytest.approx(quartiles)
-    assert found.loc["sycophancy", "anti_steerable"] == (both <= 0).mean()
-    with pytest.raises(SteerkitError, match="none of sycophancy_test"):
-        flaws.pooled(table[table["dataset"] != "sycophancy_test"])
-
-
 class TestHalfPrecision:
     def test_logits_near_twenty_come_in_steps_of_a_64th_rounded_to_the_nearest(self):
         grid = make_grid()

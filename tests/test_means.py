@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import linregress
 
-from companion.tan.means import by_range, fit_quality, means
+from companion.tan.means import by_range, means
 from steerkit.errors import SteerkitError
-from steerkit.steerability import slopes
 
 MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 
@@ -104,14 +103,3 @@ class TestMeans:
             means(table, ["dataset"])
         row = means(table, ["dataset"], alone=True).loc[0]
         assert row["mean"] == 2 and np.isnan([row["low"], row["high"]]).all()
-
-
-class TestFitQuality:
-    def test_both_residuals_are_those_of_polyfit(self):
-        grid = make_grid()
-        table = fit_quality(slopes(grid)).set_index("example_id")
-        for name, own in grid.groupby("example_id"):
-            line = np.polyfit(own["multiplier"], own["propensity"], 1)
-            rest = own["propensity"] - np.polyval(line, own["multiplier"])
-            assert table.loc[name, "rmse"] == pytest.approx(np.sqrt((rest**2).sum()))
-            assert table.loc[name, "true_rmse"] == pytest.approx(np.sqrt((rest**2).mean()))

@@ -16,7 +16,7 @@ from companion.models import model_of
 from companion.profiles import Settings, load_profile, override
 from companion.registry import MODELS
 from companion.tan import experiment
-from companion.tan.jobs import Job, compute, examples, inputs, job_multipliers, vectors_of
+from companion.tan.jobs import Job, compute, examples, inputs, vectors_of
 from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
@@ -124,7 +124,7 @@ class TestRequests:
         here = model_of("tiny", OFF)
         train, test = examples(job, here)
         vectors = vectors_of(job, [1], train)
-        multipliers = job_multipliers(job)
+        multipliers = job.part.multipliers
         fewer = {name: (-1.5, 1.5) for name in vectors.names if name != "full"}
         evaluate(here, test, vectors, multipliers, fewer=fewer)  # the self-check
         for module in ("steerkit.grid", "steerkit.extraction"):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
 from companion.data.splits import group_items
 from steerkit.errors import need
-from steerkit.formats import FORMATS, OTHER, first_label
+from steerkit.formats import FORMATS, OTHER
 from steerkit.items import Item, fold
 
 if TYPE_CHECKING:
@@ -45,31 +45,14 @@ def examples_of(
     if not form.biased:
         return [form.ask(prompter, *pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
     firsts = [form.form(prompter, item) for item in items]
-    if not counterbalanced:
-        return firsts
-    return with_others(firsts, [form.form(prompter, item, other=True) for item in items])
+    others = [form.form(prompter, item, other=True) for item in items] if counterbalanced else []
+    return with_others(firsts, others)
 
 
 def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
     """Group of each example: two items of one pair, or of one question, are not independent."""
     numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
     return [numbers[item_id(example_id)] for example_id in example_ids]
-
-
-def add_choices(items: Iterable[Item]) -> list[str]:
-    """Letter that the matching answer of each item gets.
-
-    The letter depends on the item alone, so it is the same in every split and subset.
-
-    * Choice items have theirs.
-    * Persona items of the papers (Tan et al.'s code): A and B are swapped where ``row // 2`` is even, so the
-      matching answer is B, B, A, A, B, ... As these files alternate Yes and No, each of A-Yes, A-No, B-Yes
-      and B-No is a quarter of the set.
-    * Persona items with a pair number: the Yes item of an even pair gets A and its No item B; in odd pairs
-      the other way round. Over all pairs each combination is again a quarter; and as every pair has one A and
-      one B, one Yes and one No, letter and word each cancel in a mean difference over any whole pairs.
-    """
-    return [first_label(item, FORMATS["letter"].labels) for item in items]
 
 
 def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Example]:
@@ -86,13 +69,10 @@ def item_id(example_id: str) -> str:
 def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = None) -> list[tuple[Item, Item]]:
     """Pairs (matching, not matching) for the statement format.
 
-    * Persona items with a pair number: the two statements of each pair.
-    * Persona items without: statements labelled Yes, each with a random one labelled No, for which `rng` is needed.
-    * Choice items: each question once, as (item, item), because its two options are the two completions. The
-      same question with its options in another order is the same question.
-
-    Left out, with a count in a log message: persona items without a partner, and choice items with an empty
-    stem or option or with equal options (there are some in the papers' files).
+    Persona items with a pair number: the two statements of each pair; without: statements labelled Yes, each with a
+    random one labelled No, for which `rng` is needed. Choice items: each question once, whatever the order of its
+    options, as (item, item), because these are the two completions. Left out, with a count in a log message: persona
+    items without a partner, and choice items with an empty stem or option or with equal options (the papers have some).
     """
     choices = [item for item in items if item.kind == "choice" and _has_two_completions(item)]
     paired = [item for item in items if item.kind == "persona" and item.pair is not None]
@@ -101,12 +81,8 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     left_out = len(items) - len(choices) - 2 * len(partners)
     first = {item.same_question_key: item for item in reversed(choices)}
     pairs = [(item, item) for item in choices if first[item.same_question_key] is item] + partners
-    need(
-        pairs,
-        "a matching and a not matching statement",
-        f"{len(items)} items without such a pair",
-        "use more items; a persona set needs both labels.",
-    )
+    step = "use more items; a persona set needs both labels."
+    need(pairs, "a matching and a not matching statement", f"{len(items)} items without such a pair", step)
     if left_out:
         logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
     return pairs
@@ -127,12 +103,8 @@ def _by_pair_number(items: Sequence[Item]) -> list[tuple[Item, Item]]:
 def _random_pairs(items: Sequence[Item], rng: np.random.Generator | None) -> list[tuple[Item, Item]]:
     if not items:
         return []
-    need(
-        rng is not None,
-        "a numpy random generator, rng",
-        "none, and items without pair numbers",
-        "pass rng=numpy.random.default_rng(seed).",
-    )
+    step = "pass rng=numpy.random.default_rng(seed)."
+    need(rng is not None, "a numpy random generator, rng", "none, and items without pair numbers", step)
     sides = [[item for item in items if item.positive_answer == answer] for answer in ("Yes", "No")]
     drawn = [[side[i] for i in rng.permutation(len(side))] for side in sides]
     return list(zip(*drawn, strict=False))

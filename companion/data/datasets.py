@@ -27,6 +27,7 @@ from steerkit.items import Item
 logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DATA_DIR_VARIABLE = "STEERKIT_DATA"
+NOT_LOADED = "Nothing was loaded."
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ def _read(name: str) -> dict[str, Any]:
 @cache
 def sources() -> dict[str, Source]:
     """Every raw file of the papers by data set name."""
-    found = {}
-    for entry in _read("sources.json")["files"]:
-        own = dict(entry)
-        collection = _read("sources.json")["collections"][own.pop("collection")]
-        about = {name: collection[name] for name in ("licence", "citation")}
-        found[entry["name"]] = Source(url=collection["url"] + own.pop("upstream"), **about, **own)
-    return found
+    listed = _read("sources.json")
+    found = (_source(listed["collections"][entry["collection"]], **entry) for entry in listed["files"])
+    return {source.name: source for source in found}
+
+
+def _source(about: dict[str, str], collection: str, upstream: str, **own: Any) -> Source:
+    return Source(url=about["url"] + upstream, licence=about["licence"], citation=about["citation"], **own)
 
 
 def names(source: str = "bundled") -> tuple[str, ...]:
@@ -105,20 +106,15 @@ def load_dataset(
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or name.endswith((".jsonl", ".json")):
         path = Path(name_or_path)
-        content = _own_file(path, "a data file", "Nothing was loaded.", "check the path.")
+        content = _own_file(path, "a data file", NOT_LOADED, "check the path.")
         return _dataset(path.stem, content, str(path), "not stated", path.name)
     _check_name(name, source)
     if source == "bundled":
         content = (HERE / "bundled" / f"{name}.jsonl").read_bytes()
         return _dataset(name, content, source, "CC0-1.0", f"{name}.jsonl")
-    entry = sources()[name]
-    need(
-        entry.format != "questions",
-        f"a data set with answers called {name}",
-        "questions without answers",
-        f"use load_questions({name!r}).",
-        done="Nothing was loaded.",
-    )
+    entry, step = sources()[name], f"use load_questions({name!r})."
+    expected, found = f"a data set with answers called {name}", "questions without answers"
+    need(entry.format != "questions", expected, found, step, done=NOT_LOADED)
     how = entry.licence, entry.path, entry.format, entry.more_options
     return _dataset(name, read_source(entry, data_dir), "papers", *how)
 
@@ -140,12 +136,8 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
     if source == "papers":
         return published.personas(name)
     ours = _read("bundled_personas.json")
-    need(
-        name in ours,
-        f"a positive and a negative persona sentence for {name}",
-        "none",
-        "use setting BASE, or a bundled data set: " + ", ".join(names("bundled")[:3]) + ", ...",
-    )
+    step = f"use setting BASE, or a bundled data set: {', '.join(names('bundled')[:3])}, ..."
+    need(name in ours, f"a positive and a negative persona sentence for {name}", "none", step)
     return ours[name]["positive"], ours[name]["negative"]
 
 
@@ -160,19 +152,14 @@ def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
     items = parse_rows(read_rows(content, path), name, *how)
     check_pairs(items)
-    _warn_of_unequal_halves(items, name)
-    return Dataset(name, items, source, hashlib.sha256(content).hexdigest(), licence)
-
-
-def _warn_of_unequal_halves(items: tuple[Item, ...], name: str) -> None:
-    """Say when the words Yes and No will not cancel in a vector; a few of the papers' sets are one or two items off."""
     labels = [item.positive_answer for item in items if item.kind == "persona" and item.pair is None]
     yes, no = labels.count("Yes"), labels.count("No")
-    if abs(yes - no) > max(2, len(labels) / 50):
+    if abs(yes - no) > max(2, len(labels) / 50):  # a few of the papers' sets are one or two items off
         logger.warning(
             f"{name} has {yes} statements that match and {no} that do not: in letter and yes-no the word Yes does not "
             f"cancel, and in statement {abs(yes - no)} are left out. Add or drop rows until both halves are equal."
         )
+    return Dataset(name, items, source, hashlib.sha256(content).hexdigest(), licence)
 
 
 def _check_name(name: str, source: str) -> None:
@@ -183,30 +170,23 @@ def _check_name(name: str, source: str) -> None:
     other = "papers" if source == "bundled" else "bundled"
     elsewhere = f"; {name} exists with source={other!r}" if name in names(other) else ""
     step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl."
-    raise SteerkitError(
-        f"a data set of source {source!r}", repr(name), done="Nothing was loaded.", next_step=step
-    )
+    raise SteerkitError(f"a data set of source {source!r}", repr(name), done=NOT_LOADED, next_step=step)
 
 
 def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:
     """Content of a raw file, checked against its SHA-256: from the folder `data_dir` (else STEERKIT_DATA), in which
     nothing is ever written or deleted, or fetched once into the cache."""
     local = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    return _read_local(source, Path(local) / source.path) if local else _fetched(source).read_bytes()
-
-
-def _read_local(source: Source, path: Path) -> bytes:
+    if not local:
+        return _fetched(source).read_bytes()
+    path = Path(local) / source.path
     done = "Nothing was fetched, because a local data folder was given."
     step = f"put {source.url} there, or unset data_dir and {DATA_DIR_VARIABLE} to fetch it."
     content = _own_file(path, f"the data set {source.name}", done, step)
-    found = hashlib.sha256(content).hexdigest()
-    need(
-        found == source.sha256,
-        f"{path} with SHA-256 {source.sha256}",
-        f"SHA-256 {found}",
-        f"replace it by {source.url}, or load it as your own data set by its path.",
-        done="The file was not opened; it is yours, so it was left alone.",
-    )
+    found, expected = hashlib.sha256(content).hexdigest(), f"{path} with SHA-256 {source.sha256}"
+    done = "The file was not opened; it is yours, so it was left alone."
+    step = f"replace it by {source.url}, or load it as your own data set by its path."
+    need(found == source.sha256, expected, f"SHA-256 {found}", step, done)
     return content
 
 
@@ -223,34 +203,23 @@ def _fetched(source: Source) -> Path:
         """Download, and look at the size: "truncated" tells the user more than "wrong checksum"."""
         pooch.HTTPDownloader(timeout=30)(url, output_file, pup)
         size = Path(output_file).stat().st_size
-        need(
-            size >= source.bytes,
-            f"{source.bytes} bytes from {url}",
-            f"{size} bytes: the download was truncated",
-            "run again.",
-            done="The partial file was deleted.",
-        )
+        found, done = f"{size} bytes: the download was truncated", "The partial file was deleted."
+        need(size >= source.bytes, f"{source.bytes} bytes from {url}", found, "run again.", done)
 
     try:
         return Path(store.fetch(source.path, downloader=whole))
     except requests.exceptions.RequestException as error:
-        raise SteerkitError(
-            f"to download the data set {source.name} from {source.url}",
-            f"{type(error).__name__}: {error}",
-            done="Nothing was kept in the cache.",
-            next_step=f"check the network and run again, or put the file at <folder>/{source.path} and set "
-            f"{DATA_DIR_VARIABLE}=<folder>; the bundled data sets need no network.",
-        ) from error
+        expected = f"to download the data set {source.name} from {source.url}"
+        found, done = f"{type(error).__name__}: {error}", "Nothing was kept in the cache."
+        step = f"check the network and run again, or put the file at <folder>/{source.path} and set "
+        step += f"{DATA_DIR_VARIABLE}=<folder>; the bundled data sets need no network."
+        raise SteerkitError(expected, found, done=done, next_step=step) from error
     except ValueError as error:  # pooch says so when the checksum differs
-        raise SteerkitError(
-            f"{source.url} with SHA-256 {source.sha256}",
-            f"another content ({error})",
-            done="The download was deleted, so the cache holds no such file.",
-            next_step="run again; if it happens twice, something between here and there alters the file.",
-        ) from error
+        expected, found = f"{source.url} with SHA-256 {source.sha256}", f"another content ({error})"
+        done = "The download was deleted, so the cache holds no such file."
+        step = "run again; if it happens twice, something between here and there alters the file."
+        raise SteerkitError(expected, found, done=done, next_step=step) from error
     except OSError as error:
-        raise SteerkitError(
-            f"a cache folder that can be written, {(folder / source.path).parent}",
-            f"{type(error).__name__}: {error}",
-            next_step="mend its permissions or free some space, or set STEERKIT_CACHE to another folder.",
-        ) from error
+        expected = f"a cache folder that can be written, {(folder / source.path).parent}"
+        step = "mend its permissions or free some space, or set STEERKIT_CACHE to another folder."
+        raise SteerkitError(expected, f"{type(error).__name__}: {error}", next_step=step) from error

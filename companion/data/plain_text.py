@@ -87,12 +87,9 @@ def _own(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SteerkitError(
-            f"a text file in UTF-8 at {path}",
-            f"{type(error).__name__}: {error}",
-            done="Nothing was computed.",
-            next_step="check the path, or leave it empty for the texts that come with the package.",
-        ) from error
+        found, done = f"{type(error).__name__}: {error}", "Nothing was computed."
+        step = "check the path, or leave it empty for the texts that come with the package."
+        raise SteerkitError(f"a text file in UTF-8 at {path}", found, done=done, next_step=step) from error
     need(text.strip(), f"some text in {path}", "an empty file", "give another file.")
     return text
 

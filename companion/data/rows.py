@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from companion.data.options import split_options
 from steerkit.errors import SteerkitError, need
-from steerkit.items import Item, letter_of
+from steerkit.items import OPTION, Item, letter_of
 
 # Artefacts of the model that wrote the sets. Tan et al.'s code has the same character class (no `<` inside):
 # a greedy `.*` would also delete the sentences between two tags.
 META_TAG = re.compile(r"<META_START>[^<]*<META_END>")
+HEADER = re.compile(r"(?:^|\n)[ \t*_]*(?:answer )?(?:choice|option|answer|response)s?[*_]*:?[*_]*\s*$", re.I)
+# Some human-written questions end with it, after the last option.
+ANSWER_CUE = re.compile(r"\s*\n\s*Answer:\s*$")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
 MEND = "mend the row, or drop it."
@@ -38,11 +40,9 @@ def read_rows(content: bytes, path: str) -> list[Any]:
         rows = _parse(text, path, 1) if text.strip() else []
     else:
         rows = [_parse(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    found, step = (
-        f"a {type(rows).__name__}",
-        "write one JSON object per item (.jsonl: one a line; .json: a list).",
-    )
-    _need(rows and isinstance(rows, list), f"items in {path}", found if rows else "none", next_step=step)
+    step = "write one JSON object per item (.jsonl: one a line; .json: a list)."
+    found = f"a {type(rows).__name__}" if rows else "none"
+    _need(rows and isinstance(rows, list), f"items in {path}", found, next_step=step)
     return rows
 
 
@@ -50,12 +50,10 @@ def _parse(text: str, path: str, first_line: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise SteerkitError(
-            f"JSON in line {first_line + error.lineno - 1} of {path}",
-            f"{text.splitlines()[error.lineno - 1][:60]!r} ({error.msg})",
-            done=NOT_LOADED,
-            next_step="mend or delete that line.",
-        ) from error
+        expected = f"JSON in line {first_line + error.lineno - 1} of {path}"
+        found = f"{text.splitlines()[error.lineno - 1][:60]!r} ({error.msg})"
+        step = "mend or delete that line."
+        raise SteerkitError(expected, found, done=NOT_LOADED, next_step=step) from error
 
 
 def parse_rows(
@@ -67,9 +65,8 @@ def parse_rows(
     more than two: CAA's survival-instinct lists up to eight. A row without the fields of its format or without exactly
     two options is refused, and one whose labels name no option or the same one twice.
     """
-    return tuple(
-        _parse_row(row, f"{dataset}/{i:04d}", row_format, more_options) for i, row in enumerate(rows)
-    )
+    how = row_format, more_options
+    return tuple(_parse_row(row, f"{dataset}/{i:04d}", *how) for i, row in enumerate(rows))
 
 
 def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: bool) -> Item:
@@ -78,23 +75,18 @@ def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: boo
         return reader(row, item_id, more_options=more_options)
     except (KeyError, TypeError, AttributeError) as error:
         fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
-        raise SteerkitError(
-            f"a row with the fields of a {row_format or 'persona or choice'} item, all text (pair: a number)",
-            f"{fields} in row {item_id} ({error!r})",
-            done=NOT_LOADED,
-            next_step=MEND,
-        ) from error
+        kind = row_format or "persona or choice"
+        expected = f"a row with the fields of a {kind} item, all text (pair: a number)"
+        found = f"{fields} in row {item_id} ({error!r})"
+        raise SteerkitError(expected, found, done=NOT_LOADED, next_step=MEND) from error
 
 
 def _recognise(row: Any, item_id: str) -> str:
     fields = row if isinstance(row, Mapping) else {}
     known = [row_format for field, row_format in RECOGNISED_BY.items() if field in fields]
-    _need(
-        known,
-        "a row with the fields question, answer_matching_behavior, answer_not_matching_behavior",
-        f"{sorted(fields)} in row {item_id}",
-        next_step="write one JSON object per item with these fields (persona items also: statement).",
-    )
+    expected = f"a row with the fields {', '.join(FIELDS)}"
+    step = "write one JSON object per item with these fields (persona items also: statement)."
+    _need(known, expected, f"{sorted(fields)} in row {item_id}", next_step=step)
     return known[0]
 
 
@@ -125,13 +117,29 @@ def _choice(
     question = META_TAG.sub("", question)
     stem, options = split_options(question)
     letters = tuple(letter for letter, _ in options)
-    _need(
-        len(letters) > 1 and "".join(letters) == (LETTERS[: len(letters)] if more_options else "AB"),
-        f"{'two or more' if more_options else 'exactly two'} options, (A) and (B), each on its own line",
-        f"{', '.join(letters) or 'none'} in row {item_id}",
-    )
+    right = len(letters) > 1 and "".join(letters) == (LETTERS[: len(letters)] if more_options else "AB")
+    count = "two or more" if more_options else "exactly two"
+    expected = f"{count} options, (A) and (B), each on its own line"
+    _need(right, expected, f"{', '.join(letters) or 'none'} in row {item_id}")
     _check_labels(item_id, *map(letter_of, answers), letters)
     return Item(item_id, question, *answers, stem=stem, options=options, pair=_pair(row))
+
+
+def split_options(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Question without its list of options, and the options as (letter, text).
+
+    The list starts at the last `(A)` that opens a line: a few questions quote a whole list before their own.
+    """
+    marks = list(OPTION.finditer(question))
+    starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
+    if not starts:
+        return question.strip(), ()
+    marks = marks[starts[-1] :]
+    ends = [mark.start() for mark in marks[1:]] + [len(question)]
+    texts = (question[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
+    options = ((mark[1], ANSWER_CUE.sub("", text).strip()) for mark, text in zip(marks, texts, strict=True))
+    stem = question[: marks[0].start()].rstrip()
+    return HEADER.sub("", stem).strip(), tuple(options)
 
 
 def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
@@ -139,11 +147,8 @@ def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Ite
     asked, first = _text(row, "question"), {}
     for text, label in row["mc1_targets"].items():
         first.setdefault(label, text)
-    _need(
-        {0, 1} <= set(first),
-        "a correct and an incorrect answer",
-        f"labels {sorted(row['mc1_targets'].values())} in row {item_id}",
-    )
+    labels = f"labels {sorted(row['mc1_targets'].values())} in row {item_id}"
+    _need({0, 1} <= set(first), "a correct and an incorrect answer", labels)
     answers = ("(B)", "(A)") if int(item_id.rpartition("/")[2]) % 2 == 0 else ("(A)", "(B)")
     options = tuple(sorted(zip(map(letter_of, answers), (first[1], first[0]), strict=True)))
     question = f"{asked}\n\n(A) {options[0][1]}\n(B) {options[1][1]}"
@@ -165,12 +170,10 @@ RECOGNISED_BY = {
 
 
 def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple[str, ...]) -> None:
-    _need(
-        {matching, not_matching} <= set(allowed) and matching != not_matching,
-        f"two different labels out of {', '.join(allowed)}",
-        f"{matching!r} and {not_matching!r} in row {item_id}",
-        next_step="mend answer_matching_behavior and answer_not_matching_behavior of that row.",
-    )
+    right = {matching, not_matching} <= set(allowed) and matching != not_matching
+    found = f"{matching!r} and {not_matching!r} in row {item_id}"
+    step = f"mend {FIELDS[1]} and {FIELDS[2]} of that row."
+    _need(right, f"two different labels out of {', '.join(allowed)}", found, next_step=step)
 
 
 def check_pairs(items: Sequence[Item]) -> None:
@@ -184,13 +187,9 @@ def check_pairs(items: Sequence[Item]) -> None:
         if item.pair is not None:
             pairs[item.pair].append(item)
     for number, pair in pairs.items():
-        problem = _pair_problem(pair)
-        _need(
-            not problem,
-            "pairs of one matching and one not matching row (or one question in both orders)",
-            f"pair {number} with {problem}",
-            next_step=f"mend the rows {', '.join(item.id for item in pair)}.",
-        )
+        problem, step = _pair_problem(pair), f"mend the rows {', '.join(item.id for item in pair)}."
+        expected = "pairs of one matching and one not matching row (or one question in both orders)"
+        _need(not problem, expected, f"pair {number} with {problem}", next_step=step)
 
 
 def _pair_problem(pair: Sequence[Item]) -> str:

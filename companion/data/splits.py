@@ -8,6 +8,7 @@ none.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,23 +34,16 @@ class Split:
     group_of: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        step, done = "use a larger data set or larger parts.", "No split was made."
         for part in ("train", "test"):
-            need(
-                getattr(self, part),
-                f"items in every part of the split {self.name!r}",
-                f"none in {part}",
-                "use a larger data set or larger parts.",
-                done="No split was made.",
-            )
+            expected = f"items in every part of the split {self.name!r}"
+            need(getattr(self, part), expected, f"none in {part}", step, done)
         train, val, test = (set(self.groups(part)) for part in (self.train, self.val, self.test))
         shared = (train & val) | (train & test) | (val & test)
-        need(
-            not shared or self.name == "as-released",
-            f"parts of the split {self.name!r} without common items",
-            f"{len(shared)} item groups in two parts",
-            "take each group once; only the split named as-released overlaps, on purpose.",
-            done="No split was made.",
-        )
+        expected = f"parts of the split {self.name!r} without common items"
+        found = f"{len(shared)} item groups in two parts"
+        step = "take each group once; only the split named as-released overlaps, on purpose."
+        need(not shared or self.name == "as-released", expected, found, step, done)
 
     def groups(self, indices: Iterable[int]) -> list[int]:
         """Group number of each of the item `indices`."""
@@ -72,8 +66,10 @@ def make_split(dataset: Dataset, name: str = "clean", seed: int = 0) -> Split:
         order = list(range(len(dataset.items)))
         random.Random(0).shuffle(order)
         return Split(name, tuple(order[: len(order) * 50 // 100]), (), tuple(order[50:]))
-    group_of = group_items(dataset.items)
-    groups = _members(group_of)
+    group_of, members = group_items(dataset.items), defaultdict(list)
+    for index, group in enumerate(group_of):
+        members[group].append(index)
+    groups = list(members.values())
     random.Random(seed).shuffle(groups)
     percent = {"clean": ((0, 40), (40, 50), (50, 100)), "sweep": ((0, 10), (0, 0), (20, 30))}[name]
     parts = [groups[start * len(groups) // 100 : end * len(groups) // 100] for start, end in percent]
@@ -87,38 +83,25 @@ def group_items(items: Sequence[Item]) -> tuple[int, ...]:
     Numbers count from 0 in the order of the first item of each group. Whitespace, case and the order of the
     options do not make a question another one.
     """
-    leader: dict[object, int] = {}  # key of a pair or a question -> first item that had it
-    parent = list(range(len(items)))
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            i = parent[i]
-        return i
-
-    for i, item in enumerate(items):
-        for key in (item.same_question_key, item.pair):
-            if key is not None:
-                first, second = sorted((root(leader.setdefault(key, i)), root(i)))
-                parent[second] = first
-    numbers: dict[int, int] = {}
-    return tuple(numbers.setdefault(root(i), len(numbers)) for i in range(len(items)))
-
-
-def _members(group_of: Sequence[int]) -> list[list[int]]:
-    members: list[list[int]] = [[] for _ in range(max(group_of, default=-1) + 1)]
-    for index, group in enumerate(group_of):
-        members[group].append(index)
-    return members
+    first: dict[object, int] = {}  # key of a pair or a question -> first item that had it
+    keys = [(i, key) for i, item in enumerate(items) for key in (item.same_question_key, item.pair)]
+    links = [(i, first.setdefault(key, i)) for i, key in keys if key is not None]
+    graph = coo_array(
+        (np.ones(len(links)), np.reshape(links, (-1, 2)).T.astype(int)), (len(items), len(items))
+    )
+    return tuple(connected_components(graph, directed=False)[1].tolist())
 
 
 def limit(split: Split, train: int | None = None, test: int | None = None) -> Split:
     """Keep at most the first `train` and `test` groups of a split (None: all); val stays."""
-    return replace(
-        split, train=_first_groups(split, split.train, train), test=_first_groups(split, split.test, test)
-    )
 
+    def first(indices: tuple[int, ...], count: int | None) -> tuple[int, ...]:
+        groups = split.groups(indices)
+        kept = set(list(dict.fromkeys(groups))[: None if count is None else max(count, 0)])
+        return tuple(index for index, group in zip(indices, groups, strict=True) if group in kept)
 
-def _first_groups(split: Split, indices: tuple[int, ...], count: int | None) -> tuple[int, ...]:
-    groups = split.groups(indices)
-    kept = set(list(dict.fromkeys(groups))[: None if count is None else max(count, 0)])
-    return tuple(index for index, group in zip(indices, groups, strict=True) if group in kept)
+    return replace(split, train=first(split.train, train), test=first(split.test, test))

@@ -27,11 +27,11 @@ from companion.outline import outline
 from companion.profiles import Settings
 from companion.saes import SCOPE_NAMES, default_sae, open_sae
 from companion.tan import jobs
-from companion.tan.experiment import check_format
 from companion.tan.jobs import Job
 from steerkit import traces
-from steerkit.errors import need
+from steerkit.errors import need, one_of
 from steerkit.files import syntax_hash
+from steerkit.formats import FORMATS
 from steerkit.grid import evaluate
 from steerkit.prompts import Prompter
 from steerkit.remote import JOB_TOKENS, run
@@ -153,7 +153,7 @@ def case(
     layer: int = -1,
 ) -> Case:
     """A case from what a notebook is given; the autoencoder defaults to the model's, the layer to the autoencoder's."""
-    check_format(answer_format)
+    one_of("an answer format", answer_format, FORMATS)
     name = sae or default_sae(settings.model)
     opened = open_sae(name, outline(settings.model).width, None if layer < 0 else layer)
     expected, done = "the layer of this autoencoder, which its file does not say", "Nothing was computed."

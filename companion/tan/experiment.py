@@ -42,44 +42,37 @@ def shift(settings: Settings, answer_format: str, progress: Progress | None = No
 def _collected(
     settings: Settings, stage: Stage, answer_format: str, progress: Progress | None
 ) -> pd.DataFrame:
-    check_format(answer_format)
+    one_of("an answer format", answer_format, FORMATS)
     if settings.recorded:
         return records.read(settings, stage, answer_format)
     layer = None if stage == "sweep" else layer_of(settings, answer_format)
-    parts = [
-        store.table(job.name, inputs(job), lambda job=job: compute(job, progress))
-        for job in _jobs(settings, stage, answer_format, layer)
-    ]
+    wanted = _jobs(settings, stage, answer_format, layer)
+    parts = [store.table(job.name, inputs(job), lambda job=job: compute(job, progress)) for job in wanted]
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
     return found
 
 
 def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:
-    names = sweep_sets(settings) if stage == "sweep" else settings.datasets
-    return [Job(settings, stage, name, answer_format, layer) for name in names]
-
-
-def sweep_sets(settings: Settings) -> tuple[str, ...]:
-    """The data sets on which the layer is chosen."""
-    return settings.sweep.datasets or settings.datasets
+    own = settings.sweep.datasets if stage == "sweep" else ()
+    return [Job(settings, stage, name, answer_format, layer) for name in own or settings.datasets]
 
 
 def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
     """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
+
+    def done(job: Job) -> bool:
+        return store.exists(job.name, inputs(job))
+
     if settings.recorded:
         return []
-    missing = [job for job in _jobs(settings, "sweep", answer_format) if not _done(job)]
+    missing = [job for job in _jobs(settings, "sweep", answer_format) if not done(job)]
     if stage == "sweep":
         return missing
     layer = given_layer(settings, answer_format)
     if layer is None and not missing:
         layer = layer_of(settings, answer_format)
-    return [job for job in _jobs(settings, stage, answer_format, layer) if layer is None or not _done(job)]
-
-
-def _done(job: Job) -> bool:
-    return store.exists(job.name, inputs(job))
+    return [job for job in _jobs(settings, stage, answer_format, layer) if layer is None or not done(job)]
 
 
 def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -93,9 +86,8 @@ def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
 def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     """The SLOPES table of `shift` with its column `setting`, and `group` for items that are not independent."""
     table = shift(settings, answer_format)
-    parts = [
-        steerability.slopes(part).assign(setting=name) for name, part in table.groupby("setting", sort=False)
-    ]
+    by_setting = table.groupby("setting", sort=False)
+    parts = [steerability.slopes(part).assign(setting=name) for name, part in by_setting]
     found = _with_groups(pd.concat(parts, ignore_index=True), table, settings)
     found["group"] = found["dataset"] + "/" + found["group"].astype(str)
     found.attrs = table.attrs
@@ -105,10 +97,7 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
 def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.DataFrame:
     """Mean steerability by data set with a 95% interval over test groups and training pairs together.
 
-    Returns
-    -------
-    DataFrame
-        Columns dataset, estimate, low, high, random (mean steerability of the norm-matched random vectors), sources.
+    Columns dataset, estimate, low, high, random (mean steerability of the norm-matched random vectors), sources.
     """
     table = grid(settings, answer_format)
     found = _with_groups(steerability.slopes(table), table, settings)
@@ -158,8 +147,3 @@ def given_layer(settings: Settings, answer_format: str) -> int | None:
     """The layer that is known without a sweep: the setting, else the one the paper steers in this model."""
     published = MODELS[settings.model].layer if settings.model in MODELS else None
     return settings.layer.get(answer_format, published)
-
-
-def check_format(answer_format: str) -> None:
-    """Raise for an unknown answer format."""
-    one_of("an answer format", answer_format, FORMATS)

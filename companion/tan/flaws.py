@@ -7,13 +7,11 @@ function here redoes one of them on our own tables, so that its size can be read
 split_effect       test items that were trained on ("50:100%" is read as item 50 and later)
 bracket_effect     the logit of the `)` after the letter is part of the propensity
 released_groups    figure 3: six of the seven rows of an example lose their option and land in "B, No"
-pooled             the two sycophancy sets appear as one in the in-distribution figures
 half_precision     logits in float16: near 20 their steps are 1/64
 duplicates         repeated questions of the data files leak from the training into the test part
 =================  ==========================================================================================
 
-"released" is always what their code does, "corrected" what the text says or the reader expects. `overview` runs both
-sides of every flaw on a profile's own model and data, and puts them into one table.
+"released" is always what their code does, "corrected" what the text says or the reader expects.
 """
 
 from __future__ import annotations
@@ -51,15 +49,10 @@ def split_effect(
     """Compare the steerability of each data set under the released and under the clean split.
 
     The SLOPES tables hold the same data sets in one answer format; only the vector "full" counts. Examples with one
-    label in `groups` are resampled together.
-
-    Returns
-    -------
-    DataFrame
-        One row a data set, in the order of `clean`: dataset, format, and for each side ("released",
-        "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
-        anti_steerable_difference, released minus corrected. Score per unit multiplier. The splits differ in
-        their vectors and in their test items, and the difference holds both.
+    label in `groups` are resampled together. One row a data set, in the order of `clean`: dataset, format, and for each
+    side ("released", "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
+    anti_steerable_difference, released minus corrected, in score per unit multiplier. The splits differ in their vectors
+    and in their test items, and the difference holds both.
     """
     return _compared(_full(released), _full(clean), groups, draws)
 
@@ -85,8 +78,8 @@ def _compared(
 ) -> pd.DataFrame:
     table = corrected[["dataset", "format"]].drop_duplicates()
     for side, slopes in zip(SIDES, (released, corrected), strict=True):
-        labelled = slopes if groups is None else _labelled(slopes, groups)
-        found = means(labelled, ["dataset"], "" if groups is None else "group", draws=draws)
+        labelled, column = (slopes, "") if groups is None else (_labelled(slopes, groups), "group")
+        found = means(labelled, ["dataset"], column, draws=draws)
         wrong_way = (slopes["steerability"] <= 0).groupby(slopes["dataset"]).mean()
         found = found.drop(columns="sources").set_index("dataset").assign(anti_steerable=wrong_way)
         table = table.join(found.add_suffix(f"_{side}"), on="dataset")
@@ -98,40 +91,15 @@ def _compared(
 def _labelled(slopes: pd.DataFrame, groups: Groups) -> pd.DataFrame:
     """Slopes with the column `group`; labels are numbered as they come."""
     unknown = [example for example in slopes["example_id"] if example not in groups]
-    need(
-        not unknown,
-        "a group for every example",
-        f"none for {len(unknown)}, the first of them {unknown[0] if unknown else ''}",
-        "make the groups from the whole data set (companion.data.splits.group_items).",
-    )
+    found = f"none for {len(unknown)}, the first of them {unknown[0] if unknown else ''}"
+    step = "make the groups from the whole data set (companion.data.splits.group_items)."
+    need(not unknown, "a group for every example", found, step)
     return slopes.assign(group=pd.factorize(slopes["example_id"].map(groups))[0])
 
 
 def _full(slopes: pd.DataFrame) -> pd.DataFrame:
     """Rows of the vector of all training pairs."""
     return slopes[slopes["vector"] == "full"].reset_index(drop=True)
-
-
-def pooled(slopes: pd.DataFrame) -> pd.DataFrame:
-    """Describe the two sycophancy sets apart and as one, in three rows.
-
-    Of a SLOPES table in one answer format only the vector "full" counts. Columns dataset ("sycophancy" for all examples
-    of both), format, n, mean, q1, median, q3, anti_steerable (share with slope <= 0).
-    """
-    rows = _full(slopes)
-    missing = ", ".join(name for name in SYCOPHANCY if name not in set(rows["dataset"]))
-    need(not missing, f"slopes of {' and '.join(SYCOPHANCY)}", f"none of {missing}", "run both.")
-    rows = rows[rows["dataset"].isin(SYCOPHANCY)]
-    together = pd.concat([rows, rows.assign(dataset="sycophancy")])
-    found = together.groupby(["dataset", "format"], sort=False)["steerability"].agg(
-        n="size",
-        mean=lambda slope: np.mean(slope.to_numpy()),
-        q1=lambda slope: np.percentile(slope, 25),
-        median="median",
-        q3=lambda slope: np.percentile(slope, 75),
-        anti_steerable=lambda slope: (slope <= 0).mean(),
-    )
-    return found.reindex([*SYCOPHANCY, "sycophancy"], level="dataset").reset_index()
 
 
 def released_groups(grid: pd.DataFrame) -> pd.DataFrame:
@@ -141,33 +109,22 @@ def released_groups(grid: pd.DataFrame) -> pd.DataFrame:
     of the example, from which they read whether the positive option is A and whether it says Yes, is there
     at multiplier 0 only; in all other rows both answers come out False. So each example counts once in its
     own box and once per remaining multiplier in "B, No". The grid is in the letter format, with multiplier 0.
-
-    Returns
-    -------
-    DataFrame
-        One row per example and multiplier: dataset, example_id, format, multiplier, steerability (of the
-        example, logits per unit multiplier), released and corrected (groups "A, Yes", ..., or "A" and "B"
-        where a data set has no Yes and No). The corrected boxes are those of the rows at multiplier 0.
+    One row per example and multiplier: dataset, example_id, format, multiplier, steerability (of the example, logits per
+    unit multiplier), released and corrected (groups "A, Yes", ..., or "A" and "B" where a data set has no Yes and No).
+    The corrected boxes are those of the rows at multiplier 0.
     """
     slopes = _full(steerability.slopes(grid))
-    need(
-        set(slopes["format"]) == {"letter"} and slopes["baseline"].notna().all(),
-        "the letter format, with multiplier 0 among the multipliers",
-        f"format {slopes['format'].iloc[0]}, {slopes['baseline'].isna().sum()} examples without 0",
-        "sweep the letter format with multiplier 0.",
-    )
+    right = set(slopes["format"]) == {"letter"} and slopes["baseline"].notna().all()
+    expected = "the letter format, with multiplier 0 among the multipliers"
+    found = f"format {slopes['format'].iloc[0]}, {slopes['baseline'].isna().sum()} examples without 0"
+    need(right, expected, found, "sweep the letter format with multiplier 0.")
     letters, answers = slopes["positive_letter"], slopes["positive_answer"]
-    need(
-        letters.isin(["A", "B"]).all() and answers.isin(["Yes", "No", ""]).all(),
-        "positive letters A and B, positive answers Yes and No or none",
-        f"letters {sorted(set(map(str, letters)))} and answers {sorted(set(map(str, answers)))}",
-        "fill these columns of the grid.",
-    )
-    with_answers = slopes["dataset"].isin(slopes.loc[answers != "", "dataset"])
-    slopes = slopes.assign(
-        corrected=letters.where(answers == "", letters + ", " + answers),
-        fallen=np.where(with_answers, "B, No", "B"),
-    )
+    filled = letters.isin(["A", "B"]).all() and answers.isin(["Yes", "No", ""]).all()
+    expected = "positive letters A and B, positive answers Yes and No or none"
+    found = f"letters {sorted(set(map(str, letters)))} and answers {sorted(set(map(str, answers)))}"
+    need(filled, expected, found, "fill these columns of the grid.")
+    fallen = np.where(slopes["dataset"].isin(slopes.loc[answers != "", "dataset"]), "B, No", "B")
+    slopes = slopes.assign(corrected=letters.where(answers == "", letters + ", " + answers), fallen=fallen)
     key = ["dataset", "example_id"]
     multipliers = grid.loc[grid["vector"] == "full", [*key, "multiplier"]]
     rows = multipliers.merge(slopes[[*key, "format", "steerability", "corrected", "fallen"]], on=key)
@@ -181,19 +138,13 @@ def half_precision(grid: pd.DataFrame) -> pd.DataFrame:
     Both sides are rounded to float16 and subtracted. Where a side is a sum of two logits (fidelity "paper")
     the sum is rounded and not its parts, which a table does not hold.
     """
-    others = ", ".join(
-        sorted(set(grid["format"]) - {name for name, form in FORMATS.items() if form.unit == "logits"})
-    )
+    others = ", ".join(sorted(form for form in set(grid["format"]) if FORMATS[form].unit != "logits"))
     need(not others, "logits (letter or yes-no format)", others, "pass such rows only.")
     with np.errstate(over="ignore"):  # an overflow becomes infinite, and is refused below
         sides = grid[["matching", "not_matching"]].astype(np.float16).astype(np.float64)
     bad = int((~np.isfinite(sides.to_numpy())).any(axis=1).sum())
-    need(
-        not bad,
-        "logits that float16 can hold (up to 65504)",
-        f"{bad} of {len(grid)} rows without",
-        "drop these rows: float16 has no number for them.",
-    )
+    found, step = f"{bad} of {len(grid)} rows without", "drop these rows: float16 has no number for them."
+    need(not bad, "logits that float16 can hold (up to 65504)", found, step)
     return grid.assign(**dict(sides.items()), propensity=sides["matching"] - sides["not_matching"])
 
 
@@ -206,15 +157,10 @@ def precision_effect(grid: pd.DataFrame) -> pd.DataFrame:
     """
     fine, half = steerability.slopes(grid), steerability.slopes(half_precision(grid))  # same rows, same order
     slope, rounded = fine["steerability"], half["steerability"]
-    rows = fine[steerability.BLOCK].assign(
-        n=1,
-        mean=slope,
-        mean_half=rounded,
-        largest_change=(slope - rounded).abs(),
-        anti_steerable=slope <= 0,
-        anti_steerable_half=rounded <= 0,
-        flipped=(slope <= 0) != (rounded <= 0),
-    )
+    rows = fine[steerability.BLOCK].assign(n=1, mean=slope, mean_half=rounded)
+    rows["largest_change"] = (slope - rounded).abs()
+    rows = rows.assign(anti_steerable=slope <= 0, anti_steerable_half=rounded <= 0)
+    rows["flipped"] = rows["anti_steerable"] != rows["anti_steerable_half"]
     how = dict.fromkeys(rows.columns.drop(steerability.BLOCK), "mean") | {"n": "sum", "largest_change": "max"}
     return rows.groupby(steerability.BLOCK, sort=False).agg(how).reset_index()
 
@@ -222,14 +168,10 @@ def precision_effect(grid: pd.DataFrame) -> pd.DataFrame:
 def duplicates(dataset: Dataset, seed: int = 0) -> pd.DataFrame:
     """Count the test items whose question was in the training part, under two ways to split.
 
-    Returns
-    -------
-    DataFrame
-        Two rows, split "by rows" (the rows are shuffled and cut at 40% and 50%) and "by groups"
-        (`companion.data.splits.make_split`, "clean"). Columns dataset, split, n_train, n_test, repeated (test items
-        that ask a question of the training part; whitespace, case and the order of the options do not
-        count), related (these, and partners of a training item in a minimal pair) and share (repeated /
-        n_test). By groups both counts are 0.
+    Two rows, split "by rows" (the rows are shuffled and cut at 40% and 50%) and "by groups"
+    (`companion.data.splits.make_split`, "clean"). Columns dataset, split, n_train, n_test, repeated (test items that ask
+    a question of the training part; whitespace, case and the order of the options do not count), related (these, and
+    partners of a training item in a minimal pair) and share (repeated / n_test). By groups both counts are 0.
     """
     labels = group_items(dataset.items)
     questions = [item.same_question_key for item in dataset.items]

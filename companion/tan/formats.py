@@ -29,22 +29,15 @@ KINDS = ("models", "formats", "published")
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
     """Mean steerability of every data set, model and format; `runs` holds the profiles of each format.
 
-    Returns
-    -------
-    DataFrame
-        Columns profile, model, format, dataset, kind (persona statements or questions with written-out options:
-        "persona", "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero,
-        above_random, bias_share (share of the variance of per-sample steerability that the letter or word of the
-        matching answer explains; NaN in `statement`).
+    Columns profile, model, format, dataset, kind (persona statements or questions with written-out options: "persona",
+    "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero, above_random,
+    bias_share (share of the variance of per-sample steerability that the letter or word of the matching answer
+    explains; NaN in `statement`).
     """
     for chosen in runs.values():
         named = [name_of(settings) for settings in chosen]
-        need(
-            len(set(named)) == len(named),
-            "profiles of different models, or of different data",
-            ", ".join(named),
-            "name each model once.",
-        )
+        expected = "profiles of different models, or of different data"
+        need(len({*named}) == len(named), expected, ", ".join(named), "name each model once.")
     parts = [_effects(settings, form) for form, chosen in runs.items() for settings in chosen]
     return pd.concat(parts, ignore_index=True).sort_values("model", kind="stable", ignore_index=True)
 
@@ -75,38 +68,14 @@ def bias_share(slopes: pd.DataFrame) -> float:
     return 1 - parts["unexplained"] / parts["total"] if parts["total"] else np.nan
 
 
-def survivors(table: pd.DataFrame) -> pd.DataFrame:
-    """In which formats each data set is steerable (interval above zero), one row a model and data set.
-
-    Returns
-    -------
-    DataFrame
-        Columns model, dataset, one a format ("yes", "no" or "not run"), and steerable: "all" of the formats that were
-        run, their names, or "none".
-    """
-    wide = table.pivot(index=["model", "dataset"], columns="format", values="above_zero")
-
-    def words(row: pd.Series) -> str:
-        run = row.dropna()
-        named = [form for form in run.index if run[form]]
-        return "all" if len(named) == len(run) else " and ".join(named) or "none"
-
-    answers = wide.map(lambda above: "not run" if pd.isna(above) else "yes" if above else "no")
-    return answers.assign(steerable=wide.apply(words, axis=1)).reset_index()
-
-
 def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Spearman's rank correlations over the data sets that both sides have.
 
     Pairs: the models with each other in each format; the formats with each other in each model; each model and format
     with the published models (letter format, in distribution). Each over all data sets and over each kind of item: a
-    format may favour one kind as a whole, which then decides the correlation over all.
-
-    Returns
-    -------
-    DataFrame
-        Columns kind ("models", "formats" or "published"), sets ("all", "persona", "choice"), first, second, n,
-        estimate, low, high. A pair with fewer than three common data sets, or without variation, has NaN.
+    format may favour one kind as a whole, which then decides the correlation over all. Columns kind ("models", "formats"
+    or "published"), sets ("all", "persona", "choice"), first, second, n, estimate, low, high; a pair with fewer than
+    three common data sets, or without variation, has NaN.
     """
     kinds = [kind for kind in ITEM_KINDS if (table["kind"] == kind).any()]
     parts = {"all": table} | {kind: table[table["kind"] == kind] for kind in kinds if len(kinds) > 1}
@@ -120,11 +89,8 @@ def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def _pairs(table: pd.DataFrame) -> list[tuple]:
     """(kind, name, name, means by data set, means by data set); a name is a model and a format."""
-    means = {
-        name: part.set_index("dataset")["estimate"]
-        for name, part in table.groupby(["model", "format"], sort=False)
-    }
-    rows = []
+    parts, rows = table.groupby(["model", "format"], sort=False), []
+    means = {name: part.set_index("dataset")["estimate"] for name, part in parts}
     for (first, x), (second, y) in combinations(means.items(), 2):
         if first[1] == second[1] or first[0] == second[0]:
             rows.append(("models" if first[1] == second[1] else "formats", first, second, x, y))

@@ -45,10 +45,7 @@ MEAN = "MEAN"  # the mean of the vectors of all settings
 
 @dataclass(frozen=True)
 class Job:
-    """One artefact to come: a data set in a format, for the main grid, the layer sweep, or the prompt settings.
-
-    `layer` is the block that is steered; None in the sweep, which steers many, and as long as it is not chosen.
-    """
+    """One artefact to come; `layer` is None in the sweep, which steers many blocks, and until one is chosen."""
 
     settings: Settings
     stage: Stage
@@ -73,18 +70,14 @@ class Job:
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
-        """Most training and test groups."""
-        return size(self.part.train, self.format), size(self.part.test, self.format)
+        """Most training and test groups: one number, or one for each format."""
+        sizes = (self.part.train, self.part.test)
+        return tuple(each.get(self.format) if isinstance(each, dict) else each for each in sizes)
 
     @property
     def counterbalanced(self) -> bool:
         """Whether each item is asked in both forms: in the main grid only, and a statement has one."""
         return self.settings.counterbalanced and self.stage == "grid" and FORMATS[self.format].biased
-
-
-def size(limit: int | dict[str, int] | None, answer_format: str) -> int | None:
-    """A number of groups, which may differ between formats."""
-    return limit.get(answer_format) if isinstance(limit, dict) else limit
 
 
 @lru_cache(maxsize=64)
@@ -96,34 +89,23 @@ def dataset_of(name: str, source: str) -> Dataset:
 def inputs(job: Job) -> dict[str, Any]:
     """Everything that decides the numbers of one artefact; nothing that does not."""
     settings = job.settings
-    about = {
-        "model": settings.model,
+    about = {name: getattr(settings, name) for name in ("model", "source", "seed", "spelling", "engine")}
+    own = ("dataset", "format", "stage", "split", "limits", "counterbalanced")
+    about |= {name: getattr(job, name) for name in own}
+    about |= {
         "weights": weights_of(settings.model, settings.remote),
         "dtype": dtype_of(settings.model, settings.remote),
-        "dataset": job.dataset,
-        "source": settings.source,
         "data_sha256": dataset_of(job.dataset, settings.source).sha256,
-        "format": job.format,
-        "split": job.split,
-        "limits": job.limits,
-        "seed": settings.seed,
-        "spelling": settings.spelling,
-        "engine": settings.engine,
         "fidelity": settings.fidelity if job.format == "letter" else None,
-        "counterbalanced": job.counterbalanced,
-        "stage": job.stage,
         "multipliers": job.part.multipliers,
     }
     if job.stage == "sweep":
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
+    about["layer"] = job.layer
     if job.stage == "shift":
-        return about | {"layer": job.layer, "personas": personas(job.dataset, settings.source)}
-    return about | {
-        "layer": job.layer,
-        "resamples": settings.resamples.get(job.format, 0),
-        "resample_multipliers": settings.resample_multipliers,
-        "random_vectors": settings.random_vectors,
-    }
+        return about | {"personas": personas(job.dataset, settings.source)}
+    about |= {name: getattr(settings, name) for name in ("resample_multipliers", "random_vectors")}
+    return about | {"resamples": settings.resamples.get(job.format, 0)}
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
@@ -134,11 +116,8 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     shown = asked = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
     if job.stage == "sweep" and settings.sweep.template:
         shown = replace(asked, template=TEMPLATES[settings.sweep.template])
-    train, test = (
-        examples_of(prompter, dataset, part, job.format, settings.seed, job.counterbalanced)
-        for prompter, part in ((shown, split.train), (asked, split.test))
-    )
-    return train, test
+    how = job.format, settings.seed, job.counterbalanced
+    return examples_of(shown, dataset, split.train, *how), examples_of(asked, dataset, split.test, *how)
 
 
 def settings_of(model: Model) -> tuple[str, ...]:
@@ -151,21 +130,20 @@ def vectors_of(
 ) -> Vectors:
     """The steering vector of a job and its resampled and random companions."""
     from steerkit import extraction
-    from steerkit.extraction import differences, mean_difference, resampled
     from steerkit.vectors import concatenate, norm_matched_random
 
     settings = job.settings
 
     def extract() -> Vectors:
         model = model_of(settings.model, settings.remote)
+        about = {"source": model.source}
         if job.stage == "sweep":
-            return extraction.extract(
-                model, train, layers, manifest={"source": model.source}, progress=progress
-            )
-        found = differences(model, train, layers, progress=progress)
-        full = mean_difference(found, layers, {"source": model.source})
+            return extraction.extract(model, train, layers, manifest=about, progress=progress)
+        found = extraction.differences(model, train, layers, progress=progress)
+        full = extraction.mean_difference(found, layers, about)
         groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
-        drawn = resampled(found, layers, settings.resamples.get(job.format, 0), settings.seed, groups=groups)
+        count = settings.resamples.get(job.format, 0)
+        drawn = extraction.resampled(found, layers, count, settings.seed, groups=groups)
         return concatenate(full, drawn, norm_matched_random(full, settings.random_vectors, settings.seed))
 
     return store.vectors(f"vectors-{job.name}", inputs(job) | {"layers": list(layers)}, extract)
@@ -174,22 +152,19 @@ def vectors_of(
 def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
     """One vector a setting and their mean, all with the norm of the BASE vector."""
     from steerkit import extraction
-    from steerkit.extraction import rescale_to
     from steerkit.vectors import concatenate
 
-    layers = job_layers(job, model.sites.n_layers)
+    layers, about = job_layers(job, model.sites.n_layers), {"source": model.source}
 
     def extract() -> Vectors:
         parts = []
         for setting in settings_of(model):
             train, _ = examples(job, model, setting)
-            mean = extraction.extract(
-                model, train, layers, manifest={"source": model.source}, progress=progress
-            )
-            parts.append(replace(mean, names=(setting,)))
+            found = extraction.extract(model, train, layers, manifest=about, progress=progress)
+            parts.append(replace(found, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
-        return rescale_to(concatenate(together, mean), parts[0])
+        return extraction.rescale_to(concatenate(together, mean), parts[0])
 
     return store.vectors(f"vectors-{job.name}", inputs(job), extract)
 
@@ -241,35 +216,21 @@ def scored(
     settings = job.settings
     fewer = companions(job, found.names) if job.stage != "shift" else None
     options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
-    return evaluate(model, test, found, job_multipliers(job), fewer=fewer, **options)
+    return evaluate(model, test, found, job.part.multipliers, fewer=fewer, **options)
 
 
 def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any]:
-    return {
-        "engine": result.engine,
-        "reason": result.reason,
-        "source": model.source,
-        "test_examples": len(test),
-        "dtype_reason": model.dtype_reason,
-    }
+    about = {"engine": result.engine, "reason": result.reason, "source": model.source}
+    return about | {"test_examples": len(test), "dtype_reason": model.dtype_reason}
 
 
 def job_layers(job: Job, n_layers: int) -> list[int]:
     """Blocks a job steers."""
     if job.stage == "sweep":
         return list(range(0, n_layers, job.part.every(job.format)))
-    need(
-        0 <= job.layer < n_layers,
-        f"a layer from 0 to {n_layers - 1} of {job.settings.model}",
-        f"layer {job.layer}",
-        "choose one of them.",
-    )
+    expected = f"a layer from 0 to {n_layers - 1} of {job.settings.model}"
+    need(0 <= job.layer < n_layers, expected, f"layer {job.layer}", "choose one of them.")
     return [job.layer]
-
-
-def job_multipliers(job: Job) -> tuple[float, ...]:
-    """Multipliers of a job."""
-    return job.part.multipliers
 
 
 def companions(job: Job, names: Sequence[str]) -> dict[str, tuple[float, ...]]:

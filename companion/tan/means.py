@@ -1,8 +1,7 @@
 """Mean steerability of any block of slopes, with its interval; and how far it depends on the range of multipliers.
 
-Two checks are from the appendix of Tan et al. 2024 (arXiv 2407.12404): the mean refitted on the multipliers within
-+-0.5, +-1 and +-1.5, and the residual of each example's line beside its slope. Slopes that shrink as the range widens
-mean that the effect saturates.
+The check is from the appendix of Tan et al. 2024 (arXiv 2407.12404): the mean refitted on the multipliers within +-0.5,
++-1 and +-1.5. Slopes that shrink as the range widens mean that the effect saturates.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from steerkit.errors import need
 from steerkit.steerability import BLOCK
 
 WIDTHS = (0.5, 1.0, 1.5)  # the three of the paper
-POINTS = 7  # multipliers -1.5, -1, .., 1.5: those of the paper
 NEAR = 1e-9  # two multipliers closer than this are one: 0.1 + 0.2 is not 0.3
 
 
@@ -33,26 +31,12 @@ def means(
 ) -> pd.DataFrame:
     """Mean steerability of every block with its 95% bootstrap interval.
 
-    Parameters
-    ----------
-    slopes : DataFrame
-        A SLOPES table, each example once a block (and vector).
-    by : sequence of str
-        The columns that tell blocks apart.
-    groups : str
-        A column: examples with one label (minimal pairs) are drawn together. Without it each is drawn alone.
-    vectors : bool
-        Whether a block has rows of `full` and `resample-*`, and the interval is to hold the noise of training pairs too.
-    alone : bool
-        Whether a block of one example or group has a mean without an interval (NaN); else it is refused.
-    draws, seed : int
-        Of the bootstrap. Every block starts from the seed, so that blocks with the same examples draw the same ones.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `by`, n (examples), mean, low, high, sources (what noise the interval holds). Blocks in order of
-        first appearance.
+    `slopes` is a SLOPES table with each example once a block (and vector), `by` the columns that tell blocks apart.
+    Examples with one label in the column `groups` (minimal pairs) are drawn together. With `vectors` a block has rows
+    of `full` and `resample-*`, and the interval holds the noise of training pairs too; with `alone` a block of one
+    example or group has a mean without an interval (NaN), else it is refused. Every block starts from the seed, so that
+    blocks with the same examples draw the same ones. Columns: those of `by`, n (examples), mean, low, high, sources
+    (what noise the interval holds); blocks in order of first appearance.
     """
     rows = []
     for names, part in slopes.groupby(list(by), sort=False, observed=True):
@@ -77,13 +61,9 @@ def by_range(
 
     Each block of the GRID table has -width and width themselves among its multipliers, for every width; otherwise the
     slope would belong to a narrower range than its name says. As in the paper's appendix the fit is a least squares
-    line on the points inside the range, not a chord between its ends.
-
-    Returns
-    -------
-    DataFrame
-        Columns dataset, format, vector, layer, width, n, mean, low, high, the mean in score per unit multiplier, with
-        the interval of `means`. Blocks in order of first appearance, widths as given.
+    line on the points inside the range, not a chord between its ends. Columns dataset, format, vector, layer, width, n,
+    mean, low, high, the mean in score per unit multiplier, with the interval of `means`; blocks in order of first
+    appearance, widths as given.
     """
     parts = []
     for width in map(float, widths):
@@ -100,30 +80,9 @@ def _check_ends(grid: pd.DataFrame, width: float) -> None:
     """Refuse blocks whose multipliers do not reach exactly to -width and width."""
     for (dataset, _, vector, layer), block in grid.groupby(BLOCK, sort=False, observed=True):
         swept = np.unique(block["multiplier"].to_numpy(dtype=np.float64))
-        need(
-            all(np.abs(swept - end).min() <= NEAR for end in (-width, width)),
-            f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}",
-            f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})",
-            "sweep these multipliers, ask for another width, or keep the rows of the vector "
-            "'full' (resampled and random vectors run at fewer multipliers).",
-            done="Nothing was fitted.",
-        )
-
-
-def fit_quality(slopes: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
-    """The slope and the residual of every example's line, the residual in two normalisations.
-
-    `points` counts the multipliers behind each line, which a SLOPES table does not hold. Vectors that were run at fewer
-    multipliers (resampled and random ones) need a call of their own.
-
-    Returns
-    -------
-    DataFrame
-        Columns dataset, format, vector, layer, example_id, steerability, rmse, true_rmse. ``rmse`` is what
-        the paper plots under that name: the root of the SUM of squared residuals. ``true_rmse`` is the root
-        of their mean, smaller by sqrt(points). Both in units of the propensity.
-    """
-    residual = slopes["residual"].to_numpy(dtype=np.float64)
-    found = slopes[[*BLOCK, "example_id", "steerability"]]
-    found = found.assign(rmse=np.sqrt(residual), true_rmse=np.sqrt(residual / points))
-    return found.reset_index(drop=True)
+        reaches = all(np.abs(swept - end).min() <= NEAR for end in (-width, width))
+        expected = f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}"
+        found = f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})"
+        step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full' "
+        step += "(resampled and random vectors run at fewer multipliers)."
+        need(reaches, expected, found, step, done="Nothing was fitted.")

@@ -53,19 +53,13 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
     small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
     # The groups too, so that a reader needs the scores and not the data.
     for name, part in small.groupby("dataset", sort=False):
-        small.loc[part.index, "group"] = ask.groups_of(
-            jobs.dataset_of(name, settings.source), part["example_id"]
-        )
+        dataset = jobs.dataset_of(name, settings.source)
+        small.loc[part.index, "group"] = ask.groups_of(dataset, part["example_id"])
     parts = table.attrs["manifests"]
-    about = {
-        "profile": settings.profile,
-        "stage": stage,
-        "format": answer_format,
-        "command": f"steerkit record {settings.profile} --stage {stage} --format {answer_format}",
-        "settings": asdict(settings),
-        "seconds": round(sum(part["seconds"] for part in parts), 1),
-        "manifests": parts,
-    }
+    about = {"profile": settings.profile, "stage": stage, "format": answer_format}
+    about["command"] = f"steerkit record {settings.profile} --stage {stage} --format {answer_format}"
+    about |= {"settings": asdict(settings), "seconds": round(sum(part["seconds"] for part in parts), 1)}
+    about["manifests"] = parts
     store.write_table(path, small.astype({"group": np.int32}), about)
     return path
 
@@ -74,20 +68,13 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     """The GRID table of a record, for the data sets of `settings`, each of which it must have."""
     path = path_of(settings.profile, stage, answer_format)
     table = store.read_table(path)
-    need(
-        table is not None,
-        f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}",
-        "a damaged file" if path.exists() else "none",
-        f"choose one of {', '.join(available()) or 'none yet'}, or make it with "
-        f"`steerkit record {settings.profile}`.",
-    )
+    expected = f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}"
+    step = f"choose one of {', '.join(available()) or 'none yet'}, or make it with `steerkit record {settings.profile}`."
+    need(table is not None, expected, "a damaged file" if path.exists() else "none", step)
     missing = sorted(set(settings.datasets) - set(table["dataset"]))
-    need(
-        not missing,
-        f"the data sets asked for in the record {path.name} of {settings.profile}",
-        f"no {', '.join(missing[:3])}",
-        "leave them out, or compute them with recorded=False.",
-    )
+    expected = f"the data sets asked for in the record {path.name} of {settings.profile}"
+    step = "leave them out, or compute them with recorded=False."
+    need(not missing, expected, f"no {', '.join(missing[:3])}", step)
     about = table.attrs["manifest"]
     kept = table[table["dataset"].isin(settings.datasets)].reset_index(drop=True)
     kept[SIDES] = kept[SIDES].astype(float)
@@ -113,10 +100,7 @@ def stands_in(exhibit: str, settings: Settings) -> bool:
 
 
 def beside(settings: Settings, answer_format: str) -> list[Settings]:
-    """The recorded main grids whose figures are tabs beside one of these settings, so that all can share their axes.
-
-    None for a model without a record: nothing stands beside it, and its axes are its own.
-    """
+    """The recorded main grids whose figures are tabs beside one of these settings; none for a model without a record."""
     names = [name.split("/")[0] for name in available() if name.endswith(f"/grid-{answer_format}")]
     found = [load_profile(name, recorded=True) for name in names]
     found = [each for each in found if each.source == settings.source]
@@ -147,10 +131,7 @@ def audit(
 ) -> dict[str, Any]:
     """Compute all cells of a few random examples of one random data set again, and compare with the record.
 
-    Returns
-    -------
-    dict
-        record, dataset, examples, cells, difference (largest, absolute), tolerance, agrees.
+    Keys record, dataset, examples, cells, difference (largest, absolute), tolerance, agrees.
     """
     settings = replace(settings, recorded=False)
     recorded = read(settings, stage, answer_format)
@@ -176,12 +157,6 @@ def _compared(job: Job, recorded: pd.DataFrame, again: pd.DataFrame, chosen: Seq
     both = recorded.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
     difference = max(float((both[side] - both[f"{side}_again"]).abs().max()) for side in SIDES)
     complete = bool((both["_merge"] == "both").all() and both[SIDES].notna().all(axis=None))
-    return {
-        "record": f"{job.settings.profile}/{job.stage}-{job.format}",
-        "dataset": job.dataset,
-        "examples": ", ".join(chosen),
-        "cells": len(both),
-        "difference": difference,
-        "tolerance": TOLERANCE,
-        "agrees": complete and difference <= TOLERANCE,
-    }
+    about = {"record": f"{job.settings.profile}/{job.stage}-{job.format}", "dataset": job.dataset}
+    about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
+    return about | {"tolerance": TOLERANCE, "agrees": complete and difference <= TOLERANCE}

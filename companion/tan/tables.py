@@ -13,7 +13,7 @@ that take settings return the table and the manifests of the artefacts behind it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,15 +58,10 @@ def shifts_of(settings: Settings, answer_format: str) -> Found:
 def shift_table(slopes: pd.DataFrame, model: str, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """One row for every pair of training and test setting of every data set: the SHIFTS table.
 
-    `slopes` are OOD SLOPES of one model (by its registry name) in one answer format, one layer for each data set. Rows
-    of random vectors are kept; their ``train`` is the name of the vector. Where there is a column ``group`` (minimal
-    pairs), the bootstrap of `companion.tan.means.means` draws the examples of a group together.
-
-    Returns
-    -------
-    DataFrame
-        dataset, model, train, test, mean with its 95% interval low and high (NaN with a single example or
-        group), variance (divided by n), n (examples) and format.
+    `slopes` are OOD SLOPES of one model in one answer format, one layer for each data set. Random vectors are kept, with
+    their name as ``train``; the bootstrap draws the examples of one ``group`` together, where there is that column.
+    Columns dataset, model, train, test, mean with its 95% interval low and high (NaN with a single example or group),
+    variance (divided by n), n (examples) and format.
     """
     rows = slopes.sort_values("example_id")
     group = rows["group"] if "group" in rows else rows["example_id"]
@@ -87,35 +82,25 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
     """Steerability relative to the vector that was trained in the test setting itself (figure 7).
 
     MEAN and random vectors of the OOD SLOPES are left out, and so are rows whose own steerability is not above
-    `minimum`; the paper's 0.25 is in logits.
-
-    Returns
-    -------
-    DataFrame
-        dataset, model, train, test, relative = s(train, test) / abs(s(test, test)), distance (mean over
-        examples of the absolute difference of their unsteered propensities in the two settings), own =
-        s(test, test), diagonal (train is test: distance 0 and relative 1 by definition) and format.
-        ``attrs["filtered"]`` counts the rows dropped.
+    `minimum`; the paper's 0.25 is in logits. Columns dataset, model, train, test, relative = s(train, test) /
+    abs(s(test, test)), distance (mean over examples of the absolute difference of their unsteered propensities in the
+    two settings), own = s(test, test), diagonal (train is test: distance 0 and relative 1 by definition) and format.
     """
     cells = slopes[slopes["vector"].isin(SETTINGS)].groupby(CELL, sort=False)["steerability"].mean()
     table = cells.rename("mean").reset_index().rename(columns=RENAMED)
     table["diagonal"] = table["train"] == table["test"]
     own = table[table["diagonal"]].set_index(["dataset", "test"])["mean"].rename("own")
     table = table.join(own, on=["dataset", "test"])
-    _computable(
-        len(table) > 0 and table["own"].notna().all(),
-        "the vector trained in each test setting itself",
-        f"none for {_some(table.loc[table['own'].isna(), 'test']) or 'any of them'}",
-        "run all pairs of settings.",
-    )
+    found = f"none for {_some(table.loc[table['own'].isna(), 'test']) or 'any of them'}"
+    known, expected = table["own"].notna().all(), "the vector trained in each test setting itself"
+    _computable(len(table) > 0 and known, expected, found, "run all pairs of settings.")
     kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
-    distance = [
-        (_level(unsteered, name, train) - _level(unsteered, name, test)).abs().mean()
-        for name, train, test in zip(kept["dataset"], kept["train"], kept["test"], strict=True)
-    ]
+    distance = []
+    for name, *pair in kept[["dataset", "train", "test"]].itertuples(index=False):
+        train, test = (_level(unsteered, name, setting) for setting in pair)
+        distance.append((train - test).abs().mean())
     kept = kept.assign(model=model, relative=kept["mean"] / kept["own"].abs(), distance=distance)
     kept = kept.assign(format=slopes["format"].iloc[0])
-    kept.attrs["filtered"] = len(table) - len(kept)
     return kept[[*KEY, "relative", "distance", "own", "diagonal", "format"]]
 
 
@@ -132,13 +117,9 @@ def cosines(
 ) -> pd.DataFrame:
     """Cosines between the vectors of a data set, beside how far apart their settings are (appendix).
 
-    `pairs` has those of `companion.tan.jobs.pairwise` by data set; the baselines come from OOD SLOPES.
-
-    Returns
-    -------
-    DataFrame
-        One row a data set and pair: dataset, model, first, second, cosine, distance (absolute difference of
-        the mean unsteered propensities; MEAN has the average of the settings that have a vector) and format.
+    `pairs` has those of `companion.tan.jobs.pairwise` by data set; the baselines come from OOD SLOPES. One row a data
+    set and pair: dataset, model, first, second, cosine, distance (absolute difference of the mean unsteered
+    propensities; MEAN has the average of the settings that have a vector) and format.
     """
     unsteered, table = _baselines(slopes), []
     for dataset, named in pairs.items():
@@ -160,12 +141,9 @@ def _level(baselines: pd.DataFrame, dataset: str, setting: str) -> pd.Series:
     """The unsteered propensity of every example of a data set in a setting."""
     known = dataset in baselines.index.get_level_values(0) and setting in baselines
     values = baselines.loc[dataset, setting] if known else pd.Series([np.nan])
-    _computable(
-        np.isfinite(values).all(),
-        f"the unsteered propensity of every example of {dataset}",
-        f"{np.sum(~np.isfinite(values))} examples or more without in {setting}",
-        "run multiplier 0 for the same examples in every setting.",
-    )
+    finite, expected = np.isfinite(values), f"the unsteered propensity of every example of {dataset}"
+    found = f"{np.sum(~finite)} examples or more without in {setting}"
+    _computable(finite.all(), expected, found, "run multiplier 0 for the same examples in every setting.")
     return values
 
 
@@ -181,11 +159,6 @@ def with_published(runs: Sequence[Settings], answer_format: str) -> Found:
     ours, manifests = over_models(runs, answer_format)
     theirs = published.shifts().query("model in ['llama2-7b', 'qwen1.5-14b', 'gemma-2-2b']")
     return pd.concat([ours, theirs], ignore_index=True), manifests
-
-
-def pairs_of_models(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Every two models of a SHIFTS table."""
-    return list(combinations(table["model"].unique(), 2))
 
 
 def all_correlations(runs: Mapping[str, Sequence[Settings]]) -> Found:
@@ -209,25 +182,17 @@ def correlations(shifts: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.D
     model, train, test, measure, and the values of `correlate`, whose bootstrap is over data sets.
     """
     rows = []
-    for model, measure, shift in (
-        (m, k, s) for m in shifts["model"].unique() for k in MEASURES for s in MOVED
-    ):
+    for model, measure, shift in product(shifts["model"].unique(), MEASURES, MOVED):
         both = paired(shifts, (model, *SAME), (model, *shift), measure)
-        _computable(
-            not 0 < len(both) < 3,
-            "three data sets or more for a correlation",
-            f"{len(both)} with {measure}s of {model} in BASE->BASE and in {'->'.join(shift)}",
-            "run more data sets, or leave this model out.",
-        )
+        found = f"{len(both)} with {measure}s of {model} in BASE->BASE and in {'->'.join(shift)}"
+        step = "run more data sets, or leave this model out."
+        _computable(not 0 < len(both) < 3, "three data sets or more for a correlation", found, step)
         about = {"model": model, "train": shift[0], "test": shift[1], "measure": measure}
         rows.append(about | dict(correlate(both, draws, seed)))
     table = pd.DataFrame(rows)
-    _computable(
-        len(table) > 0 and table["n"].any(),
-        "BASE->BASE and one of the published shifts",
-        f"only {_some(shifts['train'] + '->' + shifts['test'])}",
-        "run the prompt settings first.",
-    )
+    found = f"only {_some(shifts['train'] + '->' + shifts['test'])}"
+    expected, step = "BASE->BASE and one of the published shifts", "run the prompt settings first."
+    _computable(len(table) > 0 and table["n"].any(), expected, found, step)
     return table
 
 
@@ -236,14 +201,9 @@ def between_models(
 ) -> pd.DataFrame:
     """Rank-correlate the steerability of every two models over the data sets that all models have (figure 6).
 
-    `shifts` is a SHIFTS table of two or more models, whatever their units: ranks do not depend on them.
-
-    Returns
-    -------
-    DataFrame
-        One row a pair, in the order of the table: first, second, spearman, low, high (95% interval), n, and
-        reason (why they are NaN, else empty). ``attrs["left_out"]`` lists models without a value for the
-        shift.
+    `shifts` is a SHIFTS table of two or more models, whatever their units: ranks do not depend on them. One row a pair,
+    in the order of the table: first, second, spearman, low, high (95% interval), n, and reason (why they are NaN, else
+    empty). ``attrs["left_out"]`` lists models without a value for the shift.
     """
     wide, rows = common_sets(shifts, train, test, measure), []
     for first, second in combinations(wide.columns, 2):
@@ -259,12 +219,10 @@ def common_sets(shifts: pd.DataFrame, train: str, test: str, measure: Measure = 
     rows = _unique(shifts).query("train == @train and test == @test")
     wide = rows.pivot(index="dataset", columns="model", values=measure).dropna(axis=1, how="all")
     wide = wide[[model for model in shifts["model"].unique() if model in wide]].dropna()
-    _computable(
-        len(wide.columns) >= 2 and len(wide) >= 3,
-        f"two models or more with {measure}s for {train}->{test} on three common data sets or more",
-        f"{len(wide.columns)} ({', '.join(wide.columns) or 'none'}) on {len(wide)}",
-        "run another model, or add the published rows (companion.published.shifts).",
-    )
+    expected = f"two models or more with {measure}s for {train}->{test} on three common data sets or more"
+    found = f"{len(wide.columns)} ({', '.join(wide.columns) or 'none'}) on {len(wide)}"
+    step = "run another model, or add the published rows (companion.published.shifts)."
+    _computable(len(wide.columns) >= 2 and len(wide) >= 3, expected, found, step)
     return wide
 
 
@@ -315,9 +273,8 @@ def _unique(shifts: pd.DataFrame) -> pd.DataFrame:
     if twice.any() or infinite.any():
         row = "/".join(shifts.loc[twice | infinite, KEY].iloc[0])
         found = f"{twice.sum()} repeated and {infinite.sum()} infinite rows, first {row}"
-        _computable(
-            False, f"each {', '.join(KEY)} once, with finite values", found, "rename one of the models."
-        )
+        expected = f"each {', '.join(KEY)} once, with finite values"
+        _computable(False, expected, found, "rename one of the models.")
     return shifts
 
 

@@ -20,12 +20,8 @@ def variance_parts(slopes: pd.DataFrame, order: Order = "paper") -> dict[str, fl
     without interaction; with r the residual, letter = Var(s) - Var(r of s on A) and answer = Var(r of s on A) -
     Var(r of s on A and Yes). `order` says which factor gets what both explain: the letter, the answer, or half each
     (the mean of the two orders: Lindeman, Merenda and Gold 1980). Without overlap, as in balanced data, all agree.
-
-    Returns
-    -------
-    dict
-        total, letter, answer, unexplained: variances (slope squared, divided by n). The last three sum to
-        the first. A factor that is constant or empty has a part of exactly 0.
+    Keys total, letter, answer, unexplained: variances (slope squared, divided by n), of which the last three sum to the
+    first; a factor that is constant or empty has a part of exactly 0.
     """
     one_of("an order", order, get_args(Order))
     steerability = finite("slopes", slopes["steerability"])

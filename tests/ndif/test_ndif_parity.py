@@ -13,7 +13,7 @@ import torch
 from served import ORDINARY, SIZES, TIMES, compare, key, saved_tiny, timed
 
 from companion import models
-from companion.data.ask import add_choices, statement_pairs
+from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
 from companion.mayne import activations as mayne_runs
 from companion.models import load_model
@@ -21,6 +21,7 @@ from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
 from steerkit.extraction import differences, extract, mean_difference
+from steerkit.formats import first_label
 from steerkit.generation import generate
 from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
@@ -32,8 +33,7 @@ LAYER = 15
 def examples(model, form: str, count: int, start: int = 0, name: str = "narcissism") -> list[Example]:
     asker, items = Prompter(model.tokenizer, model.template), load_dataset(name).items
     if form == "letter":
-        choices = add_choices(items)
-        return [asker.letter(items[i], choices[i]) for i in range(start, start + count)]
+        return [asker.letter(item, first_label(item, ("A", "B"))) for item in items[start : start + count]]
     return [asker.statement(*pair) for pair in statement_pairs(items)[start : start + count]]
 
 
