@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import companion.templates  # noqa: F401 - adds the papers' chat templates to the library's
 from companion.data.datasets import load_dataset, names
 from companion.registry import MODELS, ModelSpec
 from companion.tiny import tiny_lm, tiny_tokenizer
@@ -15,6 +16,7 @@ from companion.weights import obtain
 from steerkit import load
 from steerkit.errors import SteerkitError, need
 from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
+from steerkit.model import plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
@@ -47,17 +49,19 @@ def load_model(
         "give the address of a server that holds it (--remote), or choose another profile.",
         done="Nothing was loaded.",
     )
-    own, at = "the registry's, on every device", load.device_of(device)
-    wanted, reason = (spec.dtype, own) if dtype is None else (dtype, "asked for")
-    precision, reason = load.choose_dtype(wanted, at, reason)  # a wrong one is refused before a download
+    at = load.device_of(device)
+    precision, reason = load.choose_dtype(dtype or spec.dtype, at)  # a wrong one is refused before a download
+    if spec.dtype and not dtype:
+        reason = "the registry's, on every device"
     if spec.tiny:
         about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
-        return load.wrap_loaded(_open_tiny(spec, at, precision), at, precision, reason, template, about)
+        return wrap(spec.name, _open_tiny(spec, at, precision), template, reason, about)
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
         about["sha256"] = folder_hash(Path(place))
-    return load.open_folder(place, str(at), wanted, template, spec.attention, about, reason)
+    lm = load.open_folder(place, at, precision, spec.attention)
+    return wrap(spec.name, lm, template, reason, about)
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +120,7 @@ def dtype_of(name: str, remote: str = "") -> str:
     if url := server(remote):
         return _remote_dtype(name, url)
     # Without torch where it can be had so.
-    return spec_of(name).dtype or load.plain(load.choose_dtype(None, load.device_of(None), "")[0])
+    return spec_of(name).dtype or plain(load.choose_dtype(None, load.device_of(None))[0])
 
 
 def location(spec: ModelSpec) -> str:
@@ -160,7 +164,7 @@ def _open_remote(spec: ModelSpec, url: str, template: str) -> Model:
     source = {"model": spec.name, "hub_id": spec.hub_id}
     source |= {"sha256": folder_hash(Path(served[0]))} if spec.folder else {}
     model = open_remote(place, served, url, template=template, attention=spec.attention, source=source)
-    _note(spec.name, url, load.plain(model.dtype))
+    _note(spec.name, url, plain(model.dtype))
     return model
 
 
@@ -182,7 +186,7 @@ def _remote_dtype(name: str, url: str) -> str:
     read there, and the other way round, as long as both compute alike.
     """
     noted = _noted().get(f"{name} {url}")
-    return load.plain(model_of(name, url).dtype) if noted is None else noted
+    return plain(model_of(name, url).dtype) if noted is None else noted
 
 
 def _notes() -> Path:

@@ -35,6 +35,7 @@ NUMERIC_CODE = (
     "steerkit/*.py",
     "companion/data/*.py",
     "companion/models.py",
+    "companion/templates.py",
     "companion/weights.py",
     "companion/tiny.py",
     "companion/tan/jobs.py",

@@ -69,8 +69,6 @@ def top_features(sae: Sae, vector: torch.Tensor, k: int = 10) -> pd.DataFrame:
     return _ranked("activation", largest(numbers(sae.encode(vector)), k))
 
 
-# --- methods -------------------------------------------------------------------------------------------------------
-
 # From a vector float64 [d], an autoencoder, numbers of features, and the inputs of `decompose`: one solution a number.
 Method = Callable[[np.ndarray, Sae, Sequence[int], dict[str, Any]], list[Solution]]
 
@@ -164,12 +162,7 @@ class Basis:
         return self.vector - self.along[: self.size] @ self.rows[: self.size]
 
 
-# --- common --------------------------------------------------------------------------------------------------------
-
-
-def solve(
-    vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict[str, Any]
-) -> list[Solution]:
+def solve(vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict) -> list[Solution]:
     """One solution a count."""
     need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
     _check_counts(sae, counts)

@@ -12,10 +12,11 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from companion.tan.jobs import rescale_to
 from companion.tiny import ARCHITECTURES, tiny_lm
 from steerkit import extraction, traces
 from steerkit.errors import SteerkitError
-from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, rescale_to
+from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled
 from steerkit.model import wrap
 
 LAYERS = [0, 1, 2, 3]

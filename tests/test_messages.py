@@ -33,6 +33,7 @@ from companion.registry import Part
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
+from companion.templates import prompter
 from companion.tiny import tiny_lm
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
@@ -161,9 +162,7 @@ case("pair with one sentence")(
     lambda s: load_rows(s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED})
 )
 case("system prompt for a base model")(
-    lambda s: Prompter(
-        s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")
-    ).letter(load_dataset("narcissism").items[0], "A")
+    lambda s: prompter(s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent."))
 )
 case("setting without persona sentences")(lambda s: datasets.personas("mine"))
 case("one model in a figure of two")(

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from companion.templates import prompter as asking
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import ask
@@ -42,7 +43,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def prompter(words):
-    return Prompter(words, TEMPLATES["llama-2"], "as-released")
+    return asking(words, TEMPLATES["llama-2"], "as-released")
 
 
 def merging_tokenizer(merges: list[tuple[str, str]]) -> PreTrainedTokenizerFast:
@@ -162,17 +163,16 @@ class TestOtherFormats:
 class TestSettings:
     def test_a_persona_setting_without_sentences_is_refused(self, prompter):
         with pytest.raises(SteerkitError, match=r"sentence for setting USER_NEG.*use BASE"):
-            replace(prompter, setting="USER_NEG").letter(YES, "A")
+            asking(prompter.tokenizer, prompter.template, setting="USER_NEG")
 
     def test_an_unknown_setting_is_refused(self, prompter):
         with pytest.raises(SteerkitError, match=r"BASE.*found 'SYS'"):
-            replace(prompter, setting="SYS", persona=PERSONA).letter(YES, "A")
+            asking(prompter.tokenizer, prompter.template, setting="SYS", persona=PERSONA)
 
     @pytest.mark.parametrize("setting", ["SYS_POS", "SYS_NEG"])
     def test_a_base_model_has_no_place_for_a_system_prompt(self, prompter, setting):
-        asked = replace(prompter, template=TEMPLATES["base"], setting=setting, persona=PERSONA)
         with pytest.raises(SteerkitError, match=r"system prompt for setting SYS.*base model.*use BASE"):
-            asked.letter(YES, "A")
+            asking(prompter.tokenizer, TEMPLATES["base"], setting=setting, persona=PERSONA)
 
     def test_a_base_model_is_asked_in_plain_text(self, words, prompter):
         base = replace(prompter, template=TEMPLATES["base"])

@@ -13,8 +13,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from companion import published
 from companion.tan import tables
 from companion.tan.jobs import MEAN, pairwise
+from companion.templates import SETTINGS
 from steerkit.errors import SteerkitError
-from steerkit.prompts import SETTINGS
 from steerkit.stats import bootstrap
 from steerkit.steerability import SLOPES
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from companion.templates import prompter as asking
+from companion.templates import spelled
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.items import Item
@@ -50,7 +52,7 @@ def words():
 @pytest.mark.parametrize("spelling", ["as-released", "template"])
 @pytest.mark.parametrize("name", AS_RELEASED)
 def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
-    prompter = Prompter(words, TEMPLATES[name], spelling, setting, PERSONA)
+    prompter = asking(words, TEMPLATES[name], spelling, setting, PERSONA)
     example = prompter.letter(ITEM, "B")
     system, before = SETTINGS[setting]
     wanted = {"as-released": AS_RELEASED, "template": TEMPLATE}[spelling][name]
@@ -61,7 +63,7 @@ def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
 
 def test_the_space_before_the_answer_belongs_to_the_answer_not_to_the_prompt(words):
     for name in ("llama-2", "qwen", "gemma"):
-        example = Prompter(words, TEMPLATES[name], "as-released").letter(ITEM, "B")
+        example = asking(words, TEMPLATES[name], "as-released").letter(ITEM, "B")
         assert words.decode(example.prompt) == words.decode(example.prompt).rstrip()
         assert words.decode(example.lead) == " ("
 
@@ -79,7 +81,7 @@ def test_an_unknown_template_is_refused_with_the_names_there_are(words):
 
 def test_an_unknown_spelling_is_refused():
     with pytest.raises(SteerkitError, match=r"template, as-released.*found 'released'"):
-        TEMPLATES["qwen"].render("S", "U", "released")
+        spelled(TEMPLATES["qwen"], "released")
 
 
 WITH_SYSTEM = (
@@ -103,7 +105,7 @@ class TestAuto:
     def test_a_chat_template_with_a_system_role_is_taken_as_it_is(self):
         found = auto(WITH_SYSTEM)
         assert found.render("S", "U") == "[system]S[end][user]U[end][assistant]\n"
-        assert (found.bos, found.gap(), found.gap("as-released")) == (False, "", " ")
+        assert (found.bos, found.gap(), spelled(found, "as-released").gap()) == (False, "", " ")
 
     def test_a_chat_template_that_refuses_it_gets_the_system_text_as_a_paragraph_of_the_users(self):
         found = auto(REFUSES)
