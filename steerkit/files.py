@@ -14,6 +14,7 @@ from steerkit.errors import told
 
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+CACHE = ("a cache folder that can be written", "set STEERKIT_CACHE to a folder of yours.")
 
 
 def cache_dir(*parts: str) -> Path:
@@ -21,17 +22,16 @@ def cache_dir(*parts: str) -> Path:
     from platformdirs import user_cache_path
 
     folder = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")).joinpath(*parts)
-    with _writable(folder):
+    with _writable(folder, *CACHE):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "no permission to write")
     return folder
 
 
-def _writable(folder: Any, what: str = "cache folder", name: str = "STEERKIT_CACHE", or_: str = "") -> Any:
+def _writable(folder: Path | str, what: str, mend: str) -> Any:
     """What the system says about a folder, in the user's words."""
-    expected, mend = f"a {what} that can be written at {folder}", f"set {name} to a folder of yours{or_}."
-    return told((OSError,), expected, mend, found=lambda error: str(error.strerror))
+    return told((OSError,), f"{what} at {folder}", mend, found=lambda error: str(error.strerror))
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock
 
     lock, folder = FileLock(path.with_name(f".{path.name}.lock")), path.parent
-    with _writable(folder):
+    with _writable(folder, *CACHE):
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -54,7 +54,8 @@ def artifacts_dir() -> Path:
     chosen = os.environ.get("STEERKIT_ARTIFACTS")
     if not chosen:
         return cache_dir("artifacts")
-    with _writable(chosen, "folder for artefacts", "STEERKIT_ARTIFACTS", ", or unset it"):
+    mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
+    with _writable(chosen, "a folder for artefacts that can be written", mend):
         Path(chosen).mkdir(parents=True, exist_ok=True)
     return Path(chosen)
 
