@@ -36,6 +36,7 @@ TEMPLATES |= {
     "smollm": Template("smollm", _CHATML, bos=False),
     "gemma": Template("gemma", _GEMMA),
     "llama-3.1": Template("llama-3.1", _LLAMA_3),
+    **{name: TEMPLATES.pop(name) for name in ("base", "plain")},  # the library's own are listed last
 }
 
 
