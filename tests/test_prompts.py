@@ -184,7 +184,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("ask", ["letter", "statement", "yes_no"])
     def test_every_format_gets_the_persona_sentence(self, words, prompter, ask):
-        asked = replace(prompter, setting="USER_NEG", persona=PERSONA)
+        asked = asking(prompter.tokenizer, prompter.template, setting="USER_NEG", persona=PERSONA)
         rest = {"letter": (YES, "A"), "statement": (YES, NO), "yes_no": (YES, "Yes")}[ask]
         assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(getattr(asked, ask)(*rest).prompt)
 
