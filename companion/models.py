@@ -50,8 +50,9 @@ def load_model(
         done="Nothing was loaded.",
     )
     at = load.device_of(device)
-    precision, reason = load.choose_dtype(dtype or spec.dtype, at)  # a wrong one is refused before a download
-    if spec.dtype and not dtype:
+    wanted = spec.dtype if dtype is None else dtype
+    precision, reason = load.choose_dtype(wanted, at)  # a wrong one is refused before a download
+    if wanted and dtype is None:
         reason = "the registry's, on every device"
     if spec.tiny:
         about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
