@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import companion.templates  # noqa: F401 - adds the papers' chat templates to the library's
 from companion.data.datasets import load_dataset, names
 from companion.registry import MODELS, ModelSpec
 from companion.tiny import tiny_lm, tiny_tokenizer
@@ -15,6 +16,7 @@ from companion.weights import obtain
 from steerkit import load
 from steerkit.errors import SteerkitError, need
 from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
+from steerkit.model import plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
@@ -45,17 +47,19 @@ def load_model(
     expected = f"a model that fits on one machine, or remote execution for {name}"
     step = "give the address of a server that holds it (--remote), or choose another profile."
     need(not spec.remote_only, expected, "a run on this machine", step, load.NOT_LOADED)
-    own, at = "the registry's, on every device", load.device_of(device)
-    wanted, reason = (spec.dtype, own) if dtype is None else (dtype, "asked for")
-    precision, reason = load.choose_dtype(wanted, at, reason)  # a wrong one is refused before a download
+    at, wanted = load.device_of(device), spec.dtype if dtype is None else dtype
+    precision, reason = load.choose_dtype(wanted, at)  # a wrong one is refused before a download
+    if wanted and dtype is None:
+        reason = "the registry's, on every device"
     if spec.tiny:
         about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
-        return load.wrap_loaded(_open_tiny(spec, at, precision), at, precision, reason, template, about)
+        return wrap(spec.name, _open_tiny(spec, at, precision), template, reason, about)
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
         about["sha256"] = folder_hash(Path(place))
-    return load.open_folder(place, str(at), wanted, template, spec.attention, about, reason)
+    lm = load.open_folder(place, at, precision, spec.attention)
+    return wrap(spec.name, lm, template, reason, about)
 
 
 @lru_cache(maxsize=1)
@@ -112,9 +116,9 @@ def dtype_of(name: str, remote: str = "") -> str:
     long as both compute alike.
     """
     if url := server(remote):
-        return _noted().get(f"{name} {url}") or load.plain(model_of(name, url).dtype)
+        return _noted().get(f"{name} {url}") or plain(model_of(name, url).dtype)
     # Without torch where it can be had so.
-    return spec_of(name).dtype or load.plain(load.choose_dtype(None, load.device_of(None), "")[0])
+    return spec_of(name).dtype or plain(load.choose_dtype(None, load.device_of(None))[0])
 
 
 def location(spec: ModelSpec) -> str:
@@ -158,7 +162,7 @@ def _open_remote(spec: ModelSpec, url: str, template: str) -> Model:
     if spec.folder:
         source["sha256"] = folder_hash(Path(place))
     model = open_remote(place, served, url, template=template, attention=spec.attention, source=source)
-    _note(spec.name, url, load.plain(model.dtype))
+    _note(spec.name, url, plain(model.dtype))
     return model
 
 

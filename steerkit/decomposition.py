@@ -1,8 +1,6 @@
 """A steering vector as a sum of decoder directions: several ways, by name, and how to tell whether they are any good.
 
 - `encode`: f(v), what Mayne et al. 2024 (arXiv 2411.08790) show to mislead.
-- `encode-scaled`: f(s v) / s with s = target norm / |v|; the division makes the sum approximate v again.
-- `encode-difference`: the mean over pairs of f(positive) - f(negative).
 - `signed-pursuit`: orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993) on the decoder, coefficients of
   either sign, the encoder not used.
 
@@ -15,19 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from steerkit.errors import need
-from steerkit.sae import check_fits
+from steerkit.sae import Sae, check_fits
 
-if TYPE_CHECKING:
-    from steerkit.sae import Sae
-
-BATCH = 64  # activations encoded at once
 # What is left of a vector when it counts as reconstructed, relative to its norm: dictionaries are float32.
 EXACT = 1e-7
 
@@ -41,39 +35,22 @@ class Solution:
 
 
 def decompose(
-    vector: torch.Tensor,
-    sae: Sae,
-    method: str,
-    n_features: int = 64,
-    *,
-    target_norm: float | None = None,
-    positive: torch.Tensor | None = None,
-    negative: torch.Tensor | None = None,
+    vector: torch.Tensor, sae: Sae, method: str, n_features: int = 64, **inputs: Any
 ) -> pd.DataFrame:
-    """At most `n_features` decoder directions that make up the vector.
+    """At most `n_features` decoder directions that make up the vector [d] of the autoencoder's model and layer.
 
     Parameters
     ----------
-    vector : [d]
-    sae : Sae of the vector's model and layer
-    method : a name in `METHODS`
+    method : a name in `METHODS`, which are open to more
     n_features : how many rows at most; an encoding keeps its largest ones
-    target_norm : for encode-scaled, e.g. the mean norm of activations
-    positive, negative : activations of the contrastive pairs [p, d], for encode-difference
+    inputs : what such a method needs beside the vector
 
     Returns
     -------
     DataFrame
         feature, coefficient, rank (1 for the largest absolute coefficient). `attrs`: method, explained (share of the
         squared norm), residual_norm.
-
-    Raises
-    ------
-    SteerkitError
-        A vector of another width, of zeros, or with NaN; more features than there are; an unknown method or a missing
-        input.
     """
-    inputs = {"target_norm": target_norm, "positive": positive, "negative": negative}
     vector = checked(vector, sae)
     [solution] = solve(vector, sae, method, [n_features], inputs)
     order = np.lexsort((solution.features, -np.abs(solution.coefficients)))
@@ -84,58 +61,21 @@ def decompose(
 
 
 def top_features(sae: Sae, vector: torch.Tensor, k: int = 10) -> pd.DataFrame:
-    """The most active features of one input.
+    """The at most `k` most active features of one input [d]: feature, activation, rank.
 
-    Parameters
-    ----------
-    sae : Sae
-    vector : [d]; zeros are allowed, and what they activate is what the biases alone activate
-    k : how many at most; features that are not active are not listed
-
-    Returns
-    -------
-    DataFrame
-        feature, activation, rank.
+    Zeros are allowed, and what they activate is what the biases alone activate; what is not active is not listed.
     """
     _check_counts(sae, [k])
-    return _ranked("activation", _largest(_numbers(sae.encode(vector)), k))
+    return _ranked("activation", largest(numbers(sae.encode(vector)), k))
 
-
-# --- methods -------------------------------------------------------------------------------------------------------
 
 # From a vector float64 [d], an autoencoder, numbers of features, and the inputs of `decompose`: one solution a number.
-Method = Callable[[np.ndarray, "Sae", Sequence[int], dict[str, Any]], list[Solution]]
+Method = Callable[[np.ndarray, Sae, Sequence[int], dict[str, Any]], list[Solution]]
 
 
 def _encode(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]) -> list[Solution]:
-    dense = _numbers(sae.encode(torch.from_numpy(vector)))
-    return [_largest(dense, count) for count in counts]
-
-
-def _scaled(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]) -> list[Solution]:
-    norm = inputs.get("target_norm")
-    usable = norm is not None and bool(np.isfinite(norm)) and norm > 0
-    mend = "give the mean norm of activations at this layer."
-    need(usable, "a positive target_norm for encode-scaled", repr(norm), mend)
-    scale = float(norm) / float(np.linalg.norm(vector))
-    dense = _numbers(sae.encode(torch.from_numpy(vector * scale))) / scale
-    return [_largest(dense, count) for count in counts]
-
-
-def _difference(
-    vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]
-) -> list[Solution]:
-    pairs = [inputs.get(side) for side in ("positive", "negative")]
-    first, second = (None if each is None else list(each.shape) for each in pairs)
-    expected = f"positive and negative activations [pairs, {sae.width}] for encode-difference"
-    mend = "give the activations of both answers of each pair."
-    need(first == second and len(first or []) == 2, expected, f"{first} and {second}", mend)
-    finite = first[0] > 0 and all(bool(each.isfinite().all()) for each in pairs)
-    need(finite, "at least one pair of finite activations", "none, NaN or infinity", "read them again.")
-    total = np.zeros(sae.n_features)
-    for one, other in zip(*(each.split(BATCH) for each in pairs), strict=True):
-        total += _numbers((sae.encode(one) - sae.encode(other)).double().sum(0))
-    return [_largest(total / first[0], count) for count in counts]
+    dense = numbers(sae.encode(torch.from_numpy(vector)))
+    return [largest(dense, count) for count in counts]
 
 
 def signed_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]) -> list[Solution]:
@@ -146,6 +86,8 @@ def signed_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]
     dictionary in float32, never a copy of it. Only correlations come from it: the selected rows are orthogonalised in
     float64 (Gram-Schmidt, twice), which makes the refit one triangular solution.
     """
+    from scipy.linalg import solve_triangular
+
     dictionary, residual, free = Rows(rows), vector, np.ones(len(rows), bool)
     basis = Basis(vector, min(max(counts), *rows.shape))
     chosen: list[int] = []
@@ -158,7 +100,12 @@ def signed_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]
         if basis.add(dictionary.row(best)):
             chosen.append(best)
             residual = basis.residual()
-    return [_refit(chosen[:count], basis, dictionary.norms) for count in counts]
+    solutions = []
+    for features in (np.array(chosen[:count], dtype=np.int64) for count in counts):
+        n = len(features)
+        refit = solve_triangular(basis.triangle[:n, :n], basis.along[:n]) if n else np.zeros(0)
+        solutions.append(Solution(features, refit / dictionary.norms[features]))
+    return solutions
 
 
 def on_rows(solver: Callable[[np.ndarray, torch.Tensor, Sequence[int]], list[Solution]]) -> Method:
@@ -166,12 +113,7 @@ def on_rows(solver: Callable[[np.ndarray, torch.Tensor, Sequence[int]], list[Sol
     return lambda vector, sae, counts, inputs: solver(vector, sae.W_dec.cpu(), counts)
 
 
-METHODS: dict[str, Method] = {
-    "encode": _encode,
-    "encode-scaled": _scaled,
-    "encode-difference": _difference,
-    "signed-pursuit": on_rows(signed_pursuit),
-}
+METHODS: dict[str, Method] = {"encode": _encode, "signed-pursuit": on_rows(signed_pursuit)}
 
 
 class Rows:
@@ -220,28 +162,14 @@ class Basis:
         return self.vector - self.along[: self.size] @ self.rows[: self.size]
 
 
-def _refit(chosen: list[int], basis: Basis, norms: np.ndarray) -> Solution:
-    from scipy.linalg import solve_triangular
-
-    features, n = np.array(chosen, dtype=np.int64), len(chosen)
-    if n == 0:
-        return Solution(features, np.zeros(0))
-    return Solution(features, solve_triangular(basis.triangle[:n, :n], basis.along[:n]) / norms[features])
-
-
-# --- common --------------------------------------------------------------------------------------------------------
-
-
-def solve(
-    vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict[str, Any]
-) -> list[Solution]:
+def solve(vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict) -> list[Solution]:
     """One solution a count."""
     need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
     _check_counts(sae, counts)
     return METHODS[method](vector, sae, counts, inputs)
 
 
-def _largest(dense: np.ndarray, count: int) -> Solution:
+def largest(dense: np.ndarray, count: int) -> Solution:
     """The non-zero entries of largest size, at most `count`; equal ones in the order of their index."""
     order = np.argsort(-np.abs(dense), kind="stable")[:count]
     order = order[dense[order] != 0]
@@ -255,7 +183,7 @@ def _ranked(amount: str, solution: Solution) -> pd.DataFrame:
 
 def total_of(solution: Solution, sae: Sae) -> np.ndarray:
     """coefficients @ rows, float64 [d]."""
-    return solution.coefficients @ _numbers(sae.W_dec[torch.tensor(solution.features)])
+    return solution.coefficients @ numbers(sae.W_dec[torch.tensor(solution.features)])
 
 
 def quality(vector: np.ndarray, solution: Solution, sae: Sae) -> tuple[float, float]:
@@ -266,7 +194,7 @@ def quality(vector: np.ndarray, solution: Solution, sae: Sae) -> tuple[float, fl
     return explained, float(vector @ found) / lengths if lengths else 0.0
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def numbers(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
@@ -276,15 +204,11 @@ def checked(vector: torch.Tensor, sae: Sae) -> np.ndarray:
     one = f"one vector [{sae.width}]"
     need(vector.ndim == 1, one, f"an array {list(vector.shape)}", "pass one at a time.")
     check_fits(sae, width=len(vector))
-    numbers = _numbers(vector)
-    finite = bool(np.isfinite(numbers).all())
-    expected, found = (
-        "a vector of finite numbers, not all zero",
-        "zeros only" if finite else "NaN or infinity",
-    )
+    found = numbers(vector)
+    finite, expected = bool(np.isfinite(found).all()), "a vector of finite numbers, not all zero"
     mend = "extract it again; for the features of the zero vector use top_features."
-    need(finite and bool(numbers.any()), expected, found, mend)
-    return numbers
+    need(finite and found.any(), expected, "zeros only" if finite else "NaN or infinity", mend)
+    return found
 
 
 def _check_counts(sae: Sae, counts: Sequence[int]) -> None:

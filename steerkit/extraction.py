@@ -9,20 +9,18 @@ mean over its tokens.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from steerkit import traces, trust
+from steerkit.model import Model
+from steerkit.prompts import Example
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.trust import TOLERANCE, room
-from steerkit.vectors import Vectors, check_same_layers
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.prompts import Example
+from steerkit.vectors import Vectors
 
 
 def extract(
@@ -38,17 +36,10 @@ def extract(
 
     Parameters
     ----------
-    model : Model
-    examples : p tokenised examples (`steerkit.prompts`)
     layers : 0-based blocks whose output is read
     manifest : what goes into the vectors' file beside them
     batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `steerkit.trust.room`
     progress : called with the token-passes just done
-
-    Raises
-    ------
-    SteerkitError
-        When there are no examples, a layer does not exist, or one example does not fit in memory.
     """
     if model.remote is None:
         found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
@@ -68,7 +59,7 @@ def differences(
 ) -> torch.Tensor:
     """Activation of the matching answer minus that of the other one, [p, l, d] float32 on the CPU.
 
-    Parameters and errors are those of `extract`; for whoever wants to average them in ways of his own (`resampled`).
+    Parameters are those of `extract`; for whoever wants to average them in ways of his own (`resampled`).
     """
     found = torch.zeros(len(examples), len(layers), model.width)
     for part, values in _parts(model, examples, layers, batch_tokens, progress, total=False):
@@ -80,21 +71,24 @@ def _parts(
     model: Model,
     examples: Sequence[Example],
     layers: Sequence[int],
-    batch_tokens: int | None,
-    progress: Callable[[int], None] | None,
+    tokens: int | None,
+    progress: Any,
     total: bool,
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+) -> trust.Parts:
     """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
     trust.check_examples(examples)
     trust.check_layers(model, layers)
     questions, sizes = [_contrast(example) for example in examples], list(map(contrast_length, examples))
-    read = _read if _branches_work(model, questions, layers) else _read_directly
+    work = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
     order = sorted(range(len(questions)), key=sizes.__getitem__)
-    together = max(1, (batch_tokens or room(model, max(sizes))) // max(sizes))
+    together = max(1, (tokens or room(model, max(sizes))) // max(sizes))
     at_once = together if model.remote is None else max(together, JOB_TOKENS // max(sizes))
 
     def attempt(part: list[int], _: int) -> torch.Tensor:
-        return read(model, [questions[i] for i in part], layers, together, total)
+        starts = range(0, len(part), together)
+        asked = [[questions[i] for i in part[start : start + together]] for start in starts]
+        [found] = run(model, work, asked, layers, total)
+        return found
 
     for start in range(0, len(order), at_once):
         for part, values in trust.halving(attempt, order[start : start + at_once], trust.SHORTEST):
@@ -117,47 +111,26 @@ def _contrast(example: Example) -> Question:
     return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
 
 
-def _read(
-    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
-) -> torch.Tensor:
-    """Differences [p, l, d], or with `total` their sum [1, l, d]; so many questions in one forward."""
-    parts = [questions[start : start + together] for start in range(0, len(questions), together)]
-    [found] = run(model, traces.contrasts, parts, layers, total)
-    return found
-
-
-def _read_directly(
-    model: Model, questions: Sequence[Question], layers: Sequence[int], together: int = 1, total: bool = False
-) -> torch.Tensor:
-    """The obvious way: each answer after its prompt, in a plain forward of its own."""
-    [found] = run(model, traces.contrasts_apart, questions, layers)
-    return found.sum(0, keepdim=True) if total else found
-
-
 def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> bool:
     """Whether two answers in one sequence give what two sequences give, tried on the longest example."""
-    attention = trust.attention_of(model)
-    if attention in trust.MASKED:
-        one = max(questions, key=trust.reach)
-        kind = ("extract", attention, max(layers))
-        if trust.proven(model, kind, one, lambda: _self_check(model, one, layers)) <= TOLERANCE[model.dtype]:
-            return True
+    attention, one, last = model.config._attn_implementation, max(questions, key=trust.reach), max(layers)
+
+    def check() -> float:
+        """Largest difference at the last layer, relative to the largest activation difference."""
+        ways = (traces.contrasts_apart, traces.contrasts)
+        slow, fast = (run(model, work, [[one]], [last], False)[0] for work in ways)
+        return float(((slow - fast).abs() / slow.abs().max()).nan_to_num(torch.inf).max())
+
+    kind, tolerance = ("extract", attention, last), TOLERANCE[model.dtype]
+    if attention in trust.MASKED and trust.proven(model, kind, one, check) <= tolerance:
+        return True
     why = "this model's attention does not take the mask that would let two share one"
     message = f"steerkit: reading each answer in a forward of its own, because {why}"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
     return False
 
 
-def _self_check(model: Model, one: Question, layers: Sequence[int]) -> float:
-    """Largest difference between the two ways at the last layer, relative to the largest activation difference."""
-    last = [max(layers)]
-    slow, fast = _read_directly(model, [one], last), _read(model, [one], last)
-    return float(((slow - fast).abs() / slow.abs().max()).nan_to_num(torch.inf).max())
-
-
-def mean_difference(
-    found: torch.Tensor, layers: Sequence[int], manifest: dict[str, Any] | None = None
-) -> Vectors:
+def mean_difference(found: torch.Tensor, layers: Sequence[int], manifest: dict | None = None) -> Vectors:
     """The steering vector, named "full": the mean over training examples of their differences [p, l, d].
 
     No centring and no unit norm (Tan et al. 2024, section 3; Rimsky et al. 2023).
@@ -183,19 +156,7 @@ def resampled(
     members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randint(len(members), (count, len(members)), generator=generator)
-    means = [found[torch.cat([members[i] for i in draw])].mean(0) for draw in draws.tolist()]
-    names = tuple(f"resample-{i:02d}" for i in range(count))
-    values = torch.stack(means) if means else found.new_zeros(0, *found.shape[1:])
-    return Vectors(names, tuple(layers), values, manifest or {})
-
-
-def rescale_to(vectors: Vectors, reference: Vectors) -> Vectors:
-    """Each vector with the L2 norm that `reference` has at the same layer.
-
-    Tan et al. 2024 do this with the vectors of all prompt settings, to the norm of the BASE vector (code:
-    `normalize_steering_magnitude_to_baseline`).
-    """
-    check_same_layers(vectors, reference)
-    norms = reference.values[:1].norm(dim=-1, keepdim=True)
-    own = vectors.values.norm(dim=-1, keepdim=True)
-    return Vectors(vectors.names, vectors.layers, vectors.values / own * norms, vectors.manifest)
+    values = found.new_zeros(count, *found.shape[1:])
+    for row, draw in enumerate(draws.tolist()):
+        values[row] = found[torch.cat([members[i] for i in draw])].mean(0)
+    return Vectors(tuple(f"resample-{i:02d}" for i in range(count)), tuple(layers), values, manifest or {})

@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from steerkit.errors import SteerkitError
+from steerkit.errors import told
 
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+CACHE = ("a cache folder that can be written", "set STEERKIT_CACHE to a folder of yours.")
 
 
 def cache_dir(*parts: str) -> Path:
@@ -20,22 +22,16 @@ def cache_dir(*parts: str) -> Path:
     from platformdirs import user_cache_path
 
     folder = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")).joinpath(*parts)
-    with _writable(
-        f"a cache folder that can be written at {folder}", "set STEERKIT_CACHE to a folder of yours."
-    ):
+    with _writable(folder, *CACHE):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "no permission to write")
     return folder
 
 
-@contextmanager
-def _writable(expected: str, next_step: str) -> Iterator[None]:
+def _writable(folder: Path | str, what: str, mend: str) -> Any:
     """What the system says about a folder, in the user's words."""
-    try:
-        yield
-    except OSError as error:
-        raise SteerkitError(expected, str(error.strerror), next_step=next_step) from error
+    return told((OSError,), f"{what} at {folder}", mend, found=lambda error: str(error.strerror))
 
 
 @contextmanager
@@ -44,9 +40,7 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock
 
     lock, folder = FileLock(path.with_name(f".{path.name}.lock")), path.parent
-    with _writable(
-        f"a cache folder that can be written at {folder}", "set STEERKIT_CACHE to a folder of yours."
-    ):
+    with _writable(folder, *CACHE):
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -61,7 +55,7 @@ def artifacts_dir() -> Path:
     if not chosen:
         return cache_dir("artifacts")
     mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
-    with _writable(f"a folder for artefacts that can be written at {chosen}", mend):
+    with _writable(chosen, "a folder for artefacts that can be written", mend):
         Path(chosen).mkdir(parents=True, exist_ok=True)
     return Path(chosen)
 
@@ -86,45 +80,37 @@ def syntax_hash(paths: Iterable[Path]) -> str:
     Comments, docstrings and imports are not in it, nor is the file in which a definition stands: code that moves keeps
     its hash.
     """
-    bare, definitions = _Bare(), []
+    definitions = []
     for path in paths:
-        module = bare.visit(ast.parse(path.read_text(encoding="utf-8")))
-        definitions += [ast.dump(node) for node in module.body]
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(module):
+            for name in ("body", "orelse", "finalbody"):
+                if isinstance(nodes := getattr(node, name, None), list):
+                    setattr(node, name, [each for each in nodes if _computes(each)])
+        definitions += map(ast.dump, module.body)
     return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:16]
 
 
-class _Bare(ast.NodeTransformer):
-    """Drops what computes nothing: docstrings, imports, and what is there for type checkers only."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
-
-    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
-        return None
-
-    visit_ImportFrom = visit_Import
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+def _computes(node: ast.AST) -> bool:
+    """Whether it is no docstring, no import, and not there for type checkers only."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) != "TYPE_CHECKING"
+    literal = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return not literal and not isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside the target, flush, then move into place; a full disk or a locked folder leaves nothing behind."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    done, mend = "Nothing was left behind.", "free some space, or choose another folder."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)  # noqa: PTH105 - the atomic one
-    except OSError as error:
-        raise SteerkitError(
-            f"to write {path}",
-            str(error.strerror or error),
-            done="Nothing was left behind.",
-            next_step="free some space, or choose another folder.",
-        ) from error
+        with told((OSError,), f"to write {path}", mend, done, lambda error: str(error.strerror or error)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)  # noqa: PTH105 - the atomic one
     finally:  # also after Ctrl-C; where even that fails there is no folder to leave anything in
         with suppress(OSError):
             scratch.unlink(missing_ok=True)

@@ -76,16 +76,12 @@ def _letter(prompter: Prompter, item: Item, letter: str) -> Example:
     return prompter.letter(exchanged(item) if turned else item, letter)
 
 
-FORMATS: dict[str, Format] = {
-    form.name: form
-    for form in (
-        Format("letter", _letter, lettered, "logits", "#0072B2", "Format: letter (the paper's)", ("A", "B")),
-        Format(
-            "statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"
-        ),
-        Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
-    )
-}
+_ROWS = (
+    Format("letter", _letter, lettered, "logits", "#0072B2", "Format: letter (the paper's)", ("A", "B")),
+    Format("statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"),
+    Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
+)
+FORMATS: dict[str, Format] = {form.name: form for form in _ROWS}
 
 
 def question(example: Example, fidelity: Fidelity = "letter") -> Question:
@@ -98,30 +94,13 @@ def question(example: Example, fidelity: Fidelity = "letter") -> Question:
 def ask(model: Model, triples: Sequence[tuple[str, str, str]], format: str = "statement") -> list[Example]:
     """Plain texts as examples: a prompt, the answer that shows the behaviour, and one that does not.
 
-    Parameters
-    ----------
-    model : Model
-        Its template makes the prompt.
-    triples : p times (prompt, matching answer, other answer)
-    format : str
-        A name in `FORMATS`. With labels the two answers are listed as options, the matching one first in even rows.
-
-    Returns
-    -------
-    list of Example
-        In the order given, with the ids 0000, 0001, ...
-
-    Raises
-    ------
-    SteerkitError
-        No triples, an unknown format, or a triple that is no three texts, has an empty one or two equal answers.
+    The model's template makes the prompt; ids are 0000, 0001, ... `format` is a name in `FORMATS`: with labels the two
+    answers are listed as options, the matching one first in even rows.
     """
     one_of("an answer format", format, FORMATS)
     need(len(triples) > 0, "at least one (prompt, answer, other answer)", "none", "give some.")
     kind, prompter = FORMATS[format], Prompter(model.tokenizer, model.template)
-    items = [
-        _item(index, triple, turned=kind.biased and index % 2 == 1) for index, triple in enumerate(triples)
-    ]
+    items = [_item(i, triple, turned=kind.biased and i % 2 == 1) for i, triple in enumerate(triples)]
     return [kind.form(prompter, item) if kind.biased else kind.ask(prompter, item, item) for item in items]
 
 
@@ -144,18 +123,9 @@ def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> p
     """Every token of both sides of an example, and whether it is read, steered and scored.
 
     Off-by-one errors are silent in steering; this shows what the engines do, from the same objects they use.
-
-    Parameters
-    ----------
-    tokenizer : transformers tokenizer, or the Model that has one
-    example : Example
-    fidelity : as in `steerkit.propensity`
-
-    Returns
-    -------
-    DataFrame
-        Columns side, position, token (decoded), part (prompt, lead, answer, closing), read (its activation is
-        averaged into the vector), steered (the vector is added here), scored (its probability or logit counts).
+    Columns: side, position, token (decoded), part (prompt, lead, answer, closing), read (its activation is averaged
+    into the vector), steered (the vector is added here), scored (its probability or logit counts). `tokenizer` may be
+    the Model that has one.
     """
     import pandas as pd
 

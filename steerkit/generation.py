@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 import torch
 
 from steerkit import traces
 from steerkit.errors import need
-from steerkit.prompts import Example
+from steerkit.model import Model
+from steerkit.prompts import Example, Prompter
 from steerkit.remote import run
 from steerkit.templates import DEFAULT_SYSTEM
-from steerkit.trust import SHORTEST, check_names, check_steering, halving
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.vectors import Vectors
+from steerkit.trust import SHORTEST, check_steering, halving
+from steerkit.vectors import Vectors
 
 
 def generate(
@@ -40,30 +37,23 @@ def generate(
 
     Parameters
     ----------
-    model : Model
     prompt : what the user says, put through the model's chat template; or an example, whose prompt is taken
-    vectors : vectors with one called `name` for `layer`
-    layer : 0-based block to whose output the vector is added, from the last prompt token on
+    layer : 0-based block to whose output the vector called `name` is added, from the last prompt token on
     multipliers : k different numbers, one row of the batch each; 0 is the unsteered model
     max_new_tokens : most tokens of a text; it ends earlier where the model ends it
     system : system prompt, default `steerkit.templates.DEFAULT_SYSTEM`
-
-    Returns
-    -------
-    list of (multiplier, text), in the order of `multipliers`
-
-    Raises
-    ------
-    SteerkitError
-        For a layer or vector that does not exist, vectors of another width, repeated or no multipliers, a prompt that
-        does not fit into the model's positions, or numbers that overflow.
     """
     multipliers = [float(multiplier) for multiplier in multipliers]
-    check_steering(model, vectors, [layer], multipliers)
-    check_names(vectors, [name])
+    check_steering(model, vectors, [layer], multipliers, [name])
     need(max_new_tokens > 0, "at least one new token", str(max_new_tokens), "ask for more.")
     tokens, ends = prompt_tokens(model, prompt, system), ends_of(model)
-    _check_positions(model, len(tokens), max_new_tokens)
+    need(bool(tokens), "a prompt of at least one token", "none", "say something.")
+    # Beyond its positions a model gives nonsense, or an error from deep inside.
+    whole, config = len(tokens) + max_new_tokens, model.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None) or whole
+    expected = f"at most {most} tokens, the positions of {model.name}"
+    found = f"{len(tokens)} and {max_new_tokens}"
+    need(whole <= most, expected, f"{found} new ones", "shorten the prompt, or ask for fewer new tokens.")
     deltas = deltas_of(vectors, name, layer, multipliers)
 
     def attempt(rows: list[int], _: int) -> torch.Tensor:
@@ -73,7 +63,7 @@ def generate(
     texts = {}
     for rows, found in halving(attempt, list(range(len(multipliers))), SHORTEST):
         for row, new in zip(rows, found.tolist(), strict=True):
-            new = until(new, ends)
+            new = list(takewhile(lambda token: token not in ends, new))
             broken = f"NaN or infinity with multiplier {multipliers[row]:g}"
             need(traces.BROKEN not in new, "finite logits", broken, "use a smaller multiplier, or float32.")
             texts[row] = model.tokenizer.decode(new, skip_special_tokens=True)
@@ -88,7 +78,7 @@ def uncached(
     while len(new) < count and not set(new) & set(ends):
         [logits] = run(model, traces.steered_logits, prompt[:-1], [prompt[-1], *new], layer, delta)
         new.append(int(logits[-1].argmax()))
-    return until(new, ends)
+    return new[:-1] if set(new) & set(ends) else new
 
 
 def prompt_tokens(model: Model, prompt: str | Example, system: str | None = None) -> list[int]:
@@ -100,8 +90,7 @@ def prompt_tokens(model: Model, prompt: str | Example, system: str | None = None
     placed = system is None or template.has_system
     need(placed, "a chat template with a system prompt", found, "leave the system prompt out.")
     text = template.render(DEFAULT_SYSTEM if system is None else system, prompt)
-    ids, bos = model.tokenizer(text, add_special_tokens=False).input_ids, model.tokenizer.bos_token_id
-    return [bos, *ids] if template.bos and bos is not None and ids[:1] != [bos] else ids
+    return Prompter(model.tokenizer, template).ids(text)
 
 
 def deltas_of(vectors: Vectors, name: str, layer: int, multipliers: Sequence[float]) -> torch.Tensor:
@@ -116,17 +105,3 @@ def ends_of(model: Model) -> list[int]:
     given = [getattr(own, "eos_token_id", None), model.tokenizer.eos_token_id]
     flat = {end for one in given for end in (one if isinstance(one, list) else [one])}
     return sorted(flat - {None})
-
-
-def until(tokens: list[int], ends: Collection[int]) -> list[int]:
-    """The tokens before the first of `ends`."""
-    return list(takewhile(lambda token: token not in ends, tokens))
-
-
-def _check_positions(model: Model, prompt: int, new: int) -> None:
-    """Refuse what the model has no positions for: it would give nonsense, or an error from deep inside."""
-    need(prompt > 0, "a prompt of at least one token", "none", "say something.")
-    config = model.lm._module.config.get_text_config()
-    most = getattr(config, "max_position_embeddings", None) or prompt + new
-    expected, found = f"at most {most} tokens, the positions of {model.name}", f"{prompt} and {new} new ones"
-    need(prompt + new <= most, expected, found, "shorten the prompt, or ask for fewer new tokens.")

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 
 from steerkit import traces, trust
-from steerkit.errors import one_of
+from steerkit.errors import need, one_of
 from steerkit.formats import question
 from steerkit.layout import length
+from steerkit.model import Model
+from steerkit.prompts import Example
 from steerkit.propensity import Fidelity, Question
 from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import SEQUENCE_TOKENS, Engine, halving, room
+from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, halving, room
+from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.vectors import Vectors
-
-Cell = tuple[int, int, float]  # vector index, layer, multiplier
+Cells = Sequence[tuple[int, int, float]]  # vector index, layer, multiplier
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,16 @@ class Grid:
         import numpy as np
         import pandas as pd
 
-        scores = self.scores.numpy()
-        propensity = scores[:, 0] - scores[:, 1]
-        p, v, layer, k = np.nonzero(np.isfinite(propensity))  # cells that `fewer` left out are NaN
-        example = {
-            name: np.asarray([getattr(one, name.removeprefix("example_")) for one in self.examples])[p]
-            for name in ("example_id", "format", "positive_letter", "positive_answer")
-        }
-        return pd.DataFrame(
-            {
-                "dataset": dataset,
-                **example,
-                "vector": np.asarray(self.vectors)[v],
-                "layer": np.asarray(self.layers)[layer],
-                "multiplier": np.asarray(self.multipliers)[k],
-                "matching": scores[p, 0, v, layer, k],
-                "not_matching": scores[p, 1, v, layer, k],
-                "propensity": propensity[p, v, layer, k],
-            }
-        )
+        matching, other = self.scores[:, 0].numpy(), self.scores[:, 1].numpy()
+        propensity = matching - other
+        cell = p, v, layer, k = np.nonzero(np.isfinite(propensity))  # cells that `fewer` left out are NaN
+        columns = {"dataset": dataset}
+        for name in ("example_id", "format", "positive_letter", "positive_answer"):
+            values = [getattr(one, name.removeprefix("example_")) for one in self.examples]
+            columns[name] = np.asarray(values)[p]
+        columns |= {"vector": np.asarray(self.vectors)[v], "layer": np.asarray(self.layers)[layer]}
+        columns |= {"multiplier": np.asarray(self.multipliers)[k], "matching": matching[cell]}
+        return pd.DataFrame(columns | {"not_matching": other[cell], "propensity": propensity[cell]})
 
 
 def evaluate(
@@ -95,9 +87,6 @@ def evaluate(
 
     Parameters
     ----------
-    model : Model
-    examples : p tokenised examples (`steerkit.prompts`)
-    vectors : v vectors for at least the layers asked for
     multipliers : k numbers; 0 is the unsteered run and costs one branch for all vectors and layers
     layers : default all layers of `vectors`
     fewer : for vectors named here, the multipliers to run; 0 comes free, the other cells are NaN
@@ -105,21 +94,14 @@ def evaluate(
     engine : "tree", or "direct"; a tree that fails its self-check falls back to direct, and a warning says why
     batch_tokens : tokens of one forward, halved and retried when memory runs out; default: `steerkit.trust.room`
     progress : called with the token-passes just done
-
-    Raises
-    ------
-    SteerkitError
-        For vectors of another width, a layer the model lacks, no examples, or a score that is not finite.
     """
     layers, multipliers = list(vectors.layers if layers is None else layers), [float(m) for m in multipliers]
     trust.check_examples(examples)
     one_of("an engine", engine, trust.ENGINES)
-    trust.check_steering(model, vectors, layers, multipliers)
-    trust.check_names(vectors, fewer or {})
+    trust.check_steering(model, vectors, layers, multipliers, fewer or {})
     questions = [question(example, fidelity) for example in examples]
-    engine, reason = trust.choose_engine(
-        model, questions, engine, lambda one: self_check(model, one, vectors, layers, multipliers)
-    )
+    check = partial(self_check, model, vectors=vectors, layers=layers, multipliers=multipliers)
+    engine, reason = trust.choose_engine(model, questions, engine, check)
     cells = cells_of(vectors.names, layers, multipliers, fewer or {})
     conditions = 1 + len(cells)
     shape = (len(questions), 2, len(vectors.names), len(layers), len(multipliers))
@@ -127,9 +109,11 @@ def evaluate(
     places = [(v, layers.index(layer), multipliers.index(m)) for v, layer, m in cells]
     at = [list(axis) for axis in zip(*places, strict=True)]  # [v], [l], [k]
     tokens = batch_tokens or room(model, max(length(one, conditions) for one in questions))
+    mend = "use a smaller multiplier, or float32 instead of half precision."
     for part, values in _parts(model, questions, vectors, cells, engine, tokens):
-        trust.check_finite(values, [examples[i] for i in part])
         for index, found in zip(part, values, strict=True):  # found is [2, 1 + cells]
+            broken = f"NaN or infinity for example {examples[index].id}"
+            need(bool(found.isfinite().all()), "finite scores", broken, mend)
             if cells:
                 scores[index][(slice(None), *at)] = found[:, 1:]
             if 0 in multipliers:
@@ -140,22 +124,14 @@ def evaluate(
 
 
 def cells_of(
-    names: Sequence[str],
-    layers: Sequence[int],
-    multipliers: Sequence[float],
-    fewer: Mapping[str, Sequence[float]],
-) -> list[Cell]:
+    names: Sequence[str], layers: Sequence[int], multipliers: Sequence[float], fewer: Mapping[str, Sequence]
+) -> Cells:
     """The steered cells of a grid; multiplier 0 is the unsteered run and no cell."""
-    return [
-        (v, layer, m)
-        for v, name in enumerate(names)
-        for layer in layers
-        for m in multipliers
-        if m != 0 and m in fewer.get(name, multipliers)
-    ]
+    every = product(enumerate(names), layers, multipliers)
+    return [(v, layer, m) for (v, name), layer, m in every if m and m in fewer.get(name, multipliers)]
 
 
-def direct(model: Model, question: Question, vectors: Vectors, cells: Sequence[Cell]) -> torch.Tensor:
+def direct(model: Model, question: Question, vectors: Vectors, cells: Cells) -> torch.Tensor:
     """Scores [2 sides, 1 + cells] of one question, one plain forward a branch and cell; the first column is unsteered."""
     every = [(0, cells[0][1] if cells else vectors.layers[0], 0.0), *cells]
     [scores] = run(model, traces.direct, question, _by_layer(vectors, every), every)
@@ -163,11 +139,7 @@ def direct(model: Model, question: Question, vectors: Vectors, cells: Sequence[C
 
 
 def tree(
-    model: Model,
-    batches: Sequence[Sequence[Question]],
-    vectors: Vectors,
-    cells: Sequence[Cell],
-    max_tokens: int,
+    model: Model, batches: Sequence[Sequence[Question]], vectors: Vectors, cells: Cells, max_tokens: int
 ) -> torch.Tensor:
     """Scores [p, 2 sides, 1 + cells] of the questions of all batches, one forward each and one job on a server.
 
@@ -193,19 +165,14 @@ def self_check(
     return float((gaps / unit).nan_to_num(torch.inf).max()) if len(gaps) else 0.0
 
 
-def _by_layer(vectors: Vectors, cells: Sequence[Cell]) -> dict[int, torch.Tensor]:
+def _by_layer(vectors: Vectors, cells: Cells) -> dict[int, torch.Tensor]:
     """The vectors [v, d] of each layer that some cell steers: what an engine needs, and a server is sent."""
     return {layer: vectors.at(layer) for layer in sorted({cell[1] for cell in cells})}
 
 
 def _parts(
-    model: Model,
-    questions: Sequence[Question],
-    vectors: Vectors,
-    cells: Sequence[Cell],
-    engine: Engine,
-    batch_tokens: int,
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+    model: Model, questions: Sequence[Question], vectors: Vectors, cells: Cells, engine: Engine, tokens: int
+) -> Parts:
     """Scores [p, 2, 1 + cells] part by part, with the indices of the part; a job on a server holds several forwards."""
     if engine == "direct":
         for index, one in enumerate(questions):
@@ -215,11 +182,11 @@ def _parts(
 
     def attempt(part: list[int], sequence_tokens: int) -> torch.Tensor:
         asked = [questions[i] for i in part]
-        forwards = _batches(asked, conditions, batch_tokens) if remote else [range(len(asked))]
+        forwards = _batches(asked, conditions, tokens) if remote else [range(len(asked))]
         return tree(model, [[asked[i] for i in each] for each in forwards], vectors, cells, sequence_tokens)
 
-    tokens = max(batch_tokens, JOB_TOKENS) if remote else batch_tokens
-    for indices in _batches(questions, conditions, tokens, tokens if remote else SEQUENCE_TOKENS):
+    whole = max(tokens, JOB_TOKENS) if remote else tokens
+    for indices in _batches(questions, conditions, whole, whole if remote else SEQUENCE_TOKENS):
         yield from halving(attempt, indices)
 
 
@@ -229,10 +196,8 @@ def _batches(
     """Indices of questions of similar length, so that little is padding; a longer one counts as `sequence_tokens`."""
     batch: list[int] = []
     for index in sorted(range(len(questions)), key=lambda i: (length(questions[i], 1), i)):
-        if (
-            batch
-            and (len(batch) + 1) * min(length(questions[index], conditions), sequence_tokens) > batch_tokens
-        ):
+        size = min(length(questions[index], conditions), sequence_tokens)
+        if batch and (len(batch) + 1) * size > batch_tokens:
             yield batch
             batch = []
         batch.append(index)

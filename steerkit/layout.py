@@ -29,25 +29,18 @@ PAD = -1  # segment of left padding
 def layout(questions: Sequence[Question], conditions: Sequence[int]) -> SimpleNamespace:
     """Lay out the same conditions for every question; `conditions` are numbers the caller gives a meaning.
 
-    Returns
-    -------
-    SimpleNamespace
-        A left-padded batch: `tokens`, `positions`, `segments` and `conditions` [p, s]; `reads` [n, 6] of question,
-        sequence index, token, side, condition and branch; `weights` [n] float64.
+    A left-padded batch: `tokens`, `positions`, `segments` and `conditions` [p, s]; `reads` [n, 6] of question,
+    sequence index, token, side, condition and branch; `weights` [n] float64.
     """
     rows = [_row(question, conditions) for question in questions]
     width = max(len(row[0]) for row in rows)
-    columns = [
-        torch.stack([_left_pad(row[i], width, fill) for row in rows])
-        for i, fill in enumerate((0, 0, PAD, PAD))
-    ]
-    reads = [(n, width - len(row[0]) + read[0], *read[1:]) for n, row in enumerate(rows) for read in row[4]]
-    weights = [weight for row in rows for weight in row[5]]
+    fills = (0, 0, PAD, PAD)
+    columns = [[[fill] * (width - len(row[i])) + row[i] for row in rows] for i, fill in enumerate(fills)]
     names = ("tokens", "positions", "segments", "conditions")
-    made = dict(zip(names, columns, strict=True))
-    return SimpleNamespace(
-        **made, reads=torch.tensor(reads), weights=torch.tensor(weights, dtype=torch.float64)
-    )
+    made = dict(zip(names, map(torch.tensor, columns), strict=True))
+    reads = [(n, width - len(row[0]) + read[0], *read[1:]) for n, row in enumerate(rows) for read in row[4]]
+    weights = torch.tensor([weight for row in rows for weight in row[5]], dtype=torch.float64)
+    return SimpleNamespace(**made, reads=torch.tensor(reads), weights=weights)
 
 
 def length(question: Question, conditions: int) -> int:
@@ -70,10 +63,6 @@ def _row(question: Question, conditions: Sequence[int]) -> tuple[list[int], ...]
             segments += [segment] * len(branch.tokens)
             owners += [condition] * len(branch.tokens)
     return tokens, positions, segments, owners, reads, weights
-
-
-def _left_pad(values: list[int], width: int, fill: int) -> torch.Tensor:
-    return torch.tensor([fill] * (width - len(values)) + values)
 
 
 def mask(

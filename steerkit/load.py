@@ -10,11 +10,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError, need, one_of
+from steerkit.errors import first_line, named, need, one_of, told
 from steerkit.files import CHECKPOINT_FILES, folder_hash
-from steerkit.model import Model, find_sites
+from steerkit.model import Model, wrap
 from steerkit.ndif.address import server
-from steerkit.templates import template_for
 
 if TYPE_CHECKING:
     import torch
@@ -38,30 +37,13 @@ def load_model(
 
     Parameters
     ----------
-    name : str
-        A folder with a transformers checkpoint, or a Hugging Face hub id, optionally with `@revision`.
-    device : str, optional
-        Default: a GPU when there is one.
-    dtype : str, optional
-        One of `DTYPES`. Default: float32 on a CPU and bfloat16 on a GPU (engines are compared in float32).
-    template : str
-        A name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own.
-    attention : str
-        transformers' name of an implementation; one that takes a mask of ours ("sdpa" or "eager").
-    remote : str, optional
-        Address of an NDIF server that holds the weights and runs every trace; "off" for this machine. Default:
-        STEERKIT_REMOTE, else this machine. Device and precision are then the server's.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    SteerkitError
-        When there is no such folder or hub id, the download fails, or there is no such device or precision.
-    RemoteFailure
-        When the server cannot be reached, or does not have the model.
+    name : a folder with a transformers checkpoint, or a Hugging Face hub id, optionally with `@revision`
+    device : default: a GPU when there is one
+    dtype : one of `DTYPES`; default: float32 on a CPU and bfloat16 on a GPU (engines are compared in float32)
+    template : a name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own
+    attention : transformers' name of an implementation; one that takes a mask of ours ("sdpa" or "eager")
+    remote : address of an NDIF server that holds the weights and runs every trace, with a device and precision of its
+        own; "off" for this machine; default: STEERKIT_REMOTE, else this machine
     """
     local, (repo, _, revision) = bool(name) and Path(name).is_dir(), name.partition("@")
     about = {"model": repo, "hub_id": repo}
@@ -74,36 +56,12 @@ def load_model(
         served = (str(Path(name).resolve()), None) if local else (repo, revision or None)
         place = name if local else snapshot(repo, revision or None, SMALL_FILES)
         return open_remote(place, served, url, template=template, attention=attention, source=about)
-    choose_dtype(dtype, device_of(device))  # a wrong one is refused before a download
-    if local:
-        return open_folder(name, device, dtype, template, attention, about | {"weights": "local folder"})
-    place = snapshot(repo, revision or None, CHECKPOINT_FILES)
-    about |= {"revision": revision or None, "weights": "as released", "commit": Path(place).name}
-    return open_folder(place, device, dtype, template, attention, about)
-
-
-def open_folder(
-    place: Path | str,
-    device: str | None,
-    dtype: str | None,
-    template: str,
-    attention: str,
-    source: dict[str, Any],
-    reason: str = "asked for",
-) -> Model:
-    """The model in a folder; `source` says in manifests what it is, `reason` why it has this precision."""
     at = device_of(device)
-    precision, reason = choose_dtype(dtype, at, reason)
-    return wrap_loaded(_opened(place, at, precision, attention), at, precision, reason, template, source)
-
-
-def wrap_loaded(
-    lm: Any, device: torch.device, dtype: torch.dtype, reason: str, template: str, source: dict[str, Any]
-) -> Model:
-    """A `Model` whose manifest says where it came from and how it runs."""
-    chosen = template_for(template, lm.tokenizer)
-    about = source | {"dtype": plain(dtype), "device": device.type, "template": chosen.name}
-    return Model(source["model"], lm, find_sites(lm), chosen, device, dtype, reason, about)
+    precision, reason = choose_dtype(dtype, at)  # a wrong one is refused before a download
+    place = name if local else snapshot(repo, revision or None, CHECKPOINT_FILES)
+    hub = {"revision": revision or None, "weights": "as released", "commit": Path(place).name}
+    about |= {"weights": "local folder"} if local else hub
+    return wrap(about["model"], open_folder(place, at, precision, attention), template, reason, about)
 
 
 def device_of(name: str | None) -> torch.device:
@@ -112,61 +70,48 @@ def device_of(name: str | None) -> torch.device:
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+
+    def found(error: Exception) -> str:
+        return f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})"
+
+    kinds = (RuntimeError, AssertionError, NotImplementedError)  # unknown, not built in, not there
+    expected = "a device that torch can use here (cpu, cuda, cuda:0, ...)"
+    with told(kinds, expected, "leave it out for the default, or see `steerkit doctor`.", NOT_LOADED, found):
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, not built in, not there
-        raise SteerkitError(
-            "a device that torch can use here (cpu, cuda, cuda:0, ...)",
-            f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})",
-            done=NOT_LOADED,
-            next_step="leave it out for the default, or see `steerkit doctor`.",
-        ) from error
 
 
-def choose_dtype(
-    dtype: str | None, device: torch.device, reason: str = "asked for"
-) -> tuple[torch.dtype, str]:
-    """The precision asked for with its reason, else the usual one of the device."""
+def choose_dtype(dtype: str | None, device: torch.device) -> tuple[torch.dtype, str]:
+    """The precision asked for, else the usual one of the device, with the reason."""
     import torch
 
     if dtype is None:
-        usual = "float32" if device.type == "cpu" else "bfloat16"
-        return getattr(torch, usual), f"{device.type.upper()} default"
+        return torch.float32 if device.type == "cpu" else torch.bfloat16, f"{device.type.upper()} default"
     one_of("a torch dtype", dtype, DTYPES)
-    return getattr(torch, dtype), reason
+    return getattr(torch, dtype), "asked for"
 
 
 def refuse_device(asked: str | None) -> None:
     """On a server, device and precision are the server's."""
-    mend = 'leave it out, or run on this machine (remote="off").'
-    need(
-        not asked, "the device and precision of the server", f"{asked!r} asked for", mend, "Nothing was sent."
-    )
-
-
-def plain(dtype: torch.dtype) -> str:
-    """`float32` of `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
+    mend, found = 'leave it out, or run on this machine (remote="off").', f"{asked!r} asked for"
+    need(not asked, "the device and precision of the server", found, mend, "Nothing was sent.")
 
 
 def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
     """A folder of the hub's own cache with these files of a model."""
     from huggingface_hub import snapshot_download
 
-    whole = tuple(patterns) == CHECKPOINT_FILES
-    try:
+    wanted, check, done = "configuration and tokenizer of", "connection", "Nothing was computed."
+    if tuple(patterns) == CHECKPOINT_FILES:
+        wanted, check, done = "model", "id", NOT_LOADED
+    expected = f"{wanted} {repo} on the Hugging Face hub"
+    mend = f"check the {check}, log in for gated models (`hf auth login`), or give a local folder."
+    # httpx's, requests' and its own errors all mean "not obtained".
+    with told((Exception,), expected, mend, done, lambda error: named(error).partition("\n")[0]):
         return snapshot_download(repo, revision=revision, allow_patterns=list(patterns))
-    except Exception as error:  # httpx's, requests' and its own errors, all of which mean "not obtained"
-        check = f"check the {'id' if whole else 'connection'}, log in for gated models (`hf auth login`)"
-        raise SteerkitError(
-            f"{'model' if whole else 'configuration and tokenizer of'} {repo} on the Hugging Face hub",
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            done=NOT_LOADED if whole else "Nothing was computed.",
-            next_step=f"{check}, or give a local folder.",
-        ) from error
 
 
-def _opened(place: Path | str, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    """The nnsight model in a folder."""
     from nnsight import TransformersModel
     from safetensors import SafetensorError
     from transformers.utils import logging
@@ -175,14 +120,9 @@ def _opened(place: Path | str, device: torch.device, dtype: torch.dtype, attenti
     logging.set_verbosity_error()
     how = {"task": "text-generation", "dispatch": True, "use_safetensors": True, "dtype": dtype}
     how["trust_remote_code"] = False  # left out, transformers asks on the terminal
-    try:
+    expected = f"a causal language model with safetensors weights at {place}"
+    mend = "check the id, the folder, or the connection to the hub."
+    with told((OSError, ValueError, SafetensorError), expected, mend, NOT_LOADED, first_line):
         lm = TransformersModel(str(place), device_map=str(device), attn_implementation=attention, **how)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise SteerkitError(
-            f"a causal language model with safetensors weights at {place}",
-            str(error).partition("\n")[0] or type(error).__name__,
-            done=NOT_LOADED,
-            next_step="check the id, the folder, or the connection to the hub.",
-        ) from error
     lm._module.eval()
     return lm

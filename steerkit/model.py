@@ -49,11 +49,8 @@ def _follow(root: Any, path: str) -> Any | None:
 def find_sites(lm: Any) -> Sites:
     """Locate blocks, final norm and unembedding of an nnsight model."""
     module = lm._module
-    name = type(module).__name__
-    single, expected = (
-        module.config.model_type not in _TUPLES,
-        "decoder blocks that give one tensor, the residual stream",
-    )
+    name, single = type(module).__name__, module.config.model_type not in _TUPLES
+    expected = "decoder blocks that give one tensor, the residual stream"
     mend = "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...)."
     need(single, expected, f"a {name}, whose blocks give a tuple", mend, "Nothing was run.")
     there = [paths for paths in _PATHS if all(_follow(module, path) is not None for path in paths)]
@@ -61,13 +58,8 @@ def find_sites(lm: Any) -> Sites:
     mend = "add the two module paths of this architecture to steerkit/model.py."
     need(bool(there), expected, f"a {name} without any of them", mend)
     blocks, norm = there[0]
-    return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _head(lm))
-
-
-def _head(lm: Any) -> Any:
-    wanted = lm._module.get_output_embeddings()
-    name = next(name for name, module in lm._module.named_modules() if module is wanted)
-    return _follow(lm, name)
+    head = next(name for name, each in module.named_modules() if each is module.get_output_embeddings())
+    return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _follow(lm, head))
 
 
 def windows(config: Any) -> list[int | None]:
@@ -109,6 +101,11 @@ class Model:
         return self.sites.layers
 
     @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+        return self.lm._module.config
+
+    @property
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
         return self.lm.tokenizer
@@ -116,24 +113,24 @@ class Model:
     @property
     def width(self) -> int:
         """d, the width of the residual stream."""
-        return self.lm._module.config.get_text_config().hidden_size
+        return self.config.get_text_config().hidden_size
 
 
-def wrap(name: str, lm: Any, template: str = "plain") -> Model:
-    """A `Model` around an nnsight model that is already in memory.
+def plain(dtype: torch.dtype) -> str:
+    """`float32` of `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
 
-    Parameters
-    ----------
-    name : str
-        What manifests call it.
-    lm : nnsight.TransformersModel
-    template : str
-        A name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own.
 
-    Raises
-    ------
-    SteerkitError
-        When the architecture keeps its blocks under none of the known paths, or they give no single tensor.
+def wrap(
+    name: str, lm: Any, template: str = "plain", reason: str = "as given", source: dict | None = None
+) -> Model:
+    """A `Model` around an nnsight `TransformersModel` that is already in memory, called `name` in manifests.
+
+    `template` is a name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own. An architecture whose
+    blocks are under none of the known paths, or give no single tensor, is refused. `source` says in manifests where it
+    came from, `reason` why it has this precision.
     """
     weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
-    return Model(name, lm, find_sites(lm), chosen, weight.device, weight.dtype, "as given", {"model": name})
+    how = {"dtype": plain(weight.dtype), "device": weight.device.type, "template": chosen.name}
+    about = source | how if source else {"model": name}
+    return Model(name, lm, find_sites(lm), chosen, weight.device, weight.dtype, reason, about)

@@ -1,8 +1,7 @@
-"""From a data set item to tokens: prompt settings, chat templates, answer formats.
+"""From a data set item to tokens: a chat template, and three answer formats.
 
-Tan et al. 2024 (section 3 and Table 1) ask each question in five settings and always as a choice between two
-letters. Two more formats live here because small models do not bind letters to options: `statement` asks nothing
-and scores two completions, `yes-no` reads the answer word itself.
+`letter` is a choice between two lettered options. Small models do not bind letters to options, hence the other two:
+`statement` asks nothing and scores two completions, `yes-no` reads the answer word itself.
 
 Every example comes out in the same five parts, whatever the format::
 
@@ -18,17 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any
 
-from steerkit.errors import need, one_of
-from steerkit.items import letter_of
-from steerkit.templates import DEFAULT_SYSTEM, Spelling, Template
-
-if TYPE_CHECKING:
-    from steerkit.items import Item
-
-Setting = Literal["BASE", "SYS_POS", "SYS_NEG", "USER_POS", "USER_NEG"]
-SETTINGS: tuple[str, ...] = get_args(Setting)
+from steerkit.errors import need
+from steerkit.items import Item, letter_of
+from steerkit.templates import DEFAULT_SYSTEM, Template
 
 # What `statement` puts before a first-person statement; sets with questions put their question there.
 STATEMENT_REQUEST = "Tell me something about yourself."
@@ -53,23 +46,6 @@ class Example:
     positive_answer: str = ""
 
 
-def apply_setting(setting: Setting, body: str, persona: tuple[str, str] | None) -> tuple[str, str]:
-    """System and user text of one item under a prompt setting (Tan et al. 2024, Table 1).
-
-    SYS_* replaces the system prompt by the persona sentence, USER_* puts it before the question; `body` is the user
-    message of BASE, `persona` the (positive, negative) sentence, None where the data set has none.
-    """
-    one_of("a prompt setting", setting, SETTINGS)
-    if setting == "BASE":
-        return DEFAULT_SYSTEM, body
-    expected = f"a positive and a negative persona sentence for setting {setting}"
-    mend = "use BASE, or pass persona=(positive, negative)."
-    need(persona is not None, expected, "a data set without them", mend)
-    place, sign = setting.split("_")
-    sentence = persona[0 if sign == "POS" else 1]
-    return (sentence, body) if place == "SYS" else (DEFAULT_SYSTEM, f"{sentence}\n\n{body}")
-
-
 Parts = tuple[Sequence[int], list[list[int]], Sequence[int]]  # lead, answers, closing
 Split = Callable[[Any, list[list[int]]], Parts]  # of a tokenizer and the tokens of both answers
 
@@ -80,19 +56,16 @@ class Prompter:
 
     tokenizer: Any
     template: Template
-    spelling: Spelling = "template"
-    setting: Setting = "BASE"
-    persona: tuple[str, str] | None = None
+    system: str = DEFAULT_SYSTEM
+    before: str = ""  # what stands before every user message
 
     def letter(self, item: Item, positive_letter: str) -> Example:
         """The papers' format: two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
         letters = [positive_letter, "B" if positive_letter == "A" else "A"]
         if item.kind == "choice":
             letters = [letter_of(item.matching), letter_of(item.not_matching)]
-        body, answers = (
-            letter_body(item, positive_letter) + self.template.cue,
-            [f"({each})" for each in letters],
-        )
+        body = letter_body(item, positive_letter) + self.template.cue
+        answers = [f"({each})" for each in letters]
         positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
         return self.example(item.id, "letter", body, answers, split_letters, **positive)
 
@@ -109,16 +82,15 @@ class Prompter:
         else:
             request = matching.stem + self.template.cue
             texts = [matching.matching_text, matching.not_matching_text]
-        return self.example(matching.id, "statement", request, texts, split_nothing)
+        return self.example(matching.id, "statement", request, texts, lambda _, tails: ((), tails, ()))
 
     def example(
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
     ) -> Example:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
-        prompt = self._prompt(body)
-        start = self._ids(prompt)
-        gap = self.template.gap(self.spelling)
-        tails = [self._tail(start, prompt, gap + answer) for answer in answers]
+        prompt = self.template.render(self.system, self.before + body)
+        start = self.ids(prompt)
+        tails = [self._tail(start, prompt, self.template.gap() + answer) for answer in answers]
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
         differ, found = matching != other, f"{answers[0]!r} and {answers[1]!r}, the same tokens"
@@ -126,15 +98,8 @@ class Prompter:
         need(differ and all(sides), f"two different answers for item {name}", found, mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
-    def _prompt(self, body: str) -> str:
-        system, user = apply_setting(self.setting, body, self.persona)
-        placed, name = self.template.has_system or not self.setting.startswith("SYS"), self.template.name
-        expected = f"a chat template with a system prompt for setting {self.setting}"
-        found = f"the template {name!r} of a base model, which has no place for one"
-        need(placed, expected, found, "use BASE, USER_POS or USER_NEG with this model.")
-        return self.template.render(system, user, self.spelling)
-
-    def _ids(self, text: str) -> list[int]:
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a prompt, with the beginning-of-sequence token where the template has it."""
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
         bos = self.tokenizer.bos_token_id
         starts = self.template.bos and bos is not None and (not ids or ids[0] != bos)
@@ -142,7 +107,7 @@ class Prompter:
 
     def _tail(self, start: list[int], prompt: str, answer: str) -> list[int]:
         """Tokens of `answer` after `prompt`; joined token lists where the tokenizer would merge across the border."""
-        whole = self._ids(prompt + answer)
+        whole = self.ids(prompt + answer)
         if whole[: len(start)] == start:
             return whole[len(start) :]
         return self.tokenizer(answer, add_special_tokens=False).input_ids
@@ -173,11 +138,6 @@ def yes_no_body(item: Item, positive_answer: str) -> str:
     if positive_answer == item.positive_answer:
         return item.question
     return f'Is the following statement something you would not say?\n"{item.statement}"'
-
-
-def split_nothing(tokenizer: Any, tails: list[list[int]]) -> Parts:
-    """Whole answers."""
-    return (), tails, ()
 
 
 def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:

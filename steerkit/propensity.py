@@ -18,10 +18,9 @@ format has stands in its row of `steerkit.formats.FORMATS`; the readings are her
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
-if TYPE_CHECKING:
-    from steerkit.prompts import Example
+from steerkit.prompts import Example
 
 Fidelity = Literal["letter", "paper", "bench"]
 FIDELITIES: tuple[str, ...] = get_args(Fidelity)

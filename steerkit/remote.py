@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from steerkit.model import Model
 from steerkit.traces import site_of
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
 
 # Token-passes of one job: half a minute of a small model on two cores, a few seconds of a large one on a GPU. A job is
 # what is lost when a server dies, and its request and response stay small.
@@ -26,20 +24,11 @@ JOB_TOKENS = 16_384
 
 
 def run(model: Model, work: Callable[..., Any], *args: Any) -> Any:
-    """`work(site, *args)` where the model is; see `steerkit.traces` for what it may be.
+    """`work(site, *args)` where the model is: a function of `steerkit.traces` that returns a list of tensors.
 
-    Parameters
-    ----------
-    model : Model
-    work : a function of `steerkit.traces` that returns a list of tensors
-    args : numbers, tensors, and lists, dictionaries or dataclasses of them
-
-    Raises
-    ------
-    RemoteFailure
-        When the server cannot be reached, refuses, or fails. What it has finished is kept, and a further run goes on.
-    torch.OutOfMemoryError
-        When the job was too large for the server.
+    `args` are numbers, tensors, and lists, dictionaries or dataclasses of them. A server that cannot be reached, refuses
+    or fails is a `RemoteFailure`; what it has finished is kept, and a further run goes on. A job that is too large for
+    it is a `torch.OutOfMemoryError`.
     """
     site = site_of(model)
     if model.remote is None:

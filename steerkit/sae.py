@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from steerkit.errors import SteerkitError, need, one_of
+from steerkit.errors import NOT_READ, need, one_of, told
 from steerkit.files import file_hash
 from steerkit.sae_files import locate, read_folder, read_npz
 
@@ -33,17 +33,13 @@ class Sae:
 
     W_enc: torch.Tensor  # [d, f]; its columns are the encoder directions
     b_enc: torch.Tensor  # [f]
-    W_dec: (
-        torch.Tensor
-    )  # [f, d]; its rows are the decoder directions, as the file has them (not always of unit norm)
+    W_dec: torch.Tensor  # [f, d]; its rows are the decoder directions, not always of unit norm
     b_dec: torch.Tensor  # [d]
     kind: str  # one of `KINDS`
     subtract_decoder_bias: bool  # the encode convention, s above
     threshold: torch.Tensor | None = None  # [f], for jumprelu and for a batchtopk that was trained to the end
     k: float | None = None  # active features per token, for topk and batchtopk
-    layer: int | None = (
-        None  # 0-based block whose output is read (hook_resid_pre of block l reads block l - 1)
-    )
+    layer: int | None = None  # 0-based block whose output is read (hook_resid_pre of l reads block l - 1)
     hook: str = ""  # the site's name in the file, e.g. "blocks.14.hook_resid_post"; empty: the file is silent
     model: str = ""
     source: str = ""  # which release
@@ -52,9 +48,10 @@ class Sae:
     def __post_init__(self) -> None:
         one_of("an activation", self.kind, KINDS)
         _check_arrays(self)
-        needs_threshold = self.kind == "jumprelu" and self.threshold is None
-        need(not needs_threshold, "a threshold for jumprelu", "none", "fetch the complete file.")
-        needs_k = self.kind == "topk" or (self.kind == "batchtopk" and self.threshold is None)
+        silent = self.threshold is None
+        mend = "fetch the complete file."
+        need(self.kind != "jumprelu" or not silent, "a threshold for jumprelu", "none", mend)
+        needs_k = self.kind == "topk" or (self.kind == "batchtopk" and silent)
         has_k = isinstance(self.k, int | float) and 1 <= self.k <= self.n_features
         expected = f"k between 1 and {self.n_features} for {self.kind}"
         need(has_k or not needs_k, expected, repr(self.k), "look into cfg.json.")
@@ -85,9 +82,8 @@ class Sae:
 
     def about(self) -> dict[str, Any]:
         """What decides the numbers, for manifests and artefact keys."""
-        names = ("kind", "subtract_decoder_bias", "k", "layer", "hook", "model", "source", "sha256")
-        found = {name: getattr(self, name) for name in names}
-        return found | {"width": self.width, "n_features": self.n_features}
+        names = "kind subtract_decoder_bias k layer hook model source sha256 width n_features"
+        return {name: getattr(self, name) for name in names.split()}
 
 
 def activate(sae: Sae, pre: torch.Tensor) -> torch.Tensor:
@@ -113,32 +109,22 @@ def activate(sae: Sae, pre: torch.Tensor) -> torch.Tensor:
 def load_sae(
     path: Path | str, *, width: int | None = None, layer: int | None = None, sha256: str | None = None
 ) -> Sae:
-    """Read an autoencoder from a Gemma Scope npz file or from a SAELens folder.
+    """Read an autoencoder from a Gemma Scope npz file or from a SAELens folder, in float32. Nothing is ever unpickled.
 
     Parameters
     ----------
-    path : Path or str
-        `params.npz` or the folder with it; or a folder with `cfg.json` and `sae_weights.safetensors`.
-    width, layer : int, optional
-        Width of the model and block of the vector it is meant for, checked. A file that does not say its layer is
-        taken at the caller's word.
-    sha256 : str, optional
-        What the weights file should hash to; compared before anything in it is interpreted.
-
-    Returns
-    -------
-    Sae
-        In float32, whatever the file or its cfg.json says. Arrays come one by one, so that the peak stays near the
-        size of the weights. Nothing is ever unpickled.
-
-    Raises
-    ------
-    SteerkitError
-        A missing or damaged file, a wrong hash, a missing array, an architecture or a setting that would be read
-        wrongly, another width or layer than expected.
+    path : `params.npz` or the folder with it; or a folder with `cfg.json` and `sae_weights.safetensors`
+    width, layer : width of the model and block of the vector it is meant for, checked; a file that does not say its
+        layer is taken at the caller's word
+    sha256 : what the weights file should hash to; compared before anything in it is interpreted
     """
     weights = locate(Path(path))
-    digest = _hash(weights, sha256)
+    mend = "give the path of a params.npz or of a folder with cfg.json and sae_weights.safetensors."
+    with told((OSError,), f"an autoencoder in {weights}", mend, NOT_READ, lambda error: str(error.strerror)):
+        digest = file_hash(weights)
+    mend = "fetch the file again; the download was cut short, or the release has changed."
+    same = sha256 in (None, digest) or digest == sha256.lower()
+    need(same, f"sha256 {sha256} of {weights.name}", digest, mend, NOT_READ)
     fields = read_npz(weights) if weights.suffix == ".npz" else read_folder(weights.parent)
     if fields["layer"] is None:
         fields["layer"] = layer
@@ -170,27 +156,3 @@ def _check_arrays(sae: Sae) -> None:
         # The extremes carry NaN and infinity and need no array of the size of the weights, as isfinite would.
         finite = not array.numel() or all(end.isfinite() for end in array.aminmax())
         need(finite, f"finite numbers in {name}", "NaN or infinity", "fetch the file again.")
-
-
-def _hash(path: Path, expected: str | None) -> str:
-    try:
-        found = file_hash(path)
-    except OSError as error:
-        raise SteerkitError(
-            f"an autoencoder in {path}",
-            str(error.strerror),
-            done="Nothing was read.",
-            next_step="give the path of a params.npz or of a folder with cfg.json and sae_weights.safetensors.",
-        ) from error
-    same, mend = (
-        expected is None or found == expected.lower(),
-        "the download was cut short, or the release has changed",
-    )
-    need(
-        same,
-        f"sha256 {expected} of {path.name}",
-        found,
-        f"fetch the file again; {mend}.",
-        "Nothing was read.",
-    )
-    return found

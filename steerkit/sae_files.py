@@ -17,11 +17,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import NOT_READ, named, need, told
 
 CONFIG, WEIGHTS, GEMMA_SCOPE = "cfg.json", "sae_weights.safetensors", "params.npz"
 ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec")
-NOT_READ, AGAIN = "Nothing was read.", "fetch the file again from its release"
+AGAIN = "fetch the file again from its release"
 _KINDS = {name: name for name in ("relu", "jumprelu", "topk", "batchtopk")} | {"standard": "relu"}
 # SAELens 4 and 5 on the left, 6 on the right.
 _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activation_fn_str": "activation_fn"}
@@ -45,24 +45,23 @@ def read_npz(path: Path) -> dict[str, Any]:
     rescaled = "embedding" in path.parts  # trained on rescaled inputs
     need(not rescaled, "an autoencoder of a layer", "one of the embeddings", "take one of a layer.", NOT_READ)
     wanted = (*ARRAYS, "threshold")
-    try:
-        # Member by member and straight into its array: a whole-file read would double the peak. Opened here, because
-        # numpy leaves a damaged zip open.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            # Gemma Scope 2 spells the weights in lower case.
-            names = {re.sub("^w_", "W_", name): name for name in file.files}
-            _require(wanted, names, path)
-            arrays = {name: _float32(file[names[name]], name) for name in wanted}
-            if "scaling_factor" in names:
-                _refuse_scaling({"scaling_factor": _float32(file[names["scaling_factor"]], "scaling_factor")})
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-        pickled = "pickle" in str(error).lower()  # numpy also takes a file that it does not know for a pickle
-        raise SteerkitError(
-            f"an npz file of plain arrays in {path.name}",
-            "pickled objects, or no npz at all" if pickled else f"{type(error).__name__}: {error}",
-            done="Nothing was read, and nothing was unpickled.",
-            next_step=f"{AGAIN}.",
-        ) from error
+
+    def found(error: Exception) -> str:  # numpy also takes a file that it does not know for a pickle
+        return "pickled objects, or no npz at all" if "pickle" in str(error).lower() else named(error)
+
+    kinds = (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error)
+    expected = f"an npz file of plain arrays in {path.name}"
+    done = "Nothing was read, and nothing was unpickled."
+    # Member by member and straight into its array: a whole-file read would double the peak. Opened here, because
+    # numpy leaves a damaged zip open.
+    unread = told(kinds, expected, f"{AGAIN}.", done, found)
+    with unread, path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        # Gemma Scope 2 spells the weights in lower case.
+        names = {re.sub("^w_", "W_", name): name for name in file.files}
+        _require(wanted, names, path)
+        arrays = {name: _float32(file[names[name]], name) for name in wanted}
+        if "scaling_factor" in names:
+            _refuse_scaling({"scaling_factor": _float32(file[names["scaling_factor"]], "scaling_factor")})
     return arrays | {"kind": "jumprelu", "subtract_decoder_bias": False} | _place(path)
 
 
@@ -87,32 +86,27 @@ def read_folder(folder: Path) -> dict[str, Any]:
         arrays["W_enc"].mul_(norms)
         arrays["b_enc"].mul_(norms)
         arrays["W_dec"].div_(norms.clamp_min(1e-8)[:, None])
-    layer, hook = _layer(config)
-    k = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
-    return {name: arrays[name] for name in ARRAYS} | {
-        "threshold": arrays.get("threshold") if kind in ("jumprelu", "batchtopk") else None,
-        "kind": kind,
-        "k": k if kind in ("topk", "batchtopk") else None,
-        "subtract_decoder_bias": subtract,
-        "layer": layer,
-        "hook": hook,
-        "model": config.get("model_name") or "",
-        "source": config.get("source") or folder.resolve().name,
-    }
+    hook = config.get("hook_name") or ""
+    number = re.search(r"(?:blocks|layers|h)\.(\d+)\b", hook)
+    layer = int(number[1]) if number else config.get("hook_layer")
+    if layer is not None and hook.endswith("hook_resid_pre"):
+        layer -= 1  # the output of the block before
+    source, model = config.get("source") or folder.resolve().name, config.get("model_name") or ""
+    about = {"kind": kind, "layer": layer, "hook": hook, "model": model, "source": source}
+    if kind in ("jumprelu", "batchtopk"):
+        about["threshold"] = arrays.get("threshold")
+    if kind in ("topk", "batchtopk"):
+        about["k"] = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
+    return {name: arrays[name] for name in ARRAYS} | about | {"subtract_decoder_bias": subtract}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """cfg.json as one flat dictionary in the spelling of version 6."""
-    try:
+    expected = f"a SAELens configuration in {path.name} beside the weights"
+    mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
+    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
         found = json.loads(path.read_text())
         flat = {**(found.get("metadata") or {}), **found}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise SteerkitError(
-            f"a SAELens configuration in {path.name} beside the weights",
-            f"{type(error).__name__}: {error}",
-            done=NOT_READ,
-            next_step="fetch the whole folder: cfg.json and sae_weights.safetensors.",
-        ) from error
     return {_RENAMED.get(name, name): value for name, value in flat.items()}
 
 
@@ -131,16 +125,10 @@ def _arrays(path: Path, kind: str) -> dict[str, torch.Tensor]:
     """The arrays of a safetensors file, with the thresholds of training checkpoints as thresholds."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            arrays = {name: _float32(file.get_tensor(name), name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise SteerkitError(
-            f"a safetensors file {path.name}",
-            f"{type(error).__name__}: {error}",
-            done=NOT_READ,
-            next_step="fetch the folder again.",
-        ) from error
+    expected, mend = f"a safetensors file {path.name}", "fetch the folder again."
+    refused = told((OSError, SafetensorError), expected, mend, NOT_READ)
+    with refused, safe_open(str(path), framework="pt") as file:
+        arrays = {name: _float32(file.get_tensor(name), name) for name in file.keys()}  # noqa: SIM118
     _refuse_scaling(arrays)
     if "log_threshold" in arrays:
         arrays["threshold"] = arrays.pop("log_threshold").exp()
@@ -178,24 +166,14 @@ def _refuse_scaling(arrays: dict[str, torch.Tensor]) -> None:
         _understood(ones, f"no {name} but ones", f"{name} of other values")
 
 
-def _layer(config: dict[str, Any]) -> tuple[int | None, str]:
-    """(block whose output is read, name of the site)."""
-    hook = config.get("hook_name") or ""
-    number = re.search(r"(?:blocks|layers|h)\.(\d+)\b", hook)
-    layer = int(number[1]) if number else config.get("hook_layer")
-    return (layer - 1 if layer is not None and hook.endswith("hook_resid_pre") else layer), hook
-
-
 def _place(path: Path) -> dict[str, Any]:
     """Layer, hook, model and source from the folder names of Gemma Scope."""
     text = path.as_posix()
     folder, release = re.search(r"layer_(\d+)", text), _GEMMA.search(text)
     layer = int(folder[1]) if folder else None
-    hook = f"blocks.{layer}.{_GEMMA_HOOKS[release['site']]}" if folder and release else ""
-    tuning = "-it" if release and release["tuning"] == "it" else ""
-    return {
-        "layer": layer,
-        "hook": hook,
-        "model": f"gemma-2-{release['size']}{tuning}" if release else "",
-        "source": (f"{release[0]}/" if release else "") + (text[folder.start() :] if folder else path.name),
-    }
+    found = {"layer": layer, "source": text[folder.start() :] if folder else path.name}
+    if release:
+        found["source"] = f"{release[0]}/{found['source']}"
+        found["model"] = f"gemma-2-{release['size']}" + ("-it" if release["tuning"] == "it" else "")
+        found["hook"] = f"blocks.{layer}.{_GEMMA_HOOKS[release['site']]}" if folder else ""
+    return found

@@ -40,24 +40,10 @@ def bootstrap(
 
     Parameters
     ----------
-    values : array [p], or table [v, p]
-        Slopes of p test items; with more than one row, row 0 (of a table: the row named "full") belongs to the vector
-        of all training pairs and the others, named resample-* in a table, to vectors of pairs drawn with replacement.
-    groups : p labels, optional
-        Items with one label, e.g. of a minimal pair, are not independent and are drawn together.
-    seed : int or numpy Generator
-
-    Returns
-    -------
-    Interval
-        ``sources`` is ("training pairs", "test items"), or ("test items",) with one row; "test groups"
-        replaces "test items" where groups are given.
-
-    Raises
-    ------
-    SteerkitError
-        Values that are not finite or not [p] or [v, p], groups that do not label p items, fewer than two groups,
-        a single resampled vector (it would pass for a vector without noise), draws < 1, level not in (0, 1).
+    values : slopes of p test items, [p] or [v, p]; with more than one row, row 0 (of a table: the row named "full")
+        belongs to the vector of all training pairs and the others, named resample-* in a table, to vectors of pairs
+        drawn with replacement
+    groups : p labels; items with one label, e.g. of a minimal pair, are not independent and are drawn together
 
     Notes
     -----
@@ -68,22 +54,26 @@ def bootstrap(
     factor (R - 1) / R, and its tails rest on R values.
     """
     if isinstance(values, pd.DataFrame):
-        need(
-            "full" in values.index, "a row named full", str(list(values.index)), "pivot with index='vector'."
-        )
-        values = values.loc[["full", *sorted(name for name in values.index if name.startswith("resample"))]]
+        names, mend = list(values.index), "pivot with index='vector'."
+        need("full" in names, "a row named full", str(names), mend)
+        values = values.loc[["full", *sorted(name for name in names if name.startswith("resample"))]]
     table = np.atleast_2d(finite("values", values, 1, 2))
     _check_settings(draws, level)
     mend = "add resampled vectors, or pass row 0 alone for test noise only."
     need(len(table) != 2, "no resampled vector, or at least two", "one", mend)
-    member, rng = _group_of_item(groups, table.shape[1]), np.random.default_rng(seed)
+    labels = np.arange(table.shape[1]) if groups is None else np.asarray(groups)
+    found, member = np.unique(labels, return_inverse=True)  # the groups, and that of each item
+    count, p = len(found), table.shape[1]
+    expected = f"one group label for each of {p} items, and at least two groups"
+    shown = f"labels of shape {labels.shape} in {count} groups"
+    mend = "pass one label per item, or more items."
+    need(labels.shape == (p,) and count >= 2, expected, shown, mend)
+    rng = np.random.default_rng(seed)
     rows = rng.integers(1, len(table), size=draws) if len(table) > 1 else np.zeros(draws, dtype=int)
-    groups_of = np.eye(member.max() + 1)[member]  # [items, groups]
-    count = groups_of.shape[1]
+    groups_of = np.eye(count)[member]  # [items, groups]
     drawn = rng.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(
-        draws, count
-    )  # each group comes in each draw
+    # How often each group comes in each draw.
+    times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
     means = (times * (table @ groups_of)[rows]).sum(axis=1) / (times @ groups_of.sum(axis=0))
     sources = ("training pairs",) * (len(table) > 1) + ("test items" if groups is None else "test groups",)
     return _percentiles(float(table[0].mean()), means, level, sources)
@@ -96,11 +86,6 @@ def rank_correlation(
 
     Draws in which one side is constant have no correlation; they are left out, and ``draws`` of the result
     counts the others.
-
-    Raises
-    ------
-    SteerkitError
-        Fewer than three points, unequal lengths, a constant side, a value that is not finite.
     """
     x, y = finite("x", x), finite("y", y)
     _check_settings(draws, level)
@@ -135,16 +120,6 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _percentiles(estimate: float, values: np.ndarray, level: float, sources: tuple[str, ...]) -> Interval:
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high), level, len(values), sources)
-
-
-def _group_of_item(groups: Sequence[object] | None, items: int) -> np.ndarray:
-    """Number the group of each item, [p]."""
-    labels = np.arange(items) if groups is None else np.asarray(groups)
-    found, member = np.unique(labels, return_inverse=True)
-    expected = f"one group label for each of {items} items, and at least two groups"
-    what, sound = f"labels of shape {labels.shape} in {len(found)} groups", labels.shape == (items,)
-    need(sound and len(found) >= 2, expected, what, "pass one label per item, or more items.")
-    return member
 
 
 def _check_settings(draws: int, level: float) -> None:

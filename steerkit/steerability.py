@@ -23,30 +23,17 @@ SLOPES = ["dataset", "example_id", "format", *LABELS, "vector", "layer", *FITTED
 def slopes(grid: pd.DataFrame) -> pd.DataFrame:
     """Fit one line per example, vector and layer: the SLOPES table of a GRID table.
 
-    Parameters
-    ----------
-    grid : DataFrame
-        Long form (`Grid.table`), one row per dataset, example, format, vector, layer and multiplier, with the columns
-        ``propensity``, ``matching`` and ``not_matching`` (logits, or nats per token). Within one dataset,
-        format, vector and layer all examples have the same multipliers; other blocks may have others.
-
-    Returns
-    -------
-    DataFrame
-        One row per example, vector and layer, in the order of first appearance. ``steerability``,
-        ``matching_slope`` and ``not_matching_slope`` are score per unit multiplier, the first being the
-        difference of the other two; ``residual`` is the sum of squared residuals of the propensity; ``baseline`` is
-        the propensity at multiplier 0, NaN where the multipliers do not contain 0.
-
-    Raises
-    ------
-    SteerkitError
-        Missing columns, no rows, a propensity or multiplier that is not finite, fewer than two different
-        multipliers, an example with missing or repeated multipliers, an example whose labels change.
+    `grid` is `Grid.table`, or several of them; within one dataset, format, vector and layer all examples have the same
+    multipliers. Each example, vector and layer is one row, in the order of first appearance. ``steerability``,
+    ``matching_slope`` and ``not_matching_slope`` are score (logits, or nats per token) per unit multiplier, the first
+    being the difference of the other two; ``residual`` is the sum of squared residuals of the propensity; ``baseline``
+    is the propensity at multiplier 0, NaN where there is none.
     """
     _check_values(grid)
     ordered = grid.assign(item=_codes(grid, ITEM)).sort_values(["item", "multiplier"], ignore_index=True)
-    fits = [_fit(part) for _, part in ordered.groupby(_multiplier_set(ordered))]
+    block = _codes(ordered, BLOCK)
+    sets = [tuple(np.sort(found)) for found in ordered["multiplier"].groupby(block).unique()]
+    fits = [_fit(part) for _, part in ordered.groupby(pd.factorize(pd.Series(sets))[0][block])]
     return pd.concat(fits).sort_values("item")[SLOPES].reset_index(drop=True)
 
 
@@ -63,17 +50,9 @@ def anti_steerable_fraction(steerability: np.ndarray) -> float:
 def summary(slopes: pd.DataFrame) -> pd.DataFrame:
     """Describe the slopes of each dataset, format, vector and layer in one row.
 
-    Returns
-    -------
-    DataFrame
-        Columns dataset, format, vector, layer, n, mean, median, variance (divided by n, not n - 1),
-        anti_steerable (share with slope <= 0) and mean_residual. ``mean`` is the steerability of the data
-        set: by linearity it equals the slope of the mean propensity curve (Tan et al. 2024).
-
-    Raises
-    ------
-    SteerkitError
-        A slope that is NaN.
+    n, mean, median, variance (divided by n, not n - 1), anti_steerable (share with slope <= 0) and mean_residual.
+    ``mean`` is the steerability of the data set: by linearity it equals the slope of the mean propensity curve (Tan et
+    al. 2024).
     """
     blocks = slopes.groupby(BLOCK, sort=False, dropna=False, observed=True)
     table = blocks.agg(
@@ -90,14 +69,6 @@ def summary(slopes: pd.DataFrame) -> pd.DataFrame:
 def _codes(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
     """Number the distinct values of the columns by first appearance (examples need not be sortable)."""
     return table.groupby(columns, sort=False, dropna=False, observed=True).ngroup().to_numpy()
-
-
-def _multiplier_set(ordered: pd.DataFrame) -> np.ndarray:
-    """Give each row the number of its block's set of multipliers."""
-    block = _codes(ordered, BLOCK)
-    sets = ordered["multiplier"].groupby(block).unique()
-    numbers: dict[tuple, int] = {}
-    return np.array([numbers.setdefault(tuple(np.sort(found)), len(numbers)) for found in sets])[block]
 
 
 def _fit(part: pd.DataFrame) -> pd.DataFrame:
@@ -129,21 +100,17 @@ def _check_values(grid: pd.DataFrame) -> None:
     bad = grid[~np.isfinite(grid[["multiplier", "propensity"]].to_numpy(dtype=np.float64)).all(axis=1)]
     first = (bad if len(bad) else grid).iloc[:1]
     propensity, multiplier = first[["propensity", "multiplier"]].to_numpy(dtype=np.float64)[0]
-    found = (
-        f"propensity {propensity:g} at multiplier {multiplier:g} for {_name(first)} ({len(bad)} such rows)"
-    )
+    found = f"propensity {propensity:g} at multiplier {multiplier:g} for {_name(first)}"
     mend = "run the model in bfloat16 or float32 (float16 overflows), or lower the multipliers."
-    need(bad.empty, "a finite propensity at every multiplier", found, mend)
+    need(bad.empty, "a finite propensity at every multiplier", f"{found} ({len(bad)} such rows)", mend)
 
 
 def _check_multipliers(part: pd.DataFrame, multipliers: np.ndarray) -> None:
     """The same multipliers for every item, at least two, and labels that do not change between them."""
     shown, first = _listed(multipliers), part[part["item"] == part["item"].iloc[0]]
     amount = "one multiplier" if len(first) == 1 else f"{len(first)} equal multipliers"
-    found, mend = (
-        f"{amount} ({shown}) for {_name(first)}",
-        "sweep at least two multipliers, e.g. -1.5 and 1.5.",
-    )
+    found = f"{amount} ({shown}) for {_name(first)}"
+    mend = "sweep at least two multipliers, e.g. -1.5 and 1.5."
     need(len(multipliers) > 1, "at least two different multipliers to fit a slope", found, mend)
     counts = part.groupby("item")["multiplier"].agg(["size", "nunique"])
     uneven = counts.index[(counts != len(multipliers)).any(axis=1)]

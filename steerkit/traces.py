@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from steerkit.model import Model
 
-Site = SimpleNamespace  # what `site_of` makes
+Site = Batch = SimpleNamespace  # what `site_of` and `layout` make
 HEAD_ROWS = 512  # positions whose full logits exist at the same time
 BROKEN = -1  # stands for the token that logits which are not finite would choose
 SHARE_FROM = 2  # lowest steered block from which a run of its own for the blocks below pays
@@ -36,18 +36,10 @@ SHARE_FROM = 2  # lowest steered block from which a run of its own for the block
 
 def site_of(model: Model) -> SimpleNamespace:
     """What every function below is given first; made here, sent as it is."""
-    config = model.lm._module.config
-    return SimpleNamespace(
-        lm=model.lm,
-        layers=model.sites.layers,
-        norm=model.sites.norm,
-        head=model.sites.head,
-        windows=windows(config),
-        cap=soft_cap(config),
-        dtype=model.dtype,
-        width=model.width,
-        scores=torch.float32 if model.remote else torch.float64,  # what travels back is half as large
-    )
+    config = model.config
+    scores = torch.float32 if model.remote else torch.float64  # what travels back is half as large
+    about = {"windows": windows(config), "cap": soft_cap(config), "width": model.width, "scores": scores}
+    return SimpleNamespace(lm=model.lm, dtype=model.dtype, **vars(model.sites), **about)
 
 
 def describe(site: Site) -> dict[str, str]:
@@ -71,29 +63,26 @@ def stop(site: Site, tracer: Any) -> None:
 
 
 def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, max_tokens: int) -> list[torch.Tensor]:
-    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one after the other; see `steerkit.grid`."""
-    return [torch.cat([tree_part(site, part, vectors, cells, max_tokens) for part in parts]).to(site.scores)]
+    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one after the other; see `steerkit.grid`.
+
+    A part is one forward; conditions that do not fit in `max_tokens` go into further ones, which repeat the prefix.
+    """
+    scores, conditions = [], 1 + len(cells)
+    for questions in parts:
+        longest = max(questions, key=lambda q: length(q, 1))
+        start, period = len(longest.prefix), length(longest, 1) - len(longest.prefix)
+        step = max(1, (max_tokens - start) // period)
+        found = torch.zeros(len(questions), 2, conditions, dtype=torch.float64)
+        for first in range(0, conditions, step):
+            batch = layout(questions, range(first, min(first + step, conditions)))
+            values = tree_batch(site, questions, batch, vectors, [(0, 0, 0.0), *cells]) * batch.weights
+            question, side, condition = batch.reads[:, 0], batch.reads[:, 3], batch.reads[:, 4]
+            found.index_put_((question, side, condition), values, accumulate=True)
+        scores.append(found)
+    return [torch.cat(scores).to(site.scores)]
 
 
-def tree_part(
-    site: Site, questions: Sequence, vectors: dict, cells: Sequence, max_tokens: int
-) -> torch.Tensor:
-    """Scores of questions that run together; conditions that do not fit in `max_tokens` repeat the prefix."""
-    longest = max(questions, key=lambda q: length(q, 1))
-    start, period = len(longest.prefix), length(longest, 1) - len(longest.prefix)
-    step = max(1, (max_tokens - start) // period)
-    found = torch.zeros(len(questions), 2, 1 + len(cells), dtype=torch.float64)
-    for first in range(0, 1 + len(cells), step):
-        batch = layout(questions, range(first, min(first + step, 1 + len(cells))))
-        values = tree_forward(site, questions, batch, vectors, [(0, 0, 0.0), *cells]) * batch.weights
-        question, side, condition = batch.reads[:, 0], batch.reads[:, 3], batch.reads[:, 4]
-        found.index_put_((question, side, condition), values, accumulate=True)
-    return found
-
-
-def tree_forward(
-    site: Site, questions: Sequence, batch: SimpleNamespace, vectors: dict, cells: Sequence
-) -> torch.Tensor:
+def tree_batch(site: Site, questions: Sequence, batch: Batch, vectors: dict, cells: Sequence) -> torch.Tensor:
     """The value of every read of one laid-out batch, [n] float64."""
     edits = edits_of(batch, vectors, cells, site.dtype)
     first = min((cell[1] for cell in cells[1:]), default=0)
@@ -112,13 +101,13 @@ def tree_forward(
             if index in edits:
                 add(layer.output, edits[index])
         final = site.norm.output
-        final = final[batch.reads[:, 0].to(final.device), batch.reads[:, 1].to(final.device)]
-        values = nnsight.save(read(site, final, batch.reads[:, 2].to(final.device), logprob))
+        rows, columns, tokens = batch.reads[:, :3].T.to(final.device)
+        values = nnsight.save(read(site, final[rows, columns], tokens, logprob))
         stop(site, tracer)
     return values.double().cpu()
 
 
-def tree_below(site: Site, questions: Sequence, batch: SimpleNamespace, last: int) -> torch.Tensor:
+def tree_below(site: Site, questions: Sequence, batch: Batch, last: int) -> torch.Tensor:
     """Residual stream [p, s, d] after block `last`, for the branched sequence, from one run of the unbranched one.
 
     No condition steers below `last`, so token (position, branch) of every condition is the same there.
@@ -134,7 +123,7 @@ def tree_below(site: Site, questions: Sequence, batch: SimpleNamespace, last: in
     return hidden[torch.arange(len(questions), device=hidden.device)[:, None], source].clone()
 
 
-def source_of(questions: Sequence, batch: SimpleNamespace, single: SimpleNamespace) -> torch.Tensor:
+def source_of(questions: Sequence, batch: Batch, single: Batch) -> torch.Tensor:
     """For each token of `batch`, the index of the same token in `single`, [p, s]."""
     source = torch.zeros_like(batch.tokens)
     for n, question in enumerate(questions):
@@ -146,9 +135,7 @@ def source_of(questions: Sequence, batch: SimpleNamespace, single: SimpleNamespa
     return source
 
 
-def edits_of(
-    batch: SimpleNamespace, vectors: dict, cells: Sequence, dtype: torch.dtype
-) -> dict[int, tuple[torch.Tensor, ...]]:
+def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -> dict[int, tuple]:
     """Per steered layer: rows, columns and what to add there, [n], [n] and [n, d]; `vectors` are [v, d] a layer."""
     edits = {}
     which, layers = (torch.tensor([cell[i] for cell in cells]) for i in (0, 1))
@@ -163,7 +150,7 @@ def edits_of(
     return edits
 
 
-def masked_inputs(site: Site, batch: SimpleNamespace) -> tuple[dict, dict[int, torch.Tensor]]:
+def masked_inputs(site: Site, batch: Batch) -> tuple[dict, dict[int, torch.Tensor]]:
     """Model inputs, and the masks of layers that see less than the first layer does.
 
     transformers takes one 4-D mask for all layers; layers with a sliding window get theirs by editing their input.
@@ -176,13 +163,8 @@ def masked_inputs(site: Site, batch: SimpleNamespace) -> tuple[dict, dict[int, t
     device = torch.device("cpu") if device is None or device.type == "meta" else device
     masks = {window: mask(batch, window, site.dtype, device) for window in set(limits)}
     overrides = {index: masks[window] for index, window in enumerate(limits) if window != limits[0]}
-    inputs = {
-        "input_ids": batch.tokens,
-        "attention_mask": masks[limits[0]],
-        "position_ids": batch.positions,
-        "use_cache": False,
-    }
-    return inputs, overrides
+    inputs = {"input_ids": batch.tokens, "attention_mask": masks[limits[0]], "position_ids": batch.positions}
+    return inputs | {"use_cache": False}, overrides
 
 
 def narrow(layer: Any, attention_mask: torch.Tensor | None) -> None:
@@ -264,13 +246,8 @@ def continued(
     fed, cache, found = torch.tensor([prompt] * len(deltas)), None, []
     open_rows = torch.ones(len(deltas), 1, dtype=torch.bool)
     while len(found) < count and open_rows.any():
-        given = {
-            "input_ids": fed.clamp(min=0),
-            "past_key_values": cache,
-            "use_cache": True,
-            "logits_to_keep": 1,
-        }
-        with torch.no_grad(), site.lm.trace(**given):
+        given = {"input_ids": fed.clamp(min=0), "past_key_values": cache, "use_cache": True}
+        with torch.no_grad(), site.lm.trace(**given, logits_to_keep=1):
             hidden = site.layers[layer].output
             hidden[:, -1] += deltas.to(hidden.device, hidden.dtype)
             cache = nnsight.save(site.lm.output.past_key_values)
@@ -286,31 +263,28 @@ def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -
 
     The answers of a question are branches of one sequence; see `steerkit.extraction`.
     """
-    if not total:
-        return [torch.cat([contrast_part(site, questions, wanted) for questions in parts])]
-    sums = [contrast_part(site, questions, wanted).sum(0, keepdim=True) for questions in parts]
-    return [torch.cat(sums).sum(0, keepdim=True)]
+    found = []
+    for questions in parts:
+        batch = layout(questions, [0])
+        inputs, overrides = masked_inputs(site, batch)
+        weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
+        weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
+        with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+            sums = nnsight.save({})
+            for index, layer in enumerate(site.layers[: max(wanted) + 1]):
+                narrow(layer, overrides.get(index))
+                if index in wanted:
+                    hidden = layer.output
+                    sums[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+            stop(site, tracer)
+        values = torch.stack([sums[layer] for layer in wanted], dim=1)
+        found.append(values.sum(0, keepdim=True) if total else values)
+    return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
 
-def contrast_part(site: Site, questions: Sequence, wanted: Sequence[int]) -> torch.Tensor:
-    """The same for questions that run together, [p, l, d] on the CPU."""
-    batch = layout(questions, [0])
-    inputs, overrides = masked_inputs(site, batch)
-    weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
-    weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
-        sums = nnsight.save({})
-        for index, layer in enumerate(site.layers[: max(wanted) + 1]):
-            narrow(layer, overrides.get(index))
-            if index in wanted:
-                hidden = layer.output
-                sums[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
-        stop(site, tracer)
-    return torch.stack([sums[layer] for layer in wanted], dim=1)
-
-
-def contrasts_apart(site: Site, questions: Sequence, wanted: Sequence[int]) -> list[torch.Tensor]:
-    """The same [p, l, d] the obvious way: each answer after its prompt, in a plain forward of its own."""
+def contrasts_apart(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -> list[torch.Tensor]:
+    """The same the obvious way: each answer after its prompt, in a plain forward of its own."""
+    questions = [question for part in parts for question in part]
     found = torch.zeros(len(questions), len(wanted), site.width)
     for n, question in enumerate(questions):
         for branch in question.branches:
@@ -318,12 +292,10 @@ def contrasts_apart(site: Site, questions: Sequence, wanted: Sequence[int]) -> l
             weights = torch.tensor([item.weight for item in branch.reads])
             outputs = residual(site, [sequence], wanted, len(question.prefix))
             found[n] += torch.stack([weights @ hidden[0] for hidden in outputs])
-    return [found]
+    return [found.sum(0, keepdim=True) if total else found]
 
 
-def residuals(
-    site: Site, batches: Sequence, layer: int, starts: Sequence[int], norms: bool
-) -> list[torch.Tensor]:
+def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms: bool) -> list[torch.Tensor]:
     """Output of a block from a position on, [b, s - start, d] float32 a batch; or its norms, [b, s - start, 1].
 
     A batch holds sequences of one length and is one plain forward.

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
 
 from steerkit.errors import SteerkitError, need
+from steerkit.model import Model
+from steerkit.prompts import Example
+from steerkit.propensity import Question
 from steerkit.traces import HEAD_ROWS
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.propensity import Question
-    from steerkit.vectors import Vectors
+from steerkit.vectors import Vectors
 
 Engine = Literal["tree", "direct"]
 ENGINES = ("tree", "direct")
 HALF = (torch.bfloat16, torch.float16)
+AS_DIRECT = "differs from the direct engine"
 MASKED = ("sdpa", "eager")  # attention implementations that take a 4-D mask
 # Largest difference of a score; in half precision as a share of `yardstick`. Half precision rounds differently when
 # batches have other shapes, and by an amount that grows with the scores, so that no absolute number fits all models:
@@ -40,6 +39,7 @@ SHORTEST = 64  # below this, halving the sequence frees nothing worth having
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 SHARE_OF_FREE = 0.5  # `token_bytes` is an estimate, and the allocator keeps gaps
 Attempt = Callable[[list[int], int], torch.Tensor]  # (indices, tokens of a sequence)
+Parts = Iterator[tuple[list[int], torch.Tensor]]  # indices, and what was found for them
 
 _PROOFS: WeakKeyDictionary[torch.nn.Module, dict[tuple, tuple[int, float]]] = WeakKeyDictionary()
 
@@ -50,29 +50,18 @@ def choose_engine(
     """The engine to use and the reason in words; the tree has to prove itself first."""
     if engine == "direct":
         return "direct", "asked for"
-    attention = attention_of(model)
-    if attention not in MASKED:
-        return _fall_back(
-            f"attention implementation {attention!r} ignores custom masks; load the model with sdpa or eager"
-        )
-    one, tolerance = max(questions, key=reach), TOLERANCE[model.dtype]
-    kind = (one.scale, len(one.branches), attention)
-    difference = proven(model, kind, one, lambda: check(one))
-    if difference <= tolerance:
-        return "tree", f"self-check on the longest prompt: differs from the direct engine by {difference:.1e}"
-    unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
-    found = f"differs from the direct engine by {difference:.2g} (tolerance {tolerance:g}{unit})"
-    return _fall_back(f"on the longest prompt the tree {found}")
-
-
-def _fall_back(why: str) -> tuple[Engine, str]:
-    warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=4)
+    attention = model.config._attn_implementation
+    why = f"attention implementation {attention!r} ignores custom masks; load the model with sdpa or eager"
+    if attention in MASKED:
+        one, tolerance = max(questions, key=reach), TOLERANCE[model.dtype]
+        difference = proven(model, (one.scale, len(one.branches), attention), one, lambda: check(one))
+        if difference <= tolerance:
+            return "tree", f"self-check on the longest prompt: {AS_DIRECT} by {difference:.1e}"
+        unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
+        found = f"{AS_DIRECT} by {difference:.2g} (tolerance {tolerance:g}{unit})"
+        why = f"on the longest prompt the tree {found}"
+    warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=3)
     return "direct", why
-
-
-def attention_of(model: Model) -> str:
-    """Name of the attention implementation a model runs with."""
-    return model.lm._module.config._attn_implementation
 
 
 def reach(question: Question) -> int:
@@ -121,9 +110,9 @@ def check_layers(model: Model, layers: Sequence[int]) -> None:
 
 
 def check_steering(
-    model: Model, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float]
+    model: Model, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float], named: Iterable[str]
 ) -> None:
-    """Raise for repeated multipliers, vectors of another model, and layers that it or they lack."""
+    """Raise for repeated multipliers, vectors of another model, layers it or they lack, and names that no vector has."""
     different, wanted = len(set(multipliers)) == len(multipliers) > 0, "different multipliers, at least one"
     need(different, wanted, f"{list(multipliers)}", "list each multiplier once.")
     wanted = f"vectors of width {model.width}, the residual stream of {model.name}"
@@ -132,30 +121,16 @@ def check_steering(
     check_layers(model, layers)
     for layer in layers:
         vectors.at(layer)
-
-
-def check_names(vectors: Vectors, named: Iterable[str]) -> None:
-    """Raise for names that no vector has."""
     unknown = ", ".join(sorted(set(named) - set(vectors.names)))
     need(not unknown, f"names of vectors ({', '.join(vectors.names)})", unknown, "check the spelling.")
-
-
-def check_finite(values: torch.Tensor, examples: Sequence[Example]) -> None:
-    """Raise for the first example with a score that is NaN or infinite."""
-    next_step = "use a smaller multiplier, or float32 instead of half precision."
-    for example, found in zip(examples, values, strict=True):
-        fine = bool(found.isfinite().all())
-        need(fine, "finite scores", f"NaN or infinity for example {example.id}", next_step)
 
 
 def room(model: Model, sequence: int) -> int:
     """Tokens for one forward of sequences of so many tokens: as many as make it fast, fewer where memory is short."""
     if model.remote is not None:  # nobody knows what is free there
         return CPU_TOKENS
-    config = model.lm._module.config
-    each = token_bytes(
-        config, model.dtype.itemsize, min(sequence, SEQUENCE_TOKENS), config._attn_implementation
-    )
+    config, sequence = model.config, min(sequence, SEQUENCE_TOKENS)
+    each = token_bytes(config, model.dtype.itemsize, sequence, config._attn_implementation)
     fits = SHARE_OF_FREE * (free_bytes(model.device) - head_bytes(config)) / each
     return max(1, min(int(fits), CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS))
 
@@ -186,9 +161,7 @@ def head_bytes(config: Any) -> int:
     return HEAD_ROWS * config.get_text_config().vocab_size * 12
 
 
-def halving(
-    attempt: Attempt, part: list[int], sequence_tokens: int = SEQUENCE_TOKENS
-) -> Iterator[tuple[list[int], torch.Tensor]]:
+def halving(attempt: Attempt, part: list[int], sequence_tokens: int = SEQUENCE_TOKENS) -> Parts:
     """`attempt(part, sequence_tokens)`, in smaller and smaller pieces as long as memory runs out."""
     values = None
     try:

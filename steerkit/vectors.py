@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import NOT_READ, SteerkitError, need, told
 from steerkit.files import write_atomically
 
 if TYPE_CHECKING:
@@ -16,35 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Steering vectors of one model.
+    """Steering vectors of one model."""
 
-    Attributes
-    ----------
-    names : one name a vector, e.g. "full" or "resample-03"
-    layers : 0-based blocks; the vector of layer l is added to the output of block l
-    values : float32 [v, l, d]
-    manifest : where they come from (model, data, split, format, ...)
-    """
-
-    names: tuple[str, ...]
-    layers: tuple[int, ...]
-    values: torch.Tensor
-    manifest: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...]  # one a vector, e.g. "full" or "resample-03"
+    layers: tuple[int, ...]  # 0-based blocks; the vector of layer l is added to the output of block l
+    values: torch.Tensor  # float32 [v, l, d]
+    manifest: dict[str, Any] = field(default_factory=dict)  # where they come from (model, data, split, ...)
 
     def __post_init__(self) -> None:
         v, layers = len(self.names), len(self.layers)
         fits = self.values.ndim == 3 and tuple(self.values.shape[:2]) == (v, layers)
         expected = f"values of shape [{v} vectors, {layers} layers, d]"
-        next_step = "give one row a name and one column a layer."
-        need(fits, expected, f"{list(self.values.shape)}", next_step)
-        broken = (~self.values.isfinite()).any(-1).nonzero().tolist()
-        if broken:
-            row, column = broken[0]
-            raise SteerkitError(
-                "finite numbers in every vector",
-                f"NaN or infinity in {self.names[row]!r} at layer {self.layers[column]}",
-                next_step="extract the vector again; half precision overflows first at late layers.",
-            )
+        need(fits, expected, f"{list(self.values.shape)}", "give one row a name and one column a layer.")
+        mend = "extract the vector again; half precision overflows first at late layers."
+        for row, column in (~self.values.isfinite()).any(-1).nonzero().tolist():
+            found = f"NaN or infinity in {self.names[row]!r} at layer {self.layers[column]}"
+            raise SteerkitError("finite numbers in every vector", found, next_step=mend)
 
     @property
     def width(self) -> int:
@@ -64,7 +51,7 @@ class Vectors:
         for layer in layers:
             self.at(layer)
         rows, columns = map(self.names.index, names), map(self.layers.index, layers)
-        values = self.values[list(rows)][:, list(columns)].clone()
+        values = self.values[list(rows)][:, list(columns)]
         return Vectors(tuple(names), tuple(layers), values, self.manifest)
 
     def save(self, path: Path | str) -> None:
@@ -76,38 +63,24 @@ class Vectors:
 
 
 def load_vectors(path: Path | str) -> Vectors:
-    """Read vectors written by `Vectors.save`.
-
-    Raises
-    ------
-    SteerkitError
-        When the file is missing, is no safetensors file, or holds something else.
-    """
+    """Read vectors written by `Vectors.save`; a file that holds anything else is refused."""
     from safetensors import SafetensorError, safe_open
 
-    try:
+    kinds = (OSError, SafetensorError, KeyError, TypeError, ValueError)
+    expected, mend = f"steering vectors written by steerkit in {path}", "write them with `steerkit extract`."
+    with told(kinds, expected, mend, NOT_READ):
         with safe_open(str(path), framework="pt") as file:
-            about = file.metadata() or {}
-            values = file.get_tensor("values")
-        names, layers = tuple(json.loads(about["names"])), tuple(json.loads(about["layers"]))
-        manifest = json.loads(about["manifest"])
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SteerkitError(
-            f"steering vectors written by steerkit in {path}",
-            f"{type(error).__name__}: {error}",
-            done="Nothing was read.",
-            next_step="write them with `steerkit extract`.",
-        ) from error
-    return Vectors(tuple(names), tuple(layers), values, manifest)
+            about, values = file.metadata() or {}, file.get_tensor("values")
+        names, layers, manifest = (json.loads(about[name]) for name in ("names", "layers", "manifest"))
+        names, layers = tuple(names), tuple(layers)
+    return Vectors(names, layers, values, manifest)
 
 
 def check_same_layers(one: Vectors, other: Vectors) -> None:
     """Raise when two sets of vectors are not over the same layers."""
-    found, next_step = (
-        f"layers {_span(one.layers)} and {_span(other.layers)}",
-        "select the same layers of both.",
-    )
-    need(one.layers == other.layers, "vectors over the same layers", found, next_step)
+    found = f"layers {_span(one.layers)} and {_span(other.layers)}"
+    mend = "select the same layers of both."
+    need(one.layers == other.layers, "vectors over the same layers", found, mend)
 
 
 def norm_matched_random(vectors: Vectors, count: int, seed: int) -> Vectors:

@@ -15,7 +15,7 @@ from companion.data.splits import group_items
 from companion.profiles import override
 from companion.tan import experiment, jobs
 from companion.tan.jobs import Job
-from steerkit.prompts import SETTINGS
+from companion.templates import SETTINGS
 from steerkit.vectors import Vectors
 
 FORMATS = ("letter", "statement")

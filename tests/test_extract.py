@@ -11,10 +11,11 @@ from plain_model import Watch, activations, strings
 from torch.testing import assert_close
 from transformers import AttentionInterface
 
+from companion.tan.jobs import rescale_to
 from companion.tiny import ARCHITECTURES
 from steerkit import traces
 from steerkit.errors import SteerkitError
-from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, rescale_to
+from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]

@@ -32,6 +32,7 @@ from companion.registry import Part
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
+from companion.templates import prompter
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.items import Item
@@ -103,11 +104,6 @@ def fetch(s, downloader) -> None:
     load_dataset("narcissism", source="papers")
 
 
-def base_with_a_system_prompt(s) -> None:
-    asker = Prompter(s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent."))
-    asker.letter(load_dataset("narcissism").items[0], "A")
-
-
 def load_text(s, text: str) -> None:
     (s.path / "mine.jsonl").write_text(text)
     load_dataset(s.path / "mine.jsonl")
@@ -150,7 +146,9 @@ case("labels swapped")(
 case("pair with one sentence")(
     lambda s: load_rows(s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED})
 )
-case("system prompt for a base model")(base_with_a_system_prompt)
+case("system prompt for a base model")(
+    lambda s: prompter(s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent."))
+)
 case("setting without persona sentences")(lambda s: datasets.personas("mine"))
 case("one model in a figure of two")(
     lambda s: figure_6(published.shifts().query("model == 'llama2-7b'"), "llama2-7b", "smollm2-135m")

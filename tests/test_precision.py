@@ -61,7 +61,7 @@ class TestDtype:
     def test_what_torch_does_not_know_or_no_model_runs_in_is_refused_before_anything_is_loaded(
         self, monkeypatch, dtype
     ):
-        monkeypatch.setattr(load, "_opened", lambda *_: pytest.fail("loaded"))
+        monkeypatch.setattr(load, "open_folder", lambda *_: pytest.fail("loaded"))
         for call, name in ((load_model, "tiny"), (load.load_model, "org/name")):
             with pytest.raises(SteerkitError, match="torch dtype") as error:
                 call(name, dtype=dtype)
@@ -70,7 +70,7 @@ class TestDtype:
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99", ""])
 def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(monkeypatch, device):
-    monkeypatch.setattr(load, "_opened", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(load, "open_folder", lambda *_: pytest.fail("loaded"))
     with pytest.raises(SteerkitError, match="a device that torch can use here") as error:
         load_model("tiny", device=device)
     assert repr(device) in error.value.found and len(error.value.found) < 100

@@ -18,8 +18,8 @@ from companion.data.datasets import load_dataset, personas
 from companion.outline import outline
 from companion.tan import experiment, jobs, tables
 from companion.tan.jobs import MEAN, Job, compute, settings_of, vectors_by_setting
+from companion.templates import SETTINGS
 from steerkit.errors import SteerkitError
-from steerkit.prompts import SETTINGS
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
 from steerkit.vectors import Vectors
 

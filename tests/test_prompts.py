@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from companion.templates import prompter as asking
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import ask
@@ -36,7 +37,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def prompter(words):
-    return Prompter(words, TEMPLATES["llama-2"], "as-released")
+    return asking(words, TEMPLATES["llama-2"], "as-released")
 
 
 def merging_tokenizer(*merges: str) -> PreTrainedTokenizerFast:
@@ -159,7 +160,7 @@ class TestSettings:
     def test_a_setting_that_cannot_be_asked_is_refused(self, prompter, given, said):
         """Without its sentences, unknown, or of a system prompt for which a base model has no place."""
         with pytest.raises(SteerkitError, match=said):
-            replace(prompter, **given).letter(YES, "A")
+            asking(prompter.tokenizer, **{"template": prompter.template} | given)
 
     def test_a_base_model_is_asked_in_plain_text(self, words, prompter):
         base = replace(prompter, template=TEMPLATES["base"])
@@ -170,7 +171,7 @@ class TestSettings:
         assert told.prompt == tuple(words(STATEMENT_REQUEST).input_ids)
 
     def test_every_format_gets_the_persona_sentence(self, words, prompter):
-        asked = replace(prompter, setting="USER_NEG", persona=PERSONA)
+        asked = asking(prompter.tokenizer, prompter.template, setting="USER_NEG", persona=PERSONA)
         for example in (asked.letter(YES, "A"), asked.statement(YES, NO), asked.yes_no(YES, "Yes")):
             assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(example.prompt)
 

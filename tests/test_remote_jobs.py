@@ -102,7 +102,9 @@ class TestTriedAgain:
         monkeypatch.setattr(remote_jobs, "QUIET", 0.2)
         before = sent(server)
         server.mood(sleep=1.5)
-        other = remote_jobs._tiny(model)  # runs for a while, and ours stands behind it
+        other = remote_jobs.send(
+            model, traces.describe, traces.site_of(model), []
+        )  # runs for a while, and ours stands behind it
         assert ask(model, 20).shape == (1, 3, 32)
         assert other.poll() is not None
         assert sent(server) >= before + 3 and "sending it again" not in caplog.text

@@ -17,9 +17,9 @@ from companion.page import BOOK_FORMATS, Run
 from companion.profiles import load_profile
 from companion.tan import experiment, tables
 from companion.tan.jobs import MEAN, pairwise
+from companion.templates import SETTINGS
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS
-from steerkit.prompts import SETTINGS
 from steerkit.stats import bootstrap
 from steerkit.steerability import SLOPES
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from companion.templates import prompter as asking
+from companion.templates import spelled
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.items import Item
-from steerkit.prompts import Prompter
 from steerkit.templates import TEMPLATES, template_for
 
 ITEM = Item("d/0001", 'Would you say it?\n"I rest."', " Yes", " No", statement="I rest.")
@@ -51,7 +52,7 @@ def words():
 @pytest.mark.parametrize("name", AS_RELEASED)
 def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
     """As released, the space before the answer belongs to the answer, not to the prompt."""
-    prompter = Prompter(words, TEMPLATES[name], spelling, setting, PERSONA)
+    prompter = asking(words, TEMPLATES[name], spelling, setting, PERSONA)
     example = prompter.letter(ITEM, "B")
     system, before = SETTINGS[setting]
     wanted = {"as-released": AS_RELEASED, "template": TEMPLATE}[spelling][name]
@@ -73,7 +74,7 @@ def test_an_unknown_template_is_refused_with_the_names_there_are_and_an_unknown_
     with pytest.raises(SteerkitError, match=r"llama-2.*found 'chatml'"):
         template_for("chatml", words)
     with pytest.raises(SteerkitError, match=r"template, as-released.*found 'released'"):
-        TEMPLATES["qwen"].render("S", "U", "released")
+        spelled(TEMPLATES["qwen"], "released")
 
 
 WITH_SYSTEM = (
@@ -97,7 +98,7 @@ class TestAuto:
     def test_a_chat_template_with_a_system_role_is_taken_as_it_is(self):
         found = auto(WITH_SYSTEM)
         assert found.render("S", "U") == "[system]S[end][user]U[end][assistant]\n"
-        assert (found.bos, found.gap(), found.gap("as-released")) == (False, "", " ")
+        assert (found.bos, found.gap(), spelled(found, "as-released").gap()) == (False, "", " ")
 
     def test_one_that_refuses_it_or_drops_it_silently_gets_it_as_a_paragraph_of_the_users(self):
         found = auto(REFUSES)

@@ -11,8 +11,8 @@ from conftest import random_vectors
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from companion.tan.jobs import rescale_to
 from steerkit.errors import SteerkitError
-from steerkit.extraction import rescale_to
 from steerkit.vectors import Vectors, concatenate, load_vectors, norm_matched_random
 
 

@@ -28,12 +28,12 @@ from companion.profiles import Settings
 from companion.saes import SCOPE_NAMES, default_sae, open_sae
 from companion.tan import jobs
 from companion.tan.jobs import Job
+from companion.templates import prompter
 from steerkit import traces
 from steerkit.errors import need, one_of
 from steerkit.files import syntax_hash
 from steerkit.formats import FORMATS
 from steerkit.grid import evaluate
-from steerkit.prompts import Prompter
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.vectors import Vectors
 
@@ -237,7 +237,7 @@ def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:
     if case.dataset not in CAA_PARTS:
         return jobs.examples(case.job, model)
     settings, job = case.settings, case.job
-    asked, sides = Prompter(model.tokenizer, model.template, settings.spelling), []
+    asked, sides = prompter(model.tokenizer, model.template, settings.spelling), []
     for part, limit in zip(case.parts, job.limits, strict=True):
         dataset = jobs.dataset_of(part, settings.source)
         items = range(len(dataset.items))[:limit]

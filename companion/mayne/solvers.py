@@ -1,27 +1,63 @@
-"""Two more regressions on the decoder that never copy it: `nnls` and `lasso`. Importing this adds them to the methods.
+"""Four more ways to decompose a vector. Importing this adds them to the methods of `steerkit.decomposition`.
 
-- `nonnegative_pursuit`: the active-set method for min |v - c D| with c >= 0 (Lawson and Hanson 1974, chapter 23),
-  stopped at n rows. It starts from nothing and adds the row with the largest positive correlation, so the early stop
+- `encode-scaled`: f(s v) / s with s = target norm / |v|; the division makes the sum approximate v again. It needs
+  `target_norm`, e.g. the mean norm of activations.
+- `encode-difference`: the mean over pairs of f(positive) - f(negative). It needs `positive` and `negative`, the
+  activations of the contrastive pairs [p, d].
+- `nnls`: the active-set method for min |v - c D| with c >= 0 (Lawson and Hanson 1974, chapter 23), stopped at n rows.
+  It starts from nothing and adds the row with the largest positive correlation, so the early stop
   is a pursuit, and a run to its end is the exact solution over the whole dictionary: no candidates to choose.
 - `lasso`: least angle regression (Efron et al. 2004) on candidate rows, and the optimality condition checked on all of
   them; rows that violate it join the candidates. So the result is that of the whole dictionary. Its coefficients are
   the shrunk ones, without a refit.
 
-Vectors are float64 [d], dictionaries float32 [f, d]; one solution a count (`steerkit.decomposition`).
+The last two are regressions on the decoder that never copy it. Vectors are float64 [d], dictionaries float32 [f, d];
+one solution a count (`steerkit.decomposition`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, on_rows
-from steerkit.errors import SteerkitError
+from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, largest, numbers, on_rows
+from steerkit.errors import SteerkitError, need
 
+if TYPE_CHECKING:
+    from steerkit.sae import Sae
+
+BATCH = 64  # activations encoded at once
 CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on it
+
+
+def _scaled(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]) -> list[Solution]:
+    norm = inputs.get("target_norm")
+    usable = norm is not None and bool(np.isfinite(norm)) and norm > 0
+    mend = "give the mean norm of activations at this layer."
+    need(usable, "a positive target_norm for encode-scaled", repr(norm), mend)
+    scale = float(norm) / float(np.linalg.norm(vector))
+    dense = numbers(sae.encode(torch.from_numpy(vector * scale))) / scale
+    return [largest(dense, count) for count in counts]
+
+
+def _difference(
+    vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]
+) -> list[Solution]:
+    pairs = [inputs.get(side) for side in ("positive", "negative")]
+    first, second = (None if each is None else list(each.shape) for each in pairs)
+    expected = f"positive and negative activations [pairs, {sae.width}] for encode-difference"
+    mend = "give the activations of both answers of each pair."
+    need(first == second and len(first or []) == 2, expected, f"{first} and {second}", mend)
+    finite = first[0] > 0 and all(bool(each.isfinite().all()) for each in pairs)
+    need(finite, "at least one pair of finite activations", "none, NaN or infinity", "read them again.")
+    total = np.zeros(sae.n_features)
+    for one, other in zip(*(each.split(BATCH) for each in pairs), strict=True):
+        total += numbers((sae.encode(one) - sae.encode(other)).double().sum(0))
+    return [largest(total / first[0], count) for count in counts]
 
 
 def nonnegative_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]) -> list[Solution]:
@@ -110,4 +146,11 @@ def _violators(dictionary: Rows, residual: np.ndarray, penalty: float) -> np.nda
     return np.flatnonzero(np.abs(dictionary.cosines(residual)) > penalty + slack)
 
 
-METHODS |= {"nnls": on_rows(nonnegative_pursuit), "lasso": on_rows(lasso)}
+# In the order in which tables and figures show them.
+METHODS |= {
+    "encode-scaled": _scaled,
+    "encode-difference": _difference,
+    "signed-pursuit": METHODS.pop("signed-pursuit"),
+    "nnls": on_rows(nonnegative_pursuit),
+    "lasso": on_rows(lasso),
+}

@@ -26,10 +26,10 @@ from companion.data.datasets import Dataset, load_dataset, personas
 from companion.data.splits import limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
+from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
 from steerkit.errors import need
 from steerkit.formats import FORMATS
-from steerkit.prompts import SETTINGS, Example, Prompter, Setting
-from steerkit.templates import TEMPLATES
+from steerkit.prompts import Example
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,9 +113,9 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
-    shown = asked = Prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
+    shown = asked = prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
     if job.stage == "sweep" and settings.sweep.template:
-        shown = replace(asked, template=TEMPLATES[settings.sweep.template])
+        shown = prompter(model.tokenizer, TEMPLATES[settings.sweep.template], settings.spelling)
     how = job.format, settings.seed, job.counterbalanced
     return examples_of(shown, dataset, split.train, *how), examples_of(asked, dataset, split.test, *how)
 
@@ -164,9 +164,23 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
             parts.append(replace(found, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
-        return extraction.rescale_to(concatenate(together, mean), parts[0])
+        return rescale_to(concatenate(together, mean), parts[0])
 
     return store.vectors(f"vectors-{job.name}", inputs(job), extract)
+
+
+def rescale_to(vectors: Vectors, reference: Vectors) -> Vectors:
+    """Each vector with the L2 norm that `reference` has at the same layer.
+
+    Tan et al. 2024 do this with the vectors of all prompt settings, to the norm of the BASE vector (code:
+    `normalize_steering_magnitude_to_baseline`).
+    """
+    from steerkit.vectors import Vectors, check_same_layers
+
+    check_same_layers(vectors, reference)
+    norms = reference.values[:1].norm(dim=-1, keepdim=True)
+    own = vectors.values.norm(dim=-1, keepdim=True)
+    return Vectors(vectors.names, vectors.layers, vectors.values / own * norms, vectors.manifest)
 
 
 def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:

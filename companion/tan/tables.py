@@ -23,8 +23,8 @@ from companion import published
 from companion.tan import experiment
 from companion.tan.jobs import MEAN
 from companion.tan.means import means
+from companion.templates import SETTINGS
 from steerkit.errors import need
-from steerkit.prompts import SETTINGS
 from steerkit.stats import rank_correlation
 
 if TYPE_CHECKING:

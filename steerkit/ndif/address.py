@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from steerkit.errors import need
 
 OFF = "off"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def server(given: str | None = None, profile: str = "") -> str | None:
@@ -33,4 +32,4 @@ def host_of(url: str) -> str:
 
 def on_this_machine(url: str) -> bool:
     """Whether a server listens here only, and so reads the folders that we read."""
-    return urlsplit(url).hostname in LOOPBACK
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -19,16 +19,15 @@ import tenacity
 
 from steerkit import traces
 from steerkit.files import locked
+from steerkit.model import Model
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
-from steerkit.ndif.failures import RemoteFailure, explain
+from steerkit.ndif.failures import LATER, RemoteFailure, explain
 
 if TYPE_CHECKING:
     import httpx
     import torch
     from nnsight.intervention.backends.remote import RemoteBackend
-
-    from steerkit.model import Model
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to reach a server
 SENDS = 4  # how often one job is sent, when workers die under it
@@ -112,8 +111,7 @@ def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: li
 
 def answer_of(model: Model, work: FunctionType, site: SimpleNamespace) -> Any:
     """A small question about the server itself, never kept; no patience with a server that is not there."""
-    sent = _reached(lambda: send(model, work, site, []), model, ())
-    return _wait(sent, model, time.time(), ())
+    return _wait(_reached(lambda: send(model, work, site, []), model, ()), model, time.time(), ())
 
 
 def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> RemoteBackend:
@@ -129,13 +127,8 @@ def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) ->
 def _backend(model: Model, job: str | None = None) -> RemoteBackend:
     from nnsight.intervention.backends.display import StatusDisplay
 
-    made = backend_class()(
-        model.lm.to_model_key(),
-        host=model.remote,
-        env=model.lm._remoteable_get_env(),
-        blocking=False,
-        job_id=job,
-    )
+    key, env = model.lm.to_model_key(), model.lm._remoteable_get_env()
+    made = backend_class()(key, host=model.remote, env=env, blocking=False, job_id=job)
     made.display = StatusDisplay(enabled=False)
     return made
 
@@ -202,43 +195,22 @@ def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, .
         if now - begin > tell:
             log.info("job %s on %s: %s, %.0f s", sent.job_id, host_of(model.remote), shown, now - begin)
             tell *= 2
-        if now - known > LOST:
-            raise _lost(sent.job_id, model, "does not know")
-        if overtaken and shown in BEFORE:
-            raise _lost(sent.job_id, model, "finished a later job and not")
+        unknown = now - known > LOST
+        if unknown or (overtaken and shown in BEFORE):
+            found = f"a server that {'does not know' if unknown else 'finished a later job and not'} job"
+            raise RemoteFailure(f"an answer for {model.name}", f"{found} {sent.job_id}", LATER, "again")
         overtaken = behind is not None and _reached(behind.poll, model, waits) is not None
         if shown in BEFORE and now - moved > quiet:
-            behind, quiet = _reached(lambda: _tiny(model), model, waits), 2 * quiet
+            # A job that takes no time tells whether this one was forgotten, as a queue is worked off in order: NDIF
+            # 0.1.2 stores the states of a job one after the other without waiting, and sometimes an old one last, so
+            # that a job that has failed, or finished, seems to wait for ever.
+            behind = _reached(lambda: send(model, traces.describe, traces.site_of(model), []), model, waits)
+            quiet *= 2
         if time.time() - since > DEADLINE:
-            raise _overdue(sent.job_id, model, shown)
+            expected = f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes"
+            anew = "or remove the folder `remote` among the artefacts to send it anew."
+            wait, done = "run the command again to go on waiting,", "Its number is kept."
+            found = f"job {sent.job_id} still {shown}"
+            raise RemoteFailure(expected, found, f"{wait} {anew}", where="on the way", done=done)
         shortest, longest = POLLS
         time.sleep(min(longest, max(shortest, 0.1 * (now - begin))))
-
-
-def _tiny(model: Model) -> RemoteBackend:
-    """A job that takes no time, to see whether the one before it was forgotten.
-
-    NDIF 0.1.2 stores the states of a job one after the other without waiting, and sometimes an old one last: a job
-    that has failed, or finished, then seems to wait for ever. A queue is worked off in order, so a later job tells.
-    """
-    return send(model, traces.describe, traces.site_of(model), [])
-
-
-def _lost(job: str, model: Model, what: str) -> RemoteFailure:
-    found, next_step = (
-        f"a server that {what} job {job}",
-        "run the command again; it goes on where it stopped.",
-    )
-    return RemoteFailure(f"an answer for {model.name}", found, next_step=next_step, again=True)
-
-
-def _overdue(job: str, model: Model, status: str) -> RemoteFailure:
-    expected = f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes"
-    done, again = (
-        "Its number is kept.",
-        "run the command again to go on waiting, or remove the folder `remote`",
-    )
-    next_step = f"{again} among the artefacts to send it anew."
-    return RemoteFailure(
-        expected, f"job {job} still {status}", done=done, next_step=next_step, where="on the way"
-    )

@@ -67,20 +67,20 @@ def _text(value: Any) -> str:
 def remember(key: str, job: str, host: str, model: str) -> None:
     """Note the id a server gave to a request."""
     about = {"job": job, "server": host, "model": model, "sent": time.time()}
-    write_atomically(_job_path(key), json.dumps(about).encode())
+    write_atomically(result_path(key, ".json"), json.dumps(about).encode())
 
 
 def job_of(key: str) -> dict[str, Any] | None:
     """What was noted about a request, None when it was never sent or its job is over."""
     try:
-        return json.loads(_job_path(key).read_text())
+        return json.loads(result_path(key, ".json").read_text())
     except (OSError, json.JSONDecodeError):
         return None
 
 
 def forget(key: str) -> None:
     """Drop a job that is over."""
-    _job_path(key).unlink(missing_ok=True)
+    result_path(key, ".json").unlink(missing_ok=True)
 
 
 def keep(key: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -105,10 +105,6 @@ def kept(key: str) -> list[torch.Tensor] | None:
     return [named[name] for name in sorted(named)]
 
 
-def result_path(key: str) -> Path:
-    """The file of a result."""
-    return folder() / f"{key}.safetensors"
-
-
-def _job_path(key: str) -> Path:
-    return folder() / f"{key}.json"
+def result_path(key: str, ending: str = ".safetensors") -> Path:
+    """The file of a result, or of the job (.json)."""
+    return folder() / f"{key}{ending}"

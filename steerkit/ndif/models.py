@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steerkit import traces
-from steerkit.errors import SteerkitError
+from steerkit.errors import first_line, told
 from steerkit.model import Model, find_sites
 from steerkit.ndif.address import host_of
 from steerkit.ndif.jobs import answer_of
@@ -15,13 +15,7 @@ from steerkit.templates import template_for
 
 
 def open_remote(
-    place: str,
-    served: tuple[str, str | None],
-    url: str,
-    *,
-    template: str,
-    attention: str,
-    source: dict[str, Any],
+    place: str, served: tuple[str, str | None], url: str, *, template: str, attention: str, source: dict
 ) -> Model:
     """A model on a server, which knows it as `served` (id or folder, revision); `place` holds configuration and tokenizer.
 
@@ -52,17 +46,13 @@ def _outline(place: str, served: tuple[str, str | None], attention: str) -> Any:
     logging.set_verbosity_error()
     repo, revision = served
     place = repo if Path(repo).is_dir() else place
-    try:
+    expected = f"configuration and tokenizer of a causal language model at {place}"
+    mend = "check the id or the folder."
+    with told((OSError, ValueError), expected, mend, "Nothing was sent.", first_line):
         # Given, because nnsight finds none for a model without weights under some versions of transformers.
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        lm = TransformersModel(
-            place, task="text-generation", tokenizer=tokenizer, attn_implementation=attention
-        )
-    except (OSError, ValueError) as error:
-        expected = f"configuration and tokenizer of a causal language model at {place}"
-        found = str(error).partition("\n")[0] or type(error).__name__
-        next_step = "check the id or the folder."
-        raise SteerkitError(expected, found, done="Nothing was sent.", next_step=next_step) from error
+        how = {"task": "text-generation", "tokenizer": tokenizer, "attn_implementation": attention}
+        lm = TransformersModel(place, **how)
     lm.repo_id, lm.revision = repo, revision
     huggingface._ID_CACHE[repo] = repo  # else nnsight asks the hub how it is spelled, which a folder has not
     return lm
