@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else None
@@ -18,7 +19,7 @@ PRELOADED += [
 ]
 
 
-def kernel(command: list[str], environment: dict[str, str], folder: str) -> None:
+def kernel(command: list[str], environment: dict[str, str], folder: Path) -> None:
     """What `python -m ipykernel_launcher ...` does, in a process of its own."""
     os.setsid()
     os.chdir(folder)
@@ -35,9 +36,9 @@ class Forked:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, command: list[str], env: dict[str, str], cwd: str, **_: Any) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], **_: Any) -> None:
         FORKS.set_forkserver_preload(PRELOADED)
-        self.process = FORKS.Process(target=kernel, args=(command, env, cwd), daemon=True)
+        self.process = FORKS.Process(target=kernel, args=(command, env, Path.cwd()), daemon=True)
         self.process.start()
         self.pid = self.process.pid
         while self.process.exitcode is None and os.getpgid(self.pid) != self.pid:
