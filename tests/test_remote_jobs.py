@@ -232,11 +232,11 @@ class TestWaiting:
 
 CLIENT = """
     import sys
-    from companion.mayne import runs as mayne_runs
+    from companion.mayne import activations
     from companion.models import load_model
     model = load_model("tiny", remote=sys.argv[1])
     for first in range(30, 34):
-        [found] = mayne_runs.residuals(model, [[[first, 6, 7]]], 1, [0])
+        [found] = activations.residuals(model, [[[first, 6, 7]]], 1, [0])
         print(first, float(found.sum()), flush=True)
 """
 

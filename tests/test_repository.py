@@ -152,7 +152,7 @@ class TestImports:
             for name in steerkit.__all__:
                 found = getattr(steerkit, name)
                 assert isinstance(found, str) or (callable(found) and found.__doc__), name
-        assert not {path.stem for path in (ROOT / "steerkit").rglob("*.py")} & set(steerkit.__all__)
+        assert not {path.stem for path in (ROOT / "steerkit").glob("*.py")} & set(steerkit.__all__)
 
     def test_another_name_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="no attribute 'steer'"):
