@@ -123,7 +123,8 @@ class TestReproduce:
         for part in parts:
             drawn = (executed / f"{name}-{part}.png").exists()
             expected |= {f"{name}-{part}.{suffix}" for suffix in ("csv", "json", *DRAWN[: 2 * drawn])}
-        assert parts and found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
+        assert parts or name.endswith("walkthrough")
+        assert found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
         assert EXHIBITS[name].published == ("published" in parts)
         assert '"output_type": "error"' not in (executed / f"{name}.ipynb").read_text()
 
