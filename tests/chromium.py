@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--mute-audio",
-         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-         "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",  # else our tab gets little time
-         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--remote-debugging-pipe"]  # fmt: skip
+FLAGS = "--headless --no-sandbox --disable-gpu --hide-scrollbars --no-first-run --mute-audio".split()
+FLAGS += "--disable-background-networking --disable-component-update --disable-dev-shm-usage".split()
+# else our tab gets little time
+FLAGS += ["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--remote-debugging-pipe"]
 
 # Give the two ends of ours the numbers that Chromium expects, then become Chromium.
 HAND_OVER = """import os, sys
@@ -30,10 +31,8 @@ os.execv(sys.argv[3], sys.argv[3:])"""
 
 def executable() -> str | None:
     """Where Chromium is, or None."""
-    named = os.environ.get("STEERKIT_CHROMIUM")
-    return named or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    return os.environ.get("STEERKIT_CHROMIUM") or next(filter(None, found), None)
 
 
 class Chromium:
@@ -41,11 +40,10 @@ class Chromium:
 
     def __init__(self, program: str, profile: Path) -> None:
         (theirs_in, self._out), (self._in, theirs_out) = os.pipe(), os.pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", HAND_OVER, str(theirs_in), str(theirs_out), program, *FLAGS,
-             f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        command = [sys.executable, "-c", HAND_OVER, str(theirs_in), str(theirs_out), program, *FLAGS]
+        command += [f"--user-data-dir={profile}", "about:blank"]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), **silent)
         os.close(theirs_in)
         os.close(theirs_out)
         self._unread, self._number, self._session = b"", 0, None
@@ -85,12 +83,12 @@ class Chromium:
 
     def resize(self, width: int, height: int) -> None:
         """Set the size of the window, in CSS pixels; below 600 it is a phone's."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                  mobile=width < 600)  # fmt: skip
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
-    def press(self, key: str, code: int, shift: bool = False) -> None:
+    def press(self, key: str, code: int) -> None:
         """Press and release a key, by its name and its Windows key code."""
-        about = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift}
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.call("Input.dispatchKeyEvent", type="rawKeyDown", **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from filelock import FileLock
+from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
@@ -32,6 +33,13 @@ from steerkit.vectors import Vectors
 torch.set_num_threads(1)  # the models are tiny: threads only get into each other's way
 
 WORDS = "the a I we you like love hate walk talk red blue river music Yes No often never about with and ( ) A B . , ? ! User".split()
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    if drawing := sys.modules.get("matplotlib.pyplot"):
+        drawing.close("all")
 
 
 @pytest.fixture
@@ -122,6 +130,8 @@ def reproduced(smoke_store, tmp_path_factory) -> tuple[Path, int, str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
             patch.setattr(exhibits, "EXECUTED", folder)
+            if FORKS:
+                patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
             return command_line("reproduce", "--profile", "smoke", "--no-book")
 
     folder, (code, screen) = once(tmp_path_factory, "executed", make)

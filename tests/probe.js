@@ -26,13 +26,6 @@
     scrollWidth: document.documentElement.scrollWidth,
     wide: wide.map(name),
     small: small.map(name),
-    missing: [...document.images].filter((image) => !image.naturalWidth).map((image) => image.currentSrc || image.src),
-    unsized: [...document.querySelectorAll("article img")].filter((image) => getComputedStyle(image).aspectRatio === "auto")
-      .map((image) => image.src),
-    silent: [...document.images].filter((image) => !image.hasAttribute("alt") || (image.closest("article") && !image.alt.trim()))
-      .map((image) => image.src),
-    links: [...document.querySelectorAll("a[href]")].map((link) => link.href),
-    anchors: [...document.querySelectorAll("[id], a[name]")].map((node) => node.id || node.name),
     shift: window.steerkitShift ?? 0,
   };
 })()

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,11 @@ def test_figures_carry_caption_finding_downloads_parameters_and_manifest(site):
     for piece in (
         *("What it shows.", "What rests on it.", "Parameters of this run", "Run it again"),
         *("Profile smoke", "engine tree", "data (CSV)", "manifest (JSON)"),
-        *(
-            "steerkit run tan-fig-1 -p profile=smoke",
-            "papermill notebooks/tan-fig-1.ipynb out.ipynb -r profile smoke",
-        ),
+        "steerkit run tan-fig-1 -p profile=smoke",
+        "papermill notebooks/tan-fig-1.ipynb out.ipynb -r profile smoke",
     ):
         assert piece in text, piece
-    for file in (
-        "tan-fig-1-statement.png",
-        "tan-fig-1-statement.csv",
-        "tan-fig-1-letter.json",
-    ):
+    for file in ("tan-fig-1-statement.png", "tan-fig-1-statement.csv", "tan-fig-1-letter.json"):
         assert file in page
 
 
@@ -50,13 +45,11 @@ def test_the_sites_metadata_describes_files_that_are_in_it(site):
     """Sphinx decides where a download goes; the metadata was written before, by the same rule."""
     entities = json.loads((site / crate.NAME).read_text())["@graph"]
     files = [entity for entity in entities if entity["@type"] == "File"]
-    assert len(files) > 100 and len([e for e in entities if e["@type"] == "CreateAction"]) >= len(
-        exhibits.EXHIBITS
-    )
+    runs = [entity for entity in entities if entity["@type"] == "CreateAction"]
+    assert len(files) > 100 and len(runs) >= len(exhibits.EXHIBITS)
     for entity in files:
-        assert hashlib.sha256((site / entity["@id"]).read_bytes()).hexdigest() == entity["sha256"], entity[
-            "@id"
-        ]
+        name = entity["@id"]
+        assert hashlib.sha256((site / name).read_bytes()).hexdigest() == entity["sha256"], name
 
 
 def test_the_archive_is_in_the_site_and_whole(site):
@@ -94,20 +87,19 @@ class TestRecords:
         found = []
         (tmp_path / ".profile").write_text("laptop")
         monkeypatch.setattr(book, "EXECUTED", tmp_path)
-        monkeypatch.setattr(
-            book,
-            "run_notebook",
-            lambda one, given, out: found.append((given["profile"], out)) or self.outcome,
-        )
+
+        def run(exhibit, given, out):
+            found.append((given["profile"], out))
+            return self.outcome
+
+        monkeypatch.setattr(book, "run_notebook", run)
         return found
 
     outcome = Outcome("x", "done", 1.0)
 
     def test_those_that_need_the_main_grid_only_under_each_recorded_profile(self, ran, tmp_path):
         book.run_records()
-        expected = [
-            (profile, name) for profile in ("laptop-full", "laptop-full-gemma") for name in records.GRID_ONLY
-        ]
+        expected = product(("laptop-full", "laptop-full-gemma"), records.GRID_ONLY)
         assert ran == [(profile, tmp_path / profile / f"{name}.ipynb") for profile, name in expected]
 
     def test_none_without_records(self, ran, tmp_path, monkeypatch):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection, LineCollection, PathCollection
+from drawn import SETS, bands, bent, boxes, markers, medians_of, minus, points, segments, texts, ticks
+from drawn import make_grid as grid_of
 from scipy.stats import spearmanr
 
 from companion import published
@@ -21,32 +17,11 @@ from companion.tan.means import by_range
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes, summary
 
-MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
-SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
 SYCOPHANCY = ("sycophancy_train", "sycophancy_test")
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
-def make_grid(kind="letter", sets=SETS, items=8, layer=16, scale=1.0, seed=0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for j, name in enumerate(sets):
-        for i in range(items):
-            letter = "AB"[i % 2] if kind == "letter" else ""
-            answered = kind == "yes-no" or (kind == "letter" and name != "myopic-reward")
-            slope = scale * (0.6 - 0.3 * j + 0.05 * i)
-            for k in MULTIPLIERS:
-                value = slope * np.tanh(k) + rng.normal(0, 0.02)
-                answer = ("Yes", "No")[i // 2 % 2] if answered else ""
-                rows.append((name, f"{name}/{i}", kind, letter, answer, "full", layer, k, value, 0.0))
-    columns = "dataset example_id format positive_letter positive_answer vector layer multiplier".split()
-    grid = pd.DataFrame(rows, columns=[*columns, "matching", "not_matching"])
-    return grid.assign(propensity=grid["matching"] - grid["not_matching"])
+def make_grid(kind="letter", sets=SETS, layer=16, scale=1.0, seed=0) -> pd.DataFrame:
+    return grid_of(kind, sets, layer=layer, halves=bent(scale, seed))
 
 
 def make_sweep(sets=SETS, kind="letter") -> pd.DataFrame:
@@ -65,36 +40,10 @@ def fits(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(rmse=np.sqrt(table["residual"]))
 
 
-def axes_of(drawn) -> list:
-    return drawn.figure.axes
-
-
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
-
-
-def points(axes) -> list[np.ndarray]:
-    return [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
-
-
-def segments(axes) -> list[np.ndarray]:
-    return [line for c in axes.collections if isinstance(c, LineCollection) for line in c.get_segments()]
-
-
-def tick_labels(axes) -> list[str]:
-    return [label.get_text() for label in axes.get_yticklabels()]
-
-
-def markers(axes, shape: str) -> list[tuple[float, float]]:
-    """Where single markers of a shape stand, from top to bottom."""
-    found = [line for line in axes.lines if line.get_marker() == shape]
-    return [(x, y) for line in found for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
-
-
 class TestRanges:
     def test_a_marker_for_each_width_stands_at_our_and_at_the_published_mean(self):
         table = by_range(make_grid(), draws=50)
-        left, right = axes_of(layers.range_ablation(table))
+        left, right = layers.range_ablation(table).figure.axes
         heights = {}
         for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
             ours = table[table["width"] == width].sort_values("mean", ascending=False)
@@ -104,16 +53,15 @@ class TestRanges:
             heights[shape] = [y for _, y in markers(right, shape)]
         ends = sorted((line[0, 0], line[1, 0]) for line in segments(right))
         np.testing.assert_allclose(ends, sorted(zip(table["low"], table["high"], strict=True)))
-        assert texts(left) == ["not in the paper"] and right.get_xlabel().endswith(
-            "(logits per unit multiplier)"
-        )
-        assert tick_labels(left) == [published.label(name) for name in ours["dataset"]]  # by the widest mean
+        assert texts(left) == ["not in the paper"]
+        assert right.get_xlabel().endswith("(logits per unit multiplier)")
+        assert ticks(left) == [published.label(name) for name in ours["dataset"]]  # by the widest mean
         assert all(a < b < c for a, b, c in zip(*heights.values(), strict=True))
         assert np.round(heights["s"]).tolist() == [0, 1, 2, 3]
 
     def test_another_unit_keeps_its_own_axis_and_an_empty_panel_is_bare(self):
         table = by_range(make_grid("statement", ("my-own-set",)), (0.5, 1.5), draws=50)
-        left, right = axes_of(layers.range_ablation(table))
+        left, right = layers.range_ablation(table).figure.axes
         assert "nats per token" in right.get_xlabel() and len(left.get_xticks()) == 0
         assert len(markers(right, "o")) == len(markers(right, "D")) == 1 and not markers(right, "s")
 
@@ -139,7 +87,7 @@ class TestRanges:
 
     def test_the_published_ones_are_the_selected_sets_and_say_that_they_are_digitised(self):
         drawn = layers.ranges_published(list(published.datasets().index))
-        (axes,) = axes_of(drawn)
+        (axes,) = drawn.figure.axes
         theirs = published.datasets().loc[list(published.SELECTED)]
         for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
             wanted = sorted(theirs[f"mean_range_{width}_llama2-7b"])
@@ -149,23 +97,11 @@ class TestRanges:
         for words in (drawn.alt, drawn.figure.get_suptitle()):
             assert "digitised from the published figure" in words
 
-    @pytest.mark.parametrize(
-        ("names", "message"),
-        [
-            (["truthfulqa"], "published means by range"),
-            (["opennes"], "'opennes', which the paper does not have"),
-            ([], "at least one data set"),
-        ],
-    )
-    def test_the_published_ones_refuse_unknown_sets_and_none(self, names, message):
-        with pytest.raises(SteerkitError, match=message):
-            layers.ranges_published(names)
-
 
 class TestResiduals:
     def test_a_panel_a_set_has_its_points_over_grey_ones(self):
         table = fits(slopes(make_grid()))
-        panels = axes_of(layers.residual_scatter(table))
+        panels = layers.residual_scatter(table).figure.axes
         assert [axes.get_title() for axes in panels] == [published.label(name) for name in SETS]
         for axes, name in zip(panels, SETS, strict=True):
             own = table[table["dataset"] == name]
@@ -173,7 +109,7 @@ class TestResiduals:
             np.testing.assert_allclose(colored, own[["steerability", "rmse"]])
             assert len(grey) == len(table) - len(own)
             rho = spearmanr(own["steerability"].abs(), own["rmse"]).statistic
-            assert texts(axes) == [f"ρ = {rho:.2f}".replace("-", "−")]
+            assert texts(axes) == [minus(f"ρ = {rho:.2f}")]
         assert len({axes.get_xlim() for axes in panels}) == len({axes.get_ylim() for axes in panels}) == 1
 
     def test_the_words_name_extremes_and_the_overall_rank_correlation(self):
@@ -184,16 +120,6 @@ class TestResiduals:
         assert f"to {largest:.3g} logits (narcissism)" in text and "4 data sets, 32 examples" in text
         rho = spearmanr(table["steerability"].abs(), table["rmse"]).statistic
         assert text.endswith(f"rank correlation of {rho:.2f}.")
-
-    def test_mixed_formats_and_gaps_are_refused_before_anything_is_drawn(self):
-        table = fits(slopes(make_grid()))
-        for broken, message in (
-            (pd.concat([table, table.assign(format="statement")]), "one answer format"),
-            (table.assign(steerability=np.nan), "rows without"),
-        ):
-            with pytest.raises(SteerkitError, match=message):
-                layers.residual_scatter(broken)
-        assert not plt.get_fignums()
 
     @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
     def test_small_multiples_are_the_panels_asked_for_and_no_others(self, count):
@@ -207,7 +133,7 @@ class TestLayers:
         table = make_sweep()
         random = table.assign(vector="random-00", mean=9.0)  # other vectors are left out
         drawn = layers.layer_sweep(pd.concat([table, random]), 12)
-        (axes,) = axes_of(drawn)
+        (axes,) = drawn.figure.axes
         means = table.pivot(index="layer", columns="dataset", values="mean")
         curves = [line for line in axes.lines if line.get_marker() == "."]
         order = means.loc[12].sort_values(ascending=False).index
@@ -223,7 +149,7 @@ class TestLayers:
 
     def test_curves_draw_mean_and_interval_and_mark_best_and_chosen_layer(self):
         table = make_sweep()
-        panels = axes_of(layers.layer_curves(table, 12))
+        panels = layers.layer_curves(table, 12).figure.axes
         order = table[table["layer"] == 12].sort_values("mean", ascending=False)["dataset"]
         for axes, name in zip(panels, order, strict=True):
             own = table[table["dataset"] == name].sort_values("layer")
@@ -233,9 +159,9 @@ class TestLayers:
             assert layer == own.loc[own["mean"].idxmax(), "layer"] and height == own["mean"].max()
             assert axes.get_title() == f"{published.label(name)}\nbest: {layer}"
             assert any(line.get_linestyle() == ":" and set(line.get_xdata()) == {12} for line in axes.lines)
-            (band,) = [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+            (band,) = bands(axes)
             half = 1.96 * np.sqrt(own["variance"] / (own["n"] - 1))
-            heights = band.get_paths()[0].vertices[:, 1]
+            heights = band[:, 1]
             ends = (own["mean"] - half).min(), (own["mean"] + half).max()
             assert (heights.min(), heights.max()) == pytest.approx(ends, abs=1e-4)
 
@@ -284,17 +210,17 @@ class TestFlaws:
     def test_the_split_shows_both_sides_of_the_table_with_the_difference_beside(self):
         table = flaws.split_effect(slopes(make_grid(scale=1.3, seed=1)), slopes(make_grid()))
         drawn = drawings.split_effect(table)
-        left, right = axes_of(drawn)
+        left, right = drawn.figure.axes
         most = table.loc[table["mean_difference"].abs().idxmax()]
         assert f"most in {published.label(most['dataset'])} (" in drawn.alt
-        assert f"moves by {table['mean_difference'].mean():+.3g}".replace("-", "−") in drawn.alt
+        assert minus(f"moves by {table['mean_difference'].mean():+.3g}") in drawn.alt
         table = table.sort_values("mean_corrected", ascending=False, ignore_index=True)
-        assert tick_labels(left) == [published.label(name) for name in table["dataset"]]
+        assert ticks(left) == [published.label(name) for name in table["dataset"]]
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
             for shape, side in (("D", "released"), ("o", "corrected")):
                 assert [x for x, _ in markers(axes, shape)] == pytest.approx(list(table[f"{what}_{side}"]))
             assert texts(axes)[-1] == "Δ"
-        assert texts(left)[:-1] == [f"{d:+.2f}".replace("-", "−") for d in table["mean_difference"]]
+        assert texts(left)[:-1] == [minus(f"{d:+.2f}") for d in table["mean_difference"]]
         ends = [(line[0, 0], line[1, 0]) for line in segments(left)]
         np.testing.assert_allclose(ends[:4], table[["low_released", "high_released"]])
         np.testing.assert_allclose(ends[4:], table[["low_corrected", "high_corrected"]])
@@ -303,26 +229,24 @@ class TestFlaws:
         letter = slopes(make_grid())
         paper = letter.assign(steerability=letter["steerability"] + 0.25)
         drawn = drawings.closing_bracket(flaws.bracket_effect(letter, paper))
-        with_bracket, alone = ([x for x, _ in markers(axes_of(drawn)[0], shape)] for shape in "Do")
+        with_bracket, alone = ([x for x, _ in markers(drawn.figure.axes[0], shape)] for shape in "Do")
         np.testing.assert_allclose(np.subtract(with_bracket, alone), 0.25)
         words = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
         assert words == ["as released: letter and closing bracket", "corrected: letter alone"]
         flipped = ((letter["steerability"] <= 0) != (paper["steerability"] <= 0)).mean()
-        assert (
-            f"On average {flipped:.0%} of the examples" in drawn.alt and "moves by +0.25 logits" in drawn.alt
-        )
+        for words in (f"On average {flipped:.0%} of the examples", "moves by +0.25 logits"):
+            assert words in drawn.alt
 
     def test_contaminated_boxes_stand_in_the_same_rows_and_only_the_fallen_ones_are_hatched(self):
         table = flaws.released_groups(make_grid())
         drawn = drawings.contaminated_boxes(table)
-        left, right = axes_of(drawn)
+        left, right = drawn.figure.axes
         at_zero = table[table["multiplier"] == 0]
         for axes, side, rows in ((left, "released", table), (right, "corrected", at_zero)):
             medians = rows.groupby(["dataset", side])["steerability"].median()
             assert sorted(medians_of(axes)) == pytest.approx(sorted(medians))
-            boxes = [patch for patch in axes.patches if type(patch).__name__ == "PathPatch"]
-            hatched = [patch for patch in boxes if patch.get_hatch()]
-            assert len(boxes) == 3 * 4 + 2 and len(hatched) == (len(SETS) if side == "released" else 0)
+            hatched = [patch for patch in boxes(axes) if patch.get_hatch()]
+            assert len(boxes(axes)) == 3 * 4 + 2 and len(hatched) == len(SETS) * (side == "released")
         assert texts(left)[:4] == ["2", "2", "2", str(6 * 8 + 2)] and texts(right)[:4] == ["2"] * 4
         assert left.get_title() == "as released" and left.get_ylim() == right.get_ylim()
         fallen, own = (
@@ -330,36 +254,28 @@ class TestFlaws:
             for side, rows in (("released", table), ("corrected", at_zero))
         )
         most = (fallen - own).abs().idxmax()
-        words = f"most in {published.label(most)} ({fallen[most]:+.3g} as released".replace("-", "−")
-        assert words in drawn.alt.replace("-", "−")
+        words = f"most in {published.label(most)} ({fallen[most]:+.3g} as released"
+        assert minus(words) in minus(drawn.alt)
 
     def test_contaminated_boxes_leave_a_row_empty_where_no_example_belongs_to_the_box(self):
         grid = make_grid(sets=("openness",)).assign(positive_letter="A")
-        left, right = axes_of(drawings.contaminated_boxes(flaws.released_groups(grid)))
+        left, right = drawings.contaminated_boxes(flaws.released_groups(grid)).figure.axes
         assert [len(medians_of(axes)) for axes in (left, right)] == [3, 2]
         assert texts(left) == ["4", "4", str(6 * 8), "n"] and texts(right) == ["4", "4", "n"]
 
-    def test_contaminated_boxes_refuse_an_empty_table(self):
-        with pytest.raises(SteerkitError, match="an empty one"):
-            drawings.contaminated_boxes(flaws.released_groups(make_grid()).iloc[:0])
-
     def test_pooled_sycophancy_shows_parts_and_pool_ours_and_published(self):
         drawn = drawings.pooled_sycophancy(pooled(slopes(make_grid(sets=SYCOPHANCY))))
-        left, middle, right = axes_of(drawn)
+        left, middle, right = drawn.figure.axes
         mean, median = points(middle)
         np.testing.assert_allclose(mean[:, 0], drawn.table["mean"])
         np.testing.assert_allclose(median[:, 0], drawn.table["median"])
         np.testing.assert_allclose([bar.get_width() for bar in right.patches], drawn.table["anti_steerable"])
         mean, median = points(left)
         assert list(mean[:2, 0]) == [0.558, 0.443] and median[2, 0] == 0.714
-        below = [label.splitlines()[1] for label in tick_labels(left)]
+        below = [label.splitlines()[1] for label in ticks(left)]
         assert below == ["(corrected)", "(corrected)", "(as released)"]
         assert "n = 8" in drawn.alt
         assert "median 0.714 logits per unit multiplier, 41% anti-steerable" in drawn.alt
-
-
-def medians_of(axes) -> list[float]:
-    return [line.get_xdata()[0] for line in axes.lines if line.get_linewidth() == 1.4]
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:
@@ -370,25 +286,3 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
         quartiles = slope.quantile([0.25, 0.5, 0.75])
         rows.append((name, "letter", len(slope), slope.mean(), *quartiles, (slope <= 0).mean()))
     return pd.DataFrame(rows, columns="dataset format n mean q1 median q3 anti_steerable".split())
-
-
-@pytest.mark.parametrize("kind", ["letter", "statement", "yes-no"])
-@pytest.mark.parametrize("sets", [SETS, ("my-own-set-with-a-very-long-name-that-nobody-can-print",)])
-def test_every_figure_is_drawn_without_warnings_in_one_width_and_legible(kind, sets):
-    grid = make_grid(kind, sets)
-    table, sweep = slopes(grid), make_sweep(sets, kind)
-    drawn = [
-        layers.range_ablation(by_range(grid, draws=20)),
-        layers.residual_scatter(fits(table)),
-        layers.layer_sweep(sweep, 8),
-        layers.layer_curves(sweep, 8),
-        drawings.split_effect(flaws.split_effect(table, table, draws=20)),
-        drawings.closing_bracket(flaws.bracket_effect(table, table, draws=20)),
-    ]
-    if kind == "letter":
-        drawn.append(drawings.contaminated_boxes(flaws.released_groups(grid)))
-    for each in drawn:
-        each.figure.canvas.draw()
-        assert each.figure.get_size_inches()[0] == style.WIDTH
-        written = [text for text in each.figure.findobj(matplotlib.text.Text) if text.get_text()]
-        assert min(text.get_fontsize() for text in written) >= style.SMALL

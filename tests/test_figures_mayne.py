@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.collections import LineCollection, PathCollection
+from drawn import points, segments, texts
 
-from companion import published as published_mayne
+from companion import published
 from companion.figures import autoencoder, decompositions, style
 from companion.mayne.activations import Contrast
 from companion.mayne.features import pair_numbers
@@ -21,12 +16,6 @@ from steerkit.errors import SteerkitError
 from steerkit.sae import Sae
 
 MIDDLES = {"vector": 0.5, "vector, scaled": 2.0, "positive": -30.0, "negative": -32.0, "plain text": -40.0}
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def norms() -> dict[str, np.ndarray]:
@@ -94,14 +83,6 @@ def stability_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "n_features", "jaccard", "low", "high"])
 
 
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts if text.get_text()]
-
-
-def drawn(axes, kind):
-    return [part for part in axes.collections if isinstance(part, kind)]
-
-
 class TestNorms:
     def test_bars_are_shares_of_each_group_and_the_line_is_the_vector(self):
         found = autoencoder.figure_1(norms(), 12.5)
@@ -165,7 +146,7 @@ class TestDefault:
         heights = [line.get_ydata()[0] for line in axes.lines]
         assert 3.0 - 38.0 in heights and 2.0 in heights and 0.5 in heights
         assert "4888" in axes.get_title() and "86.20" in axes.get_title() and "feature 2" in axes.get_title()
-        bars = [part.get_segments()[0][0, 1] for part in drawn(axes, LineCollection)]
+        bars = [ends[0, 1] for ends in segments(axes)]
         expected = [np.median(given[what].numpy()) for what in ("plain text", "positive", "negative")]
         np.testing.assert_allclose(bars, expected, rtol=1e-6)
 
@@ -211,7 +192,7 @@ class TestLayers:
         found = autoencoder.figure_5(by_layer(), 8, 5)
         labels = {line.get_label(): line.get_xdata()[0] for line in found.figure.axes[0].lines}
         assert labels["best, layer 4"] == 4 and labels["autoencoder, layer 5"] == 5
-        layer, blocks = published_mayne.best_layer()
+        layer, blocks = published.best_layer()
         assert labels["published best, 14 of 26 (same depth)"] == pytest.approx(7 * layer / (blocks - 1))
         assert "layer 4, 2 with a 95% interval from 1.8 to 2.2" in found.alt
         assert list(found.table.columns) == ["format", "layer", "mean", "low", "high", "n"]
@@ -235,10 +216,9 @@ class TestDecompositions:
     def test_behaviour_has_a_row_a_vector_with_its_interval(self):
         found = decompositions.behaviour(behaviour_table(), "statement")
         axes, side = found.figure.axes
-        [points] = drawn(axes, PathCollection)
-        np.testing.assert_allclose(points.get_offsets(), [[0.5, 0], [0.1, 1], [0.0, 2]])
-        segments = drawn(axes, LineCollection)[0].get_segments()
-        np.testing.assert_allclose([s[:, 0] for s in segments], [[0.4, 0.6], [-0.2, 0.3], [-0.1, 0.1]])
+        np.testing.assert_allclose(points(axes), [[[0.5, 0], [0.1, 1], [0.0, 2]]])
+        ends = [line[:, 0] for line in segments(axes)][:3]
+        np.testing.assert_allclose(ends, [[0.4, 0.6], [-0.2, 0.3], [-0.1, 0.1]])
         assert "n/a" in texts(side) and "30.00" in texts(side) and "nats per token" in axes.get_xlabel()
         assert "encode 0.1 [−0.2, 0.3], cosine −0.1, norm 30" in found.alt
         with pytest.raises(SteerkitError, match="a row of the original vector"):
@@ -246,27 +226,8 @@ class TestDecompositions:
 
     def test_stability_has_a_row_a_method(self):
         found = decompositions.stability(stability_table())
-        [points] = drawn(found.figure.axes[0], PathCollection)
-        np.testing.assert_allclose(points.get_offsets(), [[0.9, 0], [0.1, 1]])
+        np.testing.assert_allclose(points(found.figure.axes[0]), [[[0.9, 0], [0.1, 1]]])
         assert "shuffled dictionary 0.1 [0, 0.2]" in found.alt
-
-
-@pytest.mark.parametrize(
-    ("draw", "table"),
-    [
-        (decompositions.curves, curve_table()),
-        (decompositions.stability, stability_table()),
-        (lambda table: autoencoder.figure_5(table, 8, 5), by_layer()),
-        (lambda table: autoencoder.figure_2(table, "v"), feature_table()),
-    ],
-)
-def test_tables_without_rows_columns_or_numbers_are_refused(draw, table):
-    number = table.select_dtypes("number").columns[1]
-    bad = [table.drop(columns=table.columns[0]), table.assign(**{number: np.nan})]
-    bad += [] if "rank" in table else [table.iloc[:0]]  # nothing active is a finding
-    for each in bad:
-        with pytest.raises(SteerkitError, match="Nothing was drawn"):
-            draw(each)
 
 
 @pytest.mark.parametrize("bad", [None, [], [np.nan]])
@@ -279,19 +240,3 @@ def test_sources_without_points_or_with_numbers_that_are_none_are_refused(bad):
         sides = {what: values for what, values in (given | changed).items() if values is not None}
         with pytest.raises(SteerkitError, match=r"plain text.*Nothing was drawn"):
             draw(sides)
-
-
-def test_no_text_is_smaller_than_the_smallest_allowed():
-    for found in (
-        autoencoder.figure_1(norms(), 12.5),
-        autoencoder.figure_2(feature_table(), "v"),
-        autoencoder.figure_3(sae(), 2, projections()),
-        autoencoder.figure_4(sae(), answers(), 9.0, (0, 1)),
-        autoencoder.figure_5(by_layer(), 8, 5),
-        decompositions.curves(curve_table()),
-        decompositions.behaviour(behaviour_table(), "letter"),
-        decompositions.stability(stability_table()),
-    ):
-        shown = [text for text in found.figure.findobj(matplotlib.text.Text) if text.get_text()]
-        assert min(text.get_fontsize() for text in shown) >= style.SMALL
-        assert not any("nan" in text.get_text() for text in shown)

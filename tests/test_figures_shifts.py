@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import matplotlib
-
-from companion.tan import jobs
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import minus, texts
+from drawn import points as clouds
 from matplotlib.collections import PathCollection
 from scipy.stats import linregress, pearsonr, spearmanr
 from test_shifts import make_slopes, make_vectors, some_shifts
 
 from companion import published
 from companion.figures import scatter, settings, style
-from companion.tan import tables
+from companion.tan import jobs, tables
 from steerkit.errors import SteerkitError
 
 PAPER = ["llama2-7b", "qwen1.5-14b"]
 SETS = published.SELECTED[:6]
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def published_rows(*models: str) -> pd.DataFrame:
@@ -56,16 +47,8 @@ def our_cosines() -> pd.DataFrame:
     return tables.cosines(pairs, make_slopes(), "smollm2-135m")
 
 
-def axes_of(drawn) -> list:
-    return drawn.figure.axes
-
-
 def points(axes) -> np.ndarray:
-    return np.vstack([np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)])
-
-
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts if text.get_text()]
+    return np.vstack(clouds(axes))
 
 
 def corner_of(axes) -> str:
@@ -78,16 +61,21 @@ def names_of(axes) -> list[str]:
     return [text.get_text().replace("-\n", "-").replace("\n", " ") for text in written]
 
 
-def farthest(x: pd.Series, y: pd.Series) -> list:
-    """The three points farthest from the least-squares line."""
+def from_line(x: pd.Series, y: pd.Series) -> pd.Series:
+    """Distances from the least-squares line."""
     line = linregress(x, y)
-    return list((y - line.intercept - line.slope * x).abs().nlargest(3).index)
+    return (y - line.intercept - line.slope * x).abs()
+
+
+def named(distance: pd.Series) -> list[str]:
+    """The names of the three farthest."""
+    return [published.label(name) for name in distance.nlargest(3).index]
 
 
 class TestFigure5:
     def test_it_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_paper(self):
         rows = published_rows(*PAPER)
-        panels = np.reshape(axes_of(settings.figure_5(rows)), (4, 2))
+        panels = np.reshape(settings.figure_5(rows).figure.axes, (4, 2))
         for (row, column), axes in np.ndenumerate(panels):
             model = PAPER[column]
             both = tables.paired(rows, (model, *tables.SAME), (model, *tables.MOVED[row]), "mean")
@@ -98,15 +86,14 @@ class TestFigure5:
             drawn = next(line for line in axes.lines if line.get_linewidth() == 1.5)
             np.testing.assert_allclose(drawn.get_ydata(), line.intercept + line.slope * drawn.get_xdata())
             assert axes.get_xlim() == axes.get_ylim() == panels[0, 0].get_xlim()  # one unit, one range
-            far = (both["y"] - both["x"]).abs().nlargest(3).index
-            assert names_of(axes) == [published.label(name) for name in far]
+            assert names_of(axes) == named((both["y"] - both["x"]).abs())
         assert "Llama-2-7b" in panels[0, 0].get_title()
         assert "(logits per unit multiplier)" in panels[0, 1].get_title()
         assert [axes.get_ylabel() for axes in panels[:, 0]] == [f"{a} → {b}" for a, b in tables.MOVED]
 
     def test_another_unit_has_its_own_axes_error_bars_and_colour(self):
         drawn = settings.figure_5(pd.concat([published_rows("llama2-7b"), our_rows()]))
-        theirs, ours = np.reshape(axes_of(drawn), (4, 2)).T
+        theirs, ours = np.reshape(drawn.figure.axes, (4, 2)).T
         span = np.ptp(ours[0].get_xlim())
         assert np.ptp(theirs[0].get_xlim()) > 5 * span
         assert np.ptp(np.vstack([points(axes) for axes in ours])) > 0.7 * span  # not squeezed
@@ -120,10 +107,10 @@ class TestFigure5:
             assert matplotlib.colors.to_hex(dots.get_facecolor()[0]) == color.lower()
 
     def test_of_one_model_it_is_two_by_two_and_the_variance_has_a_squared_unit(self):
-        axes = axes_of(settings.figure_5(our_rows()))
+        axes = settings.figure_5(our_rows()).figure.axes
         assert len(axes) == 4 and axes[0].get_title() == "smollm2-135m: BASE → USER_NEG"
         assert "(nats per token per unit multiplier)" in axes[2].get_xlabel()
-        axes = axes_of(settings.figure_5(our_rows(), "variance"))
+        axes = settings.figure_5(our_rows(), "variance").figure.axes
         assert axes[2].get_xlabel().endswith("(nats per token per unit multiplier)²")
         assert not axes[0].containers
         inside = our_rows().query("train == 'BASE' and test == 'BASE'").set_index("dataset")["variance"]
@@ -131,14 +118,14 @@ class TestFigure5:
 
     def test_with_two_data_sets_it_is_drawn_and_says_that_there_is_no_correlation(self):
         drawn = settings.figure_5(our_rows(sets=SETS[:2]))
-        axes = axes_of(drawn)[0]
+        axes = drawn.figure.axes[0]
         assert corner_of(axes) == "no correlation:\nfewer than three data sets"
         assert len(points(axes)) == 2 and not [line for line in axes.lines if line.get_linewidth() == 1.5]
         assert "no correlation (fewer than three data sets)" in drawn.alt
 
     def test_it_says_where_a_model_was_not_measured(self):
         rows = pd.concat([published_rows("gemma-2-2b"), our_rows().query("test != 'USER_POS'")])
-        theirs, ours = np.reshape(axes_of(settings.figure_5(rows)), (4, 2)).T
+        theirs, ours = np.reshape(settings.figure_5(rows).figure.axes, (4, 2)).T
         assert "not shown in the paper" in texts(theirs[0]) and len(points(theirs[2])) == 38
         assert "not run" in texts(ours[1])
 
@@ -159,10 +146,9 @@ class TestFigure5:
         variance = settings.figure_5(published_rows("llama2-7b"), "variance").alt
         assert "SYS_POS to USER_NEG (39 data sets) Spearman 0.54" in variance
 
-    @pytest.mark.parametrize("measure", ["mean", "variance"])
-    @pytest.mark.parametrize("models", [PAPER, [*PAPER, "smollm2-135m"]])
+    @pytest.mark.parametrize(("models", "measure"), [(2, "mean"), (3, "variance")])
     def test_names_stay_within_their_panel_and_apart_from_each_other(self, models, measure):
-        rows = pd.concat([published_rows(*PAPER), our_rows()]).query("model in @models")
+        rows = pd.concat([published_rows(*PAPER), *[our_rows()][: models - 2]])
         figure = settings.figure_5(rows, measure).figure
         figure.draw_without_rendering()
         for axes in figure.axes:
@@ -179,23 +165,17 @@ class TestModels:
     )
     def test_figure_6_draws_both_models_on_the_sets_they_share(self, measure, unit):
         drawn = settings.figure_6(published.shifts(), *PAPER, measure)
-        for axes, shift in zip(axes_of(drawn), (tables.SAME, ("SYS_POS", "USER_NEG")), strict=True):
+        for axes, shift in zip(drawn.figure.axes, (tables.SAME, ("SYS_POS", "USER_NEG")), strict=True):
             both = tables.common_sets(published_rows(*PAPER), *shift, measure)[PAPER]
             np.testing.assert_allclose(points(axes), both)
             x, y = both[PAPER[0]], both[PAPER[1]]
             rho = spearmanr(x, y).statistic
             assert corner_of(axes).startswith(f"ρ {rho:.2f} [") and corner_of(axes).endswith("38 data sets")
-            far = [published.label(name) for name in farthest(x, y)]
+            far = named(from_line(x, y))
             assert names_of(axes) == far
             words = f"{' to '.join(shift)}, 38 data sets: Spearman {rho:.2f}"
             assert f"{words}; farthest from the line: {', '.join(far)}." in drawn.alt
             assert unit in axes.get_xlabel() and "Llama-2-7b" in axes.get_xlabel()
-
-    def test_figure_6_mixes_units_on_separate_axes(self):
-        rows = pd.concat([published.shifts(), our_rows()])
-        axes = axes_of(settings.figure_6(rows, "llama2-7b", "smollm2-135m"))[0]
-        assert "logits" in axes.get_xlabel() and "nats per token" in axes.get_ylabel()
-        assert np.ptp(points(axes)[:, 1]) > 0.5 * np.ptp(axes.get_ylim())
 
     @pytest.mark.parametrize(
         ("first", "second", "message"),
@@ -215,7 +195,7 @@ class TestModels:
         rows = published.shifts()
         rows = rows[(rows["model"] != PAPER[1]) | ~rows["train"].str.startswith("SYS")]
         drawn = settings.figure_6(rows, *PAPER)
-        title = axes_of(drawn)[1].get_title()
+        title = drawn.figure.axes[1].get_title()
         assert "BASE" in title and "SYS" not in title
         moved = rows[(rows["train"] == "BASE") & (rows["test"] == "USER_NEG")]
         both = moved.pivot(index="dataset", columns="model", values="mean")[PAPER].dropna()
@@ -224,7 +204,7 @@ class TestModels:
 
     def test_scatter_matrix_has_points_below_and_coefficients_above_the_diagonal(self):
         drawn = settings.scatter_matrix(published.shifts(), "SYS_POS", "USER_NEG")
-        panels = np.reshape(axes_of(drawn), (3, 3))
+        panels = np.reshape(drawn.figure.axes, (3, 3))
         names = [*PAPER, "gemma-2-2b"]
         wide = tables.common_sets(published.shifts(), "SYS_POS", "USER_NEG")
         for (row, column), axes in np.ndenumerate(panels):
@@ -240,24 +220,25 @@ class TestModels:
         assert "Llama-2-7b and published: Gemma-2-2b 0.87" in drawn.alt
         assert drawn.alt.endswith("published: Llama-3.1-70B.")
 
-    def test_scatter_matrix_keeps_an_axis_for_each_unit(self):
+    def test_figure_6_and_the_scatter_matrix_keep_an_axis_for_each_unit(self):
         rows = pd.concat([published_rows(*PAPER), our_rows()])
-        panels = np.reshape(axes_of(settings.scatter_matrix(rows, "BASE", "BASE")), (3, 3))
+        axes = settings.figure_6(rows, "llama2-7b", "smollm2-135m").figure.axes[0]
+        assert "logits" in axes.get_xlabel() and "nats per token" in axes.get_ylabel()
+        assert np.ptp(points(axes)[:, 1]) > 0.5 * np.ptp(axes.get_ylim())
+        panels = np.reshape(settings.scatter_matrix(rows, "BASE", "BASE").figure.axes, (3, 3))
         assert np.ptp(panels[2, 0].get_ylim()) < 1 < np.ptp(panels[2, 0].get_xlim())
         assert panels[2, 0].get_ylabel() == "smollm2-135m" and "nats per token" in texts(panels[2, 2])[0]
 
     def test_mean_variance_marks_the_training_setting_and_colours_the_test_setting(self):
         rows = pd.concat([published.shifts(), our_rows()])
-        panels = axes_of(settings.mean_variance(rows))[:3]
+        panels = settings.mean_variance(rows).figure.axes[:3]
         titles = ["published: Llama-2-7b", "published: Qwen1.5-14B", "smollm2-135m"]
         assert [axes.get_title() for axes in panels] == titles
         colors = [matplotlib.colors.to_hex(c.get_facecolor()[0]) for c in panels[2].collections]
         assert colors == [style.SETTINGS[test].lower() for _, test in (tables.SAME, *tables.MOVED)]
-        same = (
-            published_rows("llama2-7b").query("train == 'BASE' and test == 'BASE'").dropna(subset="variance")
-        )
-        drawn = np.asarray(panels[0].collections[0].get_offsets())
-        np.testing.assert_allclose(drawn, same[["mean", "variance"]])
+        same = published_rows("llama2-7b").query("train == 'BASE' and test == 'BASE'")
+        same = same.dropna(subset="variance")
+        np.testing.assert_allclose(clouds(panels[0])[0], same[["mean", "variance"]])
         rho = spearmanr(same["mean"], same["variance"]).statistic
         assert f"ρ {rho:.2f} in distribution" in corner_of(panels[0])
         assert names_of(panels[0])[0] == "myopic reward"
@@ -273,16 +254,17 @@ class TestPairsOfSettings:
     def test_figure_7_shows_all_pairs_and_those_without_the_diagonal(self):
         table = our_relative()
         drawn = settings.figure_7(table)
-        left, right = axes_of(drawn)
+        left, right = drawn.figure.axes
         without = table[~table["diagonal"]]
         for axes, rows in ((left, table), (right, without)):
             np.testing.assert_allclose(points(axes), rows[["distance", "relative"]])
-            rho = f"{spearmanr(rows['distance'], rows['relative']).statistic:.2f}".replace("-", "−")
+            rho = minus(f"{spearmanr(rows['distance'], rows['relative']).statistic:.2f}")
             assert corner_of(axes).startswith(f"ρ {rho}\n{len(rows)} pairs")
             assert f"Spearman {rho}, {len(rows)} pairs" in drawn.alt
         assert left.get_ylim() == right.get_ylim() and "(nats per token)" in left.get_xlabel()
         assert [line for line in left.lines if set(line.get_ydata()) == {1}]
-        far = without.loc[farthest(without["distance"], without["relative"]), "dataset"]
+        distance = from_line(without["distance"], without["relative"])
+        far = without.loc[distance.nlargest(3).index, "dataset"]
         assert names_of(right) == [published.label(name) for name in far] and not names_of(left)
         words = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
         assert "paper: ρ −0.26 (Llama-2-7b), −0.46 (Qwen1.5-14B)" in words
@@ -291,7 +273,7 @@ class TestPairsOfSettings:
     def test_figure_7_has_a_row_a_model_with_its_own_unit_and_refuses_the_diagonal_alone(self):
         table = our_relative()
         other = table.assign(model="gemma3-270m", format="letter", distance=20 * table["distance"])
-        panels = axes_of(settings.figure_7(pd.concat([table, other])))
+        panels = settings.figure_7(pd.concat([table, other])).figure.axes
         assert "(logits)" in panels[2].get_xlabel()
         assert np.ptp(panels[2].get_xlim()) > 10 * np.ptp(panels[0].get_xlim())
         with pytest.raises(SteerkitError, match="two different settings"):
@@ -302,12 +284,12 @@ class TestPairsOfSettings:
     def test_cosine_figure_draws_pairs_with_the_mean_hollow_and_states_the_paper_s_coefficients(self):
         table = our_cosines()
         drawn = settings.cosine_distance(table)
-        (axes,) = axes_of(drawn)
-        full, hollow = (np.asarray(c.get_offsets()) for c in axes.collections)
+        (axes,) = drawn.figure.axes
+        full, hollow = clouds(axes)
         mean = (table["second"] == "MEAN").to_numpy()
         np.testing.assert_allclose(full, table.loc[~mean, ["distance", "cosine"]])
         np.testing.assert_allclose(hollow, table.loc[mean, ["distance", "cosine"]])
-        rho = f"{spearmanr(table['distance'], table['cosine']).statistic:.2f}".replace("-", "−")
+        rho = minus(f"{spearmanr(table['distance'], table['cosine']).statistic:.2f}")
         assert corner_of(axes) == f"ρ {rho}\n60 pairs, 4 data sets"
         assert "(nats per token)" in axes.get_xlabel()
         assert f"Spearman {rho}, 60 pairs" in drawn.alt and "−0.63 (Llama-2-7b)" in drawn.alt
@@ -327,27 +309,3 @@ class TestScatter:
         assert scatter.source(some_shifts({"BASE->BASE": [1.0]}), "m").unit == "score"
         with pytest.raises(SteerkitError, match="one answer format of smollm2-135m"):
             scatter.source(pd.concat([our_rows(), our_rows(kind="letter")]), "smollm2-135m")
-
-
-def every_figure():
-    rows = pd.concat([published_rows("llama2-7b"), our_rows()])
-    return {
-        "5": (settings.figure_5, rows),
-        "6": (lambda table: settings.figure_6(table, "llama2-7b", "smollm2-135m"), rows),
-        "matrix": (lambda table: settings.scatter_matrix(table, "BASE", "BASE"), rows),
-        "moments": (settings.mean_variance, rows),
-        "7": (settings.figure_7, our_relative()),
-        "cosine": (settings.cosine_distance, our_cosines()),
-    }
-
-
-@pytest.mark.parametrize("name", every_figure())
-def test_every_figure_has_one_width_no_small_text_and_its_table_and_is_saved_without_warnings(name, tmp_path):
-    draw, table = every_figure()[name]
-    drawn = draw(table)
-    assert drawn.figure.get_size_inches()[0] == style.WIDTH and drawn.table is table
-    written = [text for text in drawn.figure.findobj(matplotlib.text.Text) if text.get_text()]
-    assert min(text.get_fontsize() for text in written) >= style.SMALL
-    style.save(drawn.figure, tmp_path / name, drawn.table)
-    with pytest.raises(SteerkitError, match="an empty one"):
-        draw(table.iloc[:0])

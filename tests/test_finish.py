@@ -72,14 +72,8 @@ class TestDescriptions:
 def site(tmp_path):
     (tmp_path / "_images").mkdir()
     (tmp_path / "sub").mkdir()
-    for name, content in (
-        ("fig-1.png", b"one"),
-        ("fig-11.png", b"two"),
-        ("app-fig-1.png", b"one"),
-        (CELL, b"one"),
-        ("a.svg", b"one"),
-    ):
-        (tmp_path / "_images" / name).write_bytes(content)
+    for name in ("fig-1.png", "fig-11.png", "app-fig-1.png", CELL, "a.svg"):
+        (tmp_path / "_images" / name).write_bytes(b"two" if name == "fig-11.png" else b"one")
     (tmp_path / "x.js.map").write_text("{}")
     (tmp_path / "index.html").write_text('<img src="_images/fig-1.png"><a href="_images/fig-11.png">two</a>')
     (tmp_path / "sub" / "page.html").write_text(f'<img src="../_images/{CELL}"> {CELL}')
@@ -87,9 +81,11 @@ def site(tmp_path):
 
 
 def shown(site) -> list[bytes]:
-    pages = [site / "index.html", site / "sub" / "page.html"]
-    return [(page.parent / name).read_bytes() for page in pages
-            for name in re.findall(r'(?:src|href)="([^"]+)"', page.read_text())]  # fmt: skip
+    found = []
+    for page in (site / "index.html", site / "sub" / "page.html"):
+        named = re.findall(r'(?:src|href)="([^"]+)"', page.read_text())
+        found += [(page.parent / name).read_bytes() for name in named]
+    return found
 
 
 def test_equal_images_are_kept_once_under_their_readable_name_and_pages_show_the_same(site):

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from companion import claims_mayne, models, store
-from companion import published as published_mayne
+from companion import claims_mayne, models, published, store
 from companion.cli import own
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
@@ -67,13 +66,13 @@ def hidden(model, tokens: list[int], layer: int) -> torch.Tensor:
 
 class TestPublished:
     def test_it_says_what_the_reference_says(self):
-        vector, zero = (published_mayne.top_features(name) for name in published_mayne.inputs())
+        vector, zero = (published.top_features(name) for name in published.inputs())
         assert list(vector["feature"]) == [4888, 15603, 12695, 7589, 2350]
         assert list(zero["activation"]) == [89.06, 35.94, 19.80, 11.84, 10.74]
-        assert published_mayne.shared_features() == 4 and published_mayne.default_component() == (4888, 86.20)
-        assert published_mayne.signs() == (14004, 3517, -0.82) and published_mayne.best_layer() == (14, 26)
+        assert published.shared_features() == 4 and published.default_component() == (4888, 86.20)
+        assert published.signs() == (14004, 3517, -0.82) and published.best_layer() == (14, 26)
         with pytest.raises(SteerkitError, match=r"published features.*found 'openness'"):
-            published_mayne.top_features("openness")
+            published.top_features("openness")
 
 
 class TestCase:
@@ -94,12 +93,9 @@ class TestCase:
             mayne.case(load_profile("smoke"), **given)
 
     def test_everything_that_decides_numbers_is_in_the_key(self, statement):
-        others = [
-            replace(statement, format="letter"),
-            replace(statement, layer=1),
-            statement.of("openness"),
-            replace(statement, settings=replace(statement.settings, seed=1)),
-            replace(statement, settings=replace(statement.settings, train=3)),
+        others = [replace(statement, format="letter"), replace(statement, layer=1), statement.of("openness")]
+        others += [
+            replace(statement, settings=replace(statement.settings, **{n: 3})) for n in ("seed", "train")
         ]
         keys = {store.key(mayne.inputs_of(each, "answers")) for each in (statement, *others)}
         assert len(keys) == 6
@@ -179,8 +175,7 @@ class TestPlain:
         assert len(few.text) == 100 * plain_text.LETTERS and len(many.text) > 10**6
 
     def test_a_file_of_the_users_replaces_it(self, tmp_path, statement):
-        path = tmp_path / "mine.txt"
-        path.write_text("I like music. " * 200)
+        (path := tmp_path / "mine.txt").write_text("I like music. " * 200)
         assert plain_text.plain_text(9, path=str(path)).text == ("I like music. " * 200)[:72]
         found = mayne.plain(statement, 20, str(path))
         assert found.origin == "mine.txt" and len(found.norms) == 20
@@ -243,6 +238,10 @@ class TestFeatures:
         assert negative["projection of the vector"] == pytest.approx(-1, abs=1e-5)
         assert negative["activation of the vector"] == 0 and negative["active on negative answers"] == 1
         assert spurious["projection of the vector"] == pytest.approx(0.8, abs=1e-5)
+        swapped = contrast_of(answers.negative, answers.positive)
+        assert features.opposite_pair(swapped, sae, 9.0) is None
+        assert features.opposite_pair(answers, sae, 9.0, often=1.1) is None
+        assert features.opposite_pair(answers, sae, 9.0, rarely=-0.1) is None
         assert spurious["activation of the vector"] == pytest.approx(0.9, abs=1e-5)
         assert spurious["scaled vector, pre-activation"] == pytest.approx(0.1 + 9 * 0.8, abs=1e-4)
         assert spurious["cosine, encoder"] == pytest.approx(-0.8) == spurious["cosine, decoder"]
@@ -259,12 +258,6 @@ class TestFeatures:
         more = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
         assert features.opposite_pair(larger, more, 9.0) == expected
 
-    def test_the_rule_turns_with_the_sides_and_with_its_numbers(self):
-        sae, answers = known()
-        assert features.opposite_pair(contrast_of(answers.negative, answers.positive), sae, 9.0) is None
-        assert features.opposite_pair(answers, sae, 9.0, often=1.1) is None
-        assert features.opposite_pair(answers, sae, 9.0, rarely=-0.1) is None
-
     @pytest.mark.parametrize("form", FORMATS)
     def test_the_cells_of_figure_4_and_the_claim_follow_one_rule(self, tmp_path, monkeypatch, form):
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
@@ -273,10 +266,8 @@ class TestFeatures:
         assert names["pair"] == features.opposite_pair(answers, sae, names["norm"])
         assert names["opposite"](answers, sae, vector * (names["norm"] / vector.norm())) == names["pair"]
         other = cells("mayne-fig-4", answer_format=form, often=1.1)
-        assert (
-            other["pair"] is None
-            and "at least 110%" in (tmp_path / f"mayne-fig-4-{form}-gap.csv").read_text()
-        )
+        gap = (tmp_path / f"mayne-fig-4-{form}-gap.csv").read_text()
+        assert other["pair"] is None and "at least 110%" in gap
 
     def test_the_default_component_is_a_projection_and_a_constant(self, tmp_path, monkeypatch):
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
@@ -307,18 +298,15 @@ class TestFeatures:
 class TestDecompositions:
     def test_curves_are_those_of_the_library_with_intervals_around_resamples(self, statement):
         found, contrast = decompositions.curves(statement, options(statement)), mayne.contrast(statement)
-        extras = {
-            "target_norm": 5.0,
-            "positive": contrast.positive,
-            "negative": contrast.negative,
-        }
+        extras = {"target_norm": 5.0, "positive": contrast.positive, "negative": contrast.negative}
         expected = reconstruction_curve(contrast.vector, statement.sae, METHODS, [1, 2, 4, 8], **extras)
         own = found[found["method"].isin(METHODS)].reset_index(drop=True)
         pd.testing.assert_frame_equal(own[["method", "n_features", "explained", "cosine"]], expected)
-        drawn = [
-            reconstruction_curve(each.vector, statement.sae, ["signed-pursuit"], [8])["explained"].iloc[0]
-            for each in contrast.resamples(3)
+        curves = [
+            reconstruction_curve(e.vector, statement.sae, ["signed-pursuit"], [8])
+            for e in contrast.resamples(3)
         ]
+        drawn = [curve["explained"].iloc[0] for curve in curves]
         row = own[(own["method"] == "signed-pursuit") & (own["n_features"] == 8)].iloc[0]
         assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
         assert len(found) == 4 * (len(METHODS) + 2)
@@ -337,8 +325,8 @@ class TestDecompositions:
         _, test = jobs.examples(case.job, model)
         grid = evaluate(model, test, vectors, multipliers, engine="direct")
         means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
-        assert found.loc["original vector", "estimate"] == pytest.approx(means["a"], abs=1e-5)
-        assert found.loc["signed-pursuit", "estimate"] == pytest.approx(means["b"], abs=1e-5)
+        shown = found["estimate"][["original vector", "signed-pursuit"]].tolist()
+        assert shown == pytest.approx([means["a"], means["b"]], abs=1e-5)
         assert found.loc["signed-pursuit", "difference"] == pytest.approx(means["b"] - means["a"], abs=1e-5)
         assert (found["low"] <= found["estimate"]).all() and (found["estimate"] <= found["high"]).all()
 
@@ -357,9 +345,8 @@ class TestDecompositions:
         shown = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv").set_index("vector")
         claimed = decompositions.behaviour(case, option).set_index("vector")
         np.testing.assert_allclose(shown.loc[claimed.index, claimed.columns], claimed, rtol=1e-5, atol=1e-6)
-        assert shown.loc["original vector", ["cosine", "norm", "share", "items"]].tolist() == pytest.approx(
-            [1] * 4
-        )
+        own = shown.loc["original vector", ["cosine", "norm", "share", "items"]]
+        assert own.tolist() == pytest.approx([1] * 4)
         cells("mayne-ext-decompose", **few, rescale=True)
         rescaled = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv")
         assert rescaled["norm"].tolist() == pytest.approx([1] * len(rescaled), rel=1e-4)
@@ -405,19 +392,15 @@ class TestClaims:
         assert found.set_index("id").loc["bias-dominates", "verdict"] == "agrees"  # built into the tiny one
         assert found["exhibit"].str.startswith("mayne-").all()
 
-    def test_verdicts_follow_the_known_answer(self):
+    def test_verdicts_follow_the_known_answer_and_turn_with_it(self):
         sae, contrast = known()
         plain = contrast.negative.repeat(20, 1) + torch.tensor([0.0, 0.0, 0.0, 5.0])
         evidence = stub(sae, contrast, plain)
         assert claims_mayne.norm_out_of_distribution(evidence)[-1]
         assert claims_mayne.rescaling_does_not_help(evidence)[-1]  # text is at -9, the vector at 0
         assert claims_mayne.negatives_turn_spurious(evidence)[-1]
-
-    def test_and_turn_with_it(self):
-        sae, contrast = known()
         short = 0.01 * contrast.negative
-        evidence = stub(sae, contrast, short)
-        assert not claims_mayne.norm_out_of_distribution(evidence)[-1]
+        assert not claims_mayne.norm_out_of_distribution(stub(sae, contrast, short))[-1]
         swapped = contrast_of(contrast.negative, contrast.positive)
         assert not claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))[-1]
         far = torch.tensor([[0.0, 0.0, 30.0, 0.0]]).repeat(10, 1)
@@ -438,14 +421,11 @@ class TestEncoder:
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
         both, neither = self.made(tmp_path / "a", 86.2, 89.06), self.made(tmp_path / "b", 1.0, 2.0)
         names = cells("mayne-encoder", files=f"{both}, {neither}", feature=3)
-        assert names["biases"]["fits"].tolist() == [
-            "b_enc is the published encoder bias; b_enc - b_dec @ W_enc is the published f(0)",
-            "neither number",
-        ]
+        fits = "b_enc is the published encoder bias; b_enc - b_dec @ W_enc is the published f(0)"
+        assert names["biases"]["fits"].tolist() == [fits, "neither number"]
         assert names["biases"]["b_enc"].tolist() == ["86.2000", "1.0000"]
-        assert [row["1"] for row in names["tops"]][:2] == ["3 (86.20)", "3 (89.06)"] and len(
-            names["tops"]
-        ) == 4
+        tops = [row["1"] for row in names["tops"]]
+        assert tops[:2] == ["3 (86.20)", "3 (89.06)"] and len(tops) == 4
         with pytest.raises(SteerkitError, match="a feature from 0 to 5"):
             dict(encoder.candidates([both], 4888, download=False))
 

@@ -24,8 +24,6 @@ from companion.page import BOOK_FORMATS
 from companion.reproduce import _kernel_manager, run_notebook
 from steerkit.errors import SteerkitError
 
-FOLDED = ()  # ids of notebooks that may hide more than parameters and set-up: none
-
 
 def hidden(source: nbformat.NotebookNode) -> int:
     """How many code cells a reader has to open: those with input or all of it folded, parameters apart."""
@@ -35,8 +33,13 @@ def hidden(source: nbformat.NotebookNode) -> int:
 
 
 @pytest.fixture(params=EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
-def source(request):
-    return nbformat.read(request.param.notebook, as_version=4)
+def exhibit(request):
+    return request.param
+
+
+@pytest.fixture
+def source(exhibit):
+    return nbformat.read(exhibit.notebook, as_version=4)
 
 
 class TestForm:
@@ -45,34 +48,27 @@ class TestForm:
         assert len({about["order"] for about in abouts}) == len(abouts) == len(EXHIBITS)
         assert {about["paper"] for about in abouts} == {exhibits.TAN, exhibits.MAYNE, exhibits.BEYOND}
 
-    @pytest.mark.parametrize("name", EXHIBITS)
-    def test_its_code_is_open_but_for_parameters_and_one_cell_of_set_up(self, name):
-        shown = nbformat.read(EXHIBITS[name].notebook, as_version=4)
-        assert hidden(shown) <= 1 or name in FOLDED
-
-    def test_it_is_a_valid_notebook_without_outputs_or_counts(self, source):
+    def test_it_is_valid_without_outputs_or_counts_and_its_cells_are_numbered(self, source):
+        """So two versions compare well."""
         nbformat.validate(source)
         for cell in source.cells:
             assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None)
-
-    def test_cells_are_numbered_so_that_two_versions_compare_well(self, source):
         assert [cell.id for cell in source.cells] == [str(number) for number in range(len(source.cells))]
 
-    def test_it_starts_with_a_title_and_its_first_code_cell_holds_the_parameters(self, source):
+    def test_it_starts_with_a_title_and_parameters_each_with_a_type_a_default_and_a_comment(
+        self, source, exhibit
+    ):
         assert source.cells[0].cell_type == "markdown" and source.cells[0].source.startswith("# ")
-        tagged = [cell for cell in source.cells if "parameters" in cell.metadata.get("tags", [])]
-        assert tagged == [next(cell for cell in source.cells if cell.cell_type == "code")]
-
-    @pytest.mark.parametrize("exhibit", EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
-    def test_every_parameter_has_a_type_a_default_of_that_type_and_a_comment(self, exhibit):
+        first = next(cell for cell in source.cells if cell.cell_type == "code")
+        assert [cell for cell in source.cells if "parameters" in cell.metadata.get("tags", [])] == [first]
         found = parameters_of(exhibit.notebook)
-        cell = next(c for c in nbformat.read(exhibit.notebook, 4).cells if c.cell_type == "code")
-        assert list(found) == [line.partition(":")[0] for line in cell.source.splitlines()]
+        assert list(found) == [line.partition(":")[0] for line in first.source.splitlines()]
         for parameter in found.values():
             assert type(parameter.default) is TYPES[parameter.type] and parameter.help
         assert found["profile"].default == "laptop"
 
-    def test_code_is_short_and_nothing_is_installed_or_shelled_out(self, source):
+    def test_code_is_short_and_open_and_nothing_is_installed_or_shelled_out(self, source):
+        assert hidden(source) <= 1
         for cell in source.cells:
             if cell.cell_type == "code":
                 assert len(cell.source.splitlines()) <= 30  # as ruff lays it out
@@ -127,11 +123,8 @@ class TestReproduce:
         for part in parts:
             drawn = (executed / f"{name}-{part}.png").exists()
             expected |= {f"{name}-{part}.{suffix}" for suffix in ("csv", "json", *DRAWN[: 2 * drawn])}
-        assert (
-            (parts or name.endswith("walkthrough"))
-            and found - {f"{name}.ipynb.lock"} == expected
-            and not list(executed.glob(".running*"))
-        )
+        assert parts or name.endswith("walkthrough")
+        assert found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
         assert EXHIBITS[name].published == ("published" in parts)
         assert '"output_type": "error"' not in (executed / f"{name}.ipynb").read_text()
 
@@ -159,6 +152,7 @@ class TestReproduce:
         assert set(formats) <= set(parts_of(executed, name))
 
     def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, again):
+        """One in a forked kernel, the other in one started by jupyter."""
         before = (again / "tan-tab-2.ipynb").read_bytes()
         nbformat.validate(nbformat.reads(before.decode(), 4))
         assert run_notebook(EXHIBITS["tan-tab-2"], {"profile": "smoke"}, force=True).status == "done"
@@ -213,9 +207,8 @@ if profile == "dead":
 @pytest.fixture
 def broken(tmp_path, monkeypatch) -> Exhibit:
     """An exhibit whose notebook fails when its parameter says so."""
-    parameters = nbformat.v4.new_code_cell(
-        'profile: str = "good"  # how it ends', metadata={"tags": ["parameters"]}
-    )
+    parameters = nbformat.v4.new_code_cell('profile: str = "good"  # how it ends')
+    parameters.metadata.tags = ["parameters"]
     made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(BROKEN)])
     made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(made, tmp_path / "broken.ipynb")
@@ -229,10 +222,8 @@ class TestFailure:
     def test_a_notebook_that_fails_says_why_and_leaves_the_old_files(self, broken, tmp_path):
         assert run_notebook(broken, {}).status == "done"
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-        for profile, message in (
-            ("bad", "raised ValueError: no luck. What"),
-            ("dead", "its Python process died"),
-        ):
+        failures = {"bad": "raised ValueError: no luck. What", "dead": "its Python process died"}
+        for profile, message in failures.items():
             outcome = run_notebook(broken, {"profile": profile})
             assert outcome.status == "failed" and message in outcome.error
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

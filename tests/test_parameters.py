@@ -42,10 +42,8 @@ def test_lines_that_papermill_would_misread_are_read_as_python(tmp_path):
 class TestResolve:
     def test_defaults_fill_what_is_not_given_and_text_becomes_the_declared_type(self):
         values = resolve(FIGURE_4, {"profile": "smoke", "layer": "13", "train": 5})
-        assert values == {
-            **{name: parameter.default for name, parameter in parameters_of(FIGURE_4).items()},
-            **{"profile": "smoke", "layer": 13, "train": 5},
-        }
+        defaults = {name: parameter.default for name, parameter in parameters_of(FIGURE_4).items()}
+        assert values == defaults | {"profile": "smoke", "layer": 13, "train": 5}
 
     def test_an_unknown_parameter_is_answered_with_the_known_ones_and_their_types(self):
         with pytest.raises(SteerkitError, match=r"layer \(int\)") as found:
@@ -62,13 +60,8 @@ class TestConvert:
     @pytest.mark.parametrize(
         ("kind", "value", "expected"),
         [
-            ("str", "13", "13"),
-            ("int", "-1", -1),
-            ("float", "2", 2.0),
-            ("float", 2, 2.0),
-            ("float", "1e-3", 0.001),
-            ("bool", "False", False),
-            ("list", "[1, 'a']", [1, "a"]),
+            *(("str", "13", "13"), ("int", "-1", -1), ("float", "2", 2.0), ("float", 2, 2.0)),
+            *(("float", "1e-3", 0.001), ("bool", "False", False), ("list", "[1, 'a']", [1, "a"])),
         ],
     )
     def test_text_is_read_as_the_declared_type(self, kind, value, expected):
@@ -78,16 +71,9 @@ class TestConvert:
     @pytest.mark.parametrize(
         ("kind", "value", "named"),
         [
-            ("int", "x", "str"),
-            ("int", 1.0, "float"),
-            ("int", True, "bool"),
-            ("float", "x", "str"),
-            ("float", True, "bool"),
-            ("bool", "yes", "str"),
-            ("bool", 1, "int"),
-            ("list", "1,2", "tuple"),
-            ("str", 13, "int"),
-            ("int", "__import__('os').getcwd()", "str"),
+            *(("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("float", "x", "str")),
+            *(("float", True, "bool"), ("bool", "yes", "str"), ("bool", 1, "int"), ("list", "1,2", "tuple")),
+            *(("str", 13, "int"), ("int", "__import__('os').getcwd()", "str")),
         ],
     )
     def test_another_type_is_refused_and_named(self, kind, value, named):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import stat
 
@@ -64,17 +66,13 @@ def test_ids_that_collide_on_one_page_become_distinct_and_links_still_lead_where
 
 
 class TestBrowser:
-    def test_none_at_all_is_one_clear_error(self, monkeypatch, tmp_path):
-        monkeypatch.delenv(doctor.VARIABLE, raising=False)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(SteerkitError, match=r"Chromium or Chrome.*apt install chromium"):
-            doctor.chromium()
-
-    def test_the_command_finds_out_before_it_builds(self, monkeypatch, tmp_path, capsys):
+    def test_none_at_all_is_one_clear_error_which_the_command_finds_before_it_builds(
+        self, monkeypatch, tmp_path, capsys
+    ):
         monkeypatch.delenv(doctor.VARIABLE, raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
         assert command_line("book", "--pdf")[0] == 1
-        assert "apt install chromium" in capsys.readouterr().err
+        assert re.search(r"Chromium or Chrome.*apt install chromium", capsys.readouterr().err)
 
     def test_a_wrong_name_is_not_replaced_by_another(self, monkeypatch):
         monkeypatch.setenv(doctor.VARIABLE, "no-such-browser")
@@ -105,11 +103,8 @@ def test_the_pdf_has_pages_numbers_bookmarks_and_links_that_lead_inside(compiled
     assert len(re.findall(rb"/Subtype\s*/Link\b", content)) == 2
     assert b"https://arxiv.org/abs/2407.12404" in content and b"file:" not in content
     assert b"/Outlines" in content
-    try:
+    with contextlib.suppress(ImportError):  # the text is compressed; the structure was checked
         import pypdf
-    except ImportError:
-        return  # the text is compressed; the structure was checked
-    import io
 
-    texts = [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages]
-    assert "inside" in texts[0] and "1 / 2" in texts[0] and "The last chapter." in texts[1]
+        texts = [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages]
+        assert "inside" in texts[0] and "1 / 2" in texts[0] and "The last chapter." in texts[1]

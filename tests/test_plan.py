@@ -10,14 +10,12 @@ from conftest import command_line, random_examples, random_vectors
 from plain_model import Watch
 
 from companion import cost, outline, store
-from companion import outline as shapes
 from companion.cost import cost_of, job_cost, plan
 from companion.models import model_of
 from companion.profiles import Settings, load_profile, override
 from companion.registry import MODELS
 from companion.tan import experiment
 from companion.tan.jobs import Job, compute, examples, inputs, vectors_of
-from steerkit import grid
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
 from steerkit.formats import question
@@ -104,13 +102,10 @@ class TestTokenPasses:
         for form in ("letter", "statement"):
             job = Job(whole, "grid", "openness", form, 1)
             exact, guess = job_cost(job), job_cost(job, most=8)
+            assert job_cost(job, most=1000) == exact
             assert guess.prompts == exact.prompts and guess.token_passes != exact.token_passes
             assert guess.token_passes == pytest.approx(exact.token_passes, rel=0.1)
             assert guess.received == pytest.approx(exact.received, rel=0.1)
-
-    def test_limits_above_the_number_of_items_change_nothing(self):
-        job = Job(SMOKE, "shift", "openness", "letter", 1)
-        assert job_cost(job, most=1000) == job_cost(job)
 
 
 class TestRequests:
@@ -127,8 +122,13 @@ class TestRequests:
         multipliers = job.part.multipliers
         fewer = {name: (-1.5, 1.5) for name in vectors.names if name != "full"}
         evaluate(here, test, vectors, multipliers, fewer=fewer)  # the self-check
+
+        def counted(model, work, *args):
+            sent.append(work.__name__)
+            return work(site_of(here), *args)
+
         for module in ("steerkit.grid", "steerkit.extraction"):
-            monkeypatch.setattr(f"{module}.run", lambda model, work, *args: counted(here, work, args, sent))
+            monkeypatch.setattr(f"{module}.run", counted)
         there = replace(here, remote="http://localhost:9")
         differences(there, train, [1])
         evaluate(there, test, vectors, multipliers, fewer=fewer)
@@ -143,20 +143,18 @@ class TestRequests:
         assert more.received - few.received == cost.SCORE_BYTES * cells
 
 
-def counted(model, work, args, sent: list) -> list:
-    sent.append(work.__name__)
-    return work(site_of(model), *args)
+def test_a_model_of_unknown_shape_has_no_stand_in_and_its_plan_is_the_hubs_error(without_hub):
+    assert outline.stand_in("org/name") is None
+    with pytest.raises(SteerkitError, match="a hub"):
+        plan(replace(SMOKE, model="org/name"), ("letter",))
 
 
 class TestShapes:
-    @pytest.mark.parametrize("name", shapes.SHAPES)
+    @pytest.mark.parametrize("name", outline.SHAPES)
     def test_they_have_the_parameters_of_the_checkpoints(self, without_hub, name):
         found = outline.stand_in(name)
         assert found.parameters == TOTALS[name] and found.name == name
         assert found.tokenizer_of == "tiny" and found.n_layers > MODELS[name].layer
-
-    def test_a_model_of_unknown_shape_has_no_stand_in(self):
-        assert outline.stand_in("org/name") is None
 
 
 @pytest.fixture
@@ -175,18 +173,12 @@ class TestPlan:
         assert kinds == {(stage, form) for stage in cost.STAGES for form in ("letter", "statement")}
         assert found["hours"] > 0 and found["notes"] == [] and found["tokenizer"] == found["model"] == "tiny"
 
-    def test_memory_is_the_weights_and_a_batch(self):
-        found = plan(SMOKE, ("letter",))
+    def test_memory_is_the_weights_and_a_batch_in_the_precision_of_the_model(self, without_hub):
+        found, about = plan(SMOKE, ("letter",)), outline.stand_in("llama2-7b")
         assert found["weights_bytes"] == 4 * outline.outline("tiny").parameters < found["memory_bytes"] < 1e9
-
-    def test_memory_follows_the_precision_and_the_shape(self, without_hub):
-        about = outline.stand_in("llama2-7b")
         single, half = cost.memory(about, "float32"), cost.memory(about, "float16")
         assert 2 * about.parameters < half < 2.5 * about.parameters
         assert single - half > 2 * about.parameters
-
-    def test_the_rate_is_measured_once_a_precision(self):
-        assert cost.matmul_rate() == cost.matmul_rate("float32") > 1e8
 
     def test_without_the_tokenizer_another_counts_and_the_plan_says_so(self, without_hub, papers):
         found = plan(papers, ("letter",), remote=True)
@@ -217,10 +209,6 @@ class TestPlan:
     def test_profiles_that_read_finished_numbers_have_no_plan(self, settings):
         with pytest.raises(SteerkitError, match="a profile that computes something"):
             plan(settings, ("letter",))
-
-    def test_a_model_nobody_knows_the_shape_of_is_the_hubs_error(self, without_hub):
-        with pytest.raises(SteerkitError, match="a hub"):
-            plan(replace(SMOKE, model="org/name"), ("letter",))
 
     def test_that_of_a_run_that_was_stopped_is_what_is_left(self):
         before, job = plan(SMOKE, ("letter",)), experiment.pending(SMOKE, "letter", "sweep")[0]
@@ -256,8 +244,3 @@ class TestCommand:
     def test_wrong_words_are_refused(self):
         for arguments in (("--profile", "smok"), ("--profile", "smoke", "--format", "prose")):
             assert command_line("plan", *arguments)[0] != 0
-
-
-def test_batches_are_those_of_the_engine():
-    """The planner's rule for requests is written once more; both read the same constant."""
-    assert grid.JOB_TOKENS == cost.JOB_TOKENS

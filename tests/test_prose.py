@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from companion import published, saes
-from companion import published as published_mayne
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
@@ -83,7 +82,7 @@ def _from_the_fiftieth() -> bool:
 
 
 def _zero() -> float:
-    return float(published_mayne.top_features(published_mayne.ZERO)["activation"].iloc[0])
+    return float(published.top_features(published.ZERO)["activation"].iloc[0])
 
 
 # What may stand in prose, in the words around it: where the number is from, and what must hold for it to be true.
@@ -94,10 +93,10 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "block 21 of 40": ("Tan et al.: Qwen1.5-14B-Chat", lambda: _block("qwen1.5-14b") == "block 21 of 40"),
     "item fifty on": (SPLIT + "the released code", _from_the_fiftieth),
     "from the fiftieth on": (SPLIT + "the released code", _from_the_fiftieth),
-    "at layer 14": ("Mayne et al.: Figure 5", lambda: published_mayne.best_layer()[0] == 14),
-    "feature 4888": ("Mayne et al.: Table 1", lambda: published_mayne.default_component()[0] == 4888),
+    "at layer 14": ("Mayne et al.: Figure 5", lambda: published.best_layer()[0] == 14),
+    "feature 4888": ("Mayne et al.: Table 1", lambda: published.default_component()[0] == 4888),
     "activation of 89.06": ("Mayne et al.: Table 1", lambda: _zero() == 89.06),
-    "given as 86.20": ("Mayne et al.: Figure 3", lambda: published_mayne.default_component()[1] == 86.2),
+    "given as 86.20": ("Mayne et al.: Figure 3", lambda: published.default_component()[1] == 86.2),
     "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
     "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),

@@ -43,17 +43,14 @@ class TestPlace:
         assert results.place(TABLE, "smoke") == executed / "smoke" / "tan-tab-2.ipynb"
         assert results.place(TABLE, "laptop") == executed / "tan-tab-2.ipynb"
 
-    def test_a_book_of_another_profile_claims_the_place(self, executed):
-        results.place(TABLE, "laptop")
-        results.claim("smoke")
-        assert results.place(TABLE, "smoke") == executed / "tan-tab-2.ipynb"
-        assert results.place(TABLE, "laptop") == executed / "laptop" / "tan-tab-2.ipynb"
-
-    def test_an_unknown_profile_claims_nothing(self, executed):
+    def test_a_book_of_another_profile_claims_the_place_and_an_unknown_one_nothing(self, executed):
         results.claim("laptop")
         with pytest.raises(SteerkitError, match="a profile"):
             results.claim("lptop")
         assert results.own_profile() == "laptop"
+        results.claim("smoke")
+        assert results.place(TABLE, "smoke") == executed / "tan-tab-2.ipynb"
+        assert results.place(TABLE, "laptop") == executed / "laptop" / "tan-tab-2.ipynb"
 
     def test_reproduce_without_the_book_overwrites_nothing_of_the_books_profile(self, executed):
         arguments = ("reproduce", "--no-book", "--only", "tan-tab-2", "--profile")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +20,7 @@ from torch.testing import assert_close
 
 from companion import cost
 from companion.outline import LENGTHS, config_of
+from companion.profiles import load_profile
 from steerkit import trust as memory
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences
@@ -56,15 +57,13 @@ class TestRoom:
         for free in (10**9, 2 * 10**9):
             gpu(monkeypatch, head + free)
             found.append(memory.room(model, 500))
+        gpu(monkeypatch, 0)
+        assert memory.room(model, 500) == 1  # one prompt at a time and not none
         assert 1000 < found[0] < memory.GPU_TOKENS and found[1] == pytest.approx(2 * found[0], abs=2)
 
     def test_what_torch_keeps_in_reserve_is_free(self, monkeypatch):
         gpu(monkeypatch, 10**9, reserved=5 * 10**9, allocated=3 * 10**9)
         assert memory.free_bytes(CUDA) == 3 * 10**9
-
-    def test_nothing_free_is_one_prompt_at_a_time_and_not_none(self, monkeypatch):
-        gpu(monkeypatch, 0)
-        assert memory.room(shaped("llama2-7b", "sdpa"), 500) == 1
 
     def test_eager_attention_takes_more_and_longer_sequences_do(self):
         config, sizes = config_of("gemma-2-2b"), {}
@@ -73,30 +72,30 @@ class TestRoom:
         assert sizes["eager"][1] > sizes["sdpa"][1] > sizes["sdpa"][0]
         assert sizes["eager"][1] > 1.5 * sizes["eager"][0]
 
-    def test_on_a_cpu_it_is_what_makes_it_fast_or_what_fits(self, model, monkeypatch):
-        assert memory.room(model, 100) == memory.CPU_TOKENS
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
-        assert memory.room(model, 100) < memory.CPU_TOKENS
-
-    def test_a_server_says_nothing_about_its_memory(self, monkeypatch):
+    def test_on_a_cpu_and_a_server_it_is_what_makes_it_fast_or_what_fits_here(self, model, monkeypatch):
+        """The device of the model decides, and not the machine."""
         gpu(monkeypatch, 0)
         there = SimpleNamespace(**vars(shaped("llama2-7b", "sdpa")) | {"remote": "http://localhost:9"})
-        assert memory.room(there, 500) == memory.CPU_TOKENS
+        assert memory.room(there, 500) == memory.room(model, 100) == memory.CPU_TOKENS
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+        assert memory.room(model, 100) < memory.CPU_TOKENS
 
     def test_every_architecture_has_an_estimate(self, any_model):
         config = any_model.lm._module.config
         assert memory.token_bytes(config, 4, 50, "eager") > 4 * 8 * any_model.width
 
     def test_engine_and_extraction_obey_it(self, model, monkeypatch):
-        examples, vectors = (
-            random_examples("letter", 6, len(model.tokenizer)),
-            random_vectors(model, ["full"]),
-        )
-        wanted = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
+        examples = random_examples("letter", 6, len(model.tokenizer))
+
+        def work():
+            scores = evaluate(model, examples, random_vectors(model, ["full"]), [1.0]).scores
+            return scores, differences(model, examples, [1, 3])
+
+        wanted = work()
         for module in ("steerkit.grid", "steerkit.extraction"):
             monkeypatch.setattr(f"{module}.room", lambda *_: 1)
         with Watch(model) as watch:
-            found = evaluate(model, examples, vectors, [1.0]).scores, differences(model, examples, [1, 3])
+            found = work()
         assert {shape[0] for shape in watch.blocks[0]} == {1}
         for here, there in zip(found, wanted, strict=True):
             assert_close(here, there, atol=1e-5, rtol=0.0)
@@ -143,18 +142,14 @@ class TestPage:
         for path in cost.PLANS.glob("*.json"):
             assert f"| {path.stem} | {json.loads(path.read_text())['tokenizer']} |" in page
 
-    def test_without_a_record_it_says_so(self, tmp_path, monkeypatch):
+    def test_without_a_record_and_plans_it_says_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr(cost, "RECORD", tmp_path / "gpu.json")
+        monkeypatch.setattr(sys.modules[scaling_page.__module__], "PLANS", tmp_path)
         assert "has not been run on a GPU" in scaling_page()
+        assert "No plan of the papers' profiles is committed" in scaling_page()
         assert cost.measured_rate("llama2-7b") is None
 
-    def test_without_plans_it_says_so(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sys.modules[scaling_page.__module__], "PLANS", tmp_path)
-        assert "No plan of the papers' profiles is committed" in scaling_page()
-
     def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
-        from companion.profiles import load_profile
-
         for path in cost.PLANS.glob("*.json"):
             about = json.loads(path.read_text())
             assert load_profile(path.stem).model == about["model"] and about["profile"] == path.stem
@@ -205,13 +200,8 @@ class TestBenchmark:
         assert "python benchmarks/gpu.py --tiny" in page and "has not been run" not in page
         assert "| gemma-2-2b | grid | 4 |" in page
 
-    def test_without_a_gpu_it_refuses(self):
-        if torch.cuda.is_available():
-            pytest.skip("there is a GPU")
-        run = subprocess.run([sys.executable, str(BENCHMARK)], capture_output=True, text=True, check=False)
-        assert run.returncode == 1 and "needs a GPU" in run.stderr
-
-
-def test_the_device_of_a_model_decides_and_not_the_machine(model, monkeypatch):
-    gpu(monkeypatch, 10**12)
-    assert memory.room(replace(model), 100) == memory.CPU_TOKENS
+    def test_without_a_gpu_it_refuses(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(sys, "argv", [str(BENCHMARK)])
+        with pytest.raises(SystemExit, match="needs a GPU"):
+            runpy.run_path(str(BENCHMARK), run_name="__main__")

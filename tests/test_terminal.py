@@ -24,9 +24,8 @@ PROGRAM = [sys.executable, "-m", "companion.cli"]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # but tab and line feed
 # The figures and tables of both papers, their appendices, and what the rebuttal added.
 ITEMS = [*(f"tan-fig-{n}" for n in range(1, 8)), *(f"tan-tab-{n}" for n in range(1, 4)), "mayne-tab-1"]
-ITEMS += [
-    f"tan-app-{name}" for name in "fig-1 fig-3 fig-4 layers variance cosine ranges residual models".split()
-]
+APPENDIX = "fig-1 fig-3 fig-4 layers variance cosine ranges residual models"
+ITEMS += [f"tan-app-{name}" for name in APPENDIX.split()]
 ITEMS += [f"mayne-fig-{n}" for n in range(1, 6)]
 
 
@@ -35,16 +34,11 @@ def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> t
     pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment | {"TERM": "xterm-256color", "COLUMNS": "120"},
-        start_new_session=True,
-        # A background job of a shell starts with Ctrl-C ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    screen = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    screen["env"] = environment | {"TERM": "xterm-256color", "COLUMNS": "120"}
+    # A background job of a shell starts with Ctrl-C ignored, and hands that on.
+    screen["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*PROGRAM, *arguments], **screen)
     os.close(theirs)
     seen, stopped, deadline = b"", False, time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -62,6 +56,19 @@ def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> t
     return process.wait(timeout=30), seen.decode()
 
 
+@pytest.fixture
+def quick(monkeypatch) -> list[str]:
+    """Notebooks that take no time; the list of those that ran."""
+    ran = []
+
+    def execute(source: Path, output: Path, values: dict) -> None:
+        ran.append(source.stem)
+        output.write_text("{}")
+
+    monkeypatch.setattr("companion.reproduce._execute", execute)
+    return ran
+
+
 class TestList:
     def test_every_item_of_both_papers_has_a_notebook_and_every_exhibit_a_row(self):
         code, out = command_line("list", "--json")
@@ -73,9 +80,8 @@ class TestList:
 
     def test_it_tells_of_the_last_run_and_of_the_verdicts(self, tmp_path, monkeypatch):
         monkeypatch.setattr(exhibits, "EXECUTED", tmp_path)
-        (tmp_path / "tan-claims-claims.csv").write_text(
-            "statement,verdict,exhibit\na,agrees,tan-fig-1\nb,differs,tan-fig-1\nc,agrees,tan-fig-1\n"
-        )
+        verdicts = "statement,verdict,exhibit\na,agrees,tan-fig-1\nb,differs,tan-fig-1\nc,agrees,tan-fig-1\n"
+        (tmp_path / "tan-claims-claims.csv").write_text(verdicts)
         about = {"parameters": {"profile": "smoke"}, "finished": time.time() - 7200, "seconds": 1.5}
         (tmp_path / "tan-fig-1.run.json").write_text(json.dumps(about))
         row = json.loads(command_line("list", "--json")[1])[0]
@@ -94,22 +100,10 @@ class TestList:
 class TestReproduce:
     COMMAND = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-fig-2")
 
-    @pytest.fixture
+    @pytest.fixture(autouse=True)
     def book(self, tmp_path, monkeypatch) -> Path:
         monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "notebooks")
         return tmp_path / "notebooks"
-
-    @pytest.fixture
-    def quick(self, book, monkeypatch) -> list[str]:
-        """Notebooks that take no time; the list of those that ran."""
-        ran = []
-
-        def execute(source: Path, output: Path, values: dict) -> None:
-            ran.append(source.stem)
-            output.write_text("{}")
-
-        monkeypatch.setattr("companion.reproduce._execute", execute)
-        return ran
 
     def test_off_a_terminal_there_are_lines_without_control_codes_and_then_a_table(self, smoke, quick):
         code, out = command_line(*self.COMMAND)
@@ -138,18 +132,9 @@ class TestReproduce:
         assert (row["exhibit"], row["status"]) == ("tan-fig-2", "done")
         assert row["notebook"] == str(book / "tan-fig-2.ipynb")
 
-    def test_the_bar_counts_token_passes_and_ends_full(self, own_folders, quick, monkeypatch):
+    def test_the_bar_counts_token_passes_by_table_and_ends_full(self, own_folders, quick, monkeypatch):
         """Every line before a table says how much of the work is done by then, in the unit of the estimate."""
-        code, out = command_line(*self.COMMAND)
-        shares = [int(share) for share in re.findall(r"^ +(\d+) %  (?:sweep|grid) ", out, re.MULTILINE)]
-        [tables] = re.findall(r"^(\d+) tables to compute", out, re.MULTILINE)
-        assert code == 0 and len(shares) == int(tables) == 12
-        assert shares[0] == 0 and shares == sorted(shares) and 80 < shares[-1] < 100
-        assert "Tables: 12 computed." in out
-
-    def test_a_table_takes_its_share_of_the_bar(self, own_folders, quick, monkeypatch):
-        jumps = []
-        real = screen.bars
+        jumps, real = [], screen.bars
 
         def watched(console):
             bars = real(console)
@@ -159,28 +144,14 @@ class TestReproduce:
             return bars
 
         monkeypatch.setattr(screen, "bars", watched)
-        command_line(*self.COMMAND)
+        code, out = command_line(*self.COMMAND)
+        shares = [int(share) for share in re.findall(r"^ +(\d+) %  (?:sweep|grid) ", out, re.MULTILINE)]
+        [tables] = re.findall(r"^(\d+) tables to compute", out, re.MULTILINE)
+        assert code == 0 and len(shares) == int(tables) == 12 and "Tables: 12 computed." in out
+        assert shares[0] == 0 and shares == sorted(shares) and 80 < shares[-1] < 100
         [end] = [jump["completed"] for jump in jumps if isinstance(jump, dict) and "completed" in jump]
         counted = sum(jump for jump in jumps if isinstance(jump, int)) - 1  # one notebook
         assert counted == pytest.approx(end, rel=0.02)
-
-    def test_ctrl_c_says_what_is_kept_and_how_to_go_on(self, own_folders, quick, monkeypatch):
-        from companion.tan import jobs
-
-        real, calls = jobs.compute, []
-
-        def compute(job, step):
-            calls.append(job)
-            if len(calls) == 4:
-                raise KeyboardInterrupt
-            return real(job, step)
-
-        monkeypatch.setattr(jobs, "compute", compute)
-        monkeypatch.setattr(sys, "argv", ["steerkit", *self.COMMAND])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert end.value.code == 130 and quick == []
-        monkeypatch.undo()
 
     def test_a_failed_notebook_is_named_after_the_table_and_the_exit_code_tells(
         self, smoke, book, monkeypatch, capsys
@@ -200,22 +171,21 @@ class TestReproduce:
         [row] = report.rows()
         assert row["page"] == page and set(report.seconds) == {"tables", "notebooks", "book"}
 
-    def test_on_a_terminal_ctrl_c_in_a_notebook_ends_the_run_and_leaves_nothing_half_done(self, tmp_path):
+    def test_on_a_terminal_ctrl_c_in_a_notebook_ends_the_run_and_leaves_nothing_half_done(
+        self, tmp_path, monkeypatch
+    ):
         """The notebook runs in another process, which must end as well."""
         tree = tmp_path / "tree"
         tree.mkdir()
+        unwanted = shutil.ignore_patterns("__pycache__", "sae")
         for name in ("steerkit", "companion", "notebooks", "profiles"):
-            shutil.copytree(
-                exhibits.ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "sae")
-            )
+            shutil.copytree(exhibits.ROOT / name, tree / name, ignore=unwanted)
         (tree / "book").mkdir()
-        environment = {"STEERKIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tree)}
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.chdir(tree)
-            command = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-tab-?")
-            code, seen = on_a_terminal(*command, stop_at="notebook 2 of 3")
+        monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("PYTHONPATH", str(tree))
+        monkeypatch.chdir(tree)
+        command = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-tab-?")
+        code, seen = on_a_terminal(*command, stop_at="notebook 2 of 3")
         assert code == 130, seen
         assert "found Ctrl-C. Kept are 0 new tables and 1 new notebooks" in " ".join(seen.split())
         assert "\x1b[" in seen and "notebook 1 of 3, tan-tab-1" in seen
@@ -241,21 +211,14 @@ class TestJson:
     def test_every_command_that_prints_results_has_it(self):
         from typer.main import get_command
 
-        groups = {"artifacts": get_command(cli.app).commands["artifacts"].commands}
-        commands = {n: c for n, c in get_command(cli.app).commands.items() if n not in groups}
-        commands |= {f"{group} {n}": c for group, known in groups.items() for n, c in known.items()}
-        without = {
-            name
-            for name, command in commands.items()
-            if "--json" not in [option for p in command.params for option in p.opts]
-        }
-        assert without <= {"book"}
+        commands = dict(get_command(cli.app).commands)
+        commands |= {f"artifacts {n}": c for n, c in commands.pop("artifacts").commands.items()}
+        options = {name: [o for p in one.params for o in p.opts] for name, one in commands.items()}
+        assert {name for name, known in options.items() if "--json" not in known} <= {"book"}
         assert set(commands) == set(JSON_COMMANDS) | ELSEWHERE | LONG
 
     def test_it_parses_and_is_strict(self, smoke, tmp_path, monkeypatch):
-        def refuse(constant: str):
-            raise AssertionError(f"{constant} is not JSON")
-
+        refuse = pytest.fail  # NaN and infinities
         monkeypatch.chdir(tmp_path)
         for name, arguments in JSON_COMMANDS.items():
             code, out = command_line(*arguments, "--json")
@@ -269,11 +232,8 @@ class TestJson:
         screen.print_json(given)
         assert json.loads(capsys.readouterr().out) == {"a": None, "b": [0.5, None], "c": "x", "d": 3}
 
-    def test_a_run_lists_its_files(self, tmp_path, monkeypatch):
+    def test_a_run_lists_its_files(self, quick, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(
-            "companion.reproduce._execute", lambda source, output, values: output.write_text("{}")
-        )
         code, out = command_line("run", "tan-tab-1", "--profile", "smoke", "--json")
         found = json.loads(out)
         assert code == 0 and found["status"] == "done"
@@ -291,11 +251,9 @@ class TestCompletion:
             "$(complete -p steerkit | sed 's/.*-F \\([^ ]*\\).*/\\1/')" steerkit
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        there = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         command = ["bash", "--norc", "-c", script]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | {"PATH": path}
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=there)
         assert done.stderr == ""
         return done.stdout.split()
 
