@@ -68,7 +68,7 @@ class TestWhatIsNotBuilt:
         return tmp_path
 
     def test_a_book_before_any_notebook_ran_says_what_to_run(self, empty):
-        with pytest.raises(SteerkitError, match="steerkit reproduce --only tan-fig-1"):
+        with pytest.raises(SteerkitError, match="steerkit reproduce --only tan-walkthrough"):
             book.build()
         assert not list((empty / "generated").glob("*.md"))
 
