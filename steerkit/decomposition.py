@@ -195,6 +195,7 @@ def quality(vector: np.ndarray, solution: Solution, sae: Sae) -> tuple[float, fl
 
 
 def numbers(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor in float64, on the CPU."""
     return tensor.detach().cpu().double().numpy()
 
 

@@ -78,7 +78,7 @@ class SmokeRun:
 
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory) -> SmokeRun:
-    from companion.cost import cost_of
+    from companion.cost import cost_of, matmul_rate
     from companion.page import BOOK_FORMATS
     from companion.profiles import load_profile
     from companion.reproduce import compute_tables
@@ -96,7 +96,7 @@ def smoke_store(tmp_path_factory) -> SmokeRun:
             patch.setenv("STEERKIT_ARTIFACTS", str(folder))
             plan = cost_of(settings, BOOK_FORMATS, STAGES)
             compute_tables(settings, BOOK_FORMATS, STAGES, begin)
-        return plan["total"] | {"seconds": 3600 * plan["hours"]}, passes
+        return plan["total"] | {"seconds": 3600 * plan["hours"], "rate": matmul_rate()}, passes
 
     folder, (estimate, passes) = once(tmp_path_factory, "smoke", make)
     return SmokeRun(settings, folder, SimpleNamespace(**estimate), passes)

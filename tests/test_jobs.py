@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from companion import store
-from companion.cost import SHARE_OF_RATE, matmul_rate
+from companion.cost import SHARE_OF_RATE
 from companion.outline import outline
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs
@@ -82,7 +82,7 @@ class TestCost:
 
     def test_the_time_follows_from_operations_and_the_measured_rate(self, smoke):
         """By hand: blocks and unembedding of the tiny model, at two operations a weight."""
-        about, rate = outline("tiny"), SHARE_OF_RATE * matmul_rate()
+        about, rate = outline("tiny"), SHARE_OF_RATE * smoke.estimate.rate
         weights = about.parameters - 2 * about.width * about.vocabulary
         assert about.block_parameters == weights  # the tiny model has two embedding matrices and no other
         passes = smoke.estimate.token_passes

@@ -43,7 +43,8 @@ def shaped(name: str, attention: str, device: str = "cuda") -> SimpleNamespace:
     config = config_of(name)
     config._attn_implementation = attention
     lm = SimpleNamespace(_module=SimpleNamespace(config=config))
-    return SimpleNamespace(lm=lm, dtype=torch.bfloat16, device=torch.device(device), remote=None)
+    about = {"dtype": torch.bfloat16, "device": torch.device(device), "remote": None}
+    return SimpleNamespace(lm=lm, config=config, **about)
 
 
 class TestRoom:

@@ -84,7 +84,7 @@ class TestList:
         (tmp_path / "tan-claims-claims.csv").write_text(verdicts)
         about = {"parameters": {"profile": "smoke"}, "finished": time.time() - 7200, "seconds": 1.5}
         (tmp_path / "tan-fig-1.run.json").write_text(json.dumps(about))
-        row = json.loads(command_line("list", "--json")[1])[0]
+        [row] = [row for row in json.loads(command_line("list", "--json")[1]) if row["id"] == "tan-fig-1"]
         assert row["profile"] == "smoke" and row["seconds"] == 1.5
         assert row["claims"] == {"agrees": 2, "differs": 1}
         [line] = [line for line in command_line("list")[1].splitlines() if "tan-fig-1 " in line]
