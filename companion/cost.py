@@ -37,8 +37,7 @@ from companion.tan import jobs
 from companion.tan.experiment import pending
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import SteerkitError, need
-from steerkit.extraction import contrast_length
-from steerkit.extraction import extract as mean_vector
+from steerkit.extraction import contrast_length, extract
 from steerkit.formats import FORMATS, question
 from steerkit.grid import cells_of, evaluate
 from steerkit.layout import length
@@ -324,7 +323,7 @@ def counted() -> list[tuple[str, int, int]]:
             job, done = Job(settings, stage, settings.datasets[0], form, 1), []
             train, test = jobs.examples(job, model)
             layers = jobs.job_layers(job, model.sites.n_layers)
-            vectors = mean_vector(model, train, layers, progress=done.append)
+            vectors = extract(model, train, layers, progress=done.append)
             evaluate(model, test, vectors, job.part.multipliers, progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
