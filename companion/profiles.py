@@ -76,9 +76,6 @@ class Settings:
     fidelity: str = "letter"
     spelling: str = "template"
     engine: str = "tree"
-    resamples: dict[str, int] = field(default_factory=dict)
-    resample_multipliers: tuple[float, ...] = (-1.5, 0.0, 1.5)
-    random_vectors: int = 0
     seed: int = 0
     recorded: bool = False
     compared: tuple[str, ...] = ()
@@ -171,7 +168,3 @@ def _check(settings: Settings) -> None:
         step = "give a range such as -1.5,0,1.5; a slope needs two points."
         fits = len(finite) > 1 and finite >= set(given)
         need(fits, "at least two different multipliers", f"{list(given)}", step)
-    companions = any(settings.resamples.values()) or settings.random_vectors
-    known, found = settings.multipliers, settings.resample_multipliers
-    expected = f"resample_multipliers among the multipliers {list(known)}"
-    need(not companions or {*found} <= {*known}, expected, f"{list(found)}", "mend resample_multipliers.")

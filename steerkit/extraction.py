@@ -20,7 +20,7 @@ from steerkit.prompts import Example
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.trust import TOLERANCE, room
-from steerkit.vectors import Vectors
+from steerkit.vectors import Vectors, scaled
 
 
 def extract(
@@ -152,11 +152,43 @@ def resampled(
     `groups` has a label an example; examples of one group are drawn together. The two items of a minimal pair have
     opposite letters, so that drawing them singly would bring the letter's direction back into the vector.
     """
+    member, generator = _members(found, groups), torch.Generator().manual_seed(seed)
+    draws = torch.randint(len(member), (count, len(member)), generator=generator)
+    times = torch.stack([torch.bincount(draw, minlength=len(member)) for draw in draws]) if count else draws
+    weights = times.float() @ member
+    return _weighted(found, layers, weights / weights.sum(1, keepdim=True), "resample", manifest)
+
+
+def shuffled(
+    found: torch.Tensor,
+    layers: Sequence[int],
+    count: int,
+    seed: int,
+    *,
+    groups: Sequence[int] | None = None,
+    manifest: dict[str, Any] | None = None,
+) -> Vectors:
+    """Placebos "shuffled-00".. from the same differences [p, l, d] with random signs: what the labels are worth.
+
+    Which answer matches is drawn anew for every group of training examples (for every example without `groups`), and
+    the mean difference is scaled to the norm of the steering vector, layer by layer. If the labels meant nothing, the
+    vector would be one of these: its rank among `count` of them is a permutation test at 1 / (count + 1).
+    """
+    member, generator = _members(found, groups), torch.Generator().manual_seed(seed)
+    signs = 2.0 * torch.randint(2, (count, len(member)), generator=generator) - 1
+    drawn = _weighted(found, layers, signs @ member / len(found), "shuffled", manifest)
+    return scaled(drawn, mean_difference(found, layers))
+
+
+def _members(found: torch.Tensor, groups: Sequence[int] | None) -> torch.Tensor:
+    """Which examples a group has, [groups, p] of 0 and 1."""
     labels = torch.tensor(range(len(found)) if groups is None else groups)
-    members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randint(len(members), (count, len(members)), generator=generator)
-    values = found.new_zeros(count, *found.shape[1:])
-    for row, draw in enumerate(draws.tolist()):
-        values[row] = found[torch.cat([members[i] for i in draw])].mean(0)
-    return Vectors(tuple(f"resample-{i:02d}" for i in range(count)), tuple(layers), values, manifest or {})
+    return (labels == labels.unique()[:, None]).float()
+
+
+def _weighted(
+    found: torch.Tensor, layers: Sequence[int], weights: torch.Tensor, name: str, about: Any
+) -> Vectors:
+    """Vectors `name`-00.. that are sums of differences [p, l, d] with weights [v, p]."""
+    values = torch.einsum("vp,pld->vld", weights.to(found.dtype), found)
+    return Vectors(tuple(f"{name}-{i:02d}" for i in range(len(weights))), tuple(layers), values, about or {})

@@ -124,5 +124,7 @@ def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, att
     mend = "check the id, the folder, or the connection to the hub."
     with told((OSError, ValueError, SafetensorError), expected, mend, NOT_LOADED, first_line):
         lm = TransformersModel(str(place), device_map=str(device), attn_implementation=attention, **how)
-    lm._module.eval()
+    lm._module.eval().requires_grad_(
+        False
+    )  # nobody trains here; gradients are of what is added, not of weights
     return lm

@@ -234,6 +234,70 @@ def steered_logits(
     return [logits]
 
 
+def gradients(site: Site, questions: Sequence, layer: int) -> list[torch.Tensor]:
+    """Gradients [p, d] of propensities by what is added after a block, all branches in one forward; `steerkit.gradients`."""
+    batch = layout(questions, [0])
+    inputs, overrides = masked_inputs(site, batch)
+    rows, columns = (batch.conditions == 0).nonzero(as_tuple=True)
+    delta = torch.zeros(len(questions), site.width, requires_grad=True)
+    signed = batch.weights * (1 - 2 * batch.reads[:, 3])
+    logprob = questions[0].scale == "logprob"
+    with torch.enable_grad(), site.lm.trace(**inputs):
+        for index, each in enumerate(site.layers):
+            narrow(each, overrides.get(index))
+            if index == layer:
+                hidden = each.output.detach()
+                added = delta[rows].to(hidden.device, hidden.dtype)
+                where = (rows.to(hidden.device), columns.to(hidden.device))
+                each.output = hidden.index_put(where, added, accumulate=True)
+        final = site.norm.output
+        at, place, tokens = batch.reads[:, :3].T.to(final.device)
+        values = read(site, final[at, place], tokens, logprob).double()
+        propensity = (values * signed.to(values.device)).sum()
+        found = nnsight.save(torch.autograd.grad(propensity, delta)[0])
+    return [found]
+
+
+def gradients_apart(site: Site, questions: Sequence, layer: int) -> list[torch.Tensor]:
+    """The same the obvious way: a plain forward and backward for every branch."""
+    found = torch.zeros(len(questions), site.width)
+    for n, question in enumerate(questions):
+        start = len(question.prefix)
+        for branch in question.branches:
+            delta = torch.zeros(site.width, requires_grad=True)
+            sequence = torch.tensor([[*question.prefix, *branch.tokens]])
+            with torch.enable_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
+                hidden = site.layers[layer].output.detach()
+                added = delta.to(hidden.device, hidden.dtype)
+                ahead = hidden[:, start:] + added
+                site.layers[layer].output = torch.cat([hidden[:, :start], ahead], 1)
+                logits = site.lm.output.logits[0, start:].double()
+                scores = logits.log_softmax(-1) if question.scale == "logprob" else logits
+                parts = [(1 - 2 * r.side) * r.weight * scores[r.position, r.token] for r in branch.reads]
+                slope = nnsight.save(torch.autograd.grad(sum(parts), delta)[0])
+            found[n] += slope
+    return [found]
+
+
+def divergences(site: Site, tokens: Sequence[int], layer: int, deltas: torch.Tensor) -> list[torch.Tensor]:
+    """How far each of `deltas` [k, d], added after a block at every token, moves the next tokens of a text.
+
+    Kullback-Leibler divergences [k] from the unsteered distribution, nats a token; and the norms [s - 1] of the residual
+    stream there. The first token is left out of both: an attention sink, with a norm far above all others.
+    """
+    with torch.no_grad(), site.lm.trace(input_ids=torch.tensor([tokens]), use_cache=False):
+        norms = nnsight.save(site.layers[layer].output[0, 1:].float().norm(dim=-1).cpu())
+        logits = nnsight.save(site.lm.output.logits[0, 1:].float())
+    plain, moved = logits.log_softmax(-1), []
+    for delta in deltas:
+        [logits] = steered_logits(site, [], tokens, layer, delta)
+        steered = logits[1:].float().log_softmax(-1)
+        moved.append(
+            torch.nn.functional.kl_div(steered, plain, reduction="sum", log_target=True) / len(plain)
+        )
+    return [torch.stack(moved).double().cpu(), norms]
+
+
 def continued(
     site: Site, prompt: Sequence[int], layer: int, deltas: torch.Tensor, count: int, ends: Sequence
 ) -> list[torch.Tensor]:

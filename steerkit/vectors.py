@@ -84,14 +84,25 @@ def check_same_layers(one: Vectors, other: Vectors) -> None:
 
 
 def norm_matched_random(vectors: Vectors, count: int, seed: int) -> Vectors:
-    """Random directions with the norms of the first vector, layer by layer: the placebo of steering."""
+    """Isotropic directions "random-00".. with the norms of the first vector: what the norm alone does to a model.
+
+    They leave the directions in which activations vary, and so damage the text more than a vector of activations does;
+    what a label is worth is asked of `steerkit.extraction.shuffled`.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, *vectors.values.shape[1:], generator=generator)
-    norms = vectors.values[:1].norm(dim=-1, keepdim=True)
     names = tuple(f"random-{i:02d}" for i in range(count))
-    return Vectors(names, vectors.layers, noise / noise.norm(dim=-1, keepdim=True) * norms, vectors.manifest)
+    return scaled(Vectors(names, vectors.layers, noise, vectors.manifest), vectors)
+
+
+def scaled(vectors: Vectors, reference: Vectors) -> Vectors:
+    """Each vector with the L2 norm that the first vector of `reference` has at the same layer."""
+    check_same_layers(vectors, reference)
+    norms = reference.values[:1].norm(dim=-1, keepdim=True)
+    values = vectors.values / vectors.values.norm(dim=-1, keepdim=True) * norms
+    return Vectors(vectors.names, vectors.layers, values, vectors.manifest)
 
 
 def concatenate(*parts: Vectors) -> Vectors:

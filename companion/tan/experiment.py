@@ -25,7 +25,7 @@ from steerkit.formats import FORMATS
 
 
 def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
-    """The GRID table of all data sets: the full vector at all multipliers, resampled and random ones at fewer."""
+    """The GRID table of all data sets: every test example under the vector at every multiplier."""
     return _collected(settings, "grid", answer_format, progress)
 
 
@@ -37,6 +37,11 @@ def sweep(settings: Settings, answer_format: str, progress: Progress | None = No
 def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
     """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
     return _collected(settings, "shift", answer_format, progress)
+
+
+def placebo(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+    """The PLACEBO table of all data sets: slopes at multiplier 0 of the vector and of all it is set against."""
+    return _collected(settings, "placebo", answer_format, progress)
 
 
 def _collected(

@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from zlib import crc32
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from companion.data.datasets import Dataset, load_dataset, personas
 from companion.data.splits import limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
+from companion.tan.dose import dose_of
+from companion.tan.placebo import OTHERS, slopes_at_zero, vectors_beside
 from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
 from steerkit.errors import need
 from steerkit.formats import FORMATS
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
-Stage = Literal["grid", "sweep", "shift"]
+Stage = Literal["grid", "sweep", "shift", "placebo"]
 Progress = Callable[[int], None]
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
@@ -61,7 +64,7 @@ class Job:
     @property
     def part(self) -> Settings | Sweep | Shift:
         """The part of the settings that has the sizes and multipliers of this stage."""
-        return self.settings if self.stage == "grid" else getattr(self.settings, self.stage)
+        return getattr(self.settings, self.stage) if self.stage in ("sweep", "shift") else self.settings
 
     @property
     def split(self) -> str:
@@ -76,8 +79,12 @@ class Job:
 
     @property
     def counterbalanced(self) -> bool:
-        """Whether each item is asked in both forms: in the main grid only, and a statement has one."""
-        return self.settings.counterbalanced and self.stage == "grid" and FORMATS[self.format].biased
+        """Whether each item is asked in both forms: in the main grid and its placebos, and a statement has one."""
+        return (
+            self.settings.counterbalanced
+            and self.stage in ("grid", "placebo")
+            and FORMATS[self.format].biased
+        )
 
 
 @lru_cache(maxsize=64)
@@ -104,8 +111,7 @@ def inputs(job: Job) -> dict[str, Any]:
     about["layer"] = job.layer
     if job.stage == "shift":
         return about | {"personas": personas(job.dataset, settings.source)}
-    about |= {name: getattr(settings, name) for name in ("resample_multipliers", "random_vectors")}
-    return about | {"resamples": settings.resamples.get(job.format, 0)}
+    return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
@@ -128,31 +134,51 @@ def settings_of(model: Model) -> tuple[str, ...]:
 def vectors_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
 ) -> Vectors:
-    """The steering vector of a job and its resampled and random companions."""
+    """The steering vector of a job."""
     from steerkit import extraction
-    from steerkit.vectors import concatenate, norm_matched_random
-
-    settings = job.settings
 
     def extract() -> Vectors:
-        model = model_of(settings.model, settings.remote)
+        if job.stage != "sweep":  # whose differences at all layers would be large
+            found = differences_of(job, layers, train, progress)
+            return extraction.mean_difference(found.values, layers, found.manifest)
+        model = model_of(job.settings.model, job.settings.remote)
         about = {"source": model.source}
-        if job.stage == "sweep":
-            return extraction.extract(model, train, layers, manifest=about, progress=progress)
-        found = extraction.differences(model, train, layers, progress=progress)
-        full = extraction.mean_difference(found, layers, about)
-        groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
-        count = settings.resamples.get(job.format, 0)
-        drawn = extraction.resampled(found, layers, count, settings.seed, groups=groups)
-        return concatenate(full, drawn, norm_matched_random(full, settings.random_vectors, settings.seed))
+        return extraction.extract(model, train, layers, manifest=about, progress=progress)
 
     return store.vectors(f"vectors-{job.name}", inputs(job) | {"layers": list(layers)}, extract)
+
+
+def differences_of(
+    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
+) -> Vectors:
+    """Differences of the training examples, each under its id: what vectors and placebos are averages of."""
+    from steerkit import extraction
+    from steerkit.vectors import Vectors
+
+    def extract() -> Vectors:
+        model = model_of(job.settings.model, job.settings.remote)
+        found = extraction.differences(model, train, layers, progress=progress)
+        return Vectors(tuple(example.id for example in train), tuple(layers), found, {"source": model.source})
+
+    return store.vectors(f"differences-{job.name}", inputs(job) | {"layers": list(layers)}, extract)
+
+
+def seed_of(job: Job) -> int:
+    """Another seed for every data set and format: placebos that all sets share would be one draw and not forty."""
+    return crc32(f"{job.settings.seed} {job.dataset} {job.format}".encode())
+
+
+def others_of(job: Job) -> list[str]:
+    """The data sets of the run that follow this one, whose vectors are placebos."""
+    listed = job.settings.datasets
+    start = listed.index(job.dataset) + 1
+    return [*listed[start:], *listed[: start - 1]][:OTHERS]
 
 
 def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
     """One vector a setting and their mean, all with the norm of the BASE vector."""
     from steerkit import extraction
-    from steerkit.vectors import concatenate
+    from steerkit.vectors import concatenate, scaled
 
     layers, about = job_layers(job, model.sites.n_layers), {"source": model.source}
 
@@ -164,23 +190,10 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
             parts.append(replace(found, names=(setting,)))
         together = concatenate(*parts)
         mean = replace(parts[0], names=(MEAN,), values=together.values.mean(dim=0, keepdim=True))
-        return rescale_to(concatenate(together, mean), parts[0])
+        # The paper's code scales them (`normalize_steering_magnitude_to_baseline`).
+        return scaled(concatenate(together, mean), parts[0])
 
     return store.vectors(f"vectors-{job.name}", inputs(job), extract)
-
-
-def rescale_to(vectors: Vectors, reference: Vectors) -> Vectors:
-    """Each vector with the L2 norm that `reference` has at the same layer.
-
-    Tan et al. 2024 do this with the vectors of all prompt settings, to the norm of the BASE vector (code:
-    `normalize_steering_magnitude_to_baseline`).
-    """
-    from steerkit.vectors import Vectors, check_same_layers
-
-    check_same_layers(vectors, reference)
-    norms = reference.values[:1].norm(dim=-1, keepdim=True)
-    own = vectors.values.norm(dim=-1, keepdim=True)
-    return Vectors(vectors.names, vectors.layers, vectors.values / own * norms, vectors.manifest)
 
 
 def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
@@ -193,8 +206,8 @@ def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
 def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     """Run one job: extract, steer, score."""
     model = model_of(job.settings.model, job.settings.remote)
-    if job.stage == "shift":
-        return _compute_shift(job, model, progress)
+    if job.stage in ("shift", "placebo"):
+        return (_compute_shift if job.stage == "shift" else _compute_placebo)(job, model, progress)
     train, test = examples(job, model)
     found = vectors_of(job, job_layers(job, model.sites.n_layers), train, progress)
     result = scored(job, model, test, found, progress)
@@ -221,6 +234,27 @@ def _compute_shift(job: Job, model: Model, progress: Progress | None) -> pd.Data
     return frame
 
 
+def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+    """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
+    from steerkit.gradients import gradients
+
+    train, test = examples(job, model)
+    settings, main = job.settings, replace(job, stage="grid")
+    found = differences_of(main, [job.layer], train, progress)
+    full = vectors_of(main, [job.layer], train)
+    others = [replace(main, dataset=name) for name in others_of(job)]
+    theirs = [vectors_of(other, [job.layer], examples(other, model)[0], progress) for other in others]
+    groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
+    vectors = vectors_beside(found.values, full, theirs, groups, seed_of(job))
+    slopes = gradients(model, test, job.layer, fidelity=settings.fidelity, progress=progress)
+    frame = slopes_at_zero(slopes, vectors, test)
+    frame.insert(0, "dataset", job.dataset)
+    single = float(found.values.norm(dim=-1).mean())
+    dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
+    frame.attrs = {"source": model.source, "dose": dose, "others": others_of(job), "layer": job.layer}
+    return frame
+
+
 def scored(
     job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress | None = None
 ) -> Grid:
@@ -228,9 +262,8 @@ def scored(
     from steerkit.grid import evaluate
 
     settings = job.settings
-    fewer = companions(job, found.names) if job.stage != "shift" else None
     options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
-    return evaluate(model, test, found, job.part.multipliers, fewer=fewer, **options)
+    return evaluate(model, test, found, job.part.multipliers, **options)
 
 
 def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any]:
@@ -245,8 +278,3 @@ def job_layers(job: Job, n_layers: int) -> list[int]:
     expected = f"a layer from 0 to {n_layers - 1} of {job.settings.model}"
     need(0 <= job.layer < n_layers, expected, f"layer {job.layer}", "choose one of them.")
     return [job.layer]
-
-
-def companions(job: Job, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Resampled and random vectors run at fewer multipliers: a slope needs the ends of the range only."""
-    return {name: job.settings.resample_multipliers for name in names if name != "full"}

@@ -49,8 +49,7 @@ def available() -> list[str]:
 def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFrame) -> Path:
     """Keep a finished GRID table as a record: scores as float32, with the manifests of all its parts."""
     path = path_of(settings.profile, stage, answer_format)
-    columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
-    small = table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
+    small = _small(table, stage)
     # The groups too, so that a reader needs the scores and not the data.
     for name, part in small.groupby("dataset", sort=False):
         dataset = jobs.dataset_of(name, settings.source)
@@ -62,6 +61,14 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
     about["manifests"] = parts
     store.write_table(path, small.astype({"group": np.int32}), about)
     return path
+
+
+def _small(table: pd.DataFrame, stage: Stage) -> pd.DataFrame:
+    """The columns that are kept, scores as float32."""
+    if stage == "placebo":
+        return table.astype({"slope": np.float32})
+    columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
+    return table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
 
 
 def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
@@ -77,8 +84,11 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     need(not missing, expected, f"no {', '.join(missing[:3])}", step)
     about = table.attrs["manifest"]
     kept = table[table["dataset"].isin(settings.datasets)].reset_index(drop=True)
-    kept[SIDES] = kept[SIDES].astype(float)
-    kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
+    if stage == "placebo":
+        kept["slope"] = kept["slope"].astype(float)
+    else:
+        kept[SIDES] = kept[SIDES].astype(float)
+        kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
     manifests = [
         store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
         for manifest in about["manifests"]

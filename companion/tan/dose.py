@@ -1,0 +1,57 @@
+"""How strong a vector is: its norm, and how much it moves next tokens of a neutral text.
+
+Multipliers of different vectors, layers and models are not the same dose. Beside steerability per unit multiplier the
+records therefore allow it per unit of norm and per nat of Kullback-Leibler divergence. The text (`neutral.txt`) is ours,
+about ordinary things, and in no data set here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from companion.data.datasets import HERE
+
+if TYPE_CHECKING:
+    from steerkit.model import Model
+    from steerkit.vectors import Vectors
+
+FEW = 4  # placebos of a kind whose divergence is measured
+MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector
+
+
+@cache
+def neutral_text() -> str:
+    """The text on which doses are measured."""
+    return " ".join((HERE / "neutral.txt").read_text(encoding="utf-8").split())
+
+
+def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]:
+    """What one steered layer gets, as plain numbers for a manifest.
+
+    norm (L2, by vector), residual_norm (median over tokens of the text at
+    this layer, the first left out), multiplier, and kl: by vector, nats a token from the unsteered to the steered
+    distribution of next tokens when `multiplier` times the vector is added at every token.
+    """
+    from steerkit import traces
+    from steerkit.remote import run
+
+    [layer], values = vectors.layers, vectors.values[:, 0]
+    named = dict(zip(vectors.names, values, strict=True))
+    kinds = [[name for name in named if name.startswith(kind)][:FEW] for kind in ("full", *MATCHED)]
+    measured = [name for kind in kinds for name in kind]
+    start = [model.tokenizer.bos_token_id] if model.template.bos else []
+    tokens = [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
+    deltas = multiplier * vectors.select(names=measured).values[:, 0]
+    moved, norms = run(model, traces.divergences, tokens, layer, deltas)
+    return {
+        "norm": {name: _short(value.norm()) for name, value in named.items() if not name.startswith(MATCHED)},
+        "residual_norm": _short(norms.median()),
+        "multiplier": multiplier,
+        "kl": dict(zip(measured, map(_short, moved), strict=True)),
+    }
+
+
+def _short(value: Any) -> float:
+    """Five digits, which is more than a dose means."""
+    return float(f"{float(value):.5g}")

@@ -1,0 +1,56 @@
+"""What a vector is set against: slopes at multiplier 0 of vectors that the labels have nothing to do with.
+
+One gradient a test example (`steerkit.gradients`) gives the slope of every vector there is. Vectors are those of the
+data set itself, `full`; `resample-*`, from training pairs drawn again, the noise of extraction; and three kinds of
+placebo, all with the norm of `full` and every data set with seeds of its own:
+
+    shuffled-*   the same differences with labels drawn at random: the null of "the labels mean nothing"
+    other-*      the vectors of other data sets of the run: the null of "any behaviour would do"
+    random-*     isotropic directions, which leave the space in which activations vary: what a norm does
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    import torch
+
+    from steerkit.prompts import Example
+    from steerkit.vectors import Vectors
+
+RESAMPLED, SHUFFLED, OTHERS, RANDOM = 20, 99, 4, 20
+
+
+def vectors_beside(
+    found: torch.Tensor, full: Vectors, others: Sequence[Vectors], groups: Sequence[int], seed: int
+) -> Vectors:
+    """The vector and all that it is set against, from training differences [p, 1, d] with their groups."""
+    from dataclasses import replace
+
+    from steerkit import extraction
+    from steerkit.vectors import concatenate, norm_matched_random, scaled
+
+    layers = full.layers
+    named = [replace(each, names=(f"other-{i:02d}",)) for i, each in enumerate(others)]
+    return concatenate(
+        full,
+        extraction.resampled(found, layers, RESAMPLED, seed, groups=groups),
+        extraction.shuffled(found, layers, SHUFFLED, seed, groups=groups),
+        *(scaled(each, full) for each in named),
+        norm_matched_random(full, RANDOM, seed),
+    )
+
+
+def slopes_at_zero(gradients: torch.Tensor, vectors: Vectors, examples: Sequence[Example]) -> pd.DataFrame:
+    """PLACEBO table: example_id, vector and slope, score per unit multiplier at multiplier 0.
+
+    `gradients` are [p, d], one row an example.
+    """
+    slopes = gradients @ vectors.values[:, 0].T
+    wide = pd.DataFrame(slopes.numpy(), [one.id for one in examples], vectors.names)
+    long = wide.rename_axis(index="example_id", columns="vector").stack().rename("slope")
+    return long.reset_index()
