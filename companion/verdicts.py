@@ -1,0 +1,155 @@
+"""Verdicts: what a number says about a claim, and how often the same rule would say so if the claim were false.
+
+A claim is turned into one effect with an interval, in a direction in which the claim says that it is large, beside two
+values fixed beforehand: `none`, the effect where the claim is false, and `least`, the smallest that counts.
+
+    agrees               the interval is above `none`, and the effect is at least `least`
+    differs              the interval is below `least`
+    inconclusive         anything else: this run cannot tell
+    not testable here    the claim has no meaning in this run, or a world in which it is false would pass as well
+
+The rule is then put to worlds in which the claim is false (labels shuffled, sets alike, placebos for vectors): the share
+of them that it calls "agrees" is printed with every verdict, and above `MOST` no verdict is "agrees".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+AGREES, DIFFERS, OPEN, UNTESTABLE = "agrees", "differs", "inconclusive", "not testable here"
+VERDICTS = (AGREES, DIFFERS, OPEN, UNTESTABLE)
+MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
+WORLDS = 200  # false worlds a rule is put to
+POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
+COLUMNS = [
+    "id",
+    "statement",
+    "answer_format",
+    "model",
+    "published",
+    "ours",
+    "rule",
+    "verdict",
+    "effect",
+    "low",
+]
+COLUMNS += ["high", "none", "least", "false_world", "false_agree", "detectable", "exhibit"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimate with its 95% interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A claim put to the test.
+
+    `ours` says what was found in words, `{}` standing for the effect; `false` draws an effect from a world in which the
+    claim is false, by the same computation.
+    """
+
+    published: str
+    ours: str
+    effect: Effect
+    least: float
+    false: Callable[[np.random.Generator], Effect]
+    none: float = 0.0
+
+
+@dataclass(frozen=True)
+class Untestable:
+    """A claim that this run cannot put to the test, and why."""
+
+    published: str
+    reason: str
+
+
+Judge = Callable[[Any], Trial | Untestable]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement; the rule that decides on it and the world in which it is false, in words; the function that judges.
+
+    `steers`: it presupposes that steering works. `across`: it is about several models together.
+    """
+
+    id: str
+    statement: str
+    exhibit: str
+    rule: str
+    world: str
+    steers: bool
+    across: bool
+    judge: Judge
+
+
+def claim(
+    claims: list[Claim], exhibit: str, rule: str, world: str, *, steers: bool = False, across: bool = False
+) -> Callable[[Judge], Judge]:
+    """Add a function to the claims of a paper: its name is the claim's id, its docstring the claim."""
+
+    def add(judge: Judge) -> Judge:
+        statement = " ".join(judge.__doc__.split())
+        name = judge.__name__.replace("_", "-")
+        claims.append(Claim(name, statement, exhibit, rule, world, steers, across, judge))
+        return judge
+
+    return add
+
+
+def verdict_of(effect: Effect, least: float, none: float = 0.0) -> str:
+    """The rule itself."""
+    if effect.low > none and effect.estimate >= least:
+        return AGREES
+    return DIFFERS if effect.high < least else OPEN
+
+
+def false_agree(trial: Trial, worlds: int = WORLDS, seed: int = 0) -> float:
+    """The share of worlds without the claim in which the rule says "agrees"."""
+    rng = np.random.default_rng(seed)
+    said = [verdict_of(trial.false(rng), trial.least, trial.none) for _ in range(worlds)]
+    return said.count(AGREES) / worlds
+
+
+def judged(one: Claim, evidence: Any, answer_format: str, model: str, worlds: int = WORLDS) -> dict[str, Any]:
+    """One row of the table of claims, `COLUMNS`."""
+    found = one.judge(evidence)
+    row = {"id": one.id, "statement": one.statement, "answer_format": answer_format, "model": model}
+    row |= {"published": found.published, "rule": one.rule, "false_world": one.world, "exhibit": one.exhibit}
+    if isinstance(found, Untestable):
+        return row | {"ours": found.reason, "verdict": UNTESTABLE}
+    rate, effect = false_agree(found, worlds), found.effect
+    verdict, ours = verdict_of(effect, found.least, found.none), found.ours.format(said(effect))
+    if verdict == AGREES and rate > MOST:
+        verdict, ours = UNTESTABLE, f"{ours}; so say {rate:.0%} of runs in which the claim is false"
+    error = (effect.high - effect.low) / (2 * 1.96)
+    row |= {
+        "ours": ours,
+        "verdict": verdict,
+        "effect": effect.estimate,
+        "low": effect.low,
+        "high": effect.high,
+    }
+    row |= {"none": found.none, "least": found.least, "false_agree": rate}
+    return row | {"detectable": found.none + POWER * error}
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The table of claims; a claim that is not testable has no numbers."""
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def said(effect: Effect, digits: str = ".2f") -> str:
+    """An estimate with its interval, in words."""
+    return f"{effect.estimate:{digits}} [{effect.low:{digits}}, {effect.high:{digits}}]"
