@@ -1,345 +1,520 @@
-"""The claims of Tan et al. 2024, one function each: what was published, what was found here, and whether it holds.
+"""The claims of Tan et al. 2024, one function each: the name is the claim's id, the docstring the claim.
 
-The name of a function is the claim's id and its docstring the claim; the exhibit that shows it and the rule that
-decides stand above it, and the rule is printed beside the verdict. A claim that a small model does not bear out is a
-result and says so; one that cannot be judged says why. Intervals are 95%. The second paper's are in `claims_mayne`.
+Above each stand the exhibit that shows it, the rule that decides (`companion.verdicts`), and the world in which it is
+false; the function gives the effect, the smallest that counts, half of the published one where there is one, and a draw
+from that world. The second paper's claims are in `claims_mayne`, the first one's over prompt settings in `claims_shift`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats as scipy_stats
 
 from companion import published
 from companion.profiles import Settings
-from companion.tan import experiment, records, tables
-from companion.tan.formats import bias_share
-from companion.tan.means import by_range
-from companion.tan.tables import SAME, name_of
+from companion.tan import records
+from companion.tan.evidence import Evidence, SetSlopes
+from companion.verdicts import Claim, Trial, Untestable, claim, frame, judged
 from steerkit import stats
-from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS
+from steerkit.stats import Interval
 
-Found = tuple[str, str, bool | None]  # published, ours, whether it holds; None: not run
-WORDS = {True: "agrees", False: "differs", None: "not run"}
-LEAST = {"logits": 0.25, "nats per token": 0.02}  # own steerability of a data set in figure 7
-FEWEST = 5  # data sets in a correlation that is judged: fewer have no interval worth the name
-FIRST_SHIFT, LAST_SHIFT = ("BASE", "USER_NEG"), ("SYS_POS", "USER_NEG")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement, the rule that decides on it, and the function that applies the rule to evidence."""
-
-    id: str
-    statement: str
-    rule: str
-    exhibit: str
-    judge: Callable[[Any], Found]
-
-
-def claim(claims: list[Claim], exhibit: str, rule: str) -> Callable[[Callable], Callable]:
-    """Add a function to the claims of a paper."""
-
-    def add(judge: Callable[[Any], Found]) -> Callable[[Any], Found]:
-        statement = " ".join(judge.__doc__.split())
-        claims.append(Claim(judge.__name__.replace("_", "-"), statement, rule, exhibit, judge))
-        return judge
-
-    return add
-
-
-def judged(claims: Sequence[Claim], evidence: Any, answer_format: str) -> pd.DataFrame:
-    """One row a claim: id, statement, answer_format, published, ours, rule, verdict, exhibit."""
-    rows = []
-    for one in claims:
-        theirs, ours, holds = one.judge(evidence)
-        verdict = WORDS[None if holds is None else bool(holds)]
-        rows.append((one.id, one.statement, answer_format, theirs, ours, one.rule, verdict, one.exhibit))
-    names = ["id", "statement", "answer_format", "published", "ours", "rule", "verdict", "exhibit"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
-    """One row a claim and format; the tables behind them are read, or computed when missing."""
-    parts = [judged(CLAIMS, Evidence(settings, form), form) for form in formats]
-    return pd.concat(parts, ignore_index=True)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the claims are judged on in one answer format; each table is read when the first claim asks for it."""
-
-    settings: Settings
-    form: str
-
-    @cached_property
-    def intervals(self) -> pd.DataFrame:
-        """Mean steerability by data set."""
-        return experiment.intervals(self.settings, self.form)
-
-    @cached_property
-    def full(self) -> pd.DataFrame:
-        """Slopes of the full vector."""
-        return experiment.slopes(self.settings, self.form).query("vector == 'full'")
-
-    @cached_property
-    def runs(self) -> list[Settings]:
-        """The profiles that figures over several models show, which may be recorded ones."""
-        return records.compared(self.settings, "shift", (self.form,))
-
-    @cached_property
-    def shifts(self) -> pd.DataFrame:
-        """SHIFTS of all runs."""
-        return tables.over_models(self.runs, self.form)[0]
-
-    def wide(self, run: Settings) -> pd.DataFrame:
-        """SHIFTS of one run: a row a data set, columns by value, training and test setting."""
-        own = self.shifts[self.shifts["model"] == name_of(run)]
-        return own.pivot(index="dataset", columns=["train", "test"])
-
-    def llama(self, column: str) -> pd.Series:
-        """A published number of Llama-2-7B for the data sets of this run that have one."""
-        names = published.among(self.settings.datasets)
-        return published.datasets().loc[names, f"{column}_llama2-7b"].dropna()
-
-
-def interval(found: Sequence[float], digits: str = ".2f") -> str:
-    """An estimate with its interval, in words."""
-    estimate, low, high = found
-    return f"{estimate:{digits}} [{low:{digits}}, {high:{digits}}]"
-
-
-def _where(text: str, runs: Sequence[Settings]) -> str:
-    """The text with the profiles behind it."""
-    return f"{text} ({', '.join(run.profile for run in runs)})"
-
+Found = Trial | Untestable
+FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
+SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
+CONSISTENT = 0.95  # of vectors from resampled pairs steer an anti-steerable item the wrong way
+TESTED = 0.05
 
 CLAIMS: list[Claim] = []
 
 
-@claim(CLAIMS, "tan-fig-1", "interval above 0 in more than half of the data sets")
+def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
+    """One row a claim, format and run, columns `companion.verdicts.COLUMNS`.
+
+    The runs are those that the profile compares, from their records where there are any, else the profile's own. The
+    tables behind them are read, or computed when missing.
+    """
+    from companion import claims_shift
+
+    rows = []
+    for form in formats:
+        runs, own = evidence(settings, form), Evidence(settings, form)
+        together = replace(runs[0], others=tuple(runs[1:]))
+        for one in (*CLAIMS, *claims_shift.CLAIMS):
+            # Nobody records sweeps: the layers judged are those of the profile itself.
+            chosen = [own] if one.exhibit == "tan-app-layers" else [together] if one.across else runs
+            rows += [_row(one, run) for run in chosen]
+    return frame(rows)
+
+
+def evidence(settings: Settings, form: str) -> list[Evidence]:
+    """What the claims are judged on in one format, run by run."""
+    return [Evidence(run, form) for run in records.compared(settings, "placebo", (form,))]
+
+
+def _row(one: Claim, found: Evidence) -> dict[str, Any]:
+    named = ", ".join(run.name for run in (found, *found.others))
+    return judged(one, found, found.form, named, found.failure() if one.steers else "")
+
+
+def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
+    """A share of data sets with its interval."""
+    return stats.share_interval(int(np.sum(flags)), len(flags))
+
+
+def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
+    """How many sets: at least those certain after Holm's correction, at most those that could be."""
+    return Interval(float(certain.sum()), float(certain.sum()), float((certain | possible).sum()))
+
+
+def too_few(sets: Sequence[Any], least: int = FEWEST) -> str:
+    """Why so few data sets are not judged; empty when there are enough."""
+    return f"only {len(sets)} data sets" if len(sets) < least else ""
+
+
+def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """A permutation of positions within strata."""
+    strata, order = np.asarray(strata), np.arange(len(strata))
+    for each in np.unique(strata):
+        here = np.flatnonzero(strata == each)
+        order[here] = rng.permutation(here)
+    return order
+
+
+def ranked(
+    said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
+) -> Found:
+    """Whether two numbers of data sets agree in rank within kinds of sets; the mean over `pairs` of such numbers.
+
+    In the false world the sets of one side are exchanged within their kind.
+    """
+    if max(list(kinds).count(kind) for kind in set(kinds)) < FEWEST:
+        return Untestable(said, f"fewer than {FEWEST} data sets of a kind")
+
+    def effect(order: np.ndarray) -> Interval:
+        found = [stats.stratified_rank_correlation(x, y[order], kinds) for x, y in pairs]
+        values = [(each.estimate, each.low, each.high) for each in found]
+        return Interval(*np.mean(values, axis=0))
+
+    same = np.arange(len(kinds))
+    return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
+
+
+def placebos(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[SetSlopes]:
+    """The same sets steered with one of their label-shuffled vectors each."""
+    return [each.under(each.shuffled[rng.integers(len(each.shuffled))]) for each in sets]
+
+
+LABELS_SHUFFLED = "one label-shuffled vector a set"
+
+
+@claim(
+    CLAIMS, "tan-fig-1", f"four sets of five: above 0 (Holm) by {SMALL} standard deviations", LABELS_SHUFFLED
+)
 def mean_positive(e: Evidence) -> Found:
-    """Adding the vector moves the mean propensity in the intended direction."""
-    above, sets, theirs = int((e.intervals["low"] > 0).sum()), len(e.intervals), e.llama("mean")
+    """Adding the vector moves the mean propensity in the intended direction in nearly all data sets."""
+    theirs, sets = e.llama("mean"), e.sets
     said = f"mean steerability above 0 in {int((theirs > 0).sum())} of {len(theirs)} data sets"
-    return said, f"95% interval above 0 in {above} of {sets} data sets", above > sets / 2
+    if few := too_few(sets):
+        return Untestable(said, few)
+
+    def effect(sets: list[SetSlopes]) -> Interval:
+        found = [stats.mean_interval(each.slopes, each.groups, each.training) for each in sets]
+        sure = stats.holm([each.p_above for each in found]) < TESTED
+        large = [each.estimate >= SMALL * one.spread for each, one in zip(found, sets, strict=True)]
+        return share_of(sure & large)
+
+    ours = f"share of {len(sets)} data sets {{}}"
+    return Trial(said, ours, effect(sets), 0.8, lambda rng: effect(placebos(sets, rng)), none=0.5)
 
 
-@claim(CLAIMS, "tan-fig-1", "above the placebo in more than half of the data sets")
-def beats_random(e: Evidence) -> Found:
-    """The effect belongs to the direction, not to its norm."""
-    above, sets = int((e.intervals["low"] > e.intervals["random"]).sum()), len(e.intervals)
-    ours = f"95% interval above the mean of norm-matched random vectors in {above} of {sets} data sets"
-    return "no placebo in the paper", ours, above > sets / 2
+BEYOND = "half of the sets above 95 of 100 label-shuffled vectors; one in twenty is chance"
 
 
-@claim(CLAIMS, "tan-fig-1", "intervals of the most and the least steerable data set do not overlap")
+@claim(CLAIMS, "tan-fig-1", BEYOND, "a label-shuffled vector in the place of the vector")
+def beats_shuffled_labels(e: Evidence) -> Found:
+    """The effect belongs to the labels of the training pairs, not to their text or to the vector's norm."""
+    said = "no placebo in the paper"
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    full = np.array([each.of("full")[0].mean() for each in e.sets])
+    drawn = np.array([each.shuffled.mean(axis=1) for each in e.sets]).T  # [draws, sets]
+    everyone = np.vstack([full, drawn])
+
+    def effect(row: int) -> Interval:
+        higher = (np.delete(everyone, row, axis=0) >= everyone[row]).sum(axis=0)
+        return share_of((1 + higher) / len(everyone) <= TESTED)
+
+    corrected = (stats.max_t(full, drawn) < TESTED).mean()
+    ours = f"share of {len(full)} data sets {{}}; corrected over sets (max-T) {corrected:.2f}"
+    rows = np.arange(1, len(everyone))
+    return Trial(said, ours, effect(0), 0.5, lambda rng: effect(rng.choice(rows)), none=TESTED)
+
+
+EQUAL = "all sets alike: test groups exchanged between sets"
+
+
+@claim(
+    CLAIMS, "tan-fig-1", "spread between sets above 0 (Q profile), at least half of the published one", EQUAL
+)
 def varies_across_datasets(e: Evidence) -> Found:
     """Steerability differs strongly between data sets."""
-    ours, theirs = e.intervals.sort_values("estimate")[["estimate", "low", "high"]], e.llama("mean")
-    least, most = ours.iloc[0], ours.iloc[-1]
-    said = f"{theirs.min():.2f} to {theirs.max():.2f} (logits per unit multiplier)"
-    return said, f"{interval(least, '.3f')} to {interval(most, '.3f')}", most["low"] > least["high"]
+    theirs, sets = e.llama("mean"), e.sets
+    ratio = theirs.std() / theirs.mean()
+    said = f"{theirs.min():.2f} to {theirs.max():.2f}, standard deviation {ratio:.2f} of the mean"
+    if few := too_few(sets):
+        return Untestable(said, few)
+    means = [_group_means(each) for each in sets]
+    training = np.array([each.training.var(ddof=1) for each in sets])
+
+    def effect(means: Sequence[np.ndarray]) -> Interval:
+        middle = np.array([each.mean() for each in means])
+        noise = np.array([each.var(ddof=1) / len(each) for each in means]) + training
+        return _spread_between(middle, noise)
+
+    def false(rng: np.random.Generator) -> Interval:
+        # Every set keeps its own noise and has the common mean; its sign is drawn anew, which a symmetric noise allows.
+        centre = np.mean([each.mean() for each in means])
+        moved = rng.normal(0, np.sqrt(training))
+        drawn = [rng.choice(each - each.mean(), len(each)) for each in means]
+        return effect([centre + shift + each for each, shift in zip(drawn, moved, strict=True)])
+
+    ours = "standard deviation between sets {} of the mean"
+    return Trial(said, ours, effect(means), ratio / 2, false)
 
 
-NEAR_THE_WORST = "worst data set within 0.15 of the published worst, and less than 0.4 in the median set"
+def _group_means(each: SetSlopes) -> np.ndarray:
+    return pd.Series(each.slopes).groupby(each.groups).mean().to_numpy()
 
 
-@claim(CLAIMS, "tan-fig-1", NEAR_THE_WORST)
+def _spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
+    """Standard deviation of true means over their average, from Cochran's Q (Paule and Mandel; Viechtbauer 2007)."""
+    from scipy.optimize import brentq
+
+    freedom = len(means) - 1
+
+    def statistic(between: float) -> float:
+        weights = 1 / (noise + between)
+        centre = weights @ means / weights.sum()
+        return float(weights @ (means - centre) ** 2)
+
+    def root(wanted: float) -> float:
+        most = 100 * means.var() + noise.max()
+        return 0.0 if statistic(0.0) <= wanted else brentq(lambda b: statistic(b) - wanted, 0, most)
+
+    points = [root(float(wanted)) for wanted in (freedom, *scipy_stats.chi2.ppf([0.975, 0.025], freedom))]
+    return Interval(*(np.sqrt(points) / abs(means.mean())))
+
+
+NO_DIFFERENCE = "all items of a set alike: the set's mean and the noise of extraction"
+
+
+@claim(CLAIMS, "tan-fig-1", "mean share at least half of the published one", NO_DIFFERENCE, steers=True)
 def anti_steerable(e: Evidence) -> Found:
-    """In many data sets a large share of examples is steered the wrong way, in the worst almost half."""
-    share, theirs = (e.full["steerability"] <= 0).groupby(e.full["dataset"]).mean(), e.llama("anti_steerable")
-    said, ours = (f"median {each.median():.2f}, worst {each.max():.2f}" for each in (theirs, share))
-    return said, ours, abs(share.max() - theirs.max()) <= 0.15 and share.median() < 0.4
+    """In data sets that steer, many examples are steered the wrong way, whichever training pairs are drawn."""
+    theirs = e.llama("anti_steerable")
+    said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B, one vector)"
+    sets = [each for each in e.sets if each.interval.low > 0]
+    if few := too_few(sets):
+        return Untestable(said, f"{few} steer")
+    drawn = [each.of("resample") for each in sets]
+
+    def effect(full: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> Interval:
+        wrong = zip(full, drawn, strict=True)
+        shares = [((own <= 0) & ((others <= 0).mean(0) >= CONSISTENT)).mean() for own, others in wrong]
+        return stats.mean_interval(shares)
+
+    def false(rng: np.random.Generator) -> Interval:
+        noise = [each - each.mean(axis=0) for each in drawn]
+        alike = [one.slopes.mean() + each for one, each in zip(sets, noise, strict=True)]
+        return effect([each[rng.integers(len(each))] for each in alike], alike)
+
+    raw = np.mean([(each.slopes <= 0).mean() for each in sets])
+    ours = f"mean share {{}} over {len(sets)} sets; under one vector {raw:.2f}"
+    return Trial(said, ours, effect([each.slopes for each in sets], drawn), theirs.mean() / 2, false)
 
 
-@claim(CLAIMS, "tan-fig-4", "median share explained at least half of the published one")
+def _explained(letters: np.ndarray, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Share of the variance of each row [n, p] that letter and Yes/No explain, [n]."""
+    columns = [np.ones(len(letters)), letters == "A", answers == "Yes"]
+    basis = np.linalg.svd(np.column_stack(columns).astype(float), full_matrices=False)
+    basis = basis[0][:, basis[1] > 1e-9]
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    total = (centred**2).sum(axis=1)
+    share = ((centred @ basis) ** 2).sum(axis=1) / np.where(total > 0, total, 1)
+    return share
+
+
+BEYOND_PLACEBO = "share explained beyond that of label-shuffled vectors, at least half of the published share"
+
+
+@claim(CLAIMS, "tan-fig-4", BEYOND_PLACEBO, LABELS_SHUFFLED, steers=True)
 def bias_explains_variance(e: Evidence) -> Found:
     """Much of the variance of steerability is bias towards a letter or a word."""
-    theirs = (1 - e.llama("variance_unexplained") / e.llama("variance_total")).median()
-    said = f"median share explained {theirs:.2f}"
+    theirs = 1 - e.llama("variance_unexplained") / e.llama("variance_total")
+    said = f"mean share explained {theirs.mean():.2f}"
     if not FORMATS[e.form].biased:
-        return said, "no letter and no Yes/No in this format", None
-    ours = e.full.groupby("dataset").apply(bias_share, include_groups=False).median()
-    return said, f"median share explained {ours:.2f}", ours >= theirs / 2
+        return Untestable(said, "no letter and no Yes/No in this format")
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    own = [_explained(each.letters, each.answers, each.slopes[None])[0] for each in e.sets]
+    shuffled = np.array([_explained(each.letters, each.answers, each.shuffled) for each in e.sets])
+    chance = shuffled.mean(axis=1)
+
+    def false(rng: np.random.Generator) -> Interval:
+        drawn = shuffled[np.arange(len(shuffled)), rng.integers(shuffled.shape[1], size=len(shuffled))]
+        return stats.mean_interval(drawn - chance)
+
+    ours = f"beyond placebos {{}}; explained {np.mean(own):.2f}, of placebos {chance.mean():.2f}"
+    return Trial(said, ours, stats.mean_interval(own - chance), theirs.mean() / 2, false)
 
 
-@claim(CLAIMS, "tan-fig-1", "95% interval of the rank correlation with Llama-2-7B above 0")
+SOME = "at least one set, after Holm's correction over sets"
+
+
+@claim(CLAIMS, "tan-fig-1", SOME, "normal slopes with the mean and spread of each set", steers=True)
+def two_clusters(e: Evidence) -> Found:
+    """In some data sets the examples fall into two clusters, one of them steered the wrong way."""
+    said = "myopic-reward has two clusters, one below 0 (figure 1)"
+    sets = [each for each in e.sets if len(each.slopes) >= 20]
+    if not sets:
+        return Untestable(said, "fewer than 20 test examples in every data set")
+
+    def effect(slopes: Sequence[np.ndarray]) -> Interval:
+        # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
+        p_values = np.array([scipy_stats.kurtosistest(each, alternative="less").pvalue for each in slopes])
+        below = np.array([each.min() < 0 < each.max() for each in slopes])
+        return counted((stats.holm(p_values) < TESTED) & below, (p_values < TESTED) & below)
+
+    def false(rng: np.random.Generator) -> Interval:
+        return effect([rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets])
+
+    return Trial(said, f"{{}} of {len(sets)} data sets", effect([each.slopes for each in sets]), 1, false)
+
+
+BOTH_WAYS = "at least one set towards each letter, after Holm's correction over sets"
+
+
+@claim(
+    CLAIMS,
+    "tan-fig-3",
+    BOTH_WAYS,
+    "every set with the mean gap between letters, and its own noise",
+    steers=True,
+)
+def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Found:
+    """Some vectors steer towards one letter and some towards the other, data set by data set."""
+    said = "towards B in corrigible-neutral-HHH, towards A in self-awareness-good-text-model (figure 3)"
+    sets = [each for each in e.sets if {"A", "B"} <= set(each.letters)]
+    if not sets:
+        return Untestable(said, "no letters in this format")
+    signed = [np.where(each.letters == "A", each.slopes, -each.slopes) for each in sets]
+    common = np.mean([each.mean() for each in signed])
+
+    def effect(signed: Sequence[np.ndarray]) -> Interval:
+        found = [stats.mean_interval(each, one.groups) for each, one in zip(signed, sets, strict=True)]
+        up = np.array([each.p_above for each in found])
+        ways = [(stats.holm(p) < TESTED, p < TESTED) for p in (up, 1 - up)]
+        sure, maybe = (min(each.sum() for each in kind) for kind in zip(*ways, strict=True))
+        return Interval(float(sure), float(sure), float(max(sure, maybe)))
+
+    def false(rng: np.random.Generator) -> Interval:
+        signs = [rng.choice([-1, 1], len(np.unique(one.groups))) for one in sets]
+        flips = [
+            sign[np.unique(one.groups, return_inverse=True)[1]] for sign, one in zip(signs, sets, strict=True)
+        ]
+        return effect(
+            [common + flip * (each - each.mean()) for flip, each in zip(flips, signed, strict=True)]
+        )
+
+    return Trial(said, f"{{}} of {len(sets)} data sets each way", effect(signed), 1, false)
+
+
+@claim(CLAIMS, "tan-fig-3", "none: it is true by algebra", "none")
+def bias_is_not_mended_by_calibration(e: Evidence) -> Found:
+    """Steerability bias is not token bias: taking the unsteered preference of a letter away does not mend it."""
+    reason = "true of any numbers: a constant added to a logit has slope 0 over multipliers"
+    return Untestable("stated without a number", reason)
+
+
+EXCHANGED = "data sets exchanged within their kind"
+WITHIN_KINDS = "rank correlation within kinds of sets above 0, at least half of the published one"
+WITH_LLAMA = (
+    "rank correlation with Llama-2-7B within kinds of sets above 0, at least half of that of two models there"
+)
+
+
+@claim(CLAIMS, "tan-fig-1", WITH_LLAMA, EXCHANGED, steers=True)
 def dataset_property(e: Evidence) -> Found:
-    """How steerable a concept is belongs to the data set: models agree on the order."""
+    """How steerable a data set is belongs to the data set: models agree on the order."""
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
     said = f"Spearman of Llama-2-7B and Qwen1.5-14B over 38 data sets {rho:.2f}"
-    if len(theirs) < 4:
-        return said, f"only {len(theirs)} data sets with a published value", None
-    ours = e.intervals.set_index("dataset")["estimate"].reindex(theirs.index).to_numpy()
-    found = stats.rank_correlation(ours, theirs.to_numpy(), np.random.default_rng(0))
-    text = interval((found.estimate, found.low, found.high))
-    return said, f"Spearman with Llama-2-7B {text} over {len(theirs)} data sets", found.low > 0
+    sets = [each for each in e.sets if each.name in theirs.index]
+    if few := too_few(sets):
+        return Untestable(said, few)
+    own, values = (
+        np.array([each.slopes.mean() for each in sets]),
+        theirs[[each.name for each in sets]].to_numpy(),
+    )
+    raw = scipy_stats.spearmanr(own, values).statistic
+    ours = f"within kinds {{}} over {len(sets)} data sets; over all {raw:.2f}"
+    return ranked(said, ours, [(own, values)], [each.kind for each in sets], rho / 2)
 
 
-def _correlated(e: Evidence, measure: tables.Measure, shift: tuple[str, str]) -> tuple[str, bool | None]:
-    """Over data sets: BASE->BASE against a shift, in every model that has it; no words when none has."""
-    found = {}
-    for run in e.runs:
-        name = name_of(run)
-        both = tables.paired(e.shifts, (name, *SAME), (name, *shift), measure)
-        if len(both) >= FEWEST:
-            found[name] = tables.correlate(both)[["spearman", "spearman_low", "spearman_high"]]
-    text = "; ".join(f"{name} {interval(each)}" for name, each in found.items())
-    return text, all(each["spearman_low"] > 0 for each in found.values()) if found else None
-
-
-@claim(CLAIMS, "tan-fig-5", "95% interval above 0 for every model")
-def id_and_ood_correlate(e: Evidence) -> Found:
-    """Steerability in and out of distribution correlate over data sets."""
-    rho = published.statistic("spearman-id-ood:BASE->USER_NEG")
-    text, holds = _correlated(e, "mean", FIRST_SHIFT)
-    ours = _where(text or f"fewer than {FEWEST} data sets", e.runs)
-    return f"Spearman {rho:.2f} (Llama-2-7B, BASE to USER_NEG)", ours, holds
-
-
-@claim(CLAIMS, "tan-fig-5", "95% interval of the mean loss over data sets above 0 for every model")
-def ood_is_weaker(e: Evidence) -> Found:
-    """Under a shift to the opposite persona vectors steer less on average."""
-    means = published.shifts().query("model == 'llama2-7b'").groupby(["train", "test"])["mean"].mean()
-    own, moved = means[SAME], means[FIRST_SHIFT]
-    said = f"mean {own:.2f} in distribution, {moved:.2f} from BASE to USER_NEG (Llama-2-7B)"
-    wide = {name_of(run): e.wide(run)["mean"] for run in e.runs}
-    losses = {name: (each[SAME] - each[FIRST_SHIFT]).dropna() for name, each in wide.items()}
-    if any(len(loss) < FEWEST for loss in losses.values()):
-        return said, _where(f"fewer than {FEWEST} data sets", e.runs), None
-    rng, texts, holds = np.random.default_rng(e.settings.seed), [], True
-    for name, loss in losses.items():
-        one = stats.bootstrap(loss.to_numpy(), seed=rng)
-        texts.append(f"{name} loses {interval((one.estimate, one.low, one.high), '.3f')}")
-        holds &= one.low > 0
-    return said, _where("; ".join(texts), e.runs), holds
-
-
-LOST = (
-    "at least one data set of one model: interval above 0 in distribution, mean at or below 0 under the shift"
-)
-LOST += ", intervals apart"
-
-
-@claim(CLAIMS, "tan-fig-5", LOST)
-def some_sets_fail(e: Evidence) -> Found:
-    """Some data sets are steerable in distribution and not under a shift."""
-    theirs = published.shifts().query("model == 'qwen1.5-14b'")
-    theirs = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
-    lost = int(((theirs[SAME] > 0.25) & (theirs[FIRST_SHIFT] <= 0)).sum())
-    said = f"{lost} of {len(theirs)} data sets from above 0.25 to below 0 (Qwen1.5-14B, BASE to USER_NEG)"
-    texts, any_lost = [], False
-    for run in e.runs:
-        mean, low, high = (e.wide(run)[column] for column in ("mean", "low", "high"))
-        steers = low[SAME] > 0
-        failed = steers & (mean[FIRST_SHIFT] <= 0) & (high[FIRST_SHIFT] < low[SAME])
-        texts.append(f"{name_of(run)} {int(failed.sum())} of {int(steers.sum())} steerable sets")
-        any_lost |= bool(failed.any())
-    return said, _where("; ".join(texts), e.runs), any_lost
-
-
-@claim(CLAIMS, "tan-app-variance", "95% interval above 0 for every model that has the settings")
-def variances_correlate(e: Evidence) -> Found:
-    """The variance of steerability in and out of distribution correlates over data sets."""
-    rho = published.statistic("spearman-id-ood-variance")
-    text, holds = _correlated(e, "variance", LAST_SHIFT)
-    ours = _where(text or f"no model with a system prompt and {FEWEST} data sets", e.runs)
-    return f"Spearman {rho:.2f} (Llama-2-7B, SYS_POS to USER_NEG)", ours, holds
-
-
-def _models_agree(table: pd.DataFrame, shift: tuple[str, str]) -> tuple[str, bool | None]:
-    try:
-        found = tables.between_models(table, *shift).iloc[0]
-    except SteerkitError as error:  # one model, too few data sets, or a model without the setting
-        return error.found, None
-    if found["n"] < FEWEST:
-        return f"only {found['n']} common data sets", None
-    return f"Spearman {interval(found[['spearman', 'low', 'high']])}, n = {found['n']}", found["low"] > 0
-
-
-@claim(CLAIMS, "tan-fig-6", "95% interval above 0")
+@claim(CLAIMS, "tan-fig-6", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
 def models_agree_in_distribution(e: Evidence) -> Found:
     """Two unrelated models agree on the order of data sets in distribution."""
-    # From the main grids, which more models have than the prompt settings.
-    runs, parts = records.compared(e.settings, "grid", (e.form,)), []
-    for run in runs:
-        slopes = experiment.slopes(run, e.form).query("vector == 'full'")
-        means = slopes.groupby("dataset")["steerability"].mean().rename("mean").reset_index()
-        parts.append(means.assign(model=name_of(run), train="BASE", test="BASE", variance=np.nan))
-    text, holds = _models_agree(pd.concat(parts, ignore_index=True), SAME)
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
-    return f"Spearman {rho:.2f}", _where(text, runs), holds
+    return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.mean())
 
 
-@claim(CLAIMS, "tan-fig-6", "95% interval above 0 (BASE to USER_NEG, which both models have)")
-def models_agree_out_of_distribution(e: Evidence) -> Found:
-    """Two unrelated models agree on the order of data sets out of distribution."""
-    rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
-    text, holds = _models_agree(e.shifts, FIRST_SHIFT)
-    return f"Spearman {rho:.2f} (SYS_POS to USER_NEG)", _where(text, e.runs), holds
+@claim(CLAIMS, "tan-app-variance", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
+def models_agree_on_variance(e: Evidence) -> Found:
+    """Two unrelated models agree on which data sets have the larger variance of steerability."""
+    both = published.datasets()[["variance_llama2-7b", "variance_qwen1.5-14b"]].dropna()
+    rho = both.corr("spearman").iloc[0, 1]
+    return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.var())
 
 
-def _falls(e: Evidence, y: str, points_of: Mapping[str, pd.DataFrame]) -> tuple[str, bool | None]:
-    """A rank correlation with the distance of two settings; data sets are drawn with all their points."""
-    texts, falls = [], []
-    for name, points in points_of.items():
-        if points.empty or points["dataset"].nunique() < FEWEST:
-            texts.append(f"{name} too few data sets above the filter")
-            continue
-        rng, sets = np.random.default_rng(e.settings.seed), points["dataset"].unique()
-        parts = {each: part[["distance", y]] for each, part in points.groupby("dataset")}
-        drawn = (pd.concat([parts[each] for each in rng.choice(sets, len(sets))]).rank() for _ in range(1000))
-        low, high = np.nanquantile([each["distance"].corr(each[y]) for each in drawn], [0.025, 0.975])
-        rho = points["distance"].rank().corr(points[y].rank())
-        texts.append(f"{name} {interval((rho, low, high))}")
-        falls.append(high < 0)
-    return _where("; ".join(texts), e.runs), all(falls) if falls else None
+def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Found:
+    """Agreement of the first two models on one number of the data sets that both have."""
+    if not e.others:
+        return Untestable(said, f"only one model, {e.name}")
+    mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
+    common = [name for name in mine if name in other]
+    if few := too_few(common):
+        return Untestable(said, few)
+    x, y = (np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
+    raw = scipy_stats.spearmanr(x, y).statistic
+    ours = f"within kinds {{}} over {len(common)} data sets; over all {raw:.2f}"
+    return ranked(said, ours, [(x, y)], [mine[name].kind for name in common], rho / 2)
 
 
-@claim(CLAIMS, "tan-fig-7", "95% interval below 0 without the diagonal, every model")
-def prompts_explain_failures(e: Evidence) -> Found:
-    """Where a prompt setting changes the unsteered propensity more, vectors from elsewhere work less."""
-    found = {name_of(run): tables.relative_of(run, e.form, LEAST[FORMATS[e.form].unit])[0] for run in e.runs}
-    rho = published.statistic("spearman-relative-baseline")
-    said = f"Spearman {rho:.2f} (Llama-2-7B, diagonal included)"
-    return said, *_falls(e, "relative", {name: each.query("not diagonal") for name, each in found.items()})
+ON_HALVES = "rank correlation within kinds of sets, on disjoint halves of the items, above 0, at least 0.3"
 
 
-@claim(CLAIMS, "tan-app-cosine", "95% interval below 0, every model")
-def distant_settings_have_other_vectors(e: Evidence) -> Found:
-    """Vectors of prompt settings with more different propensities are less alike."""
-    rho = published.statistic("spearman-cosine-baseline")
-    found = {name_of(run): tables.cosines_of(run, e.form)[0] for run in e.runs}
-    return f"Spearman {rho:.2f} (Llama-2-7B)", *_falls(e, "cosine", found)
+@claim(CLAIMS, "tan-app-variance", ON_HALVES, EXCHANGED, steers=True)
+def variance_grows_with_the_mean(e: Evidence) -> Found:
+    """Data sets that steer more have more variance between their examples."""
+    both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
+    said = f"Spearman {both.corr('spearman').iloc[0, 1]:.2f} (Llama-2-7B)"
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    halves = [each.half(np.random.default_rng(0)) for each in e.sets]
+    pairs = []
+    for one in (halves, [~half for half in halves]):
+        means = [each.slopes[half].mean() for each, half in zip(e.sets, one, strict=True)]
+        spread = [each.slopes[~half].var() for each, half in zip(e.sets, one, strict=True)]
+        pairs.append((np.array(means), np.array(spread)))
+    return ranked(said, "within kinds, on disjoint items, {}", pairs, [each.kind for each in e.sets], 0.3)
 
 
-@claim(CLAIMS, "tan-app-layers", "best layer between a quarter and three quarters of the depth")
+MIDDLE = "mean of the middle half of the layers above that of the others by a fifth of the best layer's"
+LAYERS_EXCHANGED = "layers exchanged within data sets"
+
+
+@claim(CLAIMS, "tan-app-layers", MIDDLE, LAYERS_EXCHANGED, steers=True)
 def middle_layers_steer_best(e: Evidence) -> Found:
     """Steerability peaks in the middle of the network."""
-    summary = experiment.layer_summary(e.settings, e.form)
-    best, count = experiment.choose_layer(summary), int(summary["layer"].max()) + 1
+    from companion.outline import outline
+
     said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
-    return said, _where(f"layer {best} of {count} swept", [e.settings]), 0.25 <= best / count <= 0.75
+    wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
+    depth = wide.columns.to_numpy() / (outline(e.settings.model).n_layers - 1)
+    middle = (depth >= 0.25) & (depth <= 0.75)
+    if few := too_few(wide) or ("" if middle.any() and not middle.all() else "layers of one depth only"):
+        return Untestable(said, few)
+    values = wide.to_numpy()
+
+    def effect(values: np.ndarray) -> Interval:
+        highest = abs(values.mean(axis=0)).max()
+        return stats.mean_interval((values[:, middle].mean(1) - values[:, ~middle].mean(1)) / highest)
+
+    best = wide.columns[values.mean(axis=0).argmax()]
+    ours = f"middle above the others by {{}} of the best layer's mean; best layer {best} of depth {depth[wide.columns == best][0]:.2f}"
+    return Trial(said, ours, effect(values), 0.2, lambda rng: effect(rng.permuted(values, axis=1)))
 
 
-@claim(CLAIMS, "tan-app-ranges", "smaller in more than half of the data sets, and Spearman above 0.8")
+HALF_WAY = "half of the way from a set's mean layer to its best one, the layer chosen on the other sets"
+
+
+@claim(CLAIMS, "tan-app-layers", HALF_WAY, LAYERS_EXCHANGED, steers=True)
+def one_layer_serves_most_sets(e: Evidence) -> Found:
+    """The layer that is best on average serves data sets that did not choose it, the poorly steerable ones too."""
+    said = "one layer for all data sets of a model (appendix)"
+    wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
+    if few := too_few(wide) or ("" if wide.shape[1] > 2 else "fewer than three layers"):
+        return Untestable(said, few)
+
+    def effect(values: np.ndarray) -> Interval:
+        rest = values.sum(axis=0) - values
+        own = values[np.arange(len(values)), rest.argmax(axis=1)]
+        mean, best = values.mean(axis=1), values.max(axis=1)
+        return stats.mean_interval((own - mean) / np.where(best > mean, best - mean, 1))
+
+    values = wide.to_numpy()
+    ours = f"{{}} of the way, over {len(wide)} data sets"
+    return Trial(said, ours, effect(values), 0.5, lambda rng: effect(rng.permuted(values, axis=1)))
+
+
+FLATTER = "mean loss of slope over the sets that steer, at least half of the published one"
+
+
+@claim(CLAIMS, "tan-app-ranges", FLATTER, "the two ranges exchanged within sets", steers=True)
 def wider_ranges_flatten_slopes(e: Evidence) -> Found:
-    """Over a wider range of multipliers slopes are smaller and the order of data sets is the same."""
+    """Over a wider range of multipliers slopes are smaller."""
+    from companion.tan import experiment
+    from steerkit.steerability import slopes
+
     theirs = published.datasets()[["mean_range_0.5_llama2-7b", "mean_range_1.5_llama2-7b"]].dropna()
-    fewer, rho = int((theirs.iloc[:, 1] < theirs.iloc[:, 0]).sum()), theirs.corr("spearman").iloc[0, 1]
-    said = f"smaller in {fewer} of {len(theirs)} data sets, Spearman of the orders {rho:.2f} (Llama-2-7B)"
-    wanted = [width for width in (0.5, 1.5) if {width, -width} <= set(e.settings.multipliers)]
-    if len(wanted) < 2 or len(e.settings.datasets) < FEWEST:
-        return said, _where("too few multipliers or data sets in this profile", [e.settings]), None
+    loss = float((1 - theirs.iloc[:, 1] / theirs.iloc[:, 0]).mean())
+    said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7B)"
+    if not {-1.5, -0.5, 0.5, 1.5} <= set(e.settings.multipliers):
+        return Untestable(said, "too few multipliers in this run")
     grid = experiment.grid(e.settings, e.form).query("vector == 'full'")
-    wide = by_range(grid, wanted, draws=100).pivot(index="dataset", columns="width", values="mean").abs()
-    smaller, order = int((wide[1.5] < wide[0.5]).sum()), wide.corr("spearman").iloc[0, 1]
-    text = f"smaller in {smaller} of {len(wide)}, Spearman {order:.2f}"
-    return said, _where(text, [e.settings]), smaller > len(wide) / 2 and order > 0.8
+    named = [each.name for each in e.sets if each.interval.low > 0]
+    if few := too_few(named):
+        return Untestable(said, f"{few} steer")
+    parts = [slopes(grid[grid["multiplier"].abs() <= width + 1e-9]) for width in (0.5, 1.5)]
+    near, far = (part.groupby("dataset")["steerability"].mean()[named].to_numpy() for part in parts)
+
+    def effect(near: np.ndarray, far: np.ndarray) -> Interval:
+        return stats.mean_interval(1 - far / near)
+
+    def false(rng: np.random.Generator) -> Interval:
+        swap = rng.random(len(near)) < 0.5
+        return effect(np.where(swap, far, near), np.where(swap, near, far))
+
+    return Trial(said, f"{{}} over {len(named)} data sets", effect(near, far), loss / 2, false)
+
+
+NO_GAIN = f"the better of both gains less than {SMALL / 2} standard deviations of the unsteered propensity"
+BETTER = f"a direction that gains {SMALL}, with the same noise"
+
+
+@claim(CLAIMS, "tan-fig-1", NO_GAIN, BETTER, steers=True)
+def other_directions_are_no_better(e: Evidence) -> Found:
+    """Principal components and logistic regression give directions that steer no better than the mean difference."""
+    said = "no better, without a number (appendix D.4)"
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    gains = {}
+    for name in ("pca", "logistic"):
+        gain = [(each.of(name)[0].mean() - each.of("full")[0].mean()) / each.spread for each in e.sets]
+        gains[name] = stats.mean_interval(np.array(gain))
+    best = max(gains.values(), key=lambda each: each.estimate)
+    worse = Interval(-best.estimate, -best.high, -best.low)
+
+    def false(rng: np.random.Generator) -> Interval:
+        # Directions that are better by what counts, with the same noise.
+        drawn = rng.normal(-SMALL, best.error)
+        return Interval(drawn, drawn - best.estimate + best.low, drawn + best.high - best.estimate)
+
+    words = ", ".join(f"{name} {each.estimate:+.3f}" for name, each in gains.items())
+    ours = f"loss of the better one {{}} standard deviations of the unsteered propensity; gains {words}"
+    return Trial(said, ours, worse, -SMALL / 2, false, none=-SMALL)

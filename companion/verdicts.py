@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from steerkit.stats import Interval as Effect  # an estimate with its 95% interval
+
 AGREES, DIFFERS, OPEN, UNTESTABLE = "agrees", "differs", "inconclusive", "not testable here"
 VERDICTS = (AGREES, DIFFERS, OPEN, UNTESTABLE)
 MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
@@ -39,15 +41,6 @@ COLUMNS = [
     "low",
 ]
 COLUMNS += ["high", "none", "least", "false_world", "false_agree", "detectable", "exhibit"]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """An estimate with its 95% interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -122,9 +115,12 @@ def false_agree(trial: Trial, worlds: int = WORLDS, seed: int = 0) -> float:
     return said.count(AGREES) / worlds
 
 
-def judged(one: Claim, evidence: Any, answer_format: str, model: str, worlds: int = WORLDS) -> dict[str, Any]:
-    """One row of the table of claims, `COLUMNS`."""
+def judged(
+    one: Claim, evidence: Any, answer_format: str, model: str, failure: str = "", worlds: int = WORLDS
+) -> dict[str, Any]:
+    """One row of the table of claims, `COLUMNS`; with a `failure` the claim has no meaning in this run."""
     found = one.judge(evidence)
+    found = Untestable(found.published, failure) if failure else found
     row = {"id": one.id, "statement": one.statement, "answer_format": answer_format, "model": model}
     row |= {"published": found.published, "rule": one.rule, "false_world": one.world, "exhibit": one.exhibit}
     if isinstance(found, Untestable):

@@ -1,0 +1,297 @@
+"""The claims of Tan et al. 2024 about changed prompts and other models (section 5), in the form of `companion.claims`.
+
+Steerability in and out of distribution shares items, answers and vector; what two numbers share by that says nothing. So
+whatever is correlated is taken from disjoint halves of the test items, once each way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from companion import published
+from companion.claims import EXCHANGED, FEWEST, TESTED, WITHIN_KINDS, Found, counted, ranked, too_few
+from companion.tan.evidence import Evidence
+from companion.tan.jobs import MEAN
+from companion.tan.tables import SAME
+from companion.templates import SETTINGS
+from companion.verdicts import Claim, Trial, Untestable, claim
+from steerkit import stats
+from steerkit.formats import FORMATS
+from steerkit.stats import Interval
+
+LEAST = {"logits": 0.25, "nats per token": 0.02}  # own steerability of a data set in figure 7
+FIRST_SHIFT, LAST_SHIFT = ("BASE", "USER_NEG"), ("SYS_POS", "USER_NEG")
+Pair = tuple[str, str]  # training and test setting
+
+CLAIMS: list[Claim] = []
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One data set over prompt settings: slopes [p] of every training and test setting, and two halves of its items."""
+
+    name: str
+    kind: str
+    groups: np.ndarray
+    slopes: dict[Pair, np.ndarray]
+    baselines: pd.DataFrame  # unsteered propensity, [p, settings]
+    half: np.ndarray
+
+
+def moved(e: Evidence) -> list[Moved]:
+    """The data sets of a run over prompt settings."""
+    found = []
+    for name, part in e.shifts.groupby("dataset", sort=False):
+        wide = part.pivot(index="example_id", columns=["vector", "setting"], values="steerability")
+        unsteered = part.groupby(["example_id", "setting"])["baseline"].first().unstack().loc[wide.index]
+        groups = (
+            part.drop_duplicates("example_id").set_index("example_id").loc[wide.index, "group"].to_numpy()
+        )
+        labels = np.unique(groups)
+        half = np.isin(groups, np.random.default_rng(0).permutation(labels)[: len(labels) // 2])
+        slopes = {pair: wide[pair].to_numpy() for pair in wide.columns}
+        found.append(Moved(name, e.kinds.get(name, ""), groups, slopes, unsteered, half))
+    return found
+
+
+def _halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
+    """A number of two settings over sets, from disjoint halves of the items, once each way."""
+    pairs = []
+    for flip in (False, True):
+        masks = [each.half ^ flip for each in sets]
+        x = [measure(each.slopes[one][mask]) for each, mask in zip(sets, masks, strict=True)]
+        y = [measure(each.slopes[other][~mask]) for each, mask in zip(sets, masks, strict=True)]
+        pairs.append((np.array(x), np.array(y)))
+    return pairs
+
+
+def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Found:
+    """Whether a number in distribution goes with the same one under a shift, over data sets."""
+    sets = [each for each in moved(e) if {SAME, shift} <= set(each.slopes)]
+    if few := too_few(sets):
+        return Untestable(said, f"{few} with {'->'.join(shift)}")
+    kinds = [each.kind for each in sets]
+    raw = scipy_stats.spearmanr(
+        *([measure(each.slopes[p]) for each in sets] for p in (SAME, shift))
+    ).statistic
+    both = [scipy_stats.spearmanr(x, y).statistic for x, y in _halves(sets, SAME, SAME, measure)]
+    ours = (
+        f"on disjoint halves {{}}; on shared items {raw:.2f}, in distribution with itself {np.mean(both):.2f}"
+    )
+    return ranked(said, ours, _halves(sets, SAME, shift, measure), kinds, rho / 2)
+
+
+DISJOINT = (
+    "rank correlation within kinds, on disjoint halves of the items, at least half of the published one"
+)
+
+
+@claim(CLAIMS, "tan-fig-5", DISJOINT, EXCHANGED, steers=True)
+def id_and_ood_correlate(e: Evidence) -> Found:
+    """Steerability in and out of distribution correlate over data sets."""
+    rho = published.statistic("spearman-id-ood:BASE->USER_NEG")
+    return _correlated(e, FIRST_SHIFT, f"Spearman {rho:.2f} (Llama-2-7B, BASE to USER_NEG)", rho, np.mean)
+
+
+@claim(CLAIMS, "tan-app-variance", DISJOINT, EXCHANGED, steers=True)
+def variances_correlate(e: Evidence) -> Found:
+    """The variance of steerability in and out of distribution correlates over data sets."""
+    rho = published.statistic("spearman-id-ood-variance")
+    said = f"Spearman {rho:.2f} (Llama-2-7B, SYS_POS to USER_NEG)"
+    return _correlated(e, LAST_SHIFT, said, rho, np.var)
+
+
+LOSS = (
+    "mean loss over data sets as a share of steerability in distribution, at least half of the published one"
+)
+
+
+@claim(CLAIMS, "tan-fig-5", LOSS, "the two settings exchanged within data sets", steers=True)
+def ood_is_weaker(e: Evidence) -> Found:
+    """Under a shift to the opposite persona vectors steer less on average."""
+    means = published.shifts().query("model == 'llama2-7b'").groupby(["train", "test"])["mean"].mean()
+    own, other = means[SAME], means[FIRST_SHIFT]
+    said = f"mean {own:.2f} in distribution, {other:.2f} from BASE to USER_NEG (Llama-2-7B)"
+    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
+    if few := too_few(sets):
+        return Untestable(said, few)
+    same, shifted = (np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT))
+
+    def effect(signs: np.ndarray) -> Interval:
+        return stats.mean_interval(signs * (same - shifted) / abs(same.mean()))
+
+    ours = f"loss {{}} over {len(sets)} data sets"
+    return Trial(
+        said,
+        ours,
+        effect(np.ones(len(sets))),
+        (1 - other / own) / 2,
+        lambda rng: effect(rng.choice([-1, 1], len(sets))),
+    )
+
+
+LOST = "at least one set steers (Holm), loses (Holm) and is at or below 0 under the shift"
+
+
+@claim(CLAIMS, "tan-fig-5", LOST, "the two settings exchanged within test groups", steers=True)
+def some_sets_fail(e: Evidence) -> Found:
+    """Some data sets are steerable in distribution and not under a shift."""
+    theirs = published.shifts().query("model == 'qwen1.5-14b'")
+    theirs = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
+    lost = int(((theirs[SAME] > 0.25) & (theirs[FIRST_SHIFT] <= 0)).sum())
+    said = f"{lost} of {len(theirs)} data sets from above 0.25 to below 0 (Qwen1.5-14B, BASE to USER_NEG)"
+    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
+    sets = [each for each in sets if len(np.unique(each.groups)) > 1]
+    if few := too_few(sets):
+        return Untestable(said, few)
+    every = [(each.slopes[SAME], each.slopes[FIRST_SHIFT], each.groups) for each in sets]
+
+    def effect(every: Sequence[tuple]) -> Interval:
+        steers = np.array([stats.mean_interval(own, groups).p_above for own, _, groups in every])
+        loses = np.array([stats.mean_interval(own - other, groups).p_above for own, other, groups in every])
+        gone = np.array([other.mean() <= 0 for _, other, _ in every])
+        sure = (stats.holm(np.maximum(steers, loses)) < TESTED) & gone
+        return counted(sure, (steers < TESTED) & gone)
+
+    def false(rng: np.random.Generator) -> Interval:
+        drawn = []
+        for own, other, groups in every:
+            swap = (
+                (rng.random(groups.max() + 1) < 0.5)[groups]
+                if groups.dtype.kind == "i"
+                else rng.random(len(own)) < 0.5
+            )
+            drawn.append((np.where(swap, other, own), np.where(swap, own, other), groups))
+        return effect(drawn)
+
+    return Trial(said, f"{{}} of {len(sets)} data sets", effect(every), 1, false)
+
+
+SAME_FAIL = (
+    "share that fail out of distribution, of sets that fail in it less that of the others, at least 0.3"
+)
+
+
+@claim(CLAIMS, "tan-fig-5", SAME_FAIL, EXCHANGED, steers=True)
+def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Found:
+    """What does not steer in distribution does not steer under a shift either."""
+    theirs = published.shifts().query("model == 'llama2-7b'")
+    theirs = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
+    weak = theirs[SAME] <= 0.25
+    said = f"{int((theirs[FIRST_SHIFT][weak] <= 0.25).sum())} of {int(weak.sum())} sets at most 0.25 stay so (Llama-2-7B)"
+    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
+    if few := too_few(sets):
+        return Untestable(said, few)
+    least = LEAST[FORMATS[e.form].unit]
+    own, other = _halves(sets, SAME, FIRST_SHIFT)[0]
+    fails, failed = own <= least, other <= least
+    if min(fails.sum(), (~fails).sum()) < FEWEST:
+        return Untestable(
+            said, f"{int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
+        )
+
+    def effect(failed: np.ndarray) -> Interval:
+        shares = [stats.share_interval(int(failed[side].sum()), int(side.sum())) for side in (fails, ~fails)]
+        one, two = shares  # the interval of a difference of shares after Newcombe (1998)
+        gap = one.estimate - two.estimate
+        low = gap - np.hypot(one.estimate - one.low, two.high - two.estimate)
+        return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))
+
+    ours = f"difference {{}}; {int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
+    return Trial(said, ours, effect(failed), 0.3, lambda rng: effect(rng.permutation(failed)))
+
+
+def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By data set: relative steerability, distance of the settings, unsteered propensity under test; no diagonal.
+
+    A set counts where the vector of the test setting itself steers on one half of the items; what is relative to that is
+    measured on the other half.
+    """
+    least, found = LEAST[FORMATS[e.form].unit], []
+    for each in moved(e):
+        named = [setting for setting in SETTINGS if setting in each.baselines]
+        own = {test: each.slopes[test, test][each.half].mean() for test in named}
+        pairs = [(a, b) for b in named for a in named if a != b and own[b] > least]
+        if len(pairs) >= 4:
+            relative = [each.slopes[pair][~each.half].mean() / own[pair[1]] for pair in pairs]
+            distance = [(each.baselines[a] - each.baselines[b]).abs().mean() for a, b in pairs]
+            level = [each.baselines[b].mean() for _, b in pairs]
+            found.append(tuple(map(np.array, (relative, distance, level))))
+    return found
+
+
+def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]], least: float) -> Found:
+    """Whether two numbers of pairs of settings go together, as the mean of rank correlations within data sets."""
+    sets = [(x, y) for x, y in sets if np.ptp(x) > 0 and np.ptp(y) > 0]
+    if few := too_few(sets):
+        return Untestable(said, f"{few} with enough settings that steer")
+
+    def effect(sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+        return stats.mean_interval([scipy_stats.spearmanr(x, y).statistic for x, y in sets])
+
+    def false(rng: np.random.Generator) -> Interval:
+        return effect([(x, rng.permutation(y)) for x, y in sets])
+
+    return Trial(said, f"{words} {{}} over {len(sets)} data sets", effect(sets), least, false)
+
+
+WITHIN_SETS = (
+    "mean rank correlation within data sets, without the diagonal, at least half of the published one"
+)
+DISTANCES = "distances exchanged within data sets"
+
+
+@claim(CLAIMS, "tan-fig-7", WITHIN_SETS, DISTANCES, steers=True)
+def prompts_explain_failures(e: Evidence) -> Found:
+    """Where a prompt setting changes the unsteered propensity more, vectors from elsewhere work less."""
+    rho = published.statistic("spearman-relative-baseline")
+    said = f"Spearman {rho:.2f} (Llama-2-7B, diagonal included)"
+    sets = [(-relative, distance) for relative, distance, _ in _relative(e)]
+    return _within(said, "loss against distance", sets, -rho / 2)
+
+
+SIGNED = "mean rank correlation within data sets, without the diagonal, at least 0.2"
+
+
+@claim(CLAIMS, "tan-fig-7", SIGNED, DISTANCES, steers=True)
+def steering_is_worst_where_it_is_needed(e: Evidence) -> Found:
+    """Vectors from elsewhere work least in settings in which the model does least of the behaviour."""
+    sets = [(relative, level) for relative, _, level in _relative(e)]
+    return _within(
+        "stated without a number (signed version of figure 7)", "against the unsteered propensity", sets, 0.2
+    )
+
+
+@claim(CLAIMS, "tan-app-cosine", WITHIN_SETS, DISTANCES, steers=True)
+def distant_settings_have_other_vectors(e: Evidence) -> Found:
+    """Vectors of prompt settings with more different propensities are less alike."""
+    rho = published.statistic("spearman-cosine-baseline")
+    # The mean of all vectors is closer to each of them by construction.
+    table = e.cosines[(e.cosines[["first", "second"]] != MEAN).all(axis=1)]
+    sets = [(-part["cosine"].to_numpy(), part["distance"].to_numpy()) for _, part in table.groupby("dataset")]
+    return _within(f"Spearman {rho:.2f} (Llama-2-7B)", "unlikeness against distance", sets, -rho / 2)
+
+
+@claim(CLAIMS, "tan-fig-6", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
+def models_agree_out_of_distribution(e: Evidence) -> Found:
+    """Two unrelated models agree on the order of data sets out of distribution."""
+    rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
+    said = f"Spearman {rho:.2f} (SYS_POS to USER_NEG)"
+    if not e.others:
+        return Untestable(said, f"only one model, {e.name}")
+    runs = [
+        {each.name: each for each in moved(run) if FIRST_SHIFT in each.slopes} for run in (e, e.others[0])
+    ]
+    common = [name for name in runs[0] if name in runs[1]]
+    if few := too_few(common):
+        return Untestable(said, few)
+    x, y = (np.array([sets[name].slopes[FIRST_SHIFT].mean() for name in common]) for sets in runs)
+    kinds = [runs[0][name].kind for name in common]
+    return ranked(
+        said, f"within kinds {{}} over {len(common)} data sets (BASE to USER_NEG)", [(x, y)], kinds, rho / 2
+    )

@@ -1,0 +1,156 @@
+"""What the claims are judged on: the slopes of one run in one answer format, as arrays by data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from companion import published
+from companion.profiles import Settings
+from companion.tan import experiment, tables
+from companion.tan.formats import kind_of
+from steerkit import stats
+from steerkit.stats import Interval
+
+# Steering fails in a run where the mean vector moves the propensity by less than this, in standard deviations of the
+# unsteered propensity over items, a unit multiplier.
+FAILS = 0.05
+
+
+@dataclass(frozen=True)
+class SetSlopes:
+    """One data set: slopes of p test items under the vector, and of vectors beside it at multiplier 0.
+
+    `slopes`, `baseline` (unsteered propensity), `groups`, `letters` and `answers` are [p]; `beside` has one column a vector
+    of the PLACEBO table, [p, v].
+    """
+
+    name: str
+    kind: str
+    slopes: np.ndarray
+    baseline: np.ndarray
+    groups: np.ndarray
+    letters: np.ndarray
+    answers: np.ndarray
+    beside: pd.DataFrame
+
+    def of(self, kind: str) -> np.ndarray:
+        """Slopes at 0 of the vectors of one kind ("full", "resample", "shuffled", ...), [n, p]."""
+        named = [name for name in self.beside.columns if name.startswith(kind)]
+        return self.beside[named].to_numpy().T
+
+    @cached_property
+    def training(self) -> np.ndarray:
+        """Means under vectors of resampled training pairs, [n]: the noise of extraction."""
+        return self.of("resample").mean(axis=1)
+
+    @cached_property
+    def shuffled(self) -> np.ndarray:
+        """Slopes at 0 of label-shuffled vectors, [n, p]."""
+        return self.of("shuffled")
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Mean steerability with the noise of test groups and of training pairs."""
+        return stats.mean_interval(self.slopes, self.groups, self.training)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the unsteered propensity over items."""
+        return float(self.baseline.std(ddof=1))
+
+    def under(self, slopes: np.ndarray) -> SetSlopes:
+        """The same set with the slopes of another vector in the place of the vector's."""
+        return replace(self, slopes=slopes)
+
+    def half(self, rng: np.random.Generator) -> np.ndarray:
+        """Which items are in the first of two random halves that no group is in both of, [p] of bool."""
+        labels = np.unique(self.groups)
+        return np.isin(self.groups, rng.permutation(labels)[: len(labels) // 2])
+
+
+def set_slopes(full: pd.DataFrame, beside: pd.DataFrame, groups: Sequence[int], kind: str) -> SetSlopes:
+    """One data set from its rows of SLOPES (of the vector) and of the PLACEBO table."""
+    wide = beside.pivot(index="example_id", columns="vector", values="slope").loc[full["example_id"]]
+    columns = ("steerability", "baseline", "positive_letter", "positive_answer")
+    slopes, baseline, letters, answers = (full[column].to_numpy() for column in columns)
+    name = str(full["dataset"].iloc[0])
+    return SetSlopes(name, kind, slopes, baseline, np.asarray(groups), letters, answers, wide)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run in one format; each table is read, or computed when missing, when the first claim asks for it.
+
+    `others` is the evidence of other models on the same data.
+    """
+
+    settings: Settings
+    form: str
+    others: tuple[Evidence, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The model, and the data where they are not the bundled ones."""
+        return tables.name_of(self.settings)
+
+    @cached_property
+    def slopes(self) -> pd.DataFrame:
+        """SLOPES of the vector."""
+        return experiment.slopes(self.settings, self.form).query("vector == 'full'")
+
+    @cached_property
+    def sets(self) -> list[SetSlopes]:
+        """All data sets."""
+        beside, grid = experiment.placebo(self.settings, self.form), experiment.grid(self.settings, self.form)
+        found = []
+        for name, part in self.slopes.groupby("dataset", sort=False):
+            groups = experiment.groups(self.settings, grid, name, part["example_id"])
+            kind = kind_of(name, self.settings.source)
+            found.append(set_slopes(part, beside[beside["dataset"] == name], groups, kind))
+        return found
+
+    @cached_property
+    def shifts(self) -> pd.DataFrame:
+        """SLOPES over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
+        return experiment.shift_slopes(self.settings, self.form)
+
+    @cached_property
+    def cosines(self) -> pd.DataFrame:
+        """Cosines between the vectors of prompt settings, beside how far apart the settings are."""
+        return tables.cosines_of(self.settings, self.form)[0]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Mean steerability by data set and layer of the sweep."""
+        return experiment.layer_summary(self.settings, self.form)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Kind of items of each data set."""
+        return {each.name: each.kind for each in self.sets}
+
+    @cached_property
+    def moved(self) -> Interval:
+        """Mean over data sets of steerability in standard deviations of the unsteered propensity."""
+        by_set = self.slopes.groupby("dataset")
+        return stats.mean_interval(by_set["steerability"].mean() / by_set["baseline"].std())
+
+    def failure(self) -> str:
+        """Why claims that presuppose steering have no meaning here; empty when it works."""
+        runs = (self, *self.others)
+        failed = [run for run in runs if run.moved.high < FAILS]
+        if not failed:
+            return ""
+        moved = failed[0].moved
+        found = f"{moved.estimate:.3f} [{moved.low:.3f}, {moved.high:.3f}]"
+        return f"steering fails: {failed[0].name} moves by {found} standard deviations a unit multiplier"
+
+    def llama(self, column: str) -> pd.Series:
+        """A published number of Llama-2-7B for the data sets of this run that have one."""
+        names = published.among(self.settings.datasets)
+        return published.datasets().loc[names, f"{column}_{published.MAIN}"].dropna()
