@@ -421,11 +421,9 @@ LAYERS_EXCHANGED = "layers exchanged within data sets"
 @claim(CLAIMS, "tan-app-layers", MIDDLE, LAYERS_EXCHANGED, steers=True)
 def middle_layers_steer_best(e: Evidence) -> Found:
     """Steerability peaks in the middle of the network."""
-    from companion.outline import outline
-
     said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
     wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
-    depth = wide.columns.to_numpy() / (outline(e.settings.model).n_layers - 1)
+    depth = wide.columns.to_numpy() / (e.n_layers - 1)
     middle = (depth >= 0.25) & (depth <= 0.75)
     if few := too_few(wide) or ("" if middle.any() and not middle.all() else "layers of one depth only"):
         return Untestable(said, few)
@@ -468,20 +466,15 @@ FLATTER = "mean loss of slope over the sets that steer, at least half of the pub
 @claim(CLAIMS, "tan-app-ranges", FLATTER, "the two ranges exchanged within sets", steers=True)
 def wider_ranges_flatten_slopes(e: Evidence) -> Found:
     """Over a wider range of multipliers slopes are smaller."""
-    from companion.tan import experiment
-    from steerkit.steerability import slopes
-
     theirs = published.datasets()[["mean_range_0.5_llama2-7b", "mean_range_1.5_llama2-7b"]].dropna()
     loss = float((1 - theirs.iloc[:, 1] / theirs.iloc[:, 0]).mean())
     said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7B)"
-    if not {-1.5, -0.5, 0.5, 1.5} <= set(e.settings.multipliers):
+    if e.ranges.empty:
         return Untestable(said, "too few multipliers in this run")
-    grid = experiment.grid(e.settings, e.form).query("vector == 'full'")
     named = [each.name for each in e.sets if each.interval.low > 0]
     if few := too_few(named):
         return Untestable(said, f"{few} steer")
-    parts = [slopes(grid[grid["multiplier"].abs() <= width + 1e-9]) for width in (0.5, 1.5)]
-    near, far = (part.groupby("dataset")["steerability"].mean()[named].to_numpy() for part in parts)
+    near, far = e.ranges.loc[named].to_numpy().T
 
     def effect(near: np.ndarray, far: np.ndarray) -> Interval:
         return stats.mean_interval(1 - far / near)

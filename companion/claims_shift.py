@@ -45,17 +45,20 @@ class Moved:
 
 def moved(e: Evidence) -> list[Moved]:
     """The data sets of a run over prompt settings."""
-    found = []
-    for name, part in e.shifts.groupby("dataset", sort=False):
-        wide = part.pivot(index="example_id", columns=["vector", "setting"], values="steerability")
-        unsteered = part.groupby(["example_id", "setting"])["baseline"].first().unstack().loc[wide.index]
-        groups = (
-            part.drop_duplicates("example_id").set_index("example_id").loc[wide.index, "group"].to_numpy()
+    item, found = ["dataset", "example_id"], []
+    wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
+    unsteered = e.shifts.drop_duplicates([*item, "setting"])
+    unsteered = unsteered.pivot(index=item, columns="setting", values="baseline")
+    group = e.shifts.drop_duplicates(item).set_index(item)["group"]
+    for name in e.shifts["dataset"].unique():
+        rows, labels = (
+            wide.loc[name].dropna(axis=1, how="all"),
+            group[name].loc[wide.loc[name].index].to_numpy(),
         )
-        labels = np.unique(groups)
-        half = np.isin(groups, np.random.default_rng(0).permutation(labels)[: len(labels) // 2])
-        slopes = {pair: wide[pair].to_numpy() for pair in wide.columns}
-        found.append(Moved(name, e.kinds.get(name, ""), groups, slopes, unsteered, half))
+        different = np.unique(labels)
+        half = np.isin(labels, np.random.default_rng(0).permutation(different)[: len(different) // 2])
+        slopes = {pair: rows[pair].to_numpy() for pair in rows.columns}
+        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, unsteered.loc[name], half))
     return found
 
 
@@ -161,11 +164,8 @@ def some_sets_fail(e: Evidence) -> Found:
     def false(rng: np.random.Generator) -> Interval:
         drawn = []
         for own, other, groups in every:
-            swap = (
-                (rng.random(groups.max() + 1) < 0.5)[groups]
-                if groups.dtype.kind == "i"
-                else rng.random(len(own)) < 0.5
-            )
+            _, member = np.unique(groups, return_inverse=True)
+            swap = (rng.random(member.max() + 1) < 0.5)[member]
             drawn.append((np.where(swap, other, own), np.where(swap, own, other), groups))
         return effect(drawn)
 

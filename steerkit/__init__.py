@@ -23,13 +23,15 @@ _HOME = {
     "ledger": "formats",  # which token is read, steered and scored
     "extract": "extraction",  # examples become vectors
     "differences": "extraction",  # the same, example by example
+    "shuffled": "extraction",  # placebos: the same with labels drawn at random
+    "gradients": "gradients",  # the slope at multiplier 0 of any vector
     "Vectors": "vectors",
     "load_vectors": "vectors",
     "evaluate": "grid",  # the score of every example under every vector, layer and multiplier
     "Grid": "grid",
     "slopes": "steerability",  # steerability, example by example
     "summary": "steerability",  # and block by block
-    "bootstrap": "stats",  # a mean with its interval
+    "mean_interval": "stats",  # a mean with its t interval
     "rank_correlation": "stats",
     "generate": "generation",  # steered text
     "load_sae": "sae",

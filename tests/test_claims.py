@@ -1,4 +1,4 @@
-"""The claims: on tables whose answer is known, and every row of both papers' in the same form."""
+"""The claims put to simulated worlds in which they are true and in which they are false, and what is said of them."""
 
 from __future__ import annotations
 
@@ -7,88 +7,301 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import evidence, sets, shifts
 
-from companion import claims
-from companion.claims import FEWEST, FIRST_SHIFT, SAME, Evidence, ood_is_weaker, some_sets_fail
+from companion import claims, claims_shift, verdicts
 from companion.exhibits import EXHIBITS
-from companion.profiles import load_profile
-from companion.tan.tables import name_of
+from companion.templates import SETTINGS
+from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE, Trial, Untestable, verdict_of
+from steerkit.stats import Interval
+
+COUNT, RUNS = 30, 20
+BY_ID = {one.id: one for one in (*claims.CLAIMS, *claims_shift.CLAIMS)}
 
 
-def evidence_of(
-    own: dict[str, list[float]], shifted: dict[str, list[float]], low: float = 0.1, high: float = 0.05
-) -> Evidence:
-    """One run a model, with a mean a data set in distribution and under the first shift; intervals are the same for all."""
-    found = Evidence(load_profile("smoke"), "statement")
-    runs = [replace(found.settings, model=model) for model in own]
-    rows = [
-        (f"set-{i}", name_of(run), *setting, mean, low, high)
-        for run in runs
-        for setting, means in ((SAME, own), (FIRST_SHIFT, shifted))
-        for i, mean in enumerate(means[run.model])
-    ]
-    table = pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "low", "high"])
-    found.__dict__.update(runs=runs, shifts=table)
+def spread(rng, centre=1.0, between=0.4):
+    return rng.normal(centre, between, COUNT)
+
+
+def steering(rng, **about):
+    return evidence(sets(rng, spread(rng), **about))
+
+
+def clusters(rng, two):
+    found = sets(rng, spread(rng))
+    parts = rng.normal(0, 0.1, 24) + np.where(np.arange(24) % 2, 1.0, -1.0)
+    return evidence([replace(found[0], slopes=parts if two else rng.normal(0, 1, 24)), *found[1:]])
+
+
+def by_letter(rng, signs, of_placebos=0.0):
+    return evidence(sets(rng, 1.5 * signs, "letter", of_placebos=of_placebos), form="letter")
+
+
+def as_published(rng, alike):
+    means = spread(rng, between=0.5)
+    theirs = means + rng.normal(0, 0.2, COUNT) if alike else spread(rng)
+    found = evidence(sets(rng, means))
+    found.llama = lambda column: pd.Series(theirs, [each.name for each in found.sets])
     return found
 
 
-def test_a_loss_is_judged_by_its_interval_over_data_sets_and_not_by_two_means():
-    """The mean is lower in both; only one of the two losses is more than the spread of the data sets. The interval is,
-    for many data sets, that of the normal approximation: mean -+ 1.96 standard errors."""
-    rng = np.random.default_rng(0)
-    own = rng.normal(1.0, 0.3, 400)
-    noise = rng.normal(0, 3.0, 400)
-    for loss, expected in ((0.2 + rng.normal(0, 0.3, 400), True), (0.01 + noise - noise.mean(), False)):
-        _, text, holds = ood_is_weaker(evidence_of({"tiny": own}, {"tiny": own - loss}))
-        assert holds == expected and f"{loss.mean():.3f}" in text
-        low, high = (float(part) for part in text.partition("[")[2].partition("]")[0].split(", "))
-        half = 1.96 * loss.std(ddof=1) / np.sqrt(len(loss))
-        assert (low, high) == pytest.approx((loss.mean() - half, loss.mean() + half), abs=0.14 * half)
+def two_models(rng, alike, what="mean"):
+    values = np.exp(spread(rng, 0, 0.8))
+    other = values if alike else np.exp(spread(rng, 0, 0.8))
+    return evidence(sets(rng, values, what), others=(evidence(sets(rng, other, what)),))
 
 
-def test_every_model_must_lose_and_few_data_sets_are_not_judged():
-    own = {"tiny": [1.0, 1.1, 0.9, 1.2, 0.8], "tiny-gemma3": [1.0, 1.1, 0.9, 1.2, 0.8]}
-    shifted = {"tiny": [0.5, 0.6, 0.4, 0.7, 0.3], "tiny-gemma3": [1.0, 1.2, 0.8, 1.3, 0.7]}
-    assert not ood_is_weaker(evidence_of(own, shifted))[-1]
-    few = {"tiny": [1.0] * (FEWEST - 1)}
-    _, ours, holds = ood_is_weaker(evidence_of(few, few))
-    assert holds is None and str(FEWEST) in ours
+def spreads(rng, grows):
+    means = np.abs(spread(rng, 1.0, 0.5)) + 0.1
+    kinds = (("persona", "choice")[i % 2] for i in range(COUNT))
+    found = [sets(rng, [mean], items=0.6 * mean if grows else 0.6)[0] for mean in means]
+    return evidence(
+        [
+            replace(each, name=f"set-{i:02d}", kind=kind)
+            for i, (each, kind) in enumerate(zip(found, kinds, strict=True))
+        ]
+    )
+
+
+def layered(rng, curve):
+    rows = [
+        (f"set-{i:02d}", layer, rng.normal(curve(layer), 0.3))
+        for i in range(COUNT)
+        for layer in range(0, 30, 5)
+    ]
+    table = pd.DataFrame(rows, columns=["dataset", "layer", "mean"])
+    return evidence([], layers=table, n_layers=30)
+
+
+def ranged(rng, loss):
+    found = steering(rng)
+    near = np.array([each.slopes.mean() for each in found.sets])
+    found.ranges = pd.DataFrame(
+        {0.5: near, 1.5: near * (1 - loss + rng.normal(0, 0.02, COUNT))}, [each.name for each in found.sets]
+    )
+    return found
+
+
+def moved(rng, means, other, others=(), **about):
+    found = evidence(sets(rng, np.ones(COUNT)), others=others)
+    found.shifts = shifts(rng, means, other, **about)
+    return found
+
+
+def shifted_alike(rng, alike):
+    means = spread(rng)
+    return moved(rng, means, means if alike else spread(rng))
+
+
+def varied(rng, alike):
+    """Variance of items that is a property of the set, or of the set and setting."""
+    table = shifts(rng, np.ones(COUNT), np.ones(COUNT))
+    sizes = {name: np.exp(rng.normal(0, 0.8)) for name in table["dataset"].unique()}
+    other = {name: np.exp(rng.normal(0, 0.8)) for name in sizes}
+    same = table["vector"].eq("BASE") & table["setting"].eq("BASE")
+    scale = np.where(same, table["dataset"].map(sizes), table["dataset"].map(sizes if alike else other))
+    found = evidence(sets(rng, np.ones(COUNT)))
+    found.shifts = table.assign(steerability=1 + scale * rng.normal(size=len(table)))
+    return found
+
+
+def failing(rng, real):
+    means = spread(rng, 1.0, 0.2)
+    other = means.copy()
+    other[0] = -0.5 if real else other[0]
+    return moved(rng, means, other)
+
+
+def failing_together(rng, together):
+    means = np.where(np.arange(COUNT) % 2, 1.0, -0.5)
+    return moved(rng, means, means if together else rng.permutation(means))
+
+
+def cosines(rng, depends):
+    found, rows = evidence([]), []
+    for i in range(COUNT):
+        for first in SETTINGS:
+            for second in SETTINGS:
+                if first < second:
+                    distance = rng.uniform()
+                    rows.append(
+                        (
+                            f"set-{i:02d}",
+                            first,
+                            second,
+                            0.9 - depends * distance + rng.normal(0, 0.1),
+                            distance,
+                        )
+                    )
+    found.cosines = pd.DataFrame(rows, columns=["dataset", "first", "second", "cosine", "distance"])
+    return found
+
+
+def two_shifted(rng, alike):
+    means = spread(rng)
+    return moved(rng, means, means, others=(moved(rng, *[means if alike else spread(rng)] * 2),))
+
+
+ONES, EVERY_SIDE = np.ones(COUNT), np.where(np.arange(COUNT) % 2, 1.0, -1.0)
+# By claim: a world in which it is true, and one in which it is false.
+WORLDS = {
+    "mean-positive": (steering, lambda rng: evidence(sets(rng, 0 * ONES))),
+    "beats-shuffled-labels": (steering, lambda rng: evidence(sets(rng, 0 * ONES, training=0.2))),
+    "varies-across-datasets": (
+        lambda rng: evidence(sets(rng, spread(rng, between=0.6))),
+        lambda rng: evidence(sets(rng, ONES)),
+    ),
+    "anti-steerable": (
+        lambda rng: evidence(sets(rng, 0.6 * ONES, items=1.0)),
+        lambda rng: evidence(sets(rng, 0.6 * ONES, items=0.01, training=0.3)),
+    ),
+    "bias-explains-variance": (
+        lambda rng: by_letter(rng, ONES),
+        lambda rng: by_letter(rng, ONES, of_placebos=1.5),
+    ),
+    "two-clusters": (lambda rng: clusters(rng, True), lambda rng: clusters(rng, False)),
+    "letter-bias-has-a-direction-of-its-own": (
+        lambda rng: by_letter(rng, EVERY_SIDE),
+        lambda rng: by_letter(rng, ONES),
+    ),
+    "dataset-property": (lambda rng: as_published(rng, True), lambda rng: as_published(rng, False)),
+    "models-agree-in-distribution": (lambda rng: two_models(rng, True), lambda rng: two_models(rng, False)),
+    "models-agree-on-variance": (
+        lambda rng: two_models(rng, True, "items"),
+        lambda rng: two_models(rng, False, "items"),
+    ),
+    "variance-grows-with-the-mean": (lambda rng: spreads(rng, True), lambda rng: spreads(rng, False)),
+    "middle-layers-steer-best": (
+        lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / 20),
+        lambda rng: layered(rng, lambda layer: 0.5),
+    ),
+    "one-layer-serves-most-sets": (
+        lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / 10),
+        lambda rng: layered(rng, lambda layer: 0.5),
+    ),
+    "wider-ranges-flatten-slopes": (lambda rng: ranged(rng, 0.2), lambda rng: ranged(rng, 0.0)),
+    "other-directions-are-no-better": (steering, lambda rng: steering(rng, gain=0.3)),
+    "id-and-ood-correlate": (lambda rng: shifted_alike(rng, True), lambda rng: shifted_alike(rng, False)),
+    "variances-correlate": (lambda rng: varied(rng, True), lambda rng: varied(rng, False)),
+    "ood-is-weaker": (
+        lambda rng: moved(rng, ONES, 0.7 * ONES),
+        lambda rng: moved(rng, ONES, spread(rng, 1.0, 0.1)),
+    ),
+    "some-sets-fail": (lambda rng: failing(rng, True), lambda rng: failing(rng, False)),
+    "failing-in-distribution-means-failing-out-of-it": (
+        lambda rng: failing_together(rng, True),
+        lambda rng: failing_together(rng, False),
+    ),
+    "prompts-explain-failures": (
+        lambda rng: moved(rng, ONES, ONES, depends=0.2),
+        lambda rng: moved(rng, ONES, 0.5 * ONES),
+    ),
+    "steering-is-worst-where-it-is-needed": (
+        lambda rng: moved(rng, ONES, ONES, needed=0.2),
+        lambda rng: moved(rng, ONES, 0.5 * ONES),
+    ),
+    "distant-settings-have-other-vectors": (lambda rng: cosines(rng, 0.5), lambda rng: cosines(rng, 0.0)),
+    "models-agree-out-of-distribution": (
+        lambda rng: two_shifted(rng, True),
+        lambda rng: two_shifted(rng, False),
+    ),
+}
+BY_ALGEBRA = {"bias-is-not-mended-by-calibration"}
+
+
+def test_every_claim_of_the_first_paper_has_a_true_and_a_false_world():
+    assert set(WORLDS) | BY_ALGEBRA == set(BY_ID)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_judge_finds_a_true_claim_four_times_in_five_and_a_false_one_once_in_ten_at_most(name):
+    rng, one = np.random.default_rng(7), BY_ID[name]
+    said = []
+    for world in WORLDS[name]:
+        trials = [one.judge(world(rng)) for _ in range(RUNS)]
+        assert all(isinstance(trial, Trial) for trial in trials)
+        said.append([verdict_of(trial.effect, trial.least, trial.none) for trial in trials])
+    assert said[0].count(AGREES) >= 0.8 * RUNS and said[1].count(AGREES) <= 0.1 * RUNS
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_false_world_a_claim_makes_of_its_own_numbers_is_seldom_called_true(name):
+    """Also where the claim is true: the world is made without what the claim is about."""
+    rng, one = np.random.default_rng(3), BY_ID[name]
+    for world in WORLDS[name][: 1 if name == "other-directions-are-no-better" else 2]:
+        assert (
+            verdicts.false_agree(one.judge(world(rng)), worlds=20) <= 0.2
+        )  # 0.1 and a standard error and a half
 
 
 @pytest.mark.parametrize(
-    ("worst", "low", "high", "holds"),
+    ("estimate", "low", "high", "said"),
     [
-        (-0.1, 0.1, 0.05, True),
-        (0.1, 0.1, 0.05, False),  # less, and still something
-        (-0.1, -0.1, -0.2, False),  # was not steerable to begin with
-        (-0.1, 0.1, 0.2, False),  # intervals overlap: noise around zero would do that
+        (0.5, 0.2, 0.8, AGREES),
+        (0.2, 0.1, 0.25, DIFFERS),  # something, and too little of it
+        (0.2, 0.1, 0.6, OPEN),
+        (0.5, -0.1, 1.1, OPEN),
+        (-0.4, -0.6, -0.2, DIFFERS),
     ],
 )
-def test_a_set_fails_when_it_steers_in_distribution_and_not_under_the_shift(worst, low, high, holds):
-    found = some_sets_fail(evidence_of({"tiny": [0.5] * 6}, {"tiny": [0.4] * 5 + [worst]}, low, high))
-    assert found[-1] is holds
+def test_a_verdict_follows_from_the_interval_and_the_least_effect(estimate, low, high, said):
+    assert verdict_of(Interval(estimate, low, high), least=0.3) == said
 
 
-def test_a_claim_is_named_and_stated_by_its_function():
-    made: list[claims.Claim] = []
+def a_claim(trial, **about):
+    made: list[verdicts.Claim] = []
 
-    @claims.claim(made, "tan-fig-1", "always")
+    @verdicts.claim(made, "tan-fig-1", "always", "never", **about)
     def water_is_wet(evidence):
         """Water is wet, whatever
         is poured."""
-        return "wet", evidence, {"wet": np.True_, "dry": np.False_}.get(evidence)
+        return trial
 
-    for ours, verdict in (("wet", "agrees"), ("dry", "differs"), ("?", "not run")):
-        row = claims.judged(made, ours, "letter").loc[0]
-        assert row.to_list() == [
-            *("water-is-wet", "Water is wet, whatever is poured.", "letter", "wet", ours, "always", verdict),
-            "tan-fig-1",
-        ]
+    return made[0]
+
+
+def test_a_rule_that_passes_false_worlds_is_no_verdict_and_says_how_often_it_does():
+    effect = Interval(1.0, 0.9, 1.1)
+    never, always = (
+        Trial("wet", "wet {}", effect, 0.5, lambda rng, e=e: e) for e in (Interval(0, -1, 1), effect)
+    )
+    row = verdicts.judged(a_claim(never), None, "letter", "tiny")
+    assert (row["id"], row["statement"]) == ("water-is-wet", "Water is wet, whatever is poured.")
+    assert (row["verdict"], row["ours"], row["false_agree"]) == (AGREES, "wet 1.00 [0.90, 1.10]", 0)
+    assert row["detectable"] == pytest.approx(2.8 * 0.2 / 3.92)
+    row = verdicts.judged(a_claim(always), None, "letter", "tiny")
+    assert row["verdict"] == UNTESTABLE and "100% of runs in which the claim is false" in row["ours"]
+    row = verdicts.judged(a_claim(never), None, "letter", "tiny", failure="steering fails")
+    assert (row["verdict"], row["ours"]) == (UNTESTABLE, "steering fails")
+    assert list(verdicts.frame([row])) == verdicts.COLUMNS
+
+
+def test_nothing_that_presupposes_steering_is_judged_where_steering_fails():
+    """Letters in small models: slopes a thousandth of the spread of unsteered propensities."""
+    from companion.profiles import load_profile
+    from companion.tan.evidence import Evidence
+
+    def run(mean):
+        table = [(f"set-{i}", mean, propensity) for i in range(8) for propensity in (-1.0, 0.0, 1.0)]
+        found = Evidence(load_profile("smoke"), "letter")
+        found.__dict__["slopes"] = pd.DataFrame(table, columns=["dataset", "steerability", "baseline"])
+        return found
+
+    assert run(0.5).failure() == ""
+    assert run(0.001).failure().startswith("steering fails: tiny moves by 0.001")
+
+
+def test_few_data_sets_are_not_judged_and_the_reason_is_said():
+    rng = np.random.default_rng(0)
+    for one in claims.CLAIMS:
+        if one.id in ("mean-positive", "beats-shuffled-labels", "varies-across-datasets", "dataset-property"):
+            found = one.judge(evidence(sets(rng, [1.0, 1.0, 1.0])))
+            assert isinstance(found, Untestable) and found.reason == "only 3 data sets"
 
 
 def test_every_claim_of_both_papers_names_an_exhibit_and_comes_once():
     from companion import claims_mayne
 
-    both = [*claims.CLAIMS, *claims_mayne.CLAIMS]
-    assert len({claim.id for claim in both}) == len(both) == 22
+    both = [*claims.CLAIMS, *claims_shift.CLAIMS, *claims_mayne.CLAIMS]
+    assert len({claim.id for claim in both}) == len(both)
     assert {claim.exhibit for claim in both} <= set(EXHIBITS)

@@ -13,6 +13,7 @@ from companion import published
 from companion.profiles import Settings
 from companion.tan import experiment, tables
 from companion.tan.formats import kind_of
+from companion.tan.means import by_range
 from steerkit import stats
 from steerkit.stats import Interval
 
@@ -128,6 +129,22 @@ class Evidence:
     def layers(self) -> pd.DataFrame:
         """Mean steerability by data set and layer of the sweep."""
         return experiment.layer_summary(self.settings, self.form)
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks of the model."""
+        from companion.outline import outline
+
+        return outline(self.settings.model).n_layers
+
+    @cached_property
+    def ranges(self) -> pd.DataFrame:
+        """Mean steerability fitted on multipliers within 0.5 and within 1.5, data sets down; empty without these."""
+        widths = [width for width in (0.5, 1.5) if {width, -width} <= set(self.settings.multipliers)]
+        if len(widths) < 2:
+            return pd.DataFrame()
+        grid = experiment.grid(self.settings, self.form).query("vector == 'full'")
+        return by_range(grid, widths).pivot(index="dataset", columns="width", values="mean")
 
     @cached_property
     def kinds(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from companion import store
@@ -18,8 +19,7 @@ from companion.profiles import Settings
 from companion.registry import MODELS
 from companion.tan import records
 from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, inputs
-from companion.tan.means import means
-from steerkit import steerability
+from steerkit import stats, steerability
 from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 
@@ -99,18 +99,23 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     return found
 
 
-def intervals(settings: Settings, answer_format: str, draws: int = 2000) -> pd.DataFrame:
+def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     """Mean steerability by data set with a 95% interval over test groups and training pairs together.
 
-    Columns dataset, estimate, low, high, random (mean steerability of the norm-matched random vectors), sources.
+    Columns dataset, estimate, low, high; placebo, the 95% point of the means under label-shuffled vectors; p, the
+    permutation p-value of the vector among them (one-sided, at multiplier 0).
     """
-    table = grid(settings, answer_format)
-    found = _with_groups(steerability.slopes(table), table, settings)
-    random = found[found["vector"].str.startswith("random")].sort_values(["vector", "example_id"])
-    placebo = random.groupby("dataset")["steerability"].agg(lambda slopes: slopes.to_numpy().mean())
-    rows = means(found, ["dataset"], "group", vectors=True, draws=draws, seed=settings.seed)
-    rows = rows.assign(random=rows["dataset"].map(placebo)).rename(columns={"mean": "estimate"})
-    return rows[["dataset", "estimate", "low", "high", "random", "sources"]]
+    full, beside = grid(settings, answer_format), placebo(settings, answer_format)
+    full = _with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
+    at_zero = beside.groupby(["dataset", "vector"], sort=False)["slope"].mean()
+    rows = []
+    for name, part in full.groupby("dataset", sort=False):
+        means, kinds = at_zero[name], at_zero[name].index.str.split("-").str[0]
+        shuffled, training = (means[kinds == kind].to_numpy() for kind in ("shuffled", "resample"))
+        found = stats.mean_interval(part["steerability"], part["group"], training)
+        p = (1 + (shuffled >= means["full"]).sum()) / (1 + len(shuffled))
+        rows.append((name, found.estimate, found.low, found.high, np.quantile(shuffled, 0.95), p))
+    return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "placebo", "p"])
 
 
 def _with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:

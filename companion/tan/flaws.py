@@ -44,21 +44,21 @@ SIDES = ("released", "corrected")
 
 
 def split_effect(
-    released: pd.DataFrame, clean: pd.DataFrame, *, groups: Groups | None = None, draws: int = 2000
+    released: pd.DataFrame, clean: pd.DataFrame, *, groups: Groups | None = None
 ) -> pd.DataFrame:
     """Compare the steerability of each data set under the released and under the clean split.
 
     The SLOPES tables hold the same data sets in one answer format; only the vector "full" counts. Examples with one
-    label in `groups` are resampled together. One row a data set, in the order of `clean`: dataset, format, and for each
+    label in `groups` are not independent. One row a data set, in the order of `clean`: dataset, format, and for each
     side ("released", "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
     anti_steerable_difference, released minus corrected, in score per unit multiplier. The splits differ in their vectors
     and in their test items, and the difference holds both.
     """
-    return _compared(_full(released), _full(clean), groups, draws)
+    return _compared(_full(released), _full(clean), groups)
 
 
 def bracket_effect(
-    letter: pd.DataFrame, paper: pd.DataFrame, *, groups: Groups | None = None, draws: int = 2000
+    letter: pd.DataFrame, paper: pd.DataFrame, *, groups: Groups | None = None
 ) -> pd.DataFrame:
     """Compare the steerability of the letter alone with that of the letter and the bracket after it.
 
@@ -69,19 +69,17 @@ def bracket_effect(
     with_bracket, alone = _full(paper), _full(letter)
     both = with_bracket.merge(alone, on=["dataset", "example_id"], suffixes=("", "_alone"), validate="1:1")
     flips = (both["steerability"] <= 0) != (both["steerability_alone"] <= 0)
-    table = _compared(with_bracket, alone, groups, draws)
+    table = _compared(with_bracket, alone, groups)
     return table.assign(flipped=table["dataset"].map(flips.groupby(both["dataset"]).mean()))
 
 
-def _compared(
-    released: pd.DataFrame, corrected: pd.DataFrame, groups: Groups | None, draws: int
-) -> pd.DataFrame:
+def _compared(released: pd.DataFrame, corrected: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
     table = corrected[["dataset", "format"]].drop_duplicates()
     for side, slopes in zip(SIDES, (released, corrected), strict=True):
         labelled, column = (slopes, "") if groups is None else (_labelled(slopes, groups), "group")
-        found = means(labelled, ["dataset"], column, draws=draws)
+        found = means(labelled, ["dataset"], column)
         wrong_way = (slopes["steerability"] <= 0).groupby(slopes["dataset"]).mean()
-        found = found.drop(columns="sources").set_index("dataset").assign(anti_steerable=wrong_way)
+        found = found.set_index("dataset").assign(anti_steerable=wrong_way)
         table = table.join(found.add_suffix(f"_{side}"), on="dataset")
     for what in ("mean", "anti_steerable"):
         table[f"{what}_difference"] = table[f"{what}_released"] - table[f"{what}_corrected"]

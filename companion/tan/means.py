@@ -19,44 +19,26 @@ WIDTHS = (0.5, 1.0, 1.5)  # the three of the paper
 NEAR = 1e-9  # two multipliers closer than this are one: 0.1 + 0.2 is not 0.3
 
 
-def means(
-    slopes: pd.DataFrame,
-    by: Sequence[str],
-    groups: str = "",
-    *,
-    vectors: bool = False,
-    alone: bool = False,
-    draws: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Mean steerability of every block with its 95% bootstrap interval.
+def means(slopes: pd.DataFrame, by: Sequence[str], groups: str = "", *, alone: bool = False) -> pd.DataFrame:
+    """Mean steerability of every block with its 95% t interval (`steerkit.stats.mean_interval`).
 
-    `slopes` is a SLOPES table with each example once a block (and vector), `by` the columns that tell blocks apart.
-    Examples with one label in the column `groups` (minimal pairs) are drawn together. With `vectors` a block has rows
-    of `full` and `resample-*`, and the interval holds the noise of training pairs too; with `alone` a block of one
-    example or group has a mean without an interval (NaN), else it is refused. Every block starts from the seed, so that
-    blocks with the same examples draw the same ones. Columns: those of `by`, n (examples), mean, low, high, sources
-    (what noise the interval holds); blocks in order of first appearance.
+    `slopes` is a SLOPES table of one vector with each example once a block, `by` the columns that tell blocks apart.
+    Examples with one label in the column `groups` (minimal pairs) are not independent. With `alone` a block of one example
+    or group has a mean without an interval (NaN), else it is refused. Columns: those of `by`, n (examples), mean, low,
+    high; blocks in order of first appearance.
     """
     rows = []
     for names, part in slopes.groupby(list(by), sort=False, observed=True):
         values, labels = part["steerability"].to_numpy(), part[groups].to_numpy() if groups else None
-        if vectors:
-            values = part.pivot(index="vector", columns="example_id", values="steerability")
-            own = part.drop_duplicates("example_id").set_index("example_id").loc[values.columns]
-            labels = own[groups].to_numpy() if groups else None
-        count = values.shape[-1]
-        if alone and (count if labels is None else len(set(labels))) < 2:
-            rows.append((*names, count, values.mean(), np.nan, np.nan, ""))
+        if alone and (len(values) if labels is None else len(set(labels))) < 2:
+            rows.append((*names, len(values), values.mean(), np.nan, np.nan))
             continue
-        found = stats.bootstrap(values, groups=labels, draws=draws, seed=seed)
-        rows.append((*names, count, found.estimate, found.low, found.high, " and ".join(found.sources)))
-    return pd.DataFrame(rows, columns=[*by, "n", "mean", "low", "high", "sources"])
+        found = stats.mean_interval(values, labels)
+        rows.append((*names, len(values), found.estimate, found.low, found.high))
+    return pd.DataFrame(rows, columns=[*by, "n", "mean", "low", "high"])
 
 
-def by_range(
-    grid: pd.DataFrame, widths: Sequence[float] = WIDTHS, *, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def by_range(grid: pd.DataFrame, widths: Sequence[float] = WIDTHS) -> pd.DataFrame:
     """Refit the steerability on the multipliers from -width to width, for each of several half widths above 0.
 
     Each block of the GRID table has -width and width themselves among its multipliers, for every width; otherwise the
@@ -69,8 +51,7 @@ def by_range(
     for width in map(float, widths):
         _check_ends(grid, width)
         inside = grid[grid["multiplier"].abs() <= width + NEAR]
-        found = means(steerability.slopes(inside), BLOCK, draws=draws, seed=seed)
-        parts.append(found.drop(columns="sources").assign(width=width))
+        parts.append(means(steerability.slopes(inside), BLOCK).assign(width=width))
     table = pd.concat(parts, ignore_index=True)[[*BLOCK, "width", "n", "mean", "low", "high"]]
     block = table.groupby(BLOCK, sort=False, observed=True).ngroup()
     return table.iloc[np.argsort(block, kind="stable")].reset_index(drop=True)
@@ -83,6 +64,5 @@ def _check_ends(grid: pd.DataFrame, width: float) -> None:
         reaches = all(np.abs(swept - end).min() <= NEAR for end in (-width, width))
         expected = f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}"
         found = f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})"
-        step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full' "
-        step += "(resampled and random vectors run at fewer multipliers)."
+        step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full'."
         need(reaches, expected, found, step, done="Nothing was fitted.")

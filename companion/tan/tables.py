@@ -55,17 +55,17 @@ def shifts_of(settings: Settings, answer_format: str) -> Found:
     return shift_table(slopes, name_of(settings)), slopes.attrs["manifests"]
 
 
-def shift_table(slopes: pd.DataFrame, model: str, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+def shift_table(slopes: pd.DataFrame, model: str) -> pd.DataFrame:
     """One row for every pair of training and test setting of every data set: the SHIFTS table.
 
-    `slopes` are OOD SLOPES of one model in one answer format, one layer for each data set. Random vectors are kept, with
-    their name as ``train``; the bootstrap draws the examples of one ``group`` together, where there is that column.
+    `slopes` are OOD SLOPES of one model in one answer format, one layer for each data set. Examples of
+    one ``group`` are not independent, where there is that column.
     Columns dataset, model, train, test, mean with its 95% interval low and high (NaN with a single example or group),
     variance (divided by n), n (examples) and format.
     """
     rows = slopes.sort_values("example_id")
     group = rows["group"] if "group" in rows else rows["example_id"]
-    found = means(rows.assign(group=group), CELL, "group", alone=True, draws=draws, seed=seed)
+    found = means(rows.assign(group=group), CELL, "group", alone=True)
     spread = rows.groupby(CELL)["steerability"].agg(lambda values: np.var(values.to_numpy()))
     table = slopes[CELL].drop_duplicates().merge(found, on=CELL).join(spread.rename("variance"), on=CELL)
     table = table.rename(columns=RENAMED).assign(model=model, format=slopes["format"].iloc[0])
