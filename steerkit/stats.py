@@ -122,7 +122,7 @@ def stratified_rank_correlation(
     Correlations are averaged as Fisher's z with weights n - 3; the standard error is that of Bonett and Wright (2000).
     Strata of fewer than five points, or without variation, are left out.
     """
-    x, y, strata = finite("x", x), finite("y", y), np.asarray(strata)
+    x, y, strata = finite("x", x), finite("y", y), np.array(list(strata))
     parts = []
     for each in pd.unique(strata):
         own, other = x[strata == each], y[strata == each]

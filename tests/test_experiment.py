@@ -40,9 +40,8 @@ class TestTables:
     @pytest.mark.parametrize("form", FORMATS)
     def test_grid_and_sweep_have_a_row_a_data_set_example_vector_and_multiplier(self, smoke, stop, form):
         table, settings, sweep = experiment.grid(smoke.settings, form), smoke.settings, smoke.settings.sweep
-        vectors = ["full", "random-00", "resample-00", "resample-01"]
-        assert list(table.columns) == GRID and sorted(table["vector"].unique()) == vectors
-        rows = len(settings.datasets) * settings.test * PAIRS[form] * len(vectors) * len(settings.multipliers)
+        assert list(table.columns) == GRID and set(table["vector"]) == {"full"}
+        rows = len(settings.datasets) * settings.test * PAIRS[form] * len(settings.multipliers)
         assert len(table) == rows and tuple(table["dataset"].unique()) == settings.datasets
         assert not table.duplicated(["dataset", "example_id", "vector", "multiplier"]).any()
         assert np.allclose(table["propensity"], table["matching"] - table["not_matching"], atol=1e-12)
@@ -53,15 +52,17 @@ class TestTables:
         assert sorted(table["layer"].unique()) == [0, 1, 2, 3]
 
     @pytest.mark.parametrize("form", FORMATS)
-    def test_intervals_hold_the_mean_and_the_placebo_of_each_data_set(self, smoke, stop, form):
-        table = experiment.intervals(smoke.settings, form, draws=200)
+    def test_intervals_hold_the_mean_of_each_data_set_and_its_rank_among_shuffled_labels(self, smoke, form):
+        table, beside = experiment.intervals(smoke.settings, form), experiment.placebo(smoke.settings, form)
         slopes = experiment.slopes(smoke.settings, form)
-        assert list(table.columns) == ["dataset", "estimate", "low", "high", "random", "sources"]
         assert list(table["dataset"]) == list(smoke.settings.datasets)
-        assert (table["low"] < table["high"]).all()
-        mean = slopes.groupby(["dataset", "vector"])["steerability"].mean().unstack()
-        assert np.allclose(table["estimate"], mean.loc[table["dataset"], "full"])
-        assert np.allclose(table["random"], mean.loc[table["dataset"], "random-00"])
+        assert ((table["low"] < table["estimate"]) & (table["estimate"] < table["high"])).all()
+        assert np.allclose(table["estimate"], slopes.groupby("dataset", sort=False)["steerability"].mean())
+        means = beside.pivot_table(index="dataset", columns="vector", values="slope").loc[table["dataset"]]
+        shuffled = means.filter(like="shuffled")
+        higher = (shuffled.to_numpy() >= means[["full"]].to_numpy()).sum(axis=1)
+        assert shuffled.shape[1] == 99 and np.allclose(table["p"], (1 + higher) / 100)
+        assert np.allclose(table["placebo"], np.quantile(shuffled, 0.95, axis=1))
 
     def test_every_part_brings_its_manifest(self, smoke, stop):
         manifests = experiment.slopes(smoke.settings, "letter").attrs["manifests"]
@@ -86,9 +87,7 @@ class TestNumbers:
         assert np.allclose(ours, expected, atol=1e-5) and np.ptp(expected) > 1e-3
 
     def test_the_direct_engine_gives_the_same_slopes(self, smoke, one):
-        chosen = replace(
-            one, layer={"letter": experiment.layer_of(one, "letter")}, resamples={}, random_vectors=0
-        )
+        chosen = replace(one, layer={"letter": experiment.layer_of(one, "letter")})
         tree, direct = (experiment.slopes(replace(chosen, engine=e), "letter") for e in ("tree", "direct"))
         assert np.allclose(tree["steerability"], direct["steerability"], atol=1e-5)
         assert {about["engine"] for about in direct.attrs["manifests"]} == {"direct"}

@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import asked, close, deaf, own_model, random_vectors
+from conftest import asked, close, deaf, own_model
 from plain_model import Watch, activations, strings
 from torch.testing import assert_close
 from transformers import AttentionInterface
 
-from companion.tan.jobs import rescale_to
 from companion.tiny import ARCHITECTURES
 from steerkit import traces
 from steerkit.errors import SteerkitError
-from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled
+from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, shuffled
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]
@@ -146,12 +145,16 @@ class TestVectorsFromDifferences:
         assert torch.equal(first[:, 0], first[:, 1])
         assert torch.equal(first, again) and not torch.equal(first, other)
 
-    def test_rescaling_gives_the_norm_of_the_reference_at_each_layer_and_keeps_the_direction(self, model):
-        vectors, reference = random_vectors(model, seed=1), random_vectors(model, ["x", "y"], 2, scale=5.0)
-        found = rescale_to(vectors, reference)
-        assert_close(found.values.norm(dim=-1), reference.values[:1].norm(dim=-1).expand(2, -1))
-        assert_close(torch.cosine_similarity(found.values, vectors.values, dim=-1), torch.ones(2, 4))
-        assert found.names == vectors.names
+    def test_shuffled_vectors_are_means_with_signs_by_group_and_the_norm_of_the_vector_at_each_layer(self):
+        """Rows along axes of their own: what is left of each in a placebo is its sign, alike in a group."""
+        rows, groups = torch.eye(6)[:, None].expand(-1, 2, -1) * 3.0, [0, 0, 1, 1, 2, 3]
+        found, full = shuffled(rows, [4, 7], 40, 5, groups=groups), mean_difference(rows, [4, 7])
+        assert found.names[:2] == ("shuffled-00", "shuffled-01") and found.layers == (4, 7)
+        assert_close(found.values.abs(), full.values.expand(40, -1, -1))
+        signs = found.values.sign()
+        assert torch.equal(signs[..., 0], signs[..., 1]) and torch.equal(signs[:, 0], signs[:, 1])
+        assert 60 < (signs[:, 0, 1:] > 0).sum() < 140  # of 200, a coin each
+        assert torch.equal(found.values, shuffled(rows, [4, 7], 40, 5, groups=groups).values)
 
     def test_groups_are_drawn_whole_so_that_what_cancels_within_a_pair_cancels_in_every_resample(self):
         pairs = torch.randn(6, 1, 3, generator=torch.Generator().manual_seed(0))

@@ -20,7 +20,7 @@ from companion.tan.jobs import MEAN, pairwise
 from companion.templates import SETTINGS
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS
-from steerkit.stats import bootstrap
+from steerkit.stats import mean_interval
 from steerkit.steerability import SLOPES
 
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
@@ -62,28 +62,28 @@ def some_shifts(values: dict[str, list[float]], model: str = "m", variance: floa
 
 def test_a_row_of_the_table_is_the_mean_variance_and_interval_of_its_examples():
     slopes = make_slopes()
-    table = tables.shift_table(slopes, "smollm2-135m", draws=200)
+    table = tables.shift_table(slopes, "smollm2-135m")
     assert list(table.columns[:9]) == "dataset model train test mean low high variance n".split()
     assert len(table) == len(SETS) * 7 * 5 and set(table["model"]) == {"smollm2-135m"}
     chosen = "dataset == 'narcissism' and {} == 'SYS_POS' and {} == 'USER_NEG'"
     values = slopes.query(chosen.format("vector", "setting"))["steerability"].to_numpy()
     row = table.query(chosen.format("train", "test")).iloc[0]
-    interval = bootstrap(values, draws=200)
+    interval = mean_interval(values)
     assert row[["mean", "variance", "n"]].tolist() == pytest.approx([values.mean(), np.var(values), 6])
     assert (row["low"], row["high"]) == (interval.low, interval.high)
     key = ["dataset", "train", "test"]
-    mixed = tables.shift_table(slopes.sample(frac=1, random_state=3), "smollm2-135m", draws=200)
+    mixed = tables.shift_table(slopes.sample(frac=1, random_state=3), "smollm2-135m")
     pd.testing.assert_frame_equal(*(each.sort_values(key, ignore_index=True) for each in (table, mixed)))
     row = tables.shift_table(make_slopes(items=1), "m").iloc[0]  # a single example has no interval
     assert row["n"] == 1 and np.isnan([row["low"], row["high"]]).all() and np.isfinite(row["mean"])
 
 
-def test_the_interval_draws_the_examples_of_a_group_together():
+def test_the_interval_counts_the_examples_of_a_group_as_one():
     slopes = make_slopes(("openness",), items=8, vectors=("BASE",))
     pair = slopes["example_id"].str.rpartition("/")[2].astype(int) // 2
-    slopes["steerability"] = pair.astype(float)  # both of a pair are equal: single draws would be too sure
-    single = tables.shift_table(slopes, "m", 500).iloc[0]
-    paired = tables.shift_table(slopes.assign(group=pair), "m", 500).iloc[0]
+    slopes["steerability"] = pair.astype(float)  # both of a pair are equal: singly they would be too sure
+    single = tables.shift_table(slopes, "m").iloc[0]
+    paired = tables.shift_table(slopes.assign(group=pair), "m").iloc[0]
     assert paired["high"] - paired["low"] > 1.2 * (single["high"] - single["low"])
     assert paired["mean"] == single["mean"]
 

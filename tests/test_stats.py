@@ -11,7 +11,14 @@ from sklearn.linear_model import LinearRegression
 
 from companion.tan.variance import variance_parts
 from steerkit.errors import SteerkitError
-from steerkit.stats import bootstrap, rank_correlation
+from steerkit.stats import (
+    holm,
+    max_t,
+    mean_interval,
+    rank_correlation,
+    share_interval,
+    stratified_rank_correlation,
+)
 
 ORDERS = ("paper", "answer-first", "shapley")
 
@@ -91,38 +98,84 @@ def _covered(intervals, truth: float) -> float:
     return np.mean([i.low <= truth <= i.high for i in intervals])
 
 
-def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_its_level_says():
-    rng = _rng(1)
-    intervals = [bootstrap(rng.normal(3, 2, 80), seed=rng, draws=300, level=0.9) for _ in range(300)]
-    assert _covered(intervals, 3) == pytest.approx(0.9, abs=0.052)  # three standard errors of a share of 300
+@pytest.mark.parametrize("groups", [4, 5, 6, 8, 12, 24])
+def test_the_interval_of_a_mean_covers_the_truth_at_the_numbers_of_groups_in_use(groups):
+    """Pairs of items that are not independent, two of them alike; percentile bootstraps cover 80% at four groups."""
+    rng, labels = _rng(groups), np.repeat(np.arange(groups), 2)
+    trials = (
+        3 + np.repeat(rng.normal(0, 2, groups), 2) + rng.normal(0, 0.5, 2 * groups) for _ in range(2000)
+    )
+    assert 0.93 <= _covered([mean_interval(each, labels) for each in trials], 3) <= 0.97
 
 
-def _trial(rng, vectors=40, items=50):
-    """Slopes whose truth is 1: training noise of the full vector, more for each resample, and item noise."""
-    full = 1 + 0.3 * rng.normal()
-    means = full + np.concatenate([[0.0], 0.3 * rng.normal(size=vectors)])
-    return means[:, None] + rng.normal(size=items)
+@pytest.mark.parametrize("test_noise", [0.1, 1.0])
+def test_with_training_noise_it_covers_the_truth_where_test_noise_alone_does_not(test_noise):
+    rng, joint, alone = _rng(4), [], []
+    for _ in range(1000):
+        full = 1 + 0.3 * rng.normal()
+        slopes, training = full + test_noise * rng.normal(size=24), full + 0.3 * rng.normal(size=20)
+        joint.append(mean_interval(slopes, training=training))
+        alone.append(mean_interval(slopes))
+    assert 0.93 <= _covered(joint, 1) <= 0.97 and _covered(alone, 1) < 0.9
 
 
-def test_the_joint_interval_covers_the_truth_where_test_noise_alone_does_not():
-    rng = _rng(4)
-    trials = [_trial(rng) for _ in range(200)]
-    joint = [bootstrap(trial, seed=rng, draws=200, level=0.9) for trial in trials]
-    alone = [bootstrap(trial[:1], seed=rng, draws=200, level=0.9) for trial in trials]
-    assert _covered(joint, 1) == pytest.approx(0.9, abs=0.065) and _covered(alone, 1) < 0.7
-    assert joint[0].sources == ("training pairs", "test items") and alone[0].sources == ("test items",)
+def test_groups_of_one_size_give_the_t_interval_of_their_means_and_uneven_ones_that_of_statsmodels():
+    rng = _rng(5)
+    values, even = rng.normal(size=24), np.repeat(np.arange(8), 3)
+    means = values.reshape(8, 3).mean(axis=1)
+    found = mean_interval(values, even)
+    expected = scipy.stats.t.interval(0.95, 7, means.mean(), scipy.stats.sem(means))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.p_above == pytest.approx(scipy.stats.ttest_1samp(means, 0, alternative="greater").pvalue)
+    uneven = np.array([0, 0, 0, 0, 1, 2, 2, 3, 3, 3, 4, 5, 5, 5, 5, 5, 6, 6, 7, 7, 7, 7, 8, 8])
+    fit = sm.OLS(values, np.ones(24)).fit(cov_type="cluster", cov_kwds={"groups": uneven})
+    # statsmodels has G / (G - 1) * (n - 1) / (n - k), with one parameter the former alone.
+    assert mean_interval(values, uneven).error == pytest.approx(fit.bse[0])
 
 
-def test_the_same_seed_gives_the_same_interval_and_rows_are_taken_by_their_names():
-    slopes = _trial(_rng(12), vectors=3)
-    one, two = (bootstrap(slopes, seed=seed, draws=50) for seed in (13, _rng(13)))
-    assert one == two
-    names = ["resample-01", "random-00", "full", "resample-00", "resample-02"]
-    table = pd.DataFrame(slopes[[2, 0, 0, 1, 3]], index=names)
-    table.loc["random-00"] = 1e9
-    assert bootstrap(table, draws=50) == bootstrap(slopes, draws=50)
-    with pytest.raises(SteerkitError, match="a row named full"):
-        bootstrap(table.drop(index="full"))
+def test_a_share_has_wilsons_interval_and_p_values_are_corrected_as_statsmodels_does():
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.proportion import proportion_confint
+
+    found = share_interval(10, 13)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(10, 13, method="wilson"))
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.7]
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_the_highest_of_many_placebos_decides_and_no_set_passes_by_luck():
+    """Forty sets without an effect: in one run of twenty at most does any pass. Where one has an effect it is found."""
+    rng, false, found = _rng(6), 0, 0
+    for _ in range(100):
+        drawn = rng.normal(size=(99, 40)) * np.linspace(0.1, 5, 40)
+        null = rng.normal(size=40) * np.linspace(0.1, 5, 40)
+        false += (max_t(null, drawn) < 0.05).any()
+        found += max_t(np.append(null[:-1], 30.0), drawn)[-1] < 0.05
+    assert false <= 10 and found == 100
+    by_hand = [(1 + sum(max(row) >= 2.0 for row in [(1, 1), (-1, -1)])) / 3, 1.0]
+    assert max_t([2.0, -3.0], np.array([[1.0, 1.0], [-1.0, -1.0]])) == pytest.approx(by_hand)
+
+
+def test_a_correlation_within_strata_does_not_see_what_differs_between_them():
+    """Two kinds, in each of which both numbers rise together, and between which they fall: Simpson's paradox."""
+    rng = _rng(8)
+    x = np.concatenate([rng.normal(0, 1, 20), rng.normal(6, 1, 20)])
+    y = np.concatenate([x[:20] + 6, x[20:] - 6]) + rng.normal(0, 0.3, 40)
+    kinds = ["persona"] * 20 + ["choice"] * 20
+    assert scipy.stats.spearmanr(x, y).statistic < 0 < stratified_rank_correlation(x, y, kinds).low
+    one = stratified_rank_correlation(x[:20], y[:20], kinds[:20])
+    assert one.estimate == pytest.approx(scipy.stats.spearmanr(x[:20], y[:20]).statistic)
+    error = np.sqrt((1 + one.estimate**2 / 2) / 17)  # Bonett and Wright 2000
+    assert one.high == pytest.approx(np.tanh(np.arctanh(one.estimate) + 1.96 * error))
+
+
+def test_it_covers_the_truth_about_as_often_as_its_level_says():
+    rng, kinds, truth = _rng(9), np.repeat(["persona", "choice"], [21, 19]), 6 / np.pi * np.arcsin(0.6 / 2)
+    found = []
+    for _ in range(1000):
+        x, noise = rng.normal(size=40), rng.normal(size=40)
+        found.append(stratified_rank_correlation(x, 0.6 * x + 0.8 * noise, kinds))
+    assert 0.92 <= _covered(found, truth) <= 0.97
 
 
 def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it():
@@ -136,15 +189,17 @@ def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it()
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * spread, rel=0.35)
 
 
-def test_draws_without_a_correlation_are_left_out_and_not_counted():
-    interval = rank_correlation([1, 2, 3], [3, 2, 1], _rng(15), 900)
+def test_draws_without_a_correlation_are_left_out():
+    interval = rank_correlation(
+        [1, 2, 3], [3, 2, 1], _rng(15), 900
+    )  # one draw in nine repeats a single point
     assert (interval.estimate, interval.low, interval.high) == pytest.approx((-1, -1, -1))
-    assert interval.draws == pytest.approx(800, abs=40)  # one draw in nine repeats a single point
 
 
 GROUPS, ITEMS = "one group label for each of {} items, and at least two groups", [1.0, 2.0]
+STRATA = "five points with different values on each side in at least one stratum"
 SIDES = "as many x as y, at least three, with different values on each side"
-FINITE, DRAWS = "finite {} dimension(s), at least one", "draws of at least 1 and a level between 0 and 1"
+FINITE, LEVEL = "finite {} dimension(s), at least one", "a level between 0 and 1"
 NAN, CUBE = _slopes(["A", "B"], ["", ""], [1.0, np.nan]), np.ones((2, 2, 2))
 BAD = "shape {} with {} values that are not finite"
 
@@ -154,11 +209,13 @@ BAD = "shape {} with {} values that are not finite"
     [
         (lambda: variance_parts(NAN, "letter"), "an order (paper, answer-first, shapley)", "'letter'"),
         (lambda: variance_parts(NAN), FINITE.format("slopes in 1"), BAD.format("(2,)", 1)),
-        (lambda: bootstrap(CUBE), FINITE.format("values in 1 or 2"), BAD.format("(2, 2, 2)", 0)),
-        (lambda: bootstrap(np.ones((2, 5))), "no resampled vector, or at least two", "one"),
-        (lambda: bootstrap([1.0]), GROUPS.format(1), "labels of shape (1,) in 1 groups"),
-        (lambda: bootstrap(ITEMS, groups=[1, 2, 3]), GROUPS.format(2), "labels of shape (3,) in 3 groups"),
-        (lambda: bootstrap(ITEMS, level=95), DRAWS, "draws 2000 and level 95"),
+        (lambda: mean_interval(CUBE), FINITE.format("values in 1"), BAD.format("(2, 2, 2)", 0)),
+        (lambda: mean_interval(ITEMS, training=[1.0]), "at least two resampled vectors", "one"),
+        (lambda: mean_interval([1.0]), GROUPS.format(1), "labels of shape (1,) in 1 groups"),
+        (lambda: mean_interval(ITEMS, [1, 2, 3]), GROUPS.format(2), "labels of shape (3,) in 3 groups"),
+        (lambda: mean_interval(ITEMS, level=95), LEVEL, "95"),
+        (lambda: rank_correlation([1, 2, 3], [2, 1, 3], draws=0), "draws of at least 1", "draws 0"),
+        (lambda: stratified_rank_correlation([1, 2], [2, 1], "ab"), STRATA, "2 points in 2"),
         (lambda: rank_correlation([1, 2], [2, 1]), SIDES, "2 x (2 different) and 2 y (2 different)"),
         (lambda: rank_correlation([1, 2, 3], [5, 5, 5]), SIDES, "3 x (3 different) and 3 y (1 different)"),
     ],
@@ -167,16 +224,3 @@ def test_what_has_no_answer_is_refused_in_the_users_words(call, expected, found)
     with pytest.raises(SteerkitError) as error:
         call()
     assert (error.value.expected, error.value.found) == (expected, found)
-
-
-def test_the_bootstrap_is_the_one_draw_by_draw_of_resampled_vectors_and_whole_groups():
-    """The first row, of the full vector, gives the estimate and is never drawn."""
-    rng = _rng(3)
-    table, groups = rng.normal(size=(4, 11)), np.array([0, 0, 1, 2, 2, 2, 3, 4, 4, 5, 6])
-    found, rng = bootstrap(table, seed=5, draws=300, groups=groups), _rng(5)
-    rows, drawn = rng.integers(1, 4, size=300), rng.integers(7, size=(300, 7))
-    draws = [[table[row, groups == group] for group in each] for row, each in zip(rows, drawn, strict=True)]
-    means = [np.mean(np.concatenate(draw)) for draw in draws]
-    expected = (table[0].mean(), *np.quantile(means, [0.025, 0.975]))
-    assert (found.estimate, found.low, found.high) == pytest.approx(expected, abs=1e-12)
-    assert (found.level, found.draws, found.sources) == (0.95, 300, ("training pairs", "test groups"))

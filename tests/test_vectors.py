@@ -11,9 +11,8 @@ from conftest import random_vectors
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from companion.tan.jobs import rescale_to
 from steerkit.errors import SteerkitError
-from steerkit.vectors import Vectors, concatenate, load_vectors, norm_matched_random
+from steerkit.vectors import Vectors, concatenate, load_vectors, norm_matched_random, scaled
 
 
 def test_random_vectors_have_the_norms_of_the_first_one_and_other_directions(model):
@@ -27,6 +26,14 @@ def test_random_vectors_have_the_norms_of_the_first_one_and_other_directions(mod
     assert not torch.equal(found.values, norm_matched_random(vectors, 5, seed=1).values)
 
 
+def test_scaling_gives_the_norm_of_the_reference_at_each_layer_and_keeps_the_direction(model):
+    vectors, reference = random_vectors(model, seed=1), random_vectors(model, ["x", "y"], 2, scale=5.0)
+    found = scaled(vectors, reference)
+    assert_close(found.values.norm(dim=-1), reference.values[:1].norm(dim=-1).expand(2, -1))
+    assert_close(torch.cosine_similarity(found.values, vectors.values, dim=-1), torch.ones(2, 4))
+    assert found.names == vectors.names
+
+
 def test_sets_of_vectors_are_joined_and_picked_apart_by_name_and_layer(model):
     first, second = random_vectors(model, ["a", "b"], seed=1), random_vectors(model, ["c"], seed=2)
     joined = concatenate(first, second)
@@ -36,7 +43,7 @@ def test_sets_of_vectors_are_joined_and_picked_apart_by_name_and_layer(model):
     assert torch.equal(picked.at(1), torch.stack([second.values[0, 1], first.values[0, 1]]))
 
 
-@pytest.mark.parametrize("join", [rescale_to, concatenate])
+@pytest.mark.parametrize("join", [scaled, concatenate])
 @pytest.mark.parametrize("layers", [(2, 3), (2, 1), (1,)])
 def test_vectors_of_different_layers_are_not_combined_by_column(join, layers):
     one = Vectors(("a",), (1, 2), torch.ones(1, 2, 3))

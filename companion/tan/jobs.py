@@ -236,9 +236,18 @@ def _compute_shift(job: Job, model: Model, progress: Progress | None) -> pd.Data
 
 def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
     """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
-    from steerkit.gradients import gradients
-
     train, test = examples(job, model)
+    vectors, single = vectors_beside_of(job, model, train, progress)
+    frame = slopes_beside(job, model, test, vectors, progress)
+    dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
+    frame.attrs = {"source": model.source, "dose": dose, "others": others_of(job)}
+    return frame
+
+
+def vectors_beside_of(
+    job: Job, model: Model, train: Sequence[Example], progress: Progress | None = None
+) -> tuple[Vectors, float]:
+    """The vector with all that it is set against, and the mean norm of the differences it is the mean of."""
     settings, main = job.settings, replace(job, stage="grid")
     found = differences_of(main, [job.layer], train, progress)
     full = vectors_of(main, [job.layer], train)
@@ -246,12 +255,18 @@ def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.Da
     theirs = [vectors_of(other, [job.layer], examples(other, model)[0], progress) for other in others]
     groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
     vectors = vectors_beside(found.values, full, theirs, groups, seed_of(job))
-    slopes = gradients(model, test, job.layer, fidelity=settings.fidelity, progress=progress)
+    return vectors, float(found.values.norm(dim=-1).mean())
+
+
+def slopes_beside(
+    job: Job, model: Model, test: Sequence[Example], vectors: Vectors, progress: Progress | None = None
+) -> pd.DataFrame:
+    """PLACEBO table of some test examples."""
+    from steerkit.gradients import gradients
+
+    slopes = gradients(model, test, job.layer, fidelity=job.settings.fidelity, progress=progress)
     frame = slopes_at_zero(slopes, vectors, test)
     frame.insert(0, "dataset", job.dataset)
-    single = float(found.values.norm(dim=-1).mean())
-    dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
-    frame.attrs = {"source": model.source, "dose": dose, "others": others_of(job), "layer": job.layer}
     return frame
 
 

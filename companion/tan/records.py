@@ -147,7 +147,8 @@ def audit(
     recorded = read(settings, stage, answer_format)
     name = str(rng.choice(recorded["dataset"].unique()))
     mine = recorded[recorded["dataset"] == name]
-    job = Job(settings, stage, name, answer_format, int(mine["layer"].iloc[0]))
+    layer = recorded.attrs["manifests"][0]["inputs"]["layer"]
+    job = Job(settings, stage, name, answer_format, layer)
     model = model_of(settings.model, settings.remote)
     train, test = jobs.examples(job, model)
     drawn = rng.choice([example.id for example in test], size=min(examples_each, len(test)), replace=False)
@@ -156,17 +157,27 @@ def audit(
         setting, found = str(rng.choice(jobs.settings_of(model))), jobs.vectors_by_setting(job, model)
         mine = mine[mine["setting"] == setting]
         _, test = jobs.examples(job, model, setting)
-    else:
+    elif stage == "grid":
         found = jobs.vectors_of(job, [job.layer], train)
-    again = jobs.scored(job, model, [example for example in test if example.id in chosen], found).table(name)
-    return _compared(job, mine[mine["example_id"].isin(chosen)], again, chosen)
+    few, mine = [example for example in test if example.id in chosen], mine[mine["example_id"].isin(chosen)]
+    if stage == "placebo":
+        again = jobs.slopes_beside(job, model, few, jobs.vectors_beside_of(job, model, train)[0])
+        return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])
+    again = jobs.scored(job, model, few, found).table(name)
+    return _compared(job, mine, again, chosen, ["example_id", "vector", "multiplier"], SIDES)
 
 
-def _compared(job: Job, recorded: pd.DataFrame, again: pd.DataFrame, chosen: Sequence[str]) -> dict[str, Any]:
-    cell = ["example_id", "vector", "multiplier"]
+def _compared(
+    job: Job,
+    recorded: pd.DataFrame,
+    again: pd.DataFrame,
+    chosen: Sequence[str],
+    cell: Sequence[str],
+    numbers: Sequence[str],
+) -> dict[str, Any]:
     both = recorded.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
-    difference = max(float((both[side] - both[f"{side}_again"]).abs().max()) for side in SIDES)
-    complete = bool((both["_merge"] == "both").all() and both[SIDES].notna().all(axis=None))
+    difference = max(float((both[each] - both[f"{each}_again"]).abs().max()) for each in numbers)
+    complete = bool((both["_merge"] == "both").all() and both[numbers].notna().all(axis=None))
     about = {"record": f"{job.settings.profile}/{job.stage}-{job.format}", "dataset": job.dataset}
     about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
     return about | {"tolerance": TOLERANCE, "agrees": complete and difference <= TOLERANCE}

@@ -1,0 +1,87 @@
+"""Gradients of the propensity against plain differences, and the placebos made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import asked, deaf, own_model, random_vectors
+from torch.testing import assert_close
+from transformers import AttentionInterface
+
+from companion.tan.placebo import OTHERS, RANDOM, RESAMPLED, SHUFFLED, other_directions, vectors_beside
+from steerkit import traces
+from steerkit.errors import SteerkitError
+from steerkit.extraction import mean_difference
+from steerkit.formats import question
+from steerkit.gradients import gradients
+from steerkit.grid import evaluate
+
+FORMATS = ("letter", "statement", "yes-no")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_slope_at_zero_is_that_of_the_grid_over_small_multipliers(any_model, form):
+    examples, vectors, step = asked(form, any_model), random_vectors(any_model, ["full"]), 0.01
+    propensity = evaluate(any_model, examples, vectors, [-step, step], layers=[1]).propensity[:, 0, 0]
+    expected = (propensity[:, 1] - propensity[:, 0]) / (2 * step)
+    found = gradients(any_model, examples, 1) @ vectors.at(1)[0]
+    assert_close(found.double(), expected, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_branches_of_one_sequence_give_what_plain_sequences_give_and_parts_what_the_whole_gives(model, form):
+    examples, shares = asked(form, model, 5), []
+    whole = gradients(model, examples, 2, progress=shares.append)
+    questions = [question(example, "letter") for example in examples]
+    [apart] = traces.gradients_apart(traces.site_of(model), questions, 2)
+    assert_close(whole, apart, rtol=1e-4, atol=1e-6)
+    assert_close(gradients(model, examples, 2, batch_tokens=1), whole, rtol=1e-4, atol=1e-6)
+    assert len(shares) >= 1 and whole.abs().max() > 0
+
+
+def test_a_model_that_takes_no_mask_is_asked_branch_by_branch_and_says_so(tokenizer):
+    AttentionInterface.register("numb", deaf)
+    own = own_model(tokenizer)
+    examples = asked("statement", own, 2)
+    wanted = gradients(own, examples, 1)
+    own.lm._module.config._attn_implementation = "numb"
+    with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
+        found = gradients(own, examples, 1)
+    assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_that_is_not_there_is_refused(model):
+    with pytest.raises(SteerkitError, match="a layer from 0 to 3"):
+        gradients(model, asked("letter", model, 1), 9)
+
+
+def test_directions_are_those_of_scikit_learn_and_all_placebos_have_the_norm_of_the_vector():
+    from sklearn.decomposition import TruncatedSVD
+
+    generator = torch.Generator().manual_seed(0)
+    found = torch.randn(12, 1, 8, generator=generator) + 0.5
+    component, logistic = other_directions(found, (3,))
+    fitted = torch.from_numpy(
+        TruncatedSVD(1, algorithm="arpack").fit(found[:, 0].double().numpy()).components_[0]
+    )
+    mean = found[:, 0].mean(0)
+    assert abs(torch.cosine_similarity(component.values[0, 0].double(), fitted, dim=0)) > 0.9999
+    assert (
+        component.values[0, 0] @ mean > 0 and (found[:, 0] @ logistic.values[0, 0] > 0).float().mean() > 0.8
+    )
+    full = mean_difference(found, [3])
+    others = [mean_difference(found + i, [3]) for i in range(OTHERS)]
+    beside = vectors_beside(found, full, others, range(12), seed=0)
+    kinds = [name.partition("-")[0] for name in beside.names]
+    counts = {
+        "full": 1,
+        "resample": RESAMPLED,
+        "shuffled": SHUFFLED,
+        "other": OTHERS,
+        "pca": 1,
+        "logistic": 1,
+    }
+    assert {kind: kinds.count(kind) for kind in kinds} == counts | {"random": RANDOM}
+    norms = beside.values.norm(dim=-1)[np.array(kinds) != "resample"]
+    assert_close(norms, full.values.norm().expand_as(norms))
