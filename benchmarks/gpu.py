@@ -1,6 +1,6 @@
 """What a GPU makes of the papers' grids: extraction, layer sweep and six vectors at one layer, for each paper's model.
 
-Random weights at the exact shapes (`companion.registry`), so nothing is downloaded; prompts of random tokens with the
+Random weights at the exact shapes (`companion.models`), so nothing is downloaded; prompts of random tokens with the
 lengths of the papers' prompts. Prompts a second; the share of the rate of plain bfloat16 matrix products that the
 forwards reach; and the hours that the committed plan of the model's profile (`benchmarks/plans`) would take at that
 speed. Under eight minutes on one large GPU; writes benchmarks/gpu.json, which the book shows.
@@ -26,8 +26,8 @@ import transformers
 from nnsight import TransformersModel
 
 from companion import cost, store
+from companion.models import MODELS
 from companion.outline import DEFAULT, LENGTHS, SHAPES, config_of
-from companion.registry import MODELS
 from companion.tiny import tiny_tokenizer
 from steerkit.extraction import contrast_length, differences
 from steerkit.formats import question

@@ -29,10 +29,9 @@ from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
 from companion.data.splits import limit, make_split
-from companion.models import dtype_of, model_of
+from companion.models import MODELS, dtype_of, model_of
 from companion.outline import LENGTHS, Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
-from companion.registry import MODELS
 from companion.tan import jobs
 from companion.tan.experiment import pending
 from companion.tan.jobs import Job, Stage

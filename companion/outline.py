@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from companion.models import load_model, location, spec_of
-from companion.registry import MODELS
+from companion.models import MODELS, load_model, location, spec_of
 from steerkit.errors import SteerkitError
 from steerkit.templates import Template, template_for
 
 if TYPE_CHECKING:
-    from companion.registry import ModelSpec
+    from companion.models import ModelSpec
 
 DEFAULT = "smollm2-135m"
 SHAPES = tuple(name for name, spec in MODELS.items() if spec.shape)  # models known without any download

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companion import registry, store
+from companion import models, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from steerkit.errors import one_of
@@ -152,7 +152,7 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
 
 def label_of(settings: Settings) -> str:
     """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = registry.label(settings.model)
+    label = models.label(settings.model)
     return f"{label} on the papers' data" if settings.source == "papers" else label
 
 

@@ -26,7 +26,7 @@ from steerkit.files import CHECKPOINT_FILES, cache_dir, file_hash, locked
 from steerkit.load import snapshot
 
 if TYPE_CHECKING:
-    from companion.registry import ModelSpec, Part, Terms, Wheel
+    from companion.models import ModelSpec, Part, Terms, Wheel
 
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"

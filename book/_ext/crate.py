@@ -16,7 +16,7 @@ from typing import Any
 from _ext.pages import changed, repository, unique
 from _ext.provenance import citation
 from companion.exhibits import Exhibit
-from companion.registry import MODELS
+from companion.models import MODELS
 from companion.results import Result
 
 NAME = "ro-crate-metadata.json"

@@ -17,7 +17,7 @@ from _ext import crate
 from _ext.markdown import code, table_of_markdown
 from _ext.pages import link, offered, steerkit_run, unique
 from companion import store
-from companion.registry import MODELS
+from companion.models import MODELS
 from companion.results import Result
 from steerkit.files import artifacts_dir
 from steerkit.vectors import load_vectors

@@ -74,7 +74,7 @@ def profiles() -> dict[str, str]:
 
 def models() -> dict[str, str]:
     """Models known by name."""
-    from companion.registry import MODELS
+    from companion.models import MODELS
 
     return {name: spec.hub_id or "built in code" for name, spec in MODELS.items()}
 

@@ -155,12 +155,12 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """Concept or format: what was expected before the run, and what was found."""
     from companion import page
-    from companion.tan import formats as concepts
+    from companion.tan.formats import agreement, effects, headline
 
     runs = page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS)
-    table = concepts.effects(runs)
+    table = effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
-    rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
+    rows = headline(table, agreement(table), seconds).to_dict("records")
     print_rows(rows, as_json, ("measure", "expected", "found", "met"))
 
 

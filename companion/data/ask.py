@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
-from companion.data.splits import group_items
 from steerkit.errors import need
-from steerkit.formats import FORMATS, OTHER
+from steerkit.formats import FORMATS
 from steerkit.items import Item, fold
 
 if TYPE_CHECKING:
@@ -49,21 +48,10 @@ def examples_of(
     return with_others(firsts, others)
 
 
-def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: two items of one pair, or of one question, are not independent."""
-    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
-    return [numbers[item_id(example_id)] for example_id in example_ids]
-
-
 def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Example]:
     """First forms, and those second forms that are not there already (a set may list both orders of its options)."""
     asked = {(example.prompt, example.matching) for example in firsts}
     return [*firsts, *(other for other in others if (other.prompt, other.matching) not in asked)]
-
-
-def item_id(example_id: str) -> str:
-    """The item that an example asks."""
-    return example_id.removesuffix(OTHER)
 
 
 def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = None) -> list[tuple[Item, Item]]:

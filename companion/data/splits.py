@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from companion.data.datasets import Dataset
 from steerkit.errors import need, one_of
+from steerkit.formats import OTHER
 from steerkit.items import Item
 
 NAMES = ("clean", "as-released", "sweep")
@@ -94,6 +95,17 @@ def group_items(items: Sequence[Item]) -> tuple[int, ...]:
         (np.ones(len(links)), np.reshape(links, (-1, 2)).T.astype(int)), (len(items), len(items))
     )
     return tuple(connected_components(graph, directed=False)[1].tolist())
+
+
+def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example: two items of one pair, or of one question, are not independent."""
+    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
+    return [numbers[item_id(example_id)] for example_id in example_ids]
+
+
+def item_id(example_id: str) -> str:
+    """The item that an example asks."""
+    return example_id.removesuffix(OTHER)
 
 
 def limit(split: Split, train: int | None = None, test: int | None = None) -> Split:

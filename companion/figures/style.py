@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from companion import published, registry, store
+from companion import models, published, store
 from steerkit import errors, formats
 from steerkit.files import write_atomically
 
@@ -31,7 +31,7 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is 
 PUBLISHED, FAINT, STRIPE = "#6E6E6E", "#BDBDBD", "#F6F6F6"
 
 FORMATS = {name: form.colour for name, form in formats.FORMATS.items()}
-MODELS = {name: spec.colour for name, spec in registry.MODELS.items() if spec.colour}
+MODELS = {name: spec.colour for name, spec in models.MODELS.items() if spec.colour}
 SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLION, "USER_NEG": ORANGE}
 UNITS = {name: form.unit for name, form in formats.FORMATS.items()}  # of a score, by answer format
 PER_UNIT = {name: f"{unit} per unit multiplier" for name, unit in UNITS.items()}  # of steerability

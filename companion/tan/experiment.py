@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from companion import store
-from companion.data.ask import groups_of
+from companion.data.splits import groups_of
+from companion.models import MODELS
 from companion.profiles import Settings
-from companion.registry import MODELS
 from companion.tan import records
 from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, inputs
 from companion.tan.means import means
