@@ -35,6 +35,7 @@ from steerkit.grid import evaluate
 from steerkit.layout import length
 from steerkit.model import Model, wrap
 from steerkit.prompts import Example
+from steerkit.traces import SHARE_FROM
 from steerkit.vectors import Vectors
 
 DTYPE = "bfloat16"
@@ -103,7 +104,8 @@ def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int, 
     for stage, made in (("sweep", vectors(model, 1, range(depth))), ("grid", vectors(model, 6, [layer]))):
         conditions = 1 + len(made.names) * len(made.layers) * (len(MULTIPLIERS) - 1)
         sizes = [(length(question(e), conditions), length(question(e), 1)) for e in asked]
-        done = sum(cost.executed(tree, one, made.layers[0], depth) for tree, one in sizes)
+        shared = made.layers[0] + 1 if made.layers[0] >= SHARE_FROM else 0  # run once, without branches
+        done = sum(one * shared + tree * (depth - shared) for tree, one in sizes) / depth
         work = lambda made=made: check(evaluate(model, asked, made, MULTIPLIERS))  # noqa: E731
         found[stage] = (work, sum(tree for tree, _ in sizes), done)
     return found
