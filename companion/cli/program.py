@@ -189,19 +189,16 @@ def audit(
             try:
                 rows.append(records.audit(load_profile(profile), stage, form, rng))
             except SteerkitError as error:  # no data, say: the others are worth their time
+                if len(wanted) == 1:
+                    raise
                 obstacles[one] = error
     if rows:
         print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
-    if obstacles:
-        first = next(iter(obstacles.values()))
-        if len(wanted) == 1:
-            raise first
-        raise SteerkitError(
-            f"all {len(wanted)} records to be computed again in part",
-            f"no way to do that for {', '.join(obstacles)}: {first.found}",
-            done="The others are in the table." if rows else "Nothing was written.",
-            next_step=first.next_step,
-        )
+    for first in obstacles.values():
+        expected = f"all {len(wanted)} records to be computed again in part"
+        found = f"no way to do that for {', '.join(obstacles)}: {first.found}"
+        done = "The others are in the table." if rows else "Nothing was written."
+        raise SteerkitError(expected, found, done=done, next_step=first.next_step)
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
 
@@ -296,10 +293,8 @@ def _unexpected(error: Exception) -> str:
     ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
     where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
     what = " ".join(str(error).split())[:500].rstrip(".")
-    return (
-        f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}. "
-        "Next: give the same command with --debug and report what it prints."
-    )
+    known = f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}."
+    return f"{known} Next: give the same command with --debug and report what it prints."
 
 
 def main() -> None:

@@ -62,10 +62,21 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     options, as (item, item), because these are the two completions. Left out, with a count in a log message: persona
     items without a partner, and choice items with an empty stem or option or with equal options (the papers have some).
     """
-    choices = [item for item in items if item.kind == "choice" and _has_two_completions(item)]
-    paired = [item for item in items if item.kind == "persona" and item.pair is not None]
-    single = [item for item in items if item.kind == "persona" and item.pair is None]
-    partners = _by_pair_number(paired) + _random_pairs(single, rng)
+    choices, pairs, single = [], defaultdict(dict), {"Yes": [], "No": []}
+    for item in items:
+        if item.kind == "choice":
+            texts = [fold(item.matching_text), fold(item.not_matching_text)]
+            choices += [item] if item.stem and all(texts) and texts[0] != texts[1] else []
+        elif item.pair is not None:
+            pairs[item.pair][item.positive_answer] = item
+        else:
+            single[item.positive_answer].append(item)
+    partners = [(pair["Yes"], pair["No"]) for pair in pairs.values() if len(pair) == 2]
+    if any(single.values()):
+        step = "pass rng=numpy.random.default_rng(seed)."
+        need(rng is not None, "a numpy random generator, rng", "none, and items without pair numbers", step)
+        drawn = [[side[i] for i in rng.permutation(len(side))] for side in single.values()]
+        partners += zip(*drawn, strict=False)
     left_out = len(items) - len(choices) - 2 * len(partners)
     first = {item.same_question_key: item for item in reversed(choices)}
     pairs = [(item, item) for item in choices if first[item.same_question_key] is item] + partners
@@ -74,25 +85,3 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     if left_out:
         logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
     return pairs
-
-
-def _has_two_completions(item: Item) -> bool:
-    texts = [fold(item.matching_text), fold(item.not_matching_text)]
-    return bool(item.stem) and all(texts) and texts[0] != texts[1]
-
-
-def _by_pair_number(items: Sequence[Item]) -> list[tuple[Item, Item]]:
-    pairs: dict[int | None, dict[str, Item]] = defaultdict(dict)
-    for item in items:
-        pairs[item.pair][item.positive_answer] = item
-    return [(pair["Yes"], pair["No"]) for pair in pairs.values() if len(pair) == 2]
-
-
-def _random_pairs(items: Sequence[Item], rng: np.random.Generator | None) -> list[tuple[Item, Item]]:
-    if not items:
-        return []
-    step = "pass rng=numpy.random.default_rng(seed)."
-    need(rng is not None, "a numpy random generator, rng", "none, and items without pair numbers", step)
-    sides = [[item for item in items if item.positive_answer == answer] for answer in ("Yes", "No")]
-    drawn = [[side[i] for i in rng.permutation(len(side))] for side in sides]
-    return list(zip(*drawn, strict=False))
