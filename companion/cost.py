@@ -45,6 +45,7 @@ from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, 
 STAGES: tuple[Stage, ...] = ("sweep", "grid", "shift")
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
 GROUPS = 12  # groups of items that a plan tokenises for a table; all of them where there are no more
+RATES: dict[str, float] = {}  # of matrix products, by precision, measured once
 SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
 # shapes back. The test of what travels (tests/test_remote.py) holds them against a server.
@@ -230,13 +231,14 @@ def _capped(job: Job, most: int) -> Settings:
     return fewer if job.stage == "grid" else replace(job.settings, **{job.stage: fewer})
 
 
-@cache
 def matmul_rate(dtype: str = "float32") -> float:
     """Floating-point operations per second of matrix products in a precision, on the device that runs here use."""
-    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
-    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
-    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
-    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
+    if dtype not in RATES:
+        n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+        given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+        timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+        RATES[dtype] = 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
+    return RATES[dtype]
 
 
 def memory(about: Outline, dtype: str) -> int:
