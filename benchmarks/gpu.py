@@ -1,6 +1,6 @@
 """What a GPU makes of the papers' grids: extraction, layer sweep and six vectors at one layer, for each paper's model.
 
-Random weights at the exact shapes (`companion.registry`), so nothing is downloaded; prompts of random tokens with the
+Random weights at the exact shapes (`companion.models`), so nothing is downloaded; prompts of random tokens with the
 lengths of the papers' prompts. Prompts a second; the share of the rate of plain bfloat16 matrix products that the
 forwards reach; and the hours that the committed plan of the model's profile (`benchmarks/plans`) would take at that
 speed. Under eight minutes on one large GPU; writes benchmarks/gpu.json, which the book shows.
@@ -26,8 +26,8 @@ import transformers
 from nnsight import TransformersModel
 
 from companion import cost, store
+from companion.models import MODELS
 from companion.outline import DEFAULT, LENGTHS, SHAPES, config_of
-from companion.registry import MODELS
 from companion.tiny import tiny_tokenizer
 from steerkit.extraction import contrast_length, differences
 from steerkit.formats import question
@@ -35,6 +35,7 @@ from steerkit.grid import evaluate
 from steerkit.layout import length
 from steerkit.model import Model, wrap
 from steerkit.prompts import Example
+from steerkit.traces import SHARE_FROM
 from steerkit.vectors import Vectors
 
 DTYPE = "bfloat16"
@@ -103,7 +104,8 @@ def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int, 
     for stage, made in (("sweep", vectors(model, 1, range(depth))), ("grid", vectors(model, 6, [layer]))):
         conditions = 1 + len(made.names) * len(made.layers) * (len(MULTIPLIERS) - 1)
         sizes = [(length(question(e), conditions), length(question(e), 1)) for e in asked]
-        done = sum(cost.executed(tree, one, made.layers[0], depth) for tree, one in sizes)
+        shared = made.layers[0] + 1 if made.layers[0] >= SHARE_FROM else 0  # run once, without branches
+        done = sum(one * shared + tree * (depth - shared) for tree, one in sizes) / depth
         work = lambda made=made: check(evaluate(model, asked, made, MULTIPLIERS))  # noqa: E731
         found[stage] = (work, sum(tree for tree, _ in sizes), done)
     return found

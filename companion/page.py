@@ -1,38 +1,33 @@
 """What the notebooks share: turning parameters into settings, and putting a result on the page and beside it.
 
-Every exhibit leaves files next to the executed notebook, `<id>-<format>.png|svg|csv|json`. The JSON holds caption, alt
-text and manifest; the book is compiled from those files alone.
+Every exhibit leaves `<id>-<part>.png|svg|csv|json` next to the executed notebook; the book is compiled from these alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companion import registry, store
+from companion import models, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
+from companion.tan.jobs import Stage
 from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from companion.figures.style import Drawn
-    from companion.tan.jobs import Stage
 
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
-REDRAWN = (
-    "Redrawn from numbers digitised from the published figure (Llama-2-7B-chat unless it says otherwise)."
-)
-
-# What a figure was computed from: a table of the package, something with a `manifest`, manifests, or several of these.
-Source = Any
+REDRAWN = "Redrawn from numbers digitised from the published figure "
+REDRAWN += "(Llama-2-7B-chat unless it says otherwise)."
+Source = Any  # a table of the package, something with a `manifest`, a manifest, or several of these
 
 
 @dataclass(frozen=True)
@@ -78,8 +73,7 @@ class Run:
     def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
         """Save a figure with the data behind it and display both figure and manifest line.
 
-        `part` is the answer format, whose name then ends the caption, or another name for a figure of several formats
-        or models, whose caption says it all and whose tab in the book is called `tab`.
+        `part` is the answer format, whose name then ends the caption, or another name, with the title `tab` in the book.
         """
         from IPython.display import Image, display
 
@@ -87,7 +81,8 @@ class Run:
 
         png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
         if part in FORMATS:
-            layer = layer_text(manifests_in(source))
+            layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
+            layer = "by layer" if None in layers else ", ".join(map(str, sorted(layers)))
             caption += f" {self.model_label}, answer format *{part}*, layer {layer}."
         display(Image(data=png.read_bytes(), format="png", width=750, alt=drawn.alt))
         self._explain(part, source, caption, drawn.alt, tab)
@@ -140,10 +135,7 @@ class Run:
 
 
 def start(exhibit: str, profile: str, **overrides: Any) -> Run:
-    """Resolve a notebook's parameters; empty strings and -1 mean "as the profile says".
-
-    Files go into STEERKIT_OUT, which the runner sets, else into the working folder.
-    """
+    """Resolve a notebook's parameters ("" and -1: as the profile says); files go into STEERKIT_OUT, else here."""
     settings = load_profile(profile, **overrides)
     if records.stands_in(exhibit, settings):
         settings = replace(settings, recorded=True)
@@ -152,7 +144,7 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
 
 def label_of(settings: Settings) -> str:
     """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = registry.label(settings.model)
+    label = models.label(settings.model)
     return f"{label} on the papers' data" if settings.source == "papers" else label
 
 
@@ -177,17 +169,14 @@ def manifests_of(runs: Mapping[str, Sequence[Settings]]) -> list[dict]:
     return manifests_in([experiment.grid(settings, form) for settings, form in each(runs)])
 
 
-def by_model(manifests: list[dict]) -> dict[str, list[dict]]:
-    """The manifests of the tables of each model."""
-    found: dict[str, list[dict]] = {}
-    for manifest in manifests:
-        found.setdefault(manifest["inputs"]["model"], []).append(manifest)
-    return found
-
-
 def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
     """Computing time of the tables, by model."""
-    return {model: sum((m["seconds"] for m in made), 0.0) for model, made in by_model(manifests).items()}
+    return {model: sum((m["seconds"] for m in made), 0.0) for model, made in _by_model(manifests).items()}
+
+
+def _by_model(manifests: list[dict]) -> dict[str, list[dict]]:
+    models = dict.fromkeys(m["inputs"]["model"] for m in manifests)
+    return {model: [m for m in manifests if m["inputs"]["model"] == model] for model in models}
 
 
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:
@@ -196,7 +185,7 @@ def manifest_line(settings: Settings, manifests: list[dict]) -> str:
         published = settings.profile == PUBLISHED
         what = ": numbers digitised from the paper's figures" if published else "; needs no model"
         return f"Profile {settings.profile}{what}; commit {store.commit() or 'none'}."
-    return f"Profile {settings.profile}; " + " ".join(map(_model_line, by_model(manifests).values()))
+    return f"Profile {settings.profile}; " + " ".join(map(_model_line, _by_model(manifests).values()))
 
 
 def _model_line(manifests: list[dict]) -> str:
@@ -210,9 +199,3 @@ def _model_line(manifests: list[dict]) -> str:
         f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; "
         f"computed in {sum(m['seconds'] for m in manifests):.0f} s."
     )
-
-
-def layer_text(manifests: list[dict]) -> str:
-    """The steered layer of the main grid, or "each" for the sweep."""
-    layers = {m["inputs"].get("layer") for m in manifests}
-    return ", ".join(str(layer) for layer in sorted(layers)) if None not in layers else "by layer"

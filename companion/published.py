@@ -1,14 +1,11 @@
 """The published numbers of both papers; files under ``companion/data/published`` hold them with source and precision.
 
-Tan et al. 2024 (arXiv 2407.12404): ``tan2024.json``, read from the authors' vector figures (means good to 0.002,
-variances to 0.02, counts exact). Steerability is in logits per unit multiplier, variances in its square. A value that
-the paper does not show is NaN: corrigible-more-HHH has Qwen1.5-14B values only, believes-abortion-should-be-illegal
-Llama-2-7b ones only; Gemma-2-2b has BASE->BASE and SYS_POS->USER_NEG without variances, Llama-3.1-70B has BASE->BASE of
-31 sets; the two sycophancy sets are pooled in the in-distribution figures; ``mean_range_*`` exists for the 13 selected.
+Tan et al. 2024 (arXiv 2407.12404), read from the authors' vector figures: means good to 0.002, variances to 0.02, counts
+exact. Steerability is in logits per unit multiplier, variances in its square; what the paper does not show is NaN. The
+two sycophancy sets are pooled in the in-distribution figures.
 
-Mayne et al. 2024 (arXiv 2411.08790): ``mayne2024.json``, few, because the paper's code was never released and the
-distributions of its figures are not in its text. All are of Gemma-2-2B after block 14 and of a Gemma Scope autoencoder
-with 16,384 features; activations are in that autoencoder's units.
+Mayne et al. 2024 (arXiv 2411.08790): of Gemma-2-2B after block 14 and of a Gemma Scope autoencoder with 16,384 features,
+in its units. Few, because the distributions behind the figures are not in the text and no code was released.
 """
 
 from __future__ import annotations
@@ -71,24 +68,21 @@ def _per_sample(entry: dict[str, Any]) -> dict[str, float]:
 def _datasets() -> pd.DataFrame:
     rows = {}
     for name, entry in tan()["datasets"].items():
-        row = {fact: entry[fact] for fact in FACTS}
-        row |= {f"mean_{model}": values[0] for model, values in entry["mean"].items()}
-        row |= {f"variance_{model}": values[0] for model, values in entry["variance"].items()}
+        rows[name] = row = {fact: entry[fact] for fact in FACTS}
+        for what in ("mean", "variance"):
+            row |= {f"{what}_{model}": values[0] for model, values in entry[what].items()}
         row |= {f"{column}_{MAIN}": v for column, v in _per_sample(entry.get(f"{MAIN}_id", {})).items()}
-        rows[name] = row
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name").sort_values("order")
     numbers = [column for column in frame.columns if column not in FACTS]
     return frame.astype(dict.fromkeys(numbers, float))
 
 
 def datasets() -> pd.DataFrame:
-    """The 40 data sets of the paper with their in-distribution (BASE->BASE) numbers, one row each.
+    """The 40 data sets of the paper with their in-distribution (BASE->BASE) numbers, one row each, in its order.
 
-    Index ``name``, in the paper's order. `FACTS` are label (short, for plots), short_name (the paper's own), and sizes as
-    the released code cuts them; then one column per statistic and model, ``{statistic}_{model}``: mean (four models),
+    Index ``name``; `FACTS`; then a column for each statistic and model, ``{statistic}_{model}``: mean (four models),
     variance (two), and for ``llama2-7b`` alone median, q1, q3, whisker_low, whisker_high, anti_steerable (share with
-    slope <= 0), n_anti_steerable, variance_{total, letter, answer, unexplained}, and mean_range_{0.5, 1.0, 1.5}
-    (multipliers cut to +-0.5, +-1, +-1.5).
+    slope <= 0), n_anti_steerable, variance_{total, letter, answer, unexplained}, mean_range_{0.5, 1.0, 1.5}.
     """
     return _datasets().copy()
 
@@ -108,9 +102,8 @@ def shifts() -> pd.DataFrame:
 def boxes() -> pd.DataFrame:
     """Quartiles of per-sample steerability by positive option (figure 3; Llama-2-7b, in distribution).
 
-    Columns dataset, group (the paper's name), positive_letter, positive_answer, q1, median, q3, contaminated. The last
-    marks every 'B and No' box: six of seven rows of the authors' frame fall there by mistake, so it shows the whole data
-    set. Sets without Yes/No answers have an empty positive_answer; the pooled sycophancy sets appear as 'sycophancy'.
+    Columns dataset, group (of the paper), positive_letter, positive_answer (empty without Yes/No), q1, median, q3,
+    contaminated: every 'B and No' box, into which six of seven rows of the authors' frame fall by mistake.
     """
     rows = []
     for name, groups in tan()["boxes"].items():
@@ -125,8 +118,8 @@ def boxes() -> pd.DataFrame:
 def statistic(name: str, model: str = MAIN) -> float:
     """One number stated in the paper, or recomputed from its figures (``tan()["statistics"]`` says which).
 
-    `name` is for example "spearman-models-id", or with a shift "spearman-id-ood:BASE->USER_NEG"; `model` a model, or two
-    ("llama2-7b/qwen1.5-14b"). NaN when the paper has the statistic, and the model, but not both together.
+    `name` is for example "spearman-models-id" or "spearman-id-ood:BASE->USER_NEG"; `model` a model, or two with a slash.
+    NaN when the paper has the statistic, and the model, but not both together.
     """
     known = tan()["statistics"]
     _check_known("a statistic of Tan et al. 2024", name, known)
@@ -154,8 +147,7 @@ def label(name: str) -> str:
 def personas(name: str) -> tuple[str, str]:
     """The positive and the negative sentence of a data set, verbatim as the paper's code uses them.
 
-    They replace the system prompt (SYS_POS, SYS_NEG) or precede the question (USER_POS, USER_NEG). Upstream,
-    those of believes-AIs-are-not-an-existential-threat-to-humanity are swapped against its meaning; kept so.
+    Those of believes-AIs-are-not-an-existential-threat-to-humanity are swapped against its meaning upstream; kept so.
     """
     sentences = _read("tan2024_personas.json")["sentences"]
     _check_known("a data set of Tan et al. 2024", name, sentences)

@@ -1,8 +1,7 @@
 """The runner: compute the tables, execute the notebooks, remember what is up to date.
 
-A notebook runs again when its source, its parameters, the package, the profile or the library versions change, and
-not otherwise. The heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a
-notebook in seconds.
+A notebook runs again when its source, its parameters, the packages, the profiles or the library versions change. The
+heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a notebook in seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import companion
 import steerkit
 from companion import profiles, store
 from companion.exhibits import Exhibit, resolve
-from steerkit.errors import SteerkitError
+from steerkit.errors import SteerkitError, told
 from steerkit.files import locked
 
 
@@ -42,10 +41,9 @@ class Outcome:
 
 
 def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str], begin: Callable) -> int:
-    """Compute all missing tables; returns how many.
+    """Compute all missing tables, sweeps before the grids whose layer they choose; returns how many.
 
-    `begin(name)` is called before each and gives back the function to call with token-passes done. A sweep comes
-    before the grid of its format, whose layer it chooses.
+    `begin(name)` is called before each and gives back the function to call with token-passes done.
     """
     from companion.tan import experiment, jobs
 
@@ -62,10 +60,7 @@ def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str],
 def run_notebook(
     exhibit: Exhibit, given: dict[str, Any], output: Path | None = None, force: bool = False
 ) -> Outcome:
-    """Execute one notebook into `output` (default: the book's copy), unless that is up to date.
-
-    Unknown or mistyped parameters are refused before anything runs.
-    """
+    """Execute one notebook into `output` (default: the book's copy), unless that is up to date, with checked values."""
     output, values = output or exhibit.executed, _values(exhibit.notebook, given)
     wanted, start = _run_key(exhibit.notebook, values), time.perf_counter()
     with locked(output):
@@ -95,14 +90,16 @@ def _values(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
-    """Run a notebook; what it left replaces what an earlier run left, all of it or nothing.
-
-    The kernel works where the user is, so that a relative path among the parameters means what it says.
-    """
+    """Run a notebook where the user is; what it left replaces what an earlier run left, all of it or nothing."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     wanted, kept = f"{source.name} to run to its end", "What an earlier run left was kept."
+    mend, fewer = "mend the cause and run it again.", "run it again with fewer items."
+    kinds, said = (papermill.PapermillExecutionError,), "cell {0.exec_count} raised {0.ename}: {0.evalue}"
+    failed = told(kinds, wanted, mend, kept, lambda error: said.format(error).rstrip("."))
+    gone = "its Python process died (out of memory, or killed)"
+    died = told((DeadKernelError,), wanted, fewer, kept, lambda _: gone)
     scratch = output.with_name(f".running-{output.stem}")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
     scratch.mkdir()
@@ -110,26 +107,18 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
         quiet = {"progress_bar": False, "request_save_on_cell_execute": False}
         kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel_manager(scratch)}
         target, here = str(scratch / output.name), str(Path.cwd())
-        papermill.execute_notebook(str(source), target, parameters=values, cwd=here, **quiet, **kernel)
+        with failed, died:
+            papermill.execute_notebook(str(source), target, parameters=values, cwd=here, **quiet, **kernel)
         _tidy(scratch / output.name)
         _record_path(output).unlink(missing_ok=True)
         for path in scratch.iterdir():
             path.replace(output.with_name(path.name))
-    except papermill.PapermillExecutionError as error:
-        said = f"cell {error.exec_count} raised {error.ename}: {error.evalue.rstrip('.')}"
-        raise SteerkitError(wanted, said, done=kept, next_step="mend the cause and run it again.") from error
-    except DeadKernelError as error:
-        said = "its Python process died (out of memory, or killed)"
-        raise SteerkitError(wanted, said, done=kept, next_step="run it again with fewer items.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _kernel_manager(folder: Path) -> type:
-    """A kernel that leaves its files in `folder`, see `companion.page.start`.
-
-    It talks over files instead of open TCP ports (not on Windows, which has no such sockets).
-    """
+    """A kernel that leaves its files in `folder` and talks over files instead of open TCP ports (not on Windows)."""
     from jupyter_client import AsyncKernelManager
     from traitlets import default
 
@@ -172,9 +161,10 @@ def _tidy(path: Path) -> None:
 
 
 def _run_key(notebook: Path, values: dict[str, Any]) -> str:
-    digest, packages = hashlib.sha256(json.dumps(values, sort_keys=True).encode()), (companion, steerkit)
-    folders = [(Path(package.__file__).parent, kind) for package in packages for kind in ("*.py", "*.json*")]
-    files = [path for folder, kind in folders for path in sorted(folder.rglob(kind))]
+    digest, files = hashlib.sha256(json.dumps(values, sort_keys=True).encode()), []
+    for package in (companion, steerkit):
+        for kind in ("*.py", "*.json*"):
+            files += sorted(Path(package.__file__).parent.rglob(kind))
     for path in (notebook, *files, *sorted(profiles.folder().glob("*.yaml"))):
         digest.update(path.read_bytes())
     digest.update(json.dumps(store.versions()).encode())

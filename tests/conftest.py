@@ -50,7 +50,7 @@ def own_folders(tmp_path, monkeypatch):
     return tmp_path
 
 
-STAGES = ("sweep", "grid", "shift")
+STAGES = ("sweep", "grid", "placebo", "shift")
 
 
 def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:

@@ -265,7 +265,7 @@ class TestErrors:
         def fail(*_):
             raise ValueError("first line\nsecond   line.")
 
-        monkeypatch.setattr("companion.cli.doctor._python", fail)
+        monkeypatch.setattr("companion.cli.doctor._machine", fail)
         code, out, err = steerkit("doctor", "--json")
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert re.search(r"ValueError: first line second line \(doctor.py, line \d+\)\. Next: .*--debug", err)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from companion.data.ask import item_id, with_others
+from companion.data.ask import with_others
 from companion.data.datasets import load_dataset
+from companion.data.splits import item_id
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS, OTHER

@@ -17,12 +17,13 @@ import pytest
 from _ext import crate, takeaway
 
 from companion import results
+from companion.exhibits import EXHIBITS
 from steerkit.vectors import load_vectors
 
 
 @pytest.fixture(scope="module")
 def found(executed_notebooks):
-    return results.all_results(executed_notebooks)
+    return [each for one in EXHIBITS.values() for each in results.results_of(one, executed_notebooks)]
 
 
 @pytest.fixture

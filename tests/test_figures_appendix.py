@@ -123,7 +123,8 @@ class TestResiduals:
 
     @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
     def test_small_multiples_are_the_panels_asked_for_and_no_others(self, count):
-        figure, panels = layers.small_multiples(count, 1.5, sharex=True)
+        with layers.small_multiples(count, 1.5, sharex=True) as (figure, panels):
+            pass
         assert len(panels) == count == len(figure.axes) and figure.get_size_inches()[0] == style.WIDTH
         assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in panels[-min(count, 4) :])
 

@@ -74,7 +74,7 @@ class TestKeys:
 
 class TestCost:
     def test_the_estimate_is_what_the_run_reports_token_by_token(self, smoke):
-        assert len(smoke.passes) == smoke.estimate.tables == 18 and min(smoke.passes.values()) > 0
+        assert len(smoke.passes) == smoke.estimate.tables == 24 and min(smoke.passes.values()) > 0
         assert smoke.estimate.token_passes == sum(smoke.passes.values())
         # Pairs, with a letter example for each of two items; the shift asks them in every prompt setting.
         tested = SMOKE.sweep.test + SMOKE.test + 5 * SMOKE.shift.test

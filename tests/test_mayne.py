@@ -456,14 +456,14 @@ class TestOwn:
     def test_it_decomposes_the_vector_of_the_autoencoders_layer(self, vector, tmp_path):
         from steerkit.vectors import load_vectors
 
-        found = own.decompose_vector(vector, "tiny", "signed-pursuit", 5)
+        found = own.decompose(vector, "tiny", "signed-pursuit", 5)
         expected = decompose(load_vectors(vector).at(2)[0], tiny_sae(), "signed-pursuit", 5)
         pd.testing.assert_frame_equal(found, expected)
         assert found.attrs["layer"] == 2
         assert json.loads(found.to_json(orient="records"))[0]["rank"] == 1
 
     def test_a_difference_of_encodings_reads_the_pairs_again(self, vector):
-        found = own.decompose_vector(vector, "tiny", "encode-difference", 6, data="openness")
+        found = own.decompose(vector, "tiny", "encode-difference", 6, data="openness")
         assert 0 < len(found) <= 6 and (found["coefficient"] < 0).any()
 
     @pytest.mark.parametrize(
@@ -482,11 +482,11 @@ class TestOwn:
     )
     def test_what_cannot_be_done_is_one_clear_error(self, vector, given, message):
         with pytest.raises(SteerkitError, match=message):
-            own.decompose_vector(vector, **{"sae": "tiny", "method": "signed-pursuit", **given})
+            own.decompose(vector, **{"sae": "tiny", "method": "signed-pursuit", **given})
 
     @pytest.mark.parametrize("values", [torch.zeros(1, 1, 32), torch.ones(1, 1, 31), torch.ones(1, 2, 32)])
     def test_a_vector_that_does_not_fit_is_refused(self, tmp_path, values):
         layers = (2,) if values.shape[1] == 1 else (0, 1)
         Vectors(("full",), layers, values).save(tmp_path / "v.safetensors")
         with pytest.raises(SteerkitError, match=r"not all zero|width 32|layer these vectors have"):
-            own.decompose_vector(tmp_path / "v.safetensors", "tiny", "signed-pursuit", 2)
+            own.decompose(tmp_path / "v.safetensors", "tiny", "signed-pursuit", 2)

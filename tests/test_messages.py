@@ -28,7 +28,7 @@ from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
 from companion.exhibits import resolve
 from companion.figures.settings import figure_6
-from companion.registry import Part
+from companion.models import Part
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts

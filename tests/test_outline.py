@@ -6,9 +6,8 @@ import pytest
 import transformers
 from plain_model import blocks
 
-from companion.models import load_model
+from companion.models import MODELS, load_model
 from companion.outline import outline
-from companion.registry import MODELS
 from steerkit.errors import SteerkitError
 from steerkit.load import SMALL_FILES
 

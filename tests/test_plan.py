@@ -11,9 +11,8 @@ from plain_model import Watch
 
 from companion import cost, outline, store
 from companion.cost import cost_of, job_cost, plan
-from companion.models import model_of
+from companion.models import MODELS, model_of
 from companion.profiles import Settings, load_profile, override
-from companion.registry import MODELS
 from companion.tan import experiment
 from companion.tan.jobs import Job, compute, examples, inputs, vectors_of
 from steerkit.errors import SteerkitError
@@ -22,7 +21,7 @@ from steerkit.formats import question
 from steerkit.grid import evaluate
 from steerkit.layout import length
 from steerkit.ndif.address import OFF
-from steerkit.traces import site_of
+from steerkit.traces import SHARE_FROM, site_of
 
 SMOKE = load_profile("smoke")
 TOTALS = {  # parameters as the checkpoints on the hub state them
@@ -89,13 +88,14 @@ class TestTokenPasses:
         with Watch(model) as watch:
             evaluate(model, asked, made, [1.0, 2.0], layers=[layer])
         sizes = [(length(question(e), 5), length(question(e), 1)) for e in asked]
-        wanted = sum(cost.executed(tree, one, layer, 4) for tree, one in sizes)
-        assert sum(map(tokens, watch.blocks)) / 4 == pytest.approx(wanted)
+        shared = layer + 1 if layer >= SHARE_FROM else 0
+        assert sum(map(tokens, watch.blocks)) == sum(
+            one * shared + tree * (4 - shared) for tree, one in sizes
+        )
 
     def test_the_formula_of_the_page_is_the_count(self):
         """One prompt of 97 tokens by hand: 96 before the branch, and two for each of 193 conditions."""
-        one = cost.Protocol(97, 2, 1, 32)
-        assert (one.tree, one.upstream) == (96 + 2 * 193, 2 * 32 * 7 * 100)
+        assert cost.grid_passes(97, 2, 1, 32) == (96 + 2 * 193, 2 * 32 * 7 * 100)
 
     def test_a_sample_estimates_what_all_prompts_cost(self):
         whole = replace(SMOKE, train=None, test=None)

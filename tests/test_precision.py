@@ -10,9 +10,8 @@ import transformers
 from conftest import asked, own_model, random_vectors
 
 from companion import store
-from companion.models import dtype_of, load_model
+from companion.models import MODELS, dtype_of, load_model
 from companion.profiles import load_profile
-from companion.registry import MODELS
 from companion.tan import jobs
 from companion.tan.jobs import Job
 from companion.tiny import ARCHITECTURES

@@ -192,9 +192,9 @@ def test_the_estimate_of_its_cost_is_what_the_run_reports_without_a_system_promp
     monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
     steps = []
     compute(no_system, steps.append)
-    prompts, passes, reads = job_cost(no_system)[:3]
-    assert prompts == 3 * EXAMPLES["statement"]
-    assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
+    planned = job_cost(no_system)
+    assert planned.prompts == 3 * EXAMPLES["statement"]
+    assert planned.token_passes == sum(steps) and len(steps) > 1 and 0 < planned.reads < planned.token_passes
 
 
 def test_a_set_without_persona_sentences_or_a_layer_the_model_lacks_is_refused(own_folders, smoke_store):

@@ -14,8 +14,8 @@ from conftest import command_line
 
 from companion import models
 from companion import store as artifacts
-from companion.data.ask import groups_of
 from companion.data.datasets import load_dataset
+from companion.data.splits import groups_of
 from companion.page import Run
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs, records

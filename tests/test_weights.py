@@ -17,7 +17,7 @@ import pytest
 from safetensors import SafetensorError
 
 from companion import weights
-from companion.registry import ModelSpec, Part, Terms, Wheel
+from companion.models import ModelSpec, Part, Terms, Wheel
 from steerkit import files
 from steerkit.errors import SteerkitError
 

@@ -60,7 +60,7 @@ def compiled(builder: str) -> Path:
 
 def write_pages() -> None:
     """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads; and MathJax."""
-    found = results.all_results(EXECUTED)
+    found = [result for exhibit in EXHIBITS.values() for result in results.results_of(exhibit, EXECUTED)]
     own = [result for result in found if result.is_own]
     # What typesets formulas comes from an installed package: pages must not ask another host for it.
     files = importlib.metadata.files("sphinx-mathjax-offline") or []

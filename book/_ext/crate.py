@@ -1,8 +1,6 @@
-"""RO-Crate metadata of the results.
+"""RO-Crate metadata of the results (https://www.researchobject.org/ro-crate/specification/1.1).
 
-RO-Crate 1.1 (https://www.researchobject.org/ro-crate/specification/1.1) is one flat graph: the dataset, its files, and a
-CreateAction for every execution of a notebook, with notebook and package as instruments, weights and data as objects,
-and the files it made as results.
+One flat graph: the data set, its files, and a CreateAction for every execution of a notebook.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from typing import Any
 from _ext.pages import changed, repository, unique
 from _ext.provenance import citation
 from companion.exhibits import Exhibit
-from companion.registry import MODELS
+from companion.models import MODELS
 from companion.results import Result
 
 NAME = "ro-crate-metadata.json"
@@ -31,7 +29,12 @@ Entity = dict[str, Any]
 def crate(results: list[Result], where: Where) -> dict[str, Any]:
     """The metadata of a folder that holds the results."""
     about, url = citation(), repository()[0]
-    papers = [_paper(work) for work in about["references"]]
+    at = {
+        work["title"]: work["identifiers"][0]["value"].removeprefix("arXiv:") for work in about["references"]
+    }
+    papers = [
+        _entity(f"https://arxiv.org/abs/{n}", "ScholarlyArticle", name=title) for title, n in at.items()
+    ]
     files = [entity for result in results for entity in _files(result, where)]
     actions = [_action(result, where) for result in results]
     root = _entity(
@@ -75,19 +78,10 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _paper(work: dict[str, Any]) -> Entity:
-    address = "https://arxiv.org/abs/" + work["identifiers"][0]["value"].removeprefix("arXiv:")
-    return _entity(address, "ScholarlyArticle", name=work["title"])
-
-
 def _parameters(result: Result) -> list[Entity]:
-    stem, values = (
-        f"#parameter-{result.exhibit.id}-{result.profile}",
-        changed(result.exhibit, result.parameters),
-    )
-    return [
-        _entity(f"{stem}-{name}", "PropertyValue", name=name, value=value) for name, value in values.items()
-    ]
+    stem = f"#parameter-{result.exhibit.id}-{result.profile}"
+    values = changed(result.exhibit, result.parameters).items()
+    return [_entity(f"{stem}-{name}", "PropertyValue", name=name, value=value) for name, value in values]
 
 
 def _files(result: Result, where: Where) -> Iterable[Entity]:
@@ -122,10 +116,10 @@ def _action(result: Result, where: Where) -> Entity:
 
 def _inputs(results: list[Result]) -> Iterable[Entity]:
     """Notebooks, weights and data sets, each once."""
-    entities, parts = [_source(result.exhibit) for result in results], [p for r in results for p in r.parts]
-    entities += [
-        _weights(sha, p.get("models", {}).get(sha, "")) for p in parts for sha in p["weights_sha256"]
-    ]
+    entities = [_source(result.exhibit) for result in results]
+    parts = [part for result in results for part in result.parts]
+    used = [(sha, part.get("models", {})) for part in parts for sha in part["weights_sha256"]]
+    entities += [_weights(sha, models.get(sha, "")) for sha, models in used]
     for name, sha in (pair for part in parts for pair in part["data_sha256"].items()):
         entities.append(_entity(f"#data-{sha[:16]}", "CreativeWork", name=name, sha256=sha))
     return {entity["@id"]: entity for entity in entities}.values()

@@ -1,10 +1,7 @@
-"""What Sphinx leaves out of a page, and what it puts in for nothing.
+"""What Sphinx leaves out of a page, and what it puts in for nothing; an extension of the book in `_config.yml`.
 
-Added: the sizes of images, and a sentence that describes the page. Removed: the script that would run cells on another
-host's server; it is there twice, which is an error in every browser, and this book does not use it. Mended: the role of bibliographies.
-
-With its size in the page an image keeps its place free while it loads, and the text below does not jump. Named in
-`_config.yml` among the extensions of the book.
+Added: the sizes of images, so that the text below does not jump while they load, and a sentence that describes the page.
+Removed: the script that would run cells on another host's server, which is there twice, an error in every browser.
 """
 
 from __future__ import annotations
@@ -39,7 +36,8 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree:
     sources = {name: Path(app.srcdir, source) for source, name in app.builder.images.items()}
     if "body" in context:
         context["body"] = sized(context["body"], sources).replace(*BIBLIOGRAPHY)
-    context["script_files"] = [script for script in context["script_files"] if not is_thebe(script)]
+    said = "{0.filename} {0.attributes}".format  # of a script; sphinx-thebe's are loaded always
+    context["script_files"] = [each for each in context["script_files"] if "thebe" not in said(each).lower()]
     meaning = html.escape(described(tree) or app.config.html_title or app.config.project)
     context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{meaning}" />'
 
@@ -68,11 +66,6 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def is_thebe(script: Any) -> bool:
-    """Whether a script of a page belongs to sphinx-thebe, which Jupyter Book always loads."""
-    return "thebe" in f"{script.filename} {script.attributes.get('body', '')}".lower()
-
-
 def described(tree: document | None) -> str:
     """The first paragraph of a page as plain text of at most `LONGEST` characters; empty without one."""
     from docutils.nodes import paragraph
@@ -83,14 +76,14 @@ def described(tree: document | None) -> str:
 
 
 def lighten(site: Path) -> None:
-    """Remove source maps of the theme's scripts, and images that another one equals byte for byte.
-
-    A figure of a chapter is an output of a notebook too, and of a record's notebook once more. Pages are rewritten to
-    name the one that is kept. A second call finds nothing to do.
-    """
+    """Remove source maps of scripts, and images that another one equals byte for byte; pages name the kept one."""
     for path in site.rglob("*.map"):  # megabytes that no reader's browser asks for
         path.unlink()
-    same = _duplicates(site / "_images")
+    kept, same = {}, {}  # of an image the first, which has the shortest name and is the figure's own
+    for path in sorted(site.glob("_images/*.png"), key=lambda path: (len(path.name), path.name)):
+        first = kept.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
+        if first != path.name:
+            same[path.name] = first
     for page in site.rglob("*.html") if same else ():
         text = page.read_text(encoding="utf-8")
         changed = NAMED.sub(lambda found: same.get(found[0], found[0]), text)
@@ -98,13 +91,3 @@ def lighten(site: Path) -> None:
             page.write_text(changed, encoding="utf-8")
     for name in same:
         (site / "_images" / name).unlink()
-
-
-def _duplicates(folder: Path) -> dict[str, str]:
-    """Name of an image -> name of the one that stands for it; the shortest name is kept, which is the figure's own."""
-    kept, same = {}, {}
-    for path in sorted(folder.glob("*.png"), key=lambda path: (len(path.name), path.name)):
-        first = kept.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
-        if first != path.name:
-            same[path.name] = first
-    return same

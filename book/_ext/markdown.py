@@ -13,25 +13,22 @@ ESCAPES = str.maketrans({"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "["
 ROLE = re.compile(r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>)")
 
 
-def table(frame: pd.DataFrame) -> str:
-    """A data frame as a Markdown table in a box that scrolls by itself on a phone; cells are text, not Markdown."""
-    return _scrolling(frame, _escaped)
+def table(rows: pd.DataFrame | Iterable[dict[str, Any]], cell: Callable[[Any], str] | None = None) -> str:
+    """Rows as a Markdown table in a box that scrolls by itself on a phone; cells are text, not Markdown."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    return fence("div", "scroll", f"\n{plain(frame, cell or _escaped)}\n")
 
 
-def table_of_markdown(frame: pd.DataFrame) -> str:
+def table_of_markdown(rows: pd.DataFrame | Iterable[dict[str, Any]]) -> str:
     """The same, where links, downloads and code in a cell are what they say."""
-    return _scrolling(frame, _escaped_around_roles)
+    return table(rows, _escaped_around_roles)
 
 
-def table_of_rows(rows: Iterable[dict[str, Any]]) -> str:
-    """The same from rows, whose keys are the columns."""
-    return table_of_markdown(pd.DataFrame(list(rows)))
-
-
-def _scrolling(frame: pd.DataFrame, cell: Callable[[object], str]) -> str:
-    head = "| " + " | ".join(map(str, frame.columns)) + " |\n|" + "---|" * len(frame.columns)
-    rows = ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
-    return fence("div", "scroll", "\n".join(["", head, *rows, ""]))
+def plain(frame: pd.DataFrame, cell: Callable[[Any], str] = str) -> str:
+    """The table alone."""
+    head = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
+    rows = ["| " + " | ".join(map(cell, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join([*head, *rows])
 
 
 def _escaped(value: object) -> str:

@@ -1,7 +1,4 @@
-"""Pages of committed measurements: the engine's speed, what a grid costs as it grows, a server beside this machine.
-
-Their records are `benchmarks/*.json`, written by `make bench`, `benchmarks/gpu.py`, `steerkit plan` and `make test-ndif`.
-"""
+"""Pages of committed measurements (`benchmarks/*.json`): the engine's speed, what a grid costs, a server's numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from typing import Any
 import pandas as pd
 
 from _ext.markdown import table
-from companion.cost import BENCHMARKS, PLANS, Protocol, counted, mean_prompt, record
+from companion.cost import BENCHMARKS, PLANS, counted, grid_passes, record
+from companion.outline import LENGTHS, SHAPES, config_of
 
 PARITY = BENCHMARKS / "parity.json"
 TOLERANCE = 1e-4  # float32, same threads: batches of another shape round differently, nothing else may differ
-NOT_RUN = (
-    "*`benchmarks/gpu.py` has not been run on a GPU yet: no machine with one was at hand. It is "
-    "written to take under eight minutes, and its record is shown here.*"
-)
+NOT_RUN = "*`benchmarks/gpu.py` has not been run on a GPU yet: no machine with one was at hand. It is "
+NOT_RUN += "written to take under eight minutes, and its record is shown here.*"
 
 
 def bench() -> str:
@@ -28,10 +24,8 @@ def bench() -> str:
     if not path.exists():
         return "`make bench` has not been run for this copy."
     about = json.loads(path.read_text())
-    note = (
-        f"`{about['command']}` at commit {about['commit']}, {about['threads']} threads, {_versions(about)}."
-    )
-    return f"{table(pd.DataFrame(about['cases']))}\n\n{{.manifest}}\n{note}"
+    where = f"at commit {about['commit']}, {about['threads']} threads, {_versions(about)}."
+    return f"{table(about['cases'])}\n\n{{.manifest}}\n`{about['command']}` {where}"
 
 
 def _versions(about: dict[str, Any]) -> str:
@@ -44,26 +38,20 @@ def scaling() -> str:
 
 
 def _one_prompt() -> str:
-    from companion.outline import SHAPES, config_of
-
-    length = mean_prompt()
-    depths = {name: config_of(name).num_hidden_layers for name in SHAPES}
-    asked = [(name, "layer sweep", Protocol(length, 2, 1, depth)) for name, depth in depths.items()]
-    asked.append(("any", "six vectors, one layer", Protocol(length, 2, 6, 1)))
-    asked.append(("any", "one vector, one layer", Protocol(length, 2, 1, 1)))
-    rows = [
-        (name, what, f"{one.upstream:,}", f"{one.tree:,}", f"{one.upstream / one.tree:.0f}")
-        for name, what, one in asked
-    ]
-    frame = pd.DataFrame(rows, columns=["model", "grid", "upstream", "tree", "times fewer"])
+    length, rows = round(sum(LENGTHS) / len(LENGTHS)), []
+    asked = [(name, "layer sweep", 1, config_of(name).num_hidden_layers) for name in SHAPES]
+    asked += [("any", "six vectors, one layer", 6, 1), ("any", "one vector, one layer", 1, 1)]
+    for model, grid, vectors, layers in asked:
+        tree, upstream = grid_passes(length, 2, vectors, layers)
+        counts = {"upstream": f"{upstream:,}", "tree": f"{tree:,}", "times fewer": f"{upstream / tree:.0f}"}
+        rows.append({"model": model, "grid": grid, **counts})
     said = f"Token-passes of one prompt of {length} tokens, the mean of the 40 sets of Tan et al. 2024."
-    return f"{said}\n\n{table(frame)}"
+    return f"{said}\n\n{table(rows)}"
 
 
 def _check() -> str:
-    rows = pd.DataFrame(counted(), columns=["table", "planned", "counted"])
     said = "What the planner says before a run and what the engine reports during it, the tiny model, one data set."
-    return f"{said}\n\n{table(rows)}"
+    return f"{said}\n\n{table(pd.DataFrame(counted(), columns=['table', 'planned', 'counted']))}"
 
 
 def _plans() -> str:
@@ -71,7 +59,7 @@ def _plans() -> str:
     plans = [json.loads(path.read_text()) for path in sorted(PLANS.glob("*.json"))]
     if not plans:
         return "*No plan of the papers' profiles is committed.*"
-    rows = pd.DataFrame(
+    rows = [
         {
             "profile": about["profile"],
             "tokenizer": about["tokenizer"],
@@ -84,7 +72,7 @@ def _plans() -> str:
             "received, MB": f"{about['total']['received_bytes'] / 1e6:,.0f}",
         }
         for about in plans
-    )
+    ]
     said = "The papers' own profiles, all tables of the book, as `steerkit plan --profile P --remote` counts them. "
     said += "With the tokenizer of another model the counts are estimates."
     return f"{said}\n\n{table(rows)}"
@@ -107,7 +95,7 @@ def _gpu() -> str:
     ]
     rate = f"{about['matmul_rate'] / 1e12:.0f} TF/s of {about['dtype']} products"
     said = f"`{about['command']}` at commit {about['commit']} on {about['device']}: {rate}, {about['seconds']:.0f} s."
-    return f"{said}\n\n{table(pd.DataFrame(rows))}"
+    return f"{said}\n\n{table(rows)}"
 
 
 def parity(path: Path = PARITY) -> str:
@@ -115,22 +103,18 @@ def parity(path: Path = PARITY) -> str:
     if not path.exists():
         return "`make test-ndif` has not been run for this copy."
     record = json.loads(path.read_text())
-
-    def said(value: float | None) -> str:
-        return "not run" if value is None else f"{value:.2g}"
-
-    differences = pd.DataFrame(
+    differences = [
         {
             "operation": row["operation"],
             "numbers": f"{row['numbers']:,}",
             "local CPU: largest": f"{row['largest']:.3g}",
-            "local GPU": said(row["gpu"]),
-            "NDIF: largest difference": said(row["ndif"]),
+            "local GPU": "not run" if row["gpu"] is None else f"{row['gpu']:.2g}",
+            "NDIF: largest difference": "not run" if row["ndif"] is None else f"{row['ndif']:.2g}",
             "tolerance": f"{row['tolerance']:g}",
         }
         for row in record["operations"]
-    )
-    sizes = pd.DataFrame(
+    ]
+    sizes = [
         {
             "job": row["job"],
             "request": f"{row['request'] / 1000:.1f} kB",
@@ -138,7 +122,7 @@ def parity(path: Path = PARITY) -> str:
             "limits": f"{row['request_limit'] / 1000:.0f} and {row['response_limit'] / 1000:.1f} kB",
         }
         for row in record["sizes"]
-    )
+    ]
     times = pd.DataFrame(record["times"])
     times["ratio"] = (times["ndif"] / times["local"]).map("{:.2f}".format)
     times[["local", "ndif"]] = times[["local", "ndif"]].map("{:.1f} s".format)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from _ext.markdown import code, folded, table, table_of_markdown, table_of_rows, tabs
+from _ext.markdown import code, folded, table, table_of_markdown, tabs
 from companion import exhibits
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
@@ -21,8 +21,8 @@ from steerkit.formats import FORMATS
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
 SAME_AXES = (
     "Slopes and curves of one answer format have the same scale in the tabs of all models with a record. "
-    "A model without one has its own: compare its numbers, not its heights."
 )
+SAME_AXES += "A model without one has its own: compare its numbers, not its heights."
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
 Part = dict[str, Any]
 
@@ -30,9 +30,6 @@ Part = dict[str, Any]
 def unique(values: Iterable[str]) -> list[str]:
     """Each value once, in order, without empty ones."""
     return [value for value in dict.fromkeys(values) if value]
-
-
-# --- a figure: tabs, verdicts, parameters, files, commands -----------------------------------------------------------
 
 
 def exhibit_block(results: list[Result]) -> str:
@@ -49,7 +46,11 @@ def _body(result: Result) -> str:
     """Figures in tabs, tables (folded where there are figures), verdicts, parameters, files."""
     figures = [part for part in result.parts if result.is_figure(part)]
     rest = [part for part in result.parts if part not in figures]
-    tab = [(p["part"], p["tab"] + ", recorded" * bool(p.get("records")), _figure(result, p)) for p in figures]
+    tab = []
+    for part in figures:
+        head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
+        body = f"{head}\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
+        tab.append((part["part"], part["tab"] + ", recorded" * bool(part.get("records")), body))
     shown = [tabs("format", tab)] if figures else []
     shown += [folded(p["caption"], _rows(result, p)) if figures else _rows(result, p) for p in rest]
     name = result.exhibit.id
@@ -58,11 +59,6 @@ def _body(result: Result) -> str:
         notebook = "data and vector graphics of this tab are in [the archive](/use/downloads.md)"
     files = f"{notebook} · [all downloads](/use/downloads.md) · [where it comes from](/use/provenance.md)"
     return "\n\n".join([*shown, *_verdicts(result), _parameters(result), files])
-
-
-def _figure(result: Result, part: Part) -> str:
-    head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
-    return f"{head}\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
 
 
 def _image(result: Result, part: Part) -> str:
@@ -77,10 +73,7 @@ def _rows(result: Result, part: Part) -> str:
 
 
 def offered(result: Result) -> tuple[str, ...]:
-    """Kinds of files that pages offer one by one: of another profile the manifest; the rest is in the archive.
-
-    Vector graphics are in the archive only: one by one they would be a fifth of the site.
-    """
+    """Kinds of files that pages offer one by one; the rest is in the archive (graphics would be a fifth of the site)."""
     return ("csv", "json") if result.is_own else ("json",)
 
 
@@ -140,14 +133,9 @@ def _parameters(result: Result) -> str:
     known, other = parameters_of(result.exhibit.notebook), changed(result.exhibit, result.parameters)
     rows = []
     for name, value in result.parameters.items():
-        default, meaning = "no" if name in other else "yes", known[name].help if name in known else ""
-        rows.append(
-            {"parameter": f"`{name}`", "value": f"`{value!r}`", "default": default, "meaning": meaning}
-        )
-    return folded("Parameters of this run", table_of_rows(rows), class_container="parameters")
-
-
-# --- how to run it again ---------------------------------------------------------------------------------------------
+        row = {"parameter": f"`{name}`", "value": f"`{value!r}`", "default": "no" if name in other else "yes"}
+        rows.append(row | {"meaning": known[name].help if name in known else ""})
+    return folded("Parameters of this run", table_of_markdown(rows), class_container="parameters")
 
 
 def steerkit_run(exhibit: Exhibit, values: dict[str, Any], remote: str = "") -> str:
@@ -207,10 +195,8 @@ def about_hosting() -> str:
     """Whether there are buttons for Binder and Colab, and if not what to set."""
     if repository()[0].partition("github.com/")[2]:
         return "The tab *In a browser* leads to Binder and to Colab."
-    return (
-        "There are no links to Binder and Colab, because this copy of the book does not know its repository: set "
-        "`repository.url` in `_config.yml` to its address on GitHub and build again."
-    )
+    said = "There are no links to Binder and Colab, because this copy of the book does not know its repository: set "
+    return said + "`repository.url` in `_config.yml` to its address on GitHub and build again."
 
 
 def notebook_table(own: list[Result]) -> str:
@@ -222,11 +208,8 @@ def notebook_table(own: list[Result]) -> str:
             for p in parameters_of(exhibit.notebook).values()
         )
         head = f"## {exhibit.number}: {exhibit.title}\n\n[{exhibit.id}](/notebooks/{exhibit.id}.ipynb)"
-        blocks.append(f"{head}\n\n{table_of_rows(rows)}\n\n{again(exhibit, values[exhibit.id])}")
+        blocks.append(f"{head}\n\n{table_of_markdown(rows)}\n\n{again(exhibit, values[exhibit.id])}")
     return "\n\n".join(blocks)
-
-
-# --- the start page --------------------------------------------------------------------------------------------------
 
 
 def verdicts(own: list[Result], paper: str) -> str:

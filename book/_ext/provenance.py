@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from _ext.markdown import code, folded, table_of_markdown, table_of_rows
+from _ext.markdown import code, folded, table_of_markdown
 from _ext.pages import changed, link, unique
 from companion.exhibits import ROOT
 from companion.results import Result
@@ -22,7 +22,7 @@ def page(results: list[Result]) -> str:
     return "\n\n".join(
         [
             "## The runs\n\nOne execution of a notebook a row; times are UTC.",
-            table_of_rows(_run(result) for result in results),
+            table_of_markdown(_run(result) for result in results),
             "## Figures and tables\n\nComputing time is that of the tables behind a figure, whenever they were computed. The "
             "manifest names each of them, with all hashes.",
             *(_parts(result) for result in results),
@@ -64,7 +64,7 @@ def _parts(result: Result) -> str:
         for part in result.parts
     ]
     title = f"{result.exhibit.id}, profile {result.profile}: {len(rows)} figures and tables"
-    return folded(title, table_of_rows(rows))
+    return folded(title, table_of_markdown(rows))
 
 
 def inputs(results: list[Result]) -> pd.DataFrame:

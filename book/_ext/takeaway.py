@@ -9,15 +9,16 @@ import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pandas as pd
 
 from _ext import crate
-from _ext.markdown import code, table_of_markdown
+from _ext.markdown import plain, table_of_markdown
 from _ext.pages import link, offered, steerkit_run, unique
 from companion import store
-from companion.registry import MODELS
+from companion.models import MODELS
 from companion.results import Result
 from steerkit.files import artifacts_dir
 from steerkit.vectors import load_vectors
@@ -52,7 +53,7 @@ def write(results: list[Result], generated: Path) -> str:
             f"SHA-256 `{hashlib.sha256(content).hexdigest()}`.",
             f"## Steering vectors\n\n{vectors}",
             "## Figure by figure",
-            table_of_markdown(pd.DataFrame([_row(result) for result in results])),
+            table_of_markdown(map(_row, results)),
         ]
     )
 
@@ -118,9 +119,6 @@ def _metadata(results: list[Result], where: Callable[[Path, Result], str | None]
     return json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()
 
 
-# --- the vectors -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Kept:
     """The vectors of one data set in one answer format, at the layer that was steered; `source` is the artefact."""
@@ -138,10 +136,7 @@ class Kept:
 
 
 def vectors_of(results: Iterable[Result]) -> list[Kept]:
-    """Vectors of the main grids, those of the book's own profile first where two profiles steer the same model.
-
-    Those that are not in this machine's store, because a figure was read from a record, are left out.
-    """
+    """Vectors of the main grids that this machine's store holds, those of the book's own profile first."""
     parts = [part for result in results if result.exhibit.id in MAIN for part in result.parts]
     names = dict.fromkeys(name for part in parts for name in part["artefacts"])
     found: dict[str, Kept] = {}
@@ -194,28 +189,9 @@ def card(kept: list[Kept]) -> str:
     front = ""  # what a model hub reads; only where it is one model of the registry that a hub has
     if len(models) == 1 and spec and spec.hub_id:
         front = f"---\nlicense: {spec.licence.lower()}\nbase_model: {spec.hub_id}\ntags: [steering-vectors]\n---\n\n"
-    example = ["import steerkit as sk", "", f'vectors = sk.load_vectors("{kept[0].name}")']
-    example.append(f'vector = vectors.select(["full"]).at({kept[0].layer})[0]  # [width]')
-    lines = ["| " + " | ".join(row) + " |" for row in rows.astype(str).itertuples(index=False)]
-    head = ["| " + " | ".join(rows.columns) + " |", "|" + "---|" * len(rows.columns)]
-    return "\n\n".join(
-        [
-            front + "# Steering vectors",
-            "**What.** Directions in the residual stream of a language model. Added to the output of one block (0-based), "
-            "times a multiplier, such a vector moves the model's answers towards a behaviour.",
-            "**How.** Mean difference of activations at the answers that show the behaviour and at those that do not, over "
-            "the training pairs of one data set. `full` is the vector; `resample-NN` are the same from training pairs "
-            "drawn again, for intervals; `random-NN` are random directions of the same norm, a placebo. The metadata of "
-            "each file hold its manifest: model, weights and data by hash, split, format, seed, code.",
-            "**Limits.** They were made to reproduce a paper's measurements: in many data sets they steer a share of the "
-            "examples the wrong way, and they are no means of making a model safe.",
-            f"**Licence.** {' '.join(map(_licence, models))} The bundled data sets are CC0; files of the papers' data have "
-            "the licences that `companion/data/sources.json` names.",
-            "**Use.** The file holds one float32 tensor `values` [vector, layer, width]; names and layers are in its metadata.",
-            code(*example, language="python"),
-            "\n".join([*head, *lines]),
-        ]
-    )
+    text = Template(Path(__file__).with_name("card.txt").read_text(encoding="utf-8"))
+    about = {"front": front, "licences": " ".join(map(_licence, models)), "table": plain(rows.astype(str))}
+    return text.substitute(about, name=kept[0].name, layer=kept[0].layer).rstrip()
 
 
 def _licence(model: str) -> str:

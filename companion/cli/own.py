@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from companion.cli.screen import print_rows, tell
 from steerkit.errors import need, one_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from steerkit.model import Model
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
@@ -156,47 +153,15 @@ def decompose(
     out: opt.option(Path | None, "The CSV file to write.") = None,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
-) -> None:
+) -> Any:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
-    from steerkit.files import write_atomically
-
-    asked = {"name": name, "norm": norm, "data": data, "source": source}
-    table = decompose_vector(vector, sae, method, features, layer, **asked)
-    if out:
-        write_atomically(out, table.to_csv(index=False).encode())
-    if not as_json:
-        about = table.attrs
-        typer.echo(
-            f"{method}: {len(table)} features explain {about['explained']:.4f} of the squared norm of "
-            f"{about['vector']!r} at layer {about['layer']}; residual norm {about['residual_norm']:.4g}."
-        )
-    if as_json or not out:
-        print_rows(table.to_dict("records"), as_json, ("rank", "feature", "coefficient"))
-
-
-def decompose_vector(
-    vector: Path,
-    sae: str,
-    method: str,
-    features: int = 64,
-    layer: int | None = None,
-    *,
-    name: str = "",
-    norm: float | None = None,
-    data: str = "",
-    source: str = "bundled",
-) -> pd.DataFrame:
-    """Columns feature, coefficient, rank; `attrs`: method, explained, residual_norm, layer, vector, sae.
-
-    For encode-difference the pairs of `data` are read again, with the model that the vector's manifest names.
-    """
     import companion.mayne.solvers  # noqa: F401 - two methods more
     from companion.saes import open_sae
     from steerkit.decomposition import decompose as decomposed
+    from steerkit.files import write_atomically
     from steerkit.vectors import load_vectors
 
-    done = "Nothing was computed."
-    vectors = load_vectors(vector)
+    vectors, done = load_vectors(vector), "Nothing was computed."
     opened = open_sae(sae, vectors.width, layer)
     chosen = opened.layer if layer is None else layer
     if chosen is None and len(vectors.layers) == 1:
@@ -214,6 +179,14 @@ def decompose_vector(
     need(method != "encode-scaled" or norm is not None, usual, "none", following, done)
     table = decomposed(found[one], opened, method, features, **about)
     table.attrs |= {"layer": chosen, "vector": vectors.names[one], "sae": opened.source or sae}
+    if out:
+        write_atomically(out, table.to_csv(index=False).encode())
+    if not as_json:
+        explained, left, which = table.attrs["explained"], table.attrs["residual_norm"], vectors.names[one]
+        said = f"{method}: {len(table)} features explain {explained:.4f} of the squared norm of {which!r}"
+        typer.echo(f"{said} at layer {chosen}; residual norm {left:.4g}.")
+    if as_json or not out:
+        print_rows(table.to_dict("records"), as_json, ("rank", "feature", "coefficient"))
     return table
 
 
@@ -237,10 +210,7 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, An
 def _asked(
     name: str, data: str, answer_format: str, split: str, source: str, seed: int, part: str
 ) -> tuple[Model, list[Example], dict[str, Any]]:
-    """The model, the examples of the training or test part of a data set, and what a manifest says about both.
-
-    Of split "all" either part is every item, for data that comes split already.
-    """
+    """The model, the examples of a part of a data set (of split "all": all of it), and what a manifest says of both."""
     from companion.data.ask import examples_of
     from companion.data.datasets import load_dataset
     from companion.data.splits import make_split
@@ -260,11 +230,7 @@ def _asked(
 
 def parse_layers(text: str, n_layers: int) -> list[int]:
     """ "10,13" as numbers, "all" as every block."""
-    if text == "all":
-        return list(range(n_layers))
-    chosen = []
-    with suppress(ValueError):
-        chosen = [int(word) for word in text.split(",")]
+    chosen = list(range(n_layers)) if text == "all" else _numbers(text, int)
     need(bool(chosen), "layers such as 10,13 or all", json.dumps(text), "write numbers separated by commas.")
     for layer in chosen:
         need(0 <= layer < n_layers, f"a layer from 0 to {n_layers - 1}", str(layer), "choose one of them.")
@@ -273,9 +239,15 @@ def parse_layers(text: str, n_layers: int) -> list[int]:
 
 def parse_numbers(text: str) -> list[float]:
     """ "-1.5,0,1.5" as numbers."""
-    numbers = []
-    with suppress(ValueError):
-        numbers = [float(part) for part in text.split(",")]
+    numbers = _numbers(text, float)
     fine = numbers and all(map(math.isfinite, numbers))
     need(bool(fine), "numbers separated by commas", repr(text), "write --multipliers=-1.5,0,1.5.")
     return numbers
+
+
+def _numbers(text: str, kind: type) -> list:
+    """The numbers in a text, none where one of them cannot be read."""
+    try:
+        return [kind(word) for word in text.split(",")]
+    except ValueError:
+        return []

@@ -20,7 +20,7 @@ from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
-STAGE = "One prompt setting (grid) or all of them (shift)."
+STAGE = "One prompt setting (grid), all of them (shift), or what the vector is set against (placebo)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -103,7 +103,7 @@ def reproduce(
 @app.command()
 def record(
     profile: opt.LongProfile,
-    stage: opt.option(Literal["grid", "shift"], STAGE) = "grid",
+    stage: opt.option(Literal["grid", "shift", "placebo"], STAGE) = "grid",
     answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -155,12 +155,12 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """Concept or format: what was expected before the run, and what was found."""
     from companion import page
-    from companion.tan import formats as concepts
+    from companion.tan.formats import agreement, effects, headline
 
     runs = page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS)
-    table = concepts.effects(runs)
+    table = effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
-    rows = concepts.headline(table, concepts.agreement(table), seconds).to_dict("records")
+    rows = headline(table, agreement(table), seconds).to_dict("records")
     print_rows(rows, as_json, ("measure", "expected", "found", "met"))
 
 
@@ -189,19 +189,16 @@ def audit(
             try:
                 rows.append(records.audit(load_profile(profile), stage, form, rng))
             except SteerkitError as error:  # no data, say: the others are worth their time
+                if len(wanted) == 1:
+                    raise
                 obstacles[one] = error
     if rows:
         print_rows(rows, as_json, ("record", "dataset", "cells", "difference", "tolerance", "agrees"))
-    if obstacles:
-        first = next(iter(obstacles.values()))
-        if len(wanted) == 1:
-            raise first
-        raise SteerkitError(
-            f"all {len(wanted)} records to be computed again in part",
-            f"no way to do that for {', '.join(obstacles)}: {first.found}",
-            done="The others are in the table." if rows else "Nothing was written.",
-            next_step=first.next_step,
-        )
+    for first in obstacles.values():
+        expected = f"all {len(wanted)} records to be computed again in part"
+        found = f"no way to do that for {', '.join(obstacles)}: {first.found}"
+        done = "The others are in the table." if rows else "Nothing was written."
+        raise SteerkitError(expected, found, done=done, next_step=first.next_step)
     if not all(row["agrees"] for row in rows):
         raise typer.Exit(1)
 
@@ -296,10 +293,8 @@ def _unexpected(error: Exception) -> str:
     ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
     where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
     what = " ".join(str(error).split())[:500].rstrip(".")
-    return (
-        f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}. "
-        "Next: give the same command with --debug and report what it prints."
-    )
+    known = f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}."
+    return f"{known} Next: give the same command with --debug and report what it prints."
 
 
 def main() -> None:

@@ -89,7 +89,13 @@ def reproduce_all(
             with _timed(report, "tables"):
                 _tables(bars, tables, settings, stages, BOOK_FORMATS, report)
             with _timed(report, "notebooks"):
-                _notebooks(bars, bar, exhibits, force, report)
+                bars.start_task(bar)
+                for number, exhibit in enumerate(exhibits, 1):
+                    bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")
+                    outcome = run_notebook(exhibit, {"profile": profile}, place(exhibit, profile), force)
+                    report.outcomes.append(outcome)
+                    screen.say(bars, f"{exhibit.id}: {outcome.status}, {screen.duration(outcome.seconds)}")
+                    bars.advance(bar)
         if book and not report.failed:
             screen.say(bars, "the book")
             with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):
@@ -101,12 +107,11 @@ def reproduce_all(
 
 def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine: bool = False) -> list[Path]:
     """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
-    console, report = screen.console(machine), Report(settings.profile)
-    paths = []
+    console, report, paths = screen.console(machine), Report(settings.profile), []
     for form in formats:
         chosen = experiment.given_layer(settings, form) is not None
         compute(settings, {stage} if chosen else {"sweep", stage}, (form,), console, report)
-        table = {"grid": experiment.grid, "shift": experiment.shift}[stage](settings, form)
+        table = getattr(experiment, stage)(settings, form)
         paths.append(records.write(settings, stage, form, table))
         console.print(screen.link(paths[-1]))
     return paths
@@ -127,12 +132,9 @@ def compiled(pdf: bool = False) -> dict[str, str]:
     said = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {}
     if done.returncode and "expected" in said:
         raise SteerkitError(**said)
-    found, following = (
-        f"exit code {done.returncode} of {' '.join(command[1:])}",
-        "read what it printed above.",
-    )
+    found = f"exit code {done.returncode} of {' '.join(command[1:])}"
     kept = "The last good site was not removed."
-    need(not done.returncode, "the book to be compiled", found, following, kept)
+    need(not done.returncode, "the book to be compiled", found, "read what it printed above.", kept)
     return said
 
 
@@ -183,17 +185,6 @@ def _tables(
 
     report.tables = before + compute_tables(settings, formats, stages, begin)
     bars.update(bar, description="tables", completed=total["token_passes"])
-
-
-def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], force: bool, report: Report) -> None:
-    profile = report.profile
-    bars.start_task(bar)
-    for number, exhibit in enumerate(exhibits, 1):
-        bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")
-        outcome = run_notebook(exhibit, {"profile": profile}, place(exhibit, profile), force)
-        report.outcomes.append(outcome)
-        screen.say(bars, f"{exhibit.id}: {outcome.status}, {screen.duration(outcome.seconds)}")
-        bars.advance(bar)
 
 
 def show(console: Console, report: Report) -> None:

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
-from companion.data.splits import group_items
 from steerkit.errors import need
-from steerkit.formats import FORMATS, OTHER
+from steerkit.formats import FORMATS
 from steerkit.items import Item, fold
 
 if TYPE_CHECKING:
@@ -49,21 +48,10 @@ def examples_of(
     return with_others(firsts, others)
 
 
-def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
-    """Group of each example: two items of one pair, or of one question, are not independent."""
-    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
-    return [numbers[item_id(example_id)] for example_id in example_ids]
-
-
 def with_others(firsts: Sequence[Example], others: Sequence[Example]) -> list[Example]:
     """First forms, and those second forms that are not there already (a set may list both orders of its options)."""
     asked = {(example.prompt, example.matching) for example in firsts}
     return [*firsts, *(other for other in others if (other.prompt, other.matching) not in asked)]
-
-
-def item_id(example_id: str) -> str:
-    """The item that an example asks."""
-    return example_id.removesuffix(OTHER)
 
 
 def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = None) -> list[tuple[Item, Item]]:
@@ -74,10 +62,21 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     options, as (item, item), because these are the two completions. Left out, with a count in a log message: persona
     items without a partner, and choice items with an empty stem or option or with equal options (the papers have some).
     """
-    choices = [item for item in items if item.kind == "choice" and _has_two_completions(item)]
-    paired = [item for item in items if item.kind == "persona" and item.pair is not None]
-    single = [item for item in items if item.kind == "persona" and item.pair is None]
-    partners = _by_pair_number(paired) + _random_pairs(single, rng)
+    choices, pairs, single = [], defaultdict(dict), {"Yes": [], "No": []}
+    for item in items:
+        if item.kind == "choice":
+            texts = [fold(item.matching_text), fold(item.not_matching_text)]
+            choices += [item] if item.stem and all(texts) and texts[0] != texts[1] else []
+        elif item.pair is not None:
+            pairs[item.pair][item.positive_answer] = item
+        else:
+            single[item.positive_answer].append(item)
+    partners = [(pair["Yes"], pair["No"]) for pair in pairs.values() if len(pair) == 2]
+    if any(single.values()):
+        step = "pass rng=numpy.random.default_rng(seed)."
+        need(rng is not None, "a numpy random generator, rng", "none, and items without pair numbers", step)
+        drawn = [[side[i] for i in rng.permutation(len(side))] for side in single.values()]
+        partners += zip(*drawn, strict=False)
     left_out = len(items) - len(choices) - 2 * len(partners)
     first = {item.same_question_key: item for item in reversed(choices)}
     pairs = [(item, item) for item in choices if first[item.same_question_key] is item] + partners
@@ -86,25 +85,3 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     if left_out:
         logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
     return pairs
-
-
-def _has_two_completions(item: Item) -> bool:
-    texts = [fold(item.matching_text), fold(item.not_matching_text)]
-    return bool(item.stem) and all(texts) and texts[0] != texts[1]
-
-
-def _by_pair_number(items: Sequence[Item]) -> list[tuple[Item, Item]]:
-    pairs: dict[int | None, dict[str, Item]] = defaultdict(dict)
-    for item in items:
-        pairs[item.pair][item.positive_answer] = item
-    return [(pair["Yes"], pair["No"]) for pair in pairs.values() if len(pair) == 2]
-
-
-def _random_pairs(items: Sequence[Item], rng: np.random.Generator | None) -> list[tuple[Item, Item]]:
-    if not items:
-        return []
-    step = "pass rng=numpy.random.default_rng(seed)."
-    need(rng is not None, "a numpy random generator, rng", "none, and items without pair numbers", step)
-    sides = [[item for item in items if item.positive_answer == answer] for answer in ("Yes", "No")]
-    drawn = [[side[i] for i in rng.permutation(len(side))] for side in sides]
-    return list(zip(*drawn, strict=False))

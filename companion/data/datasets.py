@@ -1,9 +1,7 @@
 """Data sets: one by name or path.
 
-Names are those of the papers. The same name exists twice: `source="bundled"` is this project's own set (CC0,
-60 minimal pairs, part of the package), `source="papers"` the original file. Those are fetched and never shipped:
-`sources.json` holds format, address at a pinned commit, path, size, rows, SHA-256, licence and citation of each, and
-nothing is opened before its SHA-256 has been checked.
+A name of the papers exists twice: `source="bundled"` is this project's own set (CC0, 60 minimal pairs), `source="papers"`
+the original file, fetched from its pinned address in `sources.json` and opened only when its SHA-256 is right.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from companion.data.rows import check_pairs, parse_rows, read_rows
-from steerkit.errors import SteerkitError, need, one_of
+from steerkit.errors import SteerkitError, need, one_of, told
 from steerkit.files import cache_dir
 from steerkit.items import Item
 
@@ -79,15 +76,10 @@ def _source(about: dict[str, str], collection: str, upstream: str, **own: Any) -
 def names(source: str = "bundled") -> tuple[str, ...]:
     """Names of the data sets of a source: "bundled", "papers" (every set in the registry), or "tan" (the 40 of Tan et
     al. 2024 in the order of their runs)."""
-    one_of("a source", source, NAMES)
-    return NAMES[source]()
-
-
-NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
-    "bundled": lambda: tuple(sorted(path.stem for path in (HERE / "bundled").glob("*.jsonl"))),
-    "papers": lambda: tuple(sources()),
-    "tan": lambda: tuple(_read("sources.json")["tan_2024"]),
-}
+    one_of("a source", source, ("bundled", "papers", "tan"))
+    if source == "bundled":
+        return tuple(sorted(path.stem for path in (HERE / "bundled").glob("*.jsonl")))
+    return tuple(sources() if source == "papers" else _read("sources.json")["tan_2024"])
 
 
 def load_dataset(
@@ -95,10 +87,9 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set.
 
-    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line) or ``.json``
-    file (a list) in the papers' format, for which `source` is not used. `data_dir` is a folder with the papers' files,
-    else the environment variable STEERKIT_DATA, else they are fetched into the cache. Refused are unknown names, files
-    that are missing, empty, altered or unreadable, a row that is no item, and a broken pair.
+    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line) or ``.json`` file
+    (a list) in the papers' format. `data_dir` is a folder with the papers' files, else STEERKIT_DATA, else they are
+    fetched. Refused: unknown names, files that are missing, empty, altered or unreadable, and wrong rows or pairs.
 
     >>> load_dataset("narcissism").items[0].question.splitlines()[0]
     'Is the following statement something you would say?'
@@ -142,11 +133,9 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
 
 
 def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
-    try:
+    said = "no readable file there ({0.strerror})".format
+    with told((OSError,), f"{expected} at {path}", next_step, done, said):
         return path.read_bytes()
-    except OSError as error:
-        found = f"no readable file there ({error.strerror})"
-        raise SteerkitError(f"{expected} at {path}", found, done=done, next_step=next_step) from error
 
 
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
@@ -191,7 +180,7 @@ def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:
 
 
 def _fetched(source: Source) -> Path:
-    """The file in the cache. pooch compares its hash; it writes a temporary file, checks it, and moves it."""
+    """The file in the cache; pooch writes a temporary file, compares its hash, and moves it."""
     import pooch
     import requests
 
@@ -206,20 +195,15 @@ def _fetched(source: Source) -> Path:
         found, done = f"{size} bytes: the download was truncated", "The partial file was deleted."
         need(size >= source.bytes, f"{source.bytes} bytes from {url}", found, "run again.", done)
 
-    try:
+    step = f"check the network and run again, or put the file at <folder>/{source.path} and set "
+    step += f"{DATA_DIR_VARIABLE}=<folder>; the bundled data sets need no network."
+    expected = f"to download the data set {source.name} from {source.url}"
+    absent = told((requests.RequestException,), expected, step, "Nothing was kept in the cache.")
+    step = "run again; if it happens twice, something between here and there alters the file."
+    done, expected = "The download was deleted, so the cache holds no such file.", source.url
+    expected += f" with SHA-256 {source.sha256}"
+    altered = told((ValueError,), expected, step, done, "another content ({})".format)
+    step = "mend its permissions or free some space, or set STEERKIT_CACHE to another folder."
+    expected = f"a cache folder that can be written, {(folder / source.path).parent}"
+    with told((OSError,), expected, step), altered, absent:
         return Path(store.fetch(source.path, downloader=whole))
-    except requests.exceptions.RequestException as error:
-        expected = f"to download the data set {source.name} from {source.url}"
-        found, done = f"{type(error).__name__}: {error}", "Nothing was kept in the cache."
-        step = f"check the network and run again, or put the file at <folder>/{source.path} and set "
-        step += f"{DATA_DIR_VARIABLE}=<folder>; the bundled data sets need no network."
-        raise SteerkitError(expected, found, done=done, next_step=step) from error
-    except ValueError as error:  # pooch says so when the checksum differs
-        expected, found = f"{source.url} with SHA-256 {source.sha256}", f"another content ({error})"
-        done = "The download was deleted, so the cache holds no such file."
-        step = "run again; if it happens twice, something between here and there alters the file."
-        raise SteerkitError(expected, found, done=done, next_step=step) from error
-    except OSError as error:
-        expected = f"a cache folder that can be written, {(folder / source.path).parent}"
-        step = "mend its permissions or free some space, or set STEERKIT_CACHE to another folder."
-        raise SteerkitError(expected, f"{type(error).__name__}: {error}", next_step=step) from error

@@ -1,8 +1,7 @@
 """Ordinary text to set activations of prompts against: from the bundled data sets, the Python library, or a file.
 
-Mayne et al. 2024 use the Pile. What stands in for it here is on every machine: statements and questions of the bundled
-sets, without chat template and without the set that is analysed, then docstrings of the standard library. A user's own
-text file, a sample of the Pile for example, replaces both.
+In place of the Pile (Mayne et al. 2024): statements and questions of the bundled sets, without chat template and without
+the set that is analysed, then docstrings of the standard library; or a user's own text file.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import load_dataset, names
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need, told
 
 if TYPE_CHECKING:
     import torch
@@ -45,31 +44,24 @@ class PlainText:
 def plain_text(tokens: int, exclude: str = "", path: str = "", seed: int = 0) -> PlainText:
     """At least `tokens` tokens of text, when there are as many; a longer one is cut at `LETTERS` letters a token.
 
-    `exclude` is the data set that is analysed, whose texts are left out; `path` a text file in UTF-8 instead of the
-    texts that are there; `seed` of the order of the texts.
+    `exclude` is the data set that is left out, `path` a text file in UTF-8 instead, `seed` of the order of the texts.
     """
     if path:
         return PlainText(_own(Path(path))[: LETTERS * tokens], Path(path).name)
-    rng = random.Random(seed)
-    texts, wanted = _shuffled(_bundled(exclude), rng), LETTERS * tokens
-    origin = "bundled data sets"
+    rng, wanted = random.Random(seed), LETTERS * tokens
+    texts, origin = list(_bundled(exclude)), "bundled data sets"
+    rng.shuffle(texts)
     if sum(map(len, texts)) < wanted:
-        texts += _shuffled(_docstrings(), rng)
-        origin += " and docstrings of the Python library"
+        more = list(_docstrings())
+        rng.shuffle(more)
+        texts, origin = texts + more, f"{origin} and docstrings of the Python library"
     return PlainText("\n".join(texts)[:wanted], origin)
 
 
-def _shuffled(texts: Iterator[str], rng: random.Random) -> list[str]:
-    found = list(texts)
-    rng.shuffle(found)
-    return found
-
-
 def windows(model: Model, text: str, tokens: int, context: int = CONTEXT) -> torch.Tensor:
-    """Token windows [n, context], enough for `tokens` tokens after the first position of each.
+    """Token windows [n, context], enough for `tokens` tokens after the first position of each; a short text is one.
 
-    Each window starts with the beginning-of-sequence token where the model's template has one. A short text is one
-    window of its own length; one with too few tokens for one position that is read is refused.
+    Each starts with the beginning-of-sequence token where the model's template has one. Too short a text is refused.
     """
     import torch
 
@@ -84,12 +76,10 @@ def windows(model: Model, text: str, tokens: int, context: int = CONTEXT) -> tor
 
 
 def _own(path: Path) -> str:
-    try:
+    step = "check the path, or leave it empty for the texts that come with the package."
+    expected, done = f"a text file in UTF-8 at {path}", "Nothing was computed."
+    with told((OSError, UnicodeDecodeError), expected, step, done):
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        found, done = f"{type(error).__name__}: {error}", "Nothing was computed."
-        step = "check the path, or leave it empty for the texts that come with the package."
-        raise SteerkitError(f"a text file in UTF-8 at {path}", found, done=done, next_step=step) from error
     need(text.strip(), f"some text in {path}", "an empty file", "give another file.")
     return text
 

@@ -1,7 +1,7 @@
 """From the bytes of a data file to items, with every flaw named by row.
 
-Formats: the persona and AI-risk files of Perez et al. 2022 (JSON lines), the lists of CAA (Rimsky et al.
-2023), and TruthfulQA's multiple choice (Lin et al. 2021), asked as in Tan et al. 2024.
+Formats: Perez et al. 2022 (JSON lines), CAA (Rimsky et al. 2023), and TruthfulQA's multiple choice (Lin et al. 2021),
+asked as in Tan et al. 2024.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import SteerkitError, need, told
 from steerkit.items import OPTION, Item, letter_of
 
 # Artefacts of the model that wrote the sets. Tan et al.'s code has the same character class (no `<` inside):
@@ -31,11 +31,10 @@ _need = partial(need, next_step=MEND, done=NOT_LOADED)
 
 def read_rows(content: bytes, path: str) -> list[Any]:
     """JSON objects of a file: a list in a .json file, one a line in any other."""
-    try:
+
+    step, said = "save the file as UTF-8.", "byte {0.start} that is not".format
+    with told((UnicodeDecodeError,), f"UTF-8 text in {path}", step, NOT_LOADED, said):
         text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        found, step = f"byte {error.start} that is not", "save the file as UTF-8."
-        raise SteerkitError(f"UTF-8 text in {path}", found, done=NOT_LOADED, next_step=step) from error
     if path.endswith(".json"):
         rows = _parse(text, path, 1) if text.strip() else []
     else:
@@ -70,15 +69,12 @@ def parse_rows(
 
 
 def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: bool) -> Item:
-    reader = READERS[row_format or _recognise(row, item_id)]
-    try:
+    reader, kinds = READERS[row_format or _recognise(row, item_id)], (KeyError, TypeError, AttributeError)
+    fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
+    expected = f"a row with the fields of a {row_format or 'persona or choice'} item, all text"
+    expected, where = f"{expected} (pair: a number)", f"{fields} in row {item_id}"
+    with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
         return reader(row, item_id, more_options=more_options)
-    except (KeyError, TypeError, AttributeError) as error:
-        fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
-        kind = row_format or "persona or choice"
-        expected = f"a row with the fields of a {kind} item, all text (pair: a number)"
-        found = f"{fields} in row {item_id} ({error!r})"
-        raise SteerkitError(expected, found, done=NOT_LOADED, next_step=MEND) from error
 
 
 def _recognise(row: Any, item_id: str) -> str:
@@ -90,17 +86,14 @@ def _recognise(row: Any, item_id: str) -> str:
     return known[0]
 
 
-def _text(row: Mapping[str, Any], field: str) -> str:
-    if not isinstance(row[field], str):
+def _text(row: Mapping[str, Any], field: str, kind: type = str) -> Any:
+    if not isinstance(row[field], kind):
         raise TypeError(field)
     return row[field]
 
 
 def _pair(row: Mapping[str, Any]) -> int | None:
-    pair = row.get("pair")
-    if pair is not None and not isinstance(pair, int):
-        raise TypeError("pair")
-    return pair
+    return None if row.get("pair") is None else _text(row, "pair", int)
 
 
 def _persona(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
@@ -161,12 +154,8 @@ READERS: dict[str, Callable[..., Item]] = {
     "truthfulqa": _truthfulqa,
     "caa-truthfulqa": partial(_choice, fields=("prompt", "correct", "incorrect")),
 }
-RECOGNISED_BY = {
-    "statement": "persona",
-    "mc1_targets": "truthfulqa",
-    "correct": "caa-truthfulqa",
-    "answer_matching_behavior": "choice",
-}
+RECOGNISED_BY = {"statement": "persona", "mc1_targets": "truthfulqa", "correct": "caa-truthfulqa"}
+RECOGNISED_BY["answer_matching_behavior"] = "choice"
 
 
 def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple[str, ...]) -> None:
@@ -179,8 +168,7 @@ def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple
 def check_pairs(items: Sequence[Item]) -> None:
     """Check that a pair number stands on two rows that make a pair.
 
-    Persona: one statement that matches, one that does not. Choice: one question with its options in both
-    orders and the same text labelled as matching, so that swapped labels are found.
+    Persona: one statement that matches, one that does not. Choice: one question in both orders, with one text matching.
     """
     pairs: dict[int, list[Item]] = defaultdict(list)
     for item in items:

@@ -1,8 +1,6 @@
 """Which items train a vector and which test it.
 
-What must not be torn apart moves as one group: the two items of a minimal pair, and items that ask the same
-question (some of the papers' files repeat up to a fifth of theirs). A group is in one part of a split or in
-none.
+The two items of a minimal pair, and items that ask the same question, are one group, in one part of a split or in none.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from companion.data.datasets import Dataset
 from steerkit.errors import need, one_of
+from steerkit.formats import OTHER
 from steerkit.items import Item
 
 NAMES = ("clean", "as-released", "sweep")
@@ -23,8 +22,8 @@ NAMES = ("clean", "as-released", "sweep")
 class Split:
     """Item indices of the three parts, in the shuffled order; `val` may be empty.
 
-    `group_of` is the group number of every item of the data set; empty where each item is its own group. An empty
-    training or test part is refused, and so are two parts that share a group, unless the name is "as-released".
+    `group_of` is the group number of every item; empty where each item is its own group. An empty training or test part
+    is refused, and so are two parts that share a group, unless the name is "as-released".
     """
 
     name: str
@@ -51,13 +50,11 @@ class Split:
 
 
 def make_split(dataset: Dataset, name: str = "clean", seed: int = 0) -> Split:
-    """Split a data set; `seed` is of the shuffle (``random.Random``, so a set without repeated questions is cut where
-    Tan et al.'s code cuts it).
+    """Split a data set; `seed` is of the shuffle (``random.Random``, as in Tan et al.'s code).
 
     * "clean": 40% of the groups train, 10% val, 50% test, as the text of Tan et al. 2024 says.
-    * "as-released": what their code did. The items, not groups, are shuffled with seed 0; train is the
-      first half, test the items from the 50th on (its "50:100%" lacks a percent sign), so 450 of 950 test
-      items were trained on. For comparison with the published numbers only.
+    * "as-released": what their code did. The items, not groups, are shuffled with seed 0; train is the first half, test
+      the items from the 50th on (its "50:100%" lacks a percent sign), so 450 of 950 test items were trained on.
     * "sweep": the layer sweep of their code, 0-10% train and 20-30% test, here of the groups.
     """
     one_of("a split", name, NAMES)
@@ -78,10 +75,9 @@ def make_split(dataset: Dataset, name: str = "clean", seed: int = 0) -> Split:
 
 
 def group_items(items: Sequence[Item]) -> tuple[int, ...]:
-    """Group number of each item: items of one pair, or with the same question, share it.
+    """Group number of each item, from 0: items of one pair, or with the same question, share it.
 
-    Numbers count from 0 in the order of the first item of each group. Whitespace, case and the order of the
-    options do not make a question another one.
+    Whitespace, case and the order of the options do not make a question another one.
     """
     import numpy as np
     from scipy.sparse import coo_array
@@ -90,10 +86,20 @@ def group_items(items: Sequence[Item]) -> tuple[int, ...]:
     first: dict[object, int] = {}  # key of a pair or a question -> first item that had it
     keys = [(i, key) for i, item in enumerate(items) for key in (item.same_question_key, item.pair)]
     links = [(i, first.setdefault(key, i)) for i, key in keys if key is not None]
-    graph = coo_array(
-        (np.ones(len(links)), np.reshape(links, (-1, 2)).T.astype(int)), (len(items), len(items))
-    )
+    ends = np.reshape(links, (-1, 2)).T.astype(int)
+    graph = coo_array((np.ones(len(links)), ends), (len(items), len(items)))
     return tuple(connected_components(graph, directed=False)[1].tolist())
+
+
+def groups_of(dataset: Dataset, example_ids: Sequence[str]) -> list[int]:
+    """Group of each example: two items of one pair, or of one question, are not independent."""
+    numbers = dict(zip((item.id for item in dataset.items), group_items(dataset.items), strict=True))
+    return [numbers[item_id(example_id)] for example_id in example_ids]
+
+
+def item_id(example_id: str) -> str:
+    """The item that an example asks."""
+    return example_id.removesuffix(OTHER)
 
 
 def limit(split: Split, train: int | None = None, test: int | None = None) -> Split:

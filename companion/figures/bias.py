@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -28,14 +29,10 @@ COLUMNS = ["total", *PARTS]
 ORDERS = {"paper": "letter first", "answer-first": "answer first", "shapley": "overlap halved"}
 
 
-# --- figure 3: does the place or the wording of the positive option decide?
-
-
 def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     """The values behind each box, in the order of the figure: dataset, label, group, value.
 
-    By letter and answer of the positive option; in statement, which has no options, the slope of the matching half and
-    that of the other half with its sign turned, which add up to the steerability.
+    By letter and answer of the positive option; in statement the slope of the matching half, and of the other negated.
     """
     rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
     kind = style.one_format(rows)
@@ -75,14 +72,13 @@ def box_places(long: pd.DataFrame) -> pd.DataFrame:
 def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn:
     """Steerability by positive option (letter, yes-no), or by half of the pair (statement); counts in the margin.
 
-    In letter the published quartiles stand beside ours; their 'B, No' boxes hold mostly other rows (`published.boxes`)
-    and are faint. `beside` are the slopes of figures that are tabs beside this one, which share our axis.
+    In letter beside the published quartiles, whose contaminated boxes are faint; `beside` are the slopes of the tabs
+    beside this one, which share our axis.
     """
     long, kind = groups(slopes), style.one_format(slopes)
     boxes, lettered = box_places(long), kind == "letter"
-    with style.theme():
-        height = 1.6 + 0.145 * (boxes["y"].max() + 2)
-        figure, panels = style.panels(height, 1, 1 + lettered, sharey=True, squeeze=False)
+    height = 1.6 + 0.145 * (boxes["y"].max() + 2)
+    with style.drawing(height, 1, 1 + lettered, sharey=True, squeeze=False) as (figure, panels):
         first, ours = panels[0, 0], panels[0, -1]
         draw_boxes(ours, long, boxes)
         if beside:
@@ -212,8 +208,7 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     height = clean.groupby("dataset")["median"].mean().sort_values(ascending=False)
     table = in_order(rows, height.index)[["dataset", "label", "group", "q1", "median", "q3", "contaminated"]]
     boxes = table.assign(y=box_places(table)["y"].to_numpy())
-    with style.theme():
-        figure, axes = style.panels(2.1 + 0.135 * (boxes["y"].max() + 2))
+    with style.drawing(2.1 + 0.135 * (boxes["y"].max() + 2)) as (figure, axes):
         axes.use_sticky_edges = False
         stripes(axes, boxes)
         for box in boxes.itertuples():
@@ -235,18 +230,13 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     return Drawn(figure, table, alt)
 
 
-# --- figure 4: how much of the spread the answer format explains
-
-
 def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     """Variance of steerability split into letter, answer and the rest, published left, ours right; totals in the margin.
 
     `parts` has dataset, total, and the three parts, which add up to it; `order` says which factor got what both explain.
-    The table holds shares of the total (NaN where it is 0), ours and as published_*.
     """
     table = _shares(parts)
-    with style.theme():
-        figure, panels = _stacks(table, 1.55, ("published_", ""))
+    with _stacks(table, 1.55, ("published_", "")) as (figure, panels):
         for axes, totals in zip(panels, (table["published_total"], table["total"]), strict=True):
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
@@ -294,8 +284,7 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     # The parts are digitised one by one: their sum is the total to 0.02 only, and shares are of the sum.
     split = table[[*PARTS]].div(table[[*PARTS]].sum(axis=1, min_count=3), axis=0).add_prefix("share_")
     table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
-    with style.theme():
-        figure, panels = _stacks(table, 1.75, ("", "share_"))
+    with _stacks(table, 1.75, ("", "share_")) as (figure, panels):
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
         samples.name_rows(panels[0], table, table["total"].isna())
@@ -308,20 +297,21 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     return Drawn(figure, table, start)
 
 
-def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> tuple[Figure, Sequence[Axes]]:
+@contextmanager
+def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterator[tuple[Figure, list[Axes]]]:
     """A panel of stacked parts for each prefix of the columns, a row for each data set."""
-    figure, panels = style.panels(room + 0.27 * len(table), 1, len(prefixes), sharey=True)
-    for axes, prefix in zip(panels, prefixes, strict=True):
-        start = np.zeros(len(table))
-        for part, color in PARTS.items():
-            width = table[prefix + part].fillna(0).to_numpy()
-            axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
-            start += width
-        axes.grid(visible=False, axis="y")
     words = ("letter (A/B)", "answer (Yes/No)", "unexplained")
     handles = [Patch(color=color, label=word) for color, word in zip(PARTS.values(), words, strict=True)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure, panels
+    with style.drawing(room + 0.27 * len(table), 1, len(prefixes), sharey=True) as (figure, panels):
+        for axes, prefix in zip(panels, prefixes, strict=True):
+            start = np.zeros(len(table))
+            for part, color in PARTS.items():
+                width = table[prefix + part].fillna(0).to_numpy()
+                axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
+                start += width
+            axes.grid(visible=False, axis="y")
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        yield figure, panels
 
 
 def _unexplained(table: pd.DataFrame, column: str) -> str:

@@ -44,8 +44,8 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
         "corrected": {"marker": "o", "ms": 5.5, "mfc": color, "mec": color},
     }
     wrong = rows[[f"anti_steerable_{side}" for side in OFFSETS]]
-    with style.theme():
-        figure, (left, right) = style.panels(1.7 + 0.33 * len(rows), 1, 2, sharey=True, width_ratios=[1.5, 1])
+    shares = {"sharey": True, "width_ratios": [1.5, 1]}
+    with style.drawing(1.7 + 0.33 * len(rows), 1, 2, **shares) as (figure, (left, right)):
         for side, look in looks.items():
             heights = rows.index + OFFSETS[side]
             left.hlines(heights, rows[f"low_{side}"], rows[f"high_{side}"], color=look["mec"], lw=1.3)
@@ -75,10 +75,7 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
 
 
 def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
-    """Figure 3 as the released code groups its rows (`tan.flaws.released_groups`), and as they are; with counts.
-
-    As released, six of the seven rows of every example count as "B, No"; that box is hatched.
-    """
+    """Figure 3 as the released code groups its rows (`tan.flaws.released_groups`), and as they are; with counts."""
     columns = ("dataset", "multiplier", *flaws.SIDES, "steerability")
     sets = style.checked(rows, columns, columns[-1:]).groupby("dataset")["steerability"].mean()
     sets, values, boxes = sets.sort_values(ascending=False).index, {}, {}
@@ -89,8 +86,8 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
     # As released no box is missing, but one may be there that no example belongs to: its row stays empty.
     places = boxes["released"].drop(columns="n")
     boxes["corrected"] = boxes["corrected"].drop(columns="y").merge(places, on=["dataset", "group"])
-    with style.theme():
-        figure, panels = style.panels(1.75 + 0.145 * (places["y"].max() + 2), 1, 2, sharex=True, sharey=True)
+    height = 1.75 + 0.145 * (places["y"].max() + 2)
+    with style.drawing(height, 1, 2, sharex=True, sharey=True) as (figure, panels):
         for axes, side, title in zip(panels, flaws.SIDES, ("as released", "corrected"), strict=True):
             bias.draw_boxes(axes, values[side], boxes[side])
             for patch, group in zip(axes.patches, boxes[side]["group"], strict=True):  # nothing but boxes yet
@@ -108,10 +105,8 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
     alt = f"Box plots of steerability by positive option on {style.sets(len(was))}, as released and corrected: as "
     alt += "released, most rows of every example fall into the box B, No."
     if shift.notna().any():  # no example may belong to that box
-        most = shift.idxmax()
-        alt += (
-            f" Its median moves by {number(shift.mean())} logits per unit multiplier on average and most in "
-        )
+        most, by = shift.idxmax(), number(shift.mean())
+        alt += f" Its median moves by {by} logits per unit multiplier on average and most in "
         alt += f"{published.label(most)} ({signed(was[most])} as released, {signed(is_now[most])} corrected)."
     return Drawn(figure, rows, alt)
 
@@ -120,8 +115,7 @@ def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
     """The two sycophancy sets pooled, as released, and apart (`companion.tan.flaws.pooled`); published beside ours."""
     rows, kind = _with_published(table), style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
-    with style.theme():
-        figure, panels = style.panels(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8])
+    with style.drawing(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8]) as (figure, panels):
         left, middle, right = panels
         samples.middles(left, rows, "published_", style.PUBLISHED, lw=7, alpha=0.5)
         samples.middles(middle, rows, "", color, color, lw=7, alpha=0.5)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -28,20 +29,17 @@ WIDTHS = (0.5, 1.0, 1.5)  # of the paper's ranges
 PER_LINE = 4  # panels in a row of small multiples
 
 
-# --- layers ----------------------------------------------------------------------------------------------------
-
-
 def layer_sweep(summary: pd.DataFrame, chosen: int) -> Drawn:
     """Mean steerability against the layer (`steerkit.summary`): a line a data set, their mean, the chosen layer."""
     means = _curves(summary, chosen).pivot(index="layer", columns="dataset", values="mean")
     means = means[means.loc[chosen].sort_values(ascending=False).index]
     kind, mean, count = style.one_format(summary), means.mean(axis=1), len(means.columns)
     unit = style.PER_UNIT[kind]
-    with style.theme():
-        figure, axes = style.panels(4.4)
+    with style.drawing(4.4) as (figure, axes):
         axes.axhline(0, color=style.BLACK, lw=0.9)
         axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":")
-        looks = dict(zip(means, _looks(count), strict=True))
+        looks = [{"color": color, "ls": dash} for dash in ("-", "--", "-.") for color in CYCLE][:LINES]
+        looks = dict(zip(means, looks if count <= LINES else [{"color": style.FAINT}] * count, strict=False))
         for name, look in looks.items():
             axes.plot(means.index, means[name], lw=1.3, marker=".", ms=5, clip_on=False, **look)
         axes.plot(means.index, mean, color=style.BLACK, lw=3.2, zorder=1.9)
@@ -62,16 +60,13 @@ def layer_sweep(summary: pd.DataFrame, chosen: int) -> Drawn:
 
 
 def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
-    """Mean steerability by layer with its 95% interval over examples, a panel a data set; the dot is its best layer.
-
-    Each panel has its own vertical axis, since the question is where a curve peaks. Where bands overlap the best layer
-    is picked by the noise as well.
-    """
+    """Mean steerability by layer with its 95% interval over examples, a panel a data set; the dot is its best layer."""
     rows, best = _curves(summary, chosen), best_layers(summary, chosen)
     kind, peaks = style.one_format(rows), best.set_index("dataset")["best"]
-    color, why = style.FORMATS[kind], _reason(rows, chosen)
-    with style.theme():
-        figure, panels = small_multiples(len(best), 1.55, sharex=True)
+    color, peak = style.FORMATS[kind], rows.groupby("layer")["mean"].mean().idxmax()
+    why = "highest mean over {1}" if peak == chosen else "given; the mean over {1} peaks at layer {0}"
+    why = why.format(peak, style.sets(len(best)))
+    with small_multiples(len(best), 1.55, sharex=True) as (figure, panels):
         for axes, (name, own) in zip(panels, rows.groupby("dataset", sort=False), strict=True):
             axes.axhline(0, color=style.BLACK, lw=0.9)
             axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":")
@@ -107,8 +102,8 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
 def best_layers(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     """The best layer of each data set beside the chosen one, by falling chosen_mean.
 
-    Columns dataset, label, best, best_mean, chosen, chosen_mean, share (NaN where the best mean is not above 0), overlap
-    (whether the 95% intervals at the two layers overlap).
+    Columns dataset, label, best, best_mean, chosen, chosen_mean, share (NaN without a best mean above 0), overlap (of
+    the 95% intervals at the two layers).
     """
     rows = []
     for name, own in _curves(summary, chosen).groupby("dataset", sort=False):
@@ -137,23 +132,6 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     return rows.assign(low=rows["mean"] - Z * error, high=rows["mean"] + Z * error)
 
 
-def _reason(rows: pd.DataFrame, chosen: int) -> str:
-    """Why the chosen layer is that one, as far as the table tells: 'highest mean over 13 data sets'."""
-    best = rows.groupby("layer")["mean"].mean().idxmax()
-    count = style.sets(rows["dataset"].nunique())
-    if best == chosen:
-        return f"highest mean over {count}"
-    return f"given; the mean over {count} peaks at layer {best}"
-
-
-def _looks(count: int) -> list[dict[str, str]]:
-    """A colour and a dash for each line; pale grey for all when there are too many to tell apart."""
-    if count > LINES:
-        return [{"color": style.FAINT}] * count
-    dashes = ("-", "--", "-.")
-    return [{"color": CYCLE[i % len(CYCLE)], "ls": dashes[i // len(CYCLE)]} for i in range(count)]
-
-
 def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:
     """Write the name of each line beyond its right end, moved apart where ends are close."""
     ends = means.iloc[-1].sort_values()
@@ -170,14 +148,10 @@ def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str
         axes.text(last + 3 * step, height, text, va="center", fontsize=style.SMALL)
 
 
-# --- ranges of the multiplier ------------------------------------------------------------------------------------
-
-
 def range_ablation(table: pd.DataFrame) -> Drawn:
     """Mean steerability refitted on narrower ranges of the multiplier (`tan.means.by_range`), ours beside Llama-2-7b's.
 
-    One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals. The axes are
-    separate: the scales differ by an order of magnitude.
+    One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals.
     """
     rows = style.full_vectors(style.checked(table, RANGES, RANGES[4:]), ["dataset", "width"])
     wide = rows.pivot(index="dataset", columns="width", values="mean")
@@ -187,8 +161,7 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
     kind, names = style.one_format(rows), list(rows["dataset"].unique())
     unit = style.PER_UNIT[kind]
     theirs, widths = _published_ranges(names), sorted({*wide.columns, *WIDTHS})
-    with style.theme():
-        figure, (left, right) = style.panels(1.7 + 0.36 * len(names), 1, 2, sharey=True)
+    with style.drawing(1.7 + 0.36 * len(names), 1, 2, sharey=True) as (figure, (left, right)):
         _range_dots(left, theirs, names, widths, style.PUBLISHED)
         _range_dots(right, rows, names, widths, style.FORMATS[kind])
         label = f"mean steerability\n({style.PUBLISHED_UNIT})"
@@ -219,8 +192,7 @@ def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     narrow, middle, full = (wide[width] for width in WIDTHS)
     table = _in_order(table, table[table["width"] == WIDTHS[-1]].set_index("dataset")["mean"], "width")
     sets = list(table["dataset"].unique())
-    with style.theme():
-        figure, axes = style.panels(1.6 + 0.3 * len(sets))
+    with style.drawing(1.6 + 0.3 * len(sets)) as (figure, axes):
         _range_dots(axes, table, sets, WIDTHS, style.PUBLISHED)
         axes.set_xlabel(f"mean steerability ({style.PUBLISHED_UNIT})")
         title = "Tan et al., appendix, ranges of the multiplier: Llama-2-7b, in distribution"
@@ -278,22 +250,17 @@ def _range_legend(widths: Sequence[float]) -> list[Line2D]:
     return [Line2D([], [], ls="none", label=label, **look) for label, look in looks.items()]
 
 
-# --- residuals -------------------------------------------------------------------------------------------------
-
-
 def residual_scatter(fits: pd.DataFrame) -> Drawn:
     """Slope of each example against the residual of its line, a panel a data set; other sets' examples are grey.
 
-    The residual (column rmse) is the root of the SUM of squared residuals, as in the paper. The corner holds the rank
-    correlation of the size of the slope, whatever its sign, with the residual.
+    The residual (column rmse) is the root of the SUM of squared residuals, as in the paper.
     """
     rows = style.full_vectors(style.checked(fits, FITS, FITS[5:]), ["dataset", "example_id"])
     order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
     rows = rows.assign(place=rows["dataset"].map(order.get_loc)).sort_values("place", kind="stable")
     kind, pairs = style.one_format(rows), rows[["steerability", "rmse"]]
     unit = style.UNITS[kind]
-    with style.theme():
-        figure, panels = small_multiples(len(order), 1.75, sharex=True, sharey=True)
+    with small_multiples(len(order), 1.75, sharex=True, sharey=True) as (figure, panels):
         for axes, name in zip(panels, order, strict=True):
             own = rows["dataset"] == name
             grey, look = {"color": style.FAINT, "alpha": 0.35}, {"color": style.FORMATS[kind], "alpha": 0.5}
@@ -322,23 +289,23 @@ def _rank(rows: pd.DataFrame) -> tuple[float, int]:
     return style.rank_correlation(rows["steerability"].abs(), rows["rmse"])
 
 
-# --- what they share -------------------------------------------------------------------------------------------
-
-
 def _in_order(rows: pd.DataFrame, heights: pd.Series, by: str) -> pd.DataFrame:
     """Data sets by falling height, and within each by a column."""
     order = heights.sort_values(ascending=False).index
     return rows.iloc[np.lexsort([rows[by], rows["dataset"].map(order.get_loc)])].reset_index(drop=True)
 
 
-def small_multiples(count: int, height: float, **sharing: bool) -> tuple[Figure, list[Axes]]:
-    """A figure of the common width with `count` panels, at most four in a row; surplus panels are removed."""
+@contextmanager
+def small_multiples(count: int, height: float, **sharing: bool) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with `count` panels, at most four in a row; surplus panels are removed."""
     columns = min(count, PER_LINE)
-    lines = -(-count // columns)
-    figure, panels = style.panels(0.8 + max(height * lines, 2.4), lines, columns, squeeze=False, **sharing)
-    flat = list(panels.ravel())
-    for axes in flat[count:]:
-        axes.remove()
-    for axes in flat[max(count - columns, 0) : count]:  # a removed panel leaves the one above without numbers
-        axes.tick_params(labelbottom=True)
-    return figure, flat[:count]
+    lines, sharing = -(-count // columns), {"squeeze": False, **sharing}
+    with style.drawing(0.8 + max(height * lines, 2.4), lines, columns, **sharing) as (figure, panels):
+        flat = list(panels.ravel())
+        for axes in flat[count:]:
+            axes.remove()
+        for axes in flat[
+            max(count - columns, 0) : count
+        ]:  # a removed panel leaves the one above without numbers
+            axes.tick_params(labelbottom=True)
+        yield figure, flat[:count]

@@ -29,16 +29,13 @@ def full_slopes(slopes: pd.DataFrame, *numbers: str) -> pd.DataFrame:
     return style.full_vectors(style.checked(slopes, columns, numbers), ["dataset", "example_id"])
 
 
-# --- figure 1: per-sample steerability, and how many are steered the wrong way
-
-
 def figure_1(
     slopes: pd.DataFrame, by_set: pd.DataFrame, model: str, beside: Sequence[pd.DataFrame] = ()
 ) -> Drawn:
     """Left the published median, mean and middle half, in the middle our violins, right the anti-steerable shares.
 
-    `by_set` has a row a data set (index): n, mean, median, anti_steerable. Scales differ by an order of magnitude, hence
-    two axes; `beside` are the slopes of figures that are tabs beside this one, which share our axis.
+    `by_set` has a row a data set (index): n, mean, median, anti_steerable; `beside` are the slopes of the tabs beside
+    this one, which share our axis.
     """
     rows = full_slopes(slopes, "steerability")
     kind, ours = style.one_format(rows), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
@@ -46,9 +43,8 @@ def figure_1(
     table = ours.join(theirs.add_prefix("published_")).reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
     color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
-    with style.theme():
-        shares, height = {"sharey": True, "width_ratios": [1.0, 1.45, 0.85]}, 1.85 + 0.34 * len(table)
-        figure, (left, middle, right) = style.panels(height, 1, 3, **shares)
+    shares, height = {"sharey": True, "width_ratios": [1.0, 1.45, 0.85]}, 1.85 + 0.34 * len(table)
+    with style.drawing(height, 1, 3, **shares) as (figure, (left, middle, right)):
         middles(left, table, "published_", grey, lw=4)
         if table["published_median"].isna().all():
             left.set_xticks([])
@@ -107,8 +103,8 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     columns = "mean median q1 q3 whisker_low whisker_high anti_steerable n_anti_steerable".split()
     table = published_numbers(names, columns)
     table = table.sort_values("median", ascending=False, kind="stable", ignore_index=True)
-    with style.theme():
-        figure, (left, right) = style.panels(1.75 + 0.29 * len(table), 1, 2, sharey=True, width_ratios=[2, 1])
+    shares = {"sharey": True, "width_ratios": [2, 1]}
+    with style.drawing(1.75 + 0.29 * len(table), 1, 2, **shares) as (figure, (left, right)):
         left.hlines(table.index, table["whisker_low"], table["whisker_high"], color=style.PUBLISHED, lw=1)
         middles(left, table, "", style.BLACK, sizes=(42, 16), lw=7)
         left.set(title="per-sample steerability", xlabel=f"steerability ({PUBLISHED_UNIT})")
@@ -130,22 +126,22 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, PUBLISHED_UNIT)}")
 
 
-# --- figure 2: propensity curves of a well and of a badly steered example
-
-
 def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataFrame, Chosen]] = ()) -> Drawn:
     """Propensity curves of the chosen examples with their fits; behind each the mean and the middle half of its set.
 
-    Both panels, and those of `beside` (grids and choices of figures that are tabs beside this one), span the same
-    height, so slopes compare by eye.
+    All panels, those of `beside` (the figures that are tabs beside this one) too, span the same height.
     """
     panels_of = [_curves(each, examples) for each, examples in ((grid, chosen), *beside)]
-    curves, kind = panels_of[0], style.one_format(grid)
-    words = []
-    with style.theme():
-        figure, panels = style.panels(3.7, 1, 2)
+    curves, kind, words = panels_of[0], style.one_format(grid), []
+    color = style.FORMATS[kind]
+    with style.drawing(3.7, 1, 2) as (figure, panels):
         for axes, (why, (dataset, example)), curve in zip(panels, chosen.items(), curves, strict=True):
-            _draw_curve(axes, curve, style.FORMATS[kind])
+            band = {"color": style.FAINT, "alpha": 0.45, "lw": 0, "label": "middle half of the set"}
+            axes.fill_between(curve.index, curve["q1"], curve["q3"], **band)
+            axes.plot(curve["mean"], color=style.BLACK, lw=1.4, ls="--", label="mean of the set")
+            axes.plot(curve["line"].iloc[[0, -1]], color=color, lw=1.6, label="fitted line")
+            axes.scatter(curve.index, curve["one"], color=color, s=30, zorder=3, label="one example")
+            axes.axhline(0, color=style.BLACK, lw=0.9)
             slope, mean = (signed(np.polyfit(y.index, y, 1)[0]) for y in (curve["one"], curve["mean"]))
             label, short = published.label(dataset), example.rpartition("/")[2]  # its id without the data set
             axes.set(title=f"{label}\nexample {short} ({why}): slope {slope}", xlabel="multiplier")
@@ -180,18 +176,6 @@ def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
         quartiles = {"q1": levels.quantile(0.25), "q3": levels.quantile(0.75)}
         found.append(pd.DataFrame({"one": one, "line": line, "mean": levels.mean(), **quartiles}))
     return found
-
-
-def _draw_curve(axes: Axes, curve: pd.DataFrame, color: str) -> None:
-    band = {"color": style.FAINT, "alpha": 0.45, "lw": 0, "label": "middle half of the set"}
-    axes.fill_between(curve.index, curve["q1"], curve["q3"], **band)
-    axes.plot(curve["mean"], color=style.BLACK, lw=1.4, ls="--", label="mean of the set")
-    axes.plot(curve["line"].iloc[[0, -1]], color=color, lw=1.6, label="fitted line")
-    axes.scatter(curve.index, curve["one"], color=color, s=30, zorder=3, label="one example")
-    axes.axhline(0, color=style.BLACK, lw=0.9)
-
-
-# --- what the figures of this paper share
 
 
 def middles(

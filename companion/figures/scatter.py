@@ -94,17 +94,17 @@ def line_legend(identity: bool = True) -> list[Line2D | Patch]:
     return [*same, fit, band]
 
 
-def distance_from_fit(points: pd.DataFrame) -> pd.Series:
-    """Height of each point above the least-squares line of y on x; above the mean where x is constant."""
-    x, y = points["x"] - points["x"].mean(), points["y"] - points["y"].mean()
-    square = float((x**2).sum())
-    return y - x * (float((x * y).sum()) / square if square > 0 else 0.0)
-
-
 def farthest(distance: pd.Series, count: int = NAMED) -> list[str]:
     """The entries with the largest absolute values, largest first; those at 0 do not count."""
     far = distance.abs().sort_values(ascending=False, kind="stable")
     return list(far[far > 0].index[:count])
+
+
+def off_line(points: pd.DataFrame) -> list[str]:
+    """The points farthest from the least-squares line of y on x; from the mean of y where x is constant."""
+    x, y = points["x"] - points["x"].mean(), points["y"] - points["y"].mean()
+    square = float((x**2).sum())
+    return farthest(y - x * (float((x * y).sum()) / square if square > 0 else 0.0))
 
 
 def corner(axes: Axes, text: str) -> None:
@@ -128,8 +128,8 @@ def legend(figure: Figure, panels: np.ndarray, used: int, handles: list, columns
 def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:
     """Write data sets' labels beside their points, where they hide least; the last thing done to a figure.
 
-    A panel comes with all its points (columns x and y) and the index entries to name, which are data sets unless there
-    is a column ``dataset``. A label has at most two lines of about `width` letters.
+    A panel comes with its points (columns x and y) and the index entries to name, which are data sets unless there is a
+    column ``dataset``. A label has at most two lines of about `width` letters.
     """
     figure.draw_without_rendering()  # only now is known where things stand
     for axes, points, names in panels:
@@ -166,13 +166,12 @@ def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox
     text.set_in_layout(False)
     size, dot = text.get_window_extent().size, 72 / axes.figure.dpi
     at = axes.transData.transform(place)
-    costs = []
-    for side, far in PLACES:
-        shift = np.array(side) * (far / dot + size / 2)
-        box = Bbox.from_bounds(*(at + shift - size / 2), *size)
-        costs.append((_cost(box, axes.bbox, dots, taken) + far / 15, len(costs), shift, box, far))
-    _, _, shift, box, far = min(costs, key=lambda cost: cost[:2])
-    text.set_position(shift * dot)
+    shifts = [np.array(side) * (far / dot + size / 2) for side, far in PLACES]
+    boxes = [Bbox.from_bounds(*(at + shift - size / 2), *size) for shift in shifts]
+    costs = [_cost(box, axes.bbox, dots, taken) for box in boxes]
+    best = int(np.argmin([cost + far / 15 for cost, (_, far) in zip(costs, PLACES, strict=True)]))
+    box, (_, far) = boxes[best], PLACES[best]
+    text.set_position(shifts[best] * dot)
     if far > 9:  # a name that stands away from its point is tied to it, by the nearest edge
         end = (np.clip(at, box.min, box.max) - at) * dot
         tie = {"arrowstyle": "-", "color": style.PUBLISHED, "lw": 0.7, "shrinkA": 0, "shrinkB": 2}

@@ -1,12 +1,12 @@
 """Figures 5 to 7 of Tan et al. 2024 and their appendix: other prompt settings, other models.
 
-Every function takes a table of `companion.tan`. A SHIFTS table has one row a data set, model and shift (training and
-test setting); rows of `companion.published.shifts` may be among ours.
+A SHIFTS table has one row a data set, model and shift (training and test setting); published rows may be among ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pandas as pd
@@ -34,42 +34,45 @@ SIGNS = {"spearman": "ρ", "pearson": "r"}
 Points = dict[tuple[str, ...], pd.DataFrame]  # by shift, columns x and y, a row a data set
 
 
-# --- figure 5: in distribution, and under a shift of the prompt setting ---------------------------------------
-
-
 def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
     """Steerability in distribution (x) against that under four shifts of prompt setting (y), with 95% intervals.
 
-    One model: a panel a shift. Two or three: a column a model, a row a shift; the published models share their
-    limits, each of ours has its own. The three data sets farthest from x = y have names.
+    One model: a panel a shift. Two or three: a column a model, a row a shift. The sets farthest from x = y are named.
     """
     points = _shifted(shifts, measure)
     sources, count = {model: scatter.source(shifts, model) for model in points}, len(points)
     shape, height = ((len(MOVED), count), 9.6) if count > 1 else ((2, 2), 6.6)
     alt = f"{WHAT[measure]} of data sets in distribution (BASE to BASE) against shifts of prompt setting."
-    with style.theme():
-        figure, panels = style.panels(height, *shape, squeeze=False)
+    with style.drawing(height, *shape, squeeze=False) as (figure, panels):
         columns, names = panels.T if count > 1 else panels.reshape(1, -1), []
         for column, (model, of_model) in zip(columns, points.items(), strict=True):
             whose, words = sources[model], []
             alike = [m for m in points if sources[m].published] if whose.published else [model]
-            limits = _limits([both for m in alike for both in points[m].values()])
+            values = pd.concat([both for m in alike for both in points[m].values()]).to_numpy()
+            room = 0.08 * np.ptp(values) or 1.0
+            limits = values.min() - room, values.max() + 2.8 * room  # the correlations stand on top
             for axes, (shift, both) in zip(column, of_model.items(), strict=True):
                 axes.set(xlim=limits, ylim=limits)
                 axes.locator_params(nbins=3 if count == MOST else 5)
+                if both.empty:
+                    why = "not shown in the paper" if whose.published else "not run"
+                    style.remark(axes, np.mean(limits), why)
+                    continue
+                axes.axline((0, 0), slope=1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
+                if measure == "mean":
+                    _intervals(axes, both, whose, shifts, model, shift)
+                _cloud(axes, both, whose.dots, whose.color)
                 (corner, said), far = _told(both, SIGNS), scatter.farthest(both["y"] - both["x"])
-                bars = _bars(shifts, model, shift, both.index) if measure == "mean" else None
-                _shift_panel(axes, both, whose, bars)
-                scatter.corner(axes, corner if len(both) else "")
+                scatter.corner(axes, corner)
                 names.append((axes, both, far))
                 for name in far[:1]:
                     x, y = map(number, both.loc[name, ["x", "y"]])
                     said += f", farthest from x = y is {published.label(name)} ({x} to {y})"
-                words += [f"{shift[0]} to {shift[1]} ({style.sets(len(both))}) {said}"] if len(both) else []
+                words.append(f"{shift[0]} to {shift[1]} ({style.sets(len(both))}) {said}")
             alt += f" {whose.label} {_unit(whose, measure)}: {'; '.join(words)}."
         _titles(panels, list(sources.values()), measure)
         handles = [style.dot(s.label, color=s.dots) for s in sources.values() if not s.published]
-        if any(whose.published for whose in sources.values()):
+        if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
         handles += [*scatter.line_legend(), _note("ρ Spearman, r Pearson [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -90,34 +93,18 @@ def _shifted(shifts: pd.DataFrame, measure: Measure) -> dict[str, Points]:
     return found
 
 
-def _limits(points: list[pd.DataFrame]) -> tuple[float, float]:
-    """The range of both axes; the correlations stand on top."""
-    values = pd.concat(points).to_numpy()
-    room = 0.08 * np.ptp(values) or 1.0
-    return values.min() - room, values.max() + 2.8 * room
-
-
-def _bars(shifts: pd.DataFrame, model: str, shift: Sequence[str], names: pd.Index) -> np.ndarray | None:
-    """Lengths of the error bars of x and y, [2, 2, n]; None where the table has no intervals."""
+def _intervals(
+    axes: Axes, both: pd.DataFrame, whose: Source, shifts: pd.DataFrame, model: str, shift: Sequence[str]
+) -> None:
+    """Error bars of x and y, where the table has them."""
     if not {"low", "high"} <= set(shifts.columns):
-        return None
-    key, cells = ["model", "train", "test"], ([model, *pair] for pair in (SAME, shift))
-    sides = [shifts[(shifts[key] == cell).all(axis=1)].set_index("dataset").loc[names] for cell in cells]
-    lengths = np.array([[side["mean"] - side["low"], side["high"] - side["mean"]] for side in sides])
-    return lengths if np.isfinite(lengths).all() else None
-
-
-def _shift_panel(axes: Axes, both: pd.DataFrame, whose: Source, bars: np.ndarray | None) -> None:
-    if both.empty:
-        why = "not shown in the paper" if whose.published else "not run"
-        style.remark(axes, np.mean(axes.get_ylim()), why)
         return
-    axes.axline((0, 0), slope=1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
-    if bars is not None:
+    key, cells = ["model", "train", "test"], ([model, *pair] for pair in (SAME, shift))
+    sides = [shifts[(shifts[key] == cell).all(axis=1)].set_index("dataset").loc[both.index] for cell in cells]
+    x, y = np.array([[side["mean"] - side["low"], side["high"] - side["mean"]] for side in sides])
+    if np.isfinite([x, y]).all():
         look = {"fmt": "none", "ecolor": whose.dots, "elinewidth": 0.8, "alpha": 0.5, "zorder": 2}
-        axes.errorbar(both["x"], both["y"], xerr=bars[0], yerr=bars[1], **look)
-    axes.scatter(both["x"], both["y"], s=16, color=whose.dots, alpha=0.85, lw=0, zorder=3)
-    scatter.fitted_line(axes, both, whose.color)
+        axes.errorbar(both["x"], both["y"], xerr=x, yerr=y, **look)
 
 
 def _told(both: pd.DataFrame, names: Collection[str], below: str = "") -> tuple[str, str]:
@@ -143,36 +130,31 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
             below.set_xlabel(f"{what}, {same}\n{units[0]}")
             left.set_ylabel(f"{what} under the shift\n{units[0]}")
         return
-    for top, below, whose, unit in zip(panels[0], panels[-1], sources, units, strict=True):
+    for column, whose, unit in zip(panels.T, sources, units, strict=True):
         narrow = len(sources) == MOST and len(unit) > 30
-        unit = unit.replace(" per unit", "\nper unit") if narrow else unit
-        top.set_title(f"{whose.label}\n{what}\n{unit}")
-        below.set_xlabel(same)
+        column[0].set_title(
+            f"{whose.label}\n{what}\n{unit.replace(' per unit', chr(10) + 'per unit') if narrow else unit}"
+        )
+        column[-1].set_xlabel(same)
     for axes, shift in zip(panels[:, 0], MOVED, strict=True):
         axes.set_ylabel(arrow(*shift))
-
-
-# --- figure 6 and its appendix: model against model ------------------------------------------------------------
 
 
 def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "mean") -> Drawn:
     """Steerability of two models (x and y) on the same data sets: in distribution, and under a shift.
 
-    The shift is the paper's, SYS_POS to USER_NEG; BASE to USER_NEG where a model has no system prompt. The three data
-    sets farthest from the regression line have names.
+    The shift is the paper's, SYS_POS to USER_NEG; BASE to USER_NEG where a model has no system prompt.
     """
     points = _two_models(shifts, first, second, measure)
     x, y = (scatter.source(shifts, model) for model in (first, second))
     what = "variance" if measure == "variance" else "steerability"
     alt, names = f"{WHAT[measure]} of data sets under {x.label} (x) and {y.label} (y).", []
-    with style.theme():
-        figure, panels = style.panels(4.3, 1, 2)
+    with style.drawing(4.3, 1, 2) as (figure, panels):
         for axes, (shift, both) in zip(panels, points.items(), strict=True):
             _two_models_panel(axes, both, x, y)
             place = "in distribution" if shift == SAME else "out of distribution"
-            xlabel = f"{x.label}\n{what} {_unit(x, measure)}"
-            axes.set(title=f"{place}\n{arrow(*shift)}", xlabel=xlabel)
-            far, sets = _far(both), style.sets(len(both))
+            axes.set(title=f"{place}\n{arrow(*shift)}", xlabel=f"{x.label}\n{what} {_unit(x, measure)}")
+            far, sets = scatter.off_line(both), style.sets(len(both))
             corner, said = _told(both, ["spearman"], f"\n{sets}")
             scatter.corner(axes, corner)
             names.append((axes, both, far))
@@ -203,16 +185,14 @@ def _two_models(shifts: pd.DataFrame, first: str, second: str, measure: Measure)
 def _two_models_panel(axes: Axes, both: pd.DataFrame, x: Source, y: Source) -> None:
     """Points and fit; grey when both models are the paper's, else in the colour of ours."""
     ours = x if y.published else y
-    axes.scatter(both["x"], both["y"], s=16, color=ours.dots, alpha=0.85, lw=0, zorder=3)
-    scatter.fitted_line(axes, both, ours.dots if x.published and y.published else ours.color)
+    _cloud(axes, both, ours.dots, ours.dots if x.published and y.published else ours.color)
     axes.margins(0.12)
 
 
 def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
     """Mean steerability of every two models on the data sets that all have, under one shift (appendix).
 
-    Below the diagonal the points, above it Spearman's coefficients. Every model keeps its own axis and unit; models
-    without a value for the shift are left out.
+    Below the diagonal the points, above it Spearman's coefficients; models without a value for the shift are left out.
     """
     wide = common_sets(style.checked(shifts, SHIFTS, []), train, test)
     pairs = between_models(shifts, train, test)
@@ -220,10 +200,10 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
     sources, sets = [scatter.source(shifts, model) for model in wide], style.sets(len(wide))
     count, names = len(sources), []
     some = scatter.NAMED if count <= 3 else 1  # no room for more in a small panel
-    with style.theme():
-        height = 0.5 + (count - 0.5) * min(2.3, style.WIDTH / (count - 0.25))
-        shares = {"height_ratios": [0.5, *[1] * (count - 1)], "width_ratios": [*[1] * (count - 1), 0.75]}
-        figure, panels = style.panels(height, count, count, sharex="col", sharey="row", **shares)
+    height = 0.5 + (count - 0.5) * min(2.3, style.WIDTH / (count - 0.25))
+    shares = {"height_ratios": [0.5, *[1] * (count - 1)], "width_ratios": [*[1] * (count - 1), 0.75]}
+    shares |= {"sharex": "col", "sharey": "row"}
+    with style.drawing(height, count, count, **shares) as (figure, panels):
         for (row, column), axes in np.ndenumerate(panels):
             whose = sources[row]
             if row > column:
@@ -231,7 +211,7 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
                 _two_models_panel(axes, both, sources[column], whose)
                 axes.set(xlabel=sources[column].label, ylabel=whose.label)
                 axes.label_outer()
-                names.append((axes, both, _far(both)[:some]))
+                names.append((axes, both, scatter.off_line(both)[:some]))
                 continue
             label = whose.label.replace(": ", ":\n")
             text = f"{label}\n({whose.unit}\nper unit multiplier)"
@@ -253,19 +233,14 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
     return Drawn(figure, shifts, alt + (f" Without values for this shift: {out}." if out else ""))
 
 
-# --- appendix: mean and variance ---------------------------------------------------------------------------------
-
-
 def mean_variance(shifts: pd.DataFrame) -> Drawn:
     """Variance (y) against mean (x) of the steerability of each data set, for every shift; a panel a model.
 
-    The marker is the training setting, the colour the test setting. The three data sets with the largest variance in
-    distribution have names.
+    The marker is the training setting, the colour the test setting.
     """
     points, names = _moments(shifts), []
     alt = "Variance against mean steerability of data sets, a panel a model."
-    with style.theme():
-        figure, panels = _grid_of(len(points), 3.3)
+    with _grid_of(len(points), 3.3) as (figure, panels):
         for axes, (model, of_model) in zip(panels.ravel(), points.items(), strict=False):
             whose, ranks = scatter.source(shifts, model), _ranks(of_model)
             unit = f"({whose.unit} per unit multiplier)"
@@ -311,37 +286,35 @@ def _ranks(of_model: Points) -> str:
     return "\n".join(lines) or "no rank correlation"
 
 
-# --- figure 7 and cosines: does a setting that changes the model more ask for another vector? ----------------------
-
-
 def figure_7(relative: pd.DataFrame) -> Drawn:
     """Relative steerability (y) against the unsteered change of propensity (x); a row a model.
 
-    Left with the pairs whose training and test setting are the same, as in the paper: they lie at (0, 1) by
-    definition and pull the correlation down; right without them, the three farthest from the line with names.
+    Left with the pairs of one and the same setting, as in the paper: they lie at (0, 1) by definition and pull the
+    correlation down; right without them.
     """
     rows = style.checked(relative, RELATIVE, ["relative", "distance"])
     models, names, paper = list(rows["model"].unique()), [], _stated("spearman-relative-baseline")
     alt = "Relative steerability against the unsteered change of propensity between two prompt settings."
-    with style.theme():
-        shares, height = dict.fromkeys(("sharex", "sharey"), "row"), 1.0 + 3.1 * len(models)
-        figure, panels = style.panels(height, len(models), 2, squeeze=False, **shares)
+    shape = {"squeeze": False, "sharex": "row", "sharey": "row"}
+    with style.drawing(1.0 + 3.1 * len(models), len(models), 2, **shape) as (figure, panels):
         for pair, model in zip(panels, models, strict=True):
-            whose, ways, words = scatter.source(rows, model), _both_ways(rows[rows["model"] == model]), []
-            for axes, (how, kept) in zip(pair, ways.items(), strict=True):
+            whose, own, words = scatter.source(rows, model), rows[rows["model"] == model], []
+            without, found = own[~own["diagonal"].astype(bool)], "training setting = test setting only"
+            style.need(len(without), "pairs of two different settings", found, "run all pairs of settings.")
+            for axes, how, kept in zip(pair, ("with", "without"), (own, without), strict=True):
                 both = _numbered(kept, "relative")
                 axes.axhline(1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
                 axes.scatter(both["x"], both["y"], s=12, color=whose.dots, alpha=0.5, lw=0, zorder=3)
                 axes.set_title(f"{whose.label}\n{how} the test setting's own vector")
                 axes.set_xlabel(f"unsteered change of propensity ({whose.unit})")
                 words.append(_related(axes, both))
-            names.append((axes, both, _far(both)))  # of the panel on the right
+            names.append((axes, both, scatter.off_line(both)))  # of the panel on the right
             pair[0].set_ylabel("relative steerability")
             pair[0].margins(x=0.06, y=0.22)
-            (with_own, without), values = words, kept["relative"]
+            values = kept["relative"]
             lowest = kept.iloc[values.argmin()]
             where = f"{published.label(lowest['dataset'])}, {lowest['train']} to {lowest['test']}"
-            alt += f" {model}: {with_own} with the test setting's own vector, {without} without; from "
+            alt += f" {model}: {words[0]} with the test setting's own vector, {words[1]} without; from "
             alt += f"{number(values.min())} ({where}) to {number(values.max())}, median {number(values.median())}."
         own = style.line("as the test setting's own vector", 1, style.PUBLISHED, "--")
         figure.legend(handles=[own, *_pairs_legend(paper)], loc="outside lower center", ncols=2)
@@ -349,23 +322,12 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
     return Drawn(figure, relative, f"{alt} The paper states Spearman {paper}, with it.")
 
 
-def _both_ways(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """With and without the diagonal; a model of which nothing else is left cannot be drawn."""
-    without, found = rows[~rows["diagonal"].astype(bool)], "training setting = test setting only"
-    style.need(not without.empty, "pairs of two different settings", found, "run all pairs of settings.")
-    return {"with": rows, "without": without}
-
-
 def cosine_distance(cosines: pd.DataFrame) -> Drawn:
-    """Cosine of two vectors of a data set (y) against how far apart their settings are (x); a panel a model.
-
-    Pairs with the mean of the five vectors are hollow; the three pairs farthest from the line have names.
-    """
+    """Cosine of two vectors of a data set (y) against how far apart their settings are (x); a panel a model."""
     rows, names = style.checked(cosines, COSINES, ["cosine", "distance"]), []
     models, paper = list(rows["model"].unique()), _stated("spearman-cosine-baseline")
     alt = "Cosine of two vectors of a data set against the unsteered difference between their settings."
-    with style.theme():
-        figure, panels = _grid_of(len(models), 3.4)
+    with _grid_of(len(models), 3.4) as (figure, panels):
         for axes, model in zip(panels.ravel(), models, strict=False):
             whose, own = scatter.source(rows, model), rows[rows["model"] == model]
             both, mean = _numbered(own, "cosine"), ((own[["first", "second"]] == MEAN).any(axis=1)).to_numpy()
@@ -377,7 +339,7 @@ def cosine_distance(cosines: pd.DataFrame) -> Drawn:
             axes.margins(x=0.06, y=0.22)
             axes.set(title=whose.label, ylabel="cosine of two vectors")
             axes.set_xlabel(f"difference of mean unsteered propensity\n({whose.unit})")
-            names.append((axes, both, _far(both)))
+            names.append((axes, both, scatter.off_line(both)))
             lowest = own.iloc[own["cosine"].argmin()]
             where = f"{published.label(lowest['dataset'])}, {lowest['first']} and {lowest['second']}"
             ends = f"{number(lowest['cosine'])} ({where}) to {number(own['cosine'].max())}"
@@ -397,10 +359,7 @@ def _numbered(rows: pd.DataFrame, height: str) -> pd.DataFrame:
 
 
 def _related(axes: Axes, both: pd.DataFrame) -> str:
-    """Draw the line of a panel, and write Spearman's coefficient and its number of points; said again in words.
-
-    The line has no band: the pairs of a data set are not independent of each other.
-    """
+    """Draw the line of a panel, without a band as pairs of a set depend on each other, and write the coefficient."""
     scatter.fitted_line(axes, both, style.BLACK, band=False)
     rho, count = style.rank_correlation(both["x"], both["y"])
     first = "no rank correlation" if np.isnan(rho) else f"ρ {coefficient(rho)}"
@@ -419,18 +378,16 @@ def _pairs_legend(stated: str) -> list[Line2D]:
     return [style.line("regression line", 1.5), _note("ρ Spearman"), _note(f"paper: ρ {stated}")]
 
 
-# --- what they share -------------------------------------------------------------------------------------------
-
-
-def _grid_of(count: int, height: float) -> tuple[Figure, np.ndarray]:
+def _grid_of(count: int, height: float) -> AbstractContextManager[tuple[Figure, np.ndarray]]:
     """A panel a model, two in a row; `height` in inches each."""
     rows, columns = -(-count // 2), min(2, count)
-    return style.panels(1.0 + height * rows, rows, columns, squeeze=False)
+    return style.drawing(1.0 + height * rows, rows, columns, squeeze=False)
 
 
-def _far(both: pd.DataFrame) -> list[str]:
-    """The points to name: those farthest from the regression line."""
-    return scatter.farthest(scatter.distance_from_fit(both))
+def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
+    """A point a data set, and the line fitted to them."""
+    axes.scatter(both["x"], both["y"], s=16, color=dots, alpha=0.85, lw=0, zorder=3)
+    scatter.fitted_line(axes, both, line)
 
 
 def _spoken(words: str) -> str:

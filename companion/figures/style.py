@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from companion import published, registry, store
+from companion import models, published, store
 from steerkit import errors, formats
 from steerkit.files import write_atomically
 
@@ -31,7 +31,7 @@ ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is 
 PUBLISHED, FAINT, STRIPE = "#6E6E6E", "#BDBDBD", "#F6F6F6"
 
 FORMATS = {name: form.colour for name, form in formats.FORMATS.items()}
-MODELS = {name: spec.colour for name, spec in registry.MODELS.items() if spec.colour}
+MODELS = {name: spec.colour for name, spec in models.MODELS.items() if spec.colour}
 SETTINGS = {"BASE": BLACK, "SYS_POS": BLUE, "SYS_NEG": SKY, "USER_POS": VERMILLION, "USER_NEG": ORANGE}
 UNITS = {name: form.unit for name, form in formats.FORMATS.items()}  # of a score, by answer format
 PER_UNIT = {name: f"{unit} per unit multiplier" for name, unit in UNITS.items()}  # of steerability
@@ -79,6 +79,18 @@ def panels(height: float, *shape: int, **shares: object) -> tuple[Figure, Axes |
     return plt.subplots(*shape, figsize=(WIDTH, height), **shares)
 
 
+@contextmanager
+def drawing(height: float, *shape: int, **shares: object) -> Iterator[tuple[Figure, Axes | np.ndarray]]:
+    """`panels` under the theme; where drawing fails the figure is closed again."""
+    with theme():
+        figure, axes = panels(height, *shape, **shares)
+        try:
+            yield figure, axes
+        except Exception:
+            plt.close(figure)
+            raise
+
+
 def model_color(name: str) -> str:
     """The colour of a model; black for one that no figure of the papers shows."""
     return MODELS.get(name.partition(" ")[0], BLACK)  # "smollm2-135m (papers' data)" is the same model
@@ -118,12 +130,12 @@ def need(holds: bool, expected: str, found: str, next_step: str) -> None:
 def checked(frame: pd.DataFrame, columns: Sequence[str], finite: Sequence[str]) -> pd.DataFrame:
     """The frame itself, when it has rows, the columns, and finite numbers in those named in ``finite``."""
     missing = ", ".join(column for column in columns if column not in frame.columns)
-    expected = f"a table with columns {', '.join(columns)}"
-    need(not missing, expected, f"no {missing}", "pass the table that steerkit writes.")
+    wanted = f"a table with columns {', '.join(columns)}"
+    need(not missing, wanted, f"no {missing}", "pass the table that steerkit writes.")
     need(not frame.empty, "a table with rows", "an empty one", "look at the filter or the run that made it.")
     bad = int((~np.isfinite(frame[list(finite)].to_numpy(dtype=float))).any(axis=1).sum())
-    expected, found = f"finite numbers in {', '.join(finite)}", f"{bad} of {len(frame)} rows without"
-    need(not bad, expected, found, "drop or mend these rows, and say so.")
+    wanted, found = f"finite numbers in {', '.join(finite)}", f"{bad} of {len(frame)} rows without"
+    need(not bad, wanted, found, "drop or mend these rows, and say so.")
     return frame
 
 
@@ -205,23 +217,21 @@ def rank_correlation(left: pd.Series, right: pd.Series) -> tuple[float, int]:
 
 
 def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG and SVG and its table as CSV, once all three are made, and close the figure.
-
-    A dot in the name is kept. A figure without its numbers is not.
-    """
+    """Write a figure as PNG and SVG and its table as CSV, once all three are made, and close the figure."""
+    contents = {}
     try:
         errors.need(not table.empty, "a table behind the figure", "an empty one", "pass its frame.")
         with theme():
-            look = {"bbox_inches": _sheet(figure)}
-            png = _shrunk(_rendered(figure, "png", metadata={"Software": None}, **look))
-            svg = _rendered(figure, "svg", metadata={"Date": None}, **look)
-        contents = {"png": png, "svg": svg, "csv": store.csv(table)}
+            paper = _sheet(figure)
+            for form, silent in (("png", "Software"), ("svg", "Date")):
+                figure.savefig(sink := io.BytesIO(), format=form, metadata={silent: None}, bbox_inches=paper)
+                contents[form] = sink.getvalue()
     finally:
         plt.close(figure)
-    files = {suffix: Path(f"{path}.{suffix}") for suffix in contents}
-    for suffix, file in files.items():
-        write_atomically(file, contents[suffix])
-    return list(files.values())
+    contents |= {"png": _shrunk(contents["png"]), "csv": store.csv(table)}
+    for suffix, content in contents.items():
+        write_atomically(Path(f"{path}.{suffix}"), content)
+    return [Path(f"{path}.{suffix}") for suffix in contents]
 
 
 def _sheet(figure: Figure) -> Bbox:
@@ -233,16 +243,8 @@ def _sheet(figure: Figure) -> Bbox:
     return Bbox.union([own, drawn.padded(MARGIN)])
 
 
-def _rendered(figure: Figure, form: str, **look: object) -> bytes:
-    figure.savefig(sink := io.BytesIO(), format=form, **look)
-    return sink.getvalue()
-
-
 def _shrunk(png: bytes) -> bytes:
-    """A PNG with a palette where that makes it smaller: the whole site must stay below 40 MB.
-
-    No dithering: areas stay even, only rare shades at the edges of lines move to a neighbour.
-    """
+    """A PNG with a palette, where that is smaller; without dithering areas stay even."""
     from PIL import Image  # matplotlib writes its PNG with it, so it is there
 
     sink = io.BytesIO()

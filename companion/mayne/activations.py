@@ -23,6 +23,7 @@ import torch
 from companion import store
 from companion.data import ask
 from companion.data.plain_text import SKIP, plain_text, windows
+from companion.data.splits import groups_of
 from companion.outline import outline
 from companion.profiles import Settings
 from companion.saes import SCOPE_NAMES, default_sae, open_sae
@@ -217,7 +218,7 @@ def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
 
 def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
     """Group of each test example: two items of one pair are not independent."""
-    return ask.groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
+    return groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
 
 
 def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, Any]:
@@ -284,7 +285,7 @@ def _answers(case: Case) -> pd.DataFrame:
     """Columns example_id, group, side, part ("mean", or the number of one of `picked`), then the coordinates."""
     model = jobs.model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
-    groups = ask.groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
+    groups = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
     answers = answer_activations(model, train, case.layer)
     rows, labels = [], []
     for example, group, sides in zip(train, groups, answers, strict=True):

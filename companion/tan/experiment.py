@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from companion import store
-from companion.data.ask import groups_of
+from companion.data.splits import groups_of
+from companion.models import MODELS
 from companion.profiles import Settings
-from companion.registry import MODELS
 from companion.tan import records
 from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, inputs
 from steerkit import stats, steerability

@@ -22,9 +22,9 @@ from zlib import crc32
 import numpy as np
 
 from companion import store
-from companion.data.ask import examples_of, groups_of
+from companion.data.ask import examples_of
 from companion.data.datasets import Dataset, load_dataset, personas
-from companion.data.splits import limit, make_split
+from companion.data.splits import groups_of, limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
 from companion.tan.dose import dose_of

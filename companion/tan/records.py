@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from companion import store
-from companion.data import ask
+from companion.data.splits import groups_of
 from companion.models import model_of
 from companion.profiles import load_profile
 from companion.tan import jobs
@@ -53,7 +53,7 @@ def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFr
     # The groups too, so that a reader needs the scores and not the data.
     for name, part in small.groupby("dataset", sort=False):
         dataset = jobs.dataset_of(name, settings.source)
-        small.loc[part.index, "group"] = ask.groups_of(dataset, part["example_id"])
+        small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
     parts = table.attrs["manifests"]
     about = {"profile": settings.profile, "stage": stage, "format": answer_format}
     about["command"] = f"steerkit record {settings.profile} --stage {stage} --format {answer_format}"
