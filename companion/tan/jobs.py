@@ -171,8 +171,9 @@ def seed_of(job: Job) -> int:
 def others_of(job: Job) -> list[str]:
     """The data sets of the run that follow this one, whose vectors are placebos."""
     listed = job.settings.datasets
-    start = listed.index(job.dataset) + 1
-    return [*listed[start:], *listed[: start - 1]][:OTHERS]
+    start = listed.index(job.dataset) + 1 if job.dataset in listed else 0
+    following = [*listed[start:], *listed[:start]]
+    return [name for name in following if name != job.dataset][:OTHERS]
 
 
 def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
