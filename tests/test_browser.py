@@ -4,8 +4,6 @@ Needs Chromium; the accessibility rules need axe-core, which is not part of this
 it). The site is the one of the smoke run, or the folder named by STEERKIT_SITE.
 """
 
-from __future__ import annotations
-
 import functools
 import http.server
 import json
@@ -90,7 +88,7 @@ def visit(browser: Chromium, url: str) -> Visit:
         seen[size] = browser.run(PROBE)
         events += browser.events
     violations = tuple(violated(browser)) if AXE.exists() else None
-    return Visit(seen[PHONE], seen[DESK], complaints(events), requests(events), failures(events), violations)
+    return Visit(seen[PHONE], seen[DESK], complaints(events), *traffic(events), violations)
 
 
 def scheme(name: str) -> dict[str, str]:
@@ -125,14 +123,11 @@ def complaints(events: list[dict]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def requests(events: list[dict]) -> tuple[str, ...]:
-    return tuple(e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent")
-
-
-def failures(events: list[dict]) -> tuple[str, ...]:
-    """Addresses that were answered with an error."""
-    answers = [e["params"]["response"] for e in events if e["method"] == "Network.responseReceived"]
-    return tuple(f"{answer['status']} {answer['url']}" for answer in answers if answer["status"] >= 400)
+def traffic(events: list[dict]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Addresses that were asked for, and those that were answered with an error."""
+    sent = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    got = [e["params"]["response"] for e in events if e["method"] == "Network.responseReceived"]
+    return tuple(sent), tuple(f"{one['status']} {one['url']}" for one in got if one["status"] >= 400)
 
 
 @pytest.fixture(scope="module")
@@ -150,46 +145,32 @@ def visits(browser, root, built_site) -> dict[str, Visit]:
     return {name: visit(browser, root + name) for name in names}
 
 
-def collected(visits: dict[str, Visit], what: Any) -> dict[str, Any]:
-    """What is wrong, by page; empty when nothing is."""
-    return {name: found for name, page in visits.items() if (found := what(page))}
+def sideways(found: dict[str, Any], width: int) -> list:
+    return found["wide"] + [found["scrollWidth"]] * (found["scrollWidth"] > width)
 
 
-def test_no_script_complains(visits):
+WRONG = {
+    "a script complains": lambda page, _: page.complaints,
+    "another host is asked": lambda page, root: [
+        url for url in page.requests if not url.startswith((root, "data:", "blob:"))
+    ],
+    "something is refused": lambda page, _: page.failed,
+    "a phone scrolls sideways or cuts off": lambda page, _: sideways(page.phone, PHONE[0]),
+    "a desk scrolls sideways or cuts off": lambda page, _: sideways(page.desk, DESK[0]),
+    "text on a phone is too small to read": lambda page, _: page.phone["small"],
+    # The browsers' own measure calls 0.1 good and 0.25 poor. Formulas are typeset after the text is drawn: on a busy
+    # machine they alone have cost 0.1.
+    "it jumps while it loads": lambda page, _: max(page.phone["shift"], page.desk["shift"]) > 0.15,
+    "axe finds something serious": lambda page, _: page.violations,
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_no_page_has_this_wrong(visits, root, what):
+    if what.startswith("axe") and not AXE.exists():
+        pytest.skip("axe-core is not there (`sh tools/axe.sh` fetches it)")
     assert {"intro.html", "api.html", "tan/reliability.html", "use/rerun.html"} <= set(visits)
-    assert collected(visits, lambda page: page.complaints) == {}
-
-
-def test_nothing_is_asked_of_another_host_and_nothing_is_refused(visits, root):
-    def outside(page: Visit) -> list[str]:
-        return [url for url in page.requests if not url.startswith((root, "data:", "blob:"))]
-
-    assert collected(visits, outside) == {} == collected(visits, lambda page: page.failed)
-
-
-@pytest.mark.parametrize(("screen", "width"), [("phone", PHONE[0]), ("desk", DESK[0])])
-def test_no_page_scrolls_sideways_or_is_cut_off(visits, screen, width):
-    def sideways(page: Visit) -> list[str]:
-        found = getattr(page, screen)
-        return found["wide"] + [found["scrollWidth"]] * (found["scrollWidth"] > width)
-
-    assert collected(visits, sideways) == {}
-
-
-def test_text_on_a_phone_is_large_enough_to_read(visits):
-    assert collected(visits, lambda page: page.phone["small"]) == {}
-
-
-def test_nothing_jumps_while_a_page_loads(visits):
-    """The browsers' own measure calls 0.1 good and 0.25 poor. Formulas are typeset after the text is drawn: on a busy
-    machine they alone have cost 0.1."""
-    jumps = {name: max(page.phone["shift"], page.desk["shift"]) for name, page in visits.items()}
-    assert {name: jump for name, jump in jumps.items() if jump > 0.15} == {}
-
-
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not there (`sh tools/axe.sh` fetches it)")
-def test_axe_finds_nothing_serious(visits):
-    assert collected(visits, lambda page: page.violations) == {}
+    assert {name: found for name, page in visits.items() if (found := WRONG[what](page, root))} == {}
 
 
 class TestKeyboard:
