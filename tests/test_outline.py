@@ -5,8 +5,8 @@ import transformers
 from conftest import raising, refused
 from plain_model import blocks
 
+from companion.models import MODELS
 from companion.outline import outline
-from companion.registry import MODELS
 from steerkit.load import SMALL_FILES
 
 # What belongs neither to a block nor to the tables of the vocabulary: the final norm, in GPT-2 the positions as well.

@@ -9,9 +9,8 @@ from plain_model import Watch
 
 from companion import cost, outline, store
 from companion.cost import cost_of, job_cost, plan
-from companion.models import model_of
+from companion.models import MODELS, model_of
 from companion.profiles import Settings, load_profile, override
-from companion.registry import MODELS
 from companion.tan import experiment
 from companion.tan.jobs import Job, compute, inputs
 from steerkit import SteerkitError, evaluate

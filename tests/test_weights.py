@@ -16,7 +16,7 @@ from conftest import raising, refused
 from safetensors import SafetensorError
 
 from companion import weights
-from companion.registry import ModelSpec, Part, Terms, Wheel
+from companion.models import ModelSpec, Part, Terms, Wheel
 from steerkit import SteerkitError, files
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
