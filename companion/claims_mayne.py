@@ -1,163 +1,240 @@
-"""The claims of Mayne et al. 2024, in the form of `companion.claims`: published, ours, rule, verdict.
+"""The claims of Mayne et al. 2024, in the form of `companion.verdicts`: an effect with an interval, and false worlds.
 
-Intervals are 95% over vectors of resampled training pairs, or over test groups where the model is steered. A claim
-that a small model or another autoencoder does not bear out says so.
+False worlds keep the training activations and take the meaning away: labels drawn at random by training group, or the
+same scatter around an isotropic direction. A claim that holds of these as well is true of any short difference, says
+nothing about the vector, and so cannot be put to the test on it: `not testable here`, with the rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 
-from companion import published as published_mayne
-from companion.claims import Claim, Found, claim, interval, judged
-from companion.mayne import activations as mayne
-from companion.mayne import decompositions
-from companion.mayne import features as mayne_features
-from companion.mayne.activations import Case, Contrast, Plain
+from companion import published, saes, verdicts
+from companion.mayne import activations, decompositions, features
+from companion.mayne.baselines import shuffled
+from companion.mayne.draws import Groups, Measure, around, mean_effect, smallest
+from companion.mayne.evidence import Evidence
 from companion.profiles import Settings
+from companion.tan.tables import name_of
+from companion.verdicts import Claim, Effect, Trial, Untestable, claim
 
-RESAMPLES = 20  # vectors behind an interval; they cost no model run
-TOP = 5
-
-said = partial(interval, digits=".3g")
+TOP = 5  # most active features
+FAR = 1.0  # doublings between a norm and the first percentile that count as far
+OUTSIDE = 0.1  # of all features, beyond what plain text has
+SIZE = 0.2  # of the scatter over groups: a small effect (Cohen 1988)
+LOST, OWN = (
+    0.2,
+    0.1,
+)  # of the vector's slope: lost in reconstruction; owed to the autoencoder's own directions
+LEAST_GROUPS = 8  # training groups, of which half choose and half judge
+DEALT = "directions dealt at random"
 
 
 def table(settings: Settings, formats: Sequence[str] = ("statement",), sae: str = "") -> pd.DataFrame:
-    """One row a claim and format, columns as in `companion.claims.table`; for a model with an autoencoder."""
-    cases = [mayne.case(settings, answer_format=form, sae=sae) for form in formats]
-    return pd.concat([judged(CLAIMS, Evidence(case), case.format) for case in cases], ignore_index=True)
+    """One row a claim and format, columns of `companion.verdicts`; for a model with an autoencoder."""
+    cases = [activations.case(settings, answer_format=form, sae=sae) for form in formats]
+    return verdicts.frame([row for case in cases for row in _rows(Evidence(case, case.sae))])
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the claims are judged on, for one answer format."""
+def by_autoencoder(settings: Settings, form: str) -> pd.DataFrame:
+    """The verdict on each claim (rows) by every autoencoder of the model (columns), and by the first one with its
+    directions dealt at random: its biases and thresholds are trained, what it points at is not."""
+    names = [name for name, spec in saes.SAES.items() if settings.model in spec.models]
+    cases = [activations.case(settings, answer_format=form, sae=name) for name in names]
+    found = [Evidence(case, case.sae) for case in cases]
+    found.append(Evidence(cases[0], shuffled(cases[0].sae, settings.seed)))
+    parts = zip((*names, DEALT), map(_rows, found), strict=True)
+    columns = {
+        name: {row["statement"]: f"{row['verdict']}: {row['ours']}" for row in rows} for name, rows in parts
+    }
+    return pd.DataFrame(columns).rename_axis("statement").reset_index()
 
-    case: Case
 
-    @cached_property
-    def contrast(self) -> Contrast:
-        """Activations of the corrigibility answers."""
-        return mayne.contrast(self.case)
+def _worlds(
+    measure: Measure, draw: Callable[[np.random.Generator], Groups]
+) -> Callable[[np.random.Generator], Effect]:
+    """What a measure says in a world that `draw` gives."""
+    return lambda rng: draw(rng).effect(measure, rng)
 
-    @cached_property
-    def plain(self) -> Plain:
-        """Activations of plain text."""
-        return mayne.plain(self.case)
 
-    @cached_property
-    def resamples(self) -> list[Contrast]:
-        """Training pairs drawn again."""
-        return self.contrast.resamples(RESAMPLES, self.case.settings.seed)
-
-    def interval(self, measure: Callable[[Contrast], float]) -> tuple[float, float, float]:
-        """A number of the vector, and its 95% interval."""
-        low, high = np.quantile([measure(each) for each in self.resamples], [0.025, 0.975])
-        return measure(self.contrast), float(low), float(high)
+def _rows(e: Evidence) -> list[dict]:
+    return [verdicts.judged(one, e, e.case.format, name_of(e.case.settings)) for one in CLAIMS]
 
 
 CLAIMS: list[Claim] = []
-BELOW_PLAIN = "norms of 97.5% of vectors of resampled pairs below the 1st percentile of plain tokens"
+SHUFFLED, ISOTROPIC = "labels drawn at random by training group", "an isotropic direction of the same norm"
 
 
-@claim(CLAIMS, "mayne-fig-1", BELOW_PLAIN)
-def norm_out_of_distribution(e: Evidence) -> Found:
+@claim(CLAIMS, "mayne-fig-1", f"at least {FAR:g} doubling below the 1st percentile of plain tokens", SHUFFLED)
+def norm_out_of_distribution(e: Evidence) -> Trial:
     """The norm of the steering vector lies far below those of activations."""
-    length, low, high = e.interval(lambda each: float(each.vector.norm()))
     first, middle = np.quantile(e.plain.norms, [0.01, 0.5])
-    # No interval around the norm: a mean of resampled pairs has more noise in it, and noise makes it longer.
-    ours = f"vector {length:.3g}, vectors of resampled pairs {low:.3g} to {high:.3g}; "
-    ours += f"tokens of plain text: 1% below {first:.3g}, median {middle:.3g}"
+    singles = (e.contrast.means[:, 0] - e.contrast.means[:, 1]).norm(dim=1)
+    rng = np.random.default_rng(0)
+    drawn = np.median([float(e.groups.shuffled(rng, same_norm=False).vector.norm()) for _ in range(99)])
+
+    def measure(vectors: torch.Tensor) -> torch.Tensor:
+        return (first / vectors.norm(dim=1)).log2()
+
+    ours = f"vector {float(e.groups.vector.norm()):.3g}, label-shuffled {drawn:.3g}, a single difference "
+    ours += f"{float(singles.median()):.3g}; tokens of plain text: 1% below {first:.3g}, median {middle:.3g}; {{}} doublings"
     theirs = "far below the distribution over 200,000 tokens; the norm itself was not found"
-    return theirs, ours, high < first
+    unscaled = partial(e.groups.shuffled, same_norm=False)
+    return Trial(theirs, ours, e.effect(measure), FAR, _worlds(measure, unscaled))
 
 
-@claim(CLAIMS, "mayne-fig-2", f"at least {published_mayne.shared_features()} of {TOP} features in both")
-def bias_dominates(e: Evidence) -> Found:
+@claim(CLAIMS, "mayne-fig-2", f"at least {published.shared_features()} of {TOP} features in both", ISOTROPIC)
+def bias_dominates(e: Evidence) -> Trial:
     """The encoder bias decides: the vector's most active features are those of the zero vector."""
+    measure = partial(features.shared_with_zero, sae=e.sae, count=TOP)
+    active = int((e.sae.encode(torch.zeros(e.sae.width)) > 0).sum())
+    scaled = e.groups.vector[None] * (features.usual_norm(e.plain) / e.groups.vector.norm())
+    ours = f"{{}} of {TOP} features in both; {float(measure(scaled)[0]):g} at the norm of activations; "
+    ours += f"zero activates {active}"
+    theirs = published.shared_features()
+    return Trial(
+        f"{theirs} of {TOP} features in both",
+        ours,
+        e.effect(measure),
+        theirs,
+        _worlds(measure, e.groups.isotropic),
+    )
 
-    def shared(each: Contrast) -> float:
-        found = mayne_features.most_active({"vector": each.vector}, e.case.sae, TOP)
-        return float(found.loc[found["input"] == "vector", "in_zero"].sum())
 
-    both, theirs = e.interval(shared), published_mayne.shared_features()
-    ending = f"of {TOP} features in both"
-    return f"{theirs} {ending}", f"{said(both)} {ending}", both[0] >= theirs
-
-
-SAME_FIRST = "the first feature is that of the zero vector for every vector, and the median shares 4 of 5"
-
-
-@claim(CLAIMS, "mayne-tab-1", SAME_FIRST)
-def same_features(e: Evidence) -> Found:
+@claim(CLAIMS, "mayne-tab-1", f"the mean vector shares at least 4 of {TOP} features with zero", ISOTROPIC)
+def same_features(e: Evidence) -> Trial:
     """Different steering vectors have the same most active features."""
-    vectors = {name: mayne.contrast(e.case.of(name)).vector for name in mayne.SEVEN}
-    found = mayne_features.most_active(vectors, e.case.sae, TOP)
-    counts = found.groupby("input")["in_zero"].sum().reindex(list(vectors), fill_value=0)
-    first = found[found["rank"] == 1].set_index("input")["feature"].reindex([*vectors, mayne_features.ZERO])
-    same = int((first == first[mayne_features.ZERO]).iloc[:-1].sum())
-    ours = f"of {TOP} features, {counts.min()} to {counts.max()} are those of the zero vector, median "
-    ours += f"{counts.median():g}; the first is the same in {same} of {len(vectors)} vectors"
+
+    def effect(several: list[Groups]) -> Effect:
+        counts = features.shared_with_zero(torch.stack([each.vector for each in several]), e.sae, TOP)
+        return mean_effect(counts.numpy())
+
+    ours = f"seven vectors share {{}} of {TOP} features with zero"
     theirs = "the same features each time (values of the other vectors not found)"
-    return theirs, ours, same == len(vectors) and counts.median() >= 4
+    return Trial(
+        theirs, ours, effect(e.others), 4, lambda rng: effect([each.isotropic(rng) for each in e.others])
+    )
 
 
-ABOVE_PLAIN = "interval of the scaled vector's projection above the 97.5th percentile of plain tokens"
+BAND = f"more than {OUTSIDE:.0%} of all features beyond the share of held-out plain tokens outside their middle 95%"
 
 
-@claim(CLAIMS, "mayne-fig-3", ABOVE_PLAIN)
-def rescaling_does_not_help(e: Evidence) -> Found:
-    """Scaled to the norm of activations the vector still lacks their default component."""
-    norm, feature = mayne_features.usual_norm(e.plain), mayne_features.default_feature(e.case.sae)
-    direction = e.case.sae.W_enc[:, feature]
-    scaled = e.interval(lambda each: float(each.vector @ direction / each.vector.norm()) * norm)
-    middle, high = np.quantile((e.plain.values @ direction).numpy(), [0.5, 0.975])
-    number, bias = published_mayne.default_component()
+@claim(CLAIMS, "mayne-fig-3", BAND, SHUFFLED)
+def rescaling_does_not_help(e: Evidence) -> Trial:
+    """Scaled to the norm of activations the vector still lies outside what the encoder gets of plain text."""
+    norm, projected = features.usual_norm(e.plain), e.plain.values @ e.sae.W_enc
+    known, held = projected[::2], projected[1::2]
+    low, high = np.quantile(known.numpy(), [0.025, 0.975], axis=0).astype("float32")
+
+    def outside(along: torch.Tensor) -> torch.Tensor:
+        return ((along < torch.from_numpy(low)) | (along > torch.from_numpy(high))).float().mean(1)
+
+    usual = float(outside(held).mean())
+
+    def measure(vectors: torch.Tensor) -> torch.Tensor:
+        return outside((vectors * (norm / vectors.norm(dim=1, keepdim=True))) @ e.sae.W_enc) - usual
+
+    rng, single = np.random.default_rng(0), e.contrast.means[:, 0] - e.contrast.means[:, 1]
+    beside = {"minus the vector": -e.groups.vector[None], "single differences": single}
+    beside |= {"label-shuffled": torch.stack([e.groups.shuffled(rng).vector for _ in range(20)])}
+    beside |= {"isotropic": torch.stack([e.groups.isotropic(rng).vector for _ in range(20)])}
+    shares = ", ".join(f"{name} {float(measure(some).mean()):.2f}" for name, some in beside.items())
+    number, bias = published.default_component()
     theirs = f"feature {number} (bias {bias:.2f}): text strongly negative, the scaled vector not"
-    ours = f"feature {feature}: scaled vector {said(scaled)}, "
-    ours += f"plain text median {middle:.3g}, 97.5% below {high:.3g}"
-    return theirs, ours, scaled[1] > high
+    ours = f"{{}} of {e.sae.n_features} features more than of held-out plain tokens ({usual:.2f}); {shares}"
+    return Trial(theirs, ours, e.effect(measure), OUTSIDE, _worlds(measure, e.groups.shuffled))
 
 
-OPPOSITE = "intervals of the projections below and above 0, activation of the first 0, cosine below -0.5"
+HELD = "on the other half of the training groups the projections on both features and the excess on negative answers "
+HELD += f"above 0, the smallest at least {SIZE} of its scatter"
 
 
-@claim(CLAIMS, "mayne-fig-4", OPPOSITE)
-def negatives_turn_spurious(e: Evidence) -> Found:
+@claim(CLAIMS, "mayne-fig-4", HELD, SHUFFLED)
+def negatives_turn_spurious(e: Evidence) -> Trial | Untestable:
     """Negative parts of the vector are cut to zero and appear as positive parts of opposite features."""
-    negative, spurious, cosine = published_mayne.signs()
+    negative, spurious, cosine = published.signs()
     theirs = f"feature {negative} gets 0.00; feature {spurious}, cosine {cosine:.2f}, gets a positive part"
-    norm, sae = mayne_features.usual_norm(e.plain), e.case.sae
-    pair = mayne_features.opposite_pair(e.contrast, sae, norm)
-    if pair is None:
-        return theirs, "no pair of features meets the rule of Figure 4", False
-    rows = mayne_features.pair_numbers(e.contrast, sae, norm, pair)
-    activation = rows["activation of the vector"][0]
-    cosines = rows.loc[0, ["cosine, encoder", "cosine, decoder"]]
-    directions = (sae.W_enc[:, feature] for feature in pair)
-    first, second = (e.interval(lambda each, to=to: float(each.vector @ to)) for to in directions)
-    ours = f"projection on feature {pair[0]} {said(first)}, activation {activation:.2f}; "
-    ours += f"on feature {pair[1]} {said(second)}; "
-    ours += f"cosine encoder {cosines.iloc[0]:.2f}, decoder {cosines.iloc[1]:.2f}"
-    return theirs, ours, first[2] < 0 < second[1] and activation == 0 and cosines.min() < -0.5
+    found = features.opposites(e.contrast, e.sae, features.usual_norm(e.plain))
+    groups = len(found.differences)
+    if groups < LEAST_GROUPS:
+        return Untestable(theirs, f"{groups} training groups, of which half choose and half judge")
+    rng = np.random.default_rng(0)
+
+    def signs(rng: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(rng.choice([-1, 1], size=groups))
+
+    def effect(each: features.Opposites) -> Effect:
+        pair = each.chosen(features.CHOOSE)
+        if pair is None:
+            return Effect(0.0, 0.0, 0.0)
+        values = each.held(pair, features.JUDGE)
+        scatter = np.maximum(values.std(0, ddof=1), 1e-9)
+        return smallest([mean_effect(column) for column in (values / scatter).T])
+
+    count = int((found.qualifying(features.CHOOSE) > 0).sum())
+    placebo = [int((found.flipped(signs(rng)).qualifying(features.CHOOSE) > 0).sum()) for _ in range(99)]
+    ours = f"of {len(found.cosines)} opposite pairs {count} qualify on one half of the training groups, "
+    ours += f"{np.median(placebo):g} with labels shuffled (95% below {np.quantile(placebo, 0.95):g}); "
+    ours += "the best, on the other half, in units of the scatter over groups: {}"
+    return Trial(theirs, ours, effect(found), SIZE, lambda rng: effect(found.flipped(signs(rng))))
 
 
-LESS = "interval of the difference below 0, where the vector's own interval is above 0"
+LESS = f"at equal norm and at equal KL on neutral text a loss above 0, the smaller at least {LOST:.0%} of the vector's slope"
+SIGNS = "the sign of the difference drawn at random by test group"
 
 
-@claim(CLAIMS, "mayne-ext-decompose", LESS)
-def reconstruction_loses_power(e: Evidence) -> Found:
-    """What the autoencoder reconstructs of the vector steers less than the vector."""
-    options = decompositions.options(e.case, mayne_features.usual_norm(e.plain))
-    rows = decompositions.behaviour(e.case, options).set_index("vector")
-    own, left = rows.loc[decompositions.ORIGINAL], rows.loc[decompositions.AUTOENCODER]
-    named = ["estimate", "low", "high"]
-    apart = said(left[["difference", "difference_low", "difference_high"]])
-    ours = f"vector {said(own[named])}, reconstruction {said(left[named])}, difference {apart}"
-    if not own["low"] > 0:
-        return "stated without a number", f"{ours}; the vector itself does not steer", None
-    return "stated without a number", ours, left["difference_high"] < 0
+@claim(CLAIMS, "mayne-ext-decompose", LESS, SIGNS, steers=True)
+def reconstruction_loses_power(e: Evidence) -> Trial | Untestable:
+    """What the autoencoder reconstructs of the vector steers less than the vector, dose for dose."""
+    theirs, vector = "stated without a number", e.groups.vector
+    left = e.sae.decode(e.sae.encode(vector))
+    if reason := e.silent or ("" if float(left.norm()) > 0 else "the reconstruction is zero"):
+        return Untestable(theirs, reason)
+    doses = [float(vector.norm() / left.norm()), decompositions.equal_kl(e.case, vector, left)]
+    own, *scaled = e.slopes(torch.stack([vector, *(dose * left for dose in doses)])).T
+    losses = np.stack([own - each for each in scaled])
+    kept = [float(each.mean()) for each in scaled]
+    ours = f"as it is it is {1 / doses[0]:.3g} times as long as the vector; of the vector's slope are left {kept[0]:.2f} at "
+    ours += f"equal norm and {kept[1]:.2f} at equal KL; loss {{}}"
+    signs = partial(np.random.Generator.choice, a=[-1, 1], size=len(own))
+    return Trial(theirs, ours, _smaller(losses), LOST, lambda rng: _smaller(losses * signs(rng)))
+
+
+OWED = f"the sum steers more than on shuffled dictionaries, by at least {OWN:.0%} of the vector's slope"
+ANOTHER = "one of the shuffled dictionaries in the place of the autoencoder's"
+
+
+@claim(CLAIMS, "mayne-ext-decompose", OWED, ANOTHER, steers=True)
+def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial | Untestable:
+    """The sum that signed pursuit finds steers because of the autoencoder's own directions."""
+    theirs = "not in the paper"
+    if reason := e.silent:
+        return Untestable(theirs, reason)
+    shares = e.slopes(decompositions.pursued(e.case, e.sae))
+
+    def effect(own: int, others: list[int]) -> Effect:
+        apart, chance = shares[:, own] - shares[:, others].mean(1), shares[:, others].mean(0)
+        error = np.hypot(mean_around(apart), chance.std(ddof=1) * (1 + 1 / len(others)) ** 0.5)
+        return around(float(apart.mean()), float(error), min(len(apart), len(others)) - 1)
+
+    def world(rng: np.random.Generator) -> Effect:
+        one, *rest = rng.permutation(np.arange(1, shares.shape[1]))
+        return effect(one, rest)
+
+    ours = f"share of the vector's slope {shares[:, 0].mean():.3f}, on shuffled dictionaries {shares[:, 1:].mean():.3f}; "
+    return Trial(theirs, ours + "difference {}", effect(0, list(range(1, shares.shape[1]))), OWN, world)
+
+
+def mean_around(values: np.ndarray) -> float:
+    """Standard error of the mean of independent values [n]."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _smaller(losses: np.ndarray) -> Effect:
+    """The loss [doses, g] that is less sure to be there."""
+    return smallest([mean_effect(each) for each in losses])

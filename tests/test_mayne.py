@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -13,13 +12,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from companion import claims_mayne, models, published, store
+from companion import claims_mayne, models, published, store, verdicts
 from companion.cli import own
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
 from companion.mayne import activations as mayne
-from companion.mayne import decompositions, encoder, features
-from companion.mayne.activations import Contrast, Plain
+from companion.mayne import decompositions, encoder, features, layers
+from companion.mayne.activations import Contrast
 from companion.mayne.baselines import reconstruct, reconstruction_curve
 from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
@@ -27,6 +26,7 @@ from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs
 from steerkit.decomposition import decompose
 from steerkit.errors import SteerkitError
+from steerkit.extraction import differences, mean_difference
 from steerkit.grid import evaluate
 from steerkit.sae import Sae
 from steerkit.steerability import slopes
@@ -169,10 +169,15 @@ class TestPlain:
         assert own in set(plain_text._bundled("narcissism"))
         assert own not in set(plain_text._bundled("openness")) | set(plain_text._bundled("caa/raw/openness"))
 
-    def test_docstrings_follow_when_the_bundled_texts_are_used_up(self):
-        few, many = plain_text.plain_text(100), plain_text.plain_text(150_000)
-        assert few.origin == "bundled data sets" and "docstrings" in many.origin
-        assert len(few.text) == 100 * plain_text.LETTERS and len(many.text) > 10**6
+    def test_texts_that_nothing_was_trained_on_come_first_and_others_follow_when_they_are_used_up(self):
+        few, more, many = (plain_text.plain_text(count) for count in (100, 30_000, 150_000))
+        assert few.origin == "our own prose and comments of the Python library"
+        assert more.origin.endswith("docstrings of the Python library")
+        assert many.origin.endswith("bundled data sets") and len(many.text) > 10**6
+        assert len(few.text) == 100 * plain_text.LETTERS
+        trained_on = "\n".join(" ".join(text.split()) for text in plain_text._docstrings())
+        repeated = [text for text in plain_text._comments() if text in trained_on]
+        assert len(repeated) < 0.01 * len(list(plain_text._comments()))
 
     def test_a_file_of_the_users_replaces_it(self, tmp_path, statement):
         (path := tmp_path / "mine.txt").write_text("I like music. " * 200)
@@ -218,6 +223,13 @@ def known() -> tuple[Sae, Contrast]:
     return sae, contrast_of(negative - axes[0], negative)
 
 
+def pair_of(answers: Contrast, sae: Sae, **given: float) -> tuple[int, int] | None:
+    """The pair that all groups choose."""
+    found = features.opposites(answers, sae, 9.0)
+    best = found.chosen(slice(None), **given)
+    return None if best is None else tuple(found.pairs[:, best].tolist())
+
+
 def cells(name: str, **parameters) -> dict:
     """What the cells of a notebook leave behind, with these parameters and the tiny model."""
     names: dict = {}
@@ -232,42 +244,42 @@ def cells(name: str, **parameters) -> dict:
 class TestFeatures:
     def test_the_truly_negative_feature_and_the_spurious_one_are_found_by_the_rule(self):
         sae, answers = known()
-        assert features.opposite_pair(answers, sae, 9.0) == (0, 1)
+        assert pair_of(answers, sae) == (0, 1)
         found = features.pair_numbers(answers, sae, 9.0, (0, 1)).set_index("feature").T
         negative, spurious = found["truly negative"], found["spurious"]
         assert negative["projection of the vector"] == pytest.approx(-1, abs=1e-5)
         assert negative["activation of the vector"] == 0 and negative["active on negative answers"] == 1
         assert spurious["projection of the vector"] == pytest.approx(0.8, abs=1e-5)
         swapped = contrast_of(answers.negative, answers.positive)
-        assert features.opposite_pair(swapped, sae, 9.0) is None
-        assert features.opposite_pair(answers, sae, 9.0, often=1.1) is None
-        assert features.opposite_pair(answers, sae, 9.0, rarely=-0.1) is None
+        assert pair_of(swapped, sae) is None
+        assert pair_of(answers, sae, often=1.1) is None
+        assert pair_of(answers, sae, rarely=-0.1) is None
         assert spurious["activation of the vector"] == pytest.approx(0.9, abs=1e-5)
         assert spurious["scaled vector, pre-activation"] == pytest.approx(0.1 + 9 * 0.8, abs=1e-4)
         assert spurious["cosine, encoder"] == pytest.approx(-0.8) == spurious["cosine, decoder"]
         assert spurious["active on positive answers"] == spurious["active on negative answers"] == 0
 
-    @pytest.mark.parametrize(("cosine", "expected"), [(0.0, (0, 1)), (0.1, (0, 1)), (0.2, (3, 4))])
-    def test_the_pair_is_the_one_that_carries_most_over(self, cosine, expected):
-        """Feature 3 has the larger negative part; 4 is its opposite in a small part: 5 x cosine against 1 x 0.8."""
+    @pytest.mark.parametrize(("cosine", "expected"), [(0.49, (0, 1)), (0.6, (3, 4))])
+    def test_the_pair_is_the_one_that_carries_most_over_of_those_that_are_opposite(self, cosine, expected):
+        """Feature 3 has the larger negative part, but only a cosine below -0.5 makes 4 its opposite."""
         sae, answers = known()
         negative = answers.negative + torch.tensor([0, 0, 0, 9.0])
         larger = contrast_of(negative - torch.tensor([1.0, 0, 0, 5]), negative)
         row = torch.tensor([[0.0, (1 - cosine**2) ** 0.5, 0.0, -cosine]])
         rows, bias = torch.cat([sae.W_dec, row]), torch.cat([sae.b_enc, torch.tensor([-0.1])])
         more = Sae(rows.T.contiguous(), bias, rows, torch.zeros(4), "relu", False)
-        assert features.opposite_pair(larger, more, 9.0) == expected
+        assert pair_of(larger, more) == expected
 
     @pytest.mark.parametrize("form", FORMATS)
     def test_the_cells_of_figure_4_and_the_claim_follow_one_rule(self, tmp_path, monkeypatch, form):
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
-        names = cells("mayne-fig-4", answer_format=form)
-        answers, sae, vector = names["answers"], names["case"].sae, names["answers"].vector
-        assert names["pair"] == features.opposite_pair(answers, sae, names["norm"])
-        assert names["opposite"](answers, sae, vector * (names["norm"] / vector.norm())) == names["pair"]
+        names = cells("mayne-fig-4", answer_format=form, train=8)
+        pairs, chosen = names["pairs"], features.CHOOSE
+        assert_close(names["carried"], pairs.qualifying(chosen))
+        assert not (names["carried"] > 0).any() or int(names["carried"].argmax()) == pairs.chosen(chosen)
         other = cells("mayne-fig-4", answer_format=form, often=1.1)
         gap = (tmp_path / f"mayne-fig-4-{form}-gap.csv").read_text()
-        assert other["pair"] is None and "at least 110%" in gap
+        assert not (other["carried"] > 0).any() and "at least 110%" in gap
 
     def test_the_default_component_is_a_projection_and_a_constant(self, tmp_path, monkeypatch):
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
@@ -321,7 +333,7 @@ class TestDecompositions:
         contrast, model = mayne.contrast(case), models.model_of("tiny")
         table = decompose(contrast.vector, case.sae, "signed-pursuit", 8)
         both = torch.stack([contrast.vector, reconstruct(table, case.sae)])[:, None]
-        vectors, multipliers = Vectors(("a", "b"), (case.layer,), both), case.settings.resample_multipliers
+        vectors, multipliers = Vectors(("a", "b"), (case.layer,), both), mayne.MULTIPLIERS
         _, test = jobs.examples(case.job, model)
         grid = evaluate(model, test, vectors, multipliers, engine="direct")
         means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
@@ -375,36 +387,50 @@ class TestDecompositions:
         assert decompositions.options(statement, 1.0, 500).n_features == 256
 
 
-def stub(sae: Sae, contrast: Contrast, plain: torch.Tensor) -> claims_mayne.Evidence:
-    """Evidence without a model."""
-    found = claims_mayne.Evidence(SimpleNamespace(sae=sae, settings=SimpleNamespace(seed=0), format="letter"))
-    found.__dict__.update(contrast=contrast, plain=Plain(plain.norm(dim=1).numpy(), plain, []))
-    return found
-
-
 class TestClaims:
-    def test_six_rows_in_the_form_of_the_other_claims(self, statement):
+    def test_a_row_a_claim_in_the_form_of_the_other_claims(self, statement):
         found = claims_mayne.table(statement.settings)
-        names = ["id", "statement", "answer_format", "published", "ours", "rule", "verdict", "exhibit"]
-        assert list(found.columns) == names
-        assert len(found) == 6 and found["id"].is_unique and set(found["answer_format"]) == {"statement"}
-        assert set(found["verdict"]) <= {"agrees", "differs", "not run"}
-        assert found.set_index("id").loc["bias-dominates", "verdict"] == "agrees"  # built into the tiny one
+        assert list(found.columns) == verdicts.COLUMNS
+        assert len(found) == len(claims_mayne.CLAIMS) == 7 and found["id"].is_unique
+        assert set(found["verdict"]) <= set(verdicts.VERDICTS) and set(found["answer_format"]) == {
+            "statement"
+        }
         assert found["exhibit"].str.startswith("mayne-").all()
+        assert (found.loc[found["verdict"] == verdicts.AGREES, "false_agree"] <= verdicts.MOST).all()
+        bias = found.set_index("id").loc[
+            "bias-dominates"
+        ]  # built into the tiny one: of a vector without meaning too
+        assert bias["verdict"] == verdicts.UNTESTABLE and bias["false_agree"] > 0.5
 
-    def test_verdicts_follow_the_known_answer_and_turn_with_it(self):
-        sae, contrast = known()
-        plain = contrast.negative.repeat(20, 1) + torch.tensor([0.0, 0.0, 0.0, 5.0])
-        evidence = stub(sae, contrast, plain)
-        assert claims_mayne.norm_out_of_distribution(evidence)[-1]
-        assert claims_mayne.rescaling_does_not_help(evidence)[-1]  # text is at -9, the vector at 0
-        assert claims_mayne.negatives_turn_spurious(evidence)[-1]
-        short = 0.01 * contrast.negative
-        assert not claims_mayne.norm_out_of_distribution(stub(sae, contrast, short))[-1]
-        swapped = contrast_of(contrast.negative, contrast.positive)
-        assert not claims_mayne.negatives_turn_spurious(stub(sae, swapped, short))[-1]
-        far = torch.tensor([[0.0, 0.0, 30.0, 0.0]]).repeat(10, 1)
-        assert not claims_mayne.rescaling_does_not_help(stub(sae, contrast, far))[-1]
+    def test_verdicts_stand_side_by_side_for_every_autoencoder(self, statement):
+        found = claims_mayne.by_autoencoder(statement.settings, "statement")
+        assert list(found.columns) == ["statement", "tiny", claims_mayne.DEALT] and len(found) == 7
+        alone = claims_mayne.table(statement.settings).set_index("statement")["verdict"]
+        shown = found.set_index("statement")["tiny"].str.partition(":")[0]
+        assert shown.to_dict() == alone.to_dict()
+
+
+class TestLayers:
+    def test_a_layers_slope_is_what_small_steps_along_its_own_vector_give(self, case):
+        found, model = layers.by_layer(case), models.model_of("tiny")
+        assert (
+            found["layer"].tolist() == list(range(model.sites.n_layers))
+            and (found["n"] == found["n"][0]).all()
+        )
+        train, test = jobs.examples(case.job, model)
+        one = mean_difference(differences(model, train, [1]), [1])
+        # A central difference, in float32: small enough to be a slope, large enough to be more than rounding.
+        grid = evaluate(model, test, one, [-0.25, 0.25], layers=[1], fidelity=case.settings.fidelity)
+        expected = slopes(grid.table("x"))["steerability"].mean()
+        row = found.set_index("layer").loc[1]
+        assert (
+            row["mean"] == pytest.approx(expected, rel=0.02, abs=2e-5)
+            and row["low"] <= row["mean"] <= row["high"]
+        )
+
+    def test_a_step_of_none_is_refused(self, case):
+        with pytest.raises(SteerkitError, match="a step of at least 1; found 0"):
+            layers.by_layer(case, 0)
 
 
 class TestEncoder:

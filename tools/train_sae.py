@@ -11,7 +11,8 @@ Two stages, because JumpReLU training alone leaves most features dead with as fe
 1. BatchTopK, which keeps the number of active features at what was asked for and revives dead ones, on activations less
    their mean. The mean is more than half of their squared norm, and biases move by at most the learning rate a step, so
    that thousands of steps are too few to learn it. It is then folded into the biases: `OUT/first` reads activations as
-   they are. A run that was interrupted goes on from there.
+   they are. A run that was interrupted goes on from there. With `--mean input` nothing is subtracted or folded, and
+   everything else is the same: what the zero vector activates depends on this choice.
 2. JumpReLU with a threshold for each feature and the L0 penalty of Rajamanoharan et al. 2024 (arXiv 2407.14435), from
    the first stage's weights, on activations as they are and without subtraction of the decoder bias, as in Gemma Scope
    (arXiv 2408.05147). Leaving out a feature of activation t costs about t squared, so the penalty that keeps the number
@@ -55,7 +56,8 @@ def main() -> None:
     start = time.perf_counter()
     batches = partial(_batches, train, scale, limit, options.batch)
     if not (options.out / "first" / "cfg.json").exists():
-        _save(_first(options, mean * scale, batches(options.seed)), about, options.out / "first")
+        folded = mean * scale * (options.mean == "folded")
+        _save(_first(options, folded, batches(options.seed)), about, options.out / "first")
     sae = _second(options, load_sae(options.out / "first"), batches(options.seed + 1))
     sae.fold_activation_norm_scaling_factor(scale)
     sae.fold_W_dec_norm()  # decoder rows of unit norm: thresholds and biases are in the units of the activations
@@ -84,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("activations", type=Path, help="the .npy file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the autoencoder")
+    parser.add_argument("--mean", choices=["folded", "input"], default="folded", help="where the mean goes")
     parser.add_argument("--features", type=int, default=4608, help="width of the autoencoder")
     parser.add_argument(
         "--active",

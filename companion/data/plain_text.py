@@ -1,7 +1,8 @@
-"""Ordinary text to set activations of prompts against: from the bundled data sets, the Python library, or a file.
+"""Ordinary text to set activations of prompts against: from this package, the Python library, or a file.
 
-In place of the Pile (Mayne et al. 2024): statements and questions of the bundled sets, without chat template and without
-the set that is analysed, then docstrings of the standard library; or a user's own text file.
+In place of the Pile (Mayne et al. 2024): first the texts that no autoencoder of this project was trained on, `neutral.txt`,
+which is ours, and comments in the sources of the Python library; then its docstrings and the bundled sets without the
+one that is analysed, which were training text. A user's own text file replaces all of them.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import ast
 import hashlib
 import random
+import re
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from companion.data.datasets import load_dataset, names
+from companion.data.datasets import HERE, load_dataset, names
 from steerkit.errors import need, told
 
 if TYPE_CHECKING:
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 CONTEXT = 128  # tokens of a window
 SKIP = 1  # of each window: the first position is an attention sink, with a norm far above all others
+COMMENT = re.compile(r"(?:^[ \t]*# [^\n]*\n)+", re.MULTILINE)
+PROSE, WORDS = (
+    re.compile(r"[A-Z][^{}=<>|\\_@]*[.!?]"),
+    12,
+)  # sentences without code in them, and how many words
 LETTERS = 8  # of text for one token asked for: more than any tokenizer here needs
 
 
@@ -48,14 +56,19 @@ def plain_text(tokens: int, exclude: str = "", path: str = "", seed: int = 0) ->
     """
     if path:
         return PlainText(_own(Path(path))[: LETTERS * tokens], Path(path).name)
-    rng, wanted = random.Random(seed), LETTERS * tokens
-    texts, origin = list(_bundled(exclude)), "bundled data sets"
-    rng.shuffle(texts)
-    if sum(map(len, texts)) < wanted:
-        more = list(_docstrings())
-        rng.shuffle(more)
-        texts, origin = texts + more, f"{origin} and docstrings of the Python library"
-    return PlainText("\n".join(texts)[:wanted], origin)
+    rng, wanted, texts, origins = random.Random(seed), LETTERS * tokens, [], []
+    sources = {
+        "our own prose and comments of the Python library": lambda: chain(_neutral(), _comments()),
+        "docstrings of the Python library": _docstrings,
+        "bundled data sets": lambda: _bundled(exclude),
+    }
+    for origin, source in sources.items():
+        if sum(map(len, texts)) < wanted:
+            more = list(source())
+            rng.shuffle(more)
+            texts += more
+            origins.append(origin)
+    return PlainText("\n".join(texts)[:wanted], " and ".join(origins))
 
 
 def windows(model: Model, text: str, tokens: int, context: int = CONTEXT) -> torch.Tensor:
@@ -82,6 +95,21 @@ def _own(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     need(text.strip(), f"some text in {path}", "an empty file", "give another file.")
     return text
+
+
+def _neutral() -> Iterator[str]:
+    """Paragraphs about ordinary things, which are in no data set here."""
+    for paragraph in (HERE / "neutral.txt").read_text(encoding="utf-8").split("\n\n"):
+        yield " ".join(paragraph.split())
+
+
+def _comments() -> Iterator[str]:
+    """Comments of a sentence or more in the modules of the Python library, in the order of their files."""
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        for block in COMMENT.findall(path.read_text(encoding="utf-8", errors="ignore")):
+            text = " ".join(block.replace("#", " ").split())
+            if len(text.split()) >= WORDS and PROSE.fullmatch(text):
+                yield text
 
 
 def _bundled(exclude: str) -> Iterator[str]:

@@ -177,6 +177,41 @@ def _cells(rows: pd.DataFrame) -> list[str]:
     return [f"{int(row.feature)} ({row.activation:.2f})" for row in rows.itertuples()]
 
 
+def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
+    """Features shared with zero by norm (what, norm, shared); lines at the norm of the vector and of activations."""
+    rows = style.checked(curve, ("what", "norm", "shared"), ("norm", "shared"))
+    looks = {
+        VECTOR: (style.BLACK, "-"),
+        "label-shuffled": (style.BLUE, "--"),
+        "isotropic": (style.PUBLISHED, ":"),
+    }
+    with style.theme():
+        figure, axes = style.panels(3.2)
+        for what, part in rows.groupby("what", sort=False):
+            color, line = looks[what]
+            axes.plot(part["norm"], part["shared"], color=color, ls=line, lw=2, label=NAMES.get(what, what))
+        for place, text in ((norm, "steering vector"), (usual, "activations")):
+            axes.axvline(place, color=style.FAINT, lw=1.3)
+            place = {"xy": (place, 0.03), "xytext": (4, 0), "textcoords": "offset points"}
+            axes.annotate(text, xycoords=("data", "axes fraction"), **place, **SMALL)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(
+            xlabel="L2 norm, logarithmic",
+            ylabel=f"of {COUNT} features,\nthose of zero",
+            ylim=(-0.2, COUNT + 0.2),
+        )
+        figure.legend(loc="outside lower center", ncols=3)
+    said = [
+        f"{what} {number(np.interp(norm, part['norm'], part['shared']))} at the norm of the steering vector, {number(norm)}, "
+        f"and {number(np.interp(usual, part['norm'], part['shared']))} at that of activations, {number(usual)}"
+        for what, part in rows.groupby("what", sort=False)
+    ]
+    alt = f"How many of the {COUNT} most active features are those of the zero vector, by norm: {'; '.join(said)}."
+    return Drawn(figure, rows, alt)
+
+
 # --- figure 3: the default component ----------------------------------------------------------------------
 
 
@@ -244,9 +279,10 @@ def rule(often: float, rarely: float) -> str:
         f"Negative features: active on at least {often:.0%} of the negative answers' tokens, on average more active "
         "on them than on the positive ones, not activated by the vector, which points against their encoder "
         f"direction. Spurious features: active on at most {rarely:.0%} of the tokens of either side, but activated by "
-        "the vector at the median norm of activations, which points along their encoder direction. Of all pairs of "
-        "the two, the one in which most of the negative part is carried over: the projection on the negative feature "
-        "times the cosine of both encoder directions."
+        "the vector at the median norm of activations, which points along their encoder direction. Of all pairs with a "
+        f"cosine of both encoder directions below {features.OPPOSITE:g}, the one in which most of the negative part is "
+        "carried over: the projection on the negative feature times the cosine. Every other training group chooses the "
+        "pair; it is judged on the rest."
     )
 
 
@@ -336,7 +372,7 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
     with style.theme():
         figure, axes = style.panels(3.5)
         axes.axhline(0, color=style.BLACK, lw=0.9)
-        band = {"alpha": 0.2, "lw": 0, "label": "95% interval over examples"}
+        band = {"alpha": 0.2, "lw": 0, "label": "95% interval over test groups"}
         axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)
         axes.plot(rows["layer"], rows["mean"], color=color, lw=1.6, marker=".", ms=5)
         ring = {"ms": 8, "mfc": "white", "mec": color, "mew": 1.7}

@@ -51,6 +51,7 @@ SEVEN += ("self-awareness-general-ai", "narcissism", "openness")
 CAA_PARTS = {f"caa/{DATASET}": (f"caa/generate/{DATASET}", f"caa/test/{DATASET}")}
 ANSWER_TOKENS = 16  # of each completion in `statement`, see `Contrast`
 VALUES = 4096  # activations of plain text that are kept whole; norms are kept of all tokens
+MULTIPLIERS = (-1.5, 0.0, 1.5)  # at which vectors steer test examples
 TOGETHER = 16  # windows of plain text in one forward
 # What turns activations into the numbers of these tables, beside `store.NUMERIC_CODE`, which every key holds.
 CODE = ("companion/mayne/activations.py", "companion/data/plain_text.py")
@@ -166,19 +167,12 @@ def case(
     return found
 
 
-def sweep_settings(settings: Settings, step: int = -1, train: int = -1, test: int = -1) -> Settings:
-    """Settings whose layer sweep is on their own data sets, with another step or size; -1 leaves the profile's."""
-    other = {name: value for name, value in (("train", train), ("test", test)) if value > 0}
-    other |= {"step": dict.fromkeys(settings.sweep.step, step)} if step > 0 else {}
-    return replace(settings, sweep=replace(settings.sweep, datasets=settings.datasets, **other))
-
-
 def contrast(case: Case) -> Contrast:
     """Activations at the answers of the training examples of a case."""
     about = inputs_of(case, "answers")
     table = store.table(f"mayne-answers-{case.stem}", about, lambda: _answers(case))
     size = table["part"].nunique()
-    values = _tensor(table).unflatten(0, (-1, 2, size))  # [p, side, mean and parts, d]
+    values = tensor(table).unflatten(0, (-1, 2, size))  # [p, side, mean and parts, d]
     groups = table["group"].to_numpy()[:: 2 * size]
     return Contrast(values[:, :, 0], values[:, :, 1:], groups, table.attrs["manifest"])
 
@@ -192,28 +186,46 @@ def plain(case: Case, tokens: int = -1, path: str = "") -> Plain:
     count = tokens if tokens > 0 else 200_000 if case.sae_name in SCOPE_NAMES else usual
     norms, values = _plain(case, "norms", count, path), _plain(case, "values", min(count, VALUES), path)
     manifests = [norms.attrs["manifest"], values.attrs["manifest"]]
-    return Plain(norms["norm"].to_numpy(), _tensor(values), manifests)
+    return Plain(norms["norm"].to_numpy(), tensor(values), manifests)
 
 
 def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
-    """The GRID table of the test examples under some vectors [d], at the multipliers of resampled vectors."""
+    """The GRID table of the test examples under some vectors [d], at `MULTIPLIERS`."""
     values, settings = torch.stack(list(vectors.values())).float().contiguous(), case.settings
     digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
     fidelity = settings.fidelity if case.format == "letter" else None
     about = inputs_of(case, "steered") | {"vectors": list(vectors), "values_sha256": digest}
-    about |= {"multipliers": settings.resample_multipliers, "engine": settings.engine, "fidelity": fidelity}
+    about |= {"multipliers": MULTIPLIERS, "engine": settings.engine, "fidelity": fidelity}
     stacked = Vectors(tuple(vectors), (case.layer,), values[:, None])
 
     def compute() -> pd.DataFrame:
         model = jobs.model_of(settings.model, settings.remote)
-        among, multipliers = examples(case, model)[1], settings.resample_multipliers
         options = {"fidelity": settings.fidelity, "engine": settings.engine}
-        found = evaluate(model, among, stacked, multipliers, **options)
+        found = evaluate(model, examples(case, model)[1], stacked, MULTIPLIERS, **options)
         table = found.table(case.dataset)
         table.attrs = {"engine": found.engine, "reason": found.reason, "source": model.source}
         return table
 
     return store.table(f"mayne-steered-{case.stem}", about, compute)
+
+
+def gradients(case: Case) -> pd.DataFrame:
+    """Of each test example the gradient of its propensity: a row an id, its product with a vector is the slope at zero."""
+    from steerkit import gradients as steerkit_gradients
+
+    settings = case.settings
+    fidelity = settings.fidelity if case.format == "letter" else None
+
+    def compute() -> pd.DataFrame:
+        model = jobs.model_of(settings.model, settings.remote)
+        asked = examples(case, model)[1]
+        found = steerkit_gradients.gradients(model, asked, case.layer, fidelity=settings.fidelity)
+        table = pd.concat([pd.DataFrame({"example_id": [one.id for one in asked]}), frame(found)], axis=1)
+        table.attrs = {"engine": "gradient", "source": model.source}
+        return table
+
+    about = inputs_of(case, "gradients") | {"fidelity": fidelity}
+    return store.table(f"mayne-gradients-{case.stem}", about, compute).set_index("example_id")
 
 
 def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
@@ -294,7 +306,7 @@ def _answers(case: Case) -> pd.DataFrame:
             rows += [found.mean(0), *parts]
             labels += [(example.id, group, side, part) for part in ("mean", *map(str, range(len(parts))))]
     named = pd.DataFrame(labels, columns=["example_id", "group", "side", "part"])
-    table = pd.concat([named, _frame(torch.stack(rows))], axis=1)
+    table = pd.concat([named, frame(torch.stack(rows))], axis=1)
     table.attrs = {"engine": "trace", "source": model.source, "train_examples": len(train)}
     return table
 
@@ -308,7 +320,7 @@ def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
         batches = [batch.tolist() for batch in windows(model, text.text, tokens).split(TOGETHER)]
         found = residuals(model, batches, case.layer, [SKIP] * len(batches), norms=what == "norms")
         kept = torch.cat([part.flatten(0, 1) for part in found])[:tokens]
-        table = pd.DataFrame({"norm": kept[:, 0].numpy()}) if what == "norms" else _frame(kept)
+        table = pd.DataFrame({"norm": kept[:, 0].numpy()}) if what == "norms" else frame(kept)
         table.attrs = {"engine": "trace", "source": model.source}
         return table
 
@@ -316,12 +328,12 @@ def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
     return store.table(f"mayne-{what}", inputs_of(case, what) | ANY_EXAMPLES | about, compute)
 
 
-def _frame(values: torch.Tensor) -> pd.DataFrame:
+def frame(values: torch.Tensor) -> pd.DataFrame:
     """Activations as a table, one column a coordinate ("0", "1", ...)."""
     return pd.DataFrame({str(i): column for i, column in enumerate(values.numpy().T)})
 
 
-def _tensor(table: pd.DataFrame) -> torch.Tensor:
+def tensor(table: pd.DataFrame) -> torch.Tensor:
     """The activations of a table, float32 [n, d]."""
     numbers = [name for name in table.columns if name.isdigit()]
     return torch.from_numpy(table[numbers].to_numpy(dtype="float32").copy())

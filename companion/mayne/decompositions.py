@@ -7,6 +7,7 @@ three: a random vector of equal norm, and a dictionary with shuffled coordinates
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -14,22 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from companion import store
+from companion.mayne import activations
 from companion.mayne.activations import CODE, Case, Contrast, contrast, example_groups, inputs_of, steered
 from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
 from companion.mayne.solvers import METHODS
-from steerkit import steerability
+from companion.tan import jobs
+from companion.tan.dose import neutral_text
+from steerkit import steerability, traces
 from steerkit.decomposition import decompose
 from steerkit.errors import need
+from steerkit.remote import run
 from steerkit.stats import bootstrap
 
 if TYPE_CHECKING:
-    import torch
+    from steerkit.sae import Sae
 
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"
 PURSUIT = "signed-pursuit"
+DICTIONARIES, TRIES = 20, 6  # shuffled dictionaries; steps towards an equal dose
 MODULES = ("mayne/decompositions", "mayne/baselines", "mayne/solvers", "saes")
 OWN_CODE = tuple(f"companion/{name}.py" for name in MODULES)
 LEVEL = (0.025, 0.975)
@@ -93,6 +100,49 @@ def steering_vectors(case: Case, options: Options) -> dict[str, torch.Tensor]:
         f"{PURSUIT}, {SHUFFLED}": reconstruct(decompose(vector, other, PURSUIT, count), other),
         RANDOM: random_like(vector, options.seed),
     }
+
+
+def pursued(case: Case, sae: Sae, n_features: int = 64) -> torch.Tensor:
+    """What signed pursuit makes of the vector with so many features, [1 + s, d]: on the autoencoder's own dictionary, then
+    on `DICTIONARIES` shuffled ones."""
+
+    def compute() -> pd.DataFrame:
+        vector, dictionaries = contrast(case).vector, [sae, *(shuffled(sae, s) for s in range(DICTIONARIES))]
+        sums = (reconstruct(decompose(vector, one, PURSUIT, n_features), one) for one in dictionaries)
+        table = activations.frame(torch.stack(list(sums)))
+        table.attrs = {"engine": "none"}
+        return table
+
+    n_features = min(n_features, sae.n_features)
+    about = inputs_of(case, "pursued", (*CODE, *OWN_CODE)) | {"sae": sae.about(), "features": n_features}
+    return activations.tensor(store.table(f"mayne-pursued-{case.stem}", about, compute))
+
+
+def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
+    """The multiple of `other` [d] that moves next tokens of a neutral text as much as `vector` [d] does, in KL."""
+
+    def compute() -> pd.DataFrame:
+        model = jobs.model_of(case.settings.model, case.settings.remote)
+        start = [model.tokenizer.bos_token_id] if model.template.bos else []
+        tokens = [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
+
+        def moved(delta: torch.Tensor) -> float:
+            return float(run(model, traces.divergences, tokens, case.layer, delta[None])[0])
+
+        wanted, factor = moved(vector), float(vector.norm() / other.norm())
+        for _ in range(TRIES):  # near 0 a divergence grows with the square of the dose
+            factor *= (wanted / moved(factor * other)) ** 0.5
+        found = {"factor": factor, "kl": moved(factor * other), "kl_vector": wanted}
+        table = pd.DataFrame([found])
+        table.attrs = {"engine": "trace", "source": model.source}
+        return table
+
+    digest = hashlib.sha256(torch.stack([vector, other]).numpy().tobytes()).hexdigest()
+    about = inputs_of(case, "dose", (*CODE, *OWN_CODE)) | {"values_sha256": digest}
+    found = store.table(f"mayne-dose-{case.stem}", about, compute).iloc[0]
+    expected, step = "a dose with the same divergence within a fifth", "compare at equal norm."
+    need(abs(found["kl"] / found["kl_vector"] - 1) < 0.2, expected, f"{found['kl']:.3g}", step)
+    return float(found["factor"])
 
 
 def behaviour(case: Case, options: Options) -> pd.DataFrame:

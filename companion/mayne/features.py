@@ -6,7 +6,8 @@ the vector itself says; pre(0) is the encoder bias, or what is left of it where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 PLAIN, POSITIVE, NEGATIVE = "plain text", "positive", "negative"
 VECTOR, SCALED, ZERO = "vector", "vector, scaled", "zero"
-OFTEN, RARELY = 0.1, 0.05  # the rule of figure 4, see `opposite_pair`
+OFTEN, RARELY, OPPOSITE = 0.1, 0.05, -0.5  # the rule of figure 4, see `Opposites.qualifying`
+CHOOSE, JUDGE = (
+    slice(0, None, 2),
+    slice(1, None, 2),
+)  # every other training group chooses the pair, the rest judge it
 
 
 def usual_norm(plain: Plain) -> float:
@@ -55,25 +60,89 @@ def default_feature(sae: Sae) -> int:
     return int(at_zero(sae).argmax())
 
 
-def opposite_pair(
-    answers: Contrast, sae: Sae, norm: float, often: float = OFTEN, rarely: float = RARELY
-) -> tuple[int, int] | None:
-    """A feature of which the vector has a negative part, and the spurious one where most of it shows up; or None.
+def shared_with_zero(vectors: torch.Tensor, sae: Sae, count: int = 5) -> torch.Tensor:
+    """How many of the `count` most active features of each vector [n, d] are among those of the zero vector, [n]."""
+    values, found = sae.encode(torch.cat([torch.zeros(1, sae.width), vectors])).topk(count)
+    usual = found[0][values[0] > 0]
+    return (torch.isin(found[1:], usual) & (values[1:] > 0)).sum(1).float()
 
-    `companion.figures.autoencoder.rule` says it in words; `norm` is that of activations.
+
+def dose_curve(vectors: Mapping[str, torch.Tensor], sae: Sae, norms: Sequence[float]) -> pd.DataFrame:
+    """Features shared with zero by norm: what, norm, shared; the mean over the vectors [n, d] of each kind."""
+    rows = [
+        (what, norm, float(shared_with_zero(some * (norm / some.norm(dim=1, keepdim=True)), sae).mean()))
+        for what, some in vectors.items()
+        for norm in norms
+    ]
+    return pd.DataFrame(rows, columns=["what", "norm", "shared"])
+
+
+@dataclass(frozen=True)
+class Opposites:
+    """Pairs of features with opposite encoder directions, and what each of g training groups says of them.
+
+    `pairs` [2, n]; `along`, projections of the mean difference [g, 2, n]; `active`, share of tokens [g, side, 2, n], and
+    `level`, mean activation of the first feature [g, side, n], side 0 the positive one; `differences` [g, d].
     """
-    positive, negative, vector = sae.encode(answers.positive), sae.encode(answers.negative), answers.vector
-    along, longer = vector @ sae.W_enc, vector * (norm / vector.norm())
-    on_positive, on_negative = ((side > 0).float().mean(0) for side in (positive, negative))
-    less = (on_negative >= often) & (negative.mean(0) > positive.mean(0))
-    less &= (sae.encode(vector) == 0) & (along < 0)
-    more = (on_positive <= rarely) & (on_negative <= rarely) & (sae.encode(longer) > 0) & (along > 0)
+
+    pairs: torch.Tensor
+    cosines: torch.Tensor
+    along: torch.Tensor
+    active: torch.Tensor
+    level: torch.Tensor
+    differences: torch.Tensor
+    zero: torch.Tensor
+    threshold: torch.Tensor
+    norm: float
+
+    def flipped(self, signs: torch.Tensor) -> Opposites:
+        """The same with both sides of every group exchanged whose sign [g] is -1."""
+        swap, signs = signs < 0, signs.float()
+        active, level = self.active.clone(), self.level.clone()
+        active[swap], level[swap] = active[swap].flip(1), level[swap].flip(1)
+        along, differences = signs[:, None, None] * self.along, signs[:, None] * self.differences
+        return replace(self, active=active, level=level, along=along, differences=differences)
+
+    def qualifying(self, members: slice, often: float = OFTEN, rarely: float = RARELY) -> torch.Tensor:
+        """How much is carried over, [n], 0 where a pair does not meet the rule of `companion.figures.autoencoder.rule`."""
+        along, active, level = (each[members].mean(0) for each in (self.along, self.active, self.level))
+        longer = self.norm / self.differences[members].mean(0).norm()
+        less = (active[1, 0] >= often) & (level[1] > level[0])
+        less &= (along[0] < 0) & (along[0] + self.zero[0] <= self.threshold[0])
+        more = (active[:, 1] <= rarely).all(0)
+        more &= (along[1] > 0) & (longer * along[1] + self.zero[1] > self.threshold[1])
+        return torch.where(less & more, along[0] * self.cosines, 0.0)
+
+    def chosen(self, members: slice, often: float = OFTEN, rarely: float = RARELY) -> int | None:
+        """The pair in which most is carried over; None where none qualifies."""
+        carried = self.qualifying(members, often, rarely)
+        return int(carried.argmax()) if (carried > 0).any() else None
+
+    def held(self, pair: int, members: slice) -> np.ndarray:
+        """By group [m, 3], each to be above 0: minus the projection on the first, the projection on the second, and how
+        much more active the first feature is on negative answers."""
+        first, second = self.along[members, :, pair].T
+        level = self.level[members, :, pair]
+        return torch.stack([-first, second, level[:, 1] - level[:, 0]], 1).double().numpy()
+
+
+def opposites(answers: Contrast, sae: Sae, norm: float) -> Opposites:
+    """All pairs of features whose encoder directions have a cosine below `OPPOSITE`; `norm` is that of activations."""
     directions = torch.nn.functional.normalize(sae.W_enc.T, dim=1)
-    carried = along[less, None] * (directions[less] @ directions[more].T)
-    if not (carried > 0).any():
-        return None
-    first, second = divmod(int(carried.argmax()), carried.shape[1])
-    return int(less.nonzero()[first]), int(more.nonzero()[second])
+    found = [(part @ directions.T < OPPOSITE).nonzero() for part in directions.split(1024)]
+    pairs = torch.cat([each + torch.tensor([1024 * i, 0]) for i, each in enumerate(found)]).T
+    cosines = (directions[pairs[0]] * directions[pairs[1]]).sum(1)
+    labels = np.unique(answers.groups)
+    members = [torch.from_numpy(np.flatnonzero(answers.groups == label)) for label in labels]
+    differences = torch.stack([(answers.means[i, 0] - answers.means[i, 1]).mean(0) for i in members])
+    along = torch.stack([differences @ sae.W_enc[:, side] for side in pairs], 1)
+    tokens = (answers.parts[i].transpose(0, 1).flatten(1, 2) for i in members)  # [side, tokens, d] each
+    features = [sae.encode(each) for each in tokens]
+    active = torch.stack([torch.stack([(f[..., s] > 0).float().mean(1) for s in pairs], 1) for f in features])
+    level = torch.stack([f[..., pairs[0]].mean(1) for f in features])
+    limits = torch.zeros(sae.n_features) if sae.threshold is None else sae.threshold
+    both = (torch.stack([each[side] for side in pairs]) for each in (at_zero(sae), limits))
+    return Opposites(pairs, cosines, along, active, level, differences, *both, norm)
 
 
 def pair_numbers(answers: Contrast, sae: Sae, norm: float, pair: tuple[int, int]) -> pd.DataFrame:

@@ -1,0 +1,291 @@
+"""The claims of Mayne et al. in simulated worlds: where one is true it is found, where it is false it is not agreed to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from companion import claims_mayne, verdicts
+from companion.mayne import decompositions, draws, evidence, features
+from companion.mayne.activations import Contrast, Plain
+from companion.mayne.draws import grouped
+from companion.verdicts import AGREES, DIFFERS, MOST, UNTESTABLE
+from steerkit.errors import SteerkitError
+from steerkit.sae import Sae
+
+WIDTH, HALF, GROUPS, TOKENS = 16, 48, 20, 12
+SIMULATIONS = 20
+BY_ID = {one.id: one for one in claims_mayne.CLAIMS}
+
+
+def autoencoder(rng: np.random.Generator, lifted: int = 6) -> Sae:
+    """Random directions, the second half partners of the first with cosine -0.8; `lifted` features are active at zero."""
+    first = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((HALF, WIDTH))).float(), dim=1)
+    noise = torch.from_numpy(rng.standard_normal((HALF, WIDTH))).float()
+    noise = torch.nn.functional.normalize(noise - (noise * first).sum(1, keepdim=True) * first, dim=1)
+    rows = torch.cat([first, -0.8 * first + 0.6 * noise])
+    bias = torch.full((2 * HALF,), -1.0)
+    bias[HALF - lifted : HALF] = torch.linspace(6.0, 7.0, lifted)
+    return Sae(rows.T.contiguous(), bias, rows, torch.zeros(WIDTH), "relu", False)
+
+
+def answers(
+    rng: np.random.Generator, vector: torch.Tensor, noise: float = 0.1, labels: bool = True
+) -> Contrast:
+    """Each side is a base of its own for every group, the positive one plus the vector; without `labels`, by chance."""
+    base = torch.from_numpy(rng.standard_normal((GROUPS, 1, 1, WIDTH))).float() * noise
+    tokens = base + noise * torch.from_numpy(rng.standard_normal((GROUPS, 2, TOKENS, WIDTH))).float()
+    side = 0 if labels else torch.from_numpy(rng.integers(2, size=GROUPS))
+    tokens[torch.arange(GROUPS), side] += vector
+    return Contrast(tokens.mean(2), tokens, np.arange(GROUPS), {})
+
+
+def world(
+    contrast: Contrast, sae: Sae, plain: torch.Tensor, gradients: np.ndarray | None = None
+) -> evidence.Evidence:
+    """Evidence without a model."""
+    case = SimpleNamespace(sae=sae, format="statement", settings=SimpleNamespace(seed=0))
+    found = evidence.Evidence(case, sae)
+    of_groups = grouped(contrast.means, contrast.groups)
+    found.__dict__.update(
+        contrast=contrast, plain=Plain(plain.norm(dim=1).numpy(), plain, []), gradients=gradients
+    )
+    found.__dict__.update(others=[of_groups] * 7)
+    return found
+
+
+def text(rng: np.random.Generator, norm: float, offset: float = 0.0) -> torch.Tensor:
+    """Plain tokens of about this norm; `offset` moves all of them along the first axis, the default component."""
+    found = torch.from_numpy(rng.standard_normal((400, WIDTH))).float()
+    found = found * (norm / found.norm(dim=1, keepdim=True)) * torch.linspace(0.8, 1.2, 400)[:, None]
+    return found + offset * torch.eye(WIDTH)[0]
+
+
+def rule(name: str, found: evidence.Evidence) -> str:
+    """What the rule alone says, before it is put to false worlds."""
+    trial = BY_ID[name].judge(found)
+    return verdicts.verdict_of(trial.effect, trial.least, trial.none)
+
+
+def verdict(name: str, found: evidence.Evidence) -> dict:
+    return verdicts.judged(BY_ID[name], found, "statement", "model", worlds=60)
+
+
+def direction(rng: np.random.Generator, norm: float) -> torch.Tensor:
+    found = torch.from_numpy(rng.standard_normal(WIDTH)).float()
+    return found * (norm / found.norm())
+
+
+def share(says: list[str], which: str = AGREES) -> float:
+    return says.count(which) / len(says)
+
+
+class TestShortVectors:
+    """Claims that hold of any short difference: the rule finds them, and the verdict says that it finds them anywhere."""
+
+    def of(self, name: str, length: float, sae=autoencoder, norm: float = 30.0) -> list[evidence.Evidence]:
+        rngs = (np.random.default_rng(seed) for seed in range(SIMULATIONS))
+        return [world(answers(rng, direction(rng, length)), sae(rng), text(rng, norm)) for rng in rngs]
+
+    @pytest.mark.parametrize("name", ["norm-out-of-distribution", "bias-dominates", "same-features"])
+    def test_the_rule_sees_a_short_vector_and_refuses_a_long_one(self, name):
+        short, long = ([rule(name, each) for each in self.of(name, length)] for length in (0.3, 60.0))
+        assert share(short) >= 0.8
+        assert share(long) <= MOST and share(long, DIFFERS) >= 0.5
+
+    @pytest.mark.parametrize("name", ["norm-out-of-distribution", "bias-dominates", "same-features"])
+    def test_a_short_vector_of_no_meaning_passes_too_so_the_verdict_is_not_agrees(self, name):
+        row = verdict(name, self.of(name, 0.3)[0])
+        assert row["verdict"] == UNTESTABLE and row["false_agree"] > MOST
+        assert "of runs in which the claim is false" in row["ours"]
+
+    @pytest.mark.parametrize("name", ["bias-dominates", "same-features"])
+    def test_an_autoencoder_that_is_silent_at_zero_differs(self, name):
+        found = self.of(name, 0.3, sae=lambda rng: autoencoder(rng, lifted=0))
+        assert share([rule(name, each) for each in found], DIFFERS) == 1
+
+    def test_the_scaled_vector_is_outside_where_text_has_a_default_component_and_inside_where_it_is_text(
+        self,
+    ):
+        def scaled(offset: float, seed: int) -> str:
+            rng = np.random.default_rng(seed)
+            return rule(
+                "rescaling-does-not-help",
+                world(answers(rng, direction(rng, 1.0), 0.02), autoencoder(rng), text(rng, 5.0, offset)),
+            )
+
+        assert share([scaled(40.0, seed) for seed in range(SIMULATIONS)]) >= 0.8
+        assert share([scaled(0.0, seed) for seed in range(SIMULATIONS)]) <= MOST
+
+    def test_that_is_so_of_vectors_with_shuffled_labels_as_well(self):
+        rng = np.random.default_rng(0)
+        found = world(answers(rng, direction(rng, 1.0), 0.02), autoencoder(rng), text(rng, 5.0, 40.0))
+        row = verdict("rescaling-does-not-help", found)
+        assert row["verdict"] == UNTESTABLE and row["false_agree"] > 0.9
+        # Text on the other side has the same share outside its own middle 95%: nothing is beyond it.
+        assert "held-out plain tokens (0.0" in row["ours"]
+
+
+class TestOpposites:
+    def one(self, seed: int, labels: bool) -> evidence.Evidence:
+        rng = np.random.default_rng(seed)
+        sae = autoencoder(rng)
+        against = (
+            -3.0 * sae.W_enc[:, int(rng.integers(HALF - 6))]
+        )  # what negative answers have and positive ones lack
+        found = answers(rng, against, labels=labels)
+        tokens = found.parts - against  # so that a side without the vector shows the feature
+        return world(replace(found, means=tokens.mean(2), parts=tokens), sae, text(rng, 30.0))
+
+    def test_a_feature_of_negative_answers_is_found_and_held_out_groups_agree(self):
+        says = [
+            verdict("negatives-turn-spurious", self.one(seed, True))["verdict"] for seed in range(SIMULATIONS)
+        ]
+        assert share(says) >= 0.8
+
+    def test_without_labels_it_is_agreed_to_in_a_tenth_of_runs_at_most(self):
+        says = [verdict("negatives-turn-spurious", self.one(seed, False))["verdict"] for seed in range(40)]
+        assert share(says) <= MOST
+
+    def test_the_pair_is_judged_on_groups_that_did_not_choose_it(self):
+        found = self.one(0, True)
+        pairs = features.opposites(found.contrast, found.sae, 30.0)
+        best = pairs.chosen(features.CHOOSE)
+        values = pairs.held(best, features.JUDGE)
+        assert len(values) == GROUPS // 2
+        first, second = pairs.pairs[:, best].tolist()
+        by_hand = found.contrast.means[1::2, 0] - found.contrast.means[1::2, 1]
+        np.testing.assert_allclose(
+            values[:, 0], -(by_hand @ found.sae.W_enc[:, first]).numpy(), rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            values[:, 1], (by_hand @ found.sae.W_enc[:, second]).numpy(), rtol=1e-4, atol=1e-5
+        )
+
+    def test_exchanged_sides_are_a_contrast_with_exchanged_sides(self):
+        found = self.one(3, True)
+        signs = torch.tensor([1, -1] * (GROUPS // 2))
+        mixed = found.contrast.parts.clone()
+        mixed[signs < 0] = mixed[signs < 0].flip(1)
+        expected = features.opposites(
+            replace(found.contrast, means=mixed.mean(2), parts=mixed), found.sae, 30.0
+        )
+        flipped = features.opposites(found.contrast, found.sae, 30.0).flipped(signs)
+        for name in ("along", "active", "level", "differences"):
+            torch.testing.assert_close(getattr(flipped, name), getattr(expected, name), atol=1e-5, rtol=1e-4)
+
+    def test_few_groups_are_not_testable_and_one_is_refused(self):
+        found = self.one(0, True)
+        few = replace(
+            found.contrast,
+            means=found.contrast.means[:4],
+            parts=found.contrast.parts[:4],
+            groups=np.arange(4),
+        )
+        row = verdict("negatives-turn-spurious", world(few, found.sae, found.plain.values))
+        assert row["verdict"] == UNTESTABLE and "4 training groups" in row["ours"]
+        with pytest.raises(SteerkitError, match="at least two groups of training examples"):
+            grouped(found.contrast.means[:2], np.zeros(2))
+
+
+class TestSteering:
+    """Gradients are those of a model that follows one direction; slopes are products with it."""
+
+    def one(self, seed: int, kept: float, steers: float = 1.0) -> evidence.Evidence:
+        rng = np.random.default_rng(seed)
+        vector, sae = direction(rng, 2.0), autoencoder(rng)
+        left = sae.decode(sae.encode(vector))
+        across = (
+            left / left.norm() - kept * vector / vector.norm()
+        )  # of it the model is blind, but for a share `kept`
+        across = across / across.norm()
+        along = vector / vector.norm() - (vector @ across) * across / vector.norm()
+        noise = 0.2 * rng.standard_normal((GROUPS, WIDTH))
+        gradients = steers * along.double().numpy() + noise
+        return world(answers(rng, vector, 0.01), sae, text(rng, 30.0), gradients)
+
+    @pytest.fixture(autouse=True)
+    def no_model(self, monkeypatch):
+        doses = {"equal_kl": lambda case, vector, other: float(vector.norm() / other.norm())}
+        for name, value in doses.items():
+            monkeypatch.setattr(decompositions, name, value)
+
+    def test_a_reconstruction_that_points_elsewhere_loses_power_and_one_that_does_not_keeps_it(self):
+        lost = [verdict("reconstruction-loses-power", self.one(seed, 0.0)) for seed in range(SIMULATIONS)]
+        assert share([row["verdict"] for row in lost]) >= 0.8
+        assert max(row["false_agree"] for row in lost) <= MOST
+        kept = [verdict("reconstruction-loses-power", self.one(seed, 1.0)) for seed in range(40)]
+        assert share([row["verdict"] for row in kept]) <= MOST
+
+    @pytest.mark.parametrize(("own", "least", "most"), [(0.9, 0.8, 1.0), (0.4, 0.0, MOST)])
+    def test_pursuit_is_set_against_shuffled_dictionaries(self, monkeypatch, own, least, most):
+        says = []
+        for seed in range(SIMULATIONS):
+            found, rng = self.one(seed, 0.0), np.random.default_rng(seed)
+            vector = found.groups.vector
+            shares = np.concatenate([[own], 0.4 + 0.05 * rng.standard_normal(20)])
+            sums = torch.from_numpy(shares).float()[:, None] * vector
+            monkeypatch.setattr(decompositions, "pursued", lambda case, sae, sums=sums: sums)
+            row = verdict("pursuit-finds-the-autoencoders-features", found)
+            assert row["false_agree"] <= MOST
+            says.append(row["verdict"])
+        assert least <= share(says) <= most
+
+    @pytest.mark.parametrize(
+        "name", ["reconstruction-loses-power", "pursuit-finds-the-autoencoders-features"]
+    )
+    def test_a_vector_that_does_not_steer_is_not_testable(self, name):
+        row = verdict(name, self.one(0, 0.0, steers=0.0))
+        assert row["verdict"] == UNTESTABLE and row["ours"].startswith(
+            "the vector itself does not steer: slope at zero"
+        )
+
+
+class TestDraws:
+    def test_vectors_of_groups_are_means_over_examples(self):
+        rng = np.random.default_rng(0)
+        means = torch.from_numpy(rng.standard_normal((7, 2, 3))).float()
+        labels = np.array([0, 0, 1, 2, 2, 2, 5])
+        found = grouped(means, labels)
+        torch.testing.assert_close(found.vector, (means[:, 0] - means[:, 1]).mean(0))
+        assert found.sizes.tolist() == [2, 1, 3, 1]
+        shuffled = found.shuffled(rng)
+        assert float(shuffled.vector.norm()) == pytest.approx(float(found.vector.norm()), rel=1e-5)
+        ratio = (shuffled.sums / found.sums).numpy()
+        assert np.ptp(np.abs(ratio)) < 1e-4 and np.all(np.ptp(ratio, axis=1) < 1e-4)  # one sign a group
+        other = found.isotropic(rng)
+        assert float(other.vector.norm()) == pytest.approx(float(found.vector.norm()), rel=1e-5)
+        centred, moved = (each.sums - each.sizes[:, None] * each.vector for each in (found, other))
+        torch.testing.assert_close(centred, moved, atol=1e-5, rtol=1e-4)
+
+    def test_a_t_interval_is_that_of_scipy_and_covers_what_it_should(self):
+        values = np.random.default_rng(1).normal(size=9)
+        found = draws.mean_effect(values)
+        expected = stats.t.interval(0.95, 8, values.mean(), stats.sem(values))
+        assert (found.low, found.high) == pytest.approx(expected)
+        rng, inside = np.random.default_rng(2), 0
+        for _ in range(300):  # the standard error from resampled vectors, for a measure that is linear
+            contrast = answers(rng, direction(rng, 0.0), 1.0)
+            effect = grouped(contrast.means, contrast.groups).effect(lambda vectors: vectors[:, 0], rng)
+            inside += effect.low <= 0 <= effect.high
+        assert 0.90 <= inside / 300 <= 0.98
+
+    def test_features_shared_with_zero_are_those_of_a_sort(self):
+        rng = np.random.default_rng(4)
+        sae = autoencoder(rng)
+        vectors = torch.stack([direction(rng, norm) for norm in (0.1, 3.0, 40.0)])
+
+        def top(x: torch.Tensor) -> set[int]:
+            values = sae.encode(x).numpy()
+            return {int(j) for j in np.argsort(-values, kind="stable")[:5] if values[j] > 0}
+
+        zero = top(torch.zeros(sae.width))
+        expected = [len(top(x) & zero) for x in vectors]
+        assert features.shared_with_zero(vectors, sae).tolist() == expected
+        curve = features.dose_curve({"v": vectors[:1]}, sae, [0.1, 40.0])
+        assert curve["shared"].tolist() == [expected[0], len(top(400 * vectors[0]) & zero)]
