@@ -1,4 +1,4 @@
-"""How sure a number is: one bootstrap and one rank correlation.
+"""How sure a number is: one bootstrap, and rank correlations over all points or within strata.
 
 The intervals are percentile bootstraps (Efron and Tibshirani 1993, chapter 13) in float64. A `seed` is a number or a
 numpy generator, which several calls may share.
@@ -99,6 +99,45 @@ def rank_correlation(
     return _percentiles(estimate, values[np.isfinite(values)], level, ("points",))
 
 
+def stratified_rank_correlation(
+    x: np.ndarray,
+    y: np.ndarray,
+    strata: Sequence[object],
+    seed: int | np.random.Generator = 0,
+    draws: int = 2000,
+    level: float = 0.95,
+    given: np.ndarray | None = None,
+) -> Interval:
+    """Spearman's rank correlation of x and y [n] within strata: their mean, weighted by points, with a bootstrap interval.
+
+    Over all points at once a difference between strata can make, hide or turn round a correlation that holds in each of
+    them (Simpson 1951); here it counts for nothing. `strata` are n labels, `given` n values to hold constant: with them
+    it is the partial correlation of ranks, stratum by stratum. Sides [n, k] are k measurements of the same points, of which
+    the mean correlation counts. Points are drawn with replacement within their stratum; draws in which a side of a
+    stratum is constant, or follows from `given`, are left out.
+    """
+    columns = [_columns("x", x), _columns("y", y), *([] if given is None else [_columns("given", given)])]
+    _check_settings(draws, level)
+    labels, sizes = np.asarray(strata), {len(strata), *map(len, columns)}
+    need(len(sizes) == 1, "as many y, strata and given as x", f"{sizes}", "give one of each for every point.")
+    parts = [np.flatnonzero(labels == label) for label in dict.fromkeys(labels.tolist())]
+    sound = all(len(part) >= 3 and np.ptp(side[part]) > 0 for part in parts for side in columns[:2])
+    expected = "at least three points in each stratum, with different values on each side"
+    found = f"strata of {', '.join(str(len(part)) for part in parts)} points, or a constant side"
+    need(sound, expected, found, "add points, or leave that stratum out.")
+    rng = np.random.default_rng(seed)
+    total, values = 0.0, np.zeros(draws)
+    for part in parts:
+        sample, share = part[rng.integers(len(part), size=(len(part), draws))], len(part) / len(labels)
+        total += share * _partial(*(side[part] for side in columns)).mean()
+        drawn = _partial(*(side[sample].reshape(len(part), -1) for side in columns))  # [draws * k]
+        values += share * drawn.reshape(draws, -1).mean(axis=1)
+    kept = values[np.isfinite(values)]
+    found = "none: the given values decide the ranks of a side"
+    need(np.isfinite(total) and kept.size, "a correlation that is defined", found, "leave `given` out.")
+    return _percentiles(float(total), kept, level, ("points",))
+
+
 def finite(name: str, values: Any, *dimensions: int) -> np.ndarray:
     """The values in float64, when all are finite, there is one, and they have one of these dimensions (default 1)."""
     array, allowed = np.asarray(values, dtype=np.float64), dimensions or (1,)
@@ -115,6 +154,21 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     rank_x, rank_y = (pd.DataFrame(side).rank().to_numpy() - (len(side) + 1) / 2 for side in (x, y))
     scale = np.sqrt((rank_x**2).sum(axis=0) * (rank_y**2).sum(axis=0))
     return np.divide((rank_x * rank_y).sum(axis=0), scale, out=np.full(len(scale), np.nan), where=scale > 0)
+
+
+def _columns(name: str, values: Any) -> np.ndarray:
+    found = finite(name, values, 1, 2)
+    return found[:, None] if found.ndim == 1 else found
+
+
+def _partial(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+    """`_spearman` of x and y, with the ranks of a third side held constant."""
+    direct = _spearman(x, y)
+    if given is None:
+        return direct
+    first, second = (np.nan_to_num(_spearman(side, given)) for side in (x, y))  # a constant holds nothing
+    free, none = (1 - first**2) * (1 - second**2), np.full(len(direct), np.nan)
+    return np.divide(direct - first * second, np.sqrt(free), out=none, where=free > 1e-12)
 
 
 def _percentiles(estimate: float, values: np.ndarray, level: float, sources: tuple[str, ...]) -> Interval:

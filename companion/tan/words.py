@@ -1,0 +1,138 @@
+"""The control without a model: how much of an item, and of a data set, single words tell.
+
+The simplest rival of "the vector holds the behaviour" is "the vector raises the words of the matching side". It needs no
+model to be tried: count the words of the training texts that a vector is made of, and score the test texts by them. This
+is a naive Bayes classifier on bags of words with half a count added (Manning, Raghavan and Schuetze 2008, chapter 13).
+Words are runs of letters, digits and apostrophes, in lower case.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from companion.data.ask import statement_pairs
+from companion.data.datasets import DATA_DIR_VARIABLE, Dataset, load_dataset
+from companion.data.splits import limit, make_split
+from companion.profiles import Settings
+from companion.tan.jobs import Job
+from steerkit.errors import need
+from steerkit.files import cache_dir
+from steerkit.items import Item
+
+WORD = re.compile(r"[\w']+")
+ADDED = 0.5  # to the count of every word on either side
+SHORT = 2  # an option of so many words or fewer is a label rather than a text
+Texts = tuple[str, str]  # of a pair: matching, not matching
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order.
+
+    >>> words("No, I don't.")
+    ['no', 'i', "don't"]
+    """
+    return WORD.findall(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower())
+
+
+def log_odds(pairs: Iterable[Texts]) -> dict[str, float]:
+    """For each word of some training pairs: log of its smoothed share in matching texts over that in the others."""
+    counts = [Counter(word for text in side for word in words(text)) for side in zip(*pairs, strict=True)]
+    need(counts and any(counts), "training texts with words", "none", "give pairs of texts.")
+    known = sorted(counts[0] | counts[1])
+    totals = [count.total() + ADDED * len(known) for count in counts]
+    shares = [
+        [(count[word] + ADDED) / total for word in known] for count, total in zip(counts, totals, strict=True)
+    ]
+    return dict(zip(known, np.log(shares[0]) - np.log(shares[1]), strict=True))
+
+
+def evidence(text: str, odds: Mapping[str, float]) -> float:
+    """Sum of the log odds of the words of a text, of which unknown ones have 0: above 0 says "matching"."""
+    return float(sum(odds.get(word, 0.0) for word in words(text)))
+
+
+def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
+    """One row a test pair, from its texts and the log odds of the training words.
+
+    Columns score (mean evidence a word, matching minus not matching), told (share of its two texts that naive Bayes puts
+    on the right side), short (an option of one or two words), yes_no (both begin with Yes or No), words and other_words
+    (their numbers), ratio (the longer over the shorter).
+    """
+    rows = []
+    for texts in pairs:
+        sides, sums = [words(text) for text in texts], [evidence(text, odds) for text in texts]
+        sizes = [max(len(side), 1) for side in sides]
+        rows.append(
+            {
+                "score": sums[0] / sizes[0] - sums[1] / sizes[1],
+                "told": ((sums[0] > 0) + (sums[1] <= 0)) / 2,
+                "short": min(sizes) <= SHORT,
+                "yes_no": all(side[:1] in (["yes"], ["no"]) for side in sides),
+                "words": sizes[0],
+                "other_words": sizes[1],
+                "ratio": max(sizes) / min(sizes),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def items(settings: Settings) -> pd.DataFrame:
+    """`describe` for the test items of every data set of a profile, with dataset and example_id of its GRID tables.
+
+    Training and test texts are those of the format *statement*. Refused when a text is not on this machine.
+    """
+    parts = []
+    for name in settings.datasets:
+        dataset, job = on_this_machine(name, settings.source), Job(settings, "grid", name, "statement")
+        split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
+        train, test = (_pairs(dataset, part, settings.seed) for part in (split.train, split.test))
+        part = describe(test.values(), log_odds(train.values()))
+        parts.append(part.assign(dataset=name, example_id=list(test)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _pairs(dataset: Dataset, indices: Iterable[int], seed: int) -> dict[str, Texts]:
+    """Matching and not matching text by example, paired as the model is asked (`companion.data.ask`)."""
+    pairs = statement_pairs([dataset.items[i] for i in indices], np.random.default_rng(seed))
+    return {first.id: texts_of(first, other) for first, other in pairs}
+
+
+def texts_of(item: Item, other: Item) -> Texts:
+    """The two completions of a pair."""
+    if item.kind == "persona":
+        return item.statement, other.statement
+    return item.matching_text, item.not_matching_text
+
+
+def on_this_machine(name: str, source: str) -> Dataset:
+    """A data set that is here already: nothing is fetched for a table that nobody asked for."""
+    return load_dataset(name, source, os.environ.get(DATA_DIR_VARIABLE) or cache_dir("data"))
+
+
+def options(settings: Settings) -> pd.DataFrame:
+    """Properties of the written-out options of the choice sets of a profile, over all their questions.
+
+    Index dataset; columns yes_no and short (shares of questions), told (accuracy of naive Bayes on the test part of the
+    split) and ratio (median). Refused when a text is not on this machine.
+    """
+    rows = {}
+    for name in settings.datasets:
+        dataset = on_this_machine(name, settings.source)
+        if dataset.items[0].kind == "choice":
+            split = make_split(dataset, settings.split, settings.seed)
+            every, train, test = (
+                _pairs(dataset, part, settings.seed).values()
+                for part in (range(len(dataset.items)), split.train, split.test)
+            )
+            odds = log_odds(train)
+            found = describe(every, odds)
+            told = describe(test, odds)["told"].mean()
+            rows[name] = {"told": told, "ratio": found["ratio"].median()}
+            rows[name] |= found[["yes_no", "short"]].mean().to_dict()
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["yes_no", "short", "told", "ratio"])
