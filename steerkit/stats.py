@@ -113,8 +113,8 @@ def stratified_rank_correlation(
     Over all points at once a difference between strata can make, hide or turn round a correlation that holds in each of
     them (Simpson 1951); here it counts for nothing. `strata` are n labels, `given` n values to hold constant: with them
     it is the partial correlation of ranks, stratum by stratum. Sides [n, k] are k measurements of the same points, of which
-    the mean correlation counts. Points are drawn with replacement within their stratum; draws in which a side of a
-    stratum is constant, or follows from `given`, are left out.
+    the mean correlation counts. Points are drawn with replacement within their stratum; a stratum whose draw has
+    no correlation, because a side is constant or follows from `given`, is left out of that draw.
     """
     columns = [_columns("x", x), _columns("y", y), *([] if given is None else [_columns("given", given)])]
     _check_settings(draws, level)
@@ -125,17 +125,21 @@ def stratified_rank_correlation(
     expected = "at least three points in each stratum, with different values on each side"
     found = f"strata of {', '.join(str(len(part)) for part in parts)} points, or a constant side"
     need(sound, expected, found, "add points, or leave that stratum out.")
-    rng = np.random.default_rng(seed)
-    total, values = 0.0, np.zeros(draws)
+    rng, weighed = (
+        np.random.default_rng(seed),
+        np.zeros((2, draws)),
+    )  # sums of correlations, and of their weights
+    total = 0.0
     for part in parts:
         sample, share = part[rng.integers(len(part), size=(len(part), draws))], len(part) / len(labels)
         total += share * _partial(*(side[part] for side in columns)).mean()
         drawn = _partial(*(side[sample].reshape(len(part), -1) for side in columns))  # [draws * k]
-        values += share * drawn.reshape(draws, -1).mean(axis=1)
-    kept = values[np.isfinite(values)]
+        drawn = drawn.reshape(draws, -1).mean(axis=1)
+        weighed += share * np.where(np.isfinite(drawn), [drawn, np.ones(draws)], 0.0)
+    kept = weighed[:, weighed[1] > 0]
     found = "none: the given values decide the ranks of a side"
     need(np.isfinite(total) and kept.size, "a correlation that is defined", found, "leave `given` out.")
-    return _percentiles(float(total), kept, level, ("points",))
+    return _percentiles(float(total), kept[0] / kept[1], level, ("points",))
 
 
 def finite(name: str, values: Any, *dimensions: int) -> np.ndarray:

@@ -19,6 +19,7 @@ COLORS = dict(zip(PAIRS, HUES, strict=True)) | {"models": style.VERMILLION, "for
 WORDS = {"models": "two models, one format", "formats": "two formats, one model"}
 MARKS = dict(zip(KINDS, ("^", "s"), strict=True))
 TEXTS = {MORE: style.VERMILLION, LESS: style.BLUE, OPEN: "white"}
+CONTROLS = (style.BLACK, style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
 PAPERS = " (papers' data)"
 
 
@@ -53,8 +54,8 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
             for sets in others
         ]
         _legend(figure, handles, wide)
-    best = [f"{_in_words(row)} for {name}" for row, name in zip(_records(wide, main), names, strict=True)]
-    alt = f"Rank correlations of mean steerability over data sets, {main}: {'; '.join(best)}."
+    said = _in_words(wide.xs(main, axis=1, level="sets"), names)
+    alt = f"Rank correlations of mean steerability over data sets, {main}: {said}."
     return Drawn(figure, pairs, alt.replace("\n", " "))
 
 
@@ -85,8 +86,9 @@ def items(table: pd.DataFrame) -> Drawn:
         handles = [style.dot("two models", color=COLORS[PAIRS[0]])]
         handles.append(style.dot("second model's placebo vectors", color=style.PUBLISHED))
         _legend(figure, handles, table)
-    said = [f"{_in_words(row)} for {name}" for row, name in zip(table.to_dict("records"), names, strict=True)]
-    alt = f"Within data sets the slopes of the same items correlate between models: {'; '.join(said)}."
+    alt = (
+        f"Within data sets the slopes of the same items correlate between models: {_in_words(table, names)}."
+    )
     return Drawn(figure, table, alt.replace("\n", " "))
 
 
@@ -98,7 +100,7 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
         figure, panels = _grid(len(runs))
         for axes, run in zip(panels, runs, strict=True):
             part = found[found["run"] == run]
-            ends = style.span([part["matching"], part["other"]])
+            ends = style.span([part["matching_low"], part["matching_high"], part["other"]])
             axes.plot(ends, ends, color=style.PUBLISHED, ls="--", lw=1)
             axes.axvline(0, color=style.BLACK, lw=0.9)
             axes.axhline(0, color=style.BLACK, lw=0.9)
@@ -112,10 +114,7 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
             )
             axes.set(title=run, xlim=ends, ylim=ends)
             axes.locator_params(nbins=5)
-        figure.supxlabel(
-            "slope of the matching text's log-probability (nats per token per unit)", fontsize=9.5
-        )
-        figure.supylabel("slope of the other text's", fontsize=9.5)
+        _outer(panels, "slope of the matching text\n(nats per token per unit)", "slope of the other text")
         edge = {"markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
         handles = [style.dot(f"matching text {text}", markerfacecolor=c, **edge) for text, c in TEXTS.items()]
         handles.append(style.dot("not steerable", "x", color=style.PUBLISHED))
@@ -124,6 +123,33 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
     said = "; ".join(f"{count} {text} in {run}" for (run, text), count in counts.items()) or "none"
     alt = f"Slopes of the log-probability of either text, a point a data set. Matching text of steerable sets: {said}."
     return Drawn(figure, found, alt)
+
+
+def controls(table: pd.DataFrame) -> Drawn:
+    """Findings again under every control, one above the other (`tan.controls.controlled`)."""
+    style.checked(table, ("control", "finding", "first", "second", "estimate", "low", "high"), [])
+    known = table.dropna(subset="estimate")
+    style.need(not known.empty, "a correlation over three data sets or more", "none", "add data sets.")
+    groups, names = known.groupby(["finding", "first", "second"], sort=False), list(known["control"].unique())
+    with style.theme():
+        figure, axes = style.panels(1.5 + 0.62 * len(groups))
+        for place, (_, part) in enumerate(groups):
+            rows = place + 0.15 * (part["control"].map(names.index) - (len(names) - 1) / 2)
+            colors = part["control"].map(dict(zip(names, CONTROLS, strict=False)))
+            axes.hlines(rows, part["low"], part["high"], color=colors, lw=1.3)
+            axes.scatter(part["estimate"], rows, c=colors, s=18, zorder=3)
+        labels = [f"{finding}:\n{_label(*pair)}" for finding, *pair in groups.groups]
+        axes.set(
+            yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6), xlim=(-1.02, 1.02)
+        )
+        axes.tick_params(axis="y", labelsize=style.SMALL)
+        axes.axvline(0, color=style.BLACK, lw=0.9)
+        axes.set_xlabel("Spearman's rank correlation, 95% interval")
+        handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    ends = groups["estimate"].agg(["min", "max"])
+    said = "; ".join(f"{low:.2f} to {high:.2f} for {' '.join(key)}" for key, (low, high) in ends.T.items())
+    return Drawn(figure, table, f"Lowest and highest correlation over {len(names)} controls: {said}.")
 
 
 def halves(table: pd.DataFrame) -> Drawn:
@@ -138,11 +164,10 @@ def halves(table: pd.DataFrame) -> Drawn:
         handles = [style.dot(f"disjoint halves, {form}", color=style.FORMATS[form]) for form in forms]
         handles.append(style.dot("the same items", markerfacecolor="none", color=style.BLACK))
         _legend(figure, handles, table)
-    said = [
-        f"{row.shared:.2f} and {row.estimate:.2f} for {name}"
-        for row, name in zip(table.itertuples(), names, strict=True)
-    ]
-    alt = f"Rank correlation of steerability in and out of distribution, same items and disjoint halves: {'; '.join(said)}."
+    both = zip(table["shared"], names, strict=True)
+    same = "; ".join(f"{value:.2f} for {name}" for value, name in both)
+    alt = f"Rank correlation of steerability in and out of distribution on the same items: {same}. "
+    alt += f"On disjoint halves: {_in_words(table, names) or 'none'}."
     return Drawn(figure, table, alt)
 
 
@@ -164,8 +189,7 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
             axes.set_title(name)
             axes.locator_params(nbins=5)
             scatter.corner(axes, text)
-        figure.supxlabel(xlabel, fontsize=9.5)
-        figure.supylabel(ylabel, fontsize=9.5)
+        _outer(panels, xlabel, ylabel)
         kinds = [kind for kind in MARKS if (points["kind"] == kind).any()]
         handles = [
             style.dot(f"{kind} sets, with their line", MARKS[kind], color=style.BLACK) for kind in kinds
@@ -186,7 +210,7 @@ def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) 
     most, ceiling = table.get("placebo_most", none), table.get("ceiling", none)
     axes.barh(rows, 2 * most, left=-most, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
     axes.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
-    axes.scatter(table["estimate"], rows, c=colors, s=24, zorder=3)
+    axes.scatter(table["estimate"], rows, c=colors, s=34, zorder=3)
     axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
     axes.axvline(0, color=style.BLACK, lw=0.9)
     axes.set(yticks=rows, yticklabels=names, ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02))
@@ -214,6 +238,14 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     return figure, list(panels.ravel()[:count])
 
 
+def _outer(panels: list[Axes], xlabel: str, ylabel: str) -> None:
+    """Labels at the left and below the lowest panel of every column only."""
+    columns = panels[0].get_gridspec().ncols
+    for place, axes in enumerate(panels):
+        axes.set_ylabel("" if place % columns else ylabel)
+        axes.set_xlabel(xlabel if place + columns >= len(panels) else "")
+
+
 def _label(first: str, second: str) -> str:
     """Both sides in few words: what they share is said once."""
     one, other = first.removesuffix(PAPERS), second.removesuffix(PAPERS)
@@ -221,12 +253,10 @@ def _label(first: str, second: str) -> str:
         return f"{one}:\nbundled texts – papers' texts"
     if PAPERS in first and PAPERS in second:
         return f"{one} – {other}\non the papers' texts"
-    return f"{one}{PAPERS} –\n{other}" if PAPERS in first else f"{one} – {other}"
+    return f"{first} –\n{second}" if len(first + second) > 30 else f"{first} – {second}"
 
 
-def _records(wide: pd.DataFrame, sets: str) -> list[dict]:
-    return wide.xs(sets, axis=1, level="sets").to_dict("records")
-
-
-def _in_words(row: dict) -> str:
-    return f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+def _in_words(table: pd.DataFrame, names: list[str]) -> str:
+    rows = zip(table.itertuples(), names, strict=True)
+    said = (f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for {name}" for row, name in rows)
+    return "; ".join(each for each in said if not each.startswith("nan"))

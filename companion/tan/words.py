@@ -21,12 +21,14 @@ from companion.data.datasets import DATA_DIR_VARIABLE, Dataset, load_dataset
 from companion.data.splits import limit, make_split
 from companion.profiles import Settings
 from companion.tan.jobs import Job
-from steerkit.errors import need
+from companion.tan.tables import name_of
+from steerkit.errors import SteerkitError, need
 from steerkit.files import cache_dir
 from steerkit.items import Item
 
 WORD = re.compile(r"[\w']+")
 ADDED = 0.5  # to the count of every word on either side
+LEFT_OUT = "its texts are not on this machine, and nothing is fetched that nobody asked for"
 SHORT = 2  # an option of so many words or fewer is a label rather than a text
 Texts = tuple[str, str]  # of a pair: matching, not matching
 
@@ -82,19 +84,57 @@ def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def items(settings: Settings) -> pd.DataFrame:
-    """`describe` for the test items of every data set of a profile, with dataset and example_id of its GRID tables.
+def pairs_of(
+    settings: Settings, dataset: str, limited: bool = True
+) -> tuple[dict[str, Texts], dict[str, Texts]]:
+    """Training and test texts of a data set by example, split and paired as in the format *statement*.
 
-    Training and test texts are those of the format *statement*. Refused when a text is not on this machine.
+    `limited` keeps as many as the profile asks for. Refused when the texts are not on this machine.
     """
+    found = on_this_machine(dataset, settings.source)
+    split = make_split(found, settings.split, settings.seed)
+    if limited:
+        split = limit(split, *Job(settings, "grid", dataset, "statement").limits)
+    return _pairs(found, split.train, settings.seed), _pairs(found, split.test, settings.seed)
+
+
+def items(settings: Settings) -> pd.DataFrame:
+    """`describe` for the test items of every data set of a profile, with run, dataset and example_id of its tables."""
     parts = []
     for name in settings.datasets:
-        dataset, job = on_this_machine(name, settings.source), Job(settings, "grid", name, "statement")
-        split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
-        train, test = (_pairs(dataset, part, settings.seed) for part in (split.train, split.test))
+        train, test = pairs_of(settings, name)
         part = describe(test.values(), log_odds(train.values()))
-        parts.append(part.assign(dataset=name, example_id=list(test)))
+        parts.append(part.assign(run=name_of(settings), dataset=name, example_id=list(test)))
     return pd.concat(parts, ignore_index=True)
+
+
+def at_hand(runs: Iterable[Settings]) -> tuple[pd.DataFrame, list[str]]:
+    """`items` of the runs whose texts are on this machine, and why the others are left out."""
+    parts, missing = [], []
+    for settings in runs:
+        try:
+            parts.append(items(settings))
+        except SteerkitError:
+            missing.append(f"{name_of(settings)} is left out: {LEFT_OUT}.")
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), missing
+
+
+def options(settings: Settings) -> pd.DataFrame:
+    """Properties of the written-out options of the choice sets of a profile, over all their questions.
+
+    Index dataset; columns yes_no and short (shares of questions), told (accuracy of naive Bayes on the test part of the
+    split) and ratio (median). Refused when a text is not on this machine.
+    """
+    rows = {}
+    for name in settings.datasets:
+        dataset = on_this_machine(name, settings.source)
+        if dataset.items[0].kind == "choice":
+            train, test = pairs_of(settings, name, limited=False)
+            odds = log_odds(train.values())
+            every = describe(_pairs(dataset, range(len(dataset.items)), settings.seed).values(), odds)
+            rows[name] = every[["yes_no", "short"]].mean().to_dict() | {"ratio": every["ratio"].median()}
+            rows[name]["told"] = describe(test.values(), odds)["told"].mean()
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _pairs(dataset: Dataset, indices: Iterable[int], seed: int) -> dict[str, Texts]:
@@ -113,26 +153,3 @@ def texts_of(item: Item, other: Item) -> Texts:
 def on_this_machine(name: str, source: str) -> Dataset:
     """A data set that is here already: nothing is fetched for a table that nobody asked for."""
     return load_dataset(name, source, os.environ.get(DATA_DIR_VARIABLE) or cache_dir("data"))
-
-
-def options(settings: Settings) -> pd.DataFrame:
-    """Properties of the written-out options of the choice sets of a profile, over all their questions.
-
-    Index dataset; columns yes_no and short (shares of questions), told (accuracy of naive Bayes on the test part of the
-    split) and ratio (median). Refused when a text is not on this machine.
-    """
-    rows = {}
-    for name in settings.datasets:
-        dataset = on_this_machine(name, settings.source)
-        if dataset.items[0].kind == "choice":
-            split = make_split(dataset, settings.split, settings.seed)
-            every, train, test = (
-                _pairs(dataset, part, settings.seed).values()
-                for part in (range(len(dataset.items)), split.train, split.test)
-            )
-            odds = log_odds(train)
-            found = describe(every, odds)
-            told = describe(test, odds)["told"].mean()
-            rows[name] = {"told": told, "ratio": found["ratio"].median()}
-            rows[name] |= found[["yes_no", "short"]].mean().to_dict()
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["yes_no", "short", "told", "ratio"])
