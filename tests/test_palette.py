@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from companion.figures import autoencoder as mayne_norms
-from companion.figures import bias, style
-from companion.figures import formats as concepts
+from companion.figures import bias, style, texts
 
 # What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
 SIGHT = {
@@ -26,7 +25,7 @@ TABLES = {
     "models": style.MODELS,
     "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
-    "kinds": concepts.KINDS,
+    "pairs": texts.COLORS,
     "parts": bias.PARTS,
     "tokens": mayne_norms.COLORS,
 }

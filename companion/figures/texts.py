@@ -42,10 +42,11 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
             1.3 + 0.17 * sum(1 + name.count("\n") for name in names) + 0.1 * len(names)
         )
         _rows(axes, names, wide.xs(main, axis=1, level="sets"), colors)
-        look = {"fc": "none", "ec": style.BLACK, "lw": 0.8, "zorder": 4, "s": 20}
+        look = {"fc": "none", "ec": style.BLACK, "lw": 0.8, "s": 20}
+        below = np.arange(len(wide)) + 0.3  # beside the filled point, which often is at the same place
         others = [sets for sets in ("all", *MARKS) if sets != main and ("estimate", sets) in wide]
         for sets in others:
-            axes.scatter(wide["estimate", sets], range(len(wide)), marker=MARKS.get(sets, "D"), **look)
+            axes.scatter(wide["estimate", sets], below, marker=MARKS.get(sets, "D"), **look)
         shown = dict.fromkeys(wide.index.get_level_values(by))
         handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in shown]
         mark = {"markerfacecolor": "none", "color": style.BLACK}
@@ -184,7 +185,9 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
             color = style.model_color(name)
             for kind, marker in MARKS.items():
                 some = part[part["kind"] == kind]
-                axes.scatter(some["x"], some["y"], marker=marker, s=22, color=color, alpha=0.75, lw=0)
+                axes.scatter(
+                    some["x"], some["y"], marker=marker, s=22, color=color, alpha=0.75, lw=0, zorder=3
+                )
                 scatter.fitted_line(axes, some, color, band=False)
             axes.set_title(name)
             axes.locator_params(nbins=5)

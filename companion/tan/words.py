@@ -28,7 +28,7 @@ from steerkit.items import Item
 
 WORD = re.compile(r"[\w']+")
 ADDED = 0.5  # to the count of every word on either side
-LEFT_OUT = "its texts are not on this machine, and nothing is fetched that nobody asked for"
+LEFT_OUT = "texts that are not on this machine; fetch=True in the notebook tan-words fetches them, STEERKIT_DATA names a folder"
 SHORT = 2  # an option of so many words or fewer is a label rather than a text
 Texts = tuple[str, str]  # of a pair: matching, not matching
 
@@ -109,13 +109,13 @@ def items(settings: Settings) -> pd.DataFrame:
 
 
 def at_hand(runs: Iterable[Settings]) -> tuple[pd.DataFrame, list[str]]:
-    """`items` of the runs whose texts are on this machine, and why the others are left out."""
+    """`items` of the runs whose texts are on this machine, and the names of the others."""
     parts, missing = [], []
     for settings in runs:
         try:
             parts.append(items(settings))
         except SteerkitError:
-            missing.append(f"{name_of(settings)} is left out: {LEFT_OUT}.")
+            missing.append(name_of(settings))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), missing
 
 
