@@ -85,7 +85,7 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
         kinds = dict(zip(full["dataset"], full["kind"], strict=True))
         others, ends = (
             placebo_means(table),
-            reliability(table).set_index(["run", "sets"])["estimate"].to_dict(),
+            reliability(table, draws=0).set_index(["run", "sets"])["estimate"].to_dict(),
         )
         if "score" in full:
             words = {run: part.groupby("dataset")["score"].mean() for run, part in full.groupby("run")}
@@ -116,13 +116,13 @@ def _pairs(table: pd.DataFrame | None, chosen: Sequence[str]) -> list[tuple[str,
     return sorted((row for row in rows if row[0] in chosen), key=lambda row: PAIRS.index(row[0]))
 
 
-def reliability(table: pd.DataFrame) -> pd.DataFrame:
+def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
     """How well the test items order the sets: run, sets, n, estimate, low and high for all items, from halves of them."""
     rows = []
     for run, part in table[table["vector"] == "full"].groupby("run", sort=False):
         first, second = halves(part.set_index(["dataset", "group"])[["steerability"]])
         for sets, labels in choices(part.groupby("dataset", sort=False)["kind"].first()).items():
-            found = correlated(first["steerability"], second["steerability"], labels, draws=DRAWS // 4)
+            found = correlated(first["steerability"], second["steerability"], labels, draws=draws)
             ends = {name: doubled(found[name]) for name in ("estimate", "low", "high")}
             rows.append({"run": run, "sets": sets, "n": found["n"], **ends})
     return pd.DataFrame(rows)
