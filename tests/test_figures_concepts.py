@@ -237,7 +237,7 @@ def test_sets_are_points_by_kind_and_each_panel_says_its_correlation():
     points["kind"] = ["persona", "choice", "persona", "choice", "persona"] * 2
     drawn = texts.sets(points, "x", "y", {"smollm2-135m": "rho 1", "n": "rho 2"})
     for axes, (_, part) in zip(drawn.figure.axes, points.groupby("panel", sort=False), strict=True):
-        for (places, _, _), kind in zip(dots(axes), texts.MARKS, strict=True):
+        for (places, _, _), kind in zip(dots(axes), ("persona", "choice"), strict=True):
             assert np.allclose(places, part.loc[part["kind"] == kind, ["x", "y"]])
     assert "smollm2-135m: rho 1; n: rho 2" in drawn.alt
     assert {"rho 1", "rho 2"} <= {text.get_text() for axes in drawn.figure.axes for text in axes.texts}

@@ -17,7 +17,7 @@ from companion.tan.texts import LESS, MORE, OPEN, PAIRS
 HUES = (style.VERMILLION, style.BLUE, style.PUBLISHED, style.GREEN)
 COLORS = dict(zip(PAIRS, HUES, strict=True)) | {"models": style.VERMILLION, "formats": style.BLUE}
 WORDS = {"models": "two models, one format", "formats": "two formats, one model"}
-MARKS = dict(zip(KINDS, ("^", "s"), strict=True))
+MARKS = {"all": "D"} | dict(zip(KINDS, ("^", "s"), strict=True))
 TEXTS = {MORE: style.VERMILLION, LESS: style.BLUE, OPEN: "white"}
 CONTROLS = (style.BLACK, style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
 PAPERS = " (papers' data)"
@@ -35,62 +35,48 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
     wide = wide.reindex(pairs[keys].drop_duplicates()).dropna(how="all").dropna(axis=1, how="all")
     style.need(not wide.empty, "a correlation over three data sets or more", "none", "add data sets.")
     main = WITHIN if ("estimate", WITHIN) in wide else "all"  # three sets have no three of a kind
+    shown, kinds = wide.xs(main, axis=1, level="sets"), wide.index.get_level_values(by)
     names = [_label(first, second) for _, first, second in wide.index]
-    colors = [COLORS[pair] for pair in wide.index.get_level_values(by)]
     with style.theme():
-        figure, axes = style.panels(
-            1.3 + 0.17 * sum(1 + name.count("\n") for name in names) + 0.1 * len(names)
-        )
-        _rows(axes, names, wide.xs(main, axis=1, level="sets"), colors)
-        look = {"fc": "none", "ec": style.BLACK, "lw": 0.8, "s": 20}
+        figure, axes = style.panels(1.3 + 0.27 * len(names) + 0.17 * sum(name.count("\n") for name in names))
+        _rows(axes, names, shown, [COLORS[pair] for pair in kinds])
+        handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in dict.fromkeys(kinds)]
         below = np.arange(len(wide)) + 0.3  # beside the filled point, which often is at the same place
-        others = [sets for sets in ("all", *MARKS) if sets != main and ("estimate", sets) in wide]
-        for sets in others:
-            axes.scatter(wide["estimate", sets], below, marker=MARKS.get(sets, "D"), **look)
-        shown = dict.fromkeys(wide.index.get_level_values(by))
-        handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in shown]
-        mark = {"markerfacecolor": "none", "color": style.BLACK}
-        handles += [
-            style.dot(sets if sets == "all" else f"{sets} alone", MARKS.get(sets, "D"), **mark)
-            for sets in others
-        ]
+        for sets, mark in MARKS.items():
+            if sets != main and ("estimate", sets) in wide:
+                axes.scatter(
+                    wide["estimate", sets], below, marker=mark, s=20, fc="none", ec=style.BLACK, lw=0.8
+                )
+                handles.append(style.dot(f"{sets} sets", mark, markerfacecolor="none", color=style.BLACK))
         _legend(figure, handles, wide)
-    said = _in_words(wide.xs(main, axis=1, level="sets"), names)
-    alt = f"Rank correlations of mean steerability over data sets, {main}: {said}."
-    return Drawn(figure, pairs, alt.replace("\n", " "))
+    alt = f"Rank correlations of mean steerability over data sets, {main}: {_in_words(shown, names)}."
+    return Drawn(figure, pairs, alt)
 
 
 def items(table: pd.DataFrame) -> Drawn:
     """Left: slopes of two models within sets; right: items that are anti-steerable in both (`tan.texts.shared_items`)."""
-    style.checked(
-        table, ("first", "second", "estimate", "low", "high", "joint", "chance"), ["estimate", "joint"]
-    )
-    names = [_label(*row) for row in table[["first", "second"]].to_numpy()]
+    style.checked(table, ("first", "second", "estimate", "low", "high", "joint", "chance"), ["joint"])
+    names, rows = [_label(*row) for row in table[["first", "second"]].to_numpy()], np.arange(len(table))
     with style.theme():
         figure, (left, right) = style.panels(1.5 + 0.45 * len(table), 1, 2, sharey=True)
         _rows(left, names, table, [COLORS[PAIRS[0]]] * len(table))
-        left.set_xlim(-0.3, 1.02)
-        left.set_xlabel("rank correlation of slopes\nwithin data sets, 95% interval")
-        rows = np.arange(len(table))
-        right.hlines(
-            rows, 100 * table["joint_low"], 100 * table["joint_high"], color=COLORS[PAIRS[0]], lw=1.6
-        )
-        right.scatter(100 * table["joint"], rows, color=COLORS[PAIRS[0]], s=24, zorder=3)
-        right.scatter(100 * table["chance"], rows, marker="|", s=160, color=style.BLACK, zorder=3)
-        right.scatter(100 * table["joint_placebo"], rows + 0.22, color=style.PUBLISHED, s=16, zorder=3)
-        right.scatter(
-            100 * table["chance_placebo"], rows + 0.22, marker="|", s=90, color=style.PUBLISHED, zorder=3
-        )
-        right.set(
-            xlabel="items anti-steerable in both, %\nbar: if items were shuffled within sets", xlim=(0, None)
-        )
+        left.set(xlim=(-0.3, 1.02), xlabel="rank correlation of slopes\nwithin data sets, 95% interval")
+        ends = (100 * table[name] for name in ("joint_low", "joint_high"))
+        right.hlines(rows, *ends, color=COLORS[PAIRS[0]], lw=1.6)
+        for suffix, place, color in (
+            ("", rows, COLORS[PAIRS[0]]),
+            ("_placebo", rows + 0.22, style.PUBLISHED),
+        ):
+            right.scatter(100 * table[f"joint{suffix}"], place, color=color, s=24, zorder=3)
+            bar = {"marker": "|", "s": 110, "color": color if suffix else style.BLACK}
+            right.scatter(100 * table[f"chance{suffix}"], place, zorder=3, **bar)
+        right.set_xlabel("items anti-steerable in both, %\nbar: if items were shuffled within sets")
+        right.set_xlim(0, None)
         handles = [style.dot("two models", color=COLORS[PAIRS[0]])]
         handles.append(style.dot("second model's placebo vectors", color=style.PUBLISHED))
         _legend(figure, handles, table)
-    alt = (
-        f"Within data sets the slopes of the same items correlate between models: {_in_words(table, names)}."
-    )
-    return Drawn(figure, table, alt.replace("\n", " "))
+    alt = f"Within sets the slopes of the same items correlate between models: {_in_words(table, names)}."
+    return Drawn(figure, table, alt)
 
 
 def likelihoods(found: pd.DataFrame) -> Drawn:
@@ -103,16 +89,14 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
             part = found[found["run"] == run]
             ends = style.span([part["matching_low"], part["matching_high"], part["other"]])
             axes.plot(ends, ends, color=style.PUBLISHED, ls="--", lw=1)
-            axes.axvline(0, color=style.BLACK, lw=0.9)
-            axes.axhline(0, color=style.BLACK, lw=0.9)
+            for zero in (axes.axvline, axes.axhline):
+                zero(0, color=style.BLACK, lw=0.9)
             axes.hlines(part["other"], part["matching_low"], part["matching_high"], color=style.FAINT, lw=1)
             for text, color in TEXTS.items():
                 some = part[part["steerable"] & (part["text"] == text)]
                 axes.scatter(some["matching"], some["other"], c=color, ec=style.BLACK, lw=0.6, s=24, zorder=3)
             rest = part[~part["steerable"]]
-            axes.scatter(
-                rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20, zorder=3
-            )
+            axes.scatter(rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20)
             axes.set(title=run, xlim=ends, ylim=ends)
             axes.locator_params(nbins=5)
         _outer(panels, "slope of the matching text\n(nats per token per unit)", "slope of the other text")
@@ -139,13 +123,7 @@ def controls(table: pd.DataFrame) -> Drawn:
             colors = part["control"].map(dict(zip(names, CONTROLS, strict=False)))
             axes.hlines(rows, part["low"], part["high"], color=colors, lw=1.3)
             axes.scatter(part["estimate"], rows, c=colors, s=18, zorder=3)
-        labels = [f"{finding}:\n{_label(*pair)}" for finding, *pair in groups.groups]
-        axes.set(
-            yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6), xlim=(-1.02, 1.02)
-        )
-        axes.tick_params(axis="y", labelsize=style.SMALL)
-        axes.axvline(0, color=style.BLACK, lw=0.9)
-        axes.set_xlabel("Spearman's rank correlation, 95% interval")
+        _frame(axes, [f"{finding}:\n{_label(*pair)}" for finding, *pair in groups.groups])
         handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     ends = groups["estimate"].agg(["min", "max"])
@@ -161,12 +139,12 @@ def halves(table: pd.DataFrame) -> Drawn:
         figure, axes = style.panels(1.3 + 0.24 * len(table))
         _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
         axes.scatter(table["shared"], range(len(table)), fc="none", ec=style.BLACK, lw=0.9, s=24, zorder=4)
-        forms = dict.fromkeys(table["format"])
-        handles = [style.dot(f"disjoint halves, {form}", color=style.FORMATS[form]) for form in forms]
+        handles = [
+            style.dot(f"disjoint halves, {f}", color=style.FORMATS[f]) for f in table["format"].unique()
+        ]
         handles.append(style.dot("the same items", markerfacecolor="none", color=style.BLACK))
         _legend(figure, handles, table)
-    both = zip(table["shared"], names, strict=True)
-    same = "; ".join(f"{value:.2f} for {name}" for value, name in both)
+    same = "; ".join(f"{value:.2f} for {name}" for value, name in zip(table["shared"], names, strict=True))
     alt = f"Rank correlation of steerability in and out of distribution on the same items: {same}. "
     alt += f"On disjoint halves: {_in_words(table, names) or 'none'}."
     return Drawn(figure, table, alt)
@@ -179,32 +157,28 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
     """
     style.checked(points, ("panel", "dataset", "kind", "x", "y"), ["x", "y"])
     with style.theme():
-        figure, panels = _grid(len(texts))
+        (figure, panels), named = _grid(len(texts)), []
         for axes, (name, text) in zip(panels, texts.items(), strict=True):
             part = points[points["panel"] == name].set_index("dataset")
-            color = style.model_color(name)
-            for kind, marker in MARKS.items():
+            look = {"s": 22, "color": style.model_color(name), "alpha": 0.75, "lw": 0, "zorder": 3}
+            for kind in KINDS:
                 some = part[part["kind"] == kind]
-                axes.scatter(
-                    some["x"], some["y"], marker=marker, s=22, color=color, alpha=0.75, lw=0, zorder=3
-                )
-                scatter.fitted_line(axes, some, color, band=False)
+                axes.scatter(some["x"], some["y"], marker=MARKS[kind], **look)
+                scatter.fitted_line(axes, some, look["color"], band=False)
             axes.set_title(name)
             axes.locator_params(nbins=5)
             scatter.corner(axes, text)
+            named.append((axes, part, scatter.farthest(scatter.distance_from_fit(part), 2)))
         _outer(panels, xlabel, ylabel)
-        kinds = [kind for kind in MARKS if (points["kind"] == kind).any()]
+        kinds = [kind for kind in KINDS if (points["kind"] == kind).any()]
         handles = [
             style.dot(f"{kind} sets, with their line", MARKS[kind], color=style.BLACK) for kind in kinds
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        parts = [points[points["panel"] == name].set_index("dataset") for name in texts]
-        named = [scatter.farthest(scatter.distance_from_fit(part), 2) for part in parts]
-        scatter.write_names(figure, list(zip(panels, parts, named, strict=True)))
+        scatter.write_names(figure, named)
     said = "; ".join(f"{name}: {text}" for name, text in texts.items())
-    return Drawn(
-        figure, points, f"{ylabel} against {xlabel}, a point a data set. {said}.".replace("\n", ", ")
-    )
+    alt = f"{ylabel} against {xlabel}, a point a data set. {said}."
+    return Drawn(figure, points, " ".join(alt.split()))
 
 
 def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) -> None:
@@ -215,10 +189,14 @@ def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) 
     axes.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
     axes.scatter(table["estimate"], rows, c=colors, s=34, zorder=3)
     axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
+    _frame(axes, names)
+
+
+def _frame(axes: Axes, names: list[str]) -> None:
     axes.axvline(0, color=style.BLACK, lw=0.9)
-    axes.set(yticks=rows, yticklabels=names, ylim=(len(table) - 0.4, -0.6), xlim=(-1.02, 1.02))
+    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlim=(-1.02, 1.02))
     axes.tick_params(axis="y", labelsize=style.SMALL)
-    axes.set_xlabel("Spearman's rank correlation over data sets, 95% interval")
+    axes.set_xlabel("Spearman's rank correlation, 95% interval")
 
 
 def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
@@ -262,4 +240,4 @@ def _label(first: str, second: str) -> str:
 def _in_words(table: pd.DataFrame, names: list[str]) -> str:
     rows = zip(table.itertuples(), names, strict=True)
     said = (f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for {name}" for row, name in rows)
-    return "; ".join(each for each in said if not each.startswith("nan"))
+    return "; ".join(" ".join(each.split()) for each in said if not each.startswith("nan"))

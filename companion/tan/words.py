@@ -31,6 +31,7 @@ ADDED = 0.5  # to the count of every word on either side
 LEFT_OUT = "texts that are not on this machine; fetch=True in the notebook tan-words fetches them, STEERKIT_DATA names a folder"
 SHORT = 2  # an option of so many words or fewer is a label rather than a text
 Texts = tuple[str, str]  # of a pair: matching, not matching
+Pairs = dict[str, Texts]  # by example
 
 
 def words(text: str) -> list[str]:
@@ -47,46 +48,33 @@ def log_odds(pairs: Iterable[Texts]) -> dict[str, float]:
     counts = [Counter(word for text in side for word in words(text)) for side in zip(*pairs, strict=True)]
     need(counts and any(counts), "training texts with words", "none", "give pairs of texts.")
     known = sorted(counts[0] | counts[1])
-    totals = [count.total() + ADDED * len(known) for count in counts]
-    shares = [
-        [(count[word] + ADDED) / total for word in known] for count, total in zip(counts, totals, strict=True)
-    ]
-    return dict(zip(known, np.log(shares[0]) - np.log(shares[1]), strict=True))
-
-
-def evidence(text: str, odds: Mapping[str, float]) -> float:
-    """Sum of the log odds of the words of a text, of which unknown ones have 0: above 0 says "matching"."""
-    return float(sum(odds.get(word, 0.0) for word in words(text)))
+    logs = []
+    for count in counts:
+        total = count.total() + ADDED * len(known)
+        logs.append(np.log([(count[word] + ADDED) / total for word in known]))
+    return dict(zip(known, logs[0] - logs[1], strict=True))
 
 
 def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
     """One row a test pair, from its texts and the log odds of the training words.
 
-    Columns score (mean evidence a word, matching minus not matching), told (share of its two texts that naive Bayes puts
-    on the right side), short (an option of one or two words), yes_no (both begin with Yes or No), words and other_words
+    Columns score (mean log odds a word, matching minus not matching, unknown words having 0), told (share of its two texts
+    that naive Bayes puts on the right side: sums above 0 say "matching"), short (an option of one or two words), yes_no (both begin with Yes or No), words and other_words
     (their numbers), ratio (the longer over the shorter).
     """
     rows = []
     for texts in pairs:
-        sides, sums = [words(text) for text in texts], [evidence(text, odds) for text in texts]
+        sides = [words(text) for text in texts]
+        sums = [float(sum(odds.get(word, 0.0) for word in side)) for side in sides]
         sizes = [max(len(side), 1) for side in sides]
-        rows.append(
-            {
-                "score": sums[0] / sizes[0] - sums[1] / sizes[1],
-                "told": ((sums[0] > 0) + (sums[1] <= 0)) / 2,
-                "short": min(sizes) <= SHORT,
-                "yes_no": all(side[:1] in (["yes"], ["no"]) for side in sides),
-                "words": sizes[0],
-                "other_words": sizes[1],
-                "ratio": max(sizes) / min(sizes),
-            }
-        )
+        row = {"score": sums[0] / sizes[0] - sums[1] / sizes[1], "told": ((sums[0] > 0) + (sums[1] <= 0)) / 2}
+        row["yes_no"] = all(side[:1] in (["yes"], ["no"]) for side in sides)
+        row |= {"short": min(sizes) <= SHORT, "ratio": max(sizes) / min(sizes)}
+        rows.append(row | {"words": sizes[0], "other_words": sizes[1]})
     return pd.DataFrame(rows)
 
 
-def pairs_of(
-    settings: Settings, dataset: str, limited: bool = True
-) -> tuple[dict[str, Texts], dict[str, Texts]]:
+def pairs_of(settings: Settings, dataset: str, limited: bool = True) -> tuple[Pairs, Pairs]:
     """Training and test texts of a data set by example, split and paired as in the format *statement*.
 
     `limited` keeps as many as the profile asks for. Refused when the texts are not on this machine.
@@ -137,14 +125,13 @@ def options(settings: Settings) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _pairs(dataset: Dataset, indices: Iterable[int], seed: int) -> dict[str, Texts]:
-    """Matching and not matching text by example, paired as the model is asked (`companion.data.ask`)."""
+def _pairs(dataset: Dataset, indices: Iterable[int], seed: int) -> Pairs:
+    """The two completions of each example, paired as the model is asked (`companion.data.ask`)."""
     pairs = statement_pairs([dataset.items[i] for i in indices], np.random.default_rng(seed))
-    return {first.id: texts_of(first, other) for first, other in pairs}
+    return {first.id: _texts(first, other) for first, other in pairs}
 
 
-def texts_of(item: Item, other: Item) -> Texts:
-    """The two completions of a pair."""
+def _texts(item: Item, other: Item) -> Texts:
     if item.kind == "persona":
         return item.statement, other.statement
     return item.matching_text, item.not_matching_text
