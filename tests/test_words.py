@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
@@ -13,6 +14,7 @@ from companion.profiles import load_profile
 from companion.tan import experiment, words
 from steerkit.errors import SteerkitError
 
+FIELDS = ("answer_matching_behavior", "answer_not_matching_behavior")
 SETTINGS = load_profile("laptop-full", datasets="openness,myopic-reward")
 
 
@@ -80,7 +82,16 @@ def test_texts_that_are_not_here_are_named_and_not_fetched(own_folders, monkeypa
     monkeypatch.delenv(datasets.DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setattr(datasets, "_fetched", lambda source: pytest.fail("something was fetched"))
     papers = load_profile("laptop-papers", datasets="openness")
-    found, missing = words.at_hand([SETTINGS, papers])
-    assert set(found["run"]) == {"smollm2-135m"} and missing == ["smollm2-135m (papers' data)"]
-    found, missing = words.at_hand([papers])
-    assert isinstance(found, pd.DataFrame) and found.empty and len(missing) == 1
+    assert words.here(SETTINGS) and not words.here(papers)
+    with pytest.raises(SteerkitError, match=r"the data set openness at .*; found no readable file there"):
+        words.items(papers)
+
+
+def test_a_set_of_one_class_is_one_clear_sentence(tmp_path):
+    rows = [
+        {"question": f"q {i}", "statement": f"s {i}", FIELDS[0]: " Yes", FIELDS[1]: " No"} for i in range(9)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(SteerkitError, match="a matching and a not matching statement; found 3 items without"):
+        words.items(load_profile("laptop-full", datasets=str(path)))

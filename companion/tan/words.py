@@ -96,15 +96,12 @@ def items(settings: Settings) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def at_hand(runs: Iterable[Settings]) -> tuple[pd.DataFrame, list[str]]:
-    """`items` of the runs whose texts are on this machine, and the names of the others."""
-    parts, missing = [], []
-    for settings in runs:
-        try:
-            parts.append(items(settings))
-        except SteerkitError:
-            missing.append(name_of(settings))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), missing
+def here(settings: Settings) -> bool:
+    """Whether the texts of all data sets of a profile are on this machine."""
+    try:
+        return all(on_this_machine(name, settings.source) for name in settings.datasets)
+    except SteerkitError:
+        return False
 
 
 def options(settings: Settings) -> pd.DataFrame:
