@@ -97,7 +97,7 @@ def ranked(
         return Untestable(said, f"fewer than {FEWEST} data sets of a kind")
 
     def effect(order: np.ndarray) -> Interval:
-        found = [stats.stratified_rank_correlation(x, y[order], kinds) for x, y in pairs]
+        found = [stats.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
         values = [(each.estimate, each.low, each.high) for each in found]
         return Interval(*np.mean(values, axis=0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,13 @@ from scipy.stats import spearmanr
 
 from companion import published
 from companion.profiles import load_profile, override
-from companion.tan import experiment
-from companion.tan import formats as concepts
+from companion.tan import experiment, texts
 from companion.tan.formats import agreement, effects, headline
 from steerkit.errors import SteerkitError
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
-COLUMNS = (
-    "dataset estimate low high random profile model format kind above_zero above_random bias_share".split()
-)
+COLUMNS = "dataset estimate low high random profile model source format kind above_zero above_random bias_share".split()
 SPEED = "computing time of all tables shown, wall times summed"
 SHARE = "m: variance explained by the answer in letter, median over sets"
 
@@ -37,7 +34,7 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
     ]
     table = pd.DataFrame(rows, columns=["model", "format", "dataset", "estimate"])
     above = {"above_zero": table["estimate"] > 0.5, "above_random": table["estimate"] > 1}
-    return table.assign(kind="persona", bias_share=np.nan, **above)
+    return table.assign(kind="persona", source="bundled", bias_share=np.nan, **above)
 
 
 def means(table: pd.DataFrame, model: str, form: str) -> pd.Series:
@@ -62,7 +59,7 @@ class TestEffects:
         assert not table.duplicated(["profile", "format", "dataset"]).any()
         assert set(table["profile"]) == {"smoke", "mine"} and set(table["model"]) == {"tiny"}
         assert list(table["dataset"][:3]) == list(smoke_store.settings.datasets)
-        kinds = [concepts.kind_of(name, "papers") for name in ("openness", "myopic-reward")]
+        kinds = [texts.kind_of(name, "papers") for name in ("openness", "myopic-reward")]
         assert kinds == ["persona", "choice"] and set(table["kind"]) == set(kinds)
         with pytest.raises(SteerkitError, match="found tiny, tiny"):
             effects({"letter": [load_profile("smoke"), load_profile("smoke")]})
@@ -90,66 +87,43 @@ class TestEffects:
 
 
 class TestAgreement:
-    def test_models_formats_and_the_paper_are_paired_in_this_order(self):
-        models = ("m", "n", "o")
-        pairs = agreement(make_effects(models))
-        by_kind = pairs.groupby("kind", sort=False).size().to_dict()
-        assert list(by_kind.items()) == [("models", 3 * 2), ("formats", 3 * 1), ("published", 3 * 2 * 3)]
-        named = {kind: {*zip(p["first"], p["second"], strict=True)} for kind, p in pairs.groupby("kind")}
-        both = product(combinations(models, 2), FORMATS[:2])
-        assert named["models"] == {(f"{a}, {form}", f"{b}, {form}") for (a, b), form in both}
-        assert named["formats"] == {(f"{model}, statement", f"{model}, letter") for model in models}
-
-    def test_every_estimate_is_that_of_scipy(self):
+    def test_models_on_one_source_and_formats_of_a_model_are_paired_in_this_order(self):
         table = make_effects()
-        # Ties share their rank.
-        table.loc[table["format"] == "letter", "estimate"] = table["estimate"].round(0)
-        for _, row in agreement(table).iterrows():
-            x = means(table, *row["first"].split(", "))
-            model, form = row["second"].split(", ")
-            y = means(table, model, form)
-            if row["kind"] == "published":
-                assert form == "letter" and model in concepts.PUBLISHED
-                y = published.datasets()[f"mean_{model}"].reindex(SETS).dropna()
+        papers = make_effects(seed=1).assign(
+            source="papers", model=lambda rows: rows["model"] + " (papers' data)"
+        )
+        pairs = agreement(pd.concat([table, papers], ignore_index=True)).query("sets == 'all'")
+        named = [tuple(row) for row in pairs[["kind", "first", "second"]].to_numpy()]
+        runs = (("m", "n"), ("m (papers' data)", "n (papers' data)"))
+        models = [("models", f"{a}, {form}", f"{b}, {form}") for a, b in runs for form in FORMATS[:2]]
+        formats = [("formats", f"{run}, statement", f"{run}, letter") for pair in runs for run in pair]
+        assert sorted(named[:4]) == sorted(models) and sorted(named[4:]) == sorted(formats)
+
+    def test_every_estimate_is_that_of_scipy_over_the_sets_of_both_sides(self):
+        table = make_effects()
+        table = table.drop(table.index[(table["model"] == "n") & table["dataset"].isin(SETS[:4])])
+        for row in agreement(table).query("sets == 'all'").itertuples():
+            x, y = (means(table, *side.split(", ")) for side in (row.first, row.second))
             both = pd.concat([x, y], axis=1, join="inner")
-            assert row["n"] == len(both) >= 10
-            assert row["estimate"] == pytest.approx(spearmanr(*both.to_numpy().T).statistic)
-            assert -1 <= row["low"] < row["estimate"] < row["high"] <= 1
+            assert row.n == len(both) == (12 if row.first == "m, statement" and "m, " in row.second else 8)
+            assert row.estimate == pytest.approx(spearmanr(*both.to_numpy().T).statistic)
 
-    def test_only_data_sets_of_both_sides_count_and_their_order_does_not(self):
-        table = make_effects(("m", "n"), ("letter",))
-        short = table.drop(table.index[(table["model"] == "n") & table["dataset"].isin(SETS[:4])])
-        row = agreement(short).iloc[0]
-        x, y = (means(table, model, "letter").drop(list(SETS[:4])) for model in ("m", "n"))
-        assert row["n"] == 8 and row["estimate"] == pytest.approx(spearmanr(x, y).statistic)
-        mixed = agreement(short.sample(frac=1, random_state=1).sort_values("model", kind="stable")).iloc[0]
-        assert mixed["estimate"] == pytest.approx(row["estimate"])
-
-    @pytest.mark.parametrize("case", ["two sets", "a constant side", "sets the paper does not have"])
+    @pytest.mark.parametrize("case", ["two sets", "a constant side"])
     def test_what_has_no_correlation_is_nan_and_keeps_its_row(self, case):
         table = make_effects(("m", "n"), ("letter",), SETS[:2] if case == "two sets" else SETS)
         if case == "a constant side":
             table.loc[table["model"] == "n", "estimate"] = 1.0
-        if case == "sets the paper does not have":
-            table["dataset"] = "my-" + table["dataset"]
         pairs = agreement(table)
-        empty = list(pairs[["estimate", "low", "high"]].isna().all(axis=1))
-        constant = [True, *pairs["first"][1:].str.startswith("n")]
-        expected = {"two sets": [True] * 7, "a constant side": constant}.get(case, [False] + [True] * 6)
-        assert empty == expected
-        assert case != "two sets" or pairs["n"].max() == 2
-        assert "paper" not in case or (pairs["n"][1:] == 0).all()
+        assert len(pairs) == 3 and pairs[["estimate", "low", "high"]].isna().all(axis=None)
 
-    def test_each_kind_of_item_is_correlated_by_itself_when_there_are_two(self):
-        """One format that favours a kind as a whole turns the order over all sets around, not that within a kind."""
+    def test_a_format_that_favours_a_kind_turns_the_order_over_all_sets_and_not_within_kinds(self):
         table = make_effects(("m",))
         order = table["dataset"].map({name: i for i, name in enumerate(SETS)})
         choice = order % 2 == 0
         level = order + 100 * (choice & (table["format"] == "letter"))
         table = table.assign(kind=choice.map({True: "choice", False: "persona"}), estimate=level)
-        found = agreement(table).query("kind == 'formats'").set_index("sets")["estimate"]
-        assert found["persona"] == found["choice"] == 1 and found["all"] < 0.7
-        assert set(agreement(make_effects())["sets"]) == {"all"}
+        found = agreement(table).set_index("sets")["estimate"]
+        assert found[["within kinds", "persona", "choice"]].min() == pytest.approx(1) and found["all"] < 0.7
 
 
 def judged(table: pd.DataFrame, pairs: pd.DataFrame | None = None, seconds=None) -> pd.DataFrame:
@@ -162,7 +136,9 @@ class TestHeadline:
         """One model in `statement` with so many data sets above zero, and above random vectors."""
         order = np.arange(total)
         table = pd.DataFrame({"dataset": [f"set-{i}" for i in order], "estimate": order.astype(float)})
-        table = table.assign(model="m", format="statement", kind="persona", bias_share=np.nan)
+        table = table.assign(
+            model="m", source="bundled", format="statement", kind="persona", bias_share=np.nan
+        )
         return table.assign(above_zero=order < above, above_random=order < random)
 
     @pytest.mark.parametrize(("above", "total", "met"), [(7, 10, "yes"), (27, 40, "no")])
@@ -174,8 +150,8 @@ class TestHeadline:
     @pytest.mark.parametrize(("estimate", "met"), [(0.6, "yes"), (0.599, "no"), (np.nan, "no")])
     def test_the_models_agree_from_six_tenths_on(self, estimate, met):
         pairs = pd.DataFrame({"first": ["m, letter", "m, statement"], "estimate": [0.99, estimate]})
-        pairs = pairs.assign(kind="models", second="n", n=40, low=0.1, high=0.8, sets="all")
-        row = judged(self.sets(7), pairs).loc["Spearman between the models, statement"]
+        pairs = pairs.assign(kind="models", second="n, statement", n=40, low=0.1, high=0.8, sets="all")
+        row = judged(self.sets(7), pairs).loc["Spearman of m, statement with n, statement"]
         assert row["met"] == met and row["expected"] == "at least 0.6"
         assert row["found"] == f"{estimate:.2f} [0.10, 0.80], n = 40"
 
@@ -188,13 +164,9 @@ class TestHeadline:
         assert found["met"][[SHARE, SPEED]].tolist() == [met, met]
         assert found["found"][[SHARE, SPEED]].tolist() == [f"{np.median(shares):.2f}", f"{minutes} minutes"]
 
-    def test_the_paper_is_reported_and_not_judged_and_what_was_not_run_has_no_row(self):
+    def test_what_was_not_run_has_no_row(self):
         frame = judged(make_effects())
-        rows = frame[frame["expected"] == "reported"]
-        assert len(rows) == 2 * 3 and (rows["met"] == "").all()
-        assert all("statement with published" in measure for measure in rows.index)
-        assert set(frame["met"]) == {"yes", "no", ""}
         assert {f"{model}: data sets steerable in statement" for model in "mn"} <= set(frame.index)
-        assert "Spearman between the models, statement" in frame.index
+        assert "Spearman of m, statement with n, statement" in frame.index
         alone = judged(make_effects(("m",), ("letter",)).assign(bias_share=0.5))
         assert list(alone.index) == [SHARE, SPEED]

@@ -9,11 +9,13 @@ import pytest
 from drawn import points, ticks
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
+from text_worlds import made
 
 from companion import published
 from companion.figures import formats as figures
-from companion.figures import style
+from companion.figures import style, texts
 from companion.tan import formats as concepts
+from companion.tan import texts as slopes
 from steerkit.errors import SteerkitError
 
 SETS = published.SELECTED[:5]
@@ -49,16 +51,6 @@ def lines(axes) -> list[np.ndarray]:
 
 def labels(axes) -> list[str]:
     return [name.replace("\n", " ") for name in ticks(axes)]
-
-
-def agreeing() -> pd.DataFrame:
-    """Correlations of two models in two formats over twelve data sets."""
-    return concepts.agreement(rows(sets=tuple(published.datasets().index[:12])))
-
-
-@pytest.fixture(scope="module")
-def pairs() -> pd.DataFrame:
-    return agreeing()
 
 
 class TestEffects:
@@ -152,50 +144,100 @@ class TestBias:
         assert error.value.done == "Nothing was drawn." and not plt.get_fignums()
 
 
+@pytest.fixture(scope="module")
+def pairs() -> pd.DataFrame:
+    """Correlations of two models in two formats over twelve data sets of two kinds."""
+    both = rows(sets=tuple(published.datasets().index[:12])).assign(source="bundled")
+    both["kind"] = np.where(both.groupby(["model", "format"]).cumcount() < 6, "persona", "choice")
+    return concepts.agreement(both)
+
+
 class TestCorrelations:
-    def test_every_row_is_a_correlation_with_its_interval_in_the_colour_of_its_kind(self, pairs):
-        (axes,) = figures.correlations(pairs).figure.axes
-        (places, faces, _), *rest = dots(axes)
-        (ends,) = lines(axes)
-        assert all(len(other[0]) == 0 for other in rest)  # one kind of item only
-        assert np.allclose(places, np.column_stack([pairs["estimate"], range(len(pairs))]))
-        assert np.allclose(ends[:, :, 0], pairs[["low", "high"]])
-        assert faces == [figures.KINDS[kind].lower() for kind in pairs["kind"]] and len(set(faces)) == 3
-        for label, row in zip(labels(axes), pairs.to_dict("records"), strict=True):
-            other = row["second"]
-            if row["kind"] == "published":
-                other = f"published {other.split(',')[0]}"
-            assert label.startswith(row["first"] + "  ") and label.endswith(f"  {other}")
-        assert axes.get_xlim()[0] < -1 and axes.get_xlim()[1] > 1
+    def test_every_row_is_a_correlation_within_kinds_in_the_colour_of_its_pair(self, pairs):
+        (axes,) = texts.correlations(pairs, by="kind").figure.axes
+        main = pairs[pairs["sets"] == "within kinds"].reset_index(drop=True)
+        (places, faces, _), _, *rest = dots(axes)
+        assert np.allclose(places, np.column_stack([main["estimate"], range(len(main))]))
+        assert np.allclose(lines(axes)[0][:, :, 0], main[["low", "high"]])
+        assert faces == [texts.COLORS[kind].lower() for kind in main["kind"]] and len(set(faces)) == 2
+        for drawn, sets in zip(rest, ("all", "persona", "choice"), strict=True):
+            part = pairs[pairs["sets"] == sets].set_index(["first", "second"])["estimate"]
+            assert np.allclose(drawn[0][:, 0], [part[row.first, row.second] for row in main.itertuples()])
+        for label, row in zip(labels(axes), main.itertuples(), strict=True):
+            assert label.startswith(row.first) and label.endswith(row.second)
+            assert (
+                f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for "
+                in texts.correlations(pairs, "kind").alt
+            )
 
-    def test_a_pair_without_a_correlation_has_no_row(self, pairs):
-        some = pairs.copy()
-        some.loc[[0, 3], ["estimate", "low", "high"]] = np.nan
-        (axes,) = figures.correlations(some).figure.axes
-        kept = pairs.drop(index=[0, 3])
-        assert np.allclose(dots(axes)[0][0], np.column_stack([kept["estimate"], range(len(kept))]))
-        assert len(labels(axes)) == len(kept)
-
-    def test_kinds_of_items_are_open_marks_in_the_rows_of_their_pairs(self):
-        both = rows(sets=tuple(published.datasets().index[:12]))
-        both["kind"] = np.where(both.groupby(["model", "format"]).cumcount() < 6, "persona", "choice")
-        found = concepts.agreement(both)
-        whole = found[found["sets"] == "all"].reset_index(drop=True)
-        (axes,) = figures.correlations(found).figure.axes
-        for drawn, sets in zip(dots(axes)[1:], figures.SETS, strict=True):
-            part = found[found["sets"] == sets].set_index(["first", "second"])["estimate"]
-            expected = [(part[row["first"], row["second"]], i) for i, row in whole.iterrows()]
-            assert np.allclose(sorted(map(tuple, drawn[0]), key=lambda p: p[1]), expected)
-
-    def test_the_alt_text_states_the_ends_and_how_many_lie_above_zero(self, pairs):
-        text = figures.correlations(pairs).alt
-        best, worst = (pairs.loc[i] for i in (pairs["estimate"].idxmax(), pairs["estimate"].idxmin()))
-        assert text.startswith(f"{len(pairs)} rank correlations")
-        assert f"{(pairs['low'] > 0).sum()} lie above zero" in text
-        assert f"Highest {best['estimate']:.2f} between {best['first']} and {best['second']}" in text
-        assert f"lowest {worst['estimate']:.2f} between {worst['first']} and {worst['second']}." in text
+    def test_ceilings_and_placebos_stand_in_the_rows_of_their_pairs(self):
+        found = slopes.agreement(made(), slopes.PAIRS[:3])
+        figure = texts.correlations(found).figure
+        main = found[found["sets"] == "within kinds"]
+        assert np.allclose(dots(figure.axes[0])[1][0][:, 0], main["ceiling"], equal_nan=True)
+        bars = [patch.get_x() for patch in figure.axes[0].patches]
+        assert np.allclose(bars, -main["placebo_most"], equal_nan=True)
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == [
+            "ceiling of the noise",
+            "as far as placebo vectors",
+        ]
+        names = labels(figure.axes[0])
+        assert names[0] == "m – n" and names[1] == "m: bundled texts – papers' texts"
 
     def test_no_correlation_at_all_is_refused(self, pairs):
         with pytest.raises(SteerkitError, match="a correlation over three data sets or more; found none"):
-            figures.correlations(pairs.assign(estimate=np.nan))
+            texts.correlations(pairs.assign(estimate=np.nan), by="kind")
         assert not plt.get_fignums()
+
+
+def test_items_show_both_rates_and_both_chances_in_percent():
+    table = slopes.shared_items(made())
+    left, right = texts.items(table).figure.axes
+    assert dots(left)[0][0][0, 0] == table["estimate"].item()
+    shown = [100 * table[name].item() for name in ("joint", "chance", "joint_placebo", "chance_placebo")]
+    assert [float(drawn[0][0, 0]) for drawn in dots(right)] == pytest.approx(shown)
+
+
+def test_a_set_is_a_point_of_its_two_texts_in_the_colour_of_what_becomes_of_the_matching_one():
+    found = slopes.likelihood(made(sets=SETS)).assign(
+        text=[slopes.MORE, slopes.LESS, slopes.OPEN, *[slopes.MORE] * 2] * 3
+    )
+    found["steerable"] = found["dataset"] != SETS[4]
+    drawn = texts.likelihoods(found)
+    for axes, (run, part) in zip(drawn.figure.axes, found.groupby("run", sort=False), strict=True):
+        *steered, (rest, _, _) = dots(axes)
+        for (places, faces, _), (text, color) in zip(steered, texts.TEXTS.items(), strict=True):
+            some = part[(part["text"] == text) & part["steerable"]]
+            assert np.allclose(places, some[["matching", "other"]]) and {*faces} <= {to_hex(color)}
+            assert f"{len(some)} {text} in {run}" in drawn.alt
+        assert np.allclose(rest, part.loc[~part["steerable"], ["matching", "other"]])
+
+
+def test_halves_stand_beside_the_same_items_and_controls_below_each_other():
+    about = {"run": "m", "format": ["statement", "letter"], "train": "BASE", "test": "USER_NEG"}
+    table = pd.DataFrame(about).assign(
+        shared=[0.9, 0.8], estimate=[0.4, 0.1], low=0.0, high=0.6, ceiling=[0.5, 0.1]
+    )
+    drawn = texts.halves(table)
+    found = [[float(x) for x in part[0][:, 0]] for part in dots(drawn.figure.axes[0])]
+    assert found == [[0.4, 0.1], [0.5, 0.1], [0.9, 0.8]] and "0.90 for m, statement: BASE" in drawn.alt
+    again = pd.DataFrame(
+        {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
+    )
+    again = again.assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
+    places = [part[0] for part in dots(texts.controls(again).figure.axes[0])]
+    assert np.allclose(places[0], [[0.1, -0.075], [0.2, 0.075]]) and np.allclose(places[1], [[0.3, 0.925]])
+
+
+def test_sets_are_points_by_kind_and_each_panel_says_its_correlation():
+    points = pd.DataFrame(
+        {"dataset": SETS * 2, "panel": ["smollm2-135m"] * 5 + ["n"] * 5, "x": range(10), "y": range(10)}
+    )
+    points["kind"] = ["persona", "choice", "persona", "choice", "persona"] * 2
+    drawn = texts.sets(points, "x", "y", {"smollm2-135m": "rho 1", "n": "rho 2"})
+    for axes, (_, part) in zip(drawn.figure.axes, points.groupby("panel", sort=False), strict=True):
+        for (places, _, _), kind in zip(dots(axes), ("persona", "choice"), strict=True):
+            assert np.allclose(places, part.loc[part["kind"] == kind, ["x", "y"]])
+    assert "smollm2-135m: rho 1; n: rho 2" in drawn.alt
+    assert {"rho 1", "rho 2"} <= {text.get_text() for axes in drawn.figure.axes for text in axes.texts}

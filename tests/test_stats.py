@@ -15,9 +15,9 @@ from steerkit.stats import (
     holm,
     max_t,
     mean_interval,
+    quick_rank_correlation,
     rank_correlation,
     share_interval,
-    stratified_rank_correlation,
 )
 
 ORDERS = ("paper", "answer-first", "shapley")
@@ -162,8 +162,8 @@ def test_a_correlation_within_strata_does_not_see_what_differs_between_them():
     x = np.concatenate([rng.normal(0, 1, 20), rng.normal(6, 1, 20)])
     y = np.concatenate([x[:20] + 6, x[20:] - 6]) + rng.normal(0, 0.3, 40)
     kinds = ["persona"] * 20 + ["choice"] * 20
-    assert scipy.stats.spearmanr(x, y).statistic < 0 < stratified_rank_correlation(x, y, kinds).low
-    one = stratified_rank_correlation(x[:20], y[:20], kinds[:20])
+    assert scipy.stats.spearmanr(x, y).statistic < 0 < quick_rank_correlation(x, y, kinds).low
+    one = quick_rank_correlation(x[:20], y[:20], kinds[:20])
     assert one.estimate == pytest.approx(scipy.stats.spearmanr(x[:20], y[:20]).statistic)
     error = np.sqrt((1 + one.estimate**2 / 2) / 17)  # Bonett and Wright 2000
     assert one.high == pytest.approx(np.tanh(np.arctanh(one.estimate) + 1.96 * error))
@@ -174,7 +174,7 @@ def test_it_covers_the_truth_about_as_often_as_its_level_says():
     found = []
     for _ in range(1000):
         x, noise = rng.normal(size=40), rng.normal(size=40)
-        found.append(stratified_rank_correlation(x, 0.6 * x + 0.8 * noise, kinds))
+        found.append(quick_rank_correlation(x, 0.6 * x + 0.8 * noise, kinds))
     assert 0.92 <= _covered(found, truth) <= 0.97
 
 
@@ -215,7 +215,7 @@ BAD = "shape {} with {} values that are not finite"
         (lambda: mean_interval(ITEMS, [1, 2, 3]), GROUPS.format(2), "labels of shape (3,) in 3 groups"),
         (lambda: mean_interval(ITEMS, level=95), LEVEL, "95"),
         (lambda: rank_correlation([1, 2, 3], [2, 1, 3], draws=0), "draws of at least 1", "draws 0"),
-        (lambda: stratified_rank_correlation([1, 2], [2, 1], "ab"), STRATA, "2 points in 2"),
+        (lambda: quick_rank_correlation([1, 2], [2, 1], "ab"), STRATA, "2 points in 2"),
         (lambda: rank_correlation([1, 2], [2, 1]), SIDES, "2 x (2 different) and 2 y (2 different)"),
         (lambda: rank_correlation([1, 2, 3], [5, 5, 5]), SIDES, "3 x (3 different) and 3 y (1 different)"),
     ],

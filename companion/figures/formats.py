@@ -13,9 +13,6 @@ from companion.figures.style import Drawn
 from steerkit.formats import FORMATS
 
 COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
-KINDS = {"models": style.VERMILLION, "formats": style.BLUE, "published": style.PUBLISHED}
-WORDS = dict(zip(KINDS, ("two models, one format", "two formats, one model", "with the paper"), strict=True))
-SETS = {"persona": "^", "choice": "s"}
 ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 
 
@@ -81,38 +78,6 @@ def bias(table: pd.DataFrame) -> Drawn:
     alt = "One dot a data set: the share of the variance of per-sample steerability that the letter or word of the "
     alt += f"matching answer explains. Medians: {said}."
     return Drawn(figure, table, alt)
-
-
-def correlations(pairs: pd.DataFrame) -> Drawn:
-    """Rank correlations over all data sets, with intervals (`tan.formats.agreement`); open marks: one kind of item."""
-    style.checked(pairs, ("kind", "sets", "first", "second", "n", "estimate", "low", "high"), [])
-    shown = pairs[pairs["sets"] == "all"].dropna(subset="estimate").reset_index(drop=True)
-    style.need(not shown.empty, "a correlation over three data sets or more", "none", "add data sets.")
-    with style.theme():
-        figure, axes = style.panels(0.9 + 0.235 * len(shown))
-        colors = shown["kind"].map(KINDS)
-        axes.hlines(shown.index, shown["low"], shown["high"], color=colors, lw=1.6)
-        axes.scatter(shown["estimate"], shown.index, c=colors, s=22, zorder=3)
-        open_mark = {"s": 20, "fc": "none", "ec": style.BLACK, "lw": 0.8, "zorder": 4}
-        for sets, marker in SETS.items():
-            some = pairs[pairs["sets"] == sets].merge(shown.reset_index()[["index", "first", "second"]])
-            axes.scatter(some["estimate"], some["index"], marker=marker, **open_mark)
-        axes.axvline(0, color=style.BLACK, lw=0.9)
-        other = "published " + shown["second"].str.partition(",")[0]
-        labels = shown["first"] + "  –  " + shown["second"].where(shown["kind"] != "published", other)
-        axes.set(yticks=shown.index, yticklabels=labels, xlim=(-1.02, 1.02), ylim=(len(shown) - 0.4, -0.6))
-        axes.tick_params(axis="y", labelsize=style.SMALL)
-        axes.set_xlabel("Spearman's rank correlation over data sets, 95% interval")
-        point = {"marker": "o", "lw": 1.6}
-        mark = {"markerfacecolor": "none", "color": style.BLACK}
-        handles = [Line2D([], [], color=KINDS[kind], label=label, **point) for kind, label in WORDS.items()]
-        handles += [style.dot(f"{sets} sets alone", look, **mark) for sets, look in SETS.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    ends = (shown.loc[shown["estimate"].idxmax()], shown.loc[shown["estimate"].idxmin()])
-    best, worst = (f"{row['estimate']:.2f} between {row['first']} and {row['second']}" for row in ends)
-    alt = f"{len(shown)} rank correlations of mean steerability over data sets, with 95% intervals; "
-    alt += f"{int((shown['low'] > 0).sum())} lie above zero. Highest {best}, lowest {worst}."
-    return Drawn(figure, pairs, alt)
 
 
 def _checked(table: pd.DataFrame) -> list[str]:

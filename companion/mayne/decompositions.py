@@ -28,7 +28,7 @@ from steerkit import steerability, traces
 from steerkit.decomposition import decompose
 from steerkit.errors import need
 from steerkit.remote import run
-from steerkit.stats import bootstrap
+from steerkit.stats import mean_interval
 
 if TYPE_CHECKING:
     from steerkit.sae import Sae
@@ -155,7 +155,7 @@ def behaviour(case: Case, options: Options) -> pd.DataFrame:
     groups, rows = example_groups(case, list(wide.columns)), []
     for name, own in wide.iterrows():
         both = (own, own - wide.loc[ORIGINAL])
-        mean, apart = (bootstrap(values, groups=groups, seed=options.seed) for values in both)
+        mean, apart = (mean_interval(values, groups) for values in both)
         rows.append((name, mean.estimate, mean.low, mean.high, apart.estimate, apart.low, apart.high))
     columns = ["vector", "estimate", "low", "high", "difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=columns)

@@ -12,25 +12,22 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from companion import published
-from companion.data.datasets import names
 from companion.profiles import Settings
 from companion.tan import experiment, variance
-from companion.tan.jobs import dataset_of
-from companion.tan.tables import correlate, name_of
+from companion.tan.ranks import choices, correlated
+from companion.tan.tables import name_of
+from companion.tan.texts import kind_of
 from steerkit.errors import need
 from steerkit.formats import FORMATS
 
-PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
-ITEM_KINDS = ("persona", "choice")
-KINDS = ("models", "formats", "published")
+KINDS = ("models", "formats")
 
 
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
     """Mean steerability of every data set, model and format; `runs` holds the profiles of each format.
 
-    Columns profile, model, format, dataset, kind (persona statements or questions with written-out options: "persona",
-    "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero, above_random,
+    Columns profile, model, source, format, dataset, kind (persona statements or questions with written-out options:
+    "persona", "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero, above_random,
     bias_share (share of the variance of per-sample steerability that the letter or word of the matching answer
     explains; NaN in `statement`).
     """
@@ -49,6 +46,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
     return found.drop(columns="sources").assign(
         profile=settings.profile,
         model=name_of(settings),
+        source=settings.source,
         format=answer_format,
         kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
@@ -57,52 +55,33 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
     )
 
 
-def kind_of(name: str, source: str) -> str:
-    """Kind of the items of a data set; that of the bundled set of the same name, which is always at hand."""
-    return dataset_of(name, "bundled" if name in names("bundled") else source).items[0].kind
-
-
 def bias_share(slopes: pd.DataFrame) -> float:
     """Share of the variance of the slopes of one data set that letter and word of the matching answer explain."""
     parts = variance.variance_parts(slopes)
     return 1 - parts["unexplained"] / parts["total"] if parts["total"] else np.nan
 
 
-def agreement(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Spearman's rank correlations over the data sets that both sides have.
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations over the data sets that both sides have: two models in one format on the same texts ("models"),
+    and two formats of one model ("formats").
 
-    Pairs: the models with each other in each format; the formats with each other in each model; each model and format
-    with the published models (letter format, in distribution). Each over all data sets and over each kind of item: a
-    format may favour one kind as a whole, which then decides the correlation over all. Columns kind ("models", "formats"
-    or "published"), sets ("all", "persona", "choice"), first, second, n, estimate, low, high; a pair with fewer than
-    three common data sets, or without variation, has NaN.
+    Columns kind, first, second (model and format), sets (all, within kinds, or one kind: a format may favour one kind as
+    a whole, which then decides the correlation over all), and those of `ranks.correlated`. How the order compares with
+    other texts and with the papers' models is in `companion.tan.texts`.
     """
-    kinds = [kind for kind in ITEM_KINDS if (table["kind"] == kind).any()]
-    parts = {"all": table} | {kind: table[table["kind"] == kind] for kind in kinds if len(kinds) > 1}
-    rows = [
-        (kind, sets, ", ".join(first), ", ".join(second), *_correlated(x, y, seed))
-        for sets, part in parts.items()
-        for kind, first, second, x, y in _pairs(part)
-    ]
-    return pd.DataFrame(rows, columns=["kind", "sets", "first", "second", "n", "estimate", "low", "high"])
-
-
-def _pairs(table: pd.DataFrame) -> list[tuple]:
-    """(kind, name, name, means by data set, means by data set); a name is a model and a format."""
-    parts, rows = table.groupby(["model", "format"], sort=False), []
-    means = {name: part.set_index("dataset")["estimate"] for name, part in parts}
-    for (first, x), (second, y) in combinations(means.items(), 2):
-        if first[1] == second[1] or first[0] == second[0]:
-            rows.append(("models" if first[1] == second[1] else "formats", first, second, x, y))
-    theirs = {model: published.datasets()[f"mean_{model}"] for model in PUBLISHED}
-    for name, x in means.items():
-        rows += [("published", name, (model, "letter"), x, y) for model, y in theirs.items()]
-    return sorted(rows, key=lambda row: KINDS.index(row[0]))
-
-
-def _correlated(x: pd.Series, y: pd.Series, seed: int) -> pd.Series:
-    both = pd.concat([x, y], axis=1, keys=["x", "y"]).dropna()
-    return correlate(both, seed=seed)[["n", "spearman", "spearman_low", "spearman_high"]]
+    strata = choices(table.drop_duplicates("dataset").set_index("dataset")["kind"])
+    parts = table.groupby(["model", "source", "format"], sort=False)
+    means, rows = {name: part.set_index("dataset")["estimate"] for name, part in parts}, []
+    for first, second in combinations(means, 2):
+        model, source, form = (one == other for one, other in zip(first, second, strict=True))
+        if source and model != form:
+            pair = [KINDS[model], *(f"{name}, {form}" for name, _, form in (first, second))]
+            for sets, labels in strata.items():
+                rows.append([*pair, sets, *correlated(means[first], means[second], labels).values()])
+    rows.sort(key=lambda row: KINDS.index(row[0]))
+    return pd.DataFrame(
+        rows, columns=["kind", "first", "second", "sets", "n", "estimate", "low", "high", "p"]
+    )
 
 
 def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]) -> pd.DataFrame:
@@ -118,13 +97,9 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
         found = f"{count} of {len(part)} ({int(part['above_random'].sum())} above random vectors)"
         expected = f"{wanted:.0f} of {len(part)}"
         rows.append((f"{model}: data sets steerable in statement", expected, found, count >= wanted))
-    for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].head(1).itertuples():
-        met = bool(row.estimate >= 0.6)
-        rows.append(("Spearman between the models, statement", "at least 0.6", _text(row), met))
-    for row in ours[ours["kind"] == "published"].itertuples():
-        sets = "" if row.sets == "all" else f", {row.sets} sets"
-        name = f"Spearman of {row.first} with published {row.second}{sets}"
-        rows.append((name, "reported", _text(row), None))
+    for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].itertuples():
+        name = f"Spearman of {row.first} with {row.second}"
+        rows.append((name, "at least 0.6", _text(row), bool(row.estimate >= 0.6)))
     for model, share in letter.groupby("model", sort=False)["bias_share"].median().items():
         name = f"{model}: variance explained by the answer in letter, median over sets"
         rows.append((name, "above 0.8", f"{share:.2f}", bool(share > 0.8)))
@@ -132,7 +107,7 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     name = "computing time of all tables shown, wall times summed"
     rows.append((name, "45 minutes", f"{minutes:.0f} minutes", minutes <= 45))
     frame = pd.DataFrame(rows, columns=["measure", "expected", "found", "met"])
-    return frame.assign(met=frame["met"].map({True: "yes", False: "no", None: ""}))
+    return frame.assign(met=frame["met"].map({True: "yes", False: "no"}))
 
 
 def _text(row: tuple) -> str:

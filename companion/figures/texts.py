@@ -1,0 +1,243 @@
+"""Text or concept: rank correlations with their null and their ceiling, and data sets in the plane of two numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from companion.figures import scatter, style
+from companion.figures.style import Drawn
+from companion.tan.ranks import KINDS, WITHIN
+from companion.tan.texts import LESS, MORE, OPEN, PAIRS
+
+HUES = (style.VERMILLION, style.BLUE, style.PUBLISHED, style.GREEN)
+COLORS = dict(zip(PAIRS, HUES, strict=True)) | {"models": style.VERMILLION, "formats": style.BLUE}
+WORDS = {"models": "two models, one format", "formats": "two formats, one model"}
+MARKS = {"all": "D"} | dict(zip(KINDS, ("^", "s"), strict=True))
+TEXTS = {MORE: style.VERMILLION, LESS: style.BLUE, OPEN: "white"}
+CONTROLS = (style.BLACK, style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
+PAPERS = " (papers' data)"
+
+
+def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
+    """A row a pair of rankings (`tan.texts.agreement`, or with `by="kind"` `tan.formats.agreement`).
+
+    Filled: within kinds, with its interval; open: over all sets, and each kind alone; a bar: the ceiling; a grey band: as
+    far as placebo vectors came.
+    """
+    style.checked(pairs, (by, "first", "second", "sets", "estimate", "low", "high"), [])
+    keys = [by, "first", "second"]
+    wide = pairs.dropna(subset="estimate").pivot(index=keys, columns="sets")
+    wide = wide.reindex(pairs[keys].drop_duplicates()).dropna(how="all").dropna(axis=1, how="all")
+    style.need(not wide.empty, "a correlation over three data sets or more", "none", "add data sets.")
+    main = WITHIN if ("estimate", WITHIN) in wide else "all"  # three sets have no three of a kind
+    shown, kinds = wide.xs(main, axis=1, level="sets"), wide.index.get_level_values(by)
+    names = [_label(first, second) for _, first, second in wide.index]
+    with style.theme():
+        figure, axes = style.panels(1.3 + 0.27 * len(names) + 0.17 * sum(name.count("\n") for name in names))
+        _rows(axes, names, shown, [COLORS[pair] for pair in kinds])
+        handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in dict.fromkeys(kinds)]
+        below = np.arange(len(wide)) + 0.3  # beside the filled point, which often is at the same place
+        for sets, mark in MARKS.items():
+            if sets != main and ("estimate", sets) in wide:
+                axes.scatter(
+                    wide["estimate", sets], below, marker=mark, s=20, fc="none", ec=style.BLACK, lw=0.8
+                )
+                handles.append(style.dot(f"{sets} sets", mark, markerfacecolor="none", color=style.BLACK))
+        _legend(figure, handles, wide)
+    alt = f"Rank correlations of mean steerability over data sets, {main}: {_in_words(shown, names)}."
+    return Drawn(figure, pairs, alt)
+
+
+def items(table: pd.DataFrame) -> Drawn:
+    """Left: slopes of two models within sets; right: items that are anti-steerable in both (`tan.texts.shared_items`)."""
+    style.checked(table, ("first", "second", "estimate", "low", "high", "joint", "chance"), ["joint"])
+    names, rows = [_label(*row) for row in table[["first", "second"]].to_numpy()], np.arange(len(table))
+    with style.theme():
+        figure, (left, right) = style.panels(1.5 + 0.45 * len(table), 1, 2, sharey=True)
+        _rows(left, names, table, [COLORS[PAIRS[0]]] * len(table))
+        left.set(xlim=(-0.3, 1.02), xlabel="rank correlation of slopes\nwithin data sets, 95% interval")
+        ends = (100 * table[name] for name in ("joint_low", "joint_high"))
+        right.hlines(rows, *ends, color=COLORS[PAIRS[0]], lw=1.6)
+        for suffix, place, color in (
+            ("", rows, COLORS[PAIRS[0]]),
+            ("_placebo", rows + 0.22, style.PUBLISHED),
+        ):
+            right.scatter(100 * table[f"joint{suffix}"], place, color=color, s=24, zorder=3)
+            bar = {"marker": "|", "s": 110, "color": color if suffix else style.BLACK}
+            right.scatter(100 * table[f"chance{suffix}"], place, zorder=3, **bar)
+        right.set_xlabel("items anti-steerable in both, %\nbar: if items were shuffled within sets")
+        right.set_xlim(0, None)
+        handles = [style.dot("two models", color=COLORS[PAIRS[0]])]
+        handles.append(style.dot("second model's placebo vectors", color=style.PUBLISHED))
+        _legend(figure, handles, table)
+    alt = f"Within sets the slopes of the same items correlate between models: {_in_words(table, names)}."
+    return Drawn(figure, table, alt)
+
+
+def likelihoods(found: pd.DataFrame) -> Drawn:
+    """Each data set by what the vector does to its two texts (`tan.texts.likelihood`): below the diagonal it steers."""
+    style.checked(found, ("run", "dataset", "matching", "other", "text", "steerable"), ["matching", "other"])
+    runs = list(found["run"].unique())
+    with style.theme():
+        figure, panels = _grid(len(runs))
+        for axes, run in zip(panels, runs, strict=True):
+            part = found[found["run"] == run]
+            ends = style.span([part["matching_low"], part["matching_high"], part["other"]])
+            axes.plot(ends, ends, color=style.PUBLISHED, ls="--", lw=1)
+            for zero in (axes.axvline, axes.axhline):
+                zero(0, color=style.BLACK, lw=0.9)
+            axes.hlines(part["other"], part["matching_low"], part["matching_high"], color=style.FAINT, lw=1)
+            for text, color in TEXTS.items():
+                some = part[part["steerable"] & (part["text"] == text)]
+                axes.scatter(some["matching"], some["other"], c=color, ec=style.BLACK, lw=0.6, s=24, zorder=3)
+            rest = part[~part["steerable"]]
+            axes.scatter(rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20)
+            axes.set(title=run, xlim=ends, ylim=ends)
+            axes.locator_params(nbins=5)
+        _outer(panels, "slope of the matching text\n(nats per token per unit)", "slope of the other text")
+        edge = {"markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
+        handles = [style.dot(f"matching text {text}", markerfacecolor=c, **edge) for text, c in TEXTS.items()]
+        handles.append(style.dot("not steerable", "x", color=style.PUBLISHED))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    counts = found[found["steerable"]].groupby(["run", "text"], sort=False).size()
+    said = "; ".join(f"{count} {text} in {run}" for (run, text), count in counts.items()) or "none"
+    alt = f"Slopes of the log-probability of either text, a point a data set. Matching text of steerable sets: {said}."
+    return Drawn(figure, found, alt)
+
+
+def controls(table: pd.DataFrame) -> Drawn:
+    """Findings again under every control, one above the other (`tan.controls.controlled`)."""
+    style.checked(table, ("control", "finding", "first", "second", "estimate", "low", "high"), [])
+    known = table.dropna(subset="estimate")
+    style.need(not known.empty, "a correlation over three data sets or more", "none", "add data sets.")
+    groups, names = known.groupby(["finding", "first", "second"], sort=False), list(known["control"].unique())
+    with style.theme():
+        figure, axes = style.panels(1.5 + 0.62 * len(groups))
+        for place, (_, part) in enumerate(groups):
+            rows = place + 0.15 * (part["control"].map(names.index) - (len(names) - 1) / 2)
+            colors = part["control"].map(dict(zip(names, CONTROLS, strict=False)))
+            axes.hlines(rows, part["low"], part["high"], color=colors, lw=1.3)
+            axes.scatter(part["estimate"], rows, c=colors, s=18, zorder=3)
+        _frame(axes, [f"{finding}:\n{_label(*pair)}" for finding, *pair in groups.groups])
+        handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    ends = groups["estimate"].agg(["min", "max"])
+    said = "; ".join(f"{low:.2f} to {high:.2f} for {' '.join(key)}" for key, (low, high) in ends.T.items())
+    return Drawn(figure, table, f"Lowest and highest correlation over {len(names)} controls: {said}.")
+
+
+def halves(table: pd.DataFrame) -> Drawn:
+    """Correlation with a shift on the same items (open) and on disjoint halves (filled), `tan.texts.disjoint`."""
+    style.checked(table, ("run", "format", "train", "test", "shared", "estimate", "low", "high"), ["shared"])
+    names = [f"{row.run}, {row.format}: {scatter.arrow(row.train, row.test)}" for row in table.itertuples()]
+    with style.theme():
+        figure, axes = style.panels(1.3 + 0.24 * len(table))
+        _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
+        axes.scatter(table["shared"], range(len(table)), fc="none", ec=style.BLACK, lw=0.9, s=24, zorder=4)
+        handles = [
+            style.dot(f"disjoint halves, {f}", color=style.FORMATS[f]) for f in table["format"].unique()
+        ]
+        handles.append(style.dot("the same items", markerfacecolor="none", color=style.BLACK))
+        _legend(figure, handles, table)
+    same = "; ".join(f"{value:.2f} for {name}" for value, name in zip(table["shared"], names, strict=True))
+    alt = f"Rank correlation of steerability in and out of distribution on the same items: {same}. "
+    alt += f"On disjoint halves: {_in_words(table, names) or 'none'}."
+    return Drawn(figure, table, alt)
+
+
+def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str]) -> Drawn:
+    """A panel for each value of `panel`, in which each data set of a table (dataset, kind, x, y) is a point.
+
+    `texts` says in a corner of each panel what its correlation is.
+    """
+    style.checked(points, ("panel", "dataset", "kind", "x", "y"), ["x", "y"])
+    with style.theme():
+        (figure, panels), named = _grid(len(texts)), []
+        for axes, (name, text) in zip(panels, texts.items(), strict=True):
+            part = points[points["panel"] == name].set_index("dataset")
+            look = {"s": 22, "color": style.model_color(name), "alpha": 0.75, "lw": 0, "zorder": 3}
+            for kind in KINDS:
+                some = part[part["kind"] == kind]
+                axes.scatter(some["x"], some["y"], marker=MARKS[kind], **look)
+                scatter.fitted_line(axes, some, look["color"], band=False)
+            axes.set_title(name)
+            axes.locator_params(nbins=5)
+            scatter.corner(axes, text)
+            named.append((axes, part, scatter.farthest(scatter.distance_from_fit(part), 2)))
+        _outer(panels, xlabel, ylabel)
+        kinds = [kind for kind in KINDS if (points["kind"] == kind).any()]
+        handles = [
+            style.dot(f"{kind} sets, with their line", MARKS[kind], color=style.BLACK) for kind in kinds
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        scatter.write_names(figure, named)
+    said = "; ".join(f"{name}: {text}" for name, text in texts.items())
+    alt = f"{ylabel} against {xlabel}, a point a data set. {said}."
+    return Drawn(figure, points, " ".join(alt.split()))
+
+
+def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) -> None:
+    """Estimates with intervals, a row each; behind them how far placebos came, and bars where noise sets a ceiling."""
+    rows, none = range(len(table)), pd.Series(np.nan, table.index)
+    most, ceiling = table.get("placebo_most", none), table.get("ceiling", none)
+    axes.barh(rows, 2 * most, left=-most, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
+    axes.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
+    axes.scatter(table["estimate"], rows, c=colors, s=34, zorder=3)
+    axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
+    _frame(axes, names)
+
+
+def _frame(axes: Axes, names: list[str]) -> None:
+    axes.axvline(0, color=style.BLACK, lw=0.9)
+    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlim=(-1.02, 1.02))
+    axes.tick_params(axis="y", labelsize=style.SMALL)
+    axes.set_xlabel("Spearman's rank correlation, 95% interval")
+
+
+def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
+    """What there is, below; and what bars and bands are where the table has them."""
+    columns = set(table.columns.get_level_values(0))
+    if "ceiling" in columns and table["ceiling"].notna().any(axis=None):
+        handles.append(style.dot("ceiling of the noise", "|", 9, color=style.BLACK, markeredgewidth=1.4))
+    if "placebo_most" in columns and table["placebo_most"].notna().any(axis=None):
+        handles.append(style.line("as far as placebo vectors", 6, style.FAINT))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Square panels, two or three in a row."""
+    columns = 3 if count == 3 else min(count, 2)
+    rows = -(-count // columns)
+    figure, panels = style.panels(0.8 + rows * (2.7 if columns > 1 else 4.5), rows, columns, squeeze=False)
+    for spare in panels.ravel()[count:]:
+        spare.axis("off")
+    return figure, list(panels.ravel()[:count])
+
+
+def _outer(panels: list[Axes], xlabel: str, ylabel: str) -> None:
+    """Labels at the left and below the lowest panel of every column only."""
+    columns = panels[0].get_gridspec().ncols
+    for place, axes in enumerate(panels):
+        axes.set_ylabel("" if place % columns else ylabel)
+        axes.set_xlabel(xlabel if place + columns >= len(panels) else "")
+
+
+def _label(first: str, second: str) -> str:
+    """Both sides in few words: what they share is said once."""
+    one, other = first.removesuffix(PAPERS), second.removesuffix(PAPERS)
+    if one == other:
+        return f"{one}:\nbundled texts – papers' texts"
+    if PAPERS in first and PAPERS in second:
+        return f"{one} – {other}\non the papers' texts"
+    return f"{first} –\n{second}" if len(first + second) > 30 else f"{first} – {second}"
+
+
+def _in_words(table: pd.DataFrame, names: list[str]) -> str:
+    rows = zip(table.itertuples(), names, strict=True)
+    said = (f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for {name}" for row, name in rows)
+    return "; ".join(" ".join(each.split()) for each in said if not each.startswith("nan"))

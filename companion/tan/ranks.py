@@ -1,0 +1,123 @@
+"""Rank correlations over data sets, within kinds of set: estimate, interval, p-value, and what noise leaves of them.
+
+A gap between two kinds of set can make, hide or turn round a correlation over all of them (Simpson 1951), so ranks are
+taken within strata. How high a correlation can be, when each side is a mean over few test items, follows from the
+correlation of two halves of them (Spearman 1910, Brown 1910).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from steerkit import stats
+from steerkit.errors import SteerkitError, need
+
+KINDS = ("persona", "choice")  # of the items of a set: statements, written-out options
+WITHIN = "within kinds"
+FEWEST = 3  # sets of a kind, or items of a set, for a rank correlation
+DRAWS, SPLITS = 2000, 20  # of a bootstrap and permutations; of the test groups into random halves
+NONE = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+Side = pd.DataFrame | pd.Series
+
+
+def choices(kinds: pd.Series) -> dict[str, pd.Series]:
+    """Strata of the sets: all in one, each kind by itself, and one kind alone."""
+    there = [kind for kind in KINDS if (kinds == kind).any()]
+    return {"all": kinds.map(lambda _: "all"), WITHIN: kinds} | {kind: kinds[kinds == kind] for kind in there}
+
+
+def correlated(
+    x: Side,
+    y: Side,
+    strata: pd.Series,
+    given: Side | None = None,
+    draws: int = DRAWS,
+    by_stratum: bool = False,
+) -> dict[str, float]:
+    """Rank correlation within strata, over the entries that both sides and `strata` have: n, estimate, low, high, p.
+
+    A side with several columns, and `given`, are as in `stats.stratified_rank_correlation`, whose interval is over
+    entries; with `by_stratum` it is over whole strata. p is the share of permutations within strata that correlate as
+    strongly, on either side. Left out are strata with fewer than three entries; where none is left, or a side is
+    constant, there are NaN, and without `draws` the estimate alone.
+    """
+    sides, labels = [pd.DataFrame(each).dropna() for each in (x, y, given) if each is not None], strata
+    for side in sides:
+        labels = labels[labels.index.isin(side.index)]
+    labels = labels[labels.groupby(labels).transform("size") >= FEWEST]
+    found = {"n": len(labels), **NONE}
+    values, names = [side.loc[labels.index].to_numpy() for side in sides], labels.to_numpy()
+    if not len(names) or any((side == side[:1]).all() for side in values[:2]):
+        return found
+    first, second = (_aligned(side, names, *values[2:]) for side in values[:2])
+    products = (first * second).mean(axis=1)
+    found["estimate"] = float(products.sum())
+    if not draws:
+        return found
+    try:
+        ends = stats.mean_interval(products * len(names), names) if by_stratum else None
+        held = values[2] if given is not None else None
+        ends = ends or stats.stratified_rank_correlation(*values[:2], names.tolist(), draws=draws, given=held)
+    except SteerkitError:  # one stratum, or a side that is constant in one
+        return {"n": len(labels), **NONE}
+    home, orders = shuffles(names, draws)
+    shuffled = np.abs(np.einsum("nk,dnk->d", first[home], second[orders]) / first.shape[1])
+    p = (1 + (shuffled >= abs(found["estimate"]) - 1e-12).sum()) / (draws + 1)
+    return found | {"low": ends.low, "high": ends.high, "p": float(p)}
+
+
+def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+    """Ranks [n, k] within strata, centred and scaled: summed products of two sides are their stratified correlations.
+
+    What the ranks of `given` [n, 1] explain is taken out first.
+    """
+    found = np.zeros(values.shape)
+    for label in np.unique(strata):
+        part = strata == label
+        ranks = rankdata(values[part], axis=0) - (part.sum() + 1) / 2
+        if given is not None:
+            held = rankdata(given[part], axis=0) - (part.sum() + 1) / 2
+            ranks -= held * (held * ranks).sum(axis=0) / max((held**2).sum(), 1)
+        size = np.sqrt((ranks**2).sum(axis=0))
+        found[part] = np.divide(ranks, size, out=np.zeros(ranks.shape), where=size > 0) * np.sqrt(part.mean())
+    return found
+
+
+def shuffles(strata: np.ndarray, draws: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The places of all entries by stratum [n], and as many orders [draws, n] in which each stratum is shuffled."""
+    codes = pd.factorize(strata)[0]
+    keys = codes + np.random.default_rng(seed).random((draws, len(codes)))
+    return np.argsort(codes, kind="stable"), np.argsort(keys, axis=1)
+
+
+def halves(items: pd.DataFrame, seed: int = 0) -> tuple[dict, dict]:
+    """Means of two random halves of the test groups of every set, several times.
+
+    `items` has an index with levels dataset and group, and a column a measurement; the two dictionaries have a table
+    [set, split] for each column. A set with one group only is refused.
+    """
+    rng, found = np.random.default_rng(seed), ({name: {} for name in items}, {name: {} for name in items})
+    for dataset, part in items.groupby(level="dataset", sort=False):
+        sums, sizes = part.groupby(level="group").sum(), part.groupby(level="group").size().to_numpy()
+        step = "test on more groups, or leave the set out."
+        need(len(sums) > 1, f"two test groups or more in {dataset}, to make halves of", "one", step)
+        first = rng.permuted(np.tile(np.arange(len(sums)) < len(sums) // 2, (SPLITS, 1)), axis=1)
+        for half, chosen in zip(found, (first, ~first), strict=True):
+            for name in items:
+                half[name][dataset] = chosen @ sums[name].to_numpy() / (chosen @ sizes)
+    return tuple({name: pd.DataFrame(sets).T for name, sets in half.items()} for half in found)
+
+
+def doubled(reliability: float) -> float:
+    """The reliability of all items from the correlation of two halves of them (Spearman and Brown)."""
+    return 2 * reliability / (1 + reliability)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """P-values corrected for their number (Holm 1979); what is NaN was not tested."""
+    order = np.argsort(p)[: int(np.isfinite(p).sum())]
+    found = np.full(len(p), np.nan)
+    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    return found

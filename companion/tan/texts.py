@@ -1,0 +1,282 @@
+"""Does steerability belong to the concept, to the model, or to the text? From the records alone.
+
+Data sets are ordered by mean steerability in the format *statement*, and orders are compared (`companion.tan.ranks`).
+Beside each correlation stand that of placebo vectors and the ceiling that few test items set. A run is a model on one
+source of texts; the tables start from the SLOPES of `read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from companion import published
+from companion.data.datasets import names
+from companion.profiles import Settings, load_profile
+from companion.tan import experiment, records
+from companion.tan.jobs import dataset_of
+from companion.tan.means import means
+from companion.tan.ranks import DRAWS, choices, correlated, doubled, halves, shuffles
+from companion.tan.tables import MOVED, SAME, name_of
+from steerkit import stats, steerability
+
+FORM = "statement"
+PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
+PAIRS = ("same text, two models", "same concept, other text", "published, two models", "ours and published")
+
+
+def with_other_texts(runs: Sequence[Settings]) -> list[Settings]:
+    """The runs, and the committed records of the same models on other texts."""
+    named = [name.split("/")[0] for name in records.available() if name.endswith(f"/grid-{FORM}")]
+    known, models = [run.profile for run in runs], [run.model for run in runs]
+    found = [load_profile(name, recorded=True) for name in named if name not in known]
+    found = [each for each in found if each.model in models]
+    return [*runs, *sorted(found, key=lambda each: models.index(each.model))]
+
+
+def read(runs: Sequence[Settings]) -> pd.DataFrame:
+    """SLOPES of several runs with their columns run (its name), model, source, kind and group; manifests in `attrs`."""
+    parts, manifests = [], []
+    for settings in runs:
+        grid = experiment.grid(settings, FORM)
+        slopes = steerability.slopes(grid).assign(group=0)
+        for name, part in slopes.groupby("dataset"):
+            slopes.loc[part.index, "group"] = experiment.groups(settings, grid, name, part["example_id"])
+        kinds = {name: kind_of(name, settings.source) for name in settings.datasets}
+        about = {"run": name_of(settings), "model": settings.model, "source": settings.source}
+        parts.append(slopes.assign(kind=slopes["dataset"].map(kinds), **about))
+        manifests += grid.attrs["manifests"]
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs = {"manifests": manifests}
+    return table
+
+
+def kind_of(name: str, source: str) -> str:
+    """Kind of the items of a data set; that of the bundled set of the same name, which is always at hand."""
+    return dataset_of(name, "bundled" if name in names("bundled") else source).items[0].kind
+
+
+def placebos(vectors: Iterable[str]) -> list[str]:
+    """Names of the placebo vectors: those of shuffled labels, or else random directions of the same norm."""
+    found = sorted(set(vectors))
+    shuffled = [name for name in found if name.startswith("shuffled")]
+    return shuffled or [name for name in found if name.startswith("random")]
+
+
+# --- whose order is it -----------------------------------------------------------------------------------------------
+
+
+def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.DataFrame:
+    """Rank correlations of mean steerability between runs, and with the published models; None: between these alone.
+
+    One row a pair and a choice of sets: pair (of `PAIRS`, those asked for), first, second, sets ("all", "within kinds",
+    and each kind), n, estimate, low, high, p; placebo and placebo_most (mean and largest absolute correlation of the
+    placebo vectors, one with one) and ceiling. Where the table has a column `score` (`companion.tan.words`) there are
+    given_words, given_words_low and given_words_high: the same with the mean word score of the sets held constant.
+    """
+    theirs = published.datasets()[[f"mean_{model}" for model in PUBLISHED]].set_axis(PUBLISHED, axis=1)
+    every, kinds, others, ends, words = theirs, {}, {}, {}, {}
+    if table is not None:
+        full = table[table["vector"] == "full"]
+        every = full.pivot_table("steerability", "dataset", "run", sort=False).join(theirs, how="outer")
+        kinds = dict(zip(full["dataset"], full["kind"], strict=True))
+        others, ends = (
+            placebo_means(table),
+            reliability(table, draws=0).set_index(["run", "sets"])["estimate"].to_dict(),
+        )
+        if "score" in full:
+            words = {run: part.groupby("dataset")["score"].mean() for run, part in full.groupby("run")}
+    strata = choices(pd.Series({name: kinds.get(name) or kind_of(name, "bundled") for name in every.index}))
+    rows = []
+    for pair, first, second in _pairs(table, pairs):
+        for sets, labels in strata.items():
+            row = {"pair": pair, "first": first, "second": second, "sets": sets}
+            row |= correlated(every[first], every[second], labels)
+            row |= null(others.get(first, []), others.get(second, []), labels)
+            row["ceiling"] = np.sqrt(ends.get((first, sets), np.nan) * ends.get((second, sets), np.nan))
+            if first in words and pair == PAIRS[0]:
+                held = correlated(every[first], every[second], labels, words[first])
+                row |= {f"given_words{end}": held[end[1:] or "estimate"] for end in ("", "_low", "_high")}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _pairs(table: pd.DataFrame | None, chosen: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(pair, first, second): runs that differ in the model alone or in the text alone, and the published models."""
+    rows = [(PAIRS[2], *pair) for pair in combinations(PUBLISHED, 2)]
+    if table is not None:
+        about = table.drop_duplicates("run").set_index("run")[["model", "source"]]
+        for first, second in combinations(about.index, 2):
+            model, source = about.loc[first] != about.loc[second]
+            rows += [(PAIRS[int(source)], first, second)] if model != source else []
+        rows += [(PAIRS[3], run, model) for run in about.index for model in PUBLISHED]
+    return sorted((row for row in rows if row[0] in chosen), key=lambda row: PAIRS.index(row[0]))
+
+
+def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
+    """How well the test items order the sets: run, sets, n, estimate, low and high for all items, from halves of them."""
+    rows = []
+    for run, part in table[table["vector"] == "full"].groupby("run", sort=False):
+        first, second = halves(part.set_index(["dataset", "group"])[["steerability"]])
+        for sets, labels in choices(part.groupby("dataset", sort=False)["kind"].first()).items():
+            found = correlated(first["steerability"], second["steerability"], labels, draws=draws)
+            ends = {name: doubled(found[name]) for name in ("estimate", "low", "high")}
+            rows.append({"run": run, "sets": sets, "n": found["n"], **ends})
+    return pd.DataFrame(rows)
+
+
+def placebo_means(table: pd.DataFrame) -> dict[str, list[pd.Series]]:
+    """Mean steerability by data set of every placebo vector of every run."""
+    wide = table.pivot_table("steerability", "dataset", ["run", "vector"], sort=False)
+    return {
+        run: [wide[run, name] for name in placebos(wide[run].dropna(axis=1))] for run in table["run"].unique()
+    }
+
+
+def null(first: Sequence[pd.Series], second: Sequence[pd.Series], strata: pd.Series) -> dict[str, float]:
+    """Mean and largest absolute correlation of placebos, one with one."""
+    found = [correlated(x, y, strata, draws=0)["estimate"] for x, y in zip(first, second, strict=False)]
+    found = np.array(found or [np.nan])
+    return {"placebo": float(found.mean()), "placebo_most": float(np.abs(found).max())}
+
+
+# --- whose are the anti-steerable items ------------------------------------------------------------------------------
+
+
+def shared_items(table: pd.DataFrame) -> pd.DataFrame:
+    """Do two models steer the same items of a set well? Over the items that both were tested on.
+
+    One row a pair of runs on one text: first, second, n (items), estimate, low, high and p (rank correlation of slopes
+    within sets, interval over sets), placebo and placebo_most (of the first model's slopes with those of the second's
+    placebos), ceiling (the root of the product of both models' correlations with their resampled vectors), given_words
+    (with the word score of each item held constant, where there is a column `score`); joint (share of items that are
+    anti-steerable in both), joint_low, joint_high, chance (the same if the items of a set were shuffled), joint_p (of a
+    share as large), and joint_placebo and chance_placebo, with the placebos of the second model.
+    """
+    wide = table.pivot_table(
+        "steerability", ["dataset", "group", "example_id"], ["run", "vector"], sort=False
+    )
+    rows = []
+    for _, first, second in _pairs(table, PAIRS[:1]):
+        items = wide[[first, second]].dropna(subset=[(first, "full"), (second, "full")])
+        strata = pd.Series(items.index.get_level_values("dataset"), items.index)
+        x, y, own = items[first, "full"], items[second, "full"], items[second].dropna(axis=1)
+        others = [own[name] for name in placebos(own)]
+        row = {"first": first, "second": second} | correlated(x, y, strata, by_stratum=True)
+        row |= null([x] * len(others), others, strata)
+        row["ceiling"] = np.sqrt(np.prod([_retested(items[run], strata) for run in (first, second)]))
+        if "score" in table:
+            held = table[table["run"] == first].groupby(items.index.names)["score"].first()
+            row["given_words"] = correlated(x, y, strata, held, draws=0)["estimate"]
+        row |= _joint(x <= 0, y <= 0)
+        chances = [_joint(x <= 0, each <= 0, draws=0) for each in others]
+        row |= {f"{key}_placebo": np.mean([o[key] for o in chances] or np.nan) for key in ("joint", "chance")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _retested(items: pd.DataFrame, strata: pd.Series) -> float:
+    """Mean correlation of the slopes of a vector with those of vectors from resampled training pairs."""
+    drawn = [items[name] for name in items.dropna(axis=1) if name.startswith("resample")]
+    found = [correlated(items["full"], each, strata, draws=0)["estimate"] for each in drawn]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _joint(first: pd.Series, second: pd.Series, draws: int = DRAWS) -> dict[str, float]:
+    """How often both hold, with its interval, what chance within sets makes of it, and how often shuffling reaches it."""
+    both, sets = (first & second).to_numpy(float), first.index.get_level_values("dataset").to_numpy()
+    rates = pd.DataFrame({"first": first, "second": second}).groupby(sets).transform("mean")
+    found = {"joint": both.mean(), "chance": rates.prod(axis=1).mean()}
+    if draws:
+        groups = first.index.droplevel("example_id").map("{0[0]}/{0[1]}".format)
+        ends, (home, orders) = stats.mean_interval(both, groups), shuffles(sets, draws)
+        shuffled = (first.to_numpy()[home] & second.to_numpy()[orders]).mean(axis=1)
+        p = (1 + (shuffled >= found["joint"] - 1e-12).sum()) / (draws + 1)
+        found |= {"joint_low": ends.low, "joint_high": ends.high, "joint_p": float(p)}
+    return found
+
+
+# --- what steering does to the matching text -------------------------------------------------------------------------
+
+MORE, LESS, OPEN = "more likely", "less likely", "not decided"
+
+
+def likelihood(table: pd.DataFrame) -> pd.DataFrame:
+    """What the vector does to the log-probability per token of either text, by run and data set.
+
+    Columns run, dataset, kind; mean, low and high steerability; the same of the slopes of the two texts, as matching,
+    matching_low, ... and other, ...; steerable (low > 0); text (is the matching text itself more or less likely, or has
+    its interval 0 inside); placebo_low and placebo_high (the ends of its mean slopes under the placebo vectors).
+    """
+    parts = []
+    for run, part in table.groupby("run", sort=False):
+        found = _means(part, "steerability")
+        for name, column in {"matching": "matching_slope", "other": "not_matching_slope"}.items():
+            ends = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+            found = found.join(_means(part, column).rename(columns=ends))
+        fake = part[part["vector"].isin(placebos(part["vector"]))].groupby(["dataset", "vector"])
+        fake = fake["matching_slope"].mean().groupby("dataset").agg(placebo_low="min", placebo_high="max")
+        text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
+        found = found.assign(run=run, steerable=found["low"] > 0, text=text).join(fake)
+        parts.append(found.join(part.groupby("dataset")["kind"].first()).reset_index())
+    return pd.concat(parts, ignore_index=True)
+
+
+def _means(slopes: pd.DataFrame, column: str) -> pd.DataFrame:
+    kept = slopes[slopes["vector"].str.match("full|resample")].assign(steerability=lambda rows: rows[column])
+    return means(kept, ["dataset"], "group", vectors=True).set_index("dataset")[["mean", "low", "high"]]
+
+
+def accounts(found: pd.DataFrame) -> pd.DataFrame:
+    """How many steerable sets of each run make the matching text more likely, less likely, or leave it open.
+
+    `beyond` counts those of the column before that do so more than every placebo vector.
+    """
+    more, less = (found["text"] == text for text in (MORE, LESS))
+    counted = {
+        "steerable": found["steerable"],
+        MORE: more,
+        f"{MORE}, beyond": more & (found["matching"] > found["placebo_high"]),
+    }
+    counted |= {
+        LESS: less,
+        f"{LESS}, beyond": less & (found["matching"] < found["placebo_low"]),
+        OPEN: ~(more | less),
+    }
+    counts = pd.DataFrame({name: found["steerable"] & holds for name, holds in counted.items()})
+    return counts.assign(sets=1).groupby(found["run"], sort=False).sum().reset_index()
+
+
+# --- disjoint items --------------------------------------------------------------------------------------------------
+
+
+def disjoint(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """Steerability in distribution against that under a shift, on the same test items and on two halves of them.
+
+    In and out of distribution share the vector, the items and their answers; what the items share is noise. One row a
+    shift of the paper that the model has: run, format, train, test, shared (rank correlation within kinds on the same
+    items), n, estimate, low, high and p (the same on disjoint halves, mean over several), ceiling (of two halves in
+    distribution, the most that halves can show when the shift does nothing).
+    """
+    slopes = experiment.shift_slopes(settings, answer_format)
+    index, columns = ["dataset", "group", "example_id"], ["vector", "setting"]
+    wide = slopes.pivot(index=index, columns=columns, values="steerability")
+    wide = wide[[pair for pair in (SAME, *MOVED) if pair in wide]]
+    kinds = pd.Series({name: kind_of(name, settings.source) for name in slopes["dataset"].unique()})
+    (first, second), whole, rows = halves(wide), wide.groupby(level="dataset").mean(), []
+    ceiling = correlated(first[SAME], second[SAME], kinds, draws=0)["estimate"]
+    for train, test in wide.columns[1:]:
+        shared = correlated(whole[SAME], whole[train, test], kinds, draws=0)["estimate"]
+        row = {
+            "run": name_of(settings),
+            "format": answer_format,
+            "train": train,
+            "test": test,
+            "shared": shared,
+        }
+        row |= correlated(first[SAME], second[train, test], kinds, draws=DRAWS // 4)
+        rows.append(row | {"ceiling": ceiling})
+    return pd.DataFrame(rows)

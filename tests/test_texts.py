@@ -1,0 +1,221 @@
+"""Text or concept: made-up slopes of models and texts whose truth is known, counts by hand, and the records as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from text_worlds import SETS, made
+
+from companion import published
+from companion.profiles import load_profile
+from companion.tan import controls, experiment, texts
+from companion.tan.ranks import KINDS, WITHIN
+from steerkit.errors import SteerkitError
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return made()
+
+
+def within(pairs: pd.DataFrame, pair: str) -> pd.Series:
+    return pairs[(pairs["pair"] == pair) & (pairs["sets"] == WITHIN)].iloc[0]
+
+
+class TestAgreement:
+    @pytest.mark.parametrize(("owner", "other"), [("text", (-0.4, 0.4)), ("concept", (0.5, 1.0))])
+    def test_whose_the_order_is_shows_between_the_texts_and_not_between_the_models(self, owner, other):
+        pairs = texts.agreement(made(owner), texts.PAIRS[:2])
+        same, moved = (within(pairs, pair) for pair in texts.PAIRS[:2])
+        assert (same["first"], same["second"]) == ("m", "n") and same["low"] > 0.5 and same["p"] < 0.01
+        assert (moved["first"], moved["second"]) == ("m", "m (papers' data)")
+        assert other[0] < moved["estimate"] < other[1] and (moved["p"] < 0.01) == (owner == "concept")
+        assert abs(same["placebo"]) < 0.4 and same["placebo_most"] == abs(same["placebo"])
+        everything = pairs.query("pair == @texts.PAIRS[1] and sets == 'all'")["estimate"].item()
+        assert everything > 0.5  # the gap between the kinds makes it, whoever owns the order
+
+    def test_estimates_are_scipys_and_the_published_pairs_are_those_of_their_means(self, table):
+        pairs = texts.agreement(table).set_index(["first", "second", "sets"])
+        means = table[table["vector"] == "full"].pivot_table("steerability", "dataset", "run")
+        theirs = (
+            published.datasets().filter(like="mean_").rename(columns=lambda name: name.removeprefix("mean_"))
+        )
+        every = means.join(theirs)
+        kinds = table.drop_duplicates("dataset").set_index("dataset")["kind"]
+        for (first, second, sets), row in pairs.iterrows():
+            both = every[[first, second]].dropna()
+            both = both[kinds[both.index].eq(sets)] if sets in KINDS else both
+            assert row["n"] == len(both)
+            if sets != WITHIN:
+                assert row["estimate"] == pytest.approx(spearmanr(both[first], both[second]).statistic)
+        assert len(pairs) == 4 * (1 + 1 + 3 + 3 * 3)
+        alone = texts.agreement(None, texts.PAIRS[2:3])
+        assert alone["pair"].unique().tolist() == [texts.PAIRS[2]] and alone["ceiling"].isna().all()
+
+    def test_the_ceiling_is_the_root_of_two_reliabilities(self, table):
+        pairs, known = (
+            texts.agreement(table, texts.PAIRS[:1]),
+            texts.reliability(table).set_index(["run", "sets"]),
+        )
+        for row in pairs.itertuples():
+            ends = known.loc[[("m", row.sets), ("n", row.sets)], "estimate"]
+            assert row.ceiling == pytest.approx(np.sqrt(ends.prod())) and 0.5 < row.ceiling < 1
+
+    def test_shuffled_labels_are_the_placebo_where_there_are_some(self):
+        assert texts.placebos(["full", "random-00", "shuffled-01", "shuffled-00"]) == [
+            "shuffled-00",
+            "shuffled-01",
+        ]
+        assert texts.placebos(["full", "random-00", "resample-00"]) == ["random-00"]
+        pairs = texts.agreement(made(placebo="other-00"), texts.PAIRS[:1])
+        assert pairs[["placebo", "placebo_most"]].isna().all(axis=None)
+
+    def test_one_test_group_in_a_set_is_one_clear_sentence(self, table):
+        with pytest.raises(SteerkitError, match=r"two test groups or more in .*; found one"):
+            texts.agreement(table[table["group"] == 0])
+
+
+class TestItems:
+    def test_correlation_and_joint_rate_are_those_counted_by_hand(self, table):
+        row = texts.shared_items(table).iloc[0]
+        full = table[(table["vector"] == "full") & (table["source"] == "bundled")]
+        wide = full.pivot(index=["dataset", "example_id"], columns="run", values="steerability")
+        each = [spearmanr(part["m"], part["n"]).statistic for _, part in wide.groupby("dataset")]
+        assert row["n"] == 40 * 8 and row["estimate"] == pytest.approx(np.mean(each)) and row["low"] > 0.4
+        negative = wide <= 0
+        chance = np.mean([part["m"].mean() * part["n"].mean() for _, part in negative.groupby("dataset")])
+        assert row["joint"] == pytest.approx(negative.all(axis=1).mean()) and row["chance"] == pytest.approx(
+            chance
+        )
+        assert row["joint_low"] < row["joint"] < row["joint_high"] and row["joint_p"] < 0.01
+        assert abs(row["placebo"]) < 0.2 and abs(row["joint_placebo"] - row["chance_placebo"]) < 0.05
+
+    def test_items_that_the_models_do_not_share_are_no_finding(self, table):
+        rng = np.random.default_rng(3)
+        apart = table.assign(steerability=rng.normal(size=len(table)))
+        row = texts.shared_items(apart).iloc[0]
+        assert row["p"] > 0.05 and row["joint_p"] > 0.05 and row["low"] < 0 < row["high"]
+        assert texts.shared_items(table[table["run"] == "m"]).empty
+
+
+class TestLikelihood:
+    def test_a_set_may_be_steerable_while_its_matching_text_loses(self):
+        table, sign = made(sets=SETS[:3]), dict(zip(SETS[:3], (1, -1, 0), strict=True))
+        spread = np.random.default_rng(0).normal(0, 0.05, len(table))
+        matching = table["dataset"].map(sign).astype(float) + spread
+        matching = matching.where(table["vector"] == "full", spread)
+        table = table.assign(matching_slope=matching, steerability=matching + 2, not_matching_slope=-2.0)
+        found = texts.likelihood(table)
+        said = found.query("run == 'm'").set_index("dataset")["text"]
+        assert said[list(SETS[:2])].tolist() == [texts.MORE, texts.LESS] and found["steerable"].all()
+        by_hand = table[table["vector"] == "full"].groupby(["run", "dataset"])["matching_slope"].mean()
+        assert np.allclose(
+            found.set_index(["run", "dataset"])["matching"], by_hand.reindex(found[["run", "dataset"]])
+        )
+        counts = texts.accounts(found).set_index("run").loc["m"]
+        assert counts[texts.MORE] == counts[f"{texts.MORE}, beyond"] >= 1 <= counts[texts.LESS]
+        assert (
+            counts[[texts.MORE, texts.LESS, texts.OPEN]].sum() == counts["steerable"] == counts["sets"] == 3
+        )
+
+
+class TestDisjoint:
+    @pytest.mark.parametrize("signal", [0.0, 2.0])
+    def test_items_that_share_their_noise_agree_and_halves_only_where_sets_differ(self, monkeypatch, signal):
+        rng, rows = np.random.default_rng(0), []
+        for name in SETS:
+            level = signal * rng.normal()
+            for i in range(8):
+                item = level + rng.normal()
+                for pair in (("BASE", "BASE"), ("BASE", "USER_NEG"), ("MEAN", "BASE")):
+                    rows.append((name, f"{name}/{i}", f"{name}/{i}", *pair, item + 0.1 * rng.normal()))
+        columns = ["dataset", "group", "example_id", "vector", "setting", "steerability"]
+        monkeypatch.setattr(experiment, "shift_slopes", lambda *_: pd.DataFrame(rows, columns=columns))
+        found = texts.disjoint(load_profile("laptop-full"), "letter")
+        assert found[["train", "test"]].to_numpy().tolist() == [["BASE", "USER_NEG"]]
+        row = found.iloc[0]
+        assert row["shared"] > 0.9 and (row["low"] > 0) == (signal > 0) and (row["p"] < 0.05) == (signal > 0)
+        assert row["estimate"] == pytest.approx(row["ceiling"], abs=0.1) and (row["estimate"] > 0.6) == (
+            signal > 0
+        )
+
+
+@pytest.fixture(scope="module")
+def both(table) -> pd.DataFrame:
+    """Items whose score is the slope of the vector but for some noise; every fourth begins with Yes and No."""
+    items = table[table["vector"] == "full"][["run", "dataset", "example_id", "group", "steerability"]]
+    rng, last = np.random.default_rng(0), items["group"] % 4 == 3
+    items = items.assign(
+        score=items["steerability"] + 0.3 * rng.normal(size=len(items)), told=rng.random(len(items))
+    )
+    items = items.assign(yes_no=last, short=False, ratio=1.0, words=4, other_words=2)
+    return controls.with_items(table, items.drop(columns=["group", "steerability"]))
+
+
+class TestControls:
+    def test_words_that_are_the_slopes_explain_them_and_not_the_placebos(self, both):
+        found = controls.baseline(both).set_index(["run", "level", "measure"])
+        for level in (f"order of sets, {WITHIN}", "items of a set"):
+            assert found.loc[("m", level, "score"), "low"] > 0.8
+            assert abs(found.loc[("m", level, "score"), "placebo"]) < 0.4
+        full = both[(both["vector"] == "full") & (both["run"] == "m")]
+        each = [
+            spearmanr(part["score"], part["steerability"]).statistic for _, part in full.groupby("dataset")
+        ]
+        assert found.loc[("m", "items of a set", "score"), "estimate"] == pytest.approx(np.mean(each))
+        held = within(texts.agreement(both, texts.PAIRS[:1]), texts.PAIRS[0])
+        assert (
+            held["given_words"] < 0.4 < held["estimate"]
+        )  # what the models share is in the words of this world
+        assert (
+            texts.shared_items(both)["given_words"].item() < texts.shared_items(both)["estimate"].item() - 0.2
+        )
+
+    def test_each_control_keeps_its_items_and_drops_sets_with_too_few(self, both):
+        few = both["dataset"].eq(SETS[0]) & (both["group"] > 1)
+        found = controls.controlled(both.assign(yes_no=both["yes_no"] | few)).set_index(
+            ["control", "finding", "first"]
+        )
+        assert len(found) == len(controls.CONTROLS) * 3
+        order, items = ("same text, two models", "m"), ("anti-steerable items, two models", "m")
+        assert found.loc[("all pairs", *order), "n"] == 40 and found.loc[("all pairs", *items), "n"] == 320
+        without = "options that do not begin with Yes and No"
+        assert found.loc[(without, *order), "n"] == 39 and found.loc[(without, *items), "n"] == 39 * 6
+        levels = controls.levels(both).set_index(["run", "kind"]).loc[("m", "choice")]
+        kept = both.query("run == 'm' and kind == 'choice' and vector == 'full' and not yes_no")[
+            "steerability"
+        ]
+        assert levels[without] == pytest.approx(kept.mean()) and levels[f"{without}: items"] == len(kept)
+        one = controls.summed(both).iloc[0]
+        assert one["steerability"] == pytest.approx(4 * one["matching_slope"] - 2 * one["not_matching_slope"])
+
+    def test_every_property_is_tested_against_every_model_and_corrected_for_all(self):
+        sets = pd.DataFrame(
+            {"noise": np.arange(40.0) % 7, "it": published.datasets()["mean_llama2-7b"].to_numpy()}, SETS
+        )
+        found = controls.predictors(sets).set_index(["property", "model"])
+        assert len(found) == 6 and found.loc[("it", "llama2-7b"), ["estimate", "n"]].tolist() == [1, 39]
+        assert (found["holm"] >= found["p"]).all() and found["holm"].min() == pytest.approx(
+            6 * found["p"].min()
+        )
+
+
+class TestRecords:
+    def test_runs_are_joined_by_the_same_models_on_other_texts_in_their_order(self):
+        runs = [load_profile(name, recorded=True) for name in ("laptop-full-gemma", "laptop-full")]
+        found = [run.profile for run in texts.with_other_texts(runs)]
+        assert found == ["laptop-full-gemma", "laptop-full", "laptop-papers-gemma", "laptop-papers"]
+        assert texts.with_other_texts([load_profile("smoke")]) == [load_profile("smoke")]
+
+    def test_slopes_come_with_run_kind_and_group(self, smoke):
+        found, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")
+        assert np.array_equal(found["steerability"], expected["steerability"]) and found.attrs["manifests"]
+        assert set(found["run"]) == {"tiny"} and found.groupby("dataset")["kind"].nunique().eq(1).all()
+        assert found["kind"].eq("choice").equals(found["dataset"].eq("myopic-reward"))
+        grid = experiment.grid(smoke.settings, "statement")
+        part = found.query("dataset == 'openness'")
+        assert part["group"].tolist() == experiment.groups(
+            smoke.settings, grid, "openness", part["example_id"]
+        )
