@@ -44,13 +44,26 @@ def site_of(model: Model) -> SimpleNamespace:
 
 def describe(site: Site) -> dict[str, str]:
     """Precision, device and versions of the place where this runs."""
-    tokens = torch.zeros(1, 1, dtype=torch.long)
-    with torch.no_grad(), site.lm.trace(input_ids=tokens, use_cache=False) as tracer:
-        hidden = nnsight.save(site.layers[0].output)
-        stop(site, tracer)
+    [hidden] = outputs(site, {"input_ids": torch.tensor([[0]]), "use_cache": False}, {}, [0])
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "nnsight")}
     about = {"dtype": str(hidden.dtype)[len("torch.") :], "device": hidden.device.type}
     return about | {"threads": str(torch.get_num_threads()), "python": platform.python_version()} | versions
+
+
+def outputs(
+    site: Site, inputs: dict, masks: dict, wanted: Sequence[int], weights: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """Outputs [p, s, d] of the blocks `wanted`, or their weighted sums over tokens, [p, d] float32 on the CPU."""
+    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+        found = nnsight.save({})
+        for index in range(max(wanted) + 1):
+            narrow(site.layers[index], masks.get(index))
+            if index in wanted:
+                hidden = found[index] = site.layers[index].output
+                if weights is not None:
+                    found[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+        stop(site, tracer)
+    return [found[index] for index in wanted]
 
 
 def stop(site: Site, tracer: Any) -> None:
@@ -113,26 +126,15 @@ def tree_below(site: Site, questions: Sequence, batch: Batch, last: int) -> torc
     No condition steers below `last`, so token (position, branch) of every condition is the same there.
     """
     single = layout(questions, [0])
-    inputs, overrides = masked_inputs(site, single)
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
-        for index, layer in enumerate(site.layers[: last + 1]):
-            narrow(layer, overrides.get(index))
-        hidden = nnsight.save(site.layers[last].output)
-        stop(site, tracer)
-    source = source_of(questions, batch, single).to(hidden.device)
-    return hidden[torch.arange(len(questions), device=hidden.device)[:, None], source].clone()
-
-
-def source_of(questions: Sequence, batch: Batch, single: Batch) -> torch.Tensor:
-    """For each token of `batch`, the index of the same token in `single`, [p, s]."""
-    source = torch.zeros_like(batch.tokens)
+    [hidden] = outputs(site, *masked_inputs(site, single), [last])
+    source = torch.zeros_like(batch.tokens)  # [p, s], the index in `single` of the same token
     for n, question in enumerate(questions):
-        unpadded = single.tokens.shape[1] - length(question, 1)
+        start, unpadded = len(question.prefix), single.tokens.shape[1] - length(question, 1)
         begin = int((batch.segments[n] != PAD).nonzero()[0])
         offset = torch.arange(batch.tokens.shape[1] - begin)
-        start, period = len(question.prefix), length(question, 1) - len(question.prefix)
-        source[n, begin:] = unpadded + torch.where(offset < start, offset, start + (offset - start) % period)
-    return source
+        again = start + (offset - start) % (length(question, 1) - start)
+        source[n, begin:] = unpadded + torch.where(offset < start, offset, again)
+    return hidden[torch.arange(len(questions))[:, None], source]
 
 
 def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -> dict[int, tuple]:
@@ -146,7 +148,7 @@ def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -
         if len(rows):
             of = batch.conditions[rows, columns]
             delta = multipliers[of, None] * vectors[layer][which[of]].double()
-            edits[layer] = (rows, columns, delta.to(dtype))
+            edits[layer] = rows, columns, delta.to(dtype)
     return edits
 
 
@@ -199,12 +201,12 @@ def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) 
 
 
 def unembed(site: Site, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits [..., vocabulary] of normed hidden states [..., d], final soft cap included (Gemma 2)."""
+    """Logits [..., vocabulary] of normed hidden states [..., d]."""
     return capped(site.head(hidden), site.cap)
 
 
 def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """Logits with the final soft cap of a model that has one."""
+    """Logits with the final soft cap of a model that has one (Gemma 2)."""
     return logits if cap is None else cap * (logits / cap).tanh()
 
 
@@ -266,18 +268,10 @@ def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -
     found = []
     for questions in parts:
         batch = layout(questions, [0])
-        inputs, overrides = masked_inputs(site, batch)
         weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
         weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
-        with torch.no_grad(), site.lm.trace(**inputs) as tracer:
-            sums = nnsight.save({})
-            for index, layer in enumerate(site.layers[: max(wanted) + 1]):
-                narrow(layer, overrides.get(index))
-                if index in wanted:
-                    hidden = layer.output
-                    sums[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
-            stop(site, tracer)
-        values = torch.stack([sums[layer] for layer in wanted], dim=1)
+        sums = outputs(site, *masked_inputs(site, batch), wanted, weights)
+        values = torch.stack(sums, dim=1)
         found.append(values.sum(0, keepdim=True) if total else values)
     return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
@@ -309,9 +303,6 @@ def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms
 
 def residual(site: Site, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
     """Outputs [b, s - start, d] of some blocks, for sequences of one length; float32 on the CPU."""
-    with torch.no_grad(), site.lm.trace(input_ids=torch.tensor(batch), use_cache=False) as tracer:
-        outputs = nnsight.save({})
-        for layer in sorted(wanted):
-            outputs[layer] = site.layers[layer].output[:, start:].float().cpu()
-        stop(site, tracer)
-    return [outputs[layer].clone() for layer in wanted]
+    inputs = {"input_ids": torch.tensor(batch), "use_cache": False}
+    # A copy, because a server would send the whole storage of a part.
+    return [each[:, start:].float().cpu().clone() for each in outputs(site, inputs, {}, wanted)]
