@@ -77,7 +77,7 @@ def _letter(prompter: Prompter, item: Item, letter: str) -> Example:
 
 
 _ROWS = (
-    Format("letter", _letter, lettered, "logits", "#0072B2", "Format: letter (the paper's)", ("A", "B")),
+    Format("letter", _letter, lettered, "logits", "#0072B2", "Format: letter", ("A", "B")),
     Format("statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"),
     Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
 )
@@ -85,7 +85,7 @@ FORMATS: dict[str, Format] = {form.name: form for form in _ROWS}
 
 
 def question(example: Example, fidelity: Fidelity = "letter") -> Question:
-    """What an engine evaluates for one example; `fidelity` tells the published ways of scoring a letter apart."""
+    """What an engine evaluates for one example; `fidelity` is how a letter is scored."""
     one_of("a fidelity", fidelity, FIDELITIES)
     one_of("an answer format", example.format, FORMATS)
     return FORMATS[example.format].question(example, fidelity)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from companion import store
+from companion.code import syntax_hash
 from steerkit import files
 from steerkit.errors import SteerkitError
 from steerkit.vectors import Vectors
@@ -71,7 +72,7 @@ class TestSyntax:
     def of(self, folder, *texts: str) -> str:
         for number, text in enumerate(texts):
             (folder / f"{number}.py").write_text(text)
-        return files.syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
+        return syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
 
     @pytest.mark.parametrize(
         "texts",
