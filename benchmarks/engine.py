@@ -19,10 +19,11 @@ import torch
 from companion import store
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.models import load_model
 from companion.profiles import load_profile
 from steerkit.extraction import differences, mean_difference, resampled
-from steerkit.formats import first_label, question
+from steerkit.formats import question
 from steerkit.grid import evaluate, tree
 from steerkit.layout import layout, length
 from steerkit.model import Model

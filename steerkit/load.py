@@ -70,13 +70,12 @@ def device_of(name: str | None) -> torch.device:
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def found(error: Exception) -> str:
-        return f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})"
-
     kinds = (RuntimeError, AssertionError, NotImplementedError)  # unknown, not built in, not there
     expected = "a device that torch can use here (cpu, cuda, cuda:0, ...)"
-    with told(kinds, expected, "leave it out for the default, or see `steerkit doctor`.", NOT_LOADED, found):
+    mend = "leave it out for the default, or see `steerkit doctor`."
+    with told(
+        kinds, expected, mend, NOT_LOADED, lambda e: f"{name!r} ({shorten(str(e), 60, placeholder=' ...')})"
+    ):
         return torch.empty(0, device=name).device
 
 

@@ -76,11 +76,6 @@ def windows(config: Any) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-def soft_cap(config: Any) -> float | None:
-    """The final soft cap of the logits (Gemma 2), None without one."""
-    return getattr(config.get_text_config(), "final_logit_softcapping", None)
-
-
 @dataclass(frozen=True)
 class Model:
     """A loaded model and what the rest of the package asks of it."""

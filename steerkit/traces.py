@@ -21,7 +21,7 @@ import nnsight
 import torch
 
 from steerkit.layout import PAD, layout, length, mask
-from steerkit.model import soft_cap, windows
+from steerkit.model import windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,8 @@ def site_of(model: Model) -> SimpleNamespace:
     """What every function below is given first; made here, sent as it is."""
     config = model.config
     scores = torch.float32 if model.remote else torch.float64  # what travels back is half as large
-    about = {"windows": windows(config), "cap": soft_cap(config), "width": model.width, "scores": scores}
+    cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+    about = {"windows": windows(config), "cap": cap, "width": model.width, "scores": scores}
     return SimpleNamespace(lm=model.lm, dtype=model.dtype, **vars(model.sites), **about)
 
 

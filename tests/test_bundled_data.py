@@ -17,8 +17,9 @@ import pytest
 from companion import published
 from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, load_dataset, names, personas
+from companion.data.forms import first_label
 from companion.data.splits import make_split
-from steerkit.formats import FORMATS, first_label
+from steerkit.formats import FORMATS
 
 BUNDLED = names("bundled")
 

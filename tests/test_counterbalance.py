@@ -8,10 +8,11 @@ import pytest
 
 from companion.data.ask import item_id, with_others
 from companion.data.datasets import load_dataset
+from companion.data.forms import OTHER, asked, exchanged
 from companion.models import load_model
 from steerkit.errors import SteerkitError
-from steerkit.formats import FORMATS, OTHER
-from steerkit.items import Item, exchanged
+from steerkit.formats import FORMATS
+from steerkit.items import Item
 from steerkit.prompts import Prompter
 
 PERSONA_SET, CHOICE_SET = load_dataset("narcissism"), load_dataset("survival-instinct")
@@ -25,7 +26,7 @@ def prompter() -> Prompter:
 
 def test_a_persona_item_is_asked_with_both_letters(prompter):
     item = PERSONA_SET.items[0]
-    first, second = (FORMATS["letter"].form(prompter, item, other=other) for other in (False, True))
+    first, second = (asked(prompter, FORMATS["letter"], item, other=other) for other in (False, True))
     assert {first.positive_letter, second.positive_letter} == {"A", "B"}
     assert first.matching == second.not_matching and first.not_matching == second.matching
     assert first.positive_answer == second.positive_answer and second.id == first.id + OTHER
@@ -53,13 +54,13 @@ def test_an_option_text_that_contains_the_other_is_exchanged_whole_and_a_third_c
 
 def test_yes_and_no_change_places_in_the_other_form(prompter):
     for item in (PERSONA_SET.items[0], PERSONA_SET.items[1], CHOICE_SET.items[0], CHOICE_SET.items[1]):
-        first, second = (FORMATS["yes-no"].form(prompter, item, other=other) for other in (False, True))
+        first, second = (asked(prompter, FORMATS["yes-no"], item, other=other) for other in (False, True))
         assert {first.positive_answer, second.positive_answer} == {"Yes", "No"}
         assert first.matching == second.not_matching and first.prompt != second.prompt
 
 
 def test_second_forms_that_a_set_has_already_are_not_added_again(prompter):
-    form = FORMATS["letter"].form
-    firsts, others = ([form(prompter, i, other=o) for i in CHOICE_SET.items] for o in (False, True))
+    form = FORMATS["letter"]
+    firsts, others = ([asked(prompter, form, i, other=o) for i in CHOICE_SET.items] for o in (False, True))
     assert with_others(firsts, others) == firsts
     assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

@@ -15,8 +15,9 @@ import requests
 import companion.data.datasets as datasets
 from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
+from companion.data.forms import first_label
 from steerkit.errors import SteerkitError
-from steerkit.formats import FORMATS, first_label
+from steerkit.formats import FORMATS
 
 DATA = os.environ.get("STEERKIT_DATA")
 

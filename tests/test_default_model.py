@@ -9,10 +9,11 @@ import torch
 
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.models import load_model
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
-from steerkit.formats import first_label, ledger
+from steerkit.formats import ledger
 from steerkit.grid import evaluate
 from steerkit.model import Model
 from steerkit.prompts import Prompter

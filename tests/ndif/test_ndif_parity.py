@@ -15,13 +15,13 @@ from served import ORDINARY, SIZES, TIMES, compare, key, saved_tiny, timed
 from companion import models
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.mayne import activations as mayne_runs
 from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
 from steerkit.extraction import differences, extract, mean_difference
-from steerkit.formats import first_label
 from steerkit.generation import generate
 from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
