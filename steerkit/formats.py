@@ -80,11 +80,10 @@ def _item(index: int, triple: tuple[str, str, str], turned: bool) -> Item:
     need(sound, expected, repr(triple)[:200], "write (prompt, answer, other answer).")
     prompt, yes, no = (text.strip() for text in texts)
     need(yes != no, f"two different answers in triple {index}", f"{yes!r} twice", "mend it, or drop it.")
-    first, second = (no, yes) if turned else (yes, no)
-    matching, other = (" (B)", " (A)") if turned else (" (A)", " (B)")
-    listed = f"{prompt}\n\nChoices:\n (A) {first}\n (B) {second}"
-    options = (("A", first), ("B", second))
-    return Item(f"{index:04d}", listed, matching, other, stem=prompt, options=options)
+    options = (("A", no), ("B", yes)) if turned else (("A", yes), ("B", no))
+    listed = f"{prompt}\n\nChoices:" + "".join(f"\n ({letter}) {text}" for letter, text in options)
+    answers = (" (B)", " (A)") if turned else (" (A)", " (B)")
+    return Item(f"{index:04d}", listed, *answers, stem=prompt, options=options)
 
 
 def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> pd.DataFrame:
@@ -101,12 +100,11 @@ def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> p
     asked = question(example, fidelity)
     start, rows = len(asked.prefix), []
     for side, answer in enumerate((example.matching, example.not_matching)):
-        named = (example.prompt, example.lead, answer, example.closing)
-        parts = zip(("prompt", "lead", "answer", "closing"), named, strict=True)
         branch = asked.branches[min(side, len(asked.branches) - 1)]
         scored = {start + read.position + 1 for read in branch.reads if read.side == side}
-        for at, (part, token) in enumerate((part, token) for part, tokens in parts for token in tokens):
+        parts = {"prompt": example.prompt, "lead": example.lead, "answer": answer, "closing": example.closing}
+        for at, (part, token) in enumerate((part, token) for part in parts for token in parts[part]):
+            where = ("matching", "not matching")[side], at, decode([token]), part
             steered = start <= at < start + len(branch.tokens)
-            where = (("matching", "not matching")[side], at, decode([token]), part)
             rows.append((*where, part == "answer", steered, at in scored))
     return pd.DataFrame(rows, columns=["side", "position", "token", "part", "read", "steered", "scored"])

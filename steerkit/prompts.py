@@ -61,17 +61,18 @@ class Prompter:
 
     def letter(self, item: Item, positive_letter: str) -> Example:
         """The papers' format: two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
-        letters = [positive_letter, "B" if positive_letter == "A" else "A"]
+        letters = ("A", "B") if positive_letter == "A" else ("B", "A")
         if item.kind == "choice":
-            letters = [letter_of(item.matching), letter_of(item.not_matching)]
+            letters = letter_of(item.matching), letter_of(item.not_matching)
         body = letter_body(item, positive_letter) + self.template.cue
-        answers = [f"({each})" for each in letters]
         positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
-        return self.example(item.id, "letter", body, answers, split_letters, **positive)
+        return self.example(
+            item.id, "letter", body, [f"({each})" for each in letters], split_letters, **positive
+        )
 
     def yes_no(self, item: Item, positive_answer: str) -> Example:
         """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
-        answers = [positive_answer, "No" if positive_answer == "Yes" else "Yes"]
+        answers = ("Yes", "No") if positive_answer == "Yes" else ("No", "Yes")
         body = yes_no_body(item, positive_answer) + self.template.cue
         return self.example(item.id, "yes-no", body, answers, split_words, positive_answer=positive_answer)
 
@@ -93,9 +94,11 @@ class Prompter:
         tails = [self._tail(start, prompt, self.template.gap() + answer) for answer in answers]
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
-        differ, found = matching != other, f"{answers[0]!r} and {answers[1]!r}, the same tokens"
-        mend = "mend the item, or drop it from the data set."
-        need(differ and all(sides), f"two different answers for item {name}", found, mend)
+        found, mend = (
+            f"{answers[0]!r} and {answers[1]!r}, the same tokens",
+            "mend the item, or drop it from the data set.",
+        )
+        need(matching != other and all(sides), f"two different answers for item {name}", found, mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
     def ids(self, text: str) -> list[int]:
@@ -148,13 +151,11 @@ def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
 
 def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
     """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ."""
-    first, second = tails
-    differ = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
-    decoded = [tokenizer.decode(tail[differ[0] : differ[0] + 1]).strip() if differ else "" for tail in tails]
-    letters = all(len(text) == 1 and text.isupper() for text in decoded)
-    sound = len(first) == len(second) and len(differ) == 1 and letters
+    lead, letters, _ = split_words(tokenizer, tails)
+    closing, other = (tail[len(lead) + 1 :] for tail in tails)
+    decoded = [tokenizer.decode(each).strip() for each in letters]
+    sound = closing == other and all(len(text) == 1 and text.isupper() for text in decoded)
     shown = [[] if sound else [tokenizer.decode([token]) for token in tail] for tail in tails]
     mend = "use answer_format=statement; this tokenizer merges the letter with its brackets."
     need(sound, "answers that differ in one token, the letter", f"{shown[0]} and {shown[1]}", mend)
-    at = differ[0]
-    return first[:at], [[tail[at]] for tail in tails], first[at + 1 :]
+    return lead, letters, closing
