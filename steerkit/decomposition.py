@@ -98,7 +98,7 @@ def signed_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]
         free[best] = False
         if basis.add(dictionary.row(best)):
             chosen.append(best)
-            residual = basis.residual()
+            residual = vector - basis.along[: basis.size] @ basis.rows[: basis.size]
     solutions = []
     for features in (np.array(chosen[:count], dtype=np.int64) for count in counts):
         n = len(features)
@@ -155,10 +155,6 @@ class Basis:
         self.along[n] = self.rows[n] @ self.vector
         self.size += 1
         return True
-
-    def residual(self) -> np.ndarray:
-        """What of the vector no sum of the rows reaches, [d]."""
-        return self.vector - self.along[: self.size] @ self.rows[: self.size]
 
 
 def solve(vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict) -> list[Solution]:

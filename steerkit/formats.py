@@ -103,7 +103,8 @@ def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> p
         branch = asked.branches[min(side, len(asked.branches) - 1)]
         scored = {start + read.position + 1 for read in branch.reads if read.side == side}
         parts = {"prompt": example.prompt, "lead": example.lead, "answer": answer, "closing": example.closing}
-        for at, (part, token) in enumerate((part, token) for part in parts for token in parts[part]):
+        tokens = [(part, token) for part, ids in parts.items() for token in ids]
+        for at, (part, token) in enumerate(tokens):
             where = ("matching", "not matching")[side], at, decode([token]), part
             steered = start <= at < start + len(branch.tokens)
             rows.append((*where, part == "answer", steered, at in scored))

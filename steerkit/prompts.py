@@ -89,9 +89,13 @@ class Prompter:
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
     ) -> Example:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
-        prompt = self.template.render(self.system, self.before + body)
+        prompt, tails = self.template.render(self.system, self.before + body), []
         start = self.ids(prompt)
-        tails = [self._tail(start, prompt, self.template.gap() + answer) for answer in answers]
+        for answer in (self.template.gap() + each for each in answers):
+            whole = self.ids(prompt + answer)
+            if whole[: len(start)] != start:  # the tokenizer would merge across the border
+                whole = start + self.tokenizer(answer, add_special_tokens=False).input_ids
+            tails.append(whole[len(start) :])
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
         found, mend = (
@@ -107,13 +111,6 @@ class Prompter:
         bos = self.tokenizer.bos_token_id
         starts = self.template.bos and bos is not None and (not ids or ids[0] != bos)
         return [bos, *ids] if starts else ids
-
-    def _tail(self, start: list[int], prompt: str, answer: str) -> list[int]:
-        """Tokens of `answer` after `prompt`; joined token lists where the tokenizer would merge across the border."""
-        whole = self.ids(prompt + answer)
-        if whole[: len(start)] == start:
-            return whole[len(start) :]
-        return self.tokenizer(answer, add_special_tokens=False).input_ids
 
 
 def letter_body(item: Item, positive_letter: str) -> str:

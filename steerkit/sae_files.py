@@ -30,13 +30,6 @@ _GEMMA = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<tuning>pt|it)-(?P<site>res|
 _GEMMA_HOOKS = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
 
 
-def locate(path: Path) -> Path:
-    """The weights file that `path` means: itself, or the one in the folder."""
-    if not path.is_dir():
-        return path
-    return path / (GEMMA_SCOPE if (path / GEMMA_SCOPE).exists() else WEIGHTS)
-
-
 def read_npz(path: Path) -> dict[str, Any]:
     """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input.
 
@@ -68,7 +61,12 @@ def read_folder(folder: Path) -> dict[str, Any]:
     A file that rescales activations by the norms of the decoder rows gets them folded into the encoder; its features
     are the same, its decoder rows then have unit norm.
     """
-    config = _read_config(folder / CONFIG)
+    expected = f"a SAELens configuration in {CONFIG} beside the weights"
+    mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
+    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
+        stated = json.loads((folder / CONFIG).read_text())
+        stated = {**(stated.get("metadata") or {}), **stated}
+    config = {_RENAMED.get(name, name): value for name, value in stated.items()}
     kind, subtract = _kind(config), config.get("apply_b_dec_to_input", True)
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)
@@ -76,8 +74,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
     _understood(isinstance(subtract, bool), "apply_b_dec_to_input true or false", repr(subtract))
     arrays = _arrays(folder / WEIGHTS, kind)
     for name, size in zip(("d_sae", "d_in"), arrays["W_dec"].shape, strict=True):
-        stated = config.get(name, size)
-        _understood(stated == size, f"{name} {size}, the size of the weights,", f"{stated}")
+        found = config.get(name, size)
+        _understood(found == size, f"{name} {size}, the size of the weights,", f"{found}")
     if config.get("rescale_acts_by_decoder_norm"):
         norms = arrays["W_dec"].norm(dim=-1)
         arrays["W_enc"].mul_(norms)
@@ -93,16 +91,6 @@ def read_folder(folder: Path) -> dict[str, Any]:
     if kind in ("topk", "batchtopk"):
         about["k"] = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
     return arrays | about | {"subtract_decoder_bias": subtract}
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """cfg.json as one flat dictionary in the spelling of version 6."""
-    expected = f"a SAELens configuration in {path.name} beside the weights"
-    mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
-    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
-        found = json.loads(path.read_text())
-        flat = {**(found.get("metadata") or {}), **found}
-    return {_RENAMED.get(name, name): value for name, value in flat.items()}
 
 
 def _kind(config: dict[str, Any]) -> str:

@@ -39,8 +39,8 @@ def site_of(model: Model) -> SimpleNamespace:
     config = model.config
     scores = torch.float32 if model.remote else torch.float64  # what travels back is half as large
     cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
-    about = {"windows": windows(config), "cap": cap, "width": model.width, "scores": scores}
-    return SimpleNamespace(lm=model.lm, dtype=model.dtype, **vars(model.sites), **about)
+    about = {name: getattr(model, name) for name in ("lm", "layers", "norm", "head", "dtype", "width")}
+    return SimpleNamespace(**about, windows=windows(config), cap=cap, scores=scores)
 
 
 def describe(site: Site) -> dict[str, str]:

@@ -99,7 +99,7 @@ def check_examples(examples: Sequence[Example]) -> None:
 
 def check_layers(model: Model, layers: Sequence[int]) -> None:
     """Raise for no layers, repeated ones, and ones the model lacks."""
-    last, wanted = model.sites.n_layers - 1, "different layers, at least one"
+    last, wanted = len(model.layers) - 1, "different layers, at least one"
     for layer in layers:
         known = f"a layer from 0 to {last} of {model.name}"
         need(0 <= layer <= last, known, f"layer {layer}", "choose one of them.")

@@ -215,7 +215,7 @@ def own_model(tokenizer, architecture: str = "llama", dtype: torch.dtype = torch
 
 def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: float = 1.0) -> Vectors:
     generator = torch.Generator().manual_seed(seed)
-    layers = tuple(range(model.sites.n_layers))
+    layers = tuple(range(len(model.layers)))
     drawn = torch.randn(len(names), len(layers), model.width, generator=generator)
     return Vectors(tuple(names), layers, scale * drawn)
 

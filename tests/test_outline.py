@@ -45,7 +45,7 @@ class TestSizes:
         assert found.parameters == sum(weight.numel() for weight in lm.parameters())
         assert found.block_parameters == found.parameters - sum(weight.numel() for weight in tables)
         assert found.block_parameters == inside + BESIDES.get(any_model.name, 32)
-        assert (found.n_layers, found.width) == (any_model.sites.n_layers, any_model.width)
+        assert (found.n_layers, found.width) == (len(any_model.layers), any_model.width)
         assert found.vocabulary == lm.get_output_embeddings().weight.shape[0]
 
     @pytest.mark.parametrize("name", ["tiny", "tiny-gemma3"])

@@ -90,7 +90,7 @@ class TestParity:
         window = both[0].lm._module.config.get_text_config().sliding_window
         prompts = [tuple(3 + (i * n) % 7 for i in range(2 * window + n)) for n in range(1, 4)]
         test = [Example(f"e{n}", "statement", each, (), (4, 5), (6,), ()) for n, each in enumerate(prompts)]
-        layers = list(range(both[0].sites.n_layers))
+        layers = list(range(len(both[0].layers)))
         found = [differences(model, test, layers) for model in both]
         compare("extraction beyond a sliding window", *found)
         vector = mean_difference(found[0], layers)
