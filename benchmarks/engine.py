@@ -115,7 +115,7 @@ def _sweep_batch(model: Model):
     vectors = _vectors(model, 1)
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
     batch = layout(questions, range(1 + len(cells)))
-    inputs, _ = masked_inputs(site_of(model), batch)
+    inputs = masked_inputs(site_of(model), batch)[0] | {"use_cache": False}
     by_layer = {layer: vectors.at(layer) for layer in vectors.layers}
     edits = edits_of(batch, by_layer, [(0, 0, 0.0), *cells], model.dtype)
     return questions, vectors, cells, batch, inputs, edits

@@ -49,12 +49,10 @@ def generate(
     need(bool(tokens), "a prompt of at least one token", "none", "say something.")
     # Beyond its positions a model gives nonsense, or an error from deep inside.
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or torch.inf
-    expected, found = (
-        f"at most {most} tokens, the positions of {model.name}",
-        f"{len(tokens)} and {max_new_tokens}",
-    )
+    expected = f"at most {most} tokens, the positions of {model.name}"
+    found = f"{len(tokens)} and {max_new_tokens} new ones"
     mend = "shorten the prompt, or ask for fewer new tokens."
-    need(len(tokens) + max_new_tokens <= most, expected, f"{found} new ones", mend)
+    need(len(tokens) + max_new_tokens <= most, expected, found, mend)
     deltas = deltas_of(vectors, name, layer, multipliers)
 
     def attempt(rows: list[int], _: int) -> torch.Tensor:

@@ -73,9 +73,11 @@ def device_of(name: str | None) -> torch.device:
     kinds = (RuntimeError, AssertionError, NotImplementedError)  # unknown, not built in, not there
     expected = "a device that torch can use here (cpu, cuda, cuda:0, ...)"
     mend = "leave it out for the default, or see `steerkit doctor`."
-    with told(
-        kinds, expected, mend, NOT_LOADED, lambda e: f"{name!r} ({shorten(str(e), 60, placeholder=' ...')})"
-    ):
+
+    def found(error: Exception) -> str:
+        return f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})"
+
+    with told(kinds, expected, mend, NOT_LOADED, found):
         return torch.empty(0, device=name).device
 
 

@@ -60,15 +60,14 @@ class Prompter:
     before: str = ""  # what stands before every user message
 
     def letter(self, item: Item, positive_letter: str) -> Example:
-        """The papers' format: two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
+        """Two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
         letters = ("A", "B") if positive_letter == "A" else ("B", "A")
         if item.kind == "choice":
             letters = letter_of(item.matching), letter_of(item.not_matching)
         body = letter_body(item, positive_letter) + self.template.cue
+        answers = [f"({each})" for each in letters]
         positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
-        return self.example(
-            item.id, "letter", body, [f"({each})" for each in letters], split_letters, **positive
-        )
+        return self.example(item.id, "letter", body, answers, split_letters, **positive)
 
     def yes_no(self, item: Item, positive_answer: str) -> Example:
         """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
@@ -98,11 +97,9 @@ class Prompter:
             tails.append(whole[len(start) :])
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
-        found, mend = (
-            f"{answers[0]!r} and {answers[1]!r}, the same tokens",
-            "mend the item, or drop it from the data set.",
-        )
-        need(matching != other and all(sides), f"two different answers for item {name}", found, mend)
+        differ, pair = matching != other and all(sides), f"{answers[0]!r} and {answers[1]!r}"
+        mend = "mend the item, or drop it from the data set."
+        need(differ, f"two different answers for item {name}", f"{pair}, the same tokens", mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
     def ids(self, text: str) -> list[int]:
@@ -114,7 +111,7 @@ class Prompter:
 
 
 def letter_body(item: Item, positive_letter: str) -> str:
-    """The user message of the `letter` format, spaced as in the papers' released prompts.
+    """The user message of the `letter` format.
 
     Persona items get their two answers listed; choice items carry the options already. Raw answers start with a
     space, hence `(A):  No` with two.

@@ -45,7 +45,7 @@ def site_of(model: Model) -> SimpleNamespace:
 
 def describe(site: Site) -> dict[str, str]:
     """Precision, device and versions of the place where this runs."""
-    [hidden] = outputs(site, {"input_ids": torch.tensor([[0]]), "use_cache": False}, {}, [0])
+    [hidden] = outputs(site, {"input_ids": torch.tensor([[0]])}, {}, [0])
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "nnsight")}
     about = {"dtype": str(hidden.dtype)[len("torch.") :], "device": hidden.device.type}
     return about | {"threads": str(torch.get_num_threads()), "python": platform.python_version()} | versions
@@ -55,7 +55,7 @@ def outputs(
     site: Site, inputs: dict, masks: dict, wanted: Sequence[int], weights: torch.Tensor | None = None
 ) -> list[torch.Tensor]:
     """Outputs [p, s, d] of the blocks `wanted`, or their weighted sums over tokens, [p, d] float32 on the CPU."""
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+    with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         found = nnsight.save({})
         for index in range(max(wanted) + 1):
             narrow(site.layers[index], masks.get(index))
@@ -106,7 +106,7 @@ def tree_batch(site: Site, questions: Sequence, batch: Batch, vectors: dict, cel
         add(below, edits.pop(shared))
     inputs, overrides = masked_inputs(site, batch)
     logprob = questions[0].scale == "logprob"
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+    with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         for index, layer in enumerate(site.layers):
             if index <= shared:
                 layer.skip(below)
@@ -167,7 +167,7 @@ def masked_inputs(site: Site, batch: Batch) -> tuple[dict, dict[int, torch.Tenso
     masks = {window: mask(batch, window, site.dtype, device) for window in set(limits)}
     overrides = {index: masks[window] for index, window in enumerate(limits) if window != limits[0]}
     inputs = {"input_ids": batch.tokens, "attention_mask": masks[limits[0]], "position_ids": batch.positions}
-    return inputs | {"use_cache": False}, overrides
+    return inputs, overrides
 
 
 def narrow(layer: Any, attention_mask: torch.Tensor | None) -> None:
@@ -283,10 +283,10 @@ def contrasts_apart(site: Site, parts: Sequence, wanted: Sequence[int], total: b
     found = torch.zeros(len(questions), len(wanted), site.width)
     for n, question in enumerate(questions):
         for branch in question.branches:
-            sequence = [*question.prefix, *branch.tokens]
-            weights = torch.tensor([item.weight for item in branch.reads])
-            outputs = residual(site, [sequence], wanted, len(question.prefix))
-            found[n] += torch.stack([weights @ hidden[0] for hidden in outputs])
+            inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
+            weights, start = torch.tensor([item.weight for item in branch.reads]), len(question.prefix)
+            read_off = outputs(site, inputs, {}, wanted)
+            found[n] += torch.stack([weights @ hidden[0, start:].float().cpu() for hidden in read_off])
     return [found.sum(0, keepdim=True) if total else found]
 
 
@@ -297,13 +297,7 @@ def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms
     """
     found = []
     for batch, start in zip(batches, starts, strict=True):
-        [hidden] = residual(site, batch, [layer], start)
+        [hidden] = outputs(site, {"input_ids": torch.tensor(batch)}, {}, [layer])
+        hidden = hidden[:, start:].float().cpu().clone()  # a server would send the whole storage of a part
         found.append(hidden.norm(dim=-1, keepdim=True) if norms else hidden)
     return found
-
-
-def residual(site: Site, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
-    """Outputs [b, s - start, d] of some blocks, for sequences of one length; float32 on the CPU."""
-    inputs = {"input_ids": torch.tensor(batch), "use_cache": False}
-    # A copy, because a server would send the whole storage of a part.
-    return [each[:, start:].float().cpu().clone() for each in outputs(site, inputs, {}, wanted)]

@@ -58,9 +58,8 @@ def choose_engine(
         if difference <= tolerance:
             return "tree", f"self-check on the longest prompt: {AS_DIRECT} by {difference:.1e}"
         unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
-        why = (
-            f"on the longest prompt the tree {AS_DIRECT} by {difference:.2g} (tolerance {tolerance:g}{unit})"
-        )
+        largest = f"{difference:.2g} (tolerance {tolerance:g}{unit})"
+        why = f"on the longest prompt the tree {AS_DIRECT} by {largest}"
     warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=3)
     return "direct", why
 
