@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,15 +26,15 @@ _ARCHITECTURES = {name: name for name in KINDS} | {"standard": "relu"}
 _SCALES = ("scaling_factor", "finetuning_scaling_factor")  # what fine-tuning left; refused unless all are one
 # SAELens 4 and 5 on the left, 6 on the right.
 _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activation_fn_str": "activation_fn"}
-_GEMMA = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<tuning>pt|it)-(?P<site>res|mlp|att)")
-_GEMMA_HOOKS = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
+# What the folder names of a release say beside layer and source, from the path and these two; open to more.
+RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 
 
 def read_npz(path: Path) -> dict[str, Any]:
     """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input.
 
-    Layer, site and model are not in the file; they are read from the names of its folders when those are the
-    release's (`gemma-scope-2b-pt-res/layer_14/width_16k/average_l0_84/params.npz`).
+    Layer, site and model are not in the file; the names of its folders say which layer (`layer_14/width_16k/...`), and
+    those of a release in `RELEASES` the rest.
     """
     rescaled = "embedding" in path.parts  # trained on rescaled inputs
     need(not rescaled, "an autoencoder of a layer", "one of the embeddings", "take one of a layer.", NOT_READ)
@@ -152,13 +152,11 @@ def _unscaled(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _place(path: Path) -> dict[str, Any]:
-    """Layer, hook, model and source from the folder names of Gemma Scope."""
+    """Layer, hook, model and source from the names of folders."""
     text = path.as_posix()
-    folder, release = re.search(r"layer_(\d+)", text), _GEMMA.search(text)
-    layer = int(folder[1]) if folder else None
-    found = {"layer": layer, "source": text[folder.start() :] if folder else path.name}
-    if release:
-        found["source"] = f"{release[0]}/{found['source']}"
-        found["model"] = f"gemma-2-{release['size']}" + ("-it" if release["tuning"] == "it" else "")
-        found["hook"] = f"blocks.{layer}.{_GEMMA_HOOKS[release['site']]}" if folder else ""
+    folder = re.search(r"layer_(\d+)", text)
+    layer, source = (int(folder[1]), text[folder.start() :]) if folder else (None, path.name)
+    found = {"layer": layer, "source": source}
+    for release in RELEASES.values():
+        found |= release(text, found)
     return found
