@@ -16,19 +16,11 @@ bench      the same two tokens, as steering-bench sums them            log-probs
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from steerkit.formats import FORMATS
-from steerkit.prompts import Example
-from steerkit.propensity import FIDELITIES, Question, two_branches
+from steerkit.propensity import FIDELITIES, two_branches
 
-
-def _paper(example: Example) -> Question:
-    return two_branches(example, start=-1, closing=example.closing[:1], scale="logit")
-
-
-def _bench(example: Example) -> Question:
-    return two_branches(example, start=0, closing=example.closing[:1], scale="logprob")
-
-
-FIDELITIES |= {"paper": _paper, "bench": _bench}
+FIDELITIES["paper"] = partial(two_branches, start=-1, closing=1, scale="logit")
+FIDELITIES["bench"] = partial(two_branches, start=0, closing=1, scale="logprob")
 FORMATS["letter"] = replace(FORMATS["letter"], tab="Format: letter (the paper's)")

@@ -8,7 +8,7 @@ the direct one before its first use (`steerkit.grid.self_check`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import reduce
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import need
@@ -28,10 +28,6 @@ _PATHS = (
 _TUPLES = ("bloom", "codegen", "falcon", "gpt_neo", "gptj")
 
 
-def _follow(root: Any, path: str) -> Any | None:
-    return reduce(lambda node, name: getattr(node, name, None), path.split("."), root)
-
-
 def find_sites(lm: Any) -> tuple[list[Any], Any, Any]:
     """The envoys of an nnsight model's blocks, final norm and unembedding."""
     module = lm._module
@@ -39,13 +35,14 @@ def find_sites(lm: Any) -> tuple[list[Any], Any, Any]:
     expected = "decoder blocks that give one tensor, the residual stream"
     mend = "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...)."
     need(single, expected, f"a {name}, whose blocks give a tuple", mend, "Nothing was run.")
-    there = [paths for paths in _PATHS if all(_follow(module, path) is not None for path in paths)]
+    modules = dict(module.named_modules())
+    there = [paths for paths in _PATHS if modules.keys() >= {*paths}]
     expected = f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}"
     mend = "add the two module paths of this architecture to steerkit/model.py."
     need(bool(there), expected, f"a {name} without any of them", mend)
     blocks, norm = there[0]
-    head = next(name for name, each in module.named_modules() if each is module.get_output_embeddings())
-    return list(_follow(lm, blocks)), _follow(lm, norm), _follow(lm, head)
+    head = next(name for name, each in modules.items() if each is module.get_output_embeddings())
+    return list(attrgetter(blocks)(lm)), attrgetter(norm)(lm), attrgetter(head)(lm)
 
 
 def windows(config: Any) -> list[int | None]:

@@ -53,24 +53,22 @@ def one_token(example: Example, fidelity: Fidelity = "letter") -> Question:
     return Question(example.id, example.prompt[:-1], (Branch(tokens, reads),), "logit")
 
 
-def completions(example: Example, fidelity: Fidelity = "letter") -> Question:
-    """The mean log-probability of the tokens of each answer (nats per token), steered from the last prompt token on."""
-    return two_branches(example, start=-1, closing=(), scale="logprob", mean=True)
-
-
-def two_branches(
-    example: Example, start: int, closing: tuple[int, ...], scale: str, mean: bool = False
-) -> Question:
-    """A branch a side, all tokens scored; `start` is the first steered token counted from the end of the prompt."""
+def two_branches(example: Example, start: int, closing: int, scale: str, mean: bool = False) -> Question:
+    """A branch a side; `start` is the first steered token counted from the end of the prompt, `closing` how much of it counts."""
     cut = len(example.prompt) + start
     head = example.prompt[cut:] + example.lead
     branches = []
     for side, answer in enumerate((example.matching, example.not_matching)):
-        scored = answer + closing
+        scored = answer + example.closing[:closing]
         weight = 1.0 / len(scored) if mean else 1.0
         reads = tuple(Read(len(head) - 1 + i, token, side, weight) for i, token in enumerate(scored))
         branches.append(Branch((head + scored)[:-1], reads))
     return Question(example.id, example.prompt[:cut], tuple(branches), scale)
+
+
+def completions(example: Example, fidelity: Fidelity = "letter") -> Question:
+    """The mean log-probability of the tokens of each answer (nats per token), steered from the last prompt token on."""
+    return two_branches(example, start=-1, closing=0, scale="logprob", mean=True)
 
 
 FIDELITIES: dict[str, Callable[[Example], Question]] = {"letter": one_token}

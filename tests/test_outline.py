@@ -96,7 +96,7 @@ class TestRefused:
         with pytest.raises(SteerkitError, match="tokenizer of google/gemma-2-2b-it") as error:
             outline("gemma-2-2b")
         assert error.value.found == f"{kind.__name__}: no connection"
-        assert error.value.done == "Nothing was computed." and "hf auth login" in error.value.next_step
+        assert error.value.done == "Nothing was loaded." and "hf auth login" in error.value.next_step
 
     def test_terms_that_were_not_accepted_stop_it(self, own_folders, monkeypatch):
         monkeypatch.delenv("STEERKIT_ACCEPT", raising=False)
