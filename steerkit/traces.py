@@ -60,9 +60,10 @@ def outputs(
         for index in range(max(wanted) + 1):
             narrow(site.layers[index], masks.get(index))
             if index in wanted:
-                hidden = found[index] = site.layers[index].output
+                hidden = site.layers[index].output
                 if weights is not None:
-                    found[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+                    hidden = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+                found[index] = hidden
         stop(site, tracer)
     return [found[index] for index in wanted]
 
@@ -271,8 +272,7 @@ def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -
         batch = layout(questions, [0])
         weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
         weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
-        sums = outputs(site, *masked_inputs(site, batch), wanted, weights)
-        values = torch.stack(sums, dim=1)
+        values = torch.stack(outputs(site, *masked_inputs(site, batch), wanted, weights), dim=1)
         found.append(values.sum(0, keepdim=True) if total else values)
     return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
@@ -285,8 +285,8 @@ def contrasts_apart(site: Site, parts: Sequence, wanted: Sequence[int], total: b
         for branch in question.branches:
             inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
             weights, start = torch.tensor([item.weight for item in branch.reads]), len(question.prefix)
-            read_off = outputs(site, inputs, {}, wanted)
-            found[n] += torch.stack([weights @ hidden[0, start:].float().cpu() for hidden in read_off])
+            hidden = outputs(site, inputs, {}, wanted)
+            found[n] += torch.stack([weights @ each[0, start:].float().cpu() for each in hidden])
     return [found.sum(0, keepdim=True) if total else found]
 
 
