@@ -63,7 +63,7 @@ class Model:
 
     name: str
     lm: Any  # the nnsight model; `lm.trace(...)` is all of nnsight
-    layers: list[Any]  # in a trace `layers[l].output` is the residual stream after block l, [p, s, d]
+    layers: list[Any]  # blocks; in a trace `layers[l].output` is the residual stream after block l, [p, s, d]
     norm: Any
     head: Any  # the unembedding
     template: Template
