@@ -19,10 +19,11 @@ import torch
 from companion import store
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.models import load_model
 from companion.profiles import load_profile
 from steerkit.extraction import differences, mean_difference, resampled
-from steerkit.formats import first_label, question
+from steerkit.formats import question
 from steerkit.grid import evaluate, tree
 from steerkit.layout import layout, length
 from steerkit.model import Model
@@ -50,7 +51,7 @@ def statement_examples(model: Model, name: str, start: int, count: int) -> list[
 
 def upstream_style(model: Model, example: Example, vectors: Vectors, layers: list[int]) -> None:
     """Every answer, vector, layer and multiplier by a full forward of its own (batch 1, plain hook)."""
-    blocks = [envoy._module for envoy in model.sites.layers]
+    blocks = [envoy._module for envoy in model.layers]
     start = len(example.prompt) - 1
     for answer in (example.matching, example.not_matching):
         tokens = torch.tensor([example.prompt + example.lead + answer + example.closing])
@@ -89,7 +90,7 @@ def against_upstream(model: Model, vectors: Vectors, layers: list[int]) -> dict[
 
 def layer_sweep(model: Model) -> dict[str, float]:
     """Tree against the upstream way: all layers, seven multipliers, one vector (times faster)."""
-    return against_upstream(model, _vectors(model, 1), list(range(model.sites.n_layers)))
+    return against_upstream(model, _vectors(model, 1), list(range(len(model.layers))))
 
 
 def six_vectors(model: Model) -> dict[str, float]:
@@ -103,7 +104,7 @@ def one_vector(model: Model) -> dict[str, float]:
 
 
 def _vectors(model: Model, count: int) -> Vectors:
-    layers = list(range(model.sites.n_layers))
+    layers = list(range(len(model.layers)))
     found = differences(model, letter_examples(model, "narcissism", 12), layers)
     full = mean_difference(found, layers)
     return concatenate(full, resampled(found, layers, count - 1, 0)) if count > 1 else full
@@ -114,7 +115,7 @@ def _sweep_batch(model: Model):
     vectors = _vectors(model, 1)
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
     batch = layout(questions, range(1 + len(cells)))
-    inputs, _ = masked_inputs(site_of(model), batch)
+    inputs = masked_inputs(site_of(model), batch)[0] | {"use_cache": False}
     by_layer = {layer: vectors.at(layer) for layer in vectors.layers}
     edits = edits_of(batch, by_layer, [(0, 0, 0.0), *cells], model.dtype)
     return questions, vectors, cells, batch, inputs, edits
@@ -123,7 +124,7 @@ def _sweep_batch(model: Model):
 def nnsight_overhead(model: Model) -> dict[str, float]:
     """Time of the tree's nnsight trace against the same forward and edits with plain hooks."""
     _, _, _, batch, inputs, edits = _sweep_batch(model)
-    blocks = [envoy._module for envoy in model.sites.layers]
+    blocks = [envoy._module for envoy in model.layers]
     base = model.lm._module.model
 
     def hooked() -> None:
@@ -141,11 +142,11 @@ def nnsight_overhead(model: Model) -> dict[str, float]:
 
     def traced() -> None:
         with model.lm.trace(**inputs) as tracer:
-            for index, layer in enumerate(model.sites.layers):
+            for index, layer in enumerate(model.layers):
                 if index in edits:
                     rows, columns, delta = edits[index]
                     layer.output[rows, columns] += delta
-            model.sites.norm.output.save()
+            model.norm.output.save()
             tracer.stop()
 
     with torch.no_grad():

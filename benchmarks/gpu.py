@@ -97,7 +97,7 @@ def timed(model: Model, work: Callable[[], Any], seconds: float) -> float:
 
 def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int, float]]:
     """Per stage: the work, token-passes as the planner counts them, and those that the blocks really do."""
-    asked, depth = prompts(model, count), model.sites.n_layers
+    asked, depth = prompts(model, count), len(model.layers)
     layer = MODELS[model.name].layer if MODELS[model.name].layer < depth else depth // 2
     read = sum(contrast_length(example) for example in asked)
     found = {"extraction": (lambda: differences(model, asked, range(depth)), read, float(read))}

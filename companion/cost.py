@@ -277,7 +277,7 @@ def counted() -> list[tuple[str, int, int]]:
         for form in ("letter", "statement"):
             job, done = Job(settings, stage, settings.datasets[0], form, 1), []
             train, test = jobs.examples(job, model)
-            layers = jobs.job_layers(job, model.sites.n_layers)
+            layers = jobs.job_layers(job, len(model.layers))
             vectors = extract(model, train, layers, progress=done.append)
             evaluate(model, test, vectors, job.part.multipliers, progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes

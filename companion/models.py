@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import companion.templates  # noqa: F401 - adds the papers' chat templates to the library's
+import companion.fidelities  # adds the papers' ways of scoring to the library's
+import companion.templates  # noqa: F401 - and their chat templates
 from companion.data.datasets import load_dataset, names
 from companion.tiny import tiny_lm, tiny_tokenizer
 from companion.weights import obtain

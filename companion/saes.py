@@ -85,6 +85,7 @@ def open_sae(
 
 @lru_cache(maxsize=1)
 def _load(path: Path) -> Sae:
+    import companion.gemma_scope  # noqa: F401 - tells which model and site its files read
     from steerkit.sae import load_sae
 
     return load_sae(path)

@@ -19,8 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from companion.code import syntax_hash
 from steerkit.errors import SteerkitError
-from steerkit.files import artifacts_dir, locked, syntax_hash, write_atomically
+from steerkit.files import artifacts_dir, locked, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +32,8 @@ MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
 ROOT = Path(__file__).parents[1]
-NUMERIC_CODE = (
-    "steerkit/*.py",
-    "companion/data/*.py",
-    "companion/tan/jobs.py",
-    "companion/tan/dose.py",
-    "companion/templates.py",
-)
-NUMERIC_CODE += ("companion/models.py", "companion/weights.py", "companion/tiny.py")
+NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/fidelities.py")
+NUMERIC_CODE += ("companion/templates.py", "companion/models.py", "companion/weights.py", "companion/tiny.py")
 NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py")
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 

@@ -53,8 +53,7 @@ def decompose(
     """
     vector = checked(vector, sae)
     [solution] = solve(vector, sae, method, [n_features], inputs)
-    order = np.lexsort((solution.features, -np.abs(solution.coefficients)))
-    frame = _ranked("coefficient", Solution(solution.features[order], solution.coefficients[order]))
+    frame = _ranked("coefficient", solution)
     rest = float(np.linalg.norm(vector - total_of(solution, sae)))
     frame.attrs = {"method": method, "explained": quality(vector, solution, sae)[0], "residual_norm": rest}
     return frame
@@ -65,7 +64,7 @@ def top_features(sae: Sae, vector: torch.Tensor, k: int = 10) -> pd.DataFrame:
 
     Zeros are allowed, and what they activate is what the biases alone activate; what is not active is not listed.
     """
-    _check_counts(sae, [k])
+    _check_count(sae, k)
     return _ranked("activation", largest(numbers(sae.encode(vector)), k))
 
 
@@ -99,7 +98,7 @@ def signed_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]
         free[best] = False
         if basis.add(dictionary.row(best)):
             chosen.append(best)
-            residual = basis.residual()
+            residual = vector - basis.along[: basis.size] @ basis.rows[: basis.size]
     solutions = []
     for features in (np.array(chosen[:count], dtype=np.int64) for count in counts):
         n = len(features)
@@ -157,15 +156,12 @@ class Basis:
         self.size += 1
         return True
 
-    def residual(self) -> np.ndarray:
-        """What of the vector no sum of the rows reaches, [d]."""
-        return self.vector - self.along[: self.size] @ self.rows[: self.size]
-
 
 def solve(vector: np.ndarray, sae: Sae, method: str, counts: Sequence[int], inputs: dict) -> list[Solution]:
     """One solution a count."""
     need(method in METHODS, f"a method among {', '.join(METHODS)}", repr(method), "choose one of these.")
-    _check_counts(sae, counts)
+    for count in counts:
+        _check_count(sae, count)
     return METHODS[method](vector, sae, counts, inputs)
 
 
@@ -177,8 +173,9 @@ def largest(dense: np.ndarray, count: int) -> Solution:
 
 
 def _ranked(amount: str, solution: Solution) -> pd.DataFrame:
-    ranks = np.arange(1, len(solution.features) + 1)
-    return pd.DataFrame({"feature": solution.features, amount: solution.coefficients, "rank": ranks})
+    order = np.lexsort((solution.features, -np.abs(solution.coefficients)))
+    found = {"feature": solution.features[order], amount: solution.coefficients[order]}
+    return pd.DataFrame(found | {"rank": np.arange(1, len(order) + 1)})
 
 
 def total_of(solution: Solution, sae: Sae) -> np.ndarray:
@@ -212,7 +209,6 @@ def checked(vector: torch.Tensor, sae: Sae) -> np.ndarray:
     return found
 
 
-def _check_counts(sae: Sae, counts: Sequence[int]) -> None:
-    for count in counts:
-        expected = f"between 1 and {sae.n_features} features, as many as this autoencoder has"
-        need(1 <= count <= sae.n_features, expected, f"{count}", "ask for fewer.")
+def _check_count(sae: Sae, count: int) -> None:
+    expected = f"between 1 and {sae.n_features} features, as many as this autoencoder has"
+    need(1 <= count <= sae.n_features, expected, f"{count}", "ask for fewer.")

@@ -12,7 +12,6 @@ class SteerkitError(Exception):
     """An error in the user's words; "nothing was written" is a frequent and important answer to what was done."""
 
     def __init__(self, expected: str, found: str, *, done: str = NOT_WRITTEN, next_step: str) -> None:
-        self.parts = {"expected": expected, "found": found, "done": done, "next_step": next_step}
         self.expected, self.found, self.done, self.next_step = expected, found, done, next_step
         super().__init__(f"Expected {expected}; found {found}. {done} Next: {next_step}")
 

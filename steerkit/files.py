@@ -1,14 +1,12 @@
-"""Files: the cache folder, locks that two runs share, hashes, writes that are whole or not at all, keys of code."""
+"""Files: the cache folder, locks that two runs share, hashes, writes that are whole or not at all."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from steerkit.errors import told
 
@@ -22,31 +20,10 @@ def cache_dir(*parts: str) -> Path:
     from platformdirs import user_cache_path
 
     folder = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")).joinpath(*parts)
-    with _writable(folder, *CACHE):
-        folder.mkdir(parents=True, exist_ok=True)
+    with _made(folder, *CACHE):
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "no permission to write")
     return folder
-
-
-def _writable(folder: Path | str, what: str, mend: str) -> Any:
-    """What the system says about a folder, in the user's words."""
-    return told((OSError,), f"{what} at {folder}", mend, found=lambda error: str(error.strerror))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of one cache entry: a second run waits, then finds the work done."""
-    from filelock import FileLock
-
-    lock, folder = FileLock(path.with_name(f".{path.name}.lock")), path.parent
-    with _writable(folder, *CACHE):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def artifacts_dir() -> Path:
@@ -55,9 +32,30 @@ def artifacts_dir() -> Path:
     if not chosen:
         return cache_dir("artifacts")
     mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
-    with _writable(chosen, "a folder for artefacts that can be written", mend):
-        Path(chosen).mkdir(parents=True, exist_ok=True)
-    return Path(chosen)
+    with _made(Path(chosen), "a folder for artefacts that can be written", mend):
+        return Path(chosen)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of one cache entry: a second run waits, then finds the work done."""
+    from filelock import FileLock
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with _made(path.parent, *CACHE):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _made(folder: Path, what: str, mend: str) -> Iterator[None]:
+    """With a folder, made when missing; what the system says about it, in the user's words."""
+    with told((OSError,), f"{what} at {folder}", mend, found=lambda error: str(error.strerror)):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
 
 
 def file_hash(path: Path) -> str:
@@ -72,31 +70,6 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
         digest.update(f"{path.name} {file_hash(path)}\n".encode())
     return digest.hexdigest()
-
-
-def syntax_hash(paths: Iterable[Path]) -> str:
-    """What some modules compute, in 16 hexadecimal digits: a hash of all their definitions and constants.
-
-    Comments, docstrings and imports are not in it, nor is the file in which a definition stands: code that moves keeps
-    its hash.
-    """
-    definitions = []
-    for path in paths:
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(module):
-            for name in ("body", "orelse", "finalbody"):
-                if isinstance(nodes := getattr(node, name, None), list):
-                    setattr(node, name, [each for each in nodes if _computes(each)])
-        definitions += map(ast.dump, module.body)
-    return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:16]
-
-
-def _computes(node: ast.AST) -> bool:
-    """Whether it is no docstring, no import, and not there for type checkers only."""
-    if isinstance(node, ast.If):
-        return ast.unparse(node.test) != "TYPE_CHECKING"
-    literal = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return not literal and not isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

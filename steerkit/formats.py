@@ -1,18 +1,17 @@
 """Answer formats: how an item becomes an example, and what is read off it. One row a format, open to more rows.
 
-A format is either a pair of completions of one prompt, or a choice between two labels, `A` and `B` or Yes and No. A
-model may prefer a label whatever it stands for, so an item of such a format can be asked in two forms that differ in
-which label shows the behaviour. `FORMATS[name] = Format(name, ...)` adds a format of your own.
+A format is either a pair of completions of one prompt, or a choice between two labels, `A` and `B` or Yes and No, of
+which a model may prefer one whatever it stands for. `FORMATS[name] = Format(name, ...)` adds a format of your own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import need, one_of
-from steerkit.items import Item, exchanged
+from steerkit.items import Item
 from steerkit.prompts import Example, Prompter
 from steerkit.propensity import FIDELITIES, Fidelity, Question, completions, lettered, one_token
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from steerkit.model import Model
-
-OTHER = "~other"  # ends the id of the second form of an item
 
 
 @dataclass(frozen=True)
@@ -45,39 +42,9 @@ class Format:
         """Whether a label can be preferred for itself."""
         return bool(self.labels)
 
-    def form(self, prompter: Prompter, item: Item, *, other: bool = False) -> Example:
-        """One item with labels in its first form, or in the other one, in which the other label shows the behaviour."""
-        label = first_label(item, self.labels)
-        if not other:
-            return self.ask(prompter, item, label)
-        example = self.ask(prompter, item, self.labels[label == self.labels[0]])
-        return replace(example, id=example.id + OTHER)
-
-
-def first_label(item: Item, labels: Sequence[str]) -> str:
-    """The label that shows the behaviour in the first form of an item: the item's own, when it lists these.
-
-    Else it depends on the item alone, so that it is the same in every split and subset, and each label is that of
-    half of the items: alternating in choice items; in persona items of a pair one each, turned round from pair to
-    pair; in other persona items changing every second row, as these files alternate Yes and No.
-    """
-    own = item.positive_answer or item.positive_letter
-    if own in labels or {*labels} <= {letter for letter, _ in item.options}:
-        return own
-    if item.kind == "choice":
-        return labels[item.row % 2]
-    if item.pair is None:
-        return labels[(item.row // 2 + 1) % 2]
-    return labels[(item.pair % 2 == 0) != (item.positive_answer == "Yes")]
-
-
-def _letter(prompter: Prompter, item: Item, letter: str) -> Example:
-    turned = item.kind == "choice" and item.positive_letter != letter
-    return prompter.letter(exchanged(item) if turned else item, letter)
-
 
 _ROWS = (
-    Format("letter", _letter, lettered, "logits", "#0072B2", "Format: letter (the paper's)", ("A", "B")),
+    Format("letter", Prompter.letter, lettered, "logits", "#0072B2", "Format: letter", ("A", "B")),
     Format("statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"),
     Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
 )
@@ -85,7 +52,7 @@ FORMATS: dict[str, Format] = {form.name: form for form in _ROWS}
 
 
 def question(example: Example, fidelity: Fidelity = "letter") -> Question:
-    """What an engine evaluates for one example; `fidelity` tells the published ways of scoring a letter apart."""
+    """What an engine evaluates for one example; `fidelity` is how a letter is scored."""
     one_of("a fidelity", fidelity, FIDELITIES)
     one_of("an answer format", example.format, FORMATS)
     return FORMATS[example.format].question(example, fidelity)
@@ -101,7 +68,8 @@ def ask(model: Model, triples: Sequence[tuple[str, str, str]], format: str = "st
     need(len(triples) > 0, "at least one (prompt, answer, other answer)", "none", "give some.")
     kind, prompter = FORMATS[format], Prompter(model.tokenizer, model.template)
     items = [_item(i, triple, turned=kind.biased and i % 2 == 1) for i, triple in enumerate(triples)]
-    return [kind.form(prompter, item) if kind.biased else kind.ask(prompter, item, item) for item in items]
+    labels = [kind.labels[i % 2] if kind.biased else item for i, item in enumerate(items)]
+    return [kind.ask(prompter, *each) for each in zip(items, labels, strict=True)]
 
 
 def _item(index: int, triple: tuple[str, str, str], turned: bool) -> Item:
@@ -112,11 +80,10 @@ def _item(index: int, triple: tuple[str, str, str], turned: bool) -> Item:
     need(sound, expected, repr(triple)[:200], "write (prompt, answer, other answer).")
     prompt, yes, no = (text.strip() for text in texts)
     need(yes != no, f"two different answers in triple {index}", f"{yes!r} twice", "mend it, or drop it.")
-    first, second = (no, yes) if turned else (yes, no)
-    matching, other = (" (B)", " (A)") if turned else (" (A)", " (B)")
-    listed = f"{prompt}\n\nChoices:\n (A) {first}\n (B) {second}"
-    options = (("A", first), ("B", second))
-    return Item(f"{index:04d}", listed, matching, other, stem=prompt, options=options)
+    options = (("A", no), ("B", yes)) if turned else (("A", yes), ("B", no))
+    listed = f"{prompt}\n\nChoices:" + "".join(f"\n ({letter}) {text}" for letter, text in options)
+    answers = (" (B)", " (A)") if turned else (" (A)", " (B)")
+    return Item(f"{index:04d}", listed, *answers, stem=prompt, options=options)
 
 
 def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> pd.DataFrame:
@@ -133,12 +100,12 @@ def ledger(tokenizer: Any, example: Example, fidelity: Fidelity = "letter") -> p
     asked = question(example, fidelity)
     start, rows = len(asked.prefix), []
     for side, answer in enumerate((example.matching, example.not_matching)):
-        named = (example.prompt, example.lead, answer, example.closing)
-        parts = zip(("prompt", "lead", "answer", "closing"), named, strict=True)
         branch = asked.branches[min(side, len(asked.branches) - 1)]
         scored = {start + read.position + 1 for read in branch.reads if read.side == side}
-        for at, (part, token) in enumerate((part, token) for part, tokens in parts for token in tokens):
+        parts = {"prompt": example.prompt, "lead": example.lead, "answer": answer, "closing": example.closing}
+        tokens = [(part, token) for part, ids in parts.items() for token in ids]
+        for at, (part, token) in enumerate(tokens):
+            where = ("matching", "not matching")[side], at, decode([token]), part
             steered = start <= at < start + len(branch.tokens)
-            where = (("matching", "not matching")[side], at, decode([token]), part)
             rows.append((*where, part == "answer", steered, at in scored))
     return pd.DataFrame(rows, columns=["side", "position", "token", "part", "read", "steered", "scored"])

@@ -1,13 +1,12 @@
 """Steered text: the same prompt under several multipliers at once, greedily, with a cache of keys and values.
 
 The vector is added to the output of one block from the last prompt token on, as `evaluate` does where it scores an
-answer: at that token when the prompt is read, and at every new token when it is fed back. `uncached` is the obvious
-way, a forward of the whole sequence for each new token, meant to be read; both give the same tokens.
+answer: at that token when the prompt is read, and at every new token when it is fed back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 
 import torch
@@ -49,11 +48,11 @@ def generate(
     tokens, ends = prompt_tokens(model, prompt, system), ends_of(model)
     need(bool(tokens), "a prompt of at least one token", "none", "say something.")
     # Beyond its positions a model gives nonsense, or an error from deep inside.
-    whole, config = len(tokens) + max_new_tokens, model.config.get_text_config()
-    most = getattr(config, "max_position_embeddings", None) or whole
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or torch.inf
     expected = f"at most {most} tokens, the positions of {model.name}"
-    found = f"{len(tokens)} and {max_new_tokens}"
-    need(whole <= most, expected, f"{found} new ones", "shorten the prompt, or ask for fewer new tokens.")
+    found = f"{len(tokens)} and {max_new_tokens} new ones"
+    mend = "shorten the prompt, or ask for fewer new tokens."
+    need(len(tokens) + max_new_tokens <= most, expected, found, mend)
     deltas = deltas_of(vectors, name, layer, multipliers)
 
     def attempt(rows: list[int], _: int) -> torch.Tensor:
@@ -68,17 +67,6 @@ def generate(
             need(traces.BROKEN not in new, "finite logits", broken, "use a smaller multiplier, or float32.")
             texts[row] = model.tokenizer.decode(new, skip_special_tokens=True)
     return [(multiplier, texts[row]) for row, multiplier in enumerate(multipliers)]
-
-
-def uncached(
-    model: Model, prompt: Sequence[int], layer: int, delta: torch.Tensor, count: int, ends: Collection[int]
-) -> list[int]:
-    """At most `count` tokens after a prompt, each by a plain forward of everything before it; `delta` is [d]."""
-    new: list[int] = []
-    while len(new) < count and not set(new) & set(ends):
-        [logits] = run(model, traces.steered_logits, prompt[:-1], [prompt[-1], *new], layer, delta)
-        new.append(int(logits[-1].argmax()))
-    return new[:-1] if set(new) & set(ends) else new
 
 
 def prompt_tokens(model: Model, prompt: str | Example, system: str | None = None) -> list[int]:

@@ -11,12 +11,7 @@ choice
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-
-from steerkit.errors import need
-
-OPTION = re.compile(r"(?:^|\n)[ \t]*\(([A-Z])\):?")
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -72,19 +67,6 @@ class Item:
 def fold(text: str) -> str:
     """`text` with whitespace runs made one space and case folded."""
     return " ".join(text.split()).casefold()
-
-
-def exchanged(item: Item) -> Item:
-    """A choice item with the texts of its two options exchanged, so that the other letter matches."""
-    count, mend = len(item.options), "drop the item, or switch counterbalanced off."
-    need(count == 2, f"two options in {item.id}, to exchange them", str(count), mend)
-    (_, first), (_, second) = item.options
-    marks = [mark for mark in OPTION.finditer(item.question) if mark[1] in "AB"][-2:]
-    head, between = item.question[: marks[0].end()], item.question[marks[0].end() : marks[1].end()]
-    tail = item.question[marks[1].end() :]
-    question = head + between.replace(first, second, 1) + tail.replace(second, first, 1)
-    answers = {"matching": item.not_matching, "not_matching": item.matching}
-    return replace(item, question=question, options=(("A", second), ("B", first)), **answers)
 
 
 def letter_of(answer: str) -> str:

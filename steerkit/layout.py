@@ -33,13 +33,12 @@ def layout(questions: Sequence[Question], conditions: Sequence[int]) -> SimpleNa
     sequence index, token, side, condition and branch; `weights` [n] float64.
     """
     rows = [_row(question, conditions) for question in questions]
-    width = max(len(row[0]) for row in rows)
-    fills = (0, 0, PAD, PAD)
-    columns = [[[fill] * (width - len(row[i])) + row[i] for row in rows] for i, fill in enumerate(fills)]
+    width = max(len(tokens) for tokens, _, _ in rows)
+    padded = [[(0, 0, PAD, PAD)] * (width - len(tokens)) + tokens for tokens, _, _ in rows]
     names = ("tokens", "positions", "segments", "conditions")
-    made = dict(zip(names, map(torch.tensor, columns), strict=True))
-    reads = [(n, width - len(row[0]) + read[0], *read[1:]) for n, row in enumerate(rows) for read in row[4]]
-    weights = torch.tensor([weight for row in rows for weight in row[5]], dtype=torch.float64)
+    made = dict(zip(names, torch.tensor(padded).permute(2, 0, 1).contiguous(), strict=True))
+    reads = [(n, width - len(row[0]) + at, *more) for n, row in enumerate(rows) for at, *more in row[1]]
+    weights = torch.tensor([weight for _, _, weights in rows for weight in weights], dtype=torch.float64)
     return SimpleNamespace(**made, reads=torch.tensor(reads), weights=weights)
 
 
@@ -48,21 +47,17 @@ def length(question: Question, conditions: int) -> int:
     return len(question.prefix) + conditions * sum(len(branch.tokens) for branch in question.branches)
 
 
-def _row(question: Question, conditions: Sequence[int]) -> tuple[list[int], ...]:
+def _row(question: Question, conditions: Sequence[int]) -> tuple[list, list, list]:
     start = len(question.prefix)
-    tokens, positions = list(question.prefix), list(range(start))
-    segments, owners = [0] * start, [PAD] * start
+    tokens = [(token, at, 0, PAD) for at, token in enumerate(question.prefix)]
     reads, weights, segment = [], [], 0
     for condition in conditions:
         for b, branch in enumerate(question.branches):
             segment += 1
             reads += [(len(tokens) + r.position, r.token, r.side, condition, b) for r in branch.reads]
             weights += [r.weight for r in branch.reads]
-            tokens += branch.tokens
-            positions += range(start, start + len(branch.tokens))
-            segments += [segment] * len(branch.tokens)
-            owners += [condition] * len(branch.tokens)
-    return tokens, positions, segments, owners, reads, weights
+            tokens += [(token, start + at, segment, condition) for at, token in enumerate(branch.tokens)]
+    return tokens, reads, weights
 
 
 def mask(

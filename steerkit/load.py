@@ -70,13 +70,14 @@ def device_of(name: str | None) -> torch.device:
 
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kinds = (RuntimeError, AssertionError, NotImplementedError)  # unknown, not built in, not there
+    expected = "a device that torch can use here (cpu, cuda, cuda:0, ...)"
+    mend = "leave it out for the default, or see `steerkit doctor`."
 
     def found(error: Exception) -> str:
         return f"{name!r} ({shorten(str(error), 60, placeholder=' ...')})"
 
-    kinds = (RuntimeError, AssertionError, NotImplementedError)  # unknown, not built in, not there
-    expected = "a device that torch can use here (cpu, cuda, cuda:0, ...)"
-    with told(kinds, expected, "leave it out for the default, or see `steerkit doctor`.", NOT_LOADED, found):
+    with told(kinds, expected, mend, NOT_LOADED, found):
         return torch.empty(0, device=name).device
 
 
@@ -100,13 +101,14 @@ def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
     """A folder of the hub's own cache with these files of a model."""
     from huggingface_hub import snapshot_download
 
-    wanted, check, done = "configuration and tokenizer of", "connection", "Nothing was computed."
+    expected = f"configuration and tokenizer of {repo} on the Hugging Face hub"
     if tuple(patterns) == CHECKPOINT_FILES:
-        wanted, check, done = "model", "id", NOT_LOADED
-    expected = f"{wanted} {repo} on the Hugging Face hub"
-    mend = f"check the {check}, log in for gated models (`hf auth login`), or give a local folder."
+        expected = f"model {repo} on the Hugging Face hub"
+    mend = (
+        "check the id and the connection, log in for gated models (`hf auth login`), or give a local folder."
+    )
     # httpx's, requests' and its own errors all mean "not obtained".
-    with told((Exception,), expected, mend, done, lambda error: named(error).partition("\n")[0]):
+    with told((Exception,), expected, mend, NOT_LOADED, lambda error: named(error).partition("\n")[0]):
         return snapshot_download(repo, revision=revision, allow_patterns=list(patterns))
 
 

@@ -8,7 +8,7 @@ the direct one before its first use (`steerkit.grid.self_check`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import reduce
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import need
@@ -28,38 +28,21 @@ _PATHS = (
 _TUPLES = ("bloom", "codegen", "falcon", "gpt_neo", "gptj")
 
 
-@dataclass(frozen=True)
-class Sites:
-    """Envoys of one model: `layers[l].output` is the residual stream after block l, [p, s, d]."""
-
-    layers: list[Any]
-    norm: Any
-    head: Any
-
-    @property
-    def n_layers(self) -> int:
-        """Number of decoder blocks."""
-        return len(self.layers)
-
-
-def _follow(root: Any, path: str) -> Any | None:
-    return reduce(lambda node, name: getattr(node, name, None), path.split("."), root)
-
-
-def find_sites(lm: Any) -> Sites:
-    """Locate blocks, final norm and unembedding of an nnsight model."""
+def find_sites(lm: Any) -> tuple[list[Any], Any, Any]:
+    """The envoys of an nnsight model's blocks, final norm and unembedding."""
     module = lm._module
     name, single = type(module).__name__, module.config.model_type not in _TUPLES
     expected = "decoder blocks that give one tensor, the residual stream"
     mend = "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...)."
     need(single, expected, f"a {name}, whose blocks give a tuple", mend, "Nothing was run.")
-    there = [paths for paths in _PATHS if all(_follow(module, path) is not None for path in paths)]
+    modules = dict(module.named_modules())
+    there = [paths for paths in _PATHS if modules.keys() >= {*paths}]
     expected = f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}"
     mend = "add the two module paths of this architecture to steerkit/model.py."
     need(bool(there), expected, f"a {name} without any of them", mend)
     blocks, norm = there[0]
-    head = next(name for name, each in module.named_modules() if each is module.get_output_embeddings())
-    return Sites(list(_follow(lm, blocks)), _follow(lm, norm), _follow(lm, head))
+    head = next(name for name, each in modules.items() if each is module.get_output_embeddings())
+    return list(attrgetter(blocks)(lm)), attrgetter(norm)(lm), attrgetter(head)(lm)
 
 
 def windows(config: Any) -> list[int | None]:
@@ -70,15 +53,8 @@ def windows(config: Any) -> list[int | None]:
     """
     config = config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return [window] * config.num_hidden_layers
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     return [window if kind == "sliding_attention" else None for kind in kinds]
-
-
-def soft_cap(config: Any) -> float | None:
-    """The final soft cap of the logits (Gemma 2), None without one."""
-    return getattr(config.get_text_config(), "final_logit_softcapping", None)
 
 
 @dataclass(frozen=True)
@@ -87,18 +63,15 @@ class Model:
 
     name: str
     lm: Any  # the nnsight model; `lm.trace(...)` is all of nnsight
-    sites: Sites
+    layers: list[Any]  # blocks; in a trace `layers[l].output` is the residual stream after block l, [p, s, d]
+    norm: Any
+    head: Any  # the unembedding
     template: Template
     device: torch.device
     dtype: torch.dtype
     dtype_reason: str
     source: dict[str, Any] = field(default_factory=dict)  # goes into every manifest
     remote: str | None = None  # address of the server that holds the weights, None when they are here
-
-    @property
-    def layers(self) -> list[Any]:
-        """The decoder blocks in a trace; `layers[l].output` is the residual stream after block l, [p, s, d]."""
-        return self.sites.layers
 
     @property
     def config(self) -> Any:
@@ -133,4 +106,4 @@ def wrap(
     weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
     how = {"dtype": plain(weight.dtype), "device": weight.device.type, "template": chosen.name}
     about = source | how if source else {"model": name}
-    return Model(name, lm, find_sites(lm), chosen, weight.device, weight.dtype, reason, about)
+    return Model(name, lm, *find_sites(lm), chosen, weight.device, weight.dtype, reason, about)

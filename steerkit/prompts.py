@@ -60,10 +60,10 @@ class Prompter:
     before: str = ""  # what stands before every user message
 
     def letter(self, item: Item, positive_letter: str) -> Example:
-        """The papers' format: two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
-        letters = [positive_letter, "B" if positive_letter == "A" else "A"]
+        """Two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
+        letters = ("A", "B") if positive_letter == "A" else ("B", "A")
         if item.kind == "choice":
-            letters = [letter_of(item.matching), letter_of(item.not_matching)]
+            letters = letter_of(item.matching), letter_of(item.not_matching)
         body = letter_body(item, positive_letter) + self.template.cue
         answers = [f"({each})" for each in letters]
         positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
@@ -71,7 +71,7 @@ class Prompter:
 
     def yes_no(self, item: Item, positive_answer: str) -> Example:
         """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
-        answers = [positive_answer, "No" if positive_answer == "Yes" else "Yes"]
+        answers = ("Yes", "No") if positive_answer == "Yes" else ("No", "Yes")
         body = yes_no_body(item, positive_answer) + self.template.cue
         return self.example(item.id, "yes-no", body, answers, split_words, positive_answer=positive_answer)
 
@@ -88,14 +88,18 @@ class Prompter:
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
     ) -> Example:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
-        prompt = self.template.render(self.system, self.before + body)
+        prompt, tails = self.template.render(self.system, self.before + body), []
         start = self.ids(prompt)
-        tails = [self._tail(start, prompt, self.template.gap() + answer) for answer in answers]
+        for answer in (self.template.gap() + each for each in answers):
+            whole = self.ids(prompt + answer)
+            if whole[: len(start)] != start:  # the tokenizer would merge across the border
+                whole = start + self.tokenizer(answer, add_special_tokens=False).input_ids
+            tails.append(whole[len(start) :])
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
-        differ, found = matching != other, f"{answers[0]!r} and {answers[1]!r}, the same tokens"
+        differ, pair = matching != other and all(sides), f"{answers[0]!r} and {answers[1]!r}"
         mend = "mend the item, or drop it from the data set."
-        need(differ and all(sides), f"two different answers for item {name}", found, mend)
+        need(differ, f"two different answers for item {name}", f"{pair}, the same tokens", mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
     def ids(self, text: str) -> list[int]:
@@ -105,16 +109,9 @@ class Prompter:
         starts = self.template.bos and bos is not None and (not ids or ids[0] != bos)
         return [bos, *ids] if starts else ids
 
-    def _tail(self, start: list[int], prompt: str, answer: str) -> list[int]:
-        """Tokens of `answer` after `prompt`; joined token lists where the tokenizer would merge across the border."""
-        whole = self.ids(prompt + answer)
-        if whole[: len(start)] == start:
-            return whole[len(start) :]
-        return self.tokenizer(answer, add_special_tokens=False).input_ids
-
 
 def letter_body(item: Item, positive_letter: str) -> str:
-    """The user message of the `letter` format, spaced as in the papers' released prompts.
+    """The user message of the `letter` format.
 
     Persona items get their two answers listed; choice items carry the options already. Raw answers start with a
     space, hence `(A):  No` with two.
@@ -148,13 +145,11 @@ def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
 
 def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
     """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ."""
-    first, second = tails
-    differ = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
-    decoded = [tokenizer.decode(tail[differ[0] : differ[0] + 1]).strip() if differ else "" for tail in tails]
-    letters = all(len(text) == 1 and text.isupper() for text in decoded)
-    sound = len(first) == len(second) and len(differ) == 1 and letters
+    lead, letters, _ = split_words(tokenizer, tails)
+    closing, other = (tail[len(lead) + 1 :] for tail in tails)
+    decoded = [tokenizer.decode(each).strip() for each in letters]
+    sound = closing == other and all(len(text) == 1 and text.isupper() for text in decoded)
     shown = [[] if sound else [tokenizer.decode([token]) for token in tail] for tail in tails]
     mend = "use answer_format=statement; this tokenizer merges the letter with its brackets."
     need(sound, "answers that differ in one token, the letter", f"{shown[0]} and {shown[1]}", mend)
-    at = differ[0]
-    return first[:at], [[tail[at]] for tail in tails], first[at + 1 :]
+    return lead, letters, closing

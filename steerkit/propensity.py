@@ -1,29 +1,20 @@
 """Propensity: how much a model leans to the matching side of one example, and which tokens say so.
 
-Tan et al. 2024 define the propensity as a difference of logits, m_LD = score(matching) - score(not matching). Their
-two code bases compute it differently, so each way has a name (`Fidelity`) and none replaces another:
-
-=========  ==========================================================  ==========  =================
-fidelity   a side's score                                              scale       first steered token
-=========  ==========================================================  ==========  =================
-letter     the answer letter                                           logits      last prompt token
-paper      the letter and the `)` after it, as the paper's code sums   logits      last prompt token
-bench      the same two tokens, as steering-bench sums them            log-probs   the one after it
-=========  ==========================================================  ==========  =================
-
-A score is a weighted sum over `Read`s, so the engines need to know nothing about formats. Which reading an answer
-format has stands in its row of `steerkit.formats.FORMATS`; the readings are here.
+It is a difference, score(matching) - score(not matching) (Tan et al. 2024, section 3). A score is a weighted sum over
+`Read`s, so the engines need to know nothing about formats. Which reading an answer format has stands in its row of
+`steerkit.formats.FORMATS`; the readings are here. A letter can be read in more than one way: `FIDELITIES` has them by
+name, and is open to more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from steerkit.prompts import Example
 
-Fidelity = Literal["letter", "paper", "bench"]
-FIDELITIES: tuple[str, ...] = get_args(Fidelity)
+Fidelity = str  # a name in `FIDELITIES`
 
 
 @dataclass(frozen=True)
@@ -62,30 +53,27 @@ def one_token(example: Example, fidelity: Fidelity = "letter") -> Question:
     return Question(example.id, example.prompt[:-1], (Branch(tokens, reads),), "logit")
 
 
-def lettered(example: Example, fidelity: Fidelity) -> Question:
-    """The letter between its brackets in one of the three published ways."""
-    if fidelity == "letter":
-        return one_token(example)
-    if fidelity == "paper":
-        return _two_branches(example, start=-1, closing=example.closing[:1], scale="logit")
-    return _two_branches(example, start=0, closing=example.closing[:1], scale="logprob")
-
-
-def completions(example: Example, fidelity: Fidelity = "letter") -> Question:
-    """The mean log-probability of the tokens of each answer (nats per token), steered from the last prompt token on."""
-    return _two_branches(example, start=-1, closing=(), scale="logprob", mean=True)
-
-
-def _two_branches(
-    example: Example, start: int, closing: tuple[int, ...], scale: str, mean: bool = False
-) -> Question:
-    """A branch a side; `start` is the first steered token counted from the end of the prompt."""
+def two_branches(example: Example, start: int, closing: int, scale: str, mean: bool = False) -> Question:
+    """A branch a side; `start` is the first steered token counted from the end of the prompt, `closing` how much of it counts."""
     cut = len(example.prompt) + start
     head = example.prompt[cut:] + example.lead
     branches = []
     for side, answer in enumerate((example.matching, example.not_matching)):
-        scored = answer + closing
+        scored = answer + example.closing[:closing]
         weight = 1.0 / len(scored) if mean else 1.0
         reads = tuple(Read(len(head) - 1 + i, token, side, weight) for i, token in enumerate(scored))
         branches.append(Branch((head + scored)[:-1], reads))
     return Question(example.id, example.prompt[:cut], tuple(branches), scale)
+
+
+def completions(example: Example, fidelity: Fidelity = "letter") -> Question:
+    """The mean log-probability of the tokens of each answer (nats per token), steered from the last prompt token on."""
+    return two_branches(example, start=-1, closing=0, scale="logprob", mean=True)
+
+
+FIDELITIES: dict[str, Callable[[Example], Question]] = {"letter": one_token}
+
+
+def lettered(example: Example, fidelity: Fidelity) -> Question:
+    """The letter between its brackets, in the way asked for."""
+    return FIDELITIES[fidelity](example)

@@ -1,9 +1,8 @@
 """The same traces on another machine: an NDIF server that holds the model and has never heard of steerkit.
 
-One function, `run`, stands between the package and every trace. Without a server it calls a function of
-`steerkit.traces`; with one it sends that function and its arguments as a job, waits, and gives back the same tensors.
-What travels is small: tokens, positions of reads and vectors there, scores or sums of activations back. Masks are
-made on the server. The key to a server is nnsight's business (NDIF_API_KEY, or its own configuration) and is not kept.
+One function, `run`, stands between the package and every trace. What travels is small: tokens, positions of reads and
+vectors there, scores or sums of activations back; masks are made on the server. The key to a server is nnsight's
+business (NDIF_API_KEY, or its own configuration) and is not kept.
 """
 
 from __future__ import annotations

@@ -19,10 +19,8 @@ import torch
 
 from steerkit.errors import NOT_READ, need, one_of, told
 from steerkit.files import file_hash
-from steerkit.sae_files import locate, read_folder, read_npz
+from steerkit.sae_files import ARRAYS, GEMMA_SCOPE, KINDS, WEIGHTS, read_folder, read_npz
 
-KINDS = ("relu", "jumprelu", "topk", "batchtopk")
-ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 # TransformerLens' names of the residual stream between blocks, or the bare path of a block in transformers.
 _BLOCK_OUTPUT = re.compile(r"hook_resid_(?:pre|post)$|(?:layers|h)\.\d+$")
 
@@ -47,14 +45,21 @@ class Sae:
 
     def __post_init__(self) -> None:
         one_of("an activation", self.kind, KINDS)
-        _check_arrays(self)
-        silent = self.threshold is None
-        mend = "fetch the complete file."
+        d, f = self.W_enc.shape if self.W_enc.ndim == 2 else (0, 0)
+        mend = "W_enc is [d, f] and W_dec [f, d]; check whether one was stored transposed."
+        for name, shape in zip(ARRAYS, [(d, f), (f,), (f, d), (d,), (f,)], strict=True):
+            if (array := getattr(self, name)) is None:
+                continue
+            expected = f"{name} of shape {list(shape)} beside W_enc of shape {list(self.W_enc.shape)}"
+            need(tuple(array.shape) == shape, expected, f"{list(array.shape)}", mend)
+            # The extremes carry NaN and infinity and need no array of the size of the weights, as isfinite would.
+            finite = not array.numel() or all(end.isfinite() for end in array.aminmax())
+            need(finite, f"finite numbers in {name}", "NaN or infinity", "fetch the file again.")
+        silent, mend = self.threshold is None, "fetch the complete file."
         need(self.kind != "jumprelu" or not silent, "a threshold for jumprelu", "none", mend)
         needs_k = self.kind == "topk" or (self.kind == "batchtopk" and silent)
-        has_k = isinstance(self.k, int | float) and 1 <= self.k <= self.n_features
-        expected = f"k between 1 and {self.n_features} for {self.kind}"
-        need(has_k or not needs_k, expected, repr(self.k), "look into cfg.json.")
+        sound = not needs_k or (isinstance(self.k, int | float) and 1 <= self.k <= f)
+        need(sound, f"k between 1 and {f} for {self.kind}", repr(self.k), "look into cfg.json.")
 
     @property
     def width(self) -> int:
@@ -73,8 +78,25 @@ class Sae:
         return (x - self.b_dec if self.subtract_decoder_bias else x) @ self.W_enc + self.b_enc
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Feature activations f(x), [..., d] -> [..., f]; see `activate`."""
-        return activate(self, self.pre_activations(x))
+        """Feature activations f(x), [..., d] -> [..., f].
+
+        relu: max(pre, 0). jumprelu: that, and 0 unless pre > threshold. topk: the k largest of each row, then relu.
+        batchtopk: jumprelu with the threshold learned in training, which is how such an autoencoder is used on single
+        inputs; without one, the k * n largest of the n rows together, as in training, so that rows depend on each
+        other.
+        """
+        pre = self.pre_activations(x)
+        if self.kind == "topk":
+            values, indices = pre.topk(int(self.k), dim=-1)
+            return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
+        active = pre.relu()
+        if self.threshold is not None:
+            return active.mul_(pre > self.threshold)
+        if self.kind == "batchtopk":
+            flat = active.flatten()
+            values, indices = flat.topk(int(self.k * pre.shape[:-1].numel()))
+            return torch.zeros_like(flat).scatter_(0, indices, values).reshape(pre.shape)
+        return active
 
     def decode(self, features: torch.Tensor) -> torch.Tensor:
         """Reconstruction with the decoder bias, [..., f] -> [..., d]."""
@@ -84,26 +106,6 @@ class Sae:
         """What decides the numbers, for manifests and artefact keys."""
         names = "kind subtract_decoder_bias k layer hook model source sha256 width n_features"
         return {name: getattr(self, name) for name in names.split()}
-
-
-def activate(sae: Sae, pre: torch.Tensor) -> torch.Tensor:
-    """Feature activations from pre-activations [..., f].
-
-    relu: max(pre, 0). jumprelu: that, and 0 unless pre > threshold. topk: the k largest of each row, then relu.
-    batchtopk: jumprelu with the threshold learned in training, which is how such an autoencoder is used on single
-    inputs; without one, the k * n largest of the n rows together, as in training, so that rows depend on each other.
-    """
-    if sae.kind == "topk":
-        values, indices = pre.topk(int(sae.k), dim=-1)
-        return torch.zeros_like(pre).scatter_(-1, indices, values.relu())
-    active = pre.relu()
-    if sae.threshold is not None:
-        return active.mul_(pre > sae.threshold)
-    if sae.kind == "batchtopk":
-        flat = active.flatten()
-        values, indices = flat.topk(int(sae.k * pre.shape[:-1].numel()))
-        return torch.zeros_like(flat).scatter_(0, indices, values).reshape(pre.shape)
-    return active
 
 
 def load_sae(
@@ -118,17 +120,18 @@ def load_sae(
         layer is taken at the caller's word
     sha256 : what the weights file should hash to; compared before anything in it is interpreted
     """
-    weights = locate(Path(path))
+    weights = Path(path)
+    if weights.is_dir():
+        weights /= GEMMA_SCOPE if (weights / GEMMA_SCOPE).exists() else WEIGHTS
     mend = "give the path of a params.npz or of a folder with cfg.json and sae_weights.safetensors."
     with told((OSError,), f"an autoencoder in {weights}", mend, NOT_READ, lambda error: str(error.strerror)):
         digest = file_hash(weights)
     mend = "fetch the file again; the download was cut short, or the release has changed."
-    same = sha256 in (None, digest) or digest == sha256.lower()
+    same = sha256 is None or digest == sha256.lower()
     need(same, f"sha256 {sha256} of {weights.name}", digest, mend, NOT_READ)
     fields = read_npz(weights) if weights.suffix == ".npz" else read_folder(weights.parent)
-    if fields["layer"] is None:
-        fields["layer"] = layer
-    sae = Sae(**fields, sha256=digest)
+    stated = fields.pop("layer")
+    sae = Sae(**fields, layer=layer if stated is None else stated, sha256=digest)
     check_fits(sae, width, layer)
     return sae
 
@@ -142,17 +145,3 @@ def check_fits(sae: Sae, width: int | None = None, layer: int | None = None) -> 
     expected, found = f"an autoencoder of the residual stream after block {layer}", sae.hook or "block"
     mend = "take the autoencoder of the vector's layer, or the vector of the autoencoder's layer."
     need(layer is None or right, expected, f"one of {found} (block {sae.layer})", mend)
-
-
-def _check_arrays(sae: Sae) -> None:
-    """Shapes that belong together, and finite numbers."""
-    d, f = sae.W_enc.shape if sae.W_enc.ndim == 2 else (0, 0)
-    shapes = dict(zip(ARRAYS, [(d, f), (f,), (f, d), (d,), (f,)], strict=True))
-    arrays = {name: array for name in ARRAYS if (array := getattr(sae, name)) is not None}
-    for name, array in arrays.items():
-        expected = f"{name} of shape {list(shapes[name])} beside W_enc of shape {list(sae.W_enc.shape)}"
-        mend = "W_enc is [d, f] and W_dec [f, d]; check whether one was stored transposed."
-        need(tuple(array.shape) == shapes[name], expected, f"{list(array.shape)}", mend)
-        # The extremes carry NaN and infinity and need no array of the size of the weights, as isfinite would.
-        finite = not array.numel() or all(end.isfinite() for end in array.aminmax())
-        need(finite, f"finite numbers in {name}", "NaN or infinity", "fetch the file again.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,49 +20,39 @@ import torch
 from steerkit.errors import NOT_READ, named, need, told
 
 CONFIG, WEIGHTS, GEMMA_SCOPE = "cfg.json", "sae_weights.safetensors", "params.npz"
-ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec")
-AGAIN = "fetch the file again from its release"
-_KINDS = {name: name for name in ("relu", "jumprelu", "topk", "batchtopk")} | {"standard": "relu"}
+ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+KINDS = ("relu", "jumprelu", "topk", "batchtopk")
+_ARCHITECTURES = {name: name for name in KINDS} | {"standard": "relu"}
+_SCALES = ("scaling_factor", "finetuning_scaling_factor")  # what fine-tuning left; refused unless all are one
 # SAELens 4 and 5 on the left, 6 on the right.
 _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activation_fn_str": "activation_fn"}
-_GEMMA = re.compile(r"gemma-scope-(?P<size>\d+b)-(?P<tuning>pt|it)-(?P<site>res|mlp|att)")
-_GEMMA_HOOKS = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
-
-
-def locate(path: Path) -> Path:
-    """The weights file that `path` means: itself, or the one in the folder."""
-    if not path.is_dir():
-        return path
-    return path / (GEMMA_SCOPE if (path / GEMMA_SCOPE).exists() else WEIGHTS)
+# What the folder names of a release say beside layer and source, from the path and these two; open to more.
+RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 
 
 def read_npz(path: Path) -> dict[str, Any]:
     """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input.
 
-    Layer, site and model are not in the file; they are read from the names of its folders when those are the
-    release's (`gemma-scope-2b-pt-res/layer_14/width_16k/average_l0_84/params.npz`).
+    Layer, site and model are not in the file; the names of its folders say which layer (`layer_14/width_16k/...`), and
+    those of a release in `RELEASES` the rest.
     """
     rescaled = "embedding" in path.parts  # trained on rescaled inputs
     need(not rescaled, "an autoencoder of a layer", "one of the embeddings", "take one of a layer.", NOT_READ)
-    wanted = (*ARRAYS, "threshold")
 
     def found(error: Exception) -> str:  # numpy also takes a file that it does not know for a pickle
         return "pickled objects, or no npz at all" if "pickle" in str(error).lower() else named(error)
 
     kinds = (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error)
-    expected = f"an npz file of plain arrays in {path.name}"
-    done = "Nothing was read, and nothing was unpickled."
+    expected, mend = f"an npz file of plain arrays in {path.name}", "fetch the file again from its release."
     # Member by member and straight into its array: a whole-file read would double the peak. Opened here, because
     # numpy leaves a damaged zip open.
-    unread = told(kinds, expected, f"{AGAIN}.", done, found)
+    unread = told(kinds, expected, mend, "Nothing was read, and nothing was unpickled.", found)
     with unread, path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         # Gemma Scope 2 spells the weights in lower case.
-        names = {re.sub("^w_", "W_", name): name for name in file.files}
-        _require(wanted, names, path)
-        arrays = {name: _float32(file[names[name]], name) for name in wanted}
-        if "scaling_factor" in names:
-            _refuse_scaling({"scaling_factor": _float32(file[names["scaling_factor"]], "scaling_factor")})
-    return arrays | {"kind": "jumprelu", "subtract_decoder_bias": False} | _place(path)
+        there = {re.sub("^w_", "W_", name): name for name in file.files}
+        _require(ARRAYS, there, path)
+        arrays = {name: _float32(file[there[name]], name) for name in (*ARRAYS, *_SCALES) if name in there}
+    return _unscaled(arrays) | {"kind": "jumprelu", "subtract_decoder_bias": False} | _place(path)
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
@@ -71,16 +61,21 @@ def read_folder(folder: Path) -> dict[str, Any]:
     A file that rescales activations by the norms of the decoder rows gets them folded into the encoder; its features
     are the same, its decoder rows then have unit norm.
     """
-    config = _read_config(folder / CONFIG)
+    expected = f"a SAELens configuration in {CONFIG} beside the weights"
+    mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
+    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
+        stated = json.loads((folder / CONFIG).read_text())
+        stated = {**(stated.get("metadata") or {}), **stated}
+    config = {_RENAMED.get(name, name): value for name, value in stated.items()}
     kind, subtract = _kind(config), config.get("apply_b_dec_to_input", True)
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)
         _understood(value in (None, False, "none"), f"{name} none", f"{name} {value!r}")
     _understood(isinstance(subtract, bool), "apply_b_dec_to_input true or false", repr(subtract))
     arrays = _arrays(folder / WEIGHTS, kind)
-    for name, size in {"d_in": arrays["W_dec"].shape[-1], "d_sae": arrays["W_dec"].shape[0]}.items():
-        stated = config.get(name, size)
-        _understood(stated == size, f"{name} {size}, the size of the weights,", f"{stated}")
+    for name, size in zip(("d_sae", "d_in"), arrays["W_dec"].shape, strict=True):
+        found = config.get(name, size)
+        _understood(found == size, f"{name} {size}, the size of the weights,", f"{found}")
     if config.get("rescale_acts_by_decoder_norm"):
         norms = arrays["W_dec"].norm(dim=-1)
         arrays["W_enc"].mul_(norms)
@@ -93,21 +88,9 @@ def read_folder(folder: Path) -> dict[str, Any]:
         layer -= 1  # the output of the block before
     source, model = config.get("source") or folder.resolve().name, config.get("model_name") or ""
     about = {"kind": kind, "layer": layer, "hook": hook, "model": model, "source": source}
-    if kind in ("jumprelu", "batchtopk"):
-        about["threshold"] = arrays.get("threshold")
     if kind in ("topk", "batchtopk"):
         about["k"] = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
-    return {name: arrays[name] for name in ARRAYS} | about | {"subtract_decoder_bias": subtract}
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """cfg.json as one flat dictionary in the spelling of version 6."""
-    expected = f"a SAELens configuration in {path.name} beside the weights"
-    mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
-    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
-        found = json.loads(path.read_text())
-        flat = {**(found.get("metadata") or {}), **found}
-    return {_RENAMED.get(name, name): value for name, value in flat.items()}
+    return arrays | about | {"subtract_decoder_bias": subtract}
 
 
 def _kind(config: dict[str, Any]) -> str:
@@ -115,27 +98,27 @@ def _kind(config: dict[str, Any]) -> str:
     function = config.get("activation_fn") or "relu"
     if architecture == "standard" and function == "topk":  # versions 4 and 5
         return "topk"
-    known = f"an architecture among {', '.join(_KINDS)}"
-    _understood(architecture in _KINDS, known, f"architecture {architecture!r}")
+    known = f"an architecture among {', '.join(_ARCHITECTURES)}"
+    _understood(architecture in _ARCHITECTURES, known, f"architecture {architecture!r}")
     _understood(function in ("relu", "topk"), "activation_fn relu or topk", f"activation_fn {function!r}")
-    return _KINDS[architecture]
+    return _ARCHITECTURES[architecture]
 
 
 def _arrays(path: Path, kind: str) -> dict[str, torch.Tensor]:
-    """The arrays of a safetensors file, with the thresholds of training checkpoints as thresholds."""
+    """The arrays of a safetensors file that this kind has, those of training checkpoints as thresholds."""
     from safetensors import SafetensorError, safe_open
 
     expected, mend = f"a safetensors file {path.name}", "fetch the folder again."
     refused = told((OSError, SafetensorError), expected, mend, NOT_READ)
     with refused, safe_open(str(path), framework="pt") as file:
         arrays = {name: _float32(file.get_tensor(name), name) for name in file.keys()}  # noqa: SIM118
-    _refuse_scaling(arrays)
     if "log_threshold" in arrays:
-        arrays["threshold"] = arrays.pop("log_threshold").exp()
+        arrays["threshold"] = arrays["log_threshold"].exp()
     if "topk_threshold" in arrays:
-        arrays["threshold"] = arrays.pop("topk_threshold").expand(arrays["b_enc"].shape).contiguous()
-    _require((*ARRAYS, *("threshold",) * (kind == "jumprelu")), arrays, path)
-    return arrays
+        arrays["threshold"] = arrays["topk_threshold"].expand(arrays["b_enc"].shape).contiguous()
+    _require(ARRAYS if kind == "jumprelu" else ARRAYS[:-1], arrays, path)
+    arrays, known = _unscaled(arrays), ARRAYS if kind in ("jumprelu", "batchtopk") else ARRAYS[:-1]
+    return {name: arrays[name] for name in known if name in arrays}
 
 
 def _understood(holds: bool, expected: str, found: str) -> None:
@@ -154,26 +137,26 @@ def _float32(array: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
 
 
 def _require(wanted: Iterable[str], there: Iterable[str], path: Path) -> None:
-    missing = ", ".join(name for name in wanted if name not in set(there))
+    missing = ", ".join(name for name in wanted if name not in there)
     found = f"no {missing} (only {', '.join(sorted(there)) or 'nothing'})"
-    mend = f"{AGAIN}, or choose another format."
+    mend = "fetch the file again from its release, or choose another format."
     need(not missing, f"{', '.join(wanted)} in {path.name}", found, mend, NOT_READ)
 
 
-def _refuse_scaling(arrays: dict[str, torch.Tensor]) -> None:
-    for name in {"scaling_factor", "finetuning_scaling_factor"} & set(arrays):
-        ones = torch.allclose(arrays[name], torch.ones(()))
+def _unscaled(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The arrays without scales, when these are ones."""
+    for name in _SCALES:
+        ones = torch.allclose(arrays.get(name, torch.ones(())), torch.ones(()))
         _understood(ones, f"no {name} but ones", f"{name} of other values")
+    return {name: array for name, array in arrays.items() if name not in _SCALES}
 
 
 def _place(path: Path) -> dict[str, Any]:
-    """Layer, hook, model and source from the folder names of Gemma Scope."""
+    """Layer, hook, model and source from the names of folders."""
     text = path.as_posix()
-    folder, release = re.search(r"layer_(\d+)", text), _GEMMA.search(text)
-    layer = int(folder[1]) if folder else None
-    found = {"layer": layer, "source": text[folder.start() :] if folder else path.name}
-    if release:
-        found["source"] = f"{release[0]}/{found['source']}"
-        found["model"] = f"gemma-2-{release['size']}" + ("-it" if release["tuning"] == "it" else "")
-        found["hook"] = f"blocks.{layer}.{_GEMMA_HOOKS[release['site']]}" if folder else ""
+    folder = re.search(r"layer_(\d+)", text)
+    layer, source = (int(folder[1]), text[folder.start() :]) if folder else (None, path.name)
+    found = {"layer": layer, "source": source}
+    for release in RELEASES.values():
+        found |= release(text, found)
     return found

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +65,11 @@ def _from_tokenizer(tokenizer: Any) -> Template:
     def render(*messages: dict[str, str]) -> str:
         return tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True)
 
-    system, user = {"role": "system", "content": "{system}"}, {"role": "user", "content": "{user}"}
-    joined = {"role": "user", "content": "{system}\n\n{user}"}
-    try:
+    system, user, text = {"role": "system", "content": "{system}"}, {"role": "user", "content": "{user}"}, ""
+    with suppress(TemplateError):  # the template's own way of saying "no system role"
         text = render(system, user)
-    except TemplateError:  # the template's own way of saying "no system role"
-        text = render(joined)
     if "{system}" not in text:
-        text = render(joined)
+        text = render({"role": "user", "content": "{system}\n\n{user}"})
     bos = tokenizer.bos_token
     carried = bool(bos) and text.startswith(bos)
     return Template("auto", text.removeprefix(bos) if carried else text, bos=carried)

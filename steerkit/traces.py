@@ -21,7 +21,7 @@ import nnsight
 import torch
 
 from steerkit.layout import PAD, layout, length, mask
-from steerkit.model import soft_cap, windows
+from steerkit.model import windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,19 +38,34 @@ def site_of(model: Model) -> SimpleNamespace:
     """What every function below is given first; made here, sent as it is."""
     config = model.config
     scores = torch.float32 if model.remote else torch.float64  # what travels back is half as large
-    about = {"windows": windows(config), "cap": soft_cap(config), "width": model.width, "scores": scores}
-    return SimpleNamespace(lm=model.lm, dtype=model.dtype, **vars(model.sites), **about)
+    cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+    about = {name: getattr(model, name) for name in ("lm", "layers", "norm", "head", "dtype", "width")}
+    return SimpleNamespace(**about, windows=windows(config), cap=cap, scores=scores)
 
 
 def describe(site: Site) -> dict[str, str]:
     """Precision, device and versions of the place where this runs."""
-    tokens = torch.zeros(1, 1, dtype=torch.long)
-    with torch.no_grad(), site.lm.trace(input_ids=tokens, use_cache=False) as tracer:
-        hidden = nnsight.save(site.layers[0].output)
-        stop(site, tracer)
+    [hidden] = outputs(site, {"input_ids": torch.tensor([[0]])}, {}, [0])
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "nnsight")}
     about = {"dtype": str(hidden.dtype)[len("torch.") :], "device": hidden.device.type}
     return about | {"threads": str(torch.get_num_threads()), "python": platform.python_version()} | versions
+
+
+def outputs(
+    site: Site, inputs: dict, masks: dict, wanted: Sequence[int], weights: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """Outputs [p, s, d] of the blocks `wanted`, or their weighted sums over tokens, [p, d] float32 on the CPU."""
+    with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
+        found = nnsight.save({})
+        for index in range(max(wanted) + 1):
+            narrow(site.layers[index], masks.get(index))
+            if index in wanted:
+                hidden = site.layers[index].output
+                if weights is not None:
+                    hidden = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+                found[index] = hidden
+        stop(site, tracer)
+    return [found[index] for index in wanted]
 
 
 def stop(site: Site, tracer: Any) -> None:
@@ -92,7 +107,7 @@ def tree_batch(site: Site, questions: Sequence, batch: Batch, vectors: dict, cel
         add(below, edits.pop(shared))
     inputs, overrides = masked_inputs(site, batch)
     logprob = questions[0].scale == "logprob"
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
+    with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         for index, layer in enumerate(site.layers):
             if index <= shared:
                 layer.skip(below)
@@ -113,26 +128,15 @@ def tree_below(site: Site, questions: Sequence, batch: Batch, last: int) -> torc
     No condition steers below `last`, so token (position, branch) of every condition is the same there.
     """
     single = layout(questions, [0])
-    inputs, overrides = masked_inputs(site, single)
-    with torch.no_grad(), site.lm.trace(**inputs) as tracer:
-        for index, layer in enumerate(site.layers[: last + 1]):
-            narrow(layer, overrides.get(index))
-        hidden = nnsight.save(site.layers[last].output)
-        stop(site, tracer)
-    source = source_of(questions, batch, single).to(hidden.device)
-    return hidden[torch.arange(len(questions), device=hidden.device)[:, None], source].clone()
-
-
-def source_of(questions: Sequence, batch: Batch, single: Batch) -> torch.Tensor:
-    """For each token of `batch`, the index of the same token in `single`, [p, s]."""
-    source = torch.zeros_like(batch.tokens)
+    [hidden] = outputs(site, *masked_inputs(site, single), [last])
+    source = torch.zeros_like(batch.tokens)  # [p, s], the index in `single` of the same token
     for n, question in enumerate(questions):
-        unpadded = single.tokens.shape[1] - length(question, 1)
+        start, unpadded = len(question.prefix), single.tokens.shape[1] - length(question, 1)
         begin = int((batch.segments[n] != PAD).nonzero()[0])
         offset = torch.arange(batch.tokens.shape[1] - begin)
-        start, period = len(question.prefix), length(question, 1) - len(question.prefix)
-        source[n, begin:] = unpadded + torch.where(offset < start, offset, start + (offset - start) % period)
-    return source
+        again = start + (offset - start) % (length(question, 1) - start)
+        source[n, begin:] = unpadded + torch.where(offset < start, offset, again)
+    return hidden[torch.arange(len(questions))[:, None], source]
 
 
 def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -> dict[int, tuple]:
@@ -146,7 +150,7 @@ def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -
         if len(rows):
             of = batch.conditions[rows, columns]
             delta = multipliers[of, None] * vectors[layer][which[of]].double()
-            edits[layer] = (rows, columns, delta.to(dtype))
+            edits[layer] = rows, columns, delta.to(dtype)
     return edits
 
 
@@ -164,7 +168,7 @@ def masked_inputs(site: Site, batch: Batch) -> tuple[dict, dict[int, torch.Tenso
     masks = {window: mask(batch, window, site.dtype, device) for window in set(limits)}
     overrides = {index: masks[window] for index, window in enumerate(limits) if window != limits[0]}
     inputs = {"input_ids": batch.tokens, "attention_mask": masks[limits[0]], "position_ids": batch.positions}
-    return inputs | {"use_cache": False}, overrides
+    return inputs, overrides
 
 
 def narrow(layer: Any, attention_mask: torch.Tensor | None) -> None:
@@ -199,12 +203,12 @@ def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) 
 
 
 def unembed(site: Site, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits [..., vocabulary] of normed hidden states [..., d], final soft cap included (Gemma 2)."""
+    """Logits [..., vocabulary] of normed hidden states [..., d]."""
     return capped(site.head(hidden), site.cap)
 
 
 def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """Logits with the final soft cap of a model that has one."""
+    """Logits with the final soft cap of a model that has one (Gemma 2)."""
     return logits if cap is None else cap * (logits / cap).tanh()
 
 
@@ -330,18 +334,9 @@ def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -
     found = []
     for questions in parts:
         batch = layout(questions, [0])
-        inputs, overrides = masked_inputs(site, batch)
         weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
         weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
-        with torch.no_grad(), site.lm.trace(**inputs) as tracer:
-            sums = nnsight.save({})
-            for index, layer in enumerate(site.layers[: max(wanted) + 1]):
-                narrow(layer, overrides.get(index))
-                if index in wanted:
-                    hidden = layer.output
-                    sums[index] = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
-            stop(site, tracer)
-        values = torch.stack([sums[layer] for layer in wanted], dim=1)
+        values = torch.stack(outputs(site, *masked_inputs(site, batch), wanted, weights), dim=1)
         found.append(values.sum(0, keepdim=True) if total else values)
     return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
@@ -352,10 +347,10 @@ def contrasts_apart(site: Site, parts: Sequence, wanted: Sequence[int], total: b
     found = torch.zeros(len(questions), len(wanted), site.width)
     for n, question in enumerate(questions):
         for branch in question.branches:
-            sequence = [*question.prefix, *branch.tokens]
-            weights = torch.tensor([item.weight for item in branch.reads])
-            outputs = residual(site, [sequence], wanted, len(question.prefix))
-            found[n] += torch.stack([weights @ hidden[0] for hidden in outputs])
+            inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
+            weights, start = torch.tensor([item.weight for item in branch.reads]), len(question.prefix)
+            hidden = outputs(site, inputs, {}, wanted)
+            found[n] += torch.stack([weights @ each[0, start:].float().cpu() for each in hidden])
     return [found.sum(0, keepdim=True) if total else found]
 
 
@@ -366,16 +361,7 @@ def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms
     """
     found = []
     for batch, start in zip(batches, starts, strict=True):
-        [hidden] = residual(site, batch, [layer], start)
+        [hidden] = outputs(site, {"input_ids": torch.tensor(batch)}, {}, [layer])
+        hidden = hidden[:, start:].float().cpu().clone()  # a server would send the whole storage of a part
         found.append(hidden.norm(dim=-1, keepdim=True) if norms else hidden)
     return found
-
-
-def residual(site: Site, batch: Sequence, wanted: Sequence[int], start: int) -> list[torch.Tensor]:
-    """Outputs [b, s - start, d] of some blocks, for sequences of one length; float32 on the CPU."""
-    with torch.no_grad(), site.lm.trace(input_ids=torch.tensor(batch), use_cache=False) as tracer:
-        outputs = nnsight.save({})
-        for layer in sorted(wanted):
-            outputs[layer] = site.layers[layer].output[:, start:].float().cpu()
-        stop(site, tracer)
-    return [outputs[layer].clone() for layer in wanted]

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Question
@@ -38,8 +38,8 @@ SHORTEST = 64  # below this, halving the sequence frees nothing worth having
 # beyond this gains nothing but padding.
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 SHARE_OF_FREE = 0.5  # `token_bytes` is an estimate, and the allocator keeps gaps
-Attempt = Callable[[list[int], int], torch.Tensor]  # (indices, tokens of a sequence)
-Parts = Iterator[tuple[list[int], torch.Tensor]]  # indices, and what was found for them
+Attempt = Callable[[list[int], int], Any]  # (indices, tokens of a sequence)
+Parts = Iterator[tuple[list[int], Any]]  # indices, and what was found for them
 
 _PROOFS: WeakKeyDictionary[torch.nn.Module, dict[tuple, tuple[int, float]]] = WeakKeyDictionary()
 
@@ -58,8 +58,8 @@ def choose_engine(
         if difference <= tolerance:
             return "tree", f"self-check on the longest prompt: {AS_DIRECT} by {difference:.1e}"
         unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
-        found = f"{AS_DIRECT} by {difference:.2g} (tolerance {tolerance:g}{unit})"
-        why = f"on the longest prompt the tree {found}"
+        largest = f"{difference:.2g} (tolerance {tolerance:g}{unit})"
+        why = f"on the longest prompt the tree {AS_DIRECT} by {largest}"
     warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=3)
     return "direct", why
 
@@ -74,12 +74,8 @@ def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float])
     proofs = _PROOFS.setdefault(model.lm._module, {})
     tried, difference = proofs.get(kind, (0, 0.0))
     if reach(one) > tried:
-        try:
-            difference = max(difference, check())
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise nothing_fits() from error
-            raise
+        [(_, found)] = halving(lambda *_: check(), [0], SHORTEST)
+        difference = max(difference, found)
         proofs[kind] = (reach(one), difference)
     return difference
 
@@ -102,7 +98,7 @@ def check_examples(examples: Sequence[Example]) -> None:
 
 def check_layers(model: Model, layers: Sequence[int]) -> None:
     """Raise for no layers, repeated ones, and ones the model lacks."""
-    last, wanted = model.sites.n_layers - 1, "different layers, at least one"
+    last, wanted = len(model.layers) - 1, "different layers, at least one"
     for layer in layers:
         known = f"a layer from 0 to {last} of {model.name}"
         need(0 <= layer <= last, known, f"layer {layer}", "choose one of them.")
@@ -115,9 +111,9 @@ def check_steering(
     """Raise for repeated multipliers, vectors of another model, layers it or they lack, and names that no vector has."""
     different, wanted = len(set(multipliers)) == len(multipliers) > 0, "different multipliers, at least one"
     need(different, wanted, f"{list(multipliers)}", "list each multiplier once.")
-    wanted = f"vectors of width {model.width}, the residual stream of {model.name}"
-    found, next_step = f"width {vectors.width}", "extract the vectors with this model."
-    need(vectors.width == model.width, wanted, found, next_step)
+    wanted, mend = f"the residual stream of {model.name}", "extract the vectors with this model."
+    fits, found = vectors.width == model.width, f"width {vectors.width}"
+    need(fits, f"vectors of width {model.width}, {wanted}", found, mend)
     check_layers(model, layers)
     for layer in layers:
         vectors.at(layer)
@@ -166,28 +162,16 @@ def halving(attempt: Attempt, part: list[int], sequence_tokens: int = SEQUENCE_T
     values = None
     try:
         values = attempt(part, sequence_tokens)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
+    except RuntimeError as error:  # CUDA's own kind, or one of the CPU allocator that says so
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
     # Out here the exception is gone, and with it the tensors that its traceback held.
     if values is not None:
         yield part, values
-    elif len(part) > 1:
-        middle = len(part) // 2
-        yield from halving(attempt, part[:middle], sequence_tokens)
-        yield from halving(attempt, part[middle:], sequence_tokens)
-    elif sequence_tokens > SHORTEST:
-        yield from halving(attempt, part, sequence_tokens // 2)
-    else:
-        raise nothing_fits()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has an exception of its own; the CPU allocator raises a RuntimeError that says so."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def nothing_fits() -> SteerkitError:
-    """The error for a machine that is too small."""
-    next_step = "use a smaller model, a lower precision or a larger device."
-    return SteerkitError("memory for one prompt with one condition", "none left", next_step=next_step)
+        return
+    fits = len(part) > 1 or sequence_tokens > SHORTEST
+    mend = "use a smaller model, a lower precision or a larger device."
+    need(fits, "memory for one prompt with one condition", "none left", mend)
+    middle = len(part) // 2
+    for half in (part[:middle], part[middle:]) if middle else (part,):
+        yield from halving(attempt, half, sequence_tokens if middle else sequence_tokens // 2)

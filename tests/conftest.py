@@ -23,6 +23,8 @@ from filelock import FileLock
 from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+import companion.fidelities  # adds two ways of scoring letters
+import companion.gemma_scope  # noqa: F401 - and the folder names of its autoencoders
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit import Example, Model, SteerkitError, Vectors, wrap
 from steerkit.formats import FORMATS, first_label
@@ -223,7 +225,7 @@ def own_model(tokenizer, architecture: str = "llama", dtype: torch.dtype = torch
 
 def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: float = 1.0) -> Vectors:
     generator = torch.Generator().manual_seed(seed)
-    layers = tuple(range(model.sites.n_layers))
+    layers = tuple(range(len(model.layers)))
     drawn = torch.randn(len(names), len(layers), model.width, generator=generator)
     return Vectors(tuple(names), layers, scale * drawn)
 

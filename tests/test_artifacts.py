@@ -13,6 +13,7 @@ import torch
 from conftest import raising, refused
 
 from companion import store
+from companion.code import syntax_hash
 from steerkit import SteerkitError, Vectors, files
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -69,7 +70,7 @@ class TestSyntax:
     def of(self, folder, *texts: str) -> str:
         for number, text in enumerate(texts):
             (folder / f"{number}.py").write_text(text)
-        return files.syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
+        return syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
 
     @pytest.mark.parametrize(
         "texts",

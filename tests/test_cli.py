@@ -95,7 +95,8 @@ class TestStart:
         assert code == 2 and out == "" and named in err and not list(home.iterdir())
 
     def test_closed_lists_are_those_of_the_library(self):
-        assert get_args(options.METHODS) == tuple(METHODS) and get_args(options.FIDELITIES) == FIDELITIES
+        assert get_args(options.METHODS) == tuple(METHODS)
+        assert get_args(options.FIDELITIES) == tuple(FIDELITIES)
         assert get_args(options.ENGINES) == ENGINES and get_args(options.SPLITS)[-1] == "all"
         assert all(make_split(load_dataset("openness"), name).test for name in get_args(options.SPLITS)[:-1])
 

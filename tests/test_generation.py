@@ -9,10 +9,11 @@ from conftest import own_model, random_examples, random_vectors, refused
 from plain_model import Watch, blocks, logits
 
 from companion.models import load_model
-from steerkit import Vectors, generate, traces
-from steerkit.generation import deltas_of, ends_of, prompt_tokens, uncached
+from steerkit import Vectors, traces
+from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens, uncached
 from steerkit.items import Item
 from steerkit.prompts import Prompter, letter_body
+from steerkit.remote import run
 from steerkit.templates import TEMPLATES
 
 SAID = "I love the blue river."
@@ -25,6 +26,17 @@ def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW,
     deltas = deltas_of(vectors, "full", layer, multipliers)
     [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, count, list(ends))
     return found.tolist()
+
+
+def uncached(
+    model, prompt: list[int], layer: int, delta: torch.Tensor, count: int, ends: list[int]
+) -> list[int]:
+    """The obvious way: each token by a plain forward of everything before it."""
+    new: list[int] = []
+    while len(new) < count and not set(new) & set(ends):
+        [found] = run(model, traces.steered_logits, prompt[:-1], [prompt[-1], *new], layer, delta)
+        new.append(int(found[-1].argmax()))
+    return new[:-1] if set(new) & set(ends) else new
 
 
 def greedy(model, prompt: list[int], count: int = NEW, eos_token_id=None) -> list[int]:

@@ -42,7 +42,7 @@ class TestSizes:
         assert found.parameters == sum(weight.numel() for weight in lm.parameters())
         assert found.block_parameters == found.parameters - sum(weight.numel() for weight in tables)
         assert found.block_parameters == inside + BESIDES.get(any_model.name, 32)
-        assert (found.n_layers, found.width) == (any_model.sites.n_layers, any_model.width)
+        assert (found.n_layers, found.width) == (len(any_model.layers), any_model.width)
         assert found.vocabulary == lm.get_output_embeddings().weight.shape[0]
 
 
@@ -83,7 +83,7 @@ class TestRefused:
         monkeypatch.setattr("huggingface_hub.snapshot_download", failing)
         error = refused(outline, "gemma-2-2b", said="tokenizer of google/gemma-2-2b-it")
         assert error.found == f"{kind.__name__}: no connection"
-        assert error.done == "Nothing was computed." and "hf auth login" in error.next_step
+        assert error.done == "Nothing was loaded." and "hf auth login" in error.next_step
 
     def test_a_folder_that_holds_no_model_is_refused(self, tmp_path):
         error = refused(outline, str(tmp_path), said="tokenizer of a causal language model at")

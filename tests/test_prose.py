@@ -16,7 +16,7 @@ from companion import published, saes
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
-from steerkit.stats import bootstrap
+from steerkit.stats import mean_interval
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGES = {
@@ -64,7 +64,7 @@ DIGITS = re.compile(r"[-−]?\d+(?:[.,]\d+)*\s?%?")
 BUNDLED = {name: load_dataset(name) for name in names("bundled")}
 SPLIT = "Tan et al.: the split of "
 MODELS, ZERO = published.tan()["models"], published.top_features(published.ZERO)
-LEVEL = inspect.signature(bootstrap).parameters["level"]
+LEVEL = inspect.signature(mean_interval).parameters["level"]
 
 
 def _sizes(split: str) -> list[int]:

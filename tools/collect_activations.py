@@ -147,7 +147,7 @@ def text_windows(model: Model, options: argparse.Namespace) -> tuple[torch.Tenso
 def activations(model: Model, windows: torch.Tensor, layer: int) -> torch.Tensor:
     """Output of the block at all positions but the first ones, float32 [tokens, d]."""
     with torch.no_grad(), model.lm.trace(input_ids=windows.to(model.device), use_cache=False) as tracer:
-        found = nnsight.save(model.sites.layers[layer].output)
+        found = nnsight.save(model.layers[layer].output)
         tracer.stop()
     return found[:, SKIP:].reshape(-1, model.width).float().cpu()
 

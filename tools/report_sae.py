@@ -129,7 +129,7 @@ def _loss(
         usual = stream.norm(dim=1, keepdim=True) <= limit
         replaced = torch.where(usual, change(stream), stream).view(len(batch), -1, model.width)
         with torch.no_grad(), model.lm.trace(input_ids=batch, use_cache=False):
-            model.sites.layers[layer].output[:, SKIP:] = replaced
+            model.layers[layer].output[:, SKIP:] = replaced
             logits = model.lm.output.logits.save()
         # Predictions at the positions that were replaced, of the tokens that follow them.
         scores = logits[:, SKIP:-1].float().log_softmax(-1)

@@ -39,7 +39,7 @@ def extract(
 
     start = time.perf_counter()
     opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "train")
-    chosen = parse_layers(layers, opened.sites.n_layers)
+    chosen = parse_layers(layers, len(opened.layers))
     found = mean_vector(opened, examples, chosen)
     inputs, seconds = origin | {"layers": chosen}, time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
@@ -71,7 +71,7 @@ def sweep(
 
     start, numbers, found = time.perf_counter(), parse_numbers(multipliers), load_vectors(vectors)
     opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "test")
-    chosen = list(found.layers) if layers == "all" else parse_layers(layers, opened.sites.n_layers)
+    chosen = list(found.layers) if layers == "all" else parse_layers(layers, len(opened.layers))
     grid = evaluate(opened, examples, found, numbers, layers=chosen, engine=engine, fidelity=fidelity)
     inputs = origin | {"fidelity": fidelity, "vectors": found.manifest}
     seconds = time.perf_counter() - start

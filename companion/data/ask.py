@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
+from companion.data.forms import asked
 from steerkit.errors import need
 from steerkit.formats import FORMATS
 from steerkit.items import Item, fold
@@ -43,8 +44,8 @@ def examples_of(
     items, form = [dataset.items[i] for i in indices], FORMATS[answer_format]
     if not form.biased:
         return [form.ask(prompter, *pair) for pair in statement_pairs(items, np.random.default_rng(seed))]
-    firsts = [form.form(prompter, item) for item in items]
-    others = [form.form(prompter, item, other=True) for item in items] if counterbalanced else []
+    firsts = [asked(prompter, form, item) for item in items]
+    others = [asked(prompter, form, item, other=True) for item in items if counterbalanced]
     return with_others(firsts, others)
 
 

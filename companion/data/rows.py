@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from companion.data.forms import OPTION
 from steerkit.errors import SteerkitError, need, told
-from steerkit.items import OPTION, Item, letter_of
+from steerkit.items import Item, letter_of
 
 # Artefacts of the model that wrote the sets. Tan et al.'s code has the same character class (no `<` inside):
 # a greedy `.*` would also delete the sentences between two tags.

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from companion import store
+from companion.code import syntax_hash
 from companion.data import ask
 from companion.data.plain_text import SKIP, plain_text, windows
 from companion.data.splits import groups_of
@@ -32,7 +33,6 @@ from companion.tan.jobs import Job
 from companion.templates import prompter
 from steerkit import traces
 from steerkit.errors import need, one_of
-from steerkit.files import syntax_hash
 from steerkit.formats import FORMATS
 from steerkit.grid import evaluate
 from steerkit.remote import JOB_TOKENS, run

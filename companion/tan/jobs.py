@@ -181,7 +181,7 @@ def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None)
     from steerkit import extraction
     from steerkit.vectors import concatenate, scaled
 
-    layers, about = job_layers(job, model.sites.n_layers), {"source": model.source}
+    layers, about = job_layers(job, len(model.layers)), {"source": model.source}
 
     def extract() -> Vectors:
         parts = []
@@ -210,7 +210,7 @@ def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     if job.stage in ("shift", "placebo"):
         return (_compute_shift if job.stage == "shift" else _compute_placebo)(job, model, progress)
     train, test = examples(job, model)
-    found = vectors_of(job, job_layers(job, model.sites.n_layers), train, progress)
+    found = vectors_of(job, job_layers(job, len(model.layers)), train, progress)
     result = scored(job, model, test, found, progress)
     frame = result.table(job.dataset)
     frame.attrs = _about(model, result, test) | {"train_examples": len(train)}

@@ -11,11 +11,17 @@ import io
 import logging
 import time
 from collections.abc import Callable
-from functools import cache
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
+import nnsight
 import tenacity
+import torch
+import zstandard
+from nnsight.intervention.backends.display import StatusDisplay
+from nnsight.intervention.backends.remote import RemoteBackend
+from nnsight.schema.response import ResponseModel
 
 from steerkit import traces
 from steerkit.files import locked
@@ -23,11 +29,6 @@ from steerkit.model import Model
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
 from steerkit.ndif.failures import LATER, RemoteFailure, explain
-
-if TYPE_CHECKING:
-    import httpx
-    import torch
-    from nnsight.intervention.backends.remote import RemoteBackend
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to reach a server
 SENDS = 4  # how often one job is sent, when workers die under it
@@ -38,62 +39,43 @@ BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # wh
 QUIET = 60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
+# One for all questions: its certificates take longer to read than an answer. It keeps no connection.
+CLIENT = httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
 
 log = logging.getLogger("steerkit.remote")
+nnsight.register("steerkit")  # functions of this package travel as source
 
 
-@cache
-def backend_class() -> type[RemoteBackend]:
+class Backend(RemoteBackend):
     """nnsight's client, silent, and reading results without running anything that a server might put into them."""
-    import httpx
-    import nnsight
-    from nnsight.intervention.backends.remote import RemoteBackend
-    from nnsight.schema.response import ResponseModel
 
-    nnsight.register("steerkit")  # functions of this package travel as source
+    def finalize(self, content: bytes) -> Any:
+        """What came back."""
+        self.received = len(content)
+        if self.compress:
+            content = zstandard.ZstdDecompressor().decompress(content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
-    class Backend(RemoteBackend):
-        def finalize(self, content: bytes) -> Any:
-            import torch
-            import zstandard
+    def poll(self, tracer: Any = None) -> Any:
+        """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
+        headers = {"ndif-api-key": self.api_key} if self.api_key else {}
+        reply = CLIENT.get(f"{self.host}/response/{self.job_id}", headers=headers)
+        self.status = None
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            return None
+        reply.raise_for_status()
+        response = ResponseModel.model_validate_json(reply.text)
+        self.status = response.status
+        return self.handle(response)
 
-            self.received = len(content)
-            if self.compress:
-                content = zstandard.ZstdDecompressor().decompress(content)
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-        def poll(self, tracer: Any = None) -> Any:
-            """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
-            headers = {"ndif-api-key": self.api_key} if self.api_key else {}
-            reply = _client().get(f"{self.host}/response/{self.job_id}", headers=headers)
-            self.status = None
-            if reply.status_code == httpx.codes.NOT_FOUND:
-                return None
-            reply.raise_for_status()
-            response = ResponseModel.model_validate_json(reply.text)
-            self.status = response.status
-            return self.handle(response)
-
-        def _serialize(self, tracer: Any) -> bytes:
-            blob = super()._serialize(tracer)
-            self.sent = len(blob)
-            return blob
-
-    return Backend
-
-
-@cache
-def _client() -> httpx.Client:
-    """One client for all questions: its certificates take longer to read than an answer. It keeps no connection."""
-    import httpx
-
-    return httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
+    def _serialize(self, tracer: Any) -> bytes:
+        blob = super()._serialize(tracer)
+        self.sent = len(blob)
+        return blob
 
 
 def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> list[torch.Tensor]:
     """What `work(site, *args)` gives on the server: from the ledger, from a job that runs already, or from a new one."""
-    import torch
-
     about = {"model": model.lm.to_model_key(), "server": model.remote, "dtype": str(model.dtype)}
     about["weights"] = model.source.get("sha256", "")  # of a folder, whose content may change
     key = ledger.key_of(about, work, args)
@@ -114,28 +96,25 @@ def answer_of(model: Model, work: FunctionType, site: SimpleNamespace) -> Any:
     return _wait(_reached(lambda: send(model, work, site, []), model, ()), model, time.time(), ())
 
 
-def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> RemoteBackend:
+def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> Backend:
     """Send a job; its id is in the backend that comes back."""
-    import nnsight
-
     backend = _backend(model)
     with model.lm.session(backend=backend):
         found = nnsight.save(work(site, *args))  # noqa: F841 - comes back under this name
     return backend
 
 
-def _backend(model: Model, job: str | None = None) -> RemoteBackend:
-    from nnsight.intervention.backends.display import StatusDisplay
-
+def _backend(model: Model, job: str | None = None) -> Backend:
     key, env = model.lm.to_model_key(), model.lm._remoteable_get_env()
-    made = backend_class()(key, host=model.remote, env=env, blocking=False, job_id=job)
+    made = Backend(key, host=model.remote, env=env, blocking=False, job_id=job)
     made.display = StatusDisplay(enabled=False)
     return made
 
 
 def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list, key: str) -> Any:
     """Wait for the job of a request, sending it when there is none, and again when it is lost."""
-    for left in reversed(range(SENDS)):
+
+    def once() -> Any:
         noted = ledger.job_of(key)
         if noted is None:
             sent, since = _reached(lambda: send(model, work, site, args), model, WAITS), time.time()
@@ -148,39 +127,41 @@ def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list,
         except RemoteFailure as failure:
             if failure.again or failure.where != "on the way":
                 ledger.forget(key)
-            if not failure.again or not left:
-                raise
-            log.warning("job %s: %s; sending it again", sent.job_id, failure.found)
-            time.sleep(WAITS[min(SENDS - left, len(WAITS) - 1)])
-    raise AssertionError("unreachable")  # the last turn of the loop returns or raises
+            raise
+
+    return _retried(once, "again", SENDS, WAITS[1:], "sending it again")
 
 
 def _reached(call: Callable[[], Any], model: Model, waits: tuple[float, ...]) -> Any:
     """`call()`, again after each pause while the server cannot be reached or is busy."""
 
     def explained() -> Any:
-        from nnsight import CONFIG
-
         try:
             return call()
         except Exception as error:  # nnsight's, httpx's, websocket's and the operating system's
-            host, key = host_of(model.remote), CONFIG.API.APIKEY
+            host, key = host_of(model.remote), nnsight.CONFIG.API.APIKEY
             failure = explain(error, f"an answer for {model.name}", host, key)
         raise failure  # out here, without the exception in which the server may quote the key
 
+    return _retried(explained, "passing", 1 + len(waits), waits, "trying again")
+
+
+def _retried(call: Callable[[], Any], kind: str, times: int, waits: tuple[float, ...], words: str) -> Any:
+    """`call()`, at most so many times, with pauses between, as long as it ends in a failure of this kind."""
+
     def tell(state: tenacity.RetryCallState) -> None:
-        log.warning("%s; trying again in %g s", state.outcome.exception().found, state.next_action.sleep)
+        log.warning("%s; %s in %g s", state.outcome.exception().found, words, state.next_action.sleep)
 
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RemoteFailure) and error.passing),
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, RemoteFailure) and getattr(e, kind)),
         wait=tenacity.wait_chain(*map(tenacity.wait_fixed, waits or (0.0,))),
-        stop=tenacity.stop_after_attempt(1 + len(waits)),
+        stop=tenacity.stop_after_attempt(times),
         before_sleep=tell,
         reraise=True,
-    )(explained)
+    )(call)
 
 
-def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, ...]) -> Any:
+def _wait(sent: Backend, model: Model, since: float, waits: tuple[float, ...]) -> Any:
     """Ask after a job until it is finished, has failed, is unknown to the server, or is overdue."""
     begin = known = moved = time.monotonic()
     shown, tell, quiet, behind, overtaken = "unknown", FIRST_WORD, QUIET, None, False
@@ -197,8 +178,8 @@ def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, .
             tell *= 2
         unknown = now - known > LOST
         if unknown or (overtaken and shown in BEFORE):
-            found = f"a server that {'does not know' if unknown else 'finished a later job and not'} job"
-            raise RemoteFailure(f"an answer for {model.name}", f"{found} {sent.job_id}", LATER, "again")
+            lost = f"a server that {'does not know' if unknown else 'finished a later job and not'} job {sent.job_id}"
+            raise RemoteFailure(f"an answer for {model.name}", lost, LATER, "again")
         overtaken = behind is not None and _reached(behind.poll, model, waits) is not None
         if shown in BEFORE and now - moved > quiet:
             # A job that takes no time tells whether this one was forgotten, as a queue is worked off in order: NDIF
@@ -209,8 +190,7 @@ def _wait(sent: RemoteBackend, model: Model, since: float, waits: tuple[float, .
         if time.time() - since > DEADLINE:
             expected = f"an answer for {model.name} within {DEADLINE / 60:.0f} minutes"
             anew = "or remove the folder `remote` among the artefacts to send it anew."
-            wait, done = "run the command again to go on waiting,", "Its number is kept."
-            found = f"job {sent.job_id} still {shown}"
-            raise RemoteFailure(expected, found, f"{wait} {anew}", where="on the way", done=done)
+            mend, late = f"run the command again to go on waiting, {anew}", f"job {sent.job_id} still {shown}"
+            raise RemoteFailure(expected, late, mend, where="on the way", done="Its number is kept.")
         shortest, longest = POLLS
         time.sleep(min(longest, max(shortest, 0.1 * (now - begin))))

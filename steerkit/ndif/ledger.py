@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from functools import cache
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from steerkit.files import artifacts_dir, syntax_hash, write_atomically
+from steerkit.files import artifacts_dir, file_hash, write_atomically
 
 if TYPE_CHECKING:
     import torch
 
 KEEP_SECONDS = 7 * 86400.0  # a finished artefact makes the parts it was computed from superfluous
+CODE = [
+    Path(__file__).parents[1] / name for name in ("traces.py", "layout.py")
+]  # what a server is asked to run
 
 
 def folder() -> Path:
@@ -38,30 +40,23 @@ def clean() -> None:
 
 def key_of(about: dict[str, str], work: FunctionType, args: Any) -> str:
     """Name of a request: the model, the server, the code that is sent, and its arguments."""
-    content = [json.dumps(about, sort_keys=True), work.__name__, _code(), _text(args)]
-    return f"{work.__name__}-{hashlib.sha256(chr(10).join(content).encode()).hexdigest()[:20]}"
+    content = json.dumps([about, work.__name__, *map(file_hash, CODE), args], sort_keys=True, default=_shown)
+    return f"{work.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
 
 
-@cache
-def _code() -> str:
-    """What a server is asked to run."""
-    return syntax_hash(Path(__file__).parents[1] / name for name in ("traces.py", "layout.py"))
-
-
-def _text(value: Any) -> str:
-    """Every number and its place; two different requests never have the same text."""
+def _shown(value: Any) -> Any:
+    """What is no list, dictionary, text or number, so that different requests never read the same."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        whole = value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        return f"tensor {value.dtype} {list(value.shape)} {hashlib.sha256(whole).hexdigest()}"
-    if isinstance(value, SimpleNamespace):
-        return _text(vars(value))
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{name!r}: {_text(each)}' for name, each in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    return f"{type(value).__name__} {value!r}"
+        numbers = value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        return [str(value.dtype), list(value.shape), hashlib.sha256(numbers).hexdigest()]
+    return vars(value) if isinstance(value, SimpleNamespace) else repr(value)
+
+
+def result_path(key: str, ending: str = ".safetensors") -> Path:
+    """The file of a result, or of the job (.json)."""
+    return folder() / f"{key}{ending}"
 
 
 def remember(key: str, job: str, host: str, model: str) -> None:
@@ -103,8 +98,3 @@ def kept(key: str) -> list[torch.Tensor] | None:
     except (OSError, SafetensorError):
         return None
     return [named[name] for name in sorted(named)]
-
-
-def result_path(key: str, ending: str = ".safetensors") -> Path:
-    """The file of a result, or of the job (.json)."""
-    return folder() / f"{key}{ending}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ def open_remote(
     import torch
 
     lm = _outline(place, served, attention)
-    chosen, name, here = template_for(template, lm.tokenizer), source["model"], torch.device("cpu")
-    asking = Model(name, lm, find_sites(lm), chosen, here, torch.float32, "", remote=url)
+    chosen, name, host = template_for(template, lm.tokenizer), source["model"], host_of(url)
+    there = {"dtype_reason": f"the server's ({host})", "remote": url}
+    asking = Model(name, lm, *find_sites(lm), chosen, torch.device("cpu"), torch.float32, **there)
     about = answer_of(asking, traces.describe, traces.site_of(asking))
     source = {"model": name, "hub_id": None, "revision": served[1]} | source
-    source |= {"where": "remote", "server": host_of(url), "dtype": about["dtype"], "device": about["device"]}
+    source |= {"where": "remote", "server": host, "dtype": about["dtype"], "device": about["device"]}
     source |= {"server_versions": about, "template": chosen.name}
     clean()
-    reason = f"the server's ({host_of(url)})"
-    return Model(name, lm, asking.sites, chosen, here, getattr(torch, about["dtype"]), reason, source, url)
+    return replace(asking, dtype=getattr(torch, about["dtype"]), source=source)
 
 
 def _outline(place: str, served: tuple[str, str | None], attention: str) -> Any:

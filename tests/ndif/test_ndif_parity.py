@@ -15,13 +15,13 @@ from served import ORDINARY, SIZES, TIMES, compare, key, saved_tiny, timed
 from companion import models
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.mayne import activations as mayne_runs
 from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
 from steerkit.extraction import differences, extract, mean_difference
-from steerkit.formats import first_label
 from steerkit.generation import generate
 from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
@@ -90,7 +90,7 @@ class TestParity:
         window = both[0].lm._module.config.get_text_config().sliding_window
         prompts = [tuple(3 + (i * n) % 7 for i in range(2 * window + n)) for n in range(1, 4)]
         test = [Example(f"e{n}", "statement", each, (), (4, 5), (6,), ()) for n, each in enumerate(prompts)]
-        layers = list(range(both[0].sites.n_layers))
+        layers = list(range(len(both[0].layers)))
         found = [differences(model, test, layers) for model in both]
         compare("extraction beyond a sliding window", *found)
         vector = mean_difference(found[0], layers)

@@ -41,7 +41,7 @@ def part(model, n: int) -> torch.Tensor:
 def slowly(site, batch):
     """Activations after block 2, after a second."""
     time.sleep(1)
-    return traces.residual(site, batch, [2], 0)
+    return traces.residuals(site, [batch], 2, [0], False)
 
 
 def parts_in_the_background(model, found: list) -> threading.Thread:
@@ -59,7 +59,7 @@ def check(found: list[torch.Tensor], here) -> None:
     """All parts are there, in order, and right."""
     assert len(found) == PARTS
     for n, values in enumerate(found):
-        [expected] = traces.residual(site_of(here), [[60 + n, 6, 7, 8]], [2], 0)
+        [expected] = traces.residuals(site_of(here), [[[60 + n, 6, 7, 8]]], 2, [0], False)
         assert (values - expected).abs().max() <= 1e-4
 
 

@@ -1,0 +1,26 @@
+"""The papers' own format, and how they score its letters.
+
+Tan et al. 2024 define the propensity as a difference of logits, m_LD = score(matching) - score(not matching). Their two
+code bases compute it differently, so each way has a name, and none replaces another. Importing this adds the two that
+are theirs to `steerkit.propensity.FIDELITIES`:
+
+=========  ==========================================================  ==========  =================
+fidelity   a side's score                                              scale       first steered token
+=========  ==========================================================  ==========  =================
+letter     the answer letter                                           logits      last prompt token
+paper      the letter and the `)` after it, as the paper's code sums   logits      last prompt token
+bench      the same two tokens, as steering-bench sums them            log-probs   the one after it
+=========  ==========================================================  ==========  =================
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from steerkit.formats import FORMATS
+from steerkit.propensity import FIDELITIES, two_branches
+
+FIDELITIES["paper"] = partial(two_branches, start=-1, closing=1, scale="logit")
+FIDELITIES["bench"] = partial(two_branches, start=0, closing=1, scale="logprob")
+FORMATS["letter"] = replace(FORMATS["letter"], tab="Format: letter (the paper's)")
