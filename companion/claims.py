@@ -15,20 +15,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from companion import published
+from companion import claims_shift, published
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
+from companion.trials import EXCHANGED, TESTED, WITHIN_KINDS, Found, counted, ranked, share_of, too_few
 from companion.verdicts import Claim, Trial, Untestable, claim, frame, judged
 from steerkit import stats
 from steerkit.formats import FORMATS
 from steerkit.stats import Interval
 
-Found = Trial | Untestable
-FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
 CONSISTENT = 0.95  # of vectors from resampled pairs steer an anti-steerable item the wrong way
-TESTED = 0.05
 
 CLAIMS: list[Claim] = []
 
@@ -39,8 +37,6 @@ def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
     The runs are those that the profile compares, from their records where there are any, else the profile's own. The
     tables behind them are read, or computed when missing.
     """
-    from companion import claims_shift
-
     rows = []
     for form in formats:
         runs, own = evidence(settings, form), Evidence(settings, form)
@@ -60,49 +56,6 @@ def evidence(settings: Settings, form: str) -> list[Evidence]:
 def _row(one: Claim, found: Evidence) -> dict[str, Any]:
     named = ", ".join(run.name for run in (found, *found.others))
     return judged(one, found, found.form, named, found.failure() if one.steers else "")
-
-
-def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
-    """A share of data sets with its interval."""
-    return stats.share_interval(int(np.sum(flags)), len(flags))
-
-
-def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
-    """How many sets: at least those certain after Holm's correction, at most those that could be."""
-    return Interval(float(certain.sum()), float(certain.sum()), float((certain | possible).sum()))
-
-
-def too_few(sets: Sequence[Any], least: int = FEWEST) -> str:
-    """Why so few data sets are not judged; empty when there are enough."""
-    return f"only {len(sets)} data sets" if len(sets) < least else ""
-
-
-def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-    """A permutation of positions within strata."""
-    strata, order = np.asarray(strata), np.arange(len(strata))
-    for each in np.unique(strata):
-        here = np.flatnonzero(strata == each)
-        order[here] = rng.permutation(here)
-    return order
-
-
-def ranked(
-    said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
-) -> Found:
-    """Whether two numbers of data sets agree in rank within kinds of sets; the mean over `pairs` of such numbers.
-
-    In the false world the sets of one side are exchanged within their kind.
-    """
-    if max(list(kinds).count(kind) for kind in set(kinds)) < FEWEST:
-        return Untestable(said, f"fewer than {FEWEST} data sets of a kind")
-
-    def effect(order: np.ndarray) -> Interval:
-        found = [stats.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
-        values = [(each.estimate, each.low, each.high) for each in found]
-        return Interval(*np.mean(values, axis=0))
-
-    same = np.arange(len(kinds))
-    return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
 
 
 def placebos(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[SetSlopes]:
@@ -342,8 +295,6 @@ def bias_is_not_mended_by_calibration(e: Evidence) -> Found:
     return Untestable("stated without a number", reason)
 
 
-EXCHANGED = "data sets exchanged within their kind"
-WITHIN_KINDS = "rank correlation within kinds of sets above 0, at least half of the published one"
 WITH_LLAMA = (
     "rank correlation with Llama-2-7B within kinds of sets above 0, at least half of that of two models there"
 )

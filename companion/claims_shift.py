@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import published
-from companion.claims import EXCHANGED, FEWEST, TESTED, WITHIN_KINDS, Found, counted, ranked, too_few
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
+from companion.trials import EXCHANGED, FEWEST, TESTED, WITHIN_KINDS, Found, counted, ranked, too_few
 from companion.verdicts import Claim, Trial, Untestable, claim
 from steerkit import stats
 from steerkit.formats import FORMATS

@@ -10,7 +10,7 @@ from plain_model import Watch, blocks, logits
 
 from companion.models import load_model
 from steerkit import Vectors, traces
-from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens, uncached
+from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens
 from steerkit.items import Item
 from steerkit.prompts import Prompter, letter_body
 from steerkit.remote import run

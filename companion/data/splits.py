@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from companion.data.datasets import Dataset
+from companion.data.forms import OTHER
 from steerkit.errors import need, one_of
-from steerkit.formats import OTHER
 from steerkit.items import Item
 
 NAMES = ("clean", "as-released", "sweep")

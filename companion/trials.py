@@ -1,0 +1,61 @@
+"""What several claims are judged with: shares and counts of data sets, and ranks of data sets within their kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from companion.verdicts import Trial, Untestable
+from steerkit import stats
+from steerkit.stats import Interval
+
+Found = Trial | Untestable
+FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
+TESTED = 0.05
+EXCHANGED = "data sets exchanged within their kind"
+WITHIN_KINDS = "rank correlation within kinds of sets above 0, at least half of the published one"
+
+
+def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
+    """A share of data sets with its interval."""
+    return stats.share_interval(int(np.sum(flags)), len(flags))
+
+
+def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
+    """How many sets: at least those certain after Holm's correction, at most those that could be."""
+    return Interval(float(certain.sum()), float(certain.sum()), float((certain | possible).sum()))
+
+
+def too_few(sets: Sequence[Any], least: int = FEWEST) -> str:
+    """Why so few data sets are not judged; empty when there are enough."""
+    return f"only {len(sets)} data sets" if len(sets) < least else ""
+
+
+def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """A permutation of positions within strata."""
+    strata, order = np.asarray(strata), np.arange(len(strata))
+    for each in np.unique(strata):
+        here = np.flatnonzero(strata == each)
+        order[here] = rng.permutation(here)
+    return order
+
+
+def ranked(
+    said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
+) -> Found:
+    """Whether two numbers of data sets agree in rank within kinds of sets; the mean over `pairs` of such numbers.
+
+    In the false world the sets of one side are exchanged within their kind.
+    """
+    if max(list(kinds).count(kind) for kind in set(kinds)) < FEWEST:
+        return Untestable(said, f"fewer than {FEWEST} data sets of a kind")
+
+    def effect(order: np.ndarray) -> Interval:
+        found = [stats.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
+        values = [(each.estimate, each.low, each.high) for each in found]
+        return Interval(*np.mean(values, axis=0))
+
+    same = np.arange(len(kinds))
+    return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
