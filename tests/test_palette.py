@@ -26,6 +26,7 @@ TABLES = {
     "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
     "pairs": texts.COLORS,
+    "controls": dict(enumerate(texts.CONTROLS)),
     "parts": bias.PARTS,
     "tokens": mayne_norms.COLORS,
 }
