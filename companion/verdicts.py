@@ -149,3 +149,11 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def said(effect: Effect, digits: str = ".2f") -> str:
     """An estimate with its interval, in words."""
     return f"{effect.estimate:{digits}} [{effect.low:{digits}}, {effect.high:{digits}}]"
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of claims as readers see it: without ids, rounded, and blank where there is no number."""
+    names = {"answer_format": "format", "false_world": "false world", "false_agree": "false agree"}
+    columns = ["statement", "format", "model", "published", "ours", "rule", "verdict", "least", "false world"]
+    found = table.round(2).astype(object).where(table.notna(), "").rename(columns=names)
+    return found[[*columns, "false agree", "detectable", "exhibit"]]

@@ -16,6 +16,7 @@ from companion import exhibits
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
 from companion.results import Result
+from companion.verdicts import VERDICTS
 from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
@@ -94,11 +95,11 @@ def _origin(part: Part) -> str:
 
 
 def claims(result: Result) -> pd.DataFrame:
-    """All verdicts of a result's profile; no rows when it has not run the notebooks of claims."""
-    paths = [result.folder / f"{name}-claims.csv" for name in CLAIMS]
-    found = [pd.read_csv(path, keep_default_na=False) for path in paths if path.exists()]
-    columns = ["claim", "format", "published", "ours", "rule", "verdict", "exhibit"]
-    found = [rows.rename(columns={"statement": "claim"}) for rows in found]  # also the name of a format
+    """All verdicts of a result's profile, with the paper of each; no rows when the notebooks of claims have not run."""
+    paths = {EXHIBITS[name].paper: result.folder / f"{name}-claims.csv" for name in CLAIMS}
+    read = {paper: pd.read_csv(path, keep_default_na=False) for paper, path in paths.items() if path.exists()}
+    columns = ["claim", "format", "model", "published", "ours", "rule", "verdict", "exhibit", "paper"]
+    found = [rows.rename(columns={"statement": "claim"}).assign(paper=paper) for paper, rows in read.items()]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
@@ -109,7 +110,7 @@ def _verdicts(result: Result) -> list[str]:
         return []
     chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
     head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    rows = rows.assign(found="**" + rows["verdict"] + "**: " + rows["ours"])
+    rows = rows.assign(found="**" + rows["verdict"] + "** (" + rows["model"] + "): " + rows["ours"])
     wide, formats = _by_format(rows, "published", "found")
     return [f"{head}\n\n{table(wide.rename(columns={form: f'here, format {form}' for form in formats}))}"]
 
@@ -213,12 +214,16 @@ def notebook_table(own: list[Result]) -> str:
 
 
 def verdicts(own: list[Result], paper: str) -> str:
-    """The claims of a paper: the verdict of each format, and the figure whose page has the numbers."""
-    rows = claims(own[0])
-    rows = rows[rows["exhibit"].map(lambda name: EXHIBITS[name].paper == paper)]
-    wide, formats = _by_format(rows, "exhibit", "verdict")
+    """How the claims of a paper fared, in a sentence; then the verdicts by format, with the figures that have numbers."""
+    rows = claims(own[0]).query("paper == @paper")
+    counts = rows["verdict"].value_counts()
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
+    head = f"{rows['claim'].nunique()} claims, {len(rows)} verdicts over formats and models: {said}."
+    each = rows.groupby(["claim", "format"])["model"].transform("nunique") > 1
+    rows = rows.assign(said=rows["verdict"].where(~each, rows["verdict"] + " (" + rows["model"] + ")"))
+    wide, formats = _by_format(rows, "exhibit", "said")
     wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide["exhibit"]]
-    return table_of_markdown(wide[["claim", *formats, "numbers"]])
+    return f"{head}\n\n{table_of_markdown(wide[['claim', *formats, 'numbers']])}"
 
 
 def picture(result: Result) -> str:

@@ -22,7 +22,7 @@ HELP = "Steering vectors: reproduce two papers, or run their protocols on your o
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 STAGE = "One prompt setting (grid), all of them (shift), or what the vector is set against (placebo)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
-VERDICTS = ("statement", "answer_format", "published", "ours", "verdict")
+VERDICTS = ("statement", "model", "published", "ours", "verdict", "false_agree")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
 TRAFFIC = ("requests", "sent", "received")
 
@@ -128,7 +128,7 @@ for command in (own.extract, own.sweep, own.ledger, own.decompose, own.generate)
 
 @app.command()
 def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
-    """The papers' claims: published value, ours, rule, verdict. Computes the tables that are missing."""
+    """The papers' claims: published value, ours, verdict, and how often a false claim would pass. Computes what is missing."""
     from companion import claims, claims_mayne, saes
     from companion.cli import progress
     from companion.page import BOOK_FORMATS
@@ -136,7 +136,7 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 
     settings, watcher = load_profile(profile), screen.console(machine=True)
     report = progress.Report(profile)
-    progress.compute(settings, {"sweep", "grid"}, BOOK_FORMATS, watcher, report)
+    progress.compute(settings, {"sweep", "grid", "placebo"}, BOOK_FORMATS, watcher, report)
     parts = [(f"Tan et al. 2024, {form}", claims.table, form) for form in BOOK_FORMATS]
     if saes.has_default(settings.model):
         parts.append(("Mayne et al. 2024", claims_mayne.table, "statement"))
@@ -144,7 +144,8 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     with screen.stoppable(report.kept):
         for title, judge, form in parts:  # each part is shown as soon as it is there
             with screen.waiting(watcher, f"judging: {title}"):
-                rows += (found := judge(settings, (form,)).to_dict("records"))
+                table = judge(settings, (form,)).astype(object)
+                rows += (found := table.where(table.notna(), None).to_dict("records"))
             if not as_json:
                 print_rows(found, False, VERDICTS, title)
     if as_json:
