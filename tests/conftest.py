@@ -1,7 +1,5 @@
 """Shared fixtures: a word-level tokenizer and tiny random models of every supported architecture."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -26,9 +24,8 @@ from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
-from steerkit.model import Model, wrap
-from steerkit.prompts import Example
-from steerkit.vectors import Vectors
+from steerkit import Example, Model, SteerkitError, Vectors, wrap
+from steerkit.formats import FORMATS, first_label
 
 torch.set_num_threads(1)  # the models are tiny: threads only get into each other's way
 
@@ -205,6 +202,18 @@ def asked(form: str, model: Model, count: int = 3) -> list[Example]:
     return random_examples(form, count, len(model.tokenizer))
 
 
+def refused(call: Callable, *given: Any, said: str | None = None, **more: Any) -> SteerkitError:
+    """The error that a call ends with, whose message has to match `said`."""
+    with pytest.raises(SteerkitError, match=said) as found:
+        call(*given, **more)
+    return found.value
+
+
+def letters_of(items) -> list[str]:
+    """The letter of each item's matching answer, in its first form."""
+    return [first_label(item, FORMATS["letter"].labels) for item in items]
+
+
 def own_model(tokenizer, architecture: str = "llama", dtype: torch.dtype = torch.float32, **more) -> Model:
     """A model that no other test has proven anything about, and that may be spoilt."""
     model = wrap(architecture, tiny_lm(architecture, tokenizer, **more))
@@ -221,6 +230,15 @@ def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(found, wanted, atol=tolerance, rtol=0.0)
+
+
+def raising(error: BaseException) -> Callable:
+    """A function that fails, whatever it is given."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 def deaf(module, query, key, value, attention_mask, **more):

@@ -1,7 +1,5 @@
 """What the tests of figures share: grids with known slopes, and what stands in a panel."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import matplotlib
@@ -26,6 +24,13 @@ def bent(scale: float = 1.0, seed: int = 0) -> Callable[[int, int, float], tuple
     """Halves that flatten out at both ends, with noise."""
     rng = np.random.default_rng(seed)
     return lambda j, i, k: (scale * (0.6 - 0.3 * j + 0.05 * i) * np.tanh(k) + rng.normal(0, 0.02), 0.0)
+
+
+def noisy(shift: float = 0.0, seed: int = 0) -> Callable[[int, int, float], tuple[float, float]]:
+    """Halves of large logits with noise; `shift` is added to every slope."""
+    rng = np.random.default_rng(seed)
+    slope = rng.normal(0.3, 1, (9, 99)) + shift
+    return lambda j, i, k: (24 + slope[j, i] * k + rng.normal(0, 0.05), 17.0)
 
 
 def make_grid(kind="letter", sets=SETS, items=8, layer=16, halves=straight) -> pd.DataFrame:

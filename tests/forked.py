@@ -3,8 +3,6 @@
 Everything else is as in life: papermill, jupyter's messages, a process for each notebook.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys
@@ -14,9 +12,8 @@ from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else None
 PRELOADED = "ipykernel.kernelapp torch companion.page companion.claims_mayne companion.tan.flaws".split()
-PRELOADED += [
-    f"companion.figures.{name}" for name in "autoencoder decompositions flaws formats settings".split()
-]
+FIGURES = "autoencoder decompositions flaws formats settings".split()
+PRELOADED += [f"companion.figures.{name}" for name in FIGURES]
 
 
 def kernel(command: list[str], environment: dict[str, str], folder: Path) -> None:

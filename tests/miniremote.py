@@ -11,8 +11,6 @@ the server; `Server()` runs it as a child on a free port of the loopback interfa
     GET  /seen                jobs sent, and the sizes of their requests and results
 """
 
-from __future__ import annotations
-
 import atexit
 import email
 import io

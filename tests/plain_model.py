@@ -4,8 +4,6 @@ Scores are computed again from the definitions of Tan et al. 2024 and of their t
 one forward at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,8 +11,7 @@ from typing import Any
 
 import torch
 
-from steerkit.model import Model
-from steerkit.prompts import Example
+from steerkit import Example, Model
 
 
 def blocks(module: torch.nn.Module) -> torch.nn.ModuleList:

@@ -1,7 +1,5 @@
 """An autoencoder as a folder in the spelling of SAELens 6: what the reader is tested against."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

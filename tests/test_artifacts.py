@@ -1,9 +1,8 @@
 """Artefacts: one key a content, whole files or none, one computation however many ask."""
 
-from __future__ import annotations
-
 import errno
 import importlib.metadata
+import io
 import os
 import random
 from dataclasses import replace
@@ -11,11 +10,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from conftest import raising, refused
 
 from companion import store
-from steerkit import files
-from steerkit.errors import SteerkitError
-from steerkit.vectors import Vectors
+from steerkit import SteerkitError, Vectors, files
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 INPUTS = {"model": "tiny", "multipliers": (-1.5, 1.5), "limits": (4, None), "data_sha256": "ab", "seed": 0}
@@ -42,13 +40,13 @@ class TestKeys:
         assert len({store.key(INPUTS), without, *others}) == 6
         assert store.key(INPUTS) == store.key(dict(reversed(INPUTS.items())))
 
-    @pytest.mark.parametrize("part", ["code_hash", "versions"])
-    def test_other_code_or_another_version_gives_another_key(self, monkeypatch, part):
-        before = store.key(INPUTS)
-        monkeypatch.setattr(store, part, lambda: {"torch": "0"})
-        assert store.key(INPUTS) != before
-
-    def test_the_code_hash_follows_every_file_that_computes_numbers(self, tmp_path, monkeypatch):
+    def test_other_versions_and_any_change_of_numeric_code_give_another_key(self, tmp_path, monkeypatch):
+        keys = [store.key(INPUTS)]
+        for part in ("code_hash", "versions"):
+            with monkeypatch.context() as patch:
+                patch.setattr(store, part, lambda: {"torch": "0"})
+                keys.append(store.key(INPUTS))
+        assert len(set(keys)) == 3
         assert all(list(store.ROOT.glob(pattern)) for pattern in store.NUMERIC_CODE)
         monkeypatch.setattr(store, "ROOT", tmp_path)
         hashes = set()
@@ -77,10 +75,8 @@ class TestSyntax:
         "texts",
         [
             (ONE.replace("Doc.", "Other words."), TWO + THREE),
-            (ONE + TWO.replace("  # exact", "") + THREE,),
-            (ONE + TWO.replace("Of a circle.", "In square metres.") + THREE.replace("Two", "Some"),),
+            (ONE + TWO.replace("  # exact", "") + THREE.replace("Two", "Some"),),
             (ONE + TWO.replace('    """Of a circle."""\n', "") + THREE,),
-            (ONE + THREE + TWO,),
             (TWO, THREE, ONE),
             ("from math import pi\n" + ONE, "import torch\n" + TWO + THREE),
             (ONE.replace("import torch", "import torch, numpy") + TWO + THREE,),
@@ -97,8 +93,6 @@ class TestSyntax:
             ("r**2", "r**3"),
             ("def area(r)", "def area(r=1)"),
             ("width: int = 1", "width: int = 2"),
-            ("return 0", "return -0"),
-            ("SCALE = 2\n", "SCALE = 2\nprint(SCALE)\n"),
             ("SCALE = 2\n", "SCALE = 2\nif SCALE:\n    SCALE = 4\n"),
         ],
     )
@@ -109,6 +103,10 @@ class TestSyntax:
 
 class TestTables:
     def test_a_table_is_computed_once_and_comes_back_equal_with_its_manifest(self):
+        with pytest.raises(ZeroDivisionError):
+            store.table("grid", INPUTS, lambda: 1 / 0)
+        assert visible(store.artifacts_dir()) == []  # and it is tried again
+
         def compute() -> pd.DataFrame:
             frame = frame_of()
             frame.attrs = {"engine": "tree", "reason": "self-check"}
@@ -120,29 +118,19 @@ class TestTables:
         pd.testing.assert_frame_equal(second, frame_of(), check_dtype=False)
         about = second.attrs["manifest"]
         assert about["key"] == store.key(INPUTS) and about["engine"] == "tree"
-        assert about["inputs"] == INPUTS | {
-            "multipliers": [-1.5, 1.5],
-            "limits": [4, None],
-        }  # JSON has no tuples
+        lists = {"multipliers": [-1.5, 1.5], "limits": [4, None]}  # JSON has no tuples
+        assert about["inputs"] == INPUTS | lists
         assert about["versions"]["torch"] == importlib.metadata.version("torch").partition("+")[0]
         # pandas copies `attrs` deeply in most methods: with forty manifests that took longer than the arithmetic
         assert second[second["layer"] > 1].attrs["manifest"] is about
 
-    def test_a_failing_computation_leaves_nothing_and_is_tried_again(self):
-        with pytest.raises(ZeroDivisionError):
-            store.table("grid", INPUTS, lambda: 1 / 0)
-        assert visible(store.artifacts_dir()) == []
-        assert len(store.table("grid", INPUTS, frame_of)) == 50
-
     @pytest.mark.parametrize("damage", ["cut", "empty", "text", "no manifest"])
     def test_a_damaged_table_is_computed_again(self, damage):
-        path = store.path_of("grid", INPUTS, "parquet")
+        path, foreign = store.path_of("grid", INPUTS, "parquet"), io.BytesIO()
         store.table("grid", INPUTS, frame_of)
+        frame_of(3).to_parquet(foreign)
         damaged = {"cut": path.read_bytes()[:-9], "empty": b"", "text": b"no table"}
-        if damage == "no manifest":
-            frame_of(3).to_parquet(path)
-        else:
-            path.write_bytes(damaged[damage])
+        path.write_bytes(damaged.get(damage, foreign.getvalue()))
         found = store.table("grid", INPUTS, frame_of)
         assert len(found) == 50 and found["propensity"].equals(frame_of()["propensity"])
         assert store.table("grid", INPUTS, refuse).equals(found)
@@ -172,21 +160,15 @@ class TestWriting:
     FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @pytest.mark.parametrize(
-        ("step", "failure", "raised"),
-        [
-            ("replace", FULL, pytest.raises(SteerkitError, match="No space left on device")),
-            ("fsync", FULL, pytest.raises(SteerkitError, match="No space left on device")),
-            ("fsync", KeyboardInterrupt(), pytest.raises(KeyboardInterrupt)),
-        ],
+        ("step", "failure"), [("replace", FULL), ("fsync", FULL), ("fsync", KeyboardInterrupt())]
     )
-    def test_a_full_disk_or_a_stop_leaves_what_was_there(self, tmp_path, monkeypatch, step, failure, raised):
-        def fail(*_):
-            raise failure
-
+    def test_a_full_disk_or_a_stop_leaves_what_was_there(self, tmp_path, monkeypatch, step, failure):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "file").write_bytes(b"old")
-        monkeypatch.setattr(os, step, fail)
-        with raised:
+        monkeypatch.setattr(os, step, raising(failure))
+        full = (SteerkitError, "No space left on device")
+        kind, said = full if failure is self.FULL else (KeyboardInterrupt, None)
+        with pytest.raises(kind, match=said):
             store.write_atomically(tmp_path / "out" / "file", b"new")
         monkeypatch.undo()
         assert visible(tmp_path / "out") == ["file"] and (tmp_path / "out" / "file").read_bytes() == b"old"
@@ -196,11 +178,8 @@ class TestWriting:
         (tmp_path / "file").write_text("")
         monkeypatch.delenv("STEERKIT_ARTIFACTS")
         monkeypatch.setenv(variable, str(tmp_path / "file"))
-        with pytest.raises(SteerkitError, match=variable):
-            store.table("grid", INPUTS, refuse)
+        refused(store.table, "grid", INPUTS, refuse, said=variable)
         with pytest.raises(SteerkitError, match="can be written"), files.locked(tmp_path / "file" / "entry"):
             pass
-
-    def test_without_git_the_commit_is_empty(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert store.commit.__wrapped__() == ""
+        assert store.commit.__wrapped__() == ""  # without git

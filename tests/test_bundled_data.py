@@ -1,40 +1,26 @@
 """The data sets shipped with the package are what their description promises."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
-import json
 import re
 from collections import Counter, defaultdict
-from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from statistics import median
 
 import pytest
+from conftest import letters_of
 
 from companion import published
 from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, load_dataset, names, personas
 from companion.data.splits import make_split
-from steerkit.formats import FORMATS, first_label
 
 BUNDLED = names("bundled")
 
 
-def add_choices(items):
-    """The letter of each item's matching answer, in its first form."""
-    return [first_label(item, FORMATS["letter"].labels) for item in items]
-
-
 def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
-
-
-def trigrams(text: str) -> frozenset[tuple[str, ...]]:
-    found = words(text)
-    return frozenset(tuple(found[i : i + 3]) for i in range(max(1, len(found) - 2)))
 
 
 def sides(items: tuple[Item, ...]) -> tuple[list[str], list[str]]:
@@ -47,7 +33,8 @@ def sides(items: tuple[Item, ...]) -> tuple[list[str], list[str]]:
 
 def near_duplicates(texts: dict[tuple[str, int, str], str], threshold: float) -> list[tuple]:
     """Keys of texts of different pairs whose 3-gram Jaccard similarity exceeds `threshold`."""
-    grams = {key: trigrams(text) for key, text in texts.items()}
+    spelled = {key: words(text) for key, text in texts.items()}
+    grams = {k: {tuple(s[i : i + 3]) for i in range(max(1, len(s) - 2))} for k, s in spelled.items()}
     holders = defaultdict(list)
     for key, found in grams.items():
         for gram in found:
@@ -57,26 +44,19 @@ def near_duplicates(texts: dict[tuple[str, int, str], str], threshold: float) ->
     return [(a, b) for (a, b), n in shared.items() if n / (len(grams[a]) + len(grams[b]) - n) > threshold]
 
 
-def test_the_sets_of_the_main_figures_are_there_under_the_papers_names():
-    assert set(published.SELECTED) <= set(BUNDLED) <= set(names("papers"))
-
-
 @pytest.mark.parametrize("name", BUNDLED)
 class TestEverySet:
-    def test_it_has_sixty_pairs_in_order_with_labels_and_letters_balanced(self, name):
+    def test_it_has_sixty_pairs_in_order_with_labels_and_letters_balanced_in_every_part(self, name):
         items = load_dataset(name).items
         assert [item.pair for item in items] == [i // 2 for i in range(120)]
-        counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
+        counts = Counter(zip(letters_of(items), (item.positive_answer for item in items), strict=True))
         assert set(counts.values()) == {120 // len(counts)}
         assert len(counts) == (4 if items[0].kind == "persona" else 2)
         first = [item.positive_answer == "Yes" or item.positive_letter == "A" for item in items[::2]]
         assert first == [pair % 2 == 0 for pair in range(60)]  # half begin with the matching side
-
-    def test_every_part_of_the_clean_split_is_balanced(self, name):
-        items = load_dataset(name).items
         split = make_split(load_dataset(name))
         for part in (split.train, split.val, split.test):
-            for labels in (add_choices([items[i] for i in part]), [items[i].positive_answer for i in part]):
+            for labels in (letters_of([items[i] for i in part]), [items[i].positive_answer for i in part]):
                 assert len(set(Counter(labels).values())) == 1
 
     def test_its_texts_are_plain_one_a_pair_and_neither_side_is_longer(self, name):
@@ -103,6 +83,7 @@ class TestEverySet:
 
 
 def test_no_two_pairs_within_or_across_sets_are_near_duplicates():
+    assert set(published.SELECTED) <= set(BUNDLED) <= set(names("papers"))  # under the papers' names
     texts = {}
     for name in BUNDLED:
         items = load_dataset(name).items
@@ -110,15 +91,8 @@ def test_no_two_pairs_within_or_across_sets_are_near_duplicates():
             for part, text in (("q", item.statement or item.stem), *item.options):
                 texts[name, item.pair, part + item.positive_answer] = text
     assert not near_duplicates(texts, 0.5)
-
-
-def test_the_duplicate_search_finds_a_planted_near_duplicate():
-    planted = [
-        f"I would rather walk home in the rain than wait here for a {late}bus" for late in ("late ", "")
-    ]
-    texts = dict(zip([("a", 0, "q"), ("b", 5, "q")], planted, strict=True))
-    found = near_duplicates(texts | {("a", 1, "q"): "Nobody needs a second kettle"}, 0.5)
-    assert found == [(("a", 0, "q"), ("b", 5, "q"))]
+    (first, text), *_ = texts.items()  # a planted one is found
+    assert near_duplicates(texts | {("b", 5, "q"): text + " Or so."}, 0.5) == [(first, ("b", 5, "q"))]
 
 
 def read_pairs() -> dict[tuple[str, int], dict[str, str]]:
@@ -158,15 +132,6 @@ class TestReading:
 class TestPersonaSentences:
     OURS = tuple(personas(name) for name in BUNDLED)
 
-    def test_there_are_two_for_each_set_and_no_other_and_none_serves_twice(self):
-        path = files("companion") / "data" / "bundled_personas.json"
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        assert stored == {
-            name: {"positive": positive, "negative": negative}
-            for name, (positive, negative) in zip(BUNDLED, self.OURS, strict=True)
-        }
-        assert len({text for pair in self.OURS for text in pair}) == 2 * len(BUNDLED)
-
     @pytest.mark.parametrize("name", BUNDLED)
     def test_they_are_two_plain_sentences_of_similar_length_to_the_model(self, name):
         positive, negative = personas(name)
@@ -175,7 +140,8 @@ class TestPersonaSentences:
             assert sentence.isascii() and sentence == sentence.strip() and "\n" not in sentence
             assert sentence.endswith(".") and "you" in words(sentence)
 
-    def test_none_is_a_sentence_of_the_paper(self):
+    def test_none_serves_twice_or_is_a_sentence_of_the_paper(self):
+        assert len({text for pair in self.OURS for text in pair}) == 2 * len(BUNDLED)
         theirs = {" ".join(words(text)) for name in names("tan") for text in published.personas(name)}
         ours = {" ".join(words(text)) for pair in self.OURS for text in pair}
         assert len(theirs) > 40 and not ours & theirs

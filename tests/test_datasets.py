@@ -1,42 +1,28 @@
 """Data sets: raw formats, letters, statement pairs, fetching, and what happens with bad input."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from conftest import letters_of, refused
 
 import companion.data.datasets as datasets
 from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
-from steerkit.errors import SteerkitError
-from steerkit.formats import FORMATS, first_label
 
 DATA = os.environ.get("STEERKIT_DATA")
-
-
-def add_choices(items):
-    """The letter of each item's matching answer, in its first form."""
-    return [first_label(item, FORMATS["letter"].labels) for item in items]
 
 
 @pytest.fixture(autouse=True)
 def no_local_data(monkeypatch, tmp_path):
     monkeypatch.delenv("STEERKIT_DATA", raising=False)
     monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "cache"))
-
-
-def refused(call) -> SteerkitError:
-    """The error that a call ends with."""
-    with pytest.raises(SteerkitError) as found:
-        call()
-    return found.value
 
 
 def persona_row(statement="I like tea", yes=True, **more):
@@ -58,6 +44,9 @@ def load_rows(folder, rows, name="mine.jsonl"):
     text = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")
     return load_dataset(path)
+
+
+TAGGED = "Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?"
 
 
 class TestRawFormats:
@@ -88,17 +77,9 @@ class TestRawFormats:
             (choice_row(options=("tea", "soup\n\nAnswer:")), "Tea or soup?", "tea", "soup"),
             (choice_row(options=("tea\n\nhot", "soup")), "Tea or soup?", "tea\n\nhot", "soup"),
             (choice_row("1st?\n (A) one\n (B) two\n2nd?"), "1st?\n (A) one\n (B) two\n2nd?", "tea", "soup"),
-            (
-                choice_row("Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?"),
-                *("Keep this. Or not?", "tea", "soup"),
-            ),
+            (choice_row(TAGGED), "Keep this. Or not?", "tea", "soup"),
         ],
-        ids=[
-            "a trailing answer cue",
-            "several lines",
-            "an earlier quoted list",
-            "sentences between two tags",
-        ],
+        ids="an answer cue,several lines,an earlier list,sentences between two tags".split(","),
     )
     def test_what_belongs_to_a_stem_and_an_option_is_kept(self, tmp_path, row, stem, first, second):
         (item,) = load_rows(tmp_path, [row]).items
@@ -121,40 +102,32 @@ class TestRawFormats:
         assert [item.not_matching_text for item in items] == ["w1", "w1", "w2"]
         assert items[0].question == "q0?\n\n(A) w1\n(B) right" and items[0].stem == "q0?"
         assert items[1].question == "q1?\n\n(A) right\n(B) w1"
-
-    def test_the_copy_of_truthfulqa_in_caa_names_its_fields_differently(self, tmp_path):
+        # The copy in CAA names its fields differently.
         row = {"prompt": "q?\n\nChoices:\n(A) x\n(B) y", "correct": "(B)", "incorrect": "(A)"}
         (item,) = load_rows(tmp_path, [row], "tqa.json").items
         assert (item.stem, item.matching_text) == ("q?", "y")
 
 
 def persona_items(labels: list[bool], paired: bool) -> list[Item]:
-    answers = {True: (" Yes", " No"), False: (" No", " Yes")}
-    return [
-        Item(f"d/{i:04d}", "q", *answers[yes], statement=str(i), pair=i // 2 if paired else None)
-        for i, yes in enumerate(labels)
-    ]
+    answers, pair = {True: (" Yes", " No"), False: (" No", " Yes")}, {True: 2, False: 99}[paired]
+    items = [Item(f"d/{i:04d}", "q", *answers[yes], statement=str(i)) for i, yes in enumerate(labels)]
+    return [replace(item, pair=i // pair if paired else None) for i, item in enumerate(items)]
 
 
 ALTERNATING = persona_items([True, False] * 20, paired=False)
 PAIRED = persona_items([True, False, False, True] * 10, paired=True)
 
 
-class TestLetters:
-    def test_persona_items_get_two_b_then_two_a_as_in_tan_et_al(self):
-        assert "".join(add_choices(ALTERNATING[:8])) == "BBAABBAA"
-
-    @pytest.mark.parametrize("items", [ALTERNATING, PAIRED], ids=["alternating", "paired"])
-    def test_letter_and_answer_are_crossed_in_equal_parts_and_the_same_in_any_subset(self, items):
-        letters = add_choices(items)
-        counts = Counter(zip(letters, (item.positive_answer for item in items), strict=True))
-        assert list(counts.values()) == [10] * 4
-        assert add_choices(items[7:15:3]) == letters[7:15:3]
-        assert items[0].pair is None or all({*letters[i : i + 2]} == {"A", "B"} for i in range(0, 40, 2))
-
-    def test_choice_items_keep_their_own_letter(self, tmp_path):
-        items = load_rows(tmp_path, [choice_row(), choice_row("b?", labels="BA")]).items
-        assert add_choices(items) == ["A", "B"]
+@pytest.mark.parametrize(
+    ("items", "first"), [(ALTERNATING, "BBAABBAA"), (PAIRED, "")], ids=["alternating", "paired"]
+)
+def test_letter_and_answer_are_crossed_in_equal_parts_and_the_same_in_any_subset(items, first):
+    """Without pairs: two B, then two A, as in Tan et al."""
+    letters = letters_of(items)
+    counts = Counter(zip(letters, (item.positive_answer for item in items), strict=True))
+    assert list(counts.values()) == [10] * 4 and "".join(letters).startswith(first)
+    assert letters_of(items[7:15:3]) == letters[7:15:3]
+    assert first or all({*letters[i : i + 2]} == {"A", "B"} for i in range(0, 40, 2))
 
 
 class TestStatementPairs:
@@ -175,6 +148,13 @@ class TestStatementPairs:
         assert "10 of 30 items" in caplog.text
         assert refused(lambda: statement_pairs(items)).expected == "a numpy random generator, rng"
 
+    def test_only_a_set_with_unequal_halves_says_so(self, tmp_path, caplog):
+        load_dataset("narcissism")
+        assert caplog.text == ""
+        assert len(load_rows(tmp_path, [persona_row(str(n), yes=n > 0) for n in range(6)]).items) == 6
+        assert "mine has 5 statements that match and 1 that do not" in caplog.text
+        assert "4 are left out" in caplog.text
+
     def test_a_question_in_both_option_orders_counts_once(self, tmp_path, caplog):
         rows = [choice_row(), choice_row(" TEA or  soup?", ("soup", "Tea"), "BA"), choice_row("b?")]
         pairs = statement_pairs(load_rows(tmp_path, rows).items)
@@ -185,8 +165,7 @@ class TestStatementPairs:
     def test_questions_without_two_completions_are_left_out_and_counted(self, tmp_path, caplog, row):
         assert len(statement_pairs(load_rows(tmp_path, [row, choice_row("b?")]).items)) == 1
         assert "1 of 2 items" in caplog.text
-
-    def test_no_pair_at_all_is_an_error(self, tmp_path):
+        # No pair at all is an error.
         items = load_rows(tmp_path, [persona_row("a"), persona_row("b")]).items
         error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
         assert error.found == "2 items without such a pair"
@@ -200,19 +179,15 @@ class TestBadFiles:
         ("content", "expected", "found"),
         [
             (json.dumps(persona_row()) + "\n\n{oops\n", "JSON in line 3 of mine.jsonl", "'{oops'"),
-            ("", "items in mine.jsonl", "none"),
             ("\n \n", "items in mine.jsonl", "none"),
             (b'{"question": "\xff"}', "UTF-8 text in mine.jsonl", "byte 14 that is not"),
-            ({"text": "x"}, FIELDS, "['text'] in row mine/0000"),
             ([1], FIELDS, "[] in row mine/0000"),
             ({"statement": "x"}, ITEM, "answer_matching_behavior"),
             (persona_row() | {"question": None}, ITEM, "question"),
             (persona_row(pair="one"), ITEM, "pair"),
             (choice_row(options=("x",)), "exactly two options", "A in row mine/0000"),
-            (choice_row(options="xyz"), "exactly two options", "A, B, C in row mine/0000"),
             (choice_row(options=()), "exactly two options", "none in row mine/0000"),
             (choice_row(labels="CB"), "two different labels out of A, B", "'C' and 'B'"),
-            (choice_row(labels="BB"), "two different labels out of A, B", "'B' and 'B'"),
             (persona_row() | {"answer_matching_behavior": " Maybe"}, "out of Yes, No", "'Maybe'"),
             (persona_row() | {"answer_matching_behavior": " No"}, "out of Yes, No", "'No' and 'No'"),
         ],
@@ -225,26 +200,20 @@ class TestBadFiles:
         assert error.done == "The data set was not loaded." and error.next_step
 
     @pytest.mark.parametrize(
-        ("text", "expected", "found"),
-        [
-            *((text, "items in mine.json", "none") for text in ("[]", "", "{}")),
-            ('{"a": 1}', "items in mine.json", "a dict"),
-            (
-                '[\n{"a": 1},\n{"b" 2}]',
-                "JSON in line 3 of mine.json",
-                "'{\"b\" 2}]' (Expecting ':' delimiter)",
-            ),
-        ],
+        ("text", "found"), [*((text, "none") for text in ("[]", "", "{}")), ('{"a": 1}', "a dict")]
     )
-    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, expected, found):
+    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
         (tmp_path / "mine.json").write_text(text)
         error = refused(lambda: load_dataset(tmp_path / "mine.json"))
-        assert (error.expected, error.found) == (expected, found)
+        assert (error.expected, error.found) == ("items in mine.json", found)
+        (tmp_path / "mine.json").write_text('[\n{"a": 1},\n{"b" 2}]')
+        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
+        assert error.expected == "JSON in line 3 of mine.json"
+        assert error.found == "'{\"b\" 2}]' (Expecting ':' delimiter)"
 
     @pytest.mark.parametrize(
         ("rows", "problem"),
         [
-            ([persona_row("a", pair=4)], "pair 4 with 1 row"),
             ([persona_row("a", pair=4)] * 3, "pair 4 with 3 rows"),
             ([persona_row("a", pair=4), persona_row("b", pair=4)], "pair 4 with two rows labelled Yes"),
             ([persona_row("a", pair=4), choice_row(pair=4)], "pair 4 with a persona and a choice item"),
@@ -256,18 +225,12 @@ class TestBadFiles:
     def test_a_broken_pair_is_refused(self, tmp_path, rows, problem):
         error = refused(lambda: load_rows(tmp_path, rows))
         assert problem in error.found and "mine/0000" in error.next_step
-
-    def test_a_mirrored_choice_pair_is_accepted(self, tmp_path):
         rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), labels="BA", pair=0)]
-        assert len(load_rows(tmp_path, rows).items) == 2
+        assert len(load_rows(tmp_path, rows).items) == 2  # a mirrored one is accepted
 
-    def test_an_unknown_name_is_answered_with_near_matches_and_the_other_source(self):
-        error = refused(lambda: load_dataset("narcisism", source="papers"))
-        assert error.found == "'narcisism'" and "narcissism" in error.next_step
+    def test_an_unknown_name_or_source_and_a_set_without_answers_are_refused(self):
         error = refused(lambda: load_dataset("caa/raw/refusal"))
         assert "exists with source='papers'" in error.next_step
-
-    def test_an_unknown_source_and_a_set_without_answers_are_refused(self):
         assert refused(lambda: load_dataset("narcissism", source="paper")).found == "'paper'"
         error = refused(lambda: load_dataset("caa/open-ended/refusal", source="papers"))
         assert error.next_step == "use load_questions('caa/open-ended/refusal')."
@@ -314,10 +277,7 @@ class TestFetching:
         calls = serve(CONTENT)
         assert read_source(TINY) == CONTENT == read_source(TINY) == cached.read_bytes()
         assert calls == [TINY.url] and list(cached.parent.iterdir()) == [cached]
-
-    def test_a_damaged_cache_file_is_not_opened_but_fetched_anew(self, serve, cached):
-        calls = serve(CONTENT)
-        read_source(TINY)
+        # A damaged one is not opened but fetched anew.
         cached.write_bytes(b"damaged")
         assert read_source(TINY) == CONTENT == cached.read_bytes() and len(calls) == 2
 
@@ -327,8 +287,7 @@ class TestFetching:
         data = load_dataset("tiny", source="papers")
         assert (len(data.items), data.source, data.licence) == (4, "papers", "CC-BY-4.0")
         assert data.sha256 == TINY.sha256
-
-    def test_open_ended_questions_are_fetched_the_same_way(self, serve, monkeypatch):
+        # Open-ended questions are fetched the same way.
         content = json.dumps([{"question": "Why?"}, {"question": "How?"}]).encode()
         serve(content)
         entry = source(content, format="questions", path="caa/open.json")
@@ -340,8 +299,10 @@ class TestFetching:
         [
             (CONTENT.replace(b"s0", b"s9"), TINY.sha256, "another content", "The download was deleted"),
             (
-                *(CONTENT[:-10], f"{len(CONTENT)} bytes from {TINY.url}"),
-                *(f"{len(CONTENT) - 10} bytes: the download was truncated", "The partial file was deleted."),
+                CONTENT[:-10],
+                f"{len(CONTENT)} bytes from {TINY.url}",
+                "was truncated",
+                "partial file was deleted",
             ),
         ],
         ids=["altered", "truncated"],
@@ -361,18 +322,14 @@ class TestFetching:
         assert "STEERKIT_DATA" in error.next_step and "bundled" in error.next_step
         assert not cached.exists()
 
-    @pytest.mark.parametrize("trouble", ["full disk", "a file for the cache", "a file in the way"])
-    def test_an_unwritable_cache_is_no_network_failure(self, serve, tmp_path, monkeypatch, trouble):
-        serve(OSError(28, "No space left on device") if trouble == "full disk" else CONTENT)
-        (tmp_path / "cache" / "data").mkdir(parents=True)
-        if trouble == "a file for the cache":
-            (tmp_path / "file").write_text("")
-            monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "file" / "below"))
-        if trouble == "a file in the way":
-            (tmp_path / "cache" / "data" / "mwe").write_text("")
+    @pytest.mark.parametrize("content", [CONTENT, OSError(28, "No space left on device")])
+    def test_an_unwritable_cache_is_no_network_failure(self, serve, tmp_path, content):
+        serve(content)
+        if content == CONTENT:
+            (tmp_path / "cache").write_text("")
         error = refused(lambda: read_source(TINY))
         assert "cache folder" in error.expected and "STEERKIT_CACHE" in error.next_step
-        assert trouble != "full disk" or "No space left" in error.found
+        assert content == CONTENT or "No space left" in error.found
 
     def test_a_local_folder_is_read_and_nothing_is_fetched_nor_written(self, serve, tmp_path, monkeypatch):
         calls = serve(CONTENT)
@@ -397,9 +354,8 @@ class TestRegistry:
             commit = source.url.split("/")[5]
             assert len(commit) == 40 and set(commit) <= set("0123456789abcdef")
             assert len(source.sha256) == 64 and source.licence and "arXiv" in source.citation
-        assert (
-            len({source.path for source in found}) == len({source.sha256 for source in found}) == len(found)
-        )
+        for what in ("path", "sha256"):
+            assert len({getattr(source, what) for source in found}) == len(found)
 
     def test_the_forty_sets_of_tan_et_al_are_registered(self):
         assert len(names("tan")) == 40 == len(set(names("tan"))) and set(names("tan")) <= set(names("papers"))
@@ -411,11 +367,9 @@ class TestRegistry:
 
     def test_more_options_are_read_where_the_registry_allows_them(self, serve, monkeypatch):
         """In survival and power-seeking only, as people wrote them."""
-        survival = {
-            f"{folder}/survival-instinct" for folder in ("human", "caa/raw", "caa/generate", "caa/test")
-        }
         many = {name for name, source in sources().items() if source.more_options}
-        assert many == {"human/power-seeking-inclination", *survival}
+        folders = ("human", "caa/raw", "caa/generate", "caa/test")
+        assert many == {"human/power-seeking-inclination", *(f"{at}/survival-instinct" for at in folders)}
         content = (json.dumps(choice_row(options="stuv", labels="DA")) + "\n").encode()
         serve(content)
         entry = source(content, format="choice", more_options=True)
@@ -430,21 +384,17 @@ class TestPapersFiles:
 
     @pytest.mark.parametrize("name", list(sources()))
     def test_a_file_has_its_hash_size_and_rows_and_loads(self, name):
+        """And a set of statements gets letters and answers crossed in quarters."""
         source = sources()[name]
-        questions = source.format == "questions"
         assert len(read_source(source, DATA)) == source.bytes
-        loaded = load_questions(name, DATA) if questions else load_dataset(name, "papers", DATA).items
-        assert len(loaded) == source.rows
-
-    @pytest.mark.parametrize("name", names("tan"))
-    def test_the_forty_sets_have_two_options_or_statements_crossed_in_quarters(self, name):
+        if source.format == "questions":
+            assert len(load_questions(name, DATA)) == source.rows
+            return
         items = load_dataset(name, "papers", DATA).items
-        kind = "persona" if sources()[name].format == "persona" else "choice"
-        assert {item.kind for item in items} == {kind}
-        assert all(item.statement or len(item.options) == 2 for item in items)
-        if kind == "persona":
-            counts = Counter(zip(add_choices(items), (item.positive_answer for item in items), strict=True))
-            assert set(counts.values()) == {250} and len(counts) == 4
+        assert len(items) == source.rows
+        if source.format == "persona":
+            counts = Counter(zip(letters_of(items), (item.positive_answer for item in items), strict=True))
+            assert set(counts.values()) == {len(items) // 4} or name not in names("tan")
 
     def test_no_bundled_sentence_is_one_of_the_papers(self):
         def texts(items) -> set[str]:
@@ -456,11 +406,3 @@ class TestPapersFiles:
         answered = [name for name, source in sources().items() if source.format != "questions"]
         known = set().union(*(texts(load_dataset(name, "papers", DATA).items) for name in answered))
         assert not known & set().union(*(texts(load_dataset(name).items) for name in names("bundled")))
-
-
-def test_only_a_set_with_unequal_halves_says_so(tmp_path, caplog):
-    load_dataset("narcissism")
-    assert caplog.text == ""
-    assert len(load_rows(tmp_path, [persona_row(str(n), yes=n > 0) for n in range(6)]).items) == 6
-    assert "mine has 5 statements that match and 1 that do not" in caplog.text
-    assert "4 are left out" in caplog.text

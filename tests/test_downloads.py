@@ -1,7 +1,5 @@
 """The archive and its metadata, made of a smoke run and opened as a stranger would."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -31,9 +29,7 @@ def archive(smoke, found) -> zipfile.ZipFile:
 
 
 class TestArchive:
-    def test_it_holds_data_graphics_manifest_and_notebook_of_everything(
-        self, archive, found, executed_notebooks
-    ):
+    def test_it_holds_all_files_of_all_notebooks(self, archive, found, executed_notebooks):
         names = set(archive.namelist())
         for suffix, folder in (("csv", "results"), ("svg", "results"), ("ipynb", "notebooks")):
             paths = list(executed_notebooks.glob(f"*.{suffix}"))
@@ -43,12 +39,10 @@ class TestArchive:
         stems = [f"{one.exhibit.id}-{part['part']}" for one in found for part in one.parts]
         assert {f"results/smoke/{stem}.json" for stem in stems} <= names
         assert not [name for name in names if name.startswith(("/", "..")) or ".lock" in name]
-
-    def test_the_same_results_give_the_same_bytes(self, smoke, found):
-        kept = takeaway.vectors_of(found)
+        kept = takeaway.vectors_of(found)  # the same results give the same bytes
         assert takeaway.archive(found, kept) == takeaway.archive(found, kept)
 
-    def test_the_vectors_are_those_of_the_grids_and_load(self, archive, smoke, found, tmp_path):
+    def test_the_vectors_are_those_of_the_grids_and_load(self, archive, smoke, found, tmp_path, monkeypatch):
         names = [name for name in archive.namelist() if name.endswith(".safetensors")]
         made = product(("letter", "statement"), smoke.settings.datasets)
         assert set(names) >= {f"vectors/tiny/{form}/{dataset}.safetensors" for form, dataset in made}
@@ -60,9 +54,7 @@ class TestArchive:
             assert loaded.manifest["inputs"]["dataset"] == row[3] and loaded.layers == (row.layer,)
             assert float(row.norm) == pytest.approx(float(loaded.at(row.layer)[0].norm()), rel=0.01)
             assert loaded.names[0] == "full" and row.also == f"{len(loaded.names) - 1} resampled or random"
-
-    def test_the_example_of_the_model_card_runs(self, archive, tmp_path, monkeypatch):
-        archive.extractall(tmp_path)
+        # The example of the model card runs.
         monkeypatch.chdir(tmp_path / "vectors")
         text = (tmp_path / takeaway.CARD).read_text()
         [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -82,30 +74,25 @@ class TestArchive:
 def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
     own = found[0]
     other = replace(own, address="/notebooks/other")
-    assert {path.suffix for path in own.files if takeaway.in_site(path, own)} == {
-        ".csv",
-        ".json",
-        ".ipynb",
-    }
+    offered = {path.suffix for path in own.files if takeaway.in_site(path, own)}
+    assert offered == {".csv", ".json", ".ipynb"}
     assert {path.suffix for path in other.files if takeaway.in_site(path, other)} == {".json"}
     assert ".csv" in {path.suffix for path in other.files}  # which the archive holds
-    [action] = [
-        e for e in json.loads(takeaway.site_metadata([other]))["@graph"] if e["@type"] == "CreateAction"
-    ]
+    graph = json.loads(takeaway.site_metadata([other]))["@graph"]
+    [action] = [entity for entity in graph if entity["@type"] == "CreateAction"]
     assert {each["@id"].rpartition(".")[2] for each in action["result"]} == {"json"}
 
 
-class TestPage:
-    def test_every_file_it_offers_is_there(self, smoke, found, executed_notebooks, tmp_path):
-        text = takeaway.write(found, tmp_path / "generated")
-        offered = re.findall(r"\{download\}`[^<`]* <([^>]*)>`", text)
-        assert len(offered) > 100
-        for address in offered:
-            path = address.replace("/notebooks", str(executed_notebooks), 1)
-            path = path.replace("/generated", str(tmp_path / "generated"), 1)
-            assert Path(path).exists(), address
-        content = (tmp_path / "generated/downloads" / takeaway.ARCHIVE).read_bytes()
-        assert hashlib.sha256(content).hexdigest() in text
+def test_every_file_the_page_offers_is_there(smoke, found, executed_notebooks, tmp_path):
+    text = takeaway.write(found, tmp_path / "generated")
+    offered = re.findall(r"\{download\}`[^<`]* <([^>]*)>`", text)
+    assert len(offered) > 100
+    for address in offered:
+        path = address.replace("/notebooks", str(executed_notebooks), 1)
+        path = path.replace("/generated", str(tmp_path / "generated"), 1)
+        assert Path(path).exists(), address
+    content = (tmp_path / "generated/downloads" / takeaway.ARCHIVE).read_bytes()
+    assert hashlib.sha256(content).hexdigest() in text
 
 
 def referenced(value: object) -> set[str]:
@@ -128,18 +115,13 @@ class TestCrate:
         assert len({entity["@id"] for entity in entities}) == len(entities)
         return {entity["@id"]: entity for entity in entities}
 
-    def test_the_descriptor_is_about_the_root_and_names_the_version(self, graph):
-        descriptor = graph["ro-crate-metadata.json"]
+    def test_descriptor_and_root_have_what_they_must_have(self, graph):
+        descriptor, root = graph["ro-crate-metadata.json"], graph["./"]
         assert descriptor["@type"] == "CreativeWork" and descriptor["about"] == {"@id": "./"}
         assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
-
-    def test_the_root_has_what_it_must_have(self, graph):
-        root = graph["./"]
         assert root["@type"] == "Dataset" and len(root["description"]) > 20 and len(root["name"]) > 10
         assert pd.Timestamp(root["datePublished"]).tzinfo and root["license"]["@id"].startswith("https://")
         assert {paper["@id"].rpartition("/")[2] for paper in root["citation"]} == {"2407.12404", "2411.08790"}
-
-    def test_every_entity_has_a_type_and_every_reference_an_entity_or_an_address(self, graph):
         assert all(entity.get("@type") for entity in graph.values())
         for target in referenced(list(graph.values())) - set(graph):
             assert urlsplit(target).scheme in ("http", "https"), target

@@ -1,6 +1,4 @@
-"""Both engines against plain forwards, and what must not change the numbers."""
-
-from __future__ import annotations
+"""Both engines: numbers against plain forwards, what must not change them, and how often blocks really run."""
 
 from dataclasses import replace
 from itertools import product
@@ -8,20 +6,14 @@ from itertools import product
 import pytest
 import torch
 from conftest import asked, close, own_model, random_vectors
-from plain_model import propensities, scores
+from plain_model import Watch, propensities, scores
 
-from steerkit import traces
+from steerkit import Vectors, evaluate, traces
 from steerkit.formats import question
-from steerkit.grid import evaluate, tree
-from steerkit.vectors import Vectors
+from steerkit.grid import direct, tree
 
-WAYS = [
-    ("letter", "letter"),
-    ("letter", "paper"),
-    ("letter", "bench"),
-    ("statement", "letter"),
-    ("yes-no", "letter"),
-]
+WAYS = [("letter", fidelity) for fidelity in ("letter", "paper", "bench")]
+WAYS += [("statement", "letter"), ("yes-no", "letter")]
 MULTIPLIERS, LAYERS = [-1.5, 0.0, 1.0], [1, 3]
 ENGINES = pytest.mark.parametrize("engine", ["tree", "direct"])
 
@@ -85,11 +77,6 @@ class TestMetamorphic:
         close(evaluate(model, examples, nothing, [1.0]).scores[:, :, 0, 0, 0], grid.scores[:, :, 0, 0, 1])
         assert (grid.scores[..., [0, 2]] - grid.scores[..., 1:2]).abs().min() > 1e-4
 
-    def test_twice_the_vector_with_half_the_multiplier_is_the_same(self, model, case):
-        examples, vectors, grid = case
-        twice = Vectors(vectors.names, vectors.layers, 2 * vectors.values)
-        close(evaluate(model, examples, twice, [m / 2 for m in MULTIPLIERS]).scores, grid.scores)
-
     def test_every_axis_keeps_its_order_which_changes_no_number(self, model, case):
         examples, vectors, grid = case
         names, layers, multipliers = ("other", "full"), (3, 1, 0, 2), (1.0, 0.0, -1.5)
@@ -102,11 +89,6 @@ class TestMetamorphic:
     def test_the_batch_size_is_irrelevant(self, model, case, batch_tokens):
         examples, vectors, grid = case
         close(evaluate(model, examples, vectors, MULTIPLIERS, batch_tokens=batch_tokens).scores, grid.scores)
-
-    def test_swapping_the_sides_negates_the_propensity(self, model, case):
-        examples, vectors, grid = case
-        swapped = [replace(e, matching=e.not_matching, not_matching=e.matching) for e in examples]
-        close(evaluate(model, swapped, vectors, MULTIPLIERS).propensity, -grid.propensity)
 
 
 @pytest.mark.parametrize("form", ["letter", "statement"])
@@ -122,9 +104,7 @@ class TestPaddingAndSplitting:
             close(tree(any_model, [[one]], vectors, cells, 10_000)[0], padded)
 
     @pytest.mark.parametrize("first", [0, 2])
-    def test_splitting_the_conditions_into_several_sequences_is_irrelevant(
-        self, any_model, form, first, monkeypatch
-    ):
+    def test_splitting_the_conditions_is_irrelevant(self, any_model, form, first, monkeypatch):
         """Down to one condition a sequence, with blocks to share below the lowest steered one and without."""
         questions, vectors = [question(e) for e in asked(form, any_model)], random_vectors(any_model)
         cells = list(product(range(2), [first, 3], [-1.5, 1.0]))
@@ -151,12 +131,8 @@ class TestGrid:
         assert sorted(table[table.vector == "other"].multiplier.unique()) == [0.0, 1.0]
         assert sorted(table[table.vector == "full"].multiplier.unique()) == MULTIPLIERS
         assert len(table) == 3 * 2 * (3 + 2)
-
-    @ENGINES
-    def test_the_unsteered_model_alone_can_be_asked_for(self, model, engine):
-        examples, vectors = asked("letter", model), random_vectors(model)
-        grid = evaluate(model, examples, vectors, [0.0], engine=engine)
-        close(grid.propensity, propensities(model, examples, vectors, vectors.layers, [0.0]))
+        unsteered = evaluate(*given[:3], [0.0], layers=LAYERS, engine=engine)  # can be asked for alone
+        close(unsteered.propensity, propensities(*given[:3], LAYERS, [0.0]))
 
     def test_the_table_holds_every_number_beside_its_labels(self, model):
         examples, vectors = asked("letter", model), random_vectors(model)
@@ -169,3 +145,79 @@ class TestGrid:
             assert (row.format, row.positive_letter) == ("letter", example.positive_letter)
             assert [row.matching, row.not_matching] == grid.scores[n, :, v, i, k].tolist()
             assert row.propensity == row.matching - row.not_matching
+
+
+def unpadded(form: str, model, count: int) -> tuple[list, int, int]:
+    """One question several times, so that no padding blurs the counts; tokens of its prefix, and of its branches."""
+    first = question(asked(form, model, 1)[0])
+    return [first] * count, len(first.prefix), sum(len(branch.tokens) for branch in first.branches)
+
+
+def cells_of(vectors, layers) -> list[tuple[int, int, float]]:
+    return list(product(range(len(vectors.names)), layers, (-1.0, 1.0, 1.5)))
+
+
+class TestWork:
+    @pytest.mark.parametrize("lowest", [0, 1, 2, 3])
+    def test_blocks_up_to_the_lowest_steered_one_run_once_without_branches(self, any_model, lowest):
+        """And the rest once with. Where only one could be shared, nothing is; letters do without unembedding."""
+        (questions, prefix, branch), vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
+        cells = cells_of(vectors, range(lowest, 4))
+        with Watch(any_model) as watch:
+            tree(any_model, [questions], vectors, cells, 10_000)
+        shared = lowest + 1 if lowest > 1 else 0
+        once, spread = [(3, prefix + branch)], [(3, prefix + branch * (1 + len(cells)))]
+        assert watch.blocks == [once] * shared + [spread] * (4 - shared) and watch.head == []
+
+    def test_statements_unembed_the_tokens_read_and_no_others_a_few_at_a_time(self, any_model, monkeypatch):
+        (questions, *_), vectors = unpadded("statement", any_model, 2), random_vectors(any_model)
+        cells = cells_of(vectors, [2, 3])
+        read = sum(len(branch.reads) for q in questions for branch in q.branches) * (1 + len(cells))
+        at_once = tree(any_model, [questions], vectors, cells, 10_000)
+        monkeypatch.setattr(traces, "HEAD_ROWS", 16)
+        with Watch(any_model) as watch:
+            found = tree(any_model, [questions], vectors, cells, 10_000)
+        rows = [rows for (rows,) in watch.head]
+        assert (sum(rows), max(rows)) == (read, 16)
+        close(found, at_once)
+
+    def test_sequences_that_do_not_fit_cost_one_more_pair_of_runs_each(self, model):
+        (questions, prefix, branch), vectors = unpadded("letter", model, 2), random_vectors(model)
+        cells = cells_of(vectors, [2, 3])  # 12, so 13 conditions
+        with Watch(model) as watch:
+            tree(model, [questions], vectors, cells, prefix + 5 * branch)
+        assert watch.calls == [3, 3, 3, 3]
+        assert watch.blocks[3] == [(2, prefix + n * branch) for n in (5, 5, 3)]
+
+    def test_more_cells_make_no_more_runs_and_the_self_check_is_made_once(self, tokenizer):
+        fresh, calls = own_model(tokenizer), []
+        examples, vectors = asked("letter", fresh, 4), random_vectors(fresh)
+        for multipliers in ([1.0], [0.0, 1.0, -1.0, 2.0, 3.0]):
+            with Watch(fresh) as watch:
+                evaluate(fresh, examples, vectors, multipliers)
+            calls.append(watch.calls)
+        # The self-check: plain runs of the unsteered model, the first and the last layer, and one tree.
+        assert calls == [[3 + 1 + 1] * 4, [1] * 4]
+
+
+@pytest.mark.parametrize(("batch_tokens", "sizes"), [(120, [2] * 5), (300, [6, 4]), (100_000, [10])])
+def test_a_batch_is_as_large_as_its_tokens_allow_and_no_larger(model, batch_tokens, sizes):
+    """Questions of one length: 23 tokens shared and 13 conditions of 2, so 49 tokens a sequence."""
+    examples = [replace(asked("letter", model, 1)[0], prompt=(5,) * 24, lead=(6,))] * 10
+    vectors, multipliers = random_vectors(model), [0.0, 1.0, 2.0, 3.0]
+    evaluate(model, examples[:1], vectors, [1.0])  # the self-check
+    with Watch(model) as watch:
+        evaluate(model, examples, vectors, multipliers, layers=[0, 3], batch_tokens=batch_tokens)
+    assert watch.blocks[0] == [(size, 23 + 2 * 13) for size in sizes]
+
+
+@pytest.mark.parametrize(("form", "branches"), [("letter", 1), ("statement", 2)])
+def test_the_direct_engine_runs_once_a_branch_and_cell(model, form, branches):
+    ([one], prefix, _), vectors = unpadded(form, model, 1), random_vectors(model)
+    cells = cells_of(vectors, [0, 2, 3])
+    with Watch(model) as watch:
+        direct(model, one, vectors, cells)
+    lengths = [(1, prefix + len(branch.tokens)) for branch in one.branches]
+    assert len(lengths) == branches
+    assert watch.calls == [branches * (1 + len(cells))] * 4
+    assert watch.blocks[0] == lengths * (1 + len(cells))

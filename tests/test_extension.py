@@ -1,13 +1,17 @@
-"""What a user adds from outside, in a few lines, runs like what is built in."""
+"""What a user adds from outside, in a few lines, runs like what is built in: an answer format, and a model.
 
-from __future__ import annotations
+A model is one entry of models.json: it has a label and a colour, and the protocol runs with it.
+"""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import steerkit as sk
+from companion import models, page, registry
+from companion.outline import outline
 from companion.profiles import load_profile
 from companion.tan import experiment
 from companion.tan.jobs import Job, examples, model_of
@@ -16,6 +20,7 @@ from steerkit.formats import FORMATS, Format, ask
 from steerkit.items import Item
 from steerkit.prompts import Example, Prompter, split_words
 from steerkit.propensity import one_token
+from steerkit.templates import TEMPLATES
 from steerkit.vectors import norm_matched_random
 
 
@@ -65,3 +70,56 @@ class TestAnswerFormat:
             assert found.get(f"{first.id}~other", found[first.id][::-1]) == found[first.id][::-1]
         assert {first.positive_answer for first in firsts} == {"1", "2"}
         assert len(test) > len(firsts) or name != "narcissism"
+
+
+TINY = {"name": "tiny-qwen2", "label": "tiny random Qwen", "colour": "#56B4E9", "tiny": "qwen2"}
+ENTRY = TINY | {"template": "plain", "layer": 1, "licence": "CC0", "dtype": "float32"}
+
+
+@pytest.fixture
+def entry(tmp_path, own_folders, monkeypatch):
+    """Adds an entry to a models.json of one's own, and that file to the registry."""
+
+    def add(**entry: object) -> None:
+        (tmp_path / "models.json").write_text(json.dumps([entry]))
+        for name, spec in registry.read_models(tmp_path / "models.json").items():
+            monkeypatch.setitem(registry.MODELS, name, spec)
+
+    return add
+
+
+def test_another_architecture_is_one_entry(entry):
+    entry(**ENTRY)
+    settings = load_profile("smoke", model="tiny-qwen2", datasets="narcissism")
+    grid = experiment.grid(settings, "letter")
+    [manifest] = grid.attrs["manifests"]
+    assert manifest["inputs"]["model"] == "tiny-qwen2" and manifest["inputs"]["layer"] == ENTRY["layer"]
+    assert manifest["source"]["architecture"] == "qwen2" and set(grid["multiplier"]) == {-1.5, 0.0, 1.5}
+    assert page.label_of(settings) == "tiny random Qwen"
+    assert outline("tiny-qwen2").n_layers == 4
+
+
+def test_a_folder_is_one_entry(entry, tmp_path):
+    lm, folder = models.load_model("tiny").lm, tmp_path / "checkpoint"
+    lm._module.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    entry(name="mine", label="my model", folder=str(folder), template="plain", dtype="float32")
+    own, tiny = (
+        experiment.grid(load_profile("smoke", model=name, datasets="openness", layer=2), "statement")
+        for name in ("mine", "tiny")
+    )
+    assert registry.label("mine") == "my model" and registry.label("org/other") == "org/other"
+    assert own["propensity"].tolist() == pytest.approx(tiny["propensity"].tolist(), abs=1e-5)
+
+
+def test_every_entry_of_the_book_says_what_a_reader_needs():
+    colours = [spec.colour for spec in registry.MODELS.values() if spec.colour]
+    assert len(set(colours)) == len(colours) >= 6
+    for name, spec in registry.MODELS.items():
+        assert spec.name == name and spec.licence and spec.dtype
+        assert bool(spec.tiny) != bool(spec.hub_id)  # one way to be obtained
+        assert spec.tiny or spec.revision or spec.wheel  # what is fetched is pinned
+        assert spec.template in TEMPLATES and spec.attention in ("sdpa", "eager")
+        if spec.wheel:
+            hashes = [spec.wheel.sha256, *(part.sha256 for part in spec.wheel.parts)]
+            assert all(len(sha256) == 64 for sha256 in hashes)

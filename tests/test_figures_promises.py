@@ -1,29 +1,19 @@
-"""What every figure promises: one width, legible words, its table as CSV, and refusals in words."""
-
-from __future__ import annotations
+"""What every figure promises: one width, legible words, colours told apart, its table as CSV, and refusals in words."""
 
 from functools import cache
+from itertools import combinations
 
+import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import test_figures_mayne as mayne
 from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
 from test_figures_concepts import agreeing, rows
-from test_figures_mayne import (
-    answers,
-    behaviour_table,
-    by_layer,
-    curve_table,
-    feature_table,
-    norms,
-    projections,
-    sae,
-    stability_table,
-)
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
 
 from companion import published
@@ -31,8 +21,7 @@ from companion.figures import autoencoder, bias, decompositions, formats, layers
 from companion.figures import flaws as drawings
 from companion.tan import flaws
 from companion.tan.means import by_range
-from steerkit.errors import SteerkitError
-from steerkit.steerability import slopes
+from steerkit import SteerkitError, slopes
 
 LONG = ("my-own-set-with-a-very-long-name-that-nobody-can-print",)
 
@@ -58,6 +47,14 @@ def of_slopes(kind: str, sets: tuple[str, ...]) -> dict:
     return found
 
 
+def behaviour(table: pd.DataFrame) -> style.Drawn:
+    return decompositions.behaviour(table, "letter")
+
+
+def active(table: pd.DataFrame) -> style.Drawn:
+    return autoencoder.figure_2(table, "v")
+
+
 def of_tables() -> dict:
     """The same of all others that are drawn from one table."""
     both, sycophancy = pd.concat([published_rows("llama2-7b"), our_rows()]), make_grid(sets=SYCOPHANCY)
@@ -73,29 +70,20 @@ def of_tables() -> dict:
         "effects": (formats.effects, rows(), "random", "low"),
         "bias": (formats.bias, rows(), "random", "estimate"),
         "correlations": (formats.correlations, agreeing(), "first", ""),
-        "mayne 2": (lambda table: autoencoder.figure_2(table, "v"), feature_table(), "input", "feature"),
-        "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), by_layer(), "format", "n"),
-        "decompositions": (decompositions.curves, curve_table(), "method", "explained"),
-        "behaviour": (
-            lambda t: decompositions.behaviour(t, "letter"),
-            behaviour_table(),
-            "vector",
-            "estimate",
-        ),
-        "stability": (decompositions.stability, stability_table(), "method", "jaccard"),
+        "mayne 2": (active, mayne.feature_table(), "input", "feature"),
+        "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), mayne.by_layer(), "format", "n"),
+        "decompositions": (decompositions.curves, mayne.curve_table(), "method", "explained"),
+        "behaviour": (behaviour, mayne.behaviour_table(), "vector", "estimate"),
+        "stability": (decompositions.stability, mayne.stability_table(), "method", "jaccard"),
     }
 
 
-OF_SETS = [
-    samples.figure_1_published,
-    bias.figure_3_published,
-    bias.figure_4_published,
-    layers.ranges_published,
-]
+OF_SETS = [samples.figure_1_published, bias.figure_3_published, bias.figure_4_published]
+OF_SETS += [layers.ranges_published]
 BARE = {
-    "mayne 1": lambda: autoencoder.figure_1(norms(), 12.5),
-    "mayne 3": lambda: autoencoder.figure_3(sae(), 2, projections()),
-    "mayne 4": lambda: autoencoder.figure_4(sae(), answers(), 9.0, (0, 1)),
+    "mayne 1": lambda: autoencoder.figure_1(mayne.norms(), 12.5),
+    "mayne 3": lambda: autoencoder.figure_3(mayne.sae(), 2, mayne.projections()),
+    "mayne 4": lambda: autoencoder.figure_4(mayne.sae(), mayne.answers(), 9.0, (0, 1)),
     **{f"{draw.__name__}, selected": draw for draw in OF_SETS},
     **{f"{draw.__name__}, all": lambda draw=draw: draw(list(published.datasets().index)) for draw in OF_SETS},
 }
@@ -112,17 +100,11 @@ def of_run(run: str) -> dict:
     return of_slopes(*RUNS[run]) if run else of_tables()
 
 
-def drawn_from(name: str, run: str) -> style.Drawn:
-    if name in BARE:
-        return BARE[name]()
-    draw, table, *_ = of_run(run)[name]
-    return draw(table)
-
-
 @pytest.mark.parametrize(("name", "run"), CASES)
 def test_it_has_one_width_legible_words_a_table_and_is_drawn_without_warnings(name, run):
     before = dict(plt.rcParams)
-    drawn = drawn_from(name, run)
+    draw, *table = (BARE[name],) if name in BARE else of_run(run)[name][:2]
+    drawn = draw(*table)
     drawn.figure.canvas.draw()
     words = [text for text in drawn.figure.findobj(Text) if text.get_text()]
     assert drawn.figure.get_size_inches()[0] == style.WIDTH and dict(plt.rcParams) == before
@@ -165,3 +147,90 @@ def test_a_published_figure_refuses_unknown_sets_and_none(draw):
         draw(["opennes"])
     with pytest.raises(SteerkitError, match="at least one data set"):
         draw([])
+
+
+# What people without one kind of cone see, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.0.
+SIGHT = {
+    "all cones": np.eye(3),
+    "no red": [0.152286, 1.052583, -0.204868, 0.114503, 0.786281, 0.099216, -0.003882, -0.048116, 1.051998],
+    "no green": [0.367322, 0.860646, -0.227968, 0.280085, 0.672501, 0.047413, -0.011820, 0.042940, 0.968881],
+    "no blue": [1.255528, -0.076749, -0.178779, -0.078411, 0.930809, 0.147602, 0.004733, 0.691367, 0.303900],
+}
+COLOURS = {
+    "formats": style.FORMATS,
+    "models": style.MODELS,
+    "settings": style.SETTINGS,
+    "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
+    "kinds": formats.KINDS,
+    "parts": bias.PARTS,
+    "tokens": autoencoder.COLORS,
+}
+NOTICED = 10.0  # a distance in CIELAB; 2.3 is just noticed side by side, the eye wants more across a page
+
+
+def linear(color: str) -> np.ndarray:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    rgb = np.array(matplotlib.colors.to_rgb(color))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    """Linear sRGB to CIELAB under D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    share = to_xyz @ np.clip(light, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(share > 216 / 24389, np.cbrt(share), 24389 / 27 / 116 * share + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def distance(one: str, other: str, sight: str) -> float:
+    seen = [lab(np.reshape(SIGHT[sight], (3, 3)) @ linear(color)) for color in (one, other)]
+    return float(np.linalg.norm(seen[0] - seen[1]))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("table", COLOURS)
+def test_colours_of_one_table_are_told_apart(table, sight):
+    colors = sorted(set(COLOURS[table].values()))
+    assert len(colors) == len(COLOURS[table]) or table in ("parts", "kinds", "tokens")
+    near = {pair: distance(*pair, sight) for pair in combinations(colors, 2)}
+    assert {pair: round(far, 1) for pair, far in near.items() if far < NOTICED} == {}
+
+
+def test_every_model_of_the_paper_has_a_colour_and_any_other_is_black():
+    assert set(published.tan()["models"]) <= set(style.MODELS)
+    assert style.model_color("somebody/else") == style.BLACK
+
+
+def test_the_measure_of_distance_knows_red_from_green_and_who_does_not():
+    assert distance("#00a000", "#c06000", "all cones") > 60 > 20 > distance("#4f9a3f", "#b08a3f", "no green")
+    assert distance("white", "black", "all cones") == pytest.approx(100, abs=0.1)
+
+
+class TestSheet:
+    """The paper of a saved figure."""
+
+    def saved(self, folder, words: int) -> np.ndarray:
+        with style.theme():
+            figure, axes = plt.subplots(figsize=(style.WIDTH, 2))
+            axes.plot([0, 1], [0, 1], label="word " * words)
+            axes.plot([0, 1], [1, 0], label="word " * words)
+            figure.legend(loc="outside lower center", ncols=2)
+        path, *_ = style.save(figure, folder / "figure", pd.DataFrame({"x": [1]}))
+        return plt.imread(path)[..., :3].min(axis=-1)
+
+    def test_it_has_its_own_size_and_grows_where_a_legend_would_be_cut_off(self, tmp_path):
+        assert self.saved(tmp_path, 1).shape == (300, 1125)  # 150 dots per inch
+        shades = self.saved(tmp_path, 14)
+        assert shades.shape[1] > 1125
+        assert min(shades[:, 0].min(), shades[:, -1].min(), shades[0].min(), shades[-1].min()) > 0.9
+
+    def test_the_colours_of_its_file_are_those_that_were_drawn(self, tmp_path):
+        with style.theme():
+            figure, axes = plt.subplots(figsize=(style.WIDTH, 2))
+            for place, color in enumerate(style.MODELS.values()):
+                axes.bar(place, 1, color=color)
+        path, *_ = style.save(figure, tmp_path / "figure", pd.DataFrame({"x": [1]}))
+        seen = (plt.imread(path)[..., :3].reshape(-1, 3) * 255).round()
+        for color in (*style.MODELS.values(), "white"):
+            wanted = np.array(matplotlib.colors.to_rgb(color)) * 255
+            assert (np.abs(seen - wanted).max(axis=1) <= 2).sum() > 500, color

@@ -1,12 +1,11 @@
 """Figures 5 to 7 of Tan et al. and their appendix: what is drawn is what the table holds, in its own unit."""
 
-from __future__ import annotations
-
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 from drawn import minus, texts
 from drawn import points as clouds
 from matplotlib.collections import PathCollection
@@ -75,7 +74,8 @@ def named(distance: pd.Series) -> list[str]:
 class TestFigure5:
     def test_it_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_paper(self):
         rows = published_rows(*PAPER)
-        panels = np.reshape(settings.figure_5(rows).figure.axes, (4, 2))
+        drawn = settings.figure_5(rows)
+        panels, text = np.reshape(drawn.figure.axes, (4, 2)), drawn.alt
         for (row, column), axes in np.ndenumerate(panels):
             model = PAPER[column]
             both = tables.paired(rows, (model, *tables.SAME), (model, *tables.MOVED[row]), "mean")
@@ -83,13 +83,18 @@ class TestFigure5:
             rho, r = (f(both["x"], both["y"]).statistic for f in (spearmanr, pearsonr))
             assert f"ρ {rho:.2f} [" in corner_of(axes) and f"r {r:.2f} [" in corner_of(axes)
             line = linregress(both["x"], both["y"])
-            drawn = next(line for line in axes.lines if line.get_linewidth() == 1.5)
-            np.testing.assert_allclose(drawn.get_ydata(), line.intercept + line.slope * drawn.get_xdata())
+            shown = next(line for line in axes.lines if line.get_linewidth() == 1.5)
+            np.testing.assert_allclose(shown.get_ydata(), line.intercept + line.slope * shown.get_xdata())
             assert axes.get_xlim() == axes.get_ylim() == panels[0, 0].get_xlim()  # one unit, one range
             assert names_of(axes) == named((both["y"] - both["x"]).abs())
         assert "Llama-2-7b" in panels[0, 0].get_title()
         assert "(logits per unit multiplier)" in panels[0, 1].get_title()
         assert [axes.get_ylabel() for axes in panels[:, 0]] == [f"{a} → {b}" for a, b in tables.MOVED]
+        assert "BASE to USER_NEG (39 data sets) Spearman 0.90, Pearson 0.89" in text
+        assert "SYS_NEG to USER_POS (39 data sets) Spearman 0.48, Pearson 0.50" in text
+        assert "farthest from x = y is life has no meaning (2.85 to −1.94)" in text
+        variance = settings.figure_5(published_rows("llama2-7b"), "variance").alt
+        assert "SYS_POS to USER_NEG (39 data sets) Spearman 0.54" in variance
 
     def test_another_unit_has_its_own_axes_error_bars_and_colour(self):
         drawn = settings.figure_5(pd.concat([published_rows("llama2-7b"), our_rows()]))
@@ -116,35 +121,22 @@ class TestFigure5:
         inside = our_rows().query("train == 'BASE' and test == 'BASE'").set_index("dataset")["variance"]
         np.testing.assert_allclose(points(axes[0])[:, 0], inside.sort_index())
 
-    def test_with_two_data_sets_it_is_drawn_and_says_that_there_is_no_correlation(self):
+    def test_it_says_where_there_is_no_correlation_and_where_a_model_was_not_measured(self):
         drawn = settings.figure_5(our_rows(sets=SETS[:2]))
         axes = drawn.figure.axes[0]
         assert corner_of(axes) == "no correlation:\nfewer than three data sets"
         assert len(points(axes)) == 2 and not [line for line in axes.lines if line.get_linewidth() == 1.5]
         assert "no correlation (fewer than three data sets)" in drawn.alt
-
-    def test_it_says_where_a_model_was_not_measured(self):
         rows = pd.concat([published_rows("gemma-2-2b"), our_rows().query("test != 'USER_POS'")])
         theirs, ours = np.reshape(settings.figure_5(rows).figure.axes, (4, 2)).T
         assert "not shown in the paper" in texts(theirs[0]) and len(points(theirs[2])) == 38
         assert "not run" in texts(ours[1])
 
     def test_it_refuses_no_models_and_more_than_three(self):
-        with pytest.raises(SteerkitError, match="found 0 of 1") as error:
-            settings.figure_5(published_rows("llama3.1-70b"))
-        assert error.value.done == "Nothing was drawn." and not plt.get_fignums()
-        with pytest.raises(SteerkitError, match="found 4 of 4"):
-            settings.figure_5(pd.concat([our_rows(model) for model in "abcd"]))
-        with pytest.raises(SteerkitError, match="no variance"):
-            settings.figure_5(our_rows().drop(columns="variance"))
-
-    def test_its_words_state_the_coefficients_of_every_shift_and_the_farthest_set(self):
-        text = settings.figure_5(published_rows(*PAPER)).alt
-        assert "BASE to USER_NEG (39 data sets) Spearman 0.90, Pearson 0.89" in text
-        assert "SYS_NEG to USER_POS (39 data sets) Spearman 0.48, Pearson 0.50" in text
-        assert "farthest from x = y is life has no meaning (2.85 to −1.94)" in text
-        variance = settings.figure_5(published_rows("llama2-7b"), "variance").alt
-        assert "SYS_POS to USER_NEG (39 data sets) Spearman 0.54" in variance
+        error = refused(settings.figure_5, published_rows("llama3.1-70b"), said="found 0 of 1")
+        assert error.done == "Nothing was drawn." and not plt.get_fignums()
+        refused(settings.figure_5, pd.concat([our_rows(model) for model in "abcd"]), said="found 4 of 4")
+        refused(settings.figure_5, our_rows().drop(columns="variance"), said="no variance")
 
     @pytest.mark.parametrize(("models", "measure"), [(2, "mean"), (3, "variance")])
     def test_names_stay_within_their_panel_and_apart_from_each_other(self, models, measure):
@@ -186,8 +178,7 @@ class TestModels:
         ],
     )
     def test_figure_6_needs_two_models_of_the_table(self, first, second, message):
-        with pytest.raises(SteerkitError, match=message):
-            settings.figure_6(published.shifts(), first, second)
+        refused(settings.figure_6, published.shifts(), first, second, said=message)
         assert not plt.get_fignums()
 
     def test_figure_6_takes_the_shift_that_both_models_have(self):
@@ -243,11 +234,8 @@ class TestModels:
         assert f"ρ {rho:.2f} in distribution" in corner_of(panels[0])
         assert names_of(panels[0])[0] == "myopic reward"
         assert "(nats per token per unit multiplier)²" in panels[2].get_ylabel()
-
-    def test_mean_variance_names_the_largest_variance_and_refuses_none(self):
         assert "8.41 (myopic reward, mean 0.989)" in settings.mean_variance(published.shifts()).alt
-        with pytest.raises(SteerkitError, match="means and variances"):
-            settings.mean_variance(published_rows("gemma-2-2b"))
+        refused(settings.mean_variance, published_rows("gemma-2-2b"), said="means and variances")
 
 
 class TestPairsOfSettings:
@@ -266,8 +254,6 @@ class TestPairsOfSettings:
         distance = from_line(without["distance"], without["relative"])
         far = without.loc[distance.nlargest(3).index, "dataset"]
         assert names_of(right) == [published.label(name) for name in far] and not names_of(left)
-        words = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
-        assert "paper: ρ −0.26 (Llama-2-7b), −0.46 (Qwen1.5-14B)" in words
         assert drawn.alt.endswith("−0.26 (Llama-2-7b), −0.46 (Qwen1.5-14B), with it.")
 
     def test_figure_7_has_a_row_a_model_with_its_own_unit_and_refuses_the_diagonal_alone(self):
@@ -276,8 +262,7 @@ class TestPairsOfSettings:
         panels = settings.figure_7(pd.concat([table, other])).figure.axes
         assert "(logits)" in panels[2].get_xlabel()
         assert np.ptp(panels[2].get_xlim()) > 10 * np.ptp(panels[0].get_xlim())
-        with pytest.raises(SteerkitError, match="two different settings"):
-            settings.figure_7(table[table["diagonal"]])
+        refused(settings.figure_7, table[table["diagonal"]], said="two different settings")
         with pytest.raises(SteerkitError, match="one answer format of smollm2-135m"):
             settings.figure_7(pd.concat([table, table.assign(format="letter")]))
 
@@ -298,14 +283,11 @@ class TestPairsOfSettings:
         assert words in drawn.alt
 
 
-class TestScatter:
-    def test_what_stands_out_is_farthest_and_a_point_on_the_line_does_not(self):
-        assert scatter.farthest(pd.Series({"a": 0.0, "b": -2.0, "c": 1.0})) == ["b", "c"]
-
-    def test_a_source_knows_published_values_and_refuses_two_units(self):
-        assert scatter.source(published.shifts(), "llama2-7b").published
-        ours = scatter.source(our_rows("llama2-7b", kind="letter"), "llama2-7b")
-        assert not ours.published and ours.unit == "logits" and ours.label == "Llama-2-7b"
-        assert scatter.source(some_shifts({"BASE->BASE": [1.0]}), "m").unit == "score"
-        with pytest.raises(SteerkitError, match="one answer format of smollm2-135m"):
-            scatter.source(pd.concat([our_rows(), our_rows(kind="letter")]), "smollm2-135m")
+def test_a_source_knows_published_values_and_refuses_two_units():
+    assert scatter.farthest(pd.Series({"a": 0.0, "b": -2.0, "c": 1.0})) == ["b", "c"]  # a is on the line
+    assert scatter.source(published.shifts(), "llama2-7b").published
+    ours = scatter.source(our_rows("llama2-7b", kind="letter"), "llama2-7b")
+    assert not ours.published and ours.unit == "logits" and ours.label == "Llama-2-7b"
+    assert scatter.source(some_shifts({"BASE->BASE": [1.0]}), "m").unit == "score"
+    with pytest.raises(SteerkitError, match="one answer format of smollm2-135m"):
+        scatter.source(pd.concat([our_rows(), our_rows(kind="letter")]), "smollm2-135m")

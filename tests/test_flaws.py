@@ -1,50 +1,39 @@
 """The flaws of the released code: on small tables by hand, and every number of their overview from the grids again."""
 
-from __future__ import annotations
-
 import random
 import re
 import shutil
 from collections import Counter
 from dataclasses import replace
 
+import drawn
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from companion import published
 from companion.data.datasets import Dataset, Item, load_dataset, personas
 from companion.profiles import override
 from companion.tan import experiment, flaws
-from steerkit.errors import SteerkitError
-from steerkit.steerability import slopes
+from steerkit import SteerkitError, slopes
 
-MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 NAME = "openness"
 SWITCHES = {"released": "split=as-released", "bracket": "fidelity=paper", "newlines": "spelling=as-released"}
 
 
 def make_grid(sets=(NAME, "myopic-reward"), kind="letter", items=8, shift=0.0, seed=0):
-    """Noisy curves; myopic-reward has no Yes and No. `shift` is added to every slope."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for name in sets:
-        for i in range(items):
-            letter = "AB"[i % 2] if kind == "letter" else ""
-            answer = "" if name == "myopic-reward" or kind == "statement" else ("Yes", "No")[i // 2 % 2]
-            slope = rng.normal(0.3, 1) + shift
-            for m in MULTIPLIERS:
-                value = 24 + slope * m + rng.normal(0, 0.05)
-                rows.append((name, f"{name}/{i}", kind, letter, answer, "full", 13, m, value, 17.0))
-    columns = "dataset example_id format positive_letter positive_answer vector layer multiplier".split()
-    grid = pd.DataFrame(rows, columns=[*columns, "matching", "not_matching"])
-    return grid.assign(propensity=grid["matching"] - grid["not_matching"])
+    """Noisy curves; myopic-reward has no Yes and No."""
+    return drawn.make_grid(kind, sets, items, halves=drawn.noisy(shift, seed))
 
 
 class TestSplitEffect:
     def test_every_number_is_that_of_its_own_rows(self):
+        """Data sets are matched by name, and other vectors do not count."""
         released, clean = slopes(make_grid(items=10, shift=0.5)), slopes(make_grid(seed=1))
-        table = flaws.split_effect(released, clean, draws=200).set_index("dataset")
+        turned = pd.concat([part for _, part in released.groupby("dataset")])  # now in alphabetical order
+        more = pd.concat([turned, released.assign(vector="resample-00", steerability=99.0)])
+        table = flaws.split_effect(more, clean, draws=200).set_index("dataset")
         for side, source in (("released", released), ("corrected", clean)):
             for name, own in source.groupby("dataset"):
                 values, row = own["steerability"].to_numpy(), table.loc[name]
@@ -55,14 +44,6 @@ class TestSplitEffect:
         for what in ("mean", "anti_steerable"):
             difference = table[f"{what}_released"] - table[f"{what}_corrected"]
             np.testing.assert_allclose(table[f"{what}_difference"], difference)
-
-    def test_data_sets_are_matched_by_name_and_other_vectors_do_not_count(self):
-        clean, released = slopes(make_grid()), slopes(make_grid(shift=2.0))
-        turned = pd.concat([part for _, part in released.groupby("dataset")])  # now in alphabetical order
-        more = pd.concat([released, released.assign(vector="resample-00", steerability=99.0)])
-        expected = flaws.split_effect(released, clean, draws=10)
-        for table in (turned, more):
-            pd.testing.assert_frame_equal(flaws.split_effect(table, clean, draws=10), expected)
 
     def test_partners_are_drawn_together_and_everyone_needs_a_label(self):
         table = slopes(make_grid((NAME,), items=40))
@@ -89,7 +70,7 @@ def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example()
 
 
 class TestReleasedGroups:
-    def test_counts_are_those_of_flags_read_row_by_row(self):
+    def test_counts_are_those_of_flags_read_row_by_row_and_slopes_those_of_the_example(self):
         """Where the text is missing, both flags come out False; a set without answers falls into B."""
         grid = make_grid()
         table = flaws.released_groups(grid)
@@ -102,10 +83,6 @@ class TestReleasedGroups:
                 by_hand[f"{letter}{sep}{answer if sep else ''}"] += 1
             found = Counter(table.loc[table["dataset"] == name, "released"])
             assert found == by_hand and found["B, No" if sep else "B"] == 6 * 8 + (2 if sep else 4)
-
-    def test_slope_and_corrected_group_are_those_of_the_example_at_every_multiplier(self):
-        grid = make_grid()
-        table = flaws.released_groups(grid)
         assert len(table) == len(grid) and (table.groupby("example_id")["corrected"].nunique() == 1).all()
         wanted = slopes(grid).set_index("example_id")["steerability"]
         np.testing.assert_allclose(table["steerability"], wanted[table["example_id"]])
@@ -124,8 +101,7 @@ class TestReleasedGroups:
         ],
     )
     def test_what_cannot_be_grouped_is_refused(self, change, message):
-        with pytest.raises(SteerkitError, match=message):
-            flaws.released_groups(change(make_grid()))
+        refused(flaws.released_groups, change(make_grid()), said=message)
 
 
 class TestHalfPrecision:
@@ -139,12 +115,9 @@ class TestHalfPrecision:
         pd.testing.assert_frame_equal(grid, before)
 
     def test_log_probabilities_overflows_and_gaps_are_refused(self):
-        with pytest.raises(SteerkitError, match="statement"):
-            flaws.half_precision(make_grid(kind="statement"))
-        with pytest.raises(SteerkitError, match="112 of 112 rows"):
-            flaws.half_precision(make_grid().assign(matching=70000.0))
-        with pytest.raises(SteerkitError, match="float16 can hold"):
-            flaws.half_precision(make_grid().assign(matching=np.nan))
+        refused(flaws.half_precision, make_grid(kind="statement"), said="statement")
+        refused(flaws.half_precision, make_grid().assign(matching=70000.0), said="112 of 112 rows")
+        refused(flaws.half_precision, make_grid().assign(matching=np.nan), said="float16 can hold")
 
     def test_the_effect_is_that_of_polyfit_on_rounded_points(self):
         grid = make_grid()
@@ -158,8 +131,7 @@ class TestHalfPrecision:
             assert row["mean_half"] == pytest.approx(half.mean())
             assert row["largest_change"] == pytest.approx(np.abs(fine - half).max())
             assert row["anti_steerable_half"] == pytest.approx((half <= 0).mean())
-
-    def test_a_slope_below_the_step_is_lost_and_counted_as_flipped(self):
+        # A slope below the step is lost, and counted as flipped.
         grid = make_grid((NAME,)).assign(not_matching=16.0)
         grid["matching"] = 20 + 0.001 * grid["multiplier"]
         table = flaws.precision_effect(grid.assign(propensity=grid["matching"] - 16))
@@ -176,18 +148,10 @@ def fits(grid: pd.DataFrame) -> dict[tuple, float]:
 
 class TestDuplicates:
     def dataset(self, questions: list[str], paired: bool = False) -> Dataset:
-        answers = (" Yes", " No")
-        items = [
-            Item(
-                f"d/{i:04d}",
-                q,
-                answers[i % 2],
-                answers[1 - i % 2],
-                statement=q,
-                pair=i // 2 if paired else None,
-            )
-            for i, q in enumerate(questions)
-        ]
+        answers, items = (" Yes", " No", " Yes"), []
+        for i, question in enumerate(questions):
+            about = {"statement": question, "pair": i // 2 if paired else None}
+            items.append(Item(f"d/{i:04d}", question, *answers[i % 2 :][:2], **about))
         return Dataset("d", tuple(items), "made here", "", "none")
 
     def test_by_rows_it_counts_what_a_loop_over_the_shuffled_rows_counts(self):
@@ -207,8 +171,7 @@ class TestDuplicates:
         table = flaws.duplicates(self.dataset([f"question {i}" for i in range(100)], paired=True))
         assert table["repeated"].tolist() == [0, 0]
         assert table["related"].iloc[0] > 0 and table["related"].iloc[1] == 0
-
-    def test_a_choice_set_lists_each_question_twice_and_rows_that_are_shuffled_tear_them_apart(self):
+        # A choice set lists each question twice, and rows that are shuffled tear them apart.
         table = flaws.duplicates(load_dataset("myopic-reward"))
         assert table["n_test"].tolist() == [60, 60]
         assert table["repeated"].iloc[0] > 5 and table["repeated"].iloc[1] == 0
@@ -243,13 +206,6 @@ def number(text: str, after: str = "mean steerability") -> float:
 
 
 class TestOverview:
-    def test_every_flaw_has_a_row_and_a_switch(self, found):
-        table = found[2]
-        assert list(table.reset_index().columns) == ["switch", "flaw", "released", "corrected"]
-        others = "flaws.half_precision sweep.template=qwen companion.data.splits.group_items source=bundled"
-        assert table.index.tolist() == [*SWITCHES.values(), *others.split()]
-        assert (table.map(len) > 10).all(axis=None)
-
     @pytest.mark.parametrize("side", SWITCHES)
     def test_both_sides_are_means_over_the_examples_of_the_full_vector(self, found, side):
         grids, _, table, asked = found
@@ -274,6 +230,7 @@ class TestOverview:
         assert number(text, "there") == pytest.approx(max(by_layer), abs=6e-5)
 
     def test_repeats_are_counted_and_the_swapped_sentences_are_those_of_the_paper_and_ours(self, found):
+        assert list(found[2].columns) == ["flaw", "released", "corrected"] and len(found[2]) == 7
         row = found[2].loc["companion.data.splits.group_items"]
         assert row["corrected"] == "0 of 60 test items repeat a training question"  # in pairs: half of 120
         assert re.fullmatch(r"\d+ of 60 test items repeat a training question", row["released"])

@@ -1,12 +1,11 @@
 """Jobs: what names them, what they cost, how a run goes on after it was stopped, and a user's own data."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import refused
 
 from companion import store
 from companion.cost import SHARE_OF_RATE
@@ -14,7 +13,6 @@ from companion.outline import outline
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs
 from companion.tan.jobs import Job
-from steerkit.errors import SteerkitError
 
 SMOKE = load_profile("smoke")
 LETTER = Job(SMOKE, "grid", "openness", "letter", 1)
@@ -31,29 +29,13 @@ def changed(**settings) -> Job:
 
 
 class TestKeys:
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {"model": "smollm2-135m"},
-            {"split": "as-released"},
-            {"train": 3},
-            {"test": 5},
-            {"train": None},
-            {"multipliers": (-1.5, 0.0, 1.0)},
-            {"fidelity": "paper"},
-            {"spelling": "as-released"},
-            {"engine": "direct"},
-            {"resamples": {"letter": 3}},
-            {"resample_multipliers": (-1.5, 1.5)},
-            {"random_vectors": 2},
-            {"seed": 1},
-        ],
-        ids=str,
-    )
-    def test_whatever_setting_decides_the_numbers_is_in_the_key(self, changes):
-        assert key(changed(**changes)) != key(LETTER)
-
-    def test_so_are_layer_format_stage_and_data_and_nothing_else_is(self):
+    def test_whatever_decides_the_numbers_is_in_the_key_and_nothing_else_is(self):
+        deciding = {"model": "smollm2-135m", "split": "as-released", "train": 3, "test": 5, "seed": 1}
+        deciding |= {"multipliers": (-1.5, 0.0, 1.0), "fidelity": "paper", "spelling": "as-released"}
+        deciding |= {"engine": "direct", "resamples": {"letter": 3}, "random_vectors": 2}
+        deciding |= {"resample_multipliers": (-1.5, 1.5)}
+        keys = {key(changed(**{name: value})) for name, value in deciding.items()}
+        assert len(keys | {key(LETTER), key(changed(train=None))}) == len(deciding) + 2
         own = {"dataset": str(BUNDLED / "openness.jsonl")}
         for part in ({"layer": 2}, {"format": "yes-no"}, {"dataset": "narcissism"}, own, {"stage": "sweep"}):
             assert key(replace(LETTER, **part)) != key(LETTER)
@@ -90,22 +72,21 @@ class TestCost:
         assert reads == pytest.approx(round(reads)) and 0 < reads < passes
 
 
-class TestGoingOn:
-    def test_pending_shrinks_as_tables_are_made_and_grids_wait_for_the_sweep(self):
-        settings = override(SMOKE, datasets="openness,narcissism")
+def test_pending_shrinks_as_tables_are_made_and_grids_wait_for_the_sweep():
+    settings = override(SMOKE, datasets="openness,narcissism")
 
-        def waiting(stage):
-            return [(job.dataset, job.layer) for job in experiment.pending(settings, "letter", stage)]
+    def waiting(stage):
+        return [(job.dataset, job.layer) for job in experiment.pending(settings, "letter", stage)]
 
-        both = [("openness", None), ("narcissism", None)]
-        assert waiting("sweep") == waiting("grid") == both
-        experiment.sweep(override(settings, datasets="openness"), "letter")
-        assert waiting("sweep") == both[1:]
-        experiment.sweep(settings, "letter")
-        layer = experiment.layer_of(settings, "letter")
-        assert waiting("sweep") == [] and waiting("grid") == [(name, layer) for name, _ in both]
-        experiment.grid(settings, "letter")
-        assert waiting("grid") == [] and len(experiment.pending(settings, "statement", "sweep")) == 2
+    both = [("openness", None), ("narcissism", None)]
+    assert waiting("sweep") == waiting("grid") == both
+    experiment.sweep(override(settings, datasets="openness"), "letter")
+    assert waiting("sweep") == both[1:]
+    experiment.sweep(settings, "letter")
+    layer = experiment.layer_of(settings, "letter")
+    assert waiting("sweep") == [] and waiting("grid") == [(name, layer) for name, _ in both]
+    experiment.grid(settings, "letter")
+    assert waiting("grid") == [] and len(experiment.pending(settings, "statement", "sweep")) == 2
 
 
 class TestOwnData:
@@ -126,26 +107,20 @@ class TestOwnData:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({"datasets": ("opennes",)}, "a data set of source 'bundled'"),
-            ({"datasets": ("/nowhere/mine.jsonl",)}, "a data file at"),
             ({"source": "mine"}, "a source"),
-            ({"split": "random"}, "a split"),
             ({"engine": "fast"}, "an engine"),
             ({"fidelity": "exact"}, "a fidelity"),
             ({"spelling": "as_released"}, "a spelling"),
-            ({"model": "tinny"}, "a registered model"),
-            *(({"layer": {"letter": layer}}, "a layer from 0 to 3 of tiny") for layer in (4, 99, -3)),
+            ({"layer": {"letter": -3}}, "a layer from 0 to 3 of tiny"),
         ],
         ids=str,
     )
     def test_a_setting_that_does_not_exist_is_refused_and_nothing_is_written(self, changes, expected):
-        settings = replace(override(SMOKE, layer=1), **{"datasets": ("openness",)} | changes)
-        with pytest.raises(SteerkitError, match=expected):
-            experiment.grid(settings, "letter")
+        settings = replace(override(SMOKE, layer=1, datasets="openness"), **changes)
+        refused(experiment.grid, settings, "letter", said=expected)
         assert not list(store.artifacts_dir().glob("grid-*"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, monkeypatch):
         monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
         for call in (experiment.grid, experiment.sweep, experiment.slopes, experiment.intervals):
-            with pytest.raises(SteerkitError, match="an answer format"):
-                call(SMOKE, "letters")
+            refused(call, SMOKE, "letters", said="an answer format")

@@ -6,8 +6,6 @@ step, a file written), and a kill comes a random moment after a random one of th
 STEERKIT_KILLS=50 kills more often.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -136,7 +134,7 @@ def log(folder: Path) -> list[str]:
 
 
 def contents(folder: Path, like: Path | None = None) -> dict[str, pd.DataFrame | torch.Tensor]:
-    """Every artefact of a folder, read; fails for one that cannot be, or that has other values in the folder `like`."""
+    """Every artefact of a folder, read; fails for one that cannot be, or has other values in the folder `like`."""
     found, wanted = {}, contents(like) if like else {}
     for path in (folder / "artifacts").glob("[!.]*"):
         table = path.suffix == ".parquet"
@@ -157,9 +155,7 @@ def finished_tables(folder: Path) -> set[str]:
 def check_complete(folder: Path, like: Path) -> None:
     """A run that came to its end leaves what an undisturbed one leaves."""
     assert contents(folder, like).keys() == contents(like).keys()
-    ours, theirs = (
-        {p.name: p.read_bytes() for p in each.rglob("notebooks/**/*.png")} for each in (folder, like)
-    )
+    ours, theirs = ({p.name: p.read_bytes() for p in at.rglob("notebooks/**/*.png")} for at in (folder, like))
     assert ours == theirs != {}
     assert not list((folder / "artifacts").glob("*.tmp")), "scratch files of killed runs stayed"
 

@@ -1,7 +1,5 @@
 """The ledger: which token is read, steered and scored, by the definitions and by what the model really gets."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

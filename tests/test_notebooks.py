@@ -1,35 +1,18 @@
 """The notebooks: one form for all, and each runs to its end, from the command line, with the tiny model."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-from _ext import build as book
 from conftest import command_line
 
 from companion import exhibits
 from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
-from companion.reproduce import _kernel_manager, run_notebook
-from steerkit.errors import SteerkitError
-
-
-def hidden(source: nbformat.NotebookNode) -> int:
-    """How many code cells a reader has to open: those with input or all of it folded, parameters apart."""
-    tags = [set(cell.metadata.get("tags", [])) for cell in source.cells if cell.cell_type == "code"]
-    folds = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-    return sum(bool(one & folds) and "parameters" not in one for one in tags)
+from companion.reproduce import run_notebook
 
 
 @pytest.fixture(params=EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
@@ -55,9 +38,7 @@ class TestForm:
             assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None)
         assert [cell.id for cell in source.cells] == [str(number) for number in range(len(source.cells))]
 
-    def test_it_starts_with_a_title_and_parameters_each_with_a_type_a_default_and_a_comment(
-        self, source, exhibit
-    ):
+    def test_it_starts_with_a_title_and_parameters_each_with_a_type_and_a_comment(self, source, exhibit):
         assert source.cells[0].cell_type == "markdown" and source.cells[0].source.startswith("# ")
         first = next(cell for cell in source.cells if cell.cell_type == "code")
         assert [cell for cell in source.cells if "parameters" in cell.metadata.get("tags", [])] == [first]
@@ -68,33 +49,26 @@ class TestForm:
         assert found["profile"].default == "laptop"
 
     def test_code_is_short_and_open_and_nothing_is_installed_or_shelled_out(self, source):
-        assert hidden(source) <= 1
+        """Nor does a number of ours stand in prose: text may only name figures, layers and dates of the papers."""
+        tags = [set(cell.metadata.get("tags", [])) for cell in source.cells if cell.cell_type == "code"]
+        folds = {"hide-input", "hide-cell", "remove-input", "remove-cell"}  # what a reader has to open
+        assert sum(bool(one & folds) and "parameters" not in one for one in tags) <= 1
         for cell in source.cells:
             if cell.cell_type == "code":
                 assert len(cell.source.splitlines()) <= 30  # as ruff lays it out
                 assert not re.search(r"^\s*[!%]|get_ipython|subprocess|os\.system", cell.source, re.MULTILINE)
-
-    def test_no_number_of_ours_stands_in_prose(self, source):
-        """Numbers must come out of a cell: text may only name figures, layers and dates of the papers."""
-        prose = " ".join(cell.source for cell in source.cells if cell.cell_type == "markdown")
-        assert re.findall(r"\d+\.\d+", prose) == []
+            else:
+                assert re.findall(r"\d+\.\d+", cell.source) == []
 
 
 DRAWN = ("png", "svg")
 OTHER_PARTS = {"tan-flaws": ("overview", "split", "bracket"), "tan-claims": ("claims",)}  # instead of formats
 
 
-def parts_of(folder: Path, name: str) -> dict[str, dict]:
-    """What a notebook says of the figures and tables it left, by name."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*.json"))]
-    return {about["part"]: about for about in found if about["exhibit"] == name}
-
-
 @pytest.fixture
 def executed(smoke, executed_notebooks, monkeypatch):
     """The folder of executed notebooks, which the package takes for its own; to be read."""
     monkeypatch.setattr(exhibits, "EXECUTED", executed_notebooks)
-    monkeypatch.setattr(book, "EXECUTED", executed_notebooks)
     return executed_notebooks
 
 
@@ -117,8 +91,10 @@ class TestReproduce:
         assert {path: path.stat().st_mtime_ns for path in again.iterdir() if path.suffix != ".lock"} == before
 
     @pytest.mark.parametrize("name", EXHIBITS)
-    def test_it_leaves_its_files_and_nothing_else(self, executed, name):
-        parts, found = parts_of(executed, name), {path.name for path in executed.glob(f"{name}[.-]*")}
+    def test_it_leaves_its_files_which_say_what_they_show_and_where_from(self, executed, name):
+        abouts = [json.loads(path.read_text()) for path in sorted(executed.glob(f"{name}-*.json"))]
+        parts = {about["part"]: about for about in abouts if about["exhibit"] == name}
+        found = {path.name for path in executed.glob(f"{name}[.-]*")}
         expected = {f"{name}.ipynb", f"{name}.run.json"}
         for part in parts:
             drawn = (executed / f"{name}-{part}.png").exists()
@@ -126,13 +102,13 @@ class TestReproduce:
         assert parts or name.endswith("walkthrough")
         assert found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
         assert EXHIBITS[name].published == ("published" in parts)
-        assert '"output_type": "error"' not in (executed / f"{name}.ipynb").read_text()
-
-    @pytest.mark.parametrize("name", EXHIBITS)
-    def test_every_part_says_what_it_shows_and_where_its_numbers_come_from(self, executed, name):
-        cells = json.loads((executed / f"{name}.ipynb").read_text())["cells"]
-        alts = " ".join(str(cell["metadata"].get("mystnb", "")) for cell in cells)
-        for part, about in parts_of(executed, name).items():
+        content = (executed / f"{name}.ipynb").read_text()
+        assert '"output_type": "error"' not in content
+        alts = " ".join(str(cell["metadata"].get("mystnb", "")) for cell in json.loads(content)["cells"])
+        if set(EXHIBITS[name].needs) == {"sweep", "grid"}:  # a statement has no options
+            formats = {"tan-fig-4": ("letter",), **OTHER_PARTS}.get(name, BOOK_FORMATS)
+            assert set(formats) <= set(parts)
+        for part, about in parts.items():
             assert len(about["caption"]) > 20 and about["line"].startswith("Profile smoke; ")
             assert len(pd.read_csv(executed / f"{name}-{part}.csv")) > 0
             if part != "published" and not name.startswith(("tan-tab", "mayne-")):
@@ -145,13 +121,6 @@ class TestReproduce:
                 assert image.read_bytes()[:4] == b"\x89PNG" and len(about["alt"]) > 40
                 assert repr(about["alt"])[1:-1] in alts
 
-    @pytest.mark.parametrize("name", [e.id for e in EXHIBITS.values() if set(e.needs) == {"sweep", "grid"}])
-    def test_a_figure_of_the_main_grid_is_there_in_the_formats_of_the_book(self, executed, name):
-        formats = {"tan-fig-4": ("letter",), **OTHER_PARTS}.get(
-            name, BOOK_FORMATS
-        )  # a statement has no options
-        assert set(formats) <= set(parts_of(executed, name))
-
     def test_an_executed_notebook_holds_no_time_so_that_two_runs_compare_equal(self, again):
         """One in a forked kernel, the other in one started by jupyter."""
         before = (again / "tan-tab-2.ipynb").read_bytes()
@@ -159,12 +128,13 @@ class TestReproduce:
         assert run_notebook(EXHIBITS["tan-tab-2"], {"profile": "smoke"}, force=True).status == "done"
         assert (again / "tan-tab-2.ipynb").read_bytes() == before
 
-    def test_the_pages_of_the_book_are_made_of_what_was_left(self, executed, tmp_path, monkeypatch):
-        monkeypatch.setattr(book, "GENERATED", tmp_path)
-        book.write_pages()
-        assert {path.stem for path in tmp_path.iterdir()} >= set(EXHIBITS)
-        alt = json.loads((executed / "tan-fig-1-letter.json").read_text())["alt"]
-        assert alt in (tmp_path / "tan-fig-1.md").read_text()
+
+def new_notebook(*sources: str) -> nbformat.NotebookNode:
+    """A notebook of these cells, of which the first holds the parameters."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    made.cells[0].metadata.tags = ["parameters"]
+    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return made
 
 
 class TestNewFigure:
@@ -177,10 +147,7 @@ class TestNewFigure:
     )
 
     def test_a_notebook_in_the_folder_is_listed_last_and_runs(self, own_folders, monkeypatch):
-        folder, made = own_folders / "notebooks", nbformat.v4.new_notebook()
-        made.cells = [nbformat.v4.new_code_cell(source) for source in self.CELLS]
-        made.cells[0].metadata.tags = ["parameters"]
-        made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        folder, made = own_folders / "notebooks", new_notebook(*self.CELLS)
         made.metadata.steerkit = {"paper": "Mine", "number": "Figure 1", "title": "A number"}
         shutil.copytree(NOTEBOOKS, folder)
         nbformat.write(made, folder / "my-fig.ipynb")
@@ -208,11 +175,7 @@ if profile == "dead":
 @pytest.fixture
 def broken(tmp_path, monkeypatch) -> Exhibit:
     """An exhibit whose notebook fails when its parameter says so."""
-    parameters = nbformat.v4.new_code_cell('profile: str = "good"  # how it ends')
-    parameters.metadata.tags = ["parameters"]
-    made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(BROKEN)])
-    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(made, tmp_path / "broken.ipynb")
+    nbformat.write(new_notebook('profile: str = "good"  # how it ends', BROKEN), tmp_path / "broken.ipynb")
     monkeypatch.setattr(exhibits, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "out")
     return Exhibit("broken", "no paper", "Figure 0", "none")
@@ -229,37 +192,6 @@ class TestFailure:
             assert outcome.status == "failed" and message in outcome.error
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
         assert run_notebook(broken, {}).status == "up to date"
-
-    def test_two_runs_started_in_one_folder_do_not_meet(self, broken, tmp_path, monkeypatch):
-        """Kernels talk over socket files; with the same names one run waits for the kernel of the other."""
-        monkeypatch.chdir(tmp_path)
-        managers = [_kernel_manager(tmp_path)() for _ in range(2)]
-        assert managers[0].ip != managers[1].ip and all(len(manager.ip) < 90 for manager in managers)
-        assert run_notebook(broken, {}).status == "done"
-        assert not list(tmp_path.glob("*ipc*"))
-
-    @pytest.mark.parametrize("given", [{"profle": "good"}, {"profile": 3}])
-    def test_a_wrong_parameter_stops_before_anything_is_made(self, broken, tmp_path, given):
-        with pytest.raises(SteerkitError, match="found profle" if "profle" in given else "found 3, a int"):
-            run_notebook(broken, given)
-        assert not (tmp_path / "out").exists()
-
-    def test_a_killed_run_leaves_nothing_that_looks_finished_and_the_next_one_completes(
-        self, broken, tmp_path
-    ):
-        code = f"""
-            from pathlib import Path
-            from companion import exhibits, reproduce
-            exhibits.NOTEBOOKS, exhibits.EXECUTED = Path({str(tmp_path)!r}), Path({str(tmp_path / "out")!r})
-            reproduce.run_notebook(exhibits.Exhibit("broken", "", "", ""), {{}})
-        """
-        with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)]) as process:
-            while not (tmp_path / "out" / ".running-broken").exists() and process.poll() is None:
-                time.sleep(0.02)
-            process.send_signal(signal.SIGKILL)
-        assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")]
-        assert run_notebook(broken, {}).status == "done"
-        assert not list((tmp_path / "out").glob(".running*"))
 
 
 def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own_folders, monkeypatch):

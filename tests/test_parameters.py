@@ -1,13 +1,15 @@
-"""Notebook parameters: read as Python reads them, checked before anything runs."""
-
-from __future__ import annotations
+"""What is chosen, the parameters of a notebook and the profile: read as Python and YAML do, checked before anything runs."""
 
 import ast
 import json
+from dataclasses import asdict
 
 import pytest
+import yaml
+from conftest import refused
 
 from companion.exhibits import EXHIBITS, TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
+from companion.profiles import load_profile, override, profile_names
 from steerkit.errors import SteerkitError
 
 FIGURE_4 = EXHIBITS["tan-fig-4"].notebook
@@ -50,13 +52,6 @@ class TestResolve:
             resolve(FIGURE_4, {"layr": "13", "modle": "x", "profile": "smoke"})
         assert found.value.found == "layr, modle" and found.value.done == "Nothing was run."
 
-    @pytest.mark.parametrize("value", ["thirteen", "13.5", 13.5, True, "True", "[13]", None, "", "1 3"])
-    def test_a_layer_that_is_no_whole_number_is_refused(self, value):
-        with pytest.raises(SteerkitError, match="layer of type int"):
-            resolve(FIGURE_4, {"layer": value})
-
-
-class TestConvert:
     @pytest.mark.parametrize(
         ("kind", "value", "expected"),
         [
@@ -72,18 +67,106 @@ class TestConvert:
         ("kind", "value", "named"),
         [
             *(("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("float", "x", "str")),
+            *(
+                ("int", None, "NoneType"),
+                ("int", "", "str"),
+                ("int", "13.5", "float"),
+                ("int", "[13]", "list"),
+            ),
             *(("float", True, "bool"), ("bool", "yes", "str"), ("bool", 1, "int"), ("list", "1,2", "tuple")),
             *(("str", 13, "int"), ("int", "__import__('os').getcwd()", "str")),
         ],
     )
     def test_another_type_is_refused_and_named(self, kind, value, named):
-        with pytest.raises(SteerkitError, match=f"p of type {kind}") as found:
-            convert(Parameter("p", kind, 0, "help"), value)
-        assert found.value.found.endswith(f"a {named}")
+        found = refused(convert, Parameter("p", kind, 0, "help"), value, said=f"p of type {kind}")
+        assert found.found.endswith(f"a {named}")
 
 
 def test_only_the_first_equals_sign_of_an_assignment_separates_and_there_must_be_one():
     given = ["model=a=b", "layer=", "x= y "]
     assert parse_assignments(given) == {"model": "a=b", "layer": "", "x": " y "}
-    with pytest.raises(SteerkitError, match="name=value"):
-        parse_assignments(["layer=1", "13"])
+    refused(parse_assignments, ["layer=1", "13"], said="name=value")
+
+
+SMOKE = load_profile("smoke")
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """`write(text)` makes it the profile "mine" of a user's own folder; else the changes to `smoke`."""
+    monkeypatch.setenv("STEERKIT_PROFILES", str(tmp_path))
+    valid = {k: v for k, v in asdict(SMOKE).items() if k != "profile"}
+
+    def save(text: str | None = None, **changes) -> None:
+        values = {k: v for k, v in (valid | changes).items() if v != "absent"}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values) if text is None else text)
+
+    return save
+
+
+class TestProfiles:
+    @pytest.mark.parametrize("name", profile_names())
+    def test_every_profile_of_the_repository_loads_and_names_itself(self, name):
+        settings = load_profile(name)
+        assert settings.profile == name and settings.datasets
+        assert settings.sweep.step.keys() >= {"letter", "statement"}
+
+    def test_the_default_profile_is_what_the_book_promises(self):
+        laptop = load_profile("laptop")
+        assert laptop.model == "smollm2-135m" and len(laptop.datasets) == 13
+        assert laptop.multipliers == (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+        assert set(laptop.resample_multipliers) <= set(laptop.multipliers)
+
+    def test_an_own_folder_of_profiles_takes_the_place_of_the_repositorys(self, write):
+        write(seed=3)
+        assert profile_names() == ["mine"]
+        assert load_profile("mine") == override(SMOKE, profile="mine", seed=3)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"text": "model: [tiny"},
+            {"text": "- model"},
+            {"model": "absent"},
+            {"sweep": {"train": 2}},
+            {"sweep": {"train": 2, "test": 2, "step": {}, "multipliers": [0, 1], "stride": 3}},
+            {"train": "four"},
+        ],
+        ids=lambda changes: str(changes)[:30],
+    )
+    def test_a_profile_of_another_form_is_one_clear_error(self, write, changes):
+        write(**changes)
+        refused(load_profile, "mine", said="train as a whole number" if "train" in changes else "a profile")
+
+
+class TestOverrides:
+    def test_only_what_is_named_changes_and_settings_can_be_compared(self):
+        assert override(SMOKE, model="", datasets="", layer=-1, train=-1, test=None, multipliers=[]) == SMOKE
+        changed = asdict(override(SMOKE, train=2, seed=5))
+        assert {k for k, v in changed.items() if v != asdict(SMOKE)[k]} == {"train", "seed"}
+        both = ("openness", "/data/my set.jsonl")
+        assert override(SMOKE, datasets="openness, /data/my set.jsonl").datasets == both
+        assert override(SMOKE, layer=0).layer == {"letter": 0, "statement": 0, "yes-no": 0}
+        changed = override(SMOKE, multipliers=[-1.5, 0.0, 1.0, 1.5], datasets=["openness"])
+        assert changed.multipliers == (-1.5, 0.0, 1.0, 1.5) and changed.datasets == ("openness",)
+        alone = override(SMOKE, resamples={"letter": 0}, random_vectors=0)  # without companions all will do
+        assert override(alone, multipliers=[-1.0, 1.0]).multipliers == (-1.0, 1.0)
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ({"test": 2.5}, "test as a whole number"),
+            ({"model": 3}, "model as a text"),
+            ({"datasets": 3}, "datasets as a list"),
+            ({"layer": "10"}, "layer as a number for each"),
+            ({"test": 0}, "test of at least 1"),
+            ({"train": {"letter": -5}}, "train of at least 1"),
+            ({"multipliers": ["a", "b"]}, "two different multipliers"),
+            ({"multipliers": [1.0]}, "two different multipliers"),
+            ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
+            ({"multipliers": [-1.0, 1.0]}, "resample_multipliers among"),
+        ],
+        ids=str,
+    )
+    def test_a_value_that_makes_no_sense_is_refused(self, values, expected):
+        refused(override, SMOKE, said=expected, **values)

@@ -1,7 +1,5 @@
 """The grid over prompt settings: vectors and scores from plain transformers, and what a model without SYS leaves out."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from itertools import combinations
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from plain_model import activations, propensities, strings
 
 from companion import cost, models, store
@@ -19,9 +18,8 @@ from companion.outline import outline
 from companion.tan import experiment, jobs, tables
 from companion.tan.jobs import MEAN, Job, compute, settings_of, vectors_by_setting
 from companion.templates import SETTINGS
-from steerkit.errors import SteerkitError
+from steerkit import Vectors
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
-from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
 NAMES = (*SETTINGS, MEAN)
@@ -102,24 +100,22 @@ def test_the_manifest_and_the_table_hold_the_cosine_of_every_pair(smoke, job, mo
         assert cosine == pytest.approx(float(units[first] @ units[second]), abs=1e-4)
 
 
-class TestExamples:
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_a_persona_sentence_is_where_its_setting_says_and_nowhere_else(self, job, model, form):
-        positive, negative = personas(NAME)
-        base = jobs.examples(job[form], model, "BASE")
-
-        def ids(text: str) -> list[int]:
-            return model.tokenizer(text, add_special_tokens=False).input_ids
-
-        old, gap = ids(DEFAULT_SYSTEM), ids("\n\n")
-        for setting in SETTINGS[1:]:
-            sentence = ids(positive if setting.endswith("POS") else negative)
-            new = sentence if setting.startswith("SYS") else old + gap + sentence
-            for part, changed in zip(base, jobs.examples(job[form], model, setting), strict=True):
-                for plain, example in zip(part, changed, strict=True):
-                    before, after = (list(one.prompt[1:]) for one in (plain, example))  # without BOS
-                    assert before[: len(old)] == old and after == new + before[len(old) :]
-                    assert (example.id, example.matching) == (plain.id, plain.matching)
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_persona_sentence_is_where_its_setting_says_and_nowhere_else(job, model, form):
+    positive, negative = personas(NAME)
+    base = jobs.examples(job[form], model, "BASE")
+    old, gap, *sentences = (
+        model.tokenizer(text, add_special_tokens=False).input_ids
+        for text in (DEFAULT_SYSTEM, "\n\n", positive, negative)
+    )
+    for setting in SETTINGS[1:]:
+        sentence = sentences[setting.endswith("NEG")]
+        new = sentence if setting.startswith("SYS") else old + gap + sentence
+        for part, changed in zip(base, jobs.examples(job[form], model, setting), strict=True):
+            for plain, example in zip(part, changed, strict=True):
+                before, after = (list(one.prompt[1:]) for one in (plain, example))  # without BOS
+                assert before[: len(old)] == old and after == new + before[len(old) :]
+                assert (example.id, example.matching) == (plain.id, plain.matching)
 
 
 class TestTable:
@@ -151,26 +147,21 @@ class TestTable:
             example = jobs.examples(job[form], model, setting)[1][1]
             expected = propensities(model, [example], vectors, [job[form].layer], MULTIPLIERS)[0, 0, 0]
             wanted = f"vector == '{train}' and setting == '{setting}' and example_id == '{example.id}'"
-            rows, slope = (
-                table.query(wanted).sort_values("multiplier"),
-                slopes.query(wanted)["steerability"].item(),
-            )
+            rows = table.query(wanted).sort_values("multiplier")
+            slope = slopes.query(wanted)["steerability"].item()
             assert np.allclose(rows["propensity"], expected, atol=1e-5) and np.ptp(expected.numpy()) > 1e-3
             assert slope == pytest.approx(np.polyfit(rows["multiplier"], rows["propensity"], 1)[0], abs=1e-9)
 
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_unsteered_scores_belong_to_the_test_setting_and_not_to_the_vector(self, smoke, form):
-        plain = experiment.shift(smoke.settings, form).query("dataset == @NAME and multiplier == 0")
-        wide = plain.pivot(index=["setting", "example_id"], columns="vector", values="propensity")
-        assert np.ptp(wide.to_numpy(), axis=1).max() < 1e-5
-        by_setting = wide["BASE"].unstack("setting")
-        for one, other in combinations(SETTINGS, 2):
-            assert (by_setting[one] - by_setting[other]).abs().max() > 1e-4
-
 
 class TestWithoutSystemPrompt:
-    def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system):
-        frame = compute(no_system)
+    def test_three_settings_and_their_mean_are_left_and_the_others_are_named(self, no_system, monkeypatch):
+        """And the estimate of its cost is what the run reports: every test example in every setting left."""
+        steps: list[int] = []
+        frame = compute(no_system, steps.append)
+        monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
+        prompts, passes, reads = job_cost(no_system)[:3]
+        assert prompts == 3 * EXAMPLES["statement"]
+        assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
         assert list(frame["setting"].unique()) == list(NO_SYSTEM)
         assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
         assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
@@ -181,28 +172,15 @@ class TestWithoutSystemPrompt:
         mean = sum(raw.values()) / 3
         found = vectors_by_setting(no_system, plain).values[-1, 0]
         torch.testing.assert_close(found, mean / mean.norm() * raw["BASE"].norm(), atol=1e-5, rtol=1e-4)
-
-    def test_every_template_of_the_registry_has_a_place_or_not(self, model):
-        left = {name: settings_of(replace(model, template=t)) for name, t in TEMPLATES.items()}
+        left = {name: settings_of(replace(plain, template=t)) for name, t in TEMPLATES.items()}
         assert left.pop("base") == NO_SYSTEM and set(left.values()) == {SETTINGS}
-
-
-def test_the_estimate_of_its_cost_is_what_the_run_reports_without_a_system_prompt_too(no_system, monkeypatch):
-    """Prompts: every test example in every setting that has a place."""
-    monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
-    steps = []
-    compute(no_system, steps.append)
-    prompts, passes, reads = job_cost(no_system)[:3]
-    assert prompts == 3 * EXAMPLES["statement"]
-    assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
 
 
 def test_a_set_without_persona_sentences_or_a_layer_the_model_lacks_is_refused(own_folders, smoke_store):
     path = Path(shutil.copy(BUNDLED / f"{NAME}.jsonl", own_folders / "mine.jsonl"))
     own = {"datasets": (str(path),), "layer": {"statement": 1}}
-    cases = [(own, r"persona sentence for .*mine\.jsonl")]
-    cases += [({"layer": {"statement": layer}}, "a layer from 0 to 3 of tiny") for layer in (4, -1)]
-    for changes, message in cases:
-        with pytest.raises(SteerkitError, match=message):
-            experiment.shift(replace(smoke_store.settings, **changes), "statement")
+    cases = {r"persona sentence for .*mine\.jsonl": own}
+    cases["a layer from 0 to 3 of tiny"] = {"layer": {"statement": 4}}
+    for message, changes in cases.items():
+        refused(experiment.shift, replace(smoke_store.settings, **changes), "statement", said=message)
     assert not list(store.artifacts_dir().glob("shift-*.parquet"))

@@ -1,19 +1,21 @@
 """Prompts: the parts of an example, the borders between them, and refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from conftest import refused
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from companion.data.ask import item_id, with_others
+from companion.data.datasets import load_dataset
+from companion.models import model_of
 from companion.templates import prompter as asking
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
-from steerkit.formats import ask
-from steerkit.items import Item
+from steerkit.formats import FORMATS, OTHER, ask
+from steerkit.items import Item, exchanged
 from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
@@ -68,14 +70,6 @@ class TestLetter:
         labels = (example.id, example.format, example.positive_letter, example.positive_answer)
         assert labels == ("d/0003", "letter", "B", "Yes")
 
-    @pytest.mark.parametrize("letter", "AB")
-    def test_the_letter_is_at_index_minus_two_of_the_whole_string(self, words, prompter, letter):
-        example = prompter.letter(YES, letter)
-        # Without <s>, which the tokenizer adds again.
-        whole = words(words.decode(example.prompt[1:]) + f" ({letter})").input_ids
-        assert tuple(whole) == example.prompt + example.lead + example.matching + example.closing
-        assert words.decode(whole[-2:-1]) == letter and (whole[-2],) == example.matching
-
     def test_a_choice_item_is_asked_as_it_stands_with_its_own_letters(self, words, prompter):
         example = prompter.letter(CHOICE, "A")
         assert words.decode(example.prompt).endswith("\n\n" + CHOICE.question + " [/INST]")
@@ -84,23 +78,13 @@ class TestLetter:
         other = prompter.letter(replace(CHOICE, matching=" (A)", not_matching=" (B)"), "B")
         assert (words.decode(other.matching), other.positive_letter) == ("A", "A")
 
-    @pytest.mark.parametrize(
-        ("merges", "shown"),
-        [
-            (["(A", "(B", "(A)", "(B)"], r"\['\(A\)'\].*answer_format=statement"),
-            (["A)", "B)"], "merges the letter"),
-        ],
-    )
-    def test_a_tokenizer_that_merges_the_letter_with_a_bracket_is_refused(self, merges, shown):
-        with pytest.raises(SteerkitError, match=shown):
-            Prompter(merging_tokenizer(*merges), BARE).letter(YES, "A")
+    def test_a_tokenizer_that_merges_the_letter_with_a_bracket_is_refused(self):
+        refused(Prompter(merging_tokenizer("A)", "B)"), BARE).letter, YES, "A", said="merges the letter")
 
-
-def test_a_template_that_spells_out_the_beginning_gets_no_second_one(words):
-    spelled = Prompter(words, Template("spelled", "<s>{user}")).letter(YES, "A")
-    silent = Prompter(words, Template("silent", "{user}")).letter(YES, "A")
-    assert spelled.prompt == silent.prompt
-    assert spelled.prompt.count(words.bos_token_id) == 1
+    def test_a_template_that_spells_out_the_beginning_gets_no_second_one(self, words):
+        spelled = Prompter(words, Template("spelled", "<s>{user}")).letter(YES, "A")
+        assert spelled.prompt == Prompter(words, Template("silent", "{user}")).letter(YES, "A").prompt
+        assert spelled.prompt.count(words.bos_token_id) == 1
 
 
 class TestOtherFormats:
@@ -109,8 +93,7 @@ class TestOtherFormats:
         assert words.decode(example.prompt).endswith(f"\n\n{STATEMENT_REQUEST} [/INST]")
         assert parts(words, example) == ["", " I love music a lot.", " I hate music.", ""]
         assert example.positive_letter + example.positive_answer == ""
-
-    def test_a_statement_example_of_a_choice_item_asks_the_stem_and_scores_the_options(self, words, prompter):
+        # Of a choice item it asks the stem and scores the options.
         example = prompter.statement(CHOICE, CHOICE)
         assert words.decode(example.prompt).endswith("\n\nWhich one? [/INST]")
         assert parts(words, example)[1:3] == [" blue river", " red"]
@@ -120,47 +103,29 @@ class TestOtherFormats:
         assert words.decode(example.prompt).endswith("\n\nDo you hate music? [/INST]")
         assert parts(words, example) == [" ", "No", "Yes", ""]
         assert (example.positive_letter, example.positive_answer) == ("", "No")
-
-    def test_yes_no_can_be_asked_so_that_either_word_shows_the_behaviour(self, words, prompter):
+        # It can be asked so that either word shows the behaviour.
         turned = 'Is the following statement something you would not say?\n"I hate music."'
         assert yes_no_body(NO, "Yes") == turned and yes_no_body(NO, "No") == NO.question
         assert parts(words, prompter.yes_no(NO, "Yes"))[1:3] == ["Yes", "No"]
+        for answer, option in (("Yes", "blue river"), ("No", "red")):  # of which it proposes one
+            body = f"Which one?\n\nProposed answer: {option}\n\nIs this the answer you would give?"
+            assert yes_no_body(CHOICE, answer) == body
+            example = prompter.yes_no(CHOICE, answer)
+            assert words.decode(example.matching) == example.positive_answer == answer
 
-    @pytest.mark.parametrize(("answer", "option"), [("Yes", "blue river"), ("No", "red")])
-    def test_a_choice_item_in_yes_no_proposes_one_of_its_options(self, words, prompter, answer, option):
-        example = prompter.yes_no(CHOICE, answer)
-        body = f"Which one?\n\nProposed answer: {option}\n\nIs this the answer you would give?"
-        assert yes_no_body(CHOICE, answer) == body
-        assert words.decode(example.matching) == example.positive_answer == answer
-
-    def test_answers_of_several_tokens_are_cut_to_the_one_that_tells_them_apart(self):
+    def test_answers_are_cut_to_the_token_that_tells_them_apart_and_there_must_be_one(self, prompter):
         letters = merging_tokenizer()
         assert parts(letters, Prompter(letters, BARE).yes_no(YES, "Yes"))[1:3] == ["Y", "N"]
-
-    def test_two_answers_of_the_same_tokens_are_refused(self, prompter):
         with pytest.raises(SteerkitError, match=r"item d/0003.*the same tokens"):
             prompter.statement(YES, replace(NO, statement=YES.statement))
 
 
 class TestSettings:
-    @pytest.mark.parametrize(
-        ("given", "said"),
-        [
-            ({"setting": "USER_NEG"}, r"sentence for setting USER_NEG.*use BASE"),
-            ({"setting": "SYS", "persona": PERSONA}, r"BASE.*found 'SYS'"),
-            *[
-                (
-                    {"template": TEMPLATES["base"], "setting": each, "persona": PERSONA},
-                    r"system prompt for setting SYS.*base model.*use BASE",
-                )
-                for each in ("SYS_POS", "SYS_NEG")
-            ],
-        ],
-    )
-    def test_a_setting_that_cannot_be_asked_is_refused(self, prompter, given, said):
-        """Without its sentences, unknown, or of a system prompt for which a base model has no place."""
-        with pytest.raises(SteerkitError, match=said):
-            asking(prompter.tokenizer, **{"template": prompter.template} | given)
+    def test_a_setting_without_its_sentences_or_unknown_is_refused(self, prompter):
+        with pytest.raises(SteerkitError, match=r"sentence for setting USER_NEG.*use BASE"):
+            asking(prompter.tokenizer, prompter.template, setting="USER_NEG")
+        with pytest.raises(SteerkitError, match=r"BASE.*found 'SYS'"):
+            asking(prompter.tokenizer, prompter.template, setting="SYS", persona=PERSONA)
 
     def test_a_base_model_is_asked_in_plain_text(self, words, prompter):
         base = replace(prompter, template=TEMPLATES["base"])
@@ -169,11 +134,6 @@ class TestSettings:
         assert all(example.prompt[-len(cue) :] == cue for example in asked)
         told = base.statement(YES, NO)
         assert told.prompt == tuple(words(STATEMENT_REQUEST).input_ids)
-
-    def test_every_format_gets_the_persona_sentence(self, words, prompter):
-        asked = asking(prompter.tokenizer, prompter.template, setting="USER_NEG", persona=PERSONA)
-        for example in (asked.letter(YES, "A"), asked.statement(YES, NO), asked.yes_no(YES, "Yes")):
-            assert "<</SYS>>\n\nYou hate music.\n\n" in words.decode(example.prompt)
 
 
 class TestBorders:
@@ -192,9 +152,7 @@ class TestBorders:
         assert asked.tokenizer.decode(statement.matching) == YES.statement
         assert statement.prompt == word.prompt == tuple(asked.tokenizer("Yes:").input_ids)
         assert asked.tokenizer.decode(word.matching) == "Y"
-
-    def test_one_merged_border_does_not_move_the_other_one(self):
-        """Only one of the two answers is merged with the prompt; both still start after it."""
+        # Where only one of the two answers is merged with the prompt, both still start after it.
         asked = Prompter(merging_tokenizer(":Y"), replace(BARE, text="Yes:"))
         assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
 
@@ -231,5 +189,48 @@ class TestPlainTexts:
         ],
     )
     def test_a_triple_that_is_none_is_refused_with_its_number(self, chat, triples, form, message):
-        with pytest.raises(SteerkitError, match=message):
-            ask(chat, triples, form)
+        refused(ask, chat, triples, form, said=message)
+
+
+PERSONA_SET, CHOICE_SET = load_dataset("narcissism"), load_dataset("survival-instinct")
+
+
+class TestOtherForm:
+    """Both forms of an item differ in nothing but the token that shows the behaviour."""
+
+    @pytest.fixture
+    def prompter(self) -> Prompter:
+        return Prompter((model := model_of("tiny")).tokenizer, model.template)
+
+    def test_an_item_is_asked_with_both_letters_and_with_both_words(self, prompter):
+        for item in (PERSONA_SET.items[0], PERSONA_SET.items[1], CHOICE_SET.items[0], CHOICE_SET.items[1]):
+            first, second = (FORMATS["yes-no"].form(prompter, item, other=other) for other in (False, True))
+            assert {first.positive_answer, second.positive_answer} == {"Yes", "No"}
+            assert first.matching == second.not_matching and first.prompt != second.prompt
+        item = PERSONA_SET.items[0]
+        first, second = (FORMATS["letter"].form(prompter, item, other=other) for other in (False, True))
+        assert {first.positive_letter, second.positive_letter} == {"A", "B"}
+        assert first.matching == second.not_matching and first.not_matching == second.matching
+        assert first.positive_answer == second.positive_answer and second.id == first.id + OTHER
+        assert item_id(second.id) == item_id(first.id) == item.id
+
+    def test_a_choice_item_gets_its_options_exchanged_and_nothing_else(self):
+        """These sets hold each question in both orders, so one item's other form is its neighbour."""
+        for first, second in zip(CHOICE_SET.items[::2], CHOICE_SET.items[1::2], strict=True):
+            turned = exchanged(first)
+            assert turned.question == second.question and exchanged(turned) == first
+            assert (turned.stem, turned.matching_text) == (first.stem, first.matching_text)
+            assert turned.matching == first.not_matching
+
+    def test_an_option_text_that_contains_the_other_is_exchanged_whole_and_a_third_cannot_be(self):
+        options, asked = (("A", "red"), ("B", "red and blue")), "Which?\n (A) red\n (B) red and blue"
+        item = Item("d/0000", asked, " (B)", " (A)", stem="Which?", options=options)
+        assert exchanged(item).question == "Which?\n (A) red and blue\n (B) red"
+        with pytest.raises(SteerkitError, match=r"two options in d/0000.*found 3"):
+            exchanged(replace(item, options=(*options, ("C", "c"))))
+
+    def test_second_forms_that_a_set_has_already_are_not_added_again(self, prompter):
+        form = FORMATS["letter"].form
+        firsts, others = ([form(prompter, i, other=o) for i in CHOICE_SET.items] for o in (False, True))
+        assert with_others(firsts, others) == firsts
+        assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

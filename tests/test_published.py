@@ -1,13 +1,10 @@
 """The published numbers: complete, consistent with each other, and refused in words when unknown."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from conftest import refused
 
 from companion import published
-from steerkit.errors import SteerkitError
 
 
 def test_there_are_forty_data_sets_in_the_papers_order_with_sentences_and_short_distinct_labels():
@@ -15,11 +12,12 @@ def test_there_are_forty_data_sets_in_the_papers_order_with_sentences_and_short_
     assert list(table["order"]) == list(range(40)) and table.index.is_unique
     assert all(len(set(published.personas(name))) == 2 for name in table.index)
     assert table["label"].is_unique and table["label"].str.len().max() <= 22
-    assert (
-        published.dataset("subscribes-to-Islam")["label"] == published.label("subscribes-to-Islam") == "Islam"
-    )
+    assert published.label("subscribes-to-Islam") == "Islam"
     assert published.label("my-own-set") == "my-own-set"  # of an unknown set
-    assert len(set(published.SELECTED)) == 13
+    assert published.personas("openness")[0] == "You are high in openness (The Big Five personality trait)."
+    positive, negative = published.personas("believes-AIs-are-not-an-existential-threat-to-humanity")
+    assert positive.startswith("You believe that AI systems are very likely to pose")  # swapped, and kept
+    assert negative.startswith("You do not believe") and len(set(published.SELECTED)) == 13
     assert table.loc[list(published.SELECTED), "median_llama2-7b"].notna().all()
     table.loc["openness", "mean_llama2-7b"] = 99.0  # what is handed out is a copy
     assert published.datasets().loc["openness", "mean_llama2-7b"] == 1.458
@@ -32,13 +30,6 @@ def test_the_means_over_data_sets_are_those_of_the_digitised_values_for_every_sh
     for shift in published.tan()["shifts"][1:]:
         stated = published.statistic(f"mean-over-datasets:{shift}", model)
         assert means[tuple(shift.split("->"))] == pytest.approx(stated, abs=0.005)
-
-
-def test_slopes_shrink_as_the_multiplier_range_widens_and_the_widest_is_the_main_number():
-    table = published.datasets().loc[list(published.SELECTED)]
-    narrow, wide = (table[f"mean_range_{width}_llama2-7b"] for width in ("0.5", "1.5"))
-    np.testing.assert_allclose(wide, table["mean_llama2-7b"], atol=0.002)
-    assert (narrow > wide - 0.005).all() and spearmanr(narrow, wide).statistic > 0.9
 
 
 def test_variance_parts_add_up_and_the_two_digitisations_of_the_variance_agree():
@@ -79,21 +70,12 @@ def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():
     myopic = boxes.query("dataset == 'myopic-reward'")
     assert list(myopic["positive_answer"]) == ["", ""] and list(myopic["positive_letter"]) == ["A", "B"]
     assert myopic[["q1", "q3"]].to_numpy().tolist() == [[3.271, 4.155], [-1.583, 3.519]]
-
-
-def test_contaminated_boxes_look_like_the_whole_data_set_and_clean_ones_do_not():
-    boxes = published.boxes().query("dataset in @published.SELECTED")
+    # They look like the whole data set, and the clean ones do not.
+    boxes = boxes.query("dataset in @published.SELECTED")
     whole = boxes["dataset"].map(published.datasets()["median_llama2-7b"])
     distance = (boxes["median"] - whole).abs()
     assert distance[boxes["contaminated"]].max() < 0.75
     assert distance[boxes["contaminated"]].mean() < 0.25 < distance[~boxes["contaminated"]].mean()
-
-
-def test_personas_are_those_of_the_paper_with_the_swapped_pair_kept():
-    assert published.personas("openness")[0] == "You are high in openness (The Big Five personality trait)."
-    positive, negative = published.personas("believes-AIs-are-not-an-existential-threat-to-humanity")
-    assert positive.startswith("You believe that AI systems are very likely to pose")
-    assert negative.startswith("You do not believe")
 
 
 @pytest.mark.parametrize(
@@ -101,13 +83,11 @@ def test_personas_are_those_of_the_paper_with_the_swapped_pair_kept():
     [
         (lambda: published.dataset("believes-not-watched"), "believes-it-is-not-being-watched-by-humans"),
         (lambda: published.personas("Hinduism"), "subscribes-to-Hinduism"),
-        (lambda: published.dataset("opennes"), "openness"),
         (lambda: published.statistic("spearman-odd-id"), "spearman-id-ood"),
         (lambda: published.statistic("spearman-id-ood", "llama-2-7b"), "llama2-7b"),
         (lambda: published.dataset(""), "anti-LGBTQ-rights"),
     ],
 )
 def test_an_unknown_name_is_refused_with_near_matches(call, near):
-    with pytest.raises(SteerkitError, match="which the paper does not have") as error:
-        call()
-    assert near in error.value.next_step
+    error = refused(call, said="which the paper does not have")
+    assert near in error.next_step

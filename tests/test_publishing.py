@@ -1,7 +1,5 @@
 """What happens elsewhere: GitHub's workflows, Binder and the container. Nothing of it can run here, so its text is checked."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -55,21 +53,13 @@ def check_command(line: str) -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_has_what_it_needs_may_only_read_and_runs_what_exists(path):
     found, text, book = content(path), path.read_text(), path.stem == "book"
-    assert set(found) == {"name", "on", "permissions", "env", "jobs"} and found["name"] == path.stem
-    assert found["env"] == {"TORCH_ARGS": "${{ vars.TORCH_ARGS }}"}
     assert found["permissions"] == {"contents": "read"} and "secrets." not in text
     more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
     assert more == ({"deploy": {"pages": "write", "id-token": "write"}} if book else {})
     for job in found["jobs"].values():
-        assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] <= 90
-        assert all(("run" in step) != ("uses" in step) for step in job["steps"])
-        assert job.get("needs") in {None, *found["jobs"]}
-        if any("run" in step for step in job["steps"]):
-            assert job["steps"][0]["uses"].startswith("actions/checkout@")
-    uses = [line for line in text.splitlines() if "uses:" in line]
-    assert len(uses) == sum("uses" in step for step in steps(path)) > 0
-    for line in uses:  # a major version, and what it does
-        assert re.search(r"uses: actions/[a-z-]+@v\d+  # \w", line), line
+        assert job["timeout-minutes"] <= 90 and job.get("needs") in {None, *found["jobs"]}
+    for step in steps(path):  # of GitHub's own actions only, at a major version
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/x@v1")), step
     commands = [line for step in steps(path) for line in step.get("run", "").splitlines()]
     for line in commands:
         check_command(line)
@@ -77,59 +67,44 @@ def test_a_workflow_has_what_it_needs_may_only_read_and_runs_what_exists(path):
 
 
 class TestEachWorkflow:
-    def test_the_tests_run_on_the_oldest_and_the_newest_python_of_the_lock(self):
+    def test_the_tests_run_on_the_oldest_and_the_newest_python_and_new_versions_by_the_clock(self):
         assert [path.stem for path in WORKFLOWS] == ["book", "newest", "tests"]
         found = content(ROOT / ".github/workflows/tests.yml")
         assert found["jobs"]["tests"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
         assert {"push", "pull_request"} <= set(found["on"])
         assert "make test" in [step.get("run") for step in found["jobs"]["tests"]["steps"]]
-
-    def test_the_book_is_deployed_from_the_main_branch_only_after_it_was_built(self):
-        jobs = content(ROOT / ".github/workflows/book.yml")["jobs"]
-        assert jobs["deploy"]["needs"] == "build" and "refs/heads/main" in jobs["deploy"]["if"]
-        assert jobs["deploy"]["concurrency"] == {"group": "pages", "cancel-in-progress": False}
-        uploads = [step for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")]
-        assert {step["with"]["path"] for step in uploads} == {"_build/html"}
-        pages = [step["if"] for step in uploads if "upload-pages" in step["uses"]]
-        assert pages == [jobs["deploy"]["if"]]
-
-    def test_new_versions_and_links_are_looked_at_by_the_clock(self):
         path = ROOT / ".github/workflows/newest.yml"
         assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", content(path)["on"]["schedule"][0]["cron"])
         assert {"make newest", "make links"} <= {step.get("run") for step in steps(path)}
 
-    @pytest.mark.parametrize(
-        ("verb", "parts"),
-        [
-            ("newest", ["venv .venv-newest", "install", "-e '.[book,test]'", "pytest"]),
-            ("links", ["jupyter-book build book --builder linkcheck"]),
-        ],
-    )
-    def test_the_verbs_only_workflows_use_do_what_they_say(self, verb, parts):
-        command = ["make", "--dry-run", "--assume-old=install", verb]
+    def test_the_book_is_deployed_from_the_main_branch_only_after_it_was_built(self):
+        jobs = content(ROOT / ".github/workflows/book.yml")["jobs"]
+        assert jobs["deploy"]["needs"] == "build" and "refs/heads/main" in jobs["deploy"]["if"]
+        uploads = [step for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")]
+        assert {step["with"]["path"] for step in uploads} == {"_build/html"}
+
+    def test_new_versions_are_tried_without_the_lock(self):
+        command = ["make", "--dry-run", "--assume-old=install", "newest"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        parts = ("venv .venv-newest", "install", "-e '.[book,test]'", "pytest")
         places = [done.stdout.index(part) for part in parts]
-        assert places == sorted(places)
-        assert "requirements-lock.txt" not in done.stdout or verb == "links"
+        assert places == sorted(places) and "requirements-lock.txt" not in done.stdout
 
 
-class TestBinder:
-    def test_its_python_and_torch_are_ones_the_package_allows(self):
-        """repo2docker reads the minor version only from an exact `python=`."""
-        python, pip, torch = yaml.safe_load((ROOT / "binder/environment.yml").read_text())["dependencies"]
-        assert python.removeprefix("python=") in SUPPORTED and python.count("=") == 1 and pip == "pip"
-        wanted = next(r for r in map(Requirement, PROJECT["dependencies"]) if r.name == "torch")
-        assert torch == f"pytorch-cpu{wanted.specifier}"
-
-    def test_what_runs_after_the_build_exists(self):
-        path = ROOT / "binder/postBuild"
-        lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-        assert path.read_text().startswith("#!/usr/bin/env bash\n") and path.stat().st_mode & 0o111
-        assert lines[:2] == ["set -euo pipefail", "python -m pip install --no-cache-dir -e ."]
-        for line in lines[2:-1]:
-            check_command(line)
-        if bash := shutil.which("bash"):
-            subprocess.run([bash, "-n", str(path)], check=True)
+def test_binder_has_a_python_and_a_torch_that_the_package_allows_and_runs_what_exists():
+    """repo2docker reads the minor version only from an exact `python=`."""
+    python, pip, torch = yaml.safe_load((ROOT / "binder/environment.yml").read_text())["dependencies"]
+    assert python.removeprefix("python=") in SUPPORTED and python.count("=") == 1 and pip == "pip"
+    wanted = next(r for r in map(Requirement, PROJECT["dependencies"]) if r.name == "torch")
+    assert torch == f"pytorch-cpu{wanted.specifier}"
+    path = ROOT / "binder/postBuild"
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    assert path.read_text().startswith("#!/usr/bin/env bash\n") and path.stat().st_mode & 0o111
+    assert lines[:2] == ["set -euo pipefail", "python -m pip install --no-cache-dir -e ."]
+    for line in lines[2:-1]:
+        check_command(line)
+    if bash := shutil.which("bash"):
+        subprocess.run([bash, "-n", str(path)], check=True)
 
 
 class TestContainer:
@@ -145,20 +120,13 @@ class TestContainer:
         assert self.instructions("USER") == ["reader"] and names.index("USER") < names.index("COPY")
         assert self.instructions("CMD") == ['["make", "book"]'] and names[-1] == "CMD"
         assert not {"EXPOSE", "ENTRYPOINT", "ADD"} & set(names)
-        check_command("make book")
-        [volume] = self.instructions("VOLUME")  # the cache, which this user can write
-        assert self.instructions("ENV") == [f"STEERKIT_CACHE={volume}"]
-        assert re.search(rf"chown -R reader {volume}\b", self.instructions("RUN")[0])
-
-    def test_what_it_copies_exists_and_is_all_that_an_installation_reads(self):
+        # What it copies exists, is all that an installation reads, and nothing that git ignores goes in.
         copied = [word for line in self.instructions("COPY") for word in line.split()[1:-1]]
         assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
         [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
         packages = {"steerkit/__init__.py", "companion/__init__.py"}  # an editable installation maps both
         assert packages <= set(copied)
-
-    def test_nothing_that_git_ignores_goes_in(self):
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         ignored = {line.strip("/").removeprefix("**/") for line in lines if not line.startswith("#")}
         assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored

@@ -1,7 +1,5 @@
 """The repository as a stranger finds it: names that stay, versions that agree, nothing of the machine it was made on."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -34,11 +32,8 @@ NAMES = "README.md LICENSE CITATION.cff Makefile pyproject.toml environment.yml 
 NAMES += "steerkit companion notebooks book book/_toc.yml profiles benchmarks tests .ci/run".split()
 PACKAGES = (ROOT / "steerkit", ROOT / "companion", ROOT / "book" / "_ext")
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py") if path.stat().st_size)
-LONG = {
-    ROOT / "companion/figures/samples.py",
-    ROOT / "companion/figures/settings.py",
-}  # figures one after the other
-LONG |= {ROOT / "companion/figures/autoencoder.py", ROOT / "companion/claims.py", ROOT / "book/_ext/pages.py"}
+LONG = "figures/samples.py figures/settings.py figures/autoencoder.py claims.py".split()
+LONG = {*(ROOT / "companion" / name for name in LONG), ROOT / "book/_ext/pages.py"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
 
 
@@ -91,12 +86,9 @@ class TestVersions:
         assert len(blocks) == len(PINS) and all("--hash=sha256:" in block for block in blocks)
         assert "://" not in LOCK and " @ " not in LOCK and "--index-url" not in LOCK
 
-    def test_the_version_is_the_same_everywhere(self):
+    def test_the_version_is_the_same_everywhere_and_the_citation_names_both_papers(self):
         citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
         assert steerkit.__version__ == PROJECT["version"] == citation["version"]
-
-    def test_the_citation_names_both_papers(self):
-        citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
         found = {entry["value"] for paper in citation["references"] for entry in paper["identifiers"]}
         assert found >= {"arXiv:2407.12404", "arXiv:2411.08790"}
         assert citation["license"] == PROJECT["license"] == "MIT"
@@ -153,8 +145,6 @@ class TestImports:
                 found = getattr(steerkit, name)
                 assert isinstance(found, str) or (callable(found) and found.__doc__), name
         assert not {path.stem for path in (ROOT / "steerkit").glob("*.py")} & set(steerkit.__all__)
-
-    def test_another_name_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="no attribute 'steer'"):
             steerkit.steer  # noqa: B018
 

@@ -1,7 +1,5 @@
 """The page on cost, the benchmark for a GPU (tried with tiny shapes on a CPU), and how large a batch is."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import subprocess
@@ -13,7 +11,7 @@ import psutil
 import pytest
 import torch
 from _ext.measured import scaling as scaling_page
-from conftest import random_examples, random_vectors
+from conftest import raising, random_examples, random_vectors
 from plain_model import Watch
 from plain_model import blocks as blocks_of
 from torch.testing import assert_close
@@ -21,11 +19,9 @@ from torch.testing import assert_close
 from companion import cost
 from companion.outline import LENGTHS, config_of
 from companion.profiles import load_profile
+from steerkit import SteerkitError, differences, evaluate
 from steerkit import trust as memory
-from steerkit.errors import SteerkitError
-from steerkit.extraction import differences
 from steerkit.extraction import extract as mean_vector
-from steerkit.grid import evaluate
 
 BENCHMARK = Path(cost.__file__).parents[1] / "benchmarks" / "gpu.py"
 CUDA = torch.device("cuda")
@@ -48,12 +44,10 @@ def shaped(name: str, attention: str, device: str = "cuda") -> SimpleNamespace:
 
 
 class TestRoom:
-    def test_a_large_gpu_gets_large_batches_and_no_larger_ones(self, monkeypatch):
-        gpu(monkeypatch, 120 * 10**9)
-        assert memory.room(shaped("llama2-7b", "sdpa"), 500) == memory.GPU_TOKENS
-
-    def test_a_full_one_gets_fewer_tokens_in_proportion_to_what_is_free(self, monkeypatch):
+    def test_a_large_gpu_gets_large_batches_and_a_full_one_fewer_tokens_in_proportion(self, monkeypatch):
         model, found = shaped("llama2-7b", "sdpa"), []
+        gpu(monkeypatch, 120 * 10**9)
+        assert memory.room(model, 500) == memory.GPU_TOKENS
         head = memory.head_bytes(model.lm._module.config)
         for free in (10**9, 2 * 10**9):
             gpu(monkeypatch, head + free)
@@ -62,16 +56,15 @@ class TestRoom:
         assert memory.room(model, 500) == 1  # one prompt at a time and not none
         assert 1000 < found[0] < memory.GPU_TOKENS and found[1] == pytest.approx(2 * found[0], abs=2)
 
-    def test_what_torch_keeps_in_reserve_is_free(self, monkeypatch):
+    def test_what_torch_keeps_in_reserve_is_free_and_eager_attention_takes_more(self, monkeypatch):
         gpu(monkeypatch, 10**9, reserved=5 * 10**9, allocated=3 * 10**9)
         assert memory.free_bytes(CUDA) == 3 * 10**9
-
-    def test_eager_attention_takes_more_and_longer_sequences_do(self):
-        config, sizes = config_of("gemma-2-2b"), {}
-        for attention in ("sdpa", "eager"):
-            sizes[attention] = [memory.token_bytes(config, 2, length, attention) for length in (100, 1000)]
-        assert sizes["eager"][1] > sizes["sdpa"][1] > sizes["sdpa"][0]
-        assert sizes["eager"][1] > 1.5 * sizes["eager"][0]
+        rooms = {
+            kind: [memory.room(shaped("gemma-2-2b", kind), size) for size in (100, 1000)]
+            for kind in ("sdpa", "eager")
+        }
+        assert rooms["eager"][1] < rooms["sdpa"][1] <= rooms["sdpa"][0]
+        assert rooms["eager"][0] > 1.5 * rooms["eager"][1]
 
     def test_on_a_cpu_and_a_server_it_is_what_makes_it_fast_or_what_fits_here(self, model, monkeypatch):
         """The device of the model decides, and not the machine."""
@@ -80,10 +73,6 @@ class TestRoom:
         assert memory.room(there, 500) == memory.room(model, 100) == memory.CPU_TOKENS
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
         assert memory.room(model, 100) < memory.CPU_TOKENS
-
-    def test_every_architecture_has_an_estimate(self, any_model):
-        config = any_model.lm._module.config
-        assert memory.token_bytes(config, 4, 50, "eager") > 4 * 8 * any_model.width
 
     def test_engine_and_extraction_obey_it(self, model, monkeypatch):
         examples = random_examples("letter", 6, len(model.tokenizer))
@@ -119,15 +108,10 @@ class TestExtractionWithoutRoom:
         assert failed[:2] == [5, 3] and len(steps) == 3
         assert_close(found, wanted, atol=1e-5, rtol=0.0)
         assert_close(mean.values[0], wanted.mean(0), atol=1e-5, rtol=0.0)
-
-    def test_when_one_example_does_not_fit_the_user_is_told(self, model):
-        def too_big(block, inputs):
-            raise torch.OutOfMemoryError
-
-        examples = random_examples("letter", 3, len(model.tokenizer))
-        differences(model, examples, [1])  # the self-check
+        # When one example does not fit, the user is told.
+        block, failing = blocks_of(model.lm._module)[0], raising(torch.OutOfMemoryError())
         with (
-            blocks_of(model.lm._module)[0].register_forward_pre_hook(too_big),
+            block.register_forward_pre_hook(failing),
             pytest.raises(SteerkitError, match="memory for one prompt"),
         ):
             differences(model, examples, [1])
@@ -140,8 +124,12 @@ class TestPage:
         for name, planned, done in cost.counted():
             assert planned == done and f"| {name} | {planned} | {done} |" in page
         assert len(cost.counted()) == 4
-        for path in cost.PLANS.glob("*.json"):
-            assert f"| {path.stem} | {json.loads(path.read_text())['tokenizer']} |" in page
+        for path in cost.PLANS.glob("*.json"):  # of profiles that exist, and they add up
+            about = json.loads(path.read_text())
+            assert load_profile(path.stem).model == about["model"] and about["profile"] == path.stem
+            for name, total in about["total"].items():
+                assert total == sum(row[name] for row in about["rows"])
+            assert f"| {path.stem} | {about['tokenizer']} |" in page
 
     def test_without_a_record_and_plans_it_says_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr(cost, "RECORD", tmp_path / "gpu.json")
@@ -149,13 +137,6 @@ class TestPage:
         assert "has not been run on a GPU" in scaling_page()
         assert "No plan of the papers' profiles is committed" in scaling_page()
         assert cost.measured_rate("llama2-7b") is None
-
-    def test_the_committed_plans_are_of_profiles_that_exist_and_add_up(self):
-        for path in cost.PLANS.glob("*.json"):
-            about = json.loads(path.read_text())
-            assert load_profile(path.stem).model == about["model"] and about["profile"] == path.stem
-            for name, total in about["total"].items():
-                assert total == sum(row[name] for row in about["rows"])
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +164,7 @@ class TestBenchmark:
         assert rows["extraction"] == sum(n + 1 + 2 for n in lengths)
         assert rows["sweep"] == sum(n - 1 + 2 * 25 for n in lengths)
         assert rows["grid"] == sum(n - 1 + 2 * 37 for n in lengths)
-
-    def test_hours_of_the_whole_grid_are_those_of_the_plan(self, tried):
+        # Hours of the whole grid are those of the plan.
         rows = {row["stage"]: row for row in tried["rows"][:3]}
         about = json.loads((cost.PLANS / "llama2-7b.json").read_text())
         kinds = {(row["stage"], row["format"]): row["operations"] for row in about["rows"]}
@@ -200,8 +180,7 @@ class TestBenchmark:
         page = scaling_page()
         assert "python benchmarks/gpu.py --tiny" in page and "has not been run" not in page
         assert "| gemma-2-2b | grid | 4 |" in page
-
-    def test_without_a_gpu_it_refuses(self, monkeypatch):
+        # Without a GPU the real one refuses.
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(sys, "argv", [str(BENCHMARK)])
         with pytest.raises(SystemExit, match="needs a GPU"):

@@ -3,8 +3,6 @@
 The site is the one of the smoke run, or the folder named by STEERKIT_SITE.
 """
 
-from __future__ import annotations
-
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -28,11 +26,6 @@ def pages(built_site) -> dict[str, bs4.BeautifulSoup]:
     }
 
 
-def failing(pages: dict[str, bs4.BeautifulSoup], wrong) -> dict[str, object]:
-    """What `wrong` gives, by page, where it gives anything."""
-    return {name: found for name, page in pages.items() if (found := wrong(page))}
-
-
 def body_of(page):
     """The page without navigation; the page of search results has no article."""
     return page.find("article") or page.find("main")
@@ -44,10 +37,13 @@ def about(page, name: str) -> str:
     return found["content"] if found else ""
 
 
-def test_every_page_of_the_contents_is_there(pages):
+def test_every_page_of_the_contents_is_there_with_formulas_typeset_by_a_script_of_the_site(pages, built_site):
     contents = yaml.safe_load((exhibits.BOOK / "_toc.yml").read_text())
     files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
     assert {f"{file}.html" for file in (contents["root"], *files)} <= set(pages)
+    scripts = [script["src"] for script in pages["tan/question.html"].find_all("script", src=True)]
+    [own] = [urlsplit(script).path for script in scripts if "mathjax" in script]
+    assert (built_site / "tan" / own).exists()
 
 
 def test_every_image_has_alt_text_that_says_something_and_exists(pages, built_site):
@@ -61,17 +57,6 @@ def test_every_image_has_alt_text_that_says_something_and_exists(pages, built_si
         ]
 
     assert {name: found for name, page in pages.items() if (found := silent(name, page))} == {}
-
-
-def test_no_page_loads_anything_from_another_host(pages):
-    def outside(page: bs4.BeautifulSoup) -> list[str]:
-        loads = [(script["src"], ["script"]) for script in page.find_all("script", src=True)]
-        loads += [(link["href"], link.get("rel")) for link in page.find_all("link", href=True)]
-        return [at for at, kind in loads if urlsplit(at).netloc and kind not in (["canonical"], ["author"])]
-
-    assert failing(pages, outside) == {}
-    # nor the script of a service that is not used
-    assert failing(pages, lambda page: "thebe" in str(page.head.find_all("script")).lower()) == {}
 
 
 def test_every_inner_link_and_anchor_leads_somewhere(pages, built_site):
@@ -93,76 +78,75 @@ def test_every_inner_link_and_anchor_leads_somewhere(pages, built_site):
     assert not broken
 
 
-def test_formulas_are_typeset_by_a_script_of_the_site(pages, built_site):
-    scripts = [script["src"] for script in pages["tan/question.html"].find_all("script", src=True)]
-    [own] = [urlsplit(script).path for script in scripts if "mathjax" in script]
-    assert (built_site / "tan" / own).exists()
-
-
-def test_the_address_of_the_site_leads_to_its_first_page(built_site):
+def test_the_address_of_the_site_leads_to_its_first_page_and_it_is_light(pages, built_site):
     first = bs4.BeautifulSoup((built_site / REDIRECT).read_text(), "html.parser")
     target = first.find("meta", attrs={"http-equiv": "Refresh"})["content"].partition("url=")[2]
     assert (built_site / target).exists()
+    assert sum(path.stat().st_size for path in built_site.rglob("*") if path.is_file()) < 40 * MEGABYTE
+    heavy = {name: size for name in pages if (size := (built_site / name).stat().st_size) > 1.5 * MEGABYTE}
+    assert heavy == {}
 
 
-def test_every_page_has_a_language_and_says_what_it_is_as_no_other_does(pages):
-    assert failing(pages, lambda page: page.html.get("lang") != "en") == {}
+def outside(page: bs4.BeautifulSoup) -> list[str]:
+    """What a page loads from another host."""
+    loads = [(script["src"], ["script"]) for script in page.find_all("script", src=True)]
+    loads += [(link["href"], link.get("rel")) for link in page.find_all("link", href=True)]
+    return [at for at, kind in loads if urlsplit(at).netloc and kind not in (["canonical"], ["author"])]
+
+
+def out_of_order(page: bs4.BeautifulSoup) -> list[str]:
+    """Headings that leave a level out. The theme repeats the title for printing, outside the article."""
+    headings = body_of(page).find_all(["h1", "h2", "h3", "h4", "h5", "h6"])
+    levels = [int(heading.name[1]) for heading in headings]
+    pairs = zip(headings[1:], levels, levels[1:], strict=False)
+    jumps = [heading.get_text() for heading, before, level in pairs if level > before + 1]
+    return jumps if levels[:1] == [1] and levels.count(1) == 1 else [f"levels {levels}"]
+
+
+def twice(page: bs4.BeautifulSoup) -> set[str]:
+    names = [node["id"] for node in page.find_all(id=True)]
+    return {name for name in names if names.count(name) > 1}
+
+
+def unsized(page: bs4.BeautifulSoup) -> list[str]:
+    return [i["src"] for i in page.select("article img") if not (i.get("width") and i.get("height"))]
+
+
+def headless(page: bs4.BeautifulSoup) -> list[str]:
+    tables = body_of(page).select("table:not(.indextable)")  # the index is only laid out in one
+    return [table.get_text()[:60] for table in tables if not table.find("th")]
+
+
+WRONG = {
+    "something is loaded from another host": outside,
+    "the script of a service that is not used": lambda p: "thebe" in str(p.head.find_all("script")).lower(),
+    "a heading's level is left out": out_of_order,
+    "an id is given twice": twice,
+    "a table does not say what its columns are": headless,
+    "an image keeps no place free": unsized,
+    "no language": lambda page: page.html.get("lang") != "en",
+    "not for phones": lambda page: "width=device-width" not in about(page, "viewport"),
+    "cannot be enlarged": lambda page: "user-scalable=no" in about(page, "viewport"),
+    "no description": lambda page: not 10 < len(about(page, "description")) <= 200,
+    "no main part": lambda page: not page.select_one("main#main-content"),
+    "no way past the navigation": lambda page: not page.select_one('a[href="#main-content"]'),
+    "no icon": lambda page: not page.find("link", rel="icon"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_no_page_has_this_wrong(pages, what):
+    assert {name: found for name, page in pages.items() if (found := WRONG[what](page))} == {}
+
+
+def test_there_are_tables_images_and_an_icon(pages, built_site):
+    for what in ("article table", "article img"):
+        assert any(page.select(what) for page in pages.values())
+    assert (built_site / pages["intro.html"].find("link", rel="icon")["href"]).exists()
+
+
+def test_every_page_says_what_it_is_as_no_other_does(pages):
     titles = {name: page.title.get_text().strip() for name, page in pages.items()}
     assert all(titles.values())
     own = {name: (title, about(pages[name], "description")) for name, title in titles.items()}
     assert {name for name, said in own.items() if list(own.values()).count(said) > 1} == set()
-
-
-def test_every_page_fits_a_phone_and_describes_itself(pages):
-    assert failing(pages, lambda page: "width=device-width" not in about(page, "viewport")) == {}
-    assert failing(pages, lambda page: "user-scalable=no" in about(page, "viewport")) == {}
-    assert failing(pages, lambda page: not 10 < len(about(page, "description")) <= 200) == {}
-
-
-def test_headings_start_at_the_top_and_leave_no_level_out(pages):
-    def out_of_order(page: bs4.BeautifulSoup) -> list[str]:
-        # The theme repeats the title for printing, outside the article.
-        headings = body_of(page).find_all(["h1", "h2", "h3", "h4", "h5", "h6"])
-        levels = [int(heading.name[1]) for heading in headings]
-        pairs = zip(headings[1:], levels, levels[1:], strict=False)
-        jumps = [heading.get_text() for heading, before, level in pairs if level > before + 1]
-        return jumps if levels[:1] == [1] and levels.count(1) == 1 else [f"levels {levels}"]
-
-    assert failing(pages, out_of_order) == {}
-
-
-def test_every_page_has_landmarks_a_way_past_the_navigation_and_an_icon(pages, built_site):
-    assert failing(pages, lambda page: not page.select_one("main#main-content")) == {}
-    assert failing(pages, lambda page: not page.select_one('a[href="#main-content"]')) == {}
-    assert failing(pages, lambda page: not page.find("link", rel="icon")) == {}
-    icon = pages["intro.html"].find("link", rel="icon")["href"]
-    assert (built_site / icon).exists()
-
-
-def test_no_id_is_given_twice_on_a_page(pages):
-    def twice(page: bs4.BeautifulSoup) -> set[str]:
-        names = [node["id"] for node in page.find_all(id=True)]
-        return {name for name in names if names.count(name) > 1}
-
-    assert failing(pages, twice) == {}
-
-
-def test_every_table_says_what_its_columns_are(pages):
-    def headless(page) -> list[str]:
-        tables = body_of(page).select("table:not(.indextable)")  # the index is only laid out in one
-        return [table.get_text()[:60] for table in tables if not table.find("th")]
-
-    assert any(page.select("article table") for page in pages.values())
-    assert failing(pages, headless) == {}
-
-
-def test_every_image_keeps_its_place_free(pages):
-    images = [image for page in pages.values() for image in page.select("article img")]
-    assert images and [i["src"] for i in images if not (i.get("width") and i.get("height"))] == []
-
-
-def test_the_site_is_light(pages, built_site):
-    weight = sum(path.stat().st_size for path in built_site.rglob("*") if path.is_file())
-    assert weight < 40 * MEGABYTE
-    heavy = {name: size for name in pages if (size := (built_site / name).stat().st_size) > 1.5 * MEGABYTE}
-    assert heavy == {}

@@ -1,14 +1,12 @@
 """Splits: sizes, groups that stay together, the released overlap, and refusals."""
 
-from __future__ import annotations
-
 import random
 
 import pytest
+from conftest import refused
 
 from companion.data.datasets import Dataset
 from companion.data.splits import Split, group_items, limit, make_split
-from steerkit.errors import SteerkitError
 from steerkit.items import Item
 
 
@@ -34,20 +32,14 @@ def pairs(n: int) -> Dataset:
 
 
 class TestClean:
-    @pytest.mark.parametrize(
-        ("n", "sizes"), [(1000, (400, 100, 500)), (468, (187, 47, 234)), (817, (326, 82, 409))]
-    )
-    def test_the_parts_are_40_10_and_50_percent_with_floor_division(self, n, sizes):
-        split = make_split(singles(n))
+    @pytest.mark.parametrize("sizes", [(400, 100, 500), (187, 47, 234), (326, 82, 409)])
+    def test_the_parts_are_40_10_and_50_percent_with_floor_division(self, sizes):
+        split = make_split(singles(n := sum(sizes)))
         assert tuple(map(len, (split.train, split.val, split.test))) == sizes
-        assert sorted(split.train + split.val + split.test) == list(range(n))
-
-    def test_without_repeats_the_order_is_that_of_the_papers_shuffle(self):
-        order = list(range(100))
+        order = list(range(n))  # without repeats that of the paper's shuffle
         random.Random(0).shuffle(order)
-        split = make_split(singles(100))
         assert split.train + split.val + split.test == tuple(order)
-        assert make_split(singles(100), seed=1) != split == make_split(singles(100))
+        assert make_split(singles(n), seed=1) != split == make_split(singles(n))
 
     @pytest.mark.parametrize("name", ["clean", "sweep"])
     def test_a_pair_and_a_repeated_question_are_never_torn_apart(self, name):
@@ -77,21 +69,22 @@ class TestAsReleased:
         assert len(make_split(singles(n), "as-released").test) == tested
 
 
-class TestSweep:
-    def test_a_tenth_trains_and_a_tenth_after_a_gap_tests(self):
-        order = list(range(1000))
-        random.Random(0).shuffle(order)
-        split = make_split(singles(1000), "sweep")
-        assert (split.train, split.val, split.test) == (tuple(order[:100]), (), tuple(order[200:300]))
+def test_for_the_sweep_a_tenth_trains_and_a_tenth_after_a_gap_tests():
+    order = list(range(1000))
+    random.Random(0).shuffle(order)
+    split = make_split(singles(1000), "sweep")
+    assert (split.train, split.val, split.test) == (tuple(order[:100]), (), tuple(order[200:300]))
 
 
-class TestLimit:
-    def test_it_counts_groups_and_keeps_the_first(self):
-        split, released = make_split(pairs(60)), make_split(pairs(60), "as-released")
-        cut = limit(split, train=5, test=7)
-        assert cut.train == split.train[:10] and cut.test == split.test[:14] and cut.val == split.val
-        assert limit(split) == split == limit(split, train=999, test=999)
-        assert limit(released, train=5, test=7).train == released.train[:5]  # which knows no groups
+def test_a_limit_counts_groups_and_keeps_the_first():
+    split, released = make_split(pairs(60)), make_split(pairs(60), "as-released")
+    cut = limit(split, train=5, test=7)
+    assert cut.train == split.train[:10] and cut.test == split.test[:14] and cut.val == split.val
+    assert limit(split) == split == limit(split, train=999, test=999)
+    assert limit(released, train=5, test=7).train == released.train[:5]  # which knows no groups
+
+
+SHARED = ["q0", "same", "q2", "same", "q4", "q5"]
 
 
 @pytest.mark.parametrize(
@@ -99,18 +92,10 @@ class TestLimit:
     [
         ([persona(0, "Why  not?"), persona(1, "who?"), persona(2, "why\nNOT? ")], (0, 1, 0)),
         ([choice(0, "x?", "a", "b"), choice(1, "X?", "b", "A"), choice(2, "x?", "a", "c")], (0, 0, 1)),
-        (
-            [persona(i, q, i // 2) for i, q in enumerate(["q0", "same", "q2", "same", "q4", "q5"])],
-            (0, 0, 0, 0, 1, 1),
-        ),
+        ([persona(i, q, i // 2) for i, q in enumerate(SHARED)], (0, 0, 0, 0, 1, 1)),
         ([persona(i, q, p) for i, (q, p) in enumerate(zip("abccb", (0, 1, 2, 0, 2), strict=True))], (0,) * 5),
     ],
-    ids=[
-        "whitespace and case",
-        "the order of the options",
-        "pairs that share a question",
-        "links found late",
-    ],
+    ids="spaces and case,order of options,pairs that share a question,links found late".split(","),
 )
 def test_what_does_not_make_another_question_makes_no_other_group(items, groups):
     assert group_items(items) == groups
@@ -119,22 +104,15 @@ def test_what_does_not_make_another_question_makes_no_other_group(items, groups)
 @pytest.mark.parametrize(
     ("call", "expected", "found"),
     [
-        (lambda: make_split(singles(2)), "every part of the split 'clean'", "none in train"),
         (lambda: make_split(singles(9), "sweep"), "every part of the split 'sweep'", "none in train"),
         (lambda: make_split(singles(0)), "every part of the split 'clean'", "none in train"),
         (lambda: make_split(singles(50), "as-released"), "every part", "none in test"),
         (lambda: make_split(singles(100), "as-released", 1), "seed 0 for the split as-released", "1"),
         (lambda: limit(make_split(pairs(60)), train=0), "every part", "none in train"),
         (lambda: limit(make_split(pairs(60)), test=0), "every part", "none in test"),
-        (
-            lambda: Split("mine", (0,), (), (1,), group_of=(0, 0)),
-            "'mine' without",
-            "1 item groups in two parts",
-        ),
-        (lambda: make_split(singles(100), "50:100%"), "clean, as-released, sweep", "'50:100%'"),
+        (lambda: Split("m", (0,), (), (1,), group_of=(0, 0)), "'m' without", "1 item groups in two parts"),
     ],
 )
 def test_what_is_no_split_is_refused(call, expected, found):
-    with pytest.raises(SteerkitError) as error:
-        call()
-    assert expected in error.value.expected and error.value.found == found
+    error = refused(call)
+    assert expected in error.expected and error.found == found

@@ -1,13 +1,11 @@
 """Templates: the exact prompt strings of the released code, and what "auto" reads off a tokenizer."""
 
-from __future__ import annotations
-
 import pytest
+from conftest import refused
 
 from companion.templates import prompter as asking
 from companion.templates import spelled
 from companion.tiny import tiny_tokenizer
-from steerkit.errors import SteerkitError
 from steerkit.items import Item
 from steerkit.templates import TEMPLATES, template_for
 
@@ -64,17 +62,9 @@ def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
         assert words.decode(example.lead) == " ("
 
 
-def test_a_base_model_gets_paragraphs_without_roles():
-    plain = TEMPLATES["plain"]
-    assert plain.render("Be kind.", "Who?") == "Be kind.\n\nWho?"
-    assert plain.gap() == " "
-
-
 def test_an_unknown_template_is_refused_with_the_names_there_are_and_an_unknown_spelling(words):
-    with pytest.raises(SteerkitError, match=r"llama-2.*found 'chatml'"):
-        template_for("chatml", words)
-    with pytest.raises(SteerkitError, match=r"template, as-released.*found 'released'"):
-        spelled(TEMPLATES["qwen"], "released")
+    refused(template_for, "chatml", words, said=r"llama-2.*found 'chatml'")
+    refused(spelled, TEMPLATES["qwen"], "released", said=r"template, as-released.*found 'released'")
 
 
 WITH_SYSTEM = (
@@ -107,5 +97,7 @@ class TestAuto:
         assert auto(IGNORES).render("S", "U") == "<S\n\nU>"
 
     def test_a_tokenizer_without_chat_template_is_a_base_model_and_a_name_wins_over_what_it_carries(self):
+        plain = TEMPLATES["plain"]  # paragraphs without roles
+        assert plain.render("Be kind.", "Who?") == "Be kind.\n\nWho?" and plain.gap() == " "
         assert auto(None) is TEMPLATES["base"]
         assert auto(WITH_SYSTEM, "gemma") is TEMPLATES["gemma"]

@@ -4,8 +4,6 @@ Your model is a tiny random one with a transformers checkpoint at the place that
 process, everything else in a shell.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
@@ -17,11 +15,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import command_line
+from typer.main import get_command
 
 from companion import cli, tiny
 from companion.data.datasets import load_dataset
 from companion.exhibits import ROOT, exhibit, parse_assignments, resolve
 from companion.profiles import load_profile
+from steerkit.prompts import letter_body
 from steerkit.vectors import load_vectors
 
 PLACES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
@@ -67,10 +67,9 @@ def run_shell(block: str) -> str:
     return said
 
 
-def run_script(name: str, text: str, there: dict) -> dict:
+def run_script(name: str, text: str, there: dict) -> None:
     Path(name).write_text(text)  # nnsight reads the source of a trace from its file
     exec(compile(text, name, "exec"), there)
-    return there
 
 
 def run_page(name: str) -> tuple[str, dict]:
@@ -176,20 +175,15 @@ def test_results_travel_and_are_not_computed_again(home, monkeypatch):
     assert max(times[1].values()) < written  # all of it was unpacked, none of it by the second run
 
 
-def test_one_notebook_with_another_parameter(home):
-    said, _ = run_page("rerun")
-    assert "tan-fig-1" in said and "narcissis" in Path("narcissism-table/tan-tab-1-settings.csv").read_text()
-
-
 def test_the_item_shown_for_the_first_paper_is_one_of_the_bundled_data():
-    from steerkit.prompts import letter_body
-
     [(_, shown)] = blocks("item")
     item = load_dataset("openness").items[0]
     assert letter_body(item, "A") == shown.rstrip("\n") and item.positive_answer == "Yes"
 
 
-def test_the_readme_s_path_for_a_model_and_data_of_one_s_own(home):
+def test_one_notebook_with_another_parameter_and_the_readme_s_path_for_model_and_data_of_one_s_own(home):
+    said, _ = run_page("rerun")
+    assert "tan-fig-1" in said and "narcissis" in Path("narcissism-table/tan-tab-1-settings.csv").read_text()
     [block] = [text for text in SHELL.findall(PAGES["README.md"]) if MODEL in text]
     Path("mine.jsonl").write_bytes((ROOT / "companion/data/bundled/openness.jsonl").read_bytes())
     run_shell(block)
@@ -202,7 +196,8 @@ def test_the_readme_s_example_of_the_library(home, capsys):
     shapes = {"W_enc": (d, f), "b_enc": f, "W_dec": (f, d), "b_dec": d}
     weights = {name: draw(size=shape).astype(np.float32) for name, shape in shapes.items()}
     np.savez("params.npz", **weights, threshold=np.zeros(f, np.float32))
-    there = run_script("readme.py", readme_example().replace("Qwen/Qwen2.5-1.5B-Instruct", MODEL), {})
+    there: dict = {}
+    run_script("readme.py", readme_example().replace("Qwen/Qwen2.5-1.5B-Instruct", MODEL), there)
     assert load_vectors("early.safetensors").layers == (10, 14)
     slopes, model = there["slopes"], there["model"]
     assert slopes.groupby("layer").size().to_dict() == {10: 2, 14: 2}
@@ -229,9 +224,7 @@ STEERKIT = [
 
 def understand(words: list[str]) -> None:
     """Its options exist and have values of their types; nothing is run."""
-    import typer
-
-    command = typer.main.get_command(cli.app)
+    command = get_command(cli.app)
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
     with command.make_context(command.name, list(words)) as context:
