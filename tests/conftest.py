@@ -25,9 +25,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import companion.fidelities  # adds two ways of scoring letters
 import companion.gemma_scope  # noqa: F401 - and the folder names of its autoencoders
+from companion.data.forms import first_label
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit import Example, Model, SteerkitError, Vectors, wrap
-from steerkit.formats import FORMATS, first_label
+from steerkit.formats import FORMATS
 
 torch.set_num_threads(1)  # the models are tiny: threads only get into each other's way
 

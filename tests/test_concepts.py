@@ -18,7 +18,7 @@ from steerkit.errors import SteerkitError
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
-COLUMNS = "dataset estimate low high random profile model source format kind above_zero above_random bias_share".split()
+COLUMNS = "dataset estimate low high placebo p profile model source format kind above_zero above_placebo bias_share".split()
 SPEED = "computing time of all tables shown, wall times summed"
 SHARE = "m: variance explained by the answer in letter, median over sets"
 
@@ -33,7 +33,7 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
         for name, level in zip(sets, shared, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["model", "format", "dataset", "estimate"])
-    above = {"above_zero": table["estimate"] > 0.5, "above_random": table["estimate"] > 1}
+    above = {"above_zero": table["estimate"] > 0.5, "above_placebo": table["estimate"] > 1}
     return table.assign(kind="persona", source="bundled", bias_share=np.nan, **above)
 
 
@@ -70,9 +70,8 @@ class TestEffects:
         by_set = slopes.groupby(["vector", "dataset"])["steerability"].mean()
         rows = table[(table["format"] == form) & (table["profile"] == "smoke")].set_index("dataset")
         assert np.allclose(rows["estimate"], by_set["full"][rows.index])
-        assert np.allclose(rows["random"], by_set["random-00"][rows.index])
         assert (rows["above_zero"] == (rows["low"] > 0)).all()
-        assert (rows["above_random"] == (rows["low"] > rows["random"])).all()
+        assert (rows["above_placebo"] == (rows["p"] <= 0.05)).all()
 
     def test_the_share_explained_is_that_of_least_squares_on_letter_and_answer(self, table, smoke):
         slopes = experiment.slopes(smoke.settings, "letter").query("vector == 'full'")
@@ -132,20 +131,20 @@ def judged(table: pd.DataFrame, pairs: pd.DataFrame | None = None, seconds=None)
 
 
 class TestHeadline:
-    def sets(self, above: int, total: int = 10, random: int = 0) -> pd.DataFrame:
-        """One model in `statement` with so many data sets above zero, and above random vectors."""
+    def sets(self, above: int, total: int = 10, shuffled: int = 0) -> pd.DataFrame:
+        """One model in `statement` with so many data sets above zero, and above shuffled labels."""
         order = np.arange(total)
         table = pd.DataFrame({"dataset": [f"set-{i}" for i in order], "estimate": order.astype(float)})
         table = table.assign(
             model="m", source="bundled", format="statement", kind="persona", bias_share=np.nan
         )
-        return table.assign(above_zero=order < above, above_random=order < random)
+        return table.assign(above_zero=order < above, above_placebo=order < shuffled)
 
     @pytest.mark.parametrize(("above", "total", "met"), [(7, 10, "yes"), (27, 40, "no")])
     def test_seven_in_ten_data_sets_are_asked_for(self, above, total, met):
         row = judged(self.sets(above, total, 3)).loc["m: data sets steerable in statement"]
         assert row["met"] == met and row["expected"] == f"{7 * total // 10} of {total}"
-        assert row["found"] == f"{above} of {total} (3 above random vectors)"
+        assert row["found"] == f"{above} of {total} (3 above shuffled labels)"
 
     @pytest.mark.parametrize(("estimate", "met"), [(0.6, "yes"), (0.599, "no"), (np.nan, "no")])
     def test_the_models_agree_from_six_tenths_on(self, estimate, met):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import steerkit as sk
-from companion import models, page, registry
+from companion import models, page
 from companion.outline import outline
 from companion.profiles import load_profile
 from companion.tan import experiment
@@ -78,12 +78,12 @@ ENTRY = TINY | {"template": "plain", "layer": 1, "licence": "CC0", "dtype": "flo
 
 @pytest.fixture
 def entry(tmp_path, own_folders, monkeypatch):
-    """Adds an entry to a models.json of one's own, and that file to the registry."""
+    """Adds an entry to a models.json of one's own, and that file to the models."""
 
     def add(**entry: object) -> None:
         (tmp_path / "models.json").write_text(json.dumps([entry]))
-        for name, spec in registry.read_models(tmp_path / "models.json").items():
-            monkeypatch.setitem(registry.MODELS, name, spec)
+        for name, spec in models.read_models(tmp_path / "models.json").items():
+            monkeypatch.setitem(models.MODELS, name, spec)
 
     return add
 
@@ -108,14 +108,14 @@ def test_a_folder_is_one_entry(entry, tmp_path):
         experiment.grid(load_profile("smoke", model=name, datasets="openness", layer=2), "statement")
         for name in ("mine", "tiny")
     )
-    assert registry.label("mine") == "my model" and registry.label("org/other") == "org/other"
+    assert models.label("mine") == "my model" and models.label("org/other") == "org/other"
     assert own["propensity"].tolist() == pytest.approx(tiny["propensity"].tolist(), abs=1e-5)
 
 
 def test_every_entry_of_the_book_says_what_a_reader_needs():
-    colours = [spec.colour for spec in registry.MODELS.values() if spec.colour]
+    colours = [spec.colour for spec in models.MODELS.values() if spec.colour]
     assert len(set(colours)) == len(colours) >= 6
-    for name, spec in registry.MODELS.items():
+    for name, spec in models.MODELS.items():
         assert spec.name == name and spec.licence and spec.dtype
         assert bool(spec.tiny) != bool(spec.hub_id)  # one way to be obtained
         assert spec.tiny or spec.revision or spec.wheel  # what is fetched is pinned

@@ -40,7 +40,7 @@ def fits(table: pd.DataFrame) -> pd.DataFrame:
 
 class TestRanges:
     def test_a_marker_for_each_width_stands_at_our_and_at_the_published_mean(self):
-        table = by_range(make_grid(), draws=50)
+        table = by_range(make_grid())
         left, right = layers.range_ablation(table).figure.axes
         for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
             ours = table[table["width"] == width].sort_values("mean", ascending=False)
@@ -53,13 +53,13 @@ class TestRanges:
         assert right.get_xlabel().endswith("(logits per unit multiplier)")
         assert ticks(left) == [published.label(name) for name in ours["dataset"]]  # by the widest mean
         # Another unit keeps its own axis, and an empty panel is bare.
-        table = by_range(make_grid("statement", ("my-own-set",)), (0.5, 1.5), draws=50)
+        table = by_range(make_grid("statement", ("my-own-set",)), (0.5, 1.5))
         left, right = layers.range_ablation(table).figure.axes
         assert "nats per token" in right.get_xlabel() and len(left.get_xticks()) == 0
         assert len(markers(right, "o")) == len(markers(right, "D")) == 1 and not markers(right, "s")
 
     def test_the_words_state_means_shrinking_and_the_published_ones(self):
-        table = by_range(make_grid(), draws=50)
+        table = by_range(make_grid())
         text = layers.range_ablation(table).alt
         wide = table.pivot(index="dataset", columns="width", values="mean")
         for width in (0.5, 1.0, 1.5):

@@ -33,7 +33,7 @@ def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0)
     table["bias_share"] = np.where(table["format"] == "statement", np.nan, rng.uniform(0.2, 1, len(table)))
     table = table.assign(low=table["estimate"] - 0.3, high=table["estimate"] + 0.25)
     return table.assign(
-        random=rng.normal(0, 0.05, len(table)), above_zero=table["low"] > 0, above_random=True
+        placebo=rng.normal(0, 0.05, len(table)), above_zero=table["low"] > 0, above_placebo=True
     )
 
 
@@ -69,18 +69,18 @@ class TestEffects:
             assert len(drawn) == 2 * len(MODELS) and len(lines(axes)) == len(MODELS)
             for i, model in enumerate(MODELS):
                 part = table[(table["format"] == axes.get_title()) & (table["model"] == model)]
-                (places, faces, edges), (random, *_) = drawn[2 * i], drawn[2 * i + 1]
+                (places, faces, edges), (placebo, *_) = drawn[2 * i], drawn[2 * i + 1]
                 color = style.model_color(model).lower()
                 at = [names.index(published.label(name)) + (-0.18, 0.18)[i] for name in part["dataset"]]
                 assert np.allclose(places, np.column_stack([part["estimate"], at]))
-                assert np.allclose(random, np.column_stack([part["random"], at]))
+                assert np.allclose(placebo, np.column_stack([part["placebo"], at]))
                 ends = lines(axes)[i]
                 assert np.allclose(ends[:, :, 0], part[["low", "high"]]) and np.allclose(ends[:, 0, 1], at)
                 assert set(edges) == {color}
                 assert faces == [color if low > 0 else WHITE for low in part["low"]]
         assert {low > 0 for low in table["low"]} == {True, False}  # both kinds occur
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert legend == [*MODELS, "interval holds 0", "random vectors"]
+        assert legend == [*MODELS, "interval holds 0", "shuffled labels, 95% point"]
 
     def test_rows_run_from_most_to_least_steerable_by_rank_in_the_first_format(self):
         table = rows()

@@ -13,11 +13,21 @@ from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
-from test_figures_concepts import agreeing, rows
+from test_figures_concepts import pairs, rows
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
 
 from companion import published
-from companion.figures import autoencoder, bias, decompositions, formats, layers, samples, settings, style
+from companion.figures import (
+    autoencoder,
+    bias,
+    decompositions,
+    formats,
+    layers,
+    samples,
+    settings,
+    style,
+    texts,
+)
 from companion.figures import flaws as drawings
 from companion.tan import flaws
 from companion.tan.means import by_range
@@ -35,12 +45,12 @@ def of_slopes(kind: str, sets: tuple[str, ...]) -> dict:
         "figure 1": (figure_1, exact, "vector", "steerability"),
         "figure 2": (figure_2, make_grid(kind, sets), "vector", "propensity"),
         "figure 3": (bias.figure_3, exact, "vector", "steerability"),
-        "ranges": (layers.range_ablation, by_range(grid, draws=20), "vector", "mean"),
+        "ranges": (layers.range_ablation, by_range(grid), "vector", "mean"),
         "residuals": (layers.residual_scatter, fits(table), "vector", "rmse"),
         "sweep": (lambda table: layers.layer_sweep(table, 8), sweep, "vector", "mean"),
         "curves": (lambda table: layers.layer_curves(table, 8), sweep, "vector", "mean"),
-        "split": (drawings.split_effect, flaws.split_effect(table, table, draws=20), "", ""),
-        "bracket": (drawings.closing_bracket, flaws.bracket_effect(table, table, draws=20), "", ""),
+        "split": (drawings.split_effect, flaws.split_effect(table, table), "", ""),
+        "bracket": (drawings.closing_bracket, flaws.bracket_effect(table, table), "", ""),
     }
     if kind == "letter":
         found["boxes"] = (drawings.contaminated_boxes, flaws.released_groups(grid), "dataset", "steerability")
@@ -67,9 +77,9 @@ def of_tables() -> dict:
         "moments": (settings.mean_variance, both, "train", ""),
         "figure 7": (settings.figure_7, our_relative(), "dataset", "relative"),
         "cosine": (settings.cosine_distance, our_cosines(), "dataset", "cosine"),
-        "effects": (formats.effects, rows(), "random", "low"),
-        "bias": (formats.bias, rows(), "random", "estimate"),
-        "correlations": (formats.correlations, agreeing(), "first", ""),
+        "effects": (formats.effects, rows(), "placebo", "low"),
+        "bias": (formats.bias, rows(), "placebo", "estimate"),
+        "correlations": (texts.correlations, pairs(), "first", ""),
         "mayne 2": (active, mayne.feature_table(), "input", "feature"),
         "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), mayne.by_layer(), "format", "n"),
         "decompositions": (decompositions.curves, mayne.curve_table(), "method", "explained"),
@@ -161,7 +171,8 @@ COLOURS = {
     "models": style.MODELS,
     "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
-    "kinds": formats.KINDS,
+    "pairs": texts.COLORS,
+    "controls": dict(enumerate(texts.CONTROLS)),
     "parts": bias.PARTS,
     "tokens": autoencoder.COLORS,
 }

@@ -33,7 +33,7 @@ class TestSplitEffect:
         released, clean = slopes(make_grid(items=10, shift=0.5)), slopes(make_grid(seed=1))
         turned = pd.concat([part for _, part in released.groupby("dataset")])  # now in alphabetical order
         more = pd.concat([turned, released.assign(vector="resample-00", steerability=99.0)])
-        table = flaws.split_effect(more, clean, draws=200).set_index("dataset")
+        table = flaws.split_effect(more, clean).set_index("dataset")
         for side, source in (("released", released), ("corrected", clean)):
             for name, own in source.groupby("dataset"):
                 values, row = own["steerability"].to_numpy(), table.loc[name]
@@ -62,7 +62,7 @@ def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example()
     sign = np.where(np.arange(len(letter)) % 4 == 0, -1.0, 1.0)
     paper = letter.assign(steerability=letter["steerability"] * sign)
     for rows in (paper, paper.sample(frac=1, random_state=1)):  # in any order
-        table = flaws.bracket_effect(letter, rows, draws=10).set_index("dataset")
+        table = flaws.bracket_effect(letter, rows).set_index("dataset")
         assert table["flipped"].to_dict() == {NAME: 0.25, "myopic-reward": 0.25}
         for side, source in (("corrected", letter), ("released", paper)):
             means = source.groupby("dataset", sort=False)["steerability"].mean()

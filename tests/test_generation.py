@@ -9,8 +9,8 @@ from conftest import own_model, random_examples, random_vectors, refused
 from plain_model import Watch, blocks, logits
 
 from companion.models import load_model
-from steerkit import Vectors, traces
-from steerkit.generation import deltas_of, ends_of, generate, prompt_tokens
+from steerkit import Vectors, generate, traces
+from steerkit.generation import deltas_of, ends_of, prompt_tokens
 from steerkit.items import Item
 from steerkit.prompts import Prompter, letter_body
 from steerkit.remote import run
@@ -19,13 +19,6 @@ from steerkit.templates import TEMPLATES
 SAID = "I love the blue river."
 MULTIPLIERS = [-2.0, 0.0, 1.0]
 NEW = 12  # beyond the windows of 9 tokens, with a short prompt too
-
-
-def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW, ends=()) -> list[list[int]]:
-    """What the cached way writes, token by token."""
-    deltas = deltas_of(vectors, "full", layer, multipliers)
-    [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, count, list(ends))
-    return found.tolist()
 
 
 def uncached(
@@ -37,6 +30,13 @@ def uncached(
         [found] = run(model, traces.steered_logits, prompt[:-1], [prompt[-1], *new], layer, delta)
         new.append(int(found[-1].argmax()))
     return new[:-1] if set(new) & set(ends) else new
+
+
+def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW, ends=()) -> list[list[int]]:
+    """What the cached way writes, token by token."""
+    deltas = deltas_of(vectors, "full", layer, multipliers)
+    [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, count, list(ends))
+    return found.tolist()
 
 
 def greedy(model, prompt: list[int], count: int = NEW, eos_token_id=None) -> list[int]:

@@ -102,7 +102,7 @@ class TestOwnData:
         assert set(own["dataset"]) == {str(path)} and set(own["layer"]) == {2}
         assert own["example_id"].str.startswith("my own set/").all() and own["example_id"].nunique() == 6
         assert list(store.artifacts_dir().glob("grid-my own set-statement-*.parquet"))
-        assert list(experiment.intervals(settings, "statement", draws=50)["dataset"]) == [str(path)]
+        assert list(experiment.intervals(settings, "statement")["dataset"]) == [str(path)]
 
     @pytest.mark.parametrize(
         ("changes", "expected"),

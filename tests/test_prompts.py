@@ -8,14 +8,16 @@ from conftest import refused
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from companion.data.ask import item_id, with_others
+from companion.data.ask import with_others
 from companion.data.datasets import load_dataset
+from companion.data.forms import OTHER, asked, exchanged
+from companion.data.splits import item_id
 from companion.models import model_of
 from companion.templates import prompter as asking
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
-from steerkit.formats import FORMATS, OTHER, ask
-from steerkit.items import Item, exchanged
+from steerkit.formats import FORMATS, ask
+from steerkit.items import Item
 from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
@@ -204,11 +206,11 @@ class TestOtherForm:
 
     def test_an_item_is_asked_with_both_letters_and_with_both_words(self, prompter):
         for item in (PERSONA_SET.items[0], PERSONA_SET.items[1], CHOICE_SET.items[0], CHOICE_SET.items[1]):
-            first, second = (FORMATS["yes-no"].form(prompter, item, other=other) for other in (False, True))
+            first, second = (asked(prompter, FORMATS["yes-no"], item, other=other) for other in (False, True))
             assert {first.positive_answer, second.positive_answer} == {"Yes", "No"}
             assert first.matching == second.not_matching and first.prompt != second.prompt
         item = PERSONA_SET.items[0]
-        first, second = (FORMATS["letter"].form(prompter, item, other=other) for other in (False, True))
+        first, second = (asked(prompter, FORMATS["letter"], item, other=other) for other in (False, True))
         assert {first.positive_letter, second.positive_letter} == {"A", "B"}
         assert first.matching == second.not_matching and first.not_matching == second.matching
         assert first.positive_answer == second.positive_answer and second.id == first.id + OTHER
@@ -223,14 +225,16 @@ class TestOtherForm:
             assert turned.matching == first.not_matching
 
     def test_an_option_text_that_contains_the_other_is_exchanged_whole_and_a_third_cannot_be(self):
-        options, asked = (("A", "red"), ("B", "red and blue")), "Which?\n (A) red\n (B) red and blue"
-        item = Item("d/0000", asked, " (B)", " (A)", stem="Which?", options=options)
+        options, question = (("A", "red"), ("B", "red and blue")), "Which?\n (A) red\n (B) red and blue"
+        item = Item("d/0000", question, " (B)", " (A)", stem="Which?", options=options)
         assert exchanged(item).question == "Which?\n (A) red and blue\n (B) red"
         with pytest.raises(SteerkitError, match=r"two options in d/0000.*found 3"):
             exchanged(replace(item, options=(*options, ("C", "c"))))
 
     def test_second_forms_that_a_set_has_already_are_not_added_again(self, prompter):
-        form = FORMATS["letter"].form
-        firsts, others = ([form(prompter, i, other=o) for i in CHOICE_SET.items] for o in (False, True))
+        form = FORMATS["letter"]
+        firsts, others = (
+            [asked(prompter, form, i, other=o) for i in CHOICE_SET.items] for o in (False, True)
+        )
         assert with_others(firsts, others) == firsts
         assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

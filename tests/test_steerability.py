@@ -72,11 +72,12 @@ def test_an_exact_line_gives_its_slope_and_no_residual_despite_a_large_offset():
 def test_summary_describes_each_block_by_numpy_formulas(grid):
     """The mean slope is the slope of the mean curve."""
     table, described = slopes(grid), summary(slopes(grid))
-    assert list(described["n"]) == [8, 8, 5]
+    assert len(described) == 3
     for row in described.itertuples():
         own, values = _of(table, row), _of(table, row)["steerability"].to_numpy()
         curve = _of(grid, row).groupby("multiplier")["propensity"].mean().reset_index()
         assert row.mean == pytest.approx(_line(curve, "propensity")[0], abs=1e-12)
+        assert row.n == len(own) == (5 if row.dataset == "myopic-reward" else 8)
         assert row.median == pytest.approx(np.median(values))
         assert row.variance == pytest.approx(np.mean((values - values.mean()) ** 2))
         assert row.anti_steerable == np.sum(values <= 0) / len(values)

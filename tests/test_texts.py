@@ -68,7 +68,7 @@ class TestAgreement:
             "shuffled-00",
             "shuffled-01",
         ]
-        assert texts.placebos(["full", "random-00", "resample-00"]) == ["random-00"]
+        assert texts.placebos(["full", "random-00", "resample-00"]) == []
         pairs = texts.agreement(made(placebo="other-00"), texts.PAIRS[:1])
         assert pairs[["placebo", "placebo_most"]].isna().all(axis=None)
 
@@ -115,7 +115,7 @@ class TestLikelihood:
             found.set_index(["run", "dataset"])["matching"], by_hand.reindex(found[["run", "dataset"]])
         )
         counts = texts.accounts(found).set_index("run").loc["m"]
-        assert counts[texts.MORE] == counts[f"{texts.MORE}, beyond"] >= 1 <= counts[texts.LESS]
+        assert counts[texts.MORE] >= 1 <= counts[texts.LESS]
         assert (
             counts[[texts.MORE, texts.LESS, texts.OPEN]].sum() == counts["steerable"] == counts["sets"] == 3
         )

@@ -15,7 +15,7 @@ RUNS = {("m", "bundled"): "m", ("n", "bundled"): "n", ("m", "papers"): "m (paper
 
 
 def made(
-    owner: str = "text", items: int = 8, seed: int = 0, sets=SETS, placebo: str = "random-00"
+    owner: str = "text", items: int = 8, seed: int = 0, sets=SETS, placebo: str = "shuffled-00"
 ) -> pd.DataFrame:
     """Slopes that belong to the text (one level a set and source), or to the concept (one a set), and a placebo's."""
     rng, rows = np.random.default_rng(seed), []

@@ -12,7 +12,7 @@ from companion.figures import style
 from companion.figures.style import Drawn
 from steerkit.formats import FORMATS
 
-COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "random", "bias_share")
+COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "placebo", "bias_share")
 ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 
 
@@ -44,7 +44,7 @@ def effects(table: pd.DataFrame) -> Drawn:
         colors = {model: style.model_color(model) for model in models}
         handles = [Line2D([], [], color=c, label=model, lw=1.3, **point) for model, c in colors.items()]
         handles.append(style.dot("interval holds 0", markerfacecolor="white", color=style.PUBLISHED))
-        handles.append(style.dot("random vectors", "x", 4, color=style.PUBLISHED))
+        handles.append(style.dot("shuffled labels, 95% point", "x", 4, color=style.PUBLISHED))
         figure.legend(handles=handles, loc="outside lower center", ncols=len(models) + 2)
     alt = f"Mean steerability with 95% intervals of {style.sets(len(order))} by answer format and model. Intervals "
     alt += f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
@@ -90,4 +90,4 @@ def _points(axes: Axes, part: pd.DataFrame, rows: pd.Series, color: str) -> None
     axes.hlines(rows, part["low"], part["high"], color=color, lw=1.3, alpha=0.75)
     filled = np.where(part["low"] > 0, color, "white")
     axes.scatter(part["estimate"], rows, s=15, c=filled, edgecolors=color, linewidths=0.9, zorder=3)
-    axes.scatter(part["random"], rows, marker="x", s=11, color=style.PUBLISHED, linewidths=0.8, zorder=4)
+    axes.scatter(part["placebo"], rows, marker="x", s=11, color=style.PUBLISHED, linewidths=0.8, zorder=4)

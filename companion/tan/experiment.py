@@ -44,6 +44,12 @@ def placebo(settings: Settings, answer_format: str, progress: Progress | None = 
     return _collected(settings, "placebo", answer_format, progress)
 
 
+def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
+    """`placebo`, or None for a recorded run of which nobody has recorded it."""
+    recorded = records.path_of(settings.profile, "placebo", answer_format).exists()
+    return placebo(settings, answer_format) if recorded or not settings.recorded else None
+
+
 def _collected(
     settings: Settings, stage: Stage, answer_format: str, progress: Progress | None
 ) -> pd.DataFrame:
@@ -103,18 +109,22 @@ def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     """Mean steerability by data set with a 95% interval over test groups and training pairs together.
 
     Columns dataset, estimate, low, high; placebo, the 95% point of the means under label-shuffled vectors; p, the
-    permutation p-value of the vector among them (one-sided, at multiplier 0).
+    permutation p-value of the vector among them (one-sided, at multiplier 0). Both are NaN, and the interval is over test
+    groups alone, where a record has no placebos.
     """
-    full, beside = grid(settings, answer_format), placebo(settings, answer_format)
+    full, vectors = grid(settings, answer_format), beside(settings, answer_format)
     full = _with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
-    at_zero = beside.groupby(["dataset", "vector"], sort=False)["slope"].mean()
     rows = []
     for name, part in full.groupby("dataset", sort=False):
-        means, kinds = at_zero[name], at_zero[name].index.str.split("-").str[0]
-        shuffled, training = (means[kinds == kind].to_numpy() for kind in ("shuffled", "resample"))
-        found = stats.mean_interval(part["steerability"], part["group"], training)
-        p = (1 + (shuffled >= means["full"]).sum()) / (1 + len(shuffled))
-        rows.append((name, found.estimate, found.low, found.high, np.quantile(shuffled, 0.95), p))
+        if vectors is None:
+            found, ends = stats.mean_interval(part["steerability"], part["group"]), (np.nan, np.nan)
+        else:
+            means = vectors[vectors["dataset"] == name].groupby("vector")["slope"].mean()
+            shuffled, training = (means.filter(like=kind) for kind in ("shuffled", "resample"))
+            found = stats.mean_interval(part["steerability"], part["group"], training)
+            p = (1 + (shuffled >= means["full"]).sum()) / (1 + len(shuffled))
+            ends = shuffled.quantile(0.95), p
+        rows.append((name, found.estimate, found.low, found.high, *ends))
     return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "placebo", "p"])
 
 

@@ -27,7 +27,7 @@ def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
     """Mean steerability of every data set, model and format; `runs` holds the profiles of each format.
 
     Columns profile, model, source, format, dataset, kind (persona statements or questions with written-out options:
-    "persona", "choice"), estimate, low, high (95%), random (mean of norm-matched random vectors), above_zero, above_random,
+    "persona", "choice"), estimate, low, high (95%), placebo (95% point of label-shuffled vectors) and p among them, above_zero, above_placebo (p at most 0.05),
     bias_share (share of the variance of per-sample steerability that the letter or word of the matching answer
     explains; NaN in `statement`).
     """
@@ -50,7 +50,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
         format=answer_format,
         kind=[kind_of(name, settings.source) for name in found["dataset"]],
         above_zero=found["low"] > 0,
-        above_random=found["low"] > found["random"],
+        above_placebo=found["p"] <= 0.05,
         bias_share=found["dataset"].map(shares) if FORMATS[answer_format].biased else np.nan,
     )
 
@@ -94,7 +94,7 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     ours, rows = pairs[pairs["first"].str.endswith("statement")], []
     for model, part in statement.groupby("model", sort=False):
         count, wanted = int(part["above_zero"].sum()), 0.7 * len(part)
-        found = f"{count} of {len(part)} ({int(part['above_random'].sum())} above random vectors)"
+        found = f"{count} of {len(part)} ({int(part['above_placebo'].sum())} above shuffled labels)"
         expected = f"{wanted:.0f} of {len(part)}"
         rows.append((f"{model}: data sets steerable in statement", expected, found, count >= wanted))
     for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].itertuples():

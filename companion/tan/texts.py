@@ -47,11 +47,26 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
             slopes.loc[part.index, "group"] = experiment.groups(settings, grid, name, part["example_id"])
         kinds = {name: kind_of(name, settings.source) for name in settings.datasets}
         about = {"run": name_of(settings), "model": settings.model, "source": settings.source}
-        parts.append(slopes.assign(kind=slopes["dataset"].map(kinds), **about))
+        slopes = slopes[slopes["vector"] == "full"]
+        every = pd.concat([slopes, _beside(settings, slopes)], ignore_index=True)
+        parts.append(every.assign(kind=every["dataset"].map(kinds), **about))
         manifests += grid.attrs["manifests"]
     table = pd.concat(parts, ignore_index=True)
     table.attrs = {"manifests": manifests}
     return table
+
+
+def _beside(settings: Settings, slopes: pd.DataFrame) -> pd.DataFrame:
+    """Rows of resampled and placebo vectors, whose slopes are at multiplier 0; none where a record has none."""
+    found = experiment.beside(settings, FORM)
+    if found is None:
+        return slopes.head(0)
+    found = found[
+        found["vector"].isin([f"{kind}-{i:02d}" for kind in ("resample", "shuffled") for i in range(20)])
+    ]
+    keys = ["dataset", "example_id"]
+    found = found[[*keys, "vector", "slope"]].rename(columns={"slope": "steerability"})
+    return found.merge(slopes[[*keys, "group", "format", "layer"]], on=keys)
 
 
 def kind_of(name: str, source: str) -> str:
@@ -60,10 +75,8 @@ def kind_of(name: str, source: str) -> str:
 
 
 def placebos(vectors: Iterable[str]) -> list[str]:
-    """Names of the placebo vectors: those of shuffled labels, or else random directions of the same norm."""
-    found = sorted(set(vectors))
-    shuffled = [name for name in found if name.startswith("shuffled")]
-    return shuffled or [name for name in found if name.startswith("random")]
+    """Names of the placebo vectors, those of shuffled labels."""
+    return sorted({name for name in vectors if name.startswith("shuffled")})
 
 
 # --- whose order is it -----------------------------------------------------------------------------------------------
@@ -209,7 +222,7 @@ def likelihood(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns run, dataset, kind; mean, low and high steerability; the same of the slopes of the two texts, as matching,
     matching_low, ... and other, ...; steerable (low > 0); text (is the matching text itself more or less likely, or has
-    its interval 0 inside); placebo_low and placebo_high (the ends of its mean slopes under the placebo vectors).
+    its interval 0 inside).
     """
     parts = []
     for run, part in table.groupby("run", sort=False):
@@ -217,37 +230,22 @@ def likelihood(table: pd.DataFrame) -> pd.DataFrame:
         for name, column in {"matching": "matching_slope", "other": "not_matching_slope"}.items():
             ends = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
             found = found.join(_means(part, column).rename(columns=ends))
-        fake = part[part["vector"].isin(placebos(part["vector"]))].groupby(["dataset", "vector"])
-        fake = fake["matching_slope"].mean().groupby("dataset").agg(placebo_low="min", placebo_high="max")
         text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
-        found = found.assign(run=run, steerable=found["low"] > 0, text=text).join(fake)
+        found = found.assign(run=run, steerable=found["low"] > 0, text=text)
         parts.append(found.join(part.groupby("dataset")["kind"].first()).reset_index())
     return pd.concat(parts, ignore_index=True)
 
 
 def _means(slopes: pd.DataFrame, column: str) -> pd.DataFrame:
-    kept = slopes[slopes["vector"].str.match("full|resample")].assign(steerability=lambda rows: rows[column])
-    return means(kept, ["dataset"], "group", vectors=True).set_index("dataset")[["mean", "low", "high"]]
+    kept = slopes[slopes["vector"] == "full"].assign(steerability=lambda rows: rows[column])
+    return means(kept, ["dataset"], "group").set_index("dataset")[["mean", "low", "high"]]
 
 
 def accounts(found: pd.DataFrame) -> pd.DataFrame:
-    """How many steerable sets of each run make the matching text more likely, less likely, or leave it open.
-
-    `beyond` counts those of the column before that do so more than every placebo vector.
-    """
-    more, less = (found["text"] == text for text in (MORE, LESS))
-    counted = {
-        "steerable": found["steerable"],
-        MORE: more,
-        f"{MORE}, beyond": more & (found["matching"] > found["placebo_high"]),
-    }
-    counted |= {
-        LESS: less,
-        f"{LESS}, beyond": less & (found["matching"] < found["placebo_low"]),
-        OPEN: ~(more | less),
-    }
-    counts = pd.DataFrame({name: found["steerable"] & holds for name, holds in counted.items()})
-    return counts.assign(sets=1).groupby(found["run"], sort=False).sum().reset_index()
+    """How many steerable sets of each run make the matching text more likely, less likely, or leave it open."""
+    texts = {text: found["steerable"] & (found["text"] == text) for text in (MORE, LESS, OPEN)}
+    counts = pd.DataFrame({"steerable": found["steerable"], **texts}).assign(sets=1)
+    return counts.groupby(found["run"], sort=False).sum().reset_index()
 
 
 # --- disjoint items --------------------------------------------------------------------------------------------------
