@@ -202,7 +202,7 @@ def distance(one: str, other: str, sight: str) -> float:
 @pytest.mark.parametrize("table", COLOURS)
 def test_colours_of_one_table_are_told_apart(table, sight):
     colors = sorted(set(COLOURS[table].values()))
-    assert len(colors) == len(COLOURS[table]) or table in ("parts", "kinds", "tokens")
+    assert len(colors) == len(COLOURS[table]) or table in ("parts", "kinds", "tokens", "pairs")
     near = {pair: distance(*pair, sight) for pair in combinations(colors, 2)}
     assert {pair: round(far, 1) for pair, far in near.items() if far < NOTICED} == {}
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from companion.data.datasets import HERE
+from steerkit.errors import need
 
 if TYPE_CHECKING:
     from steerkit.model import Model
@@ -55,3 +58,28 @@ def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]
 def _short(value: Any) -> float:
     """Five digits, which is more than a dose means."""
     return float(f"{float(value):.5g}")
+
+
+def by_dose(table: pd.DataFrame) -> pd.DataFrame:
+    """Steerability of the data sets of a PLACEBO table a unit of dose, and the doses; one row a data set.
+
+    Columns dataset; norm, difference_norm, residual_norm; kl and kl_shuffled (nats a token on the neutral text, of the
+    vector and mean of its label-shuffled placebos); steerability a unit multiplier, a unit of norm (of the residual
+    stream), and a nat (its effect at the multiplier of the divergence, over that divergence).
+    """
+    slopes, rows = table[table["vector"] == "full"].groupby("dataset")["slope"].mean(), []
+    for manifest in table.attrs["manifests"]:
+        dose, name = manifest.get("dose"), manifest["inputs"]["dataset"]
+        step = "record the placebos again with `steerkit record PROFILE --stage placebo`."
+        need(bool(dose), f"the dose of the vector of {name}", "a record made before doses were kept", step)
+        kl, norm = dose["kl"]["full"], dose["norm"]["full"]
+        shuffled = [value for key, value in dose["kl"].items() if key.startswith("shuffled")]
+        about = {"dataset": name, "norm": norm, "difference_norm": dose["difference_norm"]}
+        about |= {
+            "residual_norm": dose["residual_norm"],
+            "kl": kl,
+            "kl_shuffled": sum(shuffled) / len(shuffled),
+        }
+        about |= {"multiplier": slopes[name], "of norm": slopes[name] * dose["residual_norm"] / norm}
+        rows.append(about | {"a nat": slopes[name] * dose["multiplier"] / kl})
+    return pd.DataFrame(rows)

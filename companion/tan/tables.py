@@ -154,6 +154,23 @@ def over_models(runs: Sequence[Settings], answer_format: str) -> Found:
     return pd.concat(tables, ignore_index=True), [m for part in manifests for m in part]
 
 
+def with_main_grids(runs: Sequence[Settings], answer_format: str) -> Found:
+    """`over_models` with the main grids, which have more items, in distribution."""
+    table, manifests = over_models(runs, answer_format)
+    parts = [table[(table["train"] != "BASE") | (table["test"] != "BASE")]]
+    for settings in runs:
+        found = experiment.intervals(settings, answer_format).rename(columns={"estimate": "mean"})
+        slopes = experiment.slopes(settings, answer_format)
+        by_set = slopes.query("vector == 'full'").groupby("dataset")["steerability"]
+        found = found.join(
+            by_set.agg(variance=lambda values: np.var(values.to_numpy()), n="size"), on="dataset"
+        )
+        about = {"model": name_of(settings), "train": "BASE", "test": "BASE", "format": answer_format}
+        parts.append(found.assign(**about)[SHIFTS])
+        manifests += slopes.attrs["manifests"]
+    return pd.concat(parts, ignore_index=True), manifests
+
+
 def with_published(runs: Sequence[Settings], answer_format: str) -> Found:
     """SHIFTS of several profiles and, in distribution and out of it, of the paper's models with all data sets."""
     ours, manifests = over_models(runs, answer_format)
