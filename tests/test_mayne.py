@@ -414,8 +414,7 @@ class TestLayers:
     def test_a_layers_slope_is_what_small_steps_along_its_own_vector_give(self, case):
         found, model = layers.by_layer(case), models.model_of("tiny")
         assert (
-            found["layer"].tolist() == list(range(model.sites.n_layers))
-            and (found["n"] == found["n"][0]).all()
+            found["layer"].tolist() == list(range(len(model.layers))) and (found["n"] == found["n"][0]).all()
         )
         train, test = jobs.examples(case.job, model)
         one = mean_difference(differences(model, train, [1]), [1])
