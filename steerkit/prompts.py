@@ -144,12 +144,32 @@ def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
 
 
 def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
-    """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ."""
+    """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ.
+
+    A tokenizer that merges the letter with a bracket (Qwen: "(A" after a newline) gets the three parts one by one, so that
+    there is a letter to read and to score; what it would make of the whole has none.
+    """
+    lead, letters, closing = _cut(tokenizer, tails)
+    if closing is None:
+        texts = [tokenizer.decode(tail) for tail in tails]
+        pieces = [(text[:-2], text[-2:-1], text[-1:]) for text in texts]
+        apart = [[tokenizer(piece, add_special_tokens=False).input_ids for piece in each] for each in pieces]
+        lead, letters, closing = _cut(tokenizer, [[*opening, *letter, *end] for opening, letter, end in apart])
+    shown = [[tokenizer.decode([token]) for token in tail] for tail in tails]
+    mend = "use answer_format=statement; this tokenizer has no token for a letter by itself."
+    need(
+        closing is not None,
+        "answers that differ in one token, the letter",
+        f"{shown[0]} and {shown[1]}",
+        mend,
+    )
+    return lead, letters, closing
+
+
+def _cut(tokenizer: Any, tails: list[list[int]]) -> tuple[list[int], list[list[int]], list[int] | None]:
+    """Lead, the two letters and the closing bracket; no closing where the answers differ in more than a letter."""
     lead, letters, _ = split_words(tokenizer, tails)
     closing, other = (tail[len(lead) + 1 :] for tail in tails)
     decoded = [tokenizer.decode(each).strip() for each in letters]
     sound = closing == other and all(len(text) == 1 and text.isupper() for text in decoded)
-    shown = [[] if sound else [tokenizer.decode([token]) for token in tail] for tail in tails]
-    mend = "use answer_format=statement; this tokenizer merges the letter with its brackets."
-    need(sound, "answers that differ in one token, the letter", f"{shown[0]} and {shown[1]}", mend)
-    return lead, letters, closing
+    return lead, letters, closing if sound else None
