@@ -15,7 +15,7 @@ import pytest
 import requests
 import torch
 from conftest import own_model, raising, random_examples, random_vectors, refused
-from test_prompts import BARE, YES, merging_tokenizer
+from test_prompts import Lowercase
 from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 
 from companion import exhibits, models, page, profiles, published, store, weights
@@ -32,7 +32,7 @@ from companion.tan import jobs, records
 from companion.tan import tables as shifts
 from companion.templates import prompter
 from steerkit import SteerkitError, Vectors, evaluate
-from steerkit.prompts import Prompter
+from steerkit.prompts import split_letters
 from steerkit.templates import TEMPLATES
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
@@ -197,7 +197,7 @@ def layer_of_a_grid(s) -> None:
 
 @case("letter that is not one token")
 def letter_that_is_not_one_token(s) -> None:
-    Prompter(merging_tokenizer("(A", "(B", "(A)", "(B)"), BARE).letter(YES, "A")
+    split_letters(Lowercase(), [[40, 65, 41], [40, 66, 41]])
 
 
 @case("notebook that raises")

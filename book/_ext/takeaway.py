@@ -40,9 +40,8 @@ def write(results: list[Result], generated: Path) -> str:
         rows = table(kept)
         rows["file"] = [f"{{download}}`safetensors </generated/vectors/{each.name}>`" for each in kept]
         vectors = (
-            f"Directions of {', '.join(unique(rows['model']))}, one file a data set and answer format: the vector named "
-            "`full`, resampled ones for intervals, random ones of the same norm as a placebo. The archive has the model "
-            "card: how they were made, what they are not, licences, and how to load them."
+            f"Directions of {', '.join(unique(rows['model']))}, one file a data set and answer format. The archive "
+            "has the model card: how they were made, what they are not, licences, and how to load them."
             f"\n\n{table_of_markdown(rows)}"
         )
     return "\n\n".join(
@@ -166,7 +165,7 @@ def _manifest(name: str) -> dict[str, Any] | None:
 
 
 def table(kept: list[Kept]) -> pd.DataFrame:
-    """One row a file: model, format, data set, layer, norm of the vector, how many more are in the file."""
+    """One row a file: model, format, data set, layer, norm of the vector."""
     found = [(each, load_vectors(each.source)) for each in kept]
     return pd.DataFrame(
         {
@@ -176,7 +175,6 @@ def table(kept: list[Kept]) -> pd.DataFrame:
             "data set": each.dataset,
             "layer": each.layer,
             "norm": f"{float(vectors.at(each.layer)[vectors.names.index('full')].norm()):.3g}",
-            "also": f"{len(vectors.names) - 1} resampled or random",
         }
         for each, vectors in found
     )
