@@ -12,7 +12,7 @@ from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
-from test_figures_concepts import agreeing, rows
+from test_figures_concepts import agreeing, controlled, in_halves, in_plane, plane, rows
 from test_figures_mayne import (
     answers,
     behaviour_table,
@@ -25,12 +25,24 @@ from test_figures_mayne import (
     stability_table,
 )
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
+from worlds import made
 
 from companion import published
-from companion.figures import autoencoder, bias, decompositions, formats, layers, samples, settings, style
+from companion.figures import (
+    autoencoder,
+    bias,
+    decompositions,
+    formats,
+    layers,
+    samples,
+    settings,
+    style,
+    texts,
+)
 from companion.figures import flaws as drawings
 from companion.tan import flaws
 from companion.tan.means import by_range
+from companion.tan.texts import likelihood, shared_items
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes
 
@@ -72,7 +84,12 @@ def of_tables() -> dict:
         "cosine": (settings.cosine_distance, our_cosines(), "dataset", "cosine"),
         "effects": (formats.effects, rows(), "random", "low"),
         "bias": (formats.bias, rows(), "random", "estimate"),
-        "correlations": (formats.correlations, agreeing(), "first", ""),
+        "correlations": (lambda table: texts.correlations(table, "kind"), agreeing(), "first", ""),
+        "items": (texts.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
+        "likelihoods": (texts.likelihoods, likelihood(made(sets=SETS[:3])), "run", "matching"),
+        "halves": (texts.halves, in_halves(), "train", "shared"),
+        "controls": (texts.controls, controlled(), "first", ""),
+        "sets": (in_plane, plane(), "kind", "x"),
         "mayne 2": (lambda table: autoencoder.figure_2(table, "v"), feature_table(), "input", "feature"),
         "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), by_layer(), "format", "n"),
         "decompositions": (decompositions.curves, curve_table(), "method", "explained"),
@@ -102,6 +119,7 @@ BARE = {
 RUNS = {"letters": ("letter", SETS), "statements": ("statement", SETS), "a long name": ("yes-no", LONG)}
 OF_SLOPES = ["figure 1", "figure 2", "figure 3", "ranges", "residuals", "sweep", "curves", "split", "bracket"]
 OF_TABLES = ["figure 4", "pool", "figure 5", "figure 6", "matrix", "moments", "figure 7", "cosine", "effects"]
+OF_TABLES += ["items", "likelihoods", "halves", "controls", "sets"]
 OF_TABLES += ["bias", "correlations", "mayne 2", "mayne 5", "decompositions", "behaviour", "stability"]
 CASES = [(name, run) for run in RUNS for name in OF_SLOPES] + [("boxes", "letters")]
 CASES += [(name, "") for name in (*OF_TABLES, *BARE)]
