@@ -144,12 +144,41 @@ class TestBias:
         assert error.value.done == "Nothing was drawn." and not plt.get_fignums()
 
 
-@pytest.fixture(scope="module")
-def pairs() -> pd.DataFrame:
+def agreeing() -> pd.DataFrame:
     """Correlations of two models in two formats over twelve data sets of two kinds."""
     both = rows(sets=tuple(published.datasets().index[:12])).assign(source="bundled")
     both["kind"] = np.where(both.groupby(["model", "format"]).cumcount() < 6, "persona", "choice")
     return concepts.agreement(both)
+
+
+def in_halves() -> pd.DataFrame:
+    about = {"run": "m", "format": ["statement", "letter"], "train": "BASE", "test": "USER_NEG"}
+    return pd.DataFrame(about).assign(
+        shared=[0.9, 0.8], estimate=[0.4, 0.1], low=0.0, high=0.6, ceiling=[0.5, 0.1]
+    )
+
+
+def controlled() -> pd.DataFrame:
+    again = pd.DataFrame(
+        {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
+    )
+    return again.assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
+
+
+def plane() -> pd.DataFrame:
+    """Data sets of two panels in the plane of two numbers."""
+    panels = ["smollm2-135m"] * 5 + ["n"] * 5
+    points = pd.DataFrame({"dataset": SETS * 2, "panel": panels, "x": range(10), "y": range(10)})
+    return points.assign(kind=["persona", "choice", "persona", "choice", "persona"] * 2)
+
+
+def in_plane(points: pd.DataFrame) -> style.Drawn:
+    return texts.sets(points, "x", "y", {"smollm2-135m": "rho 1", "n": "rho 2"})
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pd.DataFrame:
+    return agreeing()
 
 
 class TestCorrelations:
@@ -215,27 +244,15 @@ def test_a_set_is_a_point_of_its_two_texts_in_the_colour_of_what_becomes_of_the_
 
 
 def test_halves_stand_beside_the_same_items_and_controls_below_each_other():
-    about = {"run": "m", "format": ["statement", "letter"], "train": "BASE", "test": "USER_NEG"}
-    table = pd.DataFrame(about).assign(
-        shared=[0.9, 0.8], estimate=[0.4, 0.1], low=0.0, high=0.6, ceiling=[0.5, 0.1]
-    )
-    drawn = texts.halves(table)
+    drawn = texts.halves(in_halves())
     found = [[float(x) for x in part[0][:, 0]] for part in dots(drawn.figure.axes[0])]
     assert found == [[0.4, 0.1], [0.5, 0.1], [0.9, 0.8]] and "0.90 for m, statement: BASE" in drawn.alt
-    again = pd.DataFrame(
-        {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
-    )
-    again = again.assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
-    places = [part[0] for part in dots(texts.controls(again).figure.axes[0])]
+    places = [part[0] for part in dots(texts.controls(controlled()).figure.axes[0])]
     assert np.allclose(places[0], [[0.1, -0.075], [0.2, 0.075]]) and np.allclose(places[1], [[0.3, 0.925]])
 
 
 def test_sets_are_points_by_kind_and_each_panel_says_its_correlation():
-    points = pd.DataFrame(
-        {"dataset": SETS * 2, "panel": ["smollm2-135m"] * 5 + ["n"] * 5, "x": range(10), "y": range(10)}
-    )
-    points["kind"] = ["persona", "choice", "persona", "choice", "persona"] * 2
-    drawn = texts.sets(points, "x", "y", {"smollm2-135m": "rho 1", "n": "rho 2"})
+    points, drawn = plane(), in_plane(plane())
     for axes, (_, part) in zip(drawn.figure.axes, points.groupby("panel", sort=False), strict=True):
         for (places, _, _), kind in zip(dots(axes), ("persona", "choice"), strict=True):
             assert np.allclose(places, part.loc[part["kind"] == kind, ["x", "y"]])

@@ -13,8 +13,9 @@ from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
-from test_figures_concepts import pairs, rows
+from test_figures_concepts import agreeing, controlled, in_halves, in_plane, plane, rows
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
+from text_worlds import made
 
 from companion import published
 from companion.figures import (
@@ -31,6 +32,7 @@ from companion.figures import (
 from companion.figures import flaws as drawings
 from companion.tan import flaws
 from companion.tan.means import by_range
+from companion.tan.texts import likelihood, shared_items
 from steerkit import SteerkitError, slopes
 
 LONG = ("my-own-set-with-a-very-long-name-that-nobody-can-print",)
@@ -79,7 +81,12 @@ def of_tables() -> dict:
         "cosine": (settings.cosine_distance, our_cosines(), "dataset", "cosine"),
         "effects": (formats.effects, rows(), "placebo", "low"),
         "bias": (formats.bias, rows(), "placebo", "estimate"),
-        "correlations": (texts.correlations, pairs(), "first", ""),
+        "correlations": (lambda table: texts.correlations(table, "kind"), agreeing(), "first", ""),
+        "items": (texts.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
+        "likelihoods": (texts.likelihoods, likelihood(made(sets=SETS[:3])), "run", "matching"),
+        "halves": (texts.halves, in_halves(), "train", "shared"),
+        "controls": (texts.controls, controlled(), "first", ""),
+        "sets": (in_plane, plane(), "kind", "x"),
         "mayne 2": (active, mayne.feature_table(), "input", "feature"),
         "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), mayne.by_layer(), "format", "n"),
         "decompositions": (decompositions.curves, mayne.curve_table(), "method", "explained"),
@@ -100,6 +107,7 @@ BARE = {
 RUNS = {"letters": ("letter", SETS), "statements": ("statement", SETS), "a long name": ("yes-no", LONG)}
 OF_SLOPES = ["figure 1", "figure 2", "figure 3", "ranges", "residuals", "sweep", "curves", "split", "bracket"]
 OF_TABLES = ["figure 4", "pool", "figure 5", "figure 6", "matrix", "moments", "figure 7", "cosine", "effects"]
+OF_TABLES += ["items", "likelihoods", "halves", "controls", "sets"]
 OF_TABLES += ["bias", "correlations", "mayne 2", "mayne 5", "decompositions", "behaviour", "stability"]
 CASES = [(name, run) for run in RUNS for name in OF_SLOPES] + [("boxes", "letters")]
 CASES += [(name, "") for name in (*OF_TABLES, *BARE)]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from companion.tan.ranks import KINDS, WITHIN, choices, correlated, doubled, halves, holm
+from companion.tan.ranks import KINDS, WITHIN, ceiling, choices, correlated, doubled, halves, holm
 from steerkit.errors import SteerkitError
 from steerkit.stats import stratified_rank_correlation
 
@@ -158,6 +158,10 @@ class TestHalves:
             SteerkitError, match="two test groups or more in set-0, to make halves of; found one"
         ):
             halves(self.items().query("group == 1"))
+
+
+def test_a_side_without_reliability_has_no_ceiling_but_zero():
+    assert ceiling(0.64, 0.81) == pytest.approx(0.72) and ceiling(-0.5, -0.5) == 0 and doubled(-1.0) == -1
 
 
 def test_holms_p_is_the_largest_of_the_steps_up_to_it():

@@ -207,7 +207,11 @@ class TestRecords:
         runs = [load_profile(name, recorded=True) for name in ("laptop-full-gemma", "laptop-full")]
         found = [run.profile for run in texts.with_other_texts(runs)]
         assert found == ["laptop-full-gemma", "laptop-full", "laptop-papers-gemma", "laptop-papers"]
-        assert texts.with_other_texts([load_profile("smoke")]) == [load_profile("smoke")]
+        smoke, own = load_profile("smoke"), load_profile("laptop")
+        assert texts.with_other_texts([smoke]) == [smoke]
+        assert [run.profile for run in texts.with_other_texts([own])] == ["laptop", "laptop-papers"]
+        with pytest.raises(SteerkitError, match="different models, or of different data; found tiny, tiny"):
+            texts.read([smoke, smoke])
 
     def test_slopes_come_with_run_kind_and_group(self, smoke):
         found, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")

@@ -111,8 +111,13 @@ def halves(items: pd.DataFrame, seed: int = 0) -> tuple[dict, dict]:
 
 
 def doubled(reliability: float) -> float:
-    """The reliability of all items from the correlation of two halves of them (Spearman and Brown)."""
-    return 2 * reliability / (1 + reliability)
+    """The reliability of all items from the correlation of two halves of them (Spearman and Brown); a negative one stays."""
+    return 2 * reliability / (1 + reliability) if reliability > 0 else reliability
+
+
+def ceiling(*reliabilities: float) -> float:
+    """The highest correlation that two noisy sides can be expected to show; 0 where one has no reliability."""
+    return float(np.sqrt(np.prod(np.clip(reliabilities, 0, None))))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

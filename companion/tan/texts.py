@@ -19,9 +19,10 @@ from companion.profiles import Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import dataset_of
 from companion.tan.means import means
-from companion.tan.ranks import DRAWS, choices, correlated, doubled, halves, shuffles
+from companion.tan.ranks import DRAWS, ceiling, choices, correlated, doubled, halves, shuffles
 from companion.tan.tables import MOVED, SAME, name_of
 from steerkit import stats, steerability
+from steerkit.errors import need
 
 FORM = "statement"
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
@@ -31,15 +32,22 @@ PAIRS = ("same text, two models", "same concept, other text", "published, two mo
 def with_other_texts(runs: Sequence[Settings]) -> list[Settings]:
     """The runs, and the committed records of the same models on other texts."""
     named = [name.split("/")[0] for name in records.available() if name.endswith(f"/grid-{FORM}")]
-    known, models = [run.profile for run in runs], [run.model for run in runs]
-    found = [load_profile(name, recorded=True) for name in named if name not in known]
-    found = [each for each in found if each.model in models]
+    known, models = [(run.model, run.source) for run in runs], [run.model for run in runs]
+    found = [load_profile(name, recorded=True) for name in named]
+    found = [each for each in found if each.model in models and (each.model, each.source) not in known]
     return [*runs, *sorted(found, key=lambda each: models.index(each.model))]
 
 
 def read(runs: Sequence[Settings]) -> pd.DataFrame:
     """SLOPES of several runs with their columns run (its name), model, source, kind and group; manifests in `attrs`."""
-    parts, manifests = [], []
+    parts, manifests, named = [], [], [name_of(settings) for settings in runs]
+    expected = "profiles of different models, or of different data"
+    need(
+        len({*named}) == len(named),
+        expected,
+        ", ".join(named),
+        "name each model once on each source of texts.",
+    )
     for settings in runs:
         grid = experiment.grid(settings, FORM)
         slopes = steerability.slopes(grid).assign(group=0)
@@ -96,10 +104,8 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
         full = table[table["vector"] == "full"]
         every = full.pivot_table("steerability", "dataset", "run", sort=False).join(theirs, how="outer")
         kinds = dict(zip(full["dataset"], full["kind"], strict=True))
-        others, ends = (
-            placebo_means(table),
-            reliability(table, draws=0).set_index(["run", "sets"])["estimate"].to_dict(),
-        )
+        others, found = placebo_means(table), reliability(table, draws=0)
+        ends = found.set_index(["run", "sets"])["estimate"].to_dict()
         if "score" in full:
             words = {run: part.groupby("dataset")["score"].mean() for run, part in full.groupby("run")}
     strata = choices(pd.Series({name: kinds.get(name) or kind_of(name, "bundled") for name in every.index}))
@@ -109,7 +115,7 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
             row = {"pair": pair, "first": first, "second": second, "sets": sets}
             row |= correlated(every[first], every[second], labels)
             row |= null(others.get(first, []), others.get(second, []), labels)
-            row["ceiling"] = np.sqrt(ends.get((first, sets), np.nan) * ends.get((second, sets), np.nan))
+            row["ceiling"] = ceiling(*(ends.get((run, sets), np.nan) for run in (first, second)))
             if first in words and pair == PAIRS[0]:
                 held = correlated(every[first], every[second], labels, words[first])
                 row |= {f"given_words{end}": held[end[1:] or "estimate"] for end in ("", "_low", "_high")}
@@ -180,7 +186,7 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
         others = [own[name] for name in placebos(own)]
         row = {"first": first, "second": second} | correlated(x, y, strata, by_stratum=True)
         row |= null([x] * len(others), others, strata)
-        row["ceiling"] = np.sqrt(np.prod([_retested(items[run], strata) for run in (first, second)]))
+        row["ceiling"] = ceiling(*(_retested(items[run], strata) for run in (first, second)))
         if "score" in table:
             held = table[table["run"] == first].groupby(items.index.names)["score"].first()
             row["given_words"] = correlated(x, y, strata, held, draws=0)["estimate"]
@@ -265,7 +271,7 @@ def disjoint(settings: Settings, answer_format: str) -> pd.DataFrame:
     wide = wide[[pair for pair in (SAME, *MOVED) if pair in wide]]
     kinds = pd.Series({name: kind_of(name, settings.source) for name in slopes["dataset"].unique()})
     (first, second), whole, rows = halves(wide), wide.groupby(level="dataset").mean(), []
-    ceiling = correlated(first[SAME], second[SAME], kinds, draws=0)["estimate"]
+    most = correlated(first[SAME], second[SAME], kinds, draws=0)["estimate"]
     for train, test in wide.columns[1:]:
         shared = correlated(whole[SAME], whole[train, test], kinds, draws=0)["estimate"]
         row = {
@@ -276,5 +282,5 @@ def disjoint(settings: Settings, answer_format: str) -> pd.DataFrame:
             "shared": shared,
         }
         row |= correlated(first[SAME], second[train, test], kinds, draws=DRAWS // 4)
-        rows.append(row | {"ceiling": ceiling})
+        rows.append(row | {"ceiling": most})
     return pd.DataFrame(rows)
