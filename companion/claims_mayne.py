@@ -27,10 +27,7 @@ TOP = 5  # most active features
 FAR = 1.0  # doublings between a norm and the first percentile that count as far
 OUTSIDE = 0.1  # of all features, beyond what plain text has
 SIZE = 0.2  # of the scatter over groups: a small effect (Cohen 1988)
-LOST, OWN = (
-    0.2,
-    0.1,
-)  # of the vector's slope: lost in reconstruction; owed to the autoencoder's own directions
+LOST, OWN = 0.2, 0.1  # of the vector's slope: lost in reconstruction, owed to the autoencoder's directions
 LEAST_GROUPS = 8  # training groups, of which half choose and half judge
 DEALT = "directions dealt at random"
 
@@ -42,9 +39,10 @@ def table(settings: Settings, formats: Sequence[str] = ("statement",), sae: str 
 
 
 def by_autoencoder(settings: Settings, form: str) -> pd.DataFrame:
-    """The verdict on each claim (rows) by every autoencoder of the model (columns), and by the first one with its
+    """The verdict on each claim (rows) by every autoencoder of the model that is here (columns), and by the first with its
     directions dealt at random: its biases and thresholds are trained, what it points at is not."""
-    names = [name for name, spec in saes.SAES.items() if settings.model in spec.models]
+    own = (name for name, spec in saes.SAES.items() if spec.folder and settings.model in spec.models)
+    names = list(dict.fromkeys([saes.default_sae(settings.model), *own]))
     cases = [activations.case(settings, answer_format=form, sae=name) for name in names]
     found = [Evidence(case, case.sae) for case in cases]
     found.append(Evidence(cases[0], shuffled(cases[0].sae, settings.seed)))
