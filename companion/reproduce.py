@@ -48,7 +48,7 @@ def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str],
     from companion.tan import experiment, jobs
 
     count = 0
-    for stage in (stage for stage in ("sweep", "grid", "shift") if stage in stages):
+    for stage in (stage for stage in ("sweep", "grid", "placebo", "shift") if stage in stages):
         for form in formats:
             for job in experiment.pending(settings, form, stage):
                 step = begin(f"{stage} {form}: {job.dataset}")

@@ -32,18 +32,18 @@ class TestKeys:
     def test_whatever_decides_the_numbers_is_in_the_key_and_nothing_else_is(self):
         deciding = {"model": "smollm2-135m", "split": "as-released", "train": 3, "test": 5, "seed": 1}
         deciding |= {"multipliers": (-1.5, 0.0, 1.0), "fidelity": "paper", "spelling": "as-released"}
-        deciding |= {"engine": "direct", "resamples": {"letter": 3}, "random_vectors": 2}
-        deciding |= {"resample_multipliers": (-1.5, 1.5)}
+        deciding |= {"engine": "direct"}
         keys = {key(changed(**{name: value})) for name, value in deciding.items()}
         assert len(keys | {key(LETTER), key(changed(train=None))}) == len(deciding) + 2
         own = {"dataset": str(BUNDLED / "openness.jsonl")}
         for part in ({"layer": 2}, {"format": "yes-no"}, {"dataset": "narcissism"}, own, {"stage": "sweep"}):
             assert key(replace(LETTER, **part)) != key(LETTER)
-        others = {"letter": 2, "statement": 9}  # the number for another format
-        for part in ({"profile": "mine"}, {"datasets": ("openness",)}, {"resamples": others}):
+        for part in ({"profile": "mine"}, {"datasets": ("openness",)}):
             assert key(changed(**part)) == key(LETTER)
         statement = replace(LETTER, format="statement")  # only letters have a fidelity
         assert key(statement) == key(replace(statement, settings=replace(SMOKE, fidelity="paper")))
+        beside = replace(LETTER, stage="placebo")  # has the vectors of the next data sets
+        assert key(beside) != key(replace(beside, settings=replace(SMOKE, datasets=("openness",))))
 
     def test_another_content_under_the_same_path_is_another_key(self, tmp_path):
         path, found = tmp_path / "mine.jsonl", set()
@@ -59,7 +59,7 @@ class TestCost:
         assert len(smoke.passes) == smoke.estimate.tables == 24 and min(smoke.passes.values()) > 0
         assert smoke.estimate.token_passes == sum(smoke.passes.values())
         # Pairs, with a letter example for each of two items; the shift asks them in every prompt setting.
-        tested = SMOKE.sweep.test + SMOKE.test + 5 * SMOKE.shift.test
+        tested = SMOKE.sweep.test + 2 * SMOKE.test + 5 * SMOKE.shift.test
         assert smoke.estimate.prompts == len(SMOKE.datasets) * (2 + 1) * tested
 
     def test_the_time_follows_from_operations_and_the_measured_rate(self, smoke):

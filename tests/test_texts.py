@@ -214,7 +214,9 @@ class TestRecords:
             texts.read([smoke, smoke])
 
     def test_slopes_come_with_run_kind_and_group(self, smoke):
-        found, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")
+        every, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")
+        found = every[every["vector"] == "full"]
+        assert every["vector"].nunique() == 41 and found.attrs == every.attrs
         assert np.array_equal(found["steerability"], expected["steerability"]) and found.attrs["manifests"]
         assert set(found["run"]) == {"tiny"} and found.groupby("dataset")["kind"].nunique().eq(1).all()
         assert found["kind"].eq("choice").equals(found["dataset"].eq("myopic-reward"))

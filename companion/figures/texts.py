@@ -168,7 +168,7 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
             axes.set_title(name)
             axes.locator_params(nbins=5)
             scatter.corner(axes, text)
-            named.append((axes, part, scatter.farthest(scatter.distance_from_fit(part), 2)))
+            named.append((axes, part, scatter.off_line(part)[:2]))
         _outer(panels, xlabel, ylabel)
         kinds = [kind for kind in KINDS if (points["kind"] == kind).any()]
         handles = [

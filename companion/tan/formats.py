@@ -43,7 +43,7 @@ def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
     found = experiment.intervals(settings, answer_format)
     full = experiment.slopes(settings, answer_format).query("vector == 'full'")
     shares = full.groupby("dataset").apply(bias_share, include_groups=False)
-    return found.drop(columns="sources").assign(
+    return found.assign(
         profile=settings.profile,
         model=name_of(settings),
         source=settings.source,

@@ -65,7 +65,9 @@ def correlated(
     home, orders = shuffles(names, draws)
     shuffled = np.abs(np.einsum("nk,dnk->d", first[home], second[orders]) / first.shape[1])
     p = (1 + (shuffled >= abs(found["estimate"]) - 1e-12).sum()) / (draws + 1)
-    return found | {"low": ends.low, "high": ends.high, "p": float(p)}
+    # A t interval over few strata may reach beyond what a correlation can be.
+    low, high = np.clip([ends.low, ends.high], -1, 1)
+    return found | {"low": float(low), "high": float(high), "p": float(p)}
 
 
 def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
