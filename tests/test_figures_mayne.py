@@ -135,6 +135,28 @@ class TestFeatures:
         assert found.table.iloc[-1][["input", "1"]].tolist() == ["zero", "no feature is active"]
 
 
+class TestDose:
+    def test_lines_are_the_rows_and_both_norms_are_marked(self):
+        norms = np.geomspace(1, 100, 9)
+        kinds = {
+            "vector": np.linspace(5, 1, 9),
+            "label-shuffled": np.linspace(5, 0, 9),
+            "isotropic": np.full(9, 2.0),
+        }
+        parts = [
+            pd.DataFrame({"what": what, "norm": norms, "shared": shared}) for what, shared in kinds.items()
+        ]
+        found = autoencoder.dose(pd.concat(parts), 10.0, 100.0)
+        [axes] = found.figure.axes
+        lines = {line.get_label(): line for line in axes.lines}
+        np.testing.assert_allclose(lines["label-shuffled"].get_ydata(), kinds["label-shuffled"])
+        assert [line.get_xdata()[0] for line in axes.lines[3:]] == [10.0, 100.0]
+        assert texts(axes) == ["steering vector", "activations"]
+        assert (
+            "vector 3 at the norm of the steering vector, 10, and 1 at that of activations, 100" in found.alt
+        )
+
+
 class TestDefault:
     def test_the_right_axis_is_the_left_one_moved_by_the_offset_and_bars_are_medians(self):
         given = projections()

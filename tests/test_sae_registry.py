@@ -134,6 +134,22 @@ class TestEmbedded:
         assert found["zero_vector_activates"] == int((sae.encode(torch.zeros(576)) > 0).sum())
 
 
+class TestUnfolded:
+    """The second one of the default model: the same training, with the mean of the activations left in the input."""
+
+    def test_it_reads_what_the_first_one_reads_and_zero_activates_nothing_in_it(self):
+        first, second = open_sae("smollm2-135m", 576, 18), open_sae("smollm2-135m-unfolded", 576, 18)
+        assert (second.kind, second.n_features, second.hook) == (first.kind, first.n_features, first.hook)
+        torch.testing.assert_close(second.W_dec.norm(dim=1), torch.ones(second.n_features), atol=1e-3, rtol=0)
+        assert not (second.encode(torch.zeros(576)) > 0).any() and (first.encode(torch.zeros(576)) > 0).any()
+
+    def test_its_report_is_of_these_weights(self):
+        found, trained = (report("smollm2-135m-unfolded")[part] for part in ("held_out", "trained"))
+        weights = saes.EMBEDDED / "smollm2-135m-unfolded" / "sae_weights.safetensors"
+        assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert trained["settings"]["mean"] == "input" and found["zero_vector_activates"] == 0
+
+
 NAME = "saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
 
 

@@ -148,7 +148,9 @@ def audit(
     name = str(rng.choice(recorded["dataset"].unique()))
     mine = recorded[recorded["dataset"] == name]
     layer = recorded.attrs["manifests"][0]["inputs"]["layer"]
-    made_with = tuple(recorded.attrs["record"]["settings"]["datasets"])  # some of which are placebos of others
+    made_with = tuple(
+        recorded.attrs["record"]["settings"]["datasets"]
+    )  # some of which are placebos of others
     job = Job(replace(settings, datasets=made_with), stage, name, answer_format, layer)
     model = model_of(settings.model, settings.remote)
     train, test = jobs.examples(job, model)
