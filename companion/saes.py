@@ -1,20 +1,12 @@
 """The sparse autoencoders this book knows by name, and how any other is opened: by its path.
 
-<<<<<<< HEAD
 - `tiny`: random, built in code for the tiny models.
-- `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package.
+- `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package; and
+  `smollm2-135m-unfolded`, trained with the mean left in its input.
 - `gemma-scope-2b-l14-16k-l0-84` and its siblings: Gemma Scope (arXiv 2408.05147, CC BY 4.0), the family of Mayne et
   al. 2024, fetched from the hub at a pinned revision.
-- `saelens:RELEASE/ID`: any release of sae-lens, an optional extra, which converts it once into a folder in the cache.
-=======
-- `tiny`: random, built in code for the tiny models; it knows nothing, but it has every part that matters.
-- `smollm2-135m`: trained by this project on the default model (`tools/train_sae.py`), part of the package; and
-  `smollm2-135m-unfolded`, trained the same way with the mean of the activations left in its input.
-- `gemma-scope-2b-l14-16k-l0-84` and its siblings: Google DeepMind's Gemma Scope (arXiv 2408.05147, CC BY 4.0), the
-  family of Mayne et al. 2024, fetched from the hub at a pinned revision.
-- `saelens:RELEASE/ID`: any release that sae-lens, an optional extra, knows. It fetches and converts once; its folder in
-  the cache is then read like any other, so that what is computed with it does not depend on sae-lens.
->>>>>>> w-mayne
+- `saelens:RELEASE/ID`: any release of sae-lens, an optional extra, which converts it once into a folder in the cache,
+  that is then read like any other, so that what is computed with it does not depend on sae-lens.
 """
 
 from __future__ import annotations
@@ -58,12 +50,8 @@ SCOPE_NAMES = tuple(f"gemma-scope-2b-l14-16k-l0-{l0}" for l0 in SCOPE_FILES)
 SAES: dict[str, SaeSpec] = {
     "tiny": SaeSpec(("tiny", "tiny-gemma3"), 2),
     "smollm2-135m": SaeSpec(("smollm2-135m",), folder="smollm2-135m"),
-<<<<<<< HEAD
     **{n: SaeSpec(SCOPE_MODELS, 14, path=p) for n, p in zip(SCOPE_NAMES, SCOPE_FILES.values(), strict=True)},
-=======
-    **{name: SaeSpec(SCOPE_MODELS, 14, path=path) for name, path in SCOPE_FILES.items()},
     "smollm2-135m-unfolded": SaeSpec(("smollm2-135m",), folder="smollm2-135m-unfolded"),
->>>>>>> w-mayne
 }
 
 
