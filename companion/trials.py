@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats as scipy_stats
 
+from companion.tan.evidence import Evidence, SetSlopes
 from companion.verdicts import Trial, Untestable
 from steerkit import stats
 from steerkit.stats import Interval
@@ -14,6 +16,7 @@ from steerkit.stats import Interval
 Found = Trial | Untestable
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
+SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
 EXCHANGED = "data sets exchanged within their kind"
 WITHIN_KINDS = "rank correlation within kinds of sets above 0, at least half of the published one"
 
@@ -59,3 +62,17 @@ def ranked(
 
     same = np.arange(len(kinds))
     return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
+
+
+def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Found:
+    """Agreement of the first two models on one number of the data sets that both have."""
+    if not e.others:
+        return Untestable(said, f"only one model, {e.name}")
+    mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
+    common = [name for name in mine if name in other]
+    if few := too_few(common):
+        return Untestable(said, few)
+    x, y = (np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
+    raw = scipy_stats.spearmanr(x, y).statistic
+    ours = f"within kinds {{}} over {len(common)} data sets; over all {raw:.2f}"
+    return ranked(said, ours, [(x, y)], [mine[name].kind for name in common], rho / 2)

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from worlds import evidence, sets, shifts
 
-from companion import claims, claims_shift, verdicts
+from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
 from companion.templates import SETTINGS
 from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE, Trial, Untestable, verdict_of
 from steerkit.stats import Interval
 
 COUNT, RUNS = 30, 20
-BY_ID = {one.id: one for one in (*claims.CLAIMS, *claims_shift.CLAIMS)}
+BY_ID = {one.id: one for one in claims.every()}
 
 
 def spread(rng, centre=1.0, between=0.4):
@@ -302,6 +302,6 @@ def test_few_data_sets_are_not_judged_and_the_reason_is_said():
 def test_every_claim_of_both_papers_names_an_exhibit_and_comes_once():
     from companion import claims_mayne
 
-    both = [*claims.CLAIMS, *claims_shift.CLAIMS, *claims_mayne.CLAIMS]
+    both = [*claims.every(), *claims_mayne.CLAIMS]
     assert len({claim.id for claim in both}) == len(both)
     assert {claim.exhibit for claim in both} <= set(EXHIBITS)

@@ -19,10 +19,10 @@ DEFAULTS = {name: parameter.default for name, parameter in parameters_of(FIGURE.
 OTHER = {"profile": "smoke", "datasets": "narcissism,a b's.jsonl", "layer": 13, "model": "007"}
 CLAIMS = pd.DataFrame(
     [
-        ["It works.", "letter", "1 of 1", "0 of 1", "more than half", "differs", "tan-fig-1"],
-        ["It varies.", "letter", "a lot", "a little", "some", "agrees", "tan-fig-4"],
+        ["It works.", "letter", "tiny", "1 of 1", "0 of 1", "more than half", "differs", "tan-fig-1"],
+        ["It varies.", "letter", "tiny", "a lot", "a little", "some", "agrees", "tan-fig-4"],
     ],
-    columns=["statement", "format", "published", "ours", "rule", "verdict", "exhibit"],
+    columns=["statement", "format", "model", "published", "ours", "rule", "verdict", "exhibit"],
 )
 
 
@@ -98,14 +98,16 @@ class TestExhibit:
         own = result(claims=pd.concat([CLAIMS, other]))
         text = pages.exhibit_block([own])
         assert "| claim | published | here, format statement | here, format letter |" in text
-        assert "| It works. | 1 of 1 | **agrees**: 1 of 1 | **differs**: 0 of 1 |" in text
+        assert "| It works. | 1 of 1 | **agrees** (tiny): 1 of 1 | **differs** (tiny): 0 of 1 |" in text
         assert "It varies." not in text
-        short = CLAIMS.iloc[:1].assign(exhibit="mayne-fig-1", statement="It is short.")
+        # A claim belongs to the paper whose table it is in, whatever exhibit shows it.
+        short = CLAIMS.iloc[:1].assign(exhibit="mayne-ext-decompose", statement="It is short.")
         short.to_csv(own.folder / "mayne-claims-claims.csv", index=False)
         text = pages.verdicts([own], TAN)
+        assert "2 claims, 3 verdicts over formats and models: 2 agrees, 1 differs." in text
         assert "| It works. | agrees | differs | [Figure 1](/notebooks/tan-fig-1.ipynb) |" in text
         assert "| It varies. |  | agrees | [Figure 4](/notebooks/tan-fig-4.ipynb) |" in text
-        assert "It is short." not in text and "It works." not in pages.verdicts([own], MAYNE)
+        assert "It is short." not in text and "It is short." in pages.verdicts([own], MAYNE)
 
     def test_the_start_page_has_a_figure_with_its_origin_and_nothing_else(self, result):
         text = pages.picture(result())

@@ -1,0 +1,140 @@
+"""The claims of Tan et al. 2024 that its appendix shows: variance, layers, ranges, other directions; as `companion.claims`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from companion import published
+from companion.tan.evidence import Evidence
+from companion.trials import EXCHANGED, SMALL, WITHIN_KINDS, Found, between, ranked, too_few
+from companion.verdicts import Claim, Trial, Untestable, claim
+from steerkit import stats
+from steerkit.stats import Interval
+
+CLAIMS: list[Claim] = []
+
+
+@claim(CLAIMS, "tan-app-variance", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
+def models_agree_on_variance(e: Evidence) -> Found:
+    """Two unrelated models agree on which data sets have the larger variance of steerability."""
+    both = published.datasets()[["variance_llama2-7b", "variance_qwen1.5-14b"]].dropna()
+    rho = both.corr("spearman").iloc[0, 1]
+    return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.var())
+
+
+ON_HALVES = "rank correlation within kinds of sets, on disjoint halves of the items, above 0, at least 0.3"
+
+
+@claim(CLAIMS, "tan-app-variance", ON_HALVES, EXCHANGED, steers=True)
+def variance_grows_with_the_mean(e: Evidence) -> Found:
+    """Data sets that steer more have more variance between their examples."""
+    both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
+    said = f"Spearman {both.corr('spearman').iloc[0, 1]:.2f} (Llama-2-7B)"
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    halves = [each.half(np.random.default_rng(0)) for each in e.sets]
+    pairs = []
+    for one in (halves, [~half for half in halves]):
+        means = [each.slopes[half].mean() for each, half in zip(e.sets, one, strict=True)]
+        spread = [each.slopes[~half].var() for each, half in zip(e.sets, one, strict=True)]
+        pairs.append((np.array(means), np.array(spread)))
+    return ranked(said, "within kinds, on disjoint items, {}", pairs, [each.kind for each in e.sets], 0.3)
+
+
+MIDDLE = "mean of the middle half of the layers above that of the others by a fifth of the best layer's"
+LAYERS_EXCHANGED = "layers exchanged within data sets"
+
+
+@claim(CLAIMS, "tan-app-layers", MIDDLE, LAYERS_EXCHANGED, steers=True)
+def middle_layers_steer_best(e: Evidence) -> Found:
+    """Steerability peaks in the middle of the network."""
+    said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
+    wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
+    depth = wide.columns.to_numpy() / (e.n_layers - 1)
+    middle = (depth >= 0.25) & (depth <= 0.75)
+    if few := too_few(wide) or ("" if middle.any() and not middle.all() else "layers of one depth only"):
+        return Untestable(said, few)
+    values = wide.to_numpy()
+
+    def effect(values: np.ndarray) -> Interval:
+        highest = abs(values.mean(axis=0)).max()
+        return stats.mean_interval((values[:, middle].mean(1) - values[:, ~middle].mean(1)) / highest)
+
+    best = wide.columns[values.mean(axis=0).argmax()]
+    ours = f"middle above the others by {{}} of the best layer's mean; best layer {best} of depth {depth[wide.columns == best][0]:.2f}"
+    return Trial(said, ours, effect(values), 0.2, lambda rng: effect(rng.permuted(values, axis=1)))
+
+
+HALF_WAY = "half of the way from a set's mean layer to its best one, the layer chosen on the other sets"
+
+
+@claim(CLAIMS, "tan-app-layers", HALF_WAY, LAYERS_EXCHANGED, steers=True)
+def one_layer_serves_most_sets(e: Evidence) -> Found:
+    """The layer that is best on average serves data sets that did not choose it, the poorly steerable ones too."""
+    said = "one layer for all data sets of a model (appendix)"
+    wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
+    if few := too_few(wide) or ("" if wide.shape[1] > 2 else "fewer than three layers"):
+        return Untestable(said, few)
+
+    def effect(values: np.ndarray) -> Interval:
+        rest = values.sum(axis=0) - values
+        own = values[np.arange(len(values)), rest.argmax(axis=1)]
+        mean, best = values.mean(axis=1), values.max(axis=1)
+        return stats.mean_interval((own - mean) / np.where(best > mean, best - mean, 1))
+
+    values = wide.to_numpy()
+    ours = f"{{}} of the way, over {len(wide)} data sets"
+    return Trial(said, ours, effect(values), 0.5, lambda rng: effect(rng.permuted(values, axis=1)))
+
+
+FLATTER = "mean loss of slope over the sets that steer, at least half of the published one"
+
+
+@claim(CLAIMS, "tan-app-ranges", FLATTER, "the two ranges exchanged within sets", steers=True)
+def wider_ranges_flatten_slopes(e: Evidence) -> Found:
+    """Over a wider range of multipliers slopes are smaller."""
+    theirs = published.datasets()[["mean_range_0.5_llama2-7b", "mean_range_1.5_llama2-7b"]].dropna()
+    loss = float((1 - theirs.iloc[:, 1] / theirs.iloc[:, 0]).mean())
+    said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7B)"
+    if e.ranges.empty:
+        return Untestable(said, "too few multipliers in this run")
+    named = [each.name for each in e.sets if each.interval.low > 0]
+    if few := too_few(named):
+        return Untestable(said, f"{few} steer")
+    near, far = e.ranges.loc[named].to_numpy().T
+
+    def effect(near: np.ndarray, far: np.ndarray) -> Interval:
+        return stats.mean_interval(1 - far / near)
+
+    def false(rng: np.random.Generator) -> Interval:
+        swap = rng.random(len(near)) < 0.5
+        return effect(np.where(swap, far, near), np.where(swap, near, far))
+
+    return Trial(said, f"{{}} over {len(named)} data sets", effect(near, far), loss / 2, false)
+
+
+NO_GAIN = f"the better of both gains less than {SMALL / 2} standard deviations of the unsteered propensity"
+BETTER = f"a direction that gains {SMALL}, with the same noise"
+
+
+@claim(CLAIMS, "tan-fig-1", NO_GAIN, BETTER, steers=True)
+def other_directions_are_no_better(e: Evidence) -> Found:
+    """Principal components and logistic regression give directions that steer no better than the mean difference."""
+    said = "no better, without a number (appendix D.4)"
+    if few := too_few(e.sets):
+        return Untestable(said, few)
+    gains = {}
+    for name in ("pca", "logistic"):
+        gain = [(each.of(name)[0].mean() - each.of("full")[0].mean()) / each.spread for each in e.sets]
+        gains[name] = stats.mean_interval(np.array(gain))
+    best = max(gains.values(), key=lambda each: each.estimate)
+    worse = Interval(-best.estimate, -best.high, -best.low)
+
+    def false(rng: np.random.Generator) -> Interval:
+        # Directions that are better by what counts, with the same noise.
+        drawn = rng.normal(-SMALL, best.error)
+        return Interval(drawn, drawn - best.estimate + best.low, drawn + best.high - best.estimate)
+
+    words = ", ".join(f"{name} {each.estimate:+.3f}" for name, each in gains.items())
+    ours = f"loss of the better one {{}} standard deviations of the unsteered propensity; gains {words}"
+    return Trial(said, ours, worse, -SMALL / 2, false, none=-SMALL)
