@@ -24,7 +24,7 @@ _HOME = {
     "extract": "extraction",  # examples become vectors
     "differences": "extraction",  # the same, example by example
     "shuffled": "extraction",  # placebos: the same with labels drawn at random
-    "gradients": "gradients",  # the slope at multiplier 0 of any vector
+    "gradients": "gradient",  # the slope at multiplier 0 of any vector
     "Vectors": "vectors",
     "load_vectors": "vectors",
     "evaluate": "grid",  # the score of every example under every vector, layer and multiplier

@@ -239,7 +239,7 @@ def steered_logits(
 
 
 def gradients(site: Site, questions: Sequence, layer: int) -> list[torch.Tensor]:
-    """Gradients [p, d] of propensities by what is added after a block, all branches in one forward; `steerkit.gradients`."""
+    """Gradients [p, d] of propensities by what is added after a block, all branches in one forward; `steerkit.gradient`."""
     batch = layout(questions, [0])
     inputs, overrides = masked_inputs(site, batch)
     rows, columns = (batch.conditions == 0).nonzero(as_tuple=True)

@@ -238,7 +238,7 @@ class TestErrors:
 
     def test_a_fault_of_the_program_is_a_paragraph_too_and_says_where(self, steerkit, monkeypatch):
         failing = raising(ValueError("first line\nsecond   line."))
-        monkeypatch.setattr("companion.cli.doctor._python", failing)
+        monkeypatch.setattr("companion.cli.doctor._machine", failing)
         code, out, err = steerkit("doctor", "--json")
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert re.search(r"ValueError: first line second line \(doctor.py, line \d+\)\. Next: .*--debug", err)

@@ -14,7 +14,7 @@ from steerkit import traces
 from steerkit.errors import SteerkitError
 from steerkit.extraction import mean_difference
 from steerkit.formats import question
-from steerkit.gradients import gradients
+from steerkit.gradient import gradients
 from steerkit.grid import evaluate
 
 FORMATS = ("letter", "statement", "yes-no")

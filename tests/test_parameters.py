@@ -115,7 +115,6 @@ class TestProfiles:
         laptop = load_profile("laptop")
         assert laptop.model == "smollm2-135m" and len(laptop.datasets) == 13
         assert laptop.multipliers == (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-        assert set(laptop.resample_multipliers) <= set(laptop.multipliers)
 
     def test_an_own_folder_of_profiles_takes_the_place_of_the_repositorys(self, write):
         write(seed=3)
@@ -149,8 +148,6 @@ class TestOverrides:
         assert override(SMOKE, layer=0).layer == {"letter": 0, "statement": 0, "yes-no": 0}
         changed = override(SMOKE, multipliers=[-1.5, 0.0, 1.0, 1.5], datasets=["openness"])
         assert changed.multipliers == (-1.5, 0.0, 1.0, 1.5) and changed.datasets == ("openness",)
-        alone = override(SMOKE, resamples={"letter": 0}, random_vectors=0)  # without companions all will do
-        assert override(alone, multipliers=[-1.0, 1.0]).multipliers == (-1.0, 1.0)
 
     @pytest.mark.parametrize(
         ("values", "expected"),
@@ -164,7 +161,6 @@ class TestOverrides:
             ({"multipliers": ["a", "b"]}, "two different multipliers"),
             ({"multipliers": [1.0]}, "two different multipliers"),
             ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
-            ({"multipliers": [-1.0, 1.0]}, "resample_multipliers among"),
         ],
         ids=str,
     )

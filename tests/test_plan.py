@@ -16,6 +16,7 @@ from companion.tan.jobs import Job, compute, inputs
 from steerkit import SteerkitError, evaluate
 from steerkit.formats import question
 from steerkit.layout import length
+from steerkit.traces import SHARE_FROM
 
 SMOKE = load_profile("smoke")
 TOTALS = {  # parameters as the checkpoints on the hub state them
@@ -80,8 +81,10 @@ class TestTokenPasses:
         with Watch(model) as watch:
             evaluate(model, asked, made, [1.0, 2.0], layers=[layer])
         sizes = [(length(question(e), 5), length(question(e), 1)) for e in asked]
-        wanted = sum(cost.executed(tree, one, layer, 4) for tree, one in sizes)
-        assert sum(map(tokens, watch.blocks)) / 4 == pytest.approx(wanted)
+        shared = layer + 1 if layer >= SHARE_FROM else 0
+        assert sum(map(tokens, watch.blocks)) == sum(
+            one * shared + tree * (4 - shared) for tree, one in sizes
+        )
 
     def test_a_sample_estimates_what_all_prompts_cost(self):
         whole = replace(SMOKE, train=None, test=None)
@@ -142,7 +145,8 @@ class TestPlan:
         assert found["weights_bytes"] == 2 * TOTALS["llama2-7b"]
         assert "could not be fetched" in found["notes"][0] and "estimates" in found["notes"][0]
         assert found["hours"] is None and "has not been run" in found["hours_from"]
-        sweep, main, shift = found["rows"]
+        sweep, main, beside, shift = found["rows"]
+        assert 0 < beside["token_passes"] < main["token_passes"]
         each = outline.stand_in("llama2-7b").block_parameters
         assert main["operations"] == 2 * each * main["token_passes"]
         assert sweep["requests"] > 0 and shift["sent_bytes"] > 0

@@ -33,7 +33,11 @@ NAMES += "steerkit companion notebooks book book/_toc.yml profiles benchmarks te
 PACKAGES = (ROOT / "steerkit", ROOT / "companion", ROOT / "book" / "_ext")
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py") if path.stat().st_size)
 LONG = "figures/samples.py figures/settings.py figures/autoencoder.py".split()
-LONG = {*(ROOT / "companion" / name for name in LONG), ROOT / "book/_ext/pages.py"}
+LONG = {
+    *(ROOT / "companion" / name for name in LONG),
+    ROOT / "book/_ext/pages.py",
+    ROOT / "steerkit/traces.py",
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
 
 

@@ -1,7 +1,7 @@
 """Steerability by layer (figure 5): one vector a block, and its slope at multiplier 0 on every test example.
 
 Training and test examples are those of the main grid, so that a layer has as many as the grid and not the few of the
-sweep. One gradient an example and block gives the slope (`steerkit.gradients`), at a fraction of the cost of steering.
+sweep. One gradient an example and block gives the slope (`steerkit.gradient`), at a fraction of the cost of steering.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ def slopes_beside(
     job: Job, model: Model, test: Sequence[Example], vectors: Vectors, progress: Progress | None = None
 ) -> pd.DataFrame:
     """PLACEBO table of some test examples."""
-    from steerkit.gradients import gradients
+    from steerkit.gradient import gradients
 
     slopes = gradients(model, test, job.layer, fidelity=job.settings.fidelity, progress=progress)
     frame = slopes_at_zero(slopes, vectors, test)

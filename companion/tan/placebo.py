@@ -1,6 +1,6 @@
 """What a vector is set against: slopes at multiplier 0 of vectors that the labels have nothing to do with.
 
-One gradient a test example (`steerkit.gradients`) gives the slope of every vector there is. Vectors are those of the
+One gradient a test example (`steerkit.gradient`) gives the slope of every vector there is. Vectors are those of the
 data set itself, `full`; `resample-*`, from training pairs drawn again, the noise of extraction; `pca` and `logistic`,
 two other ways to a direction; and three kinds of placebo. All but the resampled ones have the norm of `full`, and every
 data set has seeds of its own:
