@@ -159,8 +159,9 @@ class TestWithoutSystemPrompt:
         steps: list[int] = []
         frame = compute(no_system, steps.append)
         monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
-        prompts, passes, reads = job_cost(no_system)[:3]
-        assert prompts == 3 * EXAMPLES["statement"]
+        work = job_cost(no_system)
+        passes, reads = work.token_passes, work.reads
+        assert work.prompts == 3 * EXAMPLES["statement"]
         assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
         assert list(frame["setting"].unique()) == list(NO_SYSTEM)
         assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
