@@ -101,7 +101,8 @@ def scaled(vectors: Vectors, reference: Vectors) -> Vectors:
     """Each vector with the L2 norm that the first vector of `reference` has at the same layer."""
     check_same_layers(vectors, reference)
     norms = reference.values[:1].norm(dim=-1, keepdim=True)
-    values = vectors.values / vectors.values.norm(dim=-1, keepdim=True) * norms
+    own = vectors.values.norm(dim=-1, keepdim=True)
+    values = vectors.values / own.where(own > 0, 1) * norms  # zero has no direction and stays zero
     return Vectors(vectors.names, vectors.layers, values, vectors.manifest)
 
 

@@ -211,7 +211,7 @@ def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
 
 def gradients(case: Case) -> pd.DataFrame:
     """Of each test example the gradient of its propensity: a row an id, its product with a vector is the slope at zero."""
-    from steerkit import gradients as steerkit_gradients
+    from steerkit import gradient
 
     settings = case.settings
     fidelity = settings.fidelity if case.format == "letter" else None
@@ -219,7 +219,7 @@ def gradients(case: Case) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         model = jobs.model_of(settings.model, settings.remote)
         asked = examples(case, model)[1]
-        found = steerkit_gradients.gradients(model, asked, case.layer, fidelity=settings.fidelity)
+        found = gradient.gradients(model, asked, case.layer, fidelity=settings.fidelity)
         table = pd.concat([pd.DataFrame({"example_id": [one.id for one in asked]}), frame(found)], axis=1)
         table.attrs = {"engine": "gradient", "source": model.source}
         return table
