@@ -15,6 +15,6 @@ try:
     if browser:
         made["pdf"] = str(pdf.print_book(browser))
 except SteerkitError as error:
-    print(json.dumps(error.parts))
+    print(json.dumps(vars(error)))
     sys.exit(1)
 print(json.dumps(made))

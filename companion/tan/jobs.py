@@ -241,7 +241,7 @@ def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.Da
     vectors, single = vectors_beside_of(job, model, train, progress)
     frame = slopes_beside(job, model, test, vectors, progress)
     dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
-    frame.attrs = {"source": model.source, "dose": dose, "others": others_of(job)}
+    frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": others_of(job)}
     return frame
 
 
