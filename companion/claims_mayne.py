@@ -17,11 +17,12 @@ import torch
 from companion import published, saes, verdicts
 from companion.mayne import activations, decompositions, features
 from companion.mayne.baselines import shuffled
-from companion.mayne.draws import Groups, Measure, around, mean_effect, smallest
+from companion.mayne.draws import Groups, Measure, smallest
 from companion.mayne.evidence import Evidence
 from companion.profiles import Settings
 from companion.tan.tables import name_of
 from companion.verdicts import Claim, Effect, Trial, Untestable, claim
+from steerkit.stats import mean_interval, t_interval
 
 TOP = 5  # most active features
 FAR = 1.0  # doublings between a norm and the first percentile that count as far
@@ -110,7 +111,7 @@ def same_features(e: Evidence) -> Trial:
 
     def effect(several: list[Groups]) -> Effect:
         counts = features.shared_with_zero(torch.stack([each.vector for each in several]), e.sae, TOP)
-        return mean_effect(counts.numpy())
+        return mean_interval(counts.numpy())
 
     ours = f"seven vectors share {{}} of {TOP} features with zero"
     theirs = "the same features each time (values of the other vectors not found)"
@@ -172,7 +173,7 @@ def negatives_turn_spurious(e: Evidence) -> Trial | Untestable:
             return Effect(0.0, 0.0, 0.0)
         values = each.held(pair, features.JUDGE)
         scatter = np.maximum(values.std(0, ddof=1), 1e-9)
-        return smallest([mean_effect(column) for column in (values / scatter).T])
+        return smallest([mean_interval(column) for column in (values / scatter).T])
 
     count = int((found.qualifying(features.CHOOSE) > 0).sum())
     placebo = [int((found.flipped(signs(rng)).qualifying(features.CHOOSE) > 0).sum()) for _ in range(99)]
@@ -217,8 +218,8 @@ def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial | Untestable:
 
     def effect(own: int, others: list[int]) -> Effect:
         apart, chance = shares[:, own] - shares[:, others].mean(1), shares[:, others].mean(0)
-        error = np.hypot(mean_around(apart), chance.std(ddof=1) * (1 + 1 / len(others)) ** 0.5)
-        return around(float(apart.mean()), float(error), min(len(apart), len(others)) - 1)
+        error = np.hypot(mean_interval(apart).error, chance.std(ddof=1) * (1 + 1 / len(others)) ** 0.5)
+        return t_interval(float(apart.mean()), float(error), min(len(apart), len(others)) - 1)
 
     def world(rng: np.random.Generator) -> Effect:
         one, *rest = rng.permutation(np.arange(1, shares.shape[1]))
@@ -228,11 +229,6 @@ def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial | Untestable:
     return Trial(theirs, ours + "difference {}", effect(0, list(range(1, shares.shape[1]))), OWN, world)
 
 
-def mean_around(values: np.ndarray) -> float:
-    """Standard error of the mean of independent values [n]."""
-    return float(values.std(ddof=1) / len(values) ** 0.5)
-
-
 def _smaller(losses: np.ndarray) -> Effect:
     """The loss [doses, g] that is less sure to be there."""
-    return smallest([mean_effect(each) for each in losses])
+    return smallest([mean_interval(each) for each in losses])

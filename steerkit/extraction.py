@@ -8,7 +8,6 @@ mean over its tokens.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Branch, Question, Read
 from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import TOLERANCE, room
+from steerkit.trust import room
 from steerkit.vectors import Vectors, scaled
 
 
@@ -112,22 +111,14 @@ def _contrast(example: Example) -> Question:
 
 
 def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence[int]) -> bool:
-    """Whether two answers in one sequence give what two sequences give, tried on the longest example."""
-    attention, one, last = model.config._attn_implementation, max(questions, key=trust.reach), max(layers)
-
-    def check() -> float:
-        """Largest difference at the last layer, relative to the largest activation difference."""
-        ways = (traces.contrasts_apart, traces.contrasts)
-        slow, fast = (run(model, work, [[one]], [last], False)[0] for work in ways)
-        return float(((slow - fast).abs() / slow.abs().max()).nan_to_num(torch.inf).max())
-
-    kind, tolerance = ("extract", attention, last), TOLERANCE[model.dtype]
-    if attention in trust.MASKED and trust.proven(model, kind, one, check) <= tolerance:
-        return True
-    why = "this model's attention does not take the mask that would let two share one"
-    message = f"steerkit: reading each answer in a forward of its own, because {why}"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return False
+    """Whether two answers in one sequence give what two sequences give, at the last layer of the longest example."""
+    one, last = max(questions, key=trust.reach), max(layers)
+    slow, fast = (
+        lambda work=work: run(model, work, [[one]], [last], False)[0]
+        for work in (traces.contrasts_apart, traces.contrasts)
+    )
+    instead = "reading each answer in a forward of its own"
+    return trust.branches_work(model, ("extract", last), one, slow, fast, instead)
 
 
 def mean_difference(found: torch.Tensor, layers: Sequence[int], manifest: dict | None = None) -> Vectors:

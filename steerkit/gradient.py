@@ -9,7 +9,6 @@ how far apart they are is measured wherever both are at hand.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -65,20 +64,11 @@ def gradients(
 
 
 def _branches_work(model: Model, questions: Sequence[Question], layer: int) -> bool:
-    """Whether all answers in one sequence give what plain sequences give, tried on the longest question."""
-    attention, one = model.config._attn_implementation, max(questions, key=trust.reach)
-
-    def check() -> float:
-        """Largest difference, relative to the largest entry."""
-        slow, fast = (
-            run(model, work, [one], layer)[0] for work in (traces.gradients_apart, traces.gradients)
-        )
-        return float(((slow - fast).abs().max() / slow.abs().max()).nan_to_num(torch.inf))
-
-    kind = ("gradients", one.scale, attention, layer)
-    if attention in trust.MASKED and trust.proven(model, kind, one, check) <= trust.TOLERANCE[model.dtype]:
-        return True
-    why = "this model's attention does not take the mask that would let them share one"
-    message = f"steerkit: a forward and backward for each answer of its own, because {why}"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return False
+    """Whether all answers in one sequence give what plain sequences give, on the longest question."""
+    one = max(questions, key=trust.reach)
+    slow, fast = (
+        lambda work=work: run(model, work, [one], layer)[0]
+        for work in (traces.gradients_apart, traces.gradients)
+    )
+    instead = "a forward and backward for each answer of its own"
+    return trust.branches_work(model, ("gradients", one.scale, layer), one, slow, fast, instead)

@@ -38,6 +38,7 @@ SHORTEST = 64  # below this, halving the sequence frees nothing worth having
 # beyond this gains nothing but padding.
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 SHARE_OF_FREE = 0.5  # `token_bytes` is an estimate, and the allocator keeps gaps
+Work = Callable[[], torch.Tensor]
 Attempt = Callable[[list[int], int], Any]  # (indices, tokens of a sequence)
 Parts = Iterator[tuple[list[int], Any]]  # indices, and what was found for them
 
@@ -78,6 +79,26 @@ def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float])
         difference = max(difference, found)
         proofs[kind] = (reach(one), difference)
     return difference
+
+
+def branches_work(model: Model, kind: tuple, one: Question, slow: Work, fast: Work, instead: str) -> bool:
+    """Whether answers that share a sequence give what plain sequences give, tried on one question.
+
+    The measure is the largest difference, relative to the largest entry; if it is too large a warning says what is done
+    `instead`.
+    """
+    attention = model.config._attn_implementation
+
+    def check() -> float:
+        expected, found = slow(), fast()
+        return float(((expected - found).abs() / expected.abs().max()).nan_to_num(torch.inf).max())
+
+    kind, tolerance = (*kind, attention), TOLERANCE[model.dtype]
+    if attention in MASKED and proven(model, kind, one, check) <= tolerance:
+        return True
+    why = "this model's attention does not take the mask that would let two share one"
+    warnings.warn(f"steerkit: {instead}, because {why}", RuntimeWarning, stacklevel=4)
+    return False
 
 
 def yardstick(scores: torch.Tensor) -> float:

@@ -24,7 +24,7 @@ from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
 from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs
-from steerkit.decomposition import decompose
+from steerkit.decomposition import decompose, top_features
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
 from steerkit.grid import evaluate
@@ -285,7 +285,7 @@ class TestFeatures:
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
         names = cells("mayne-fig-3")
         answers, plain, sae = names["answers"], names["plain"], names["case"].sae
-        assert names["chosen"] == features.default_feature(sae) == 0
+        assert names["chosen"] == int(features.at_zero(sae).argmax()) == 0
         assert float(names["at_zero"][0]) == pytest.approx(9) and features.threshold(sae, 0) > 0
         found = {what: values.numpy() for what, values in names["projections"].items()}
         pre = sae.pre_activations(answers.positive)[:, 0].numpy()
@@ -296,14 +296,11 @@ class TestFeatures:
 
     def test_top_features_are_those_of_a_sort(self, case):
         vector = mayne.contrast(case).vector
-        found = features.most_active({"v": vector}, case.sae, 4)
-        dense, zero = case.sae.encode(vector).numpy(), case.sae.encode(torch.zeros(32)).numpy()
-        own = found[found["input"] == "v"]
-        assert own["feature"].tolist() == np.argsort(-dense, kind="stable")[:4].tolist()
-        assert own["in_zero"].tolist() == [j in np.argsort(-zero)[:4] for j in own["feature"]]
+        found, dense = top_features(case.sae, vector, 4), case.sae.encode(vector).numpy()
+        assert found["feature"].tolist() == np.argsort(-dense, kind="stable")[:4].tolist()
 
         silent = replace(tiny_sae(), b_enc=torch.full((256,), -50.0))
-        none = features.most_active({"v": torch.ones(32)}, silent)
+        none = top_features(silent, torch.ones(32))
         assert none.empty and list(none.columns) == list(found.columns)
 
 

@@ -11,12 +11,13 @@ import torch
 from scipy import stats
 
 from companion import claims_mayne, verdicts
-from companion.mayne import decompositions, draws, evidence, features
+from companion.mayne import decompositions, evidence, features
 from companion.mayne.activations import Contrast, Plain
 from companion.mayne.draws import grouped
 from companion.verdicts import AGREES, DIFFERS, MOST, UNTESTABLE
 from steerkit.errors import SteerkitError
 from steerkit.sae import Sae
+from steerkit.stats import mean_interval
 
 WIDTH, HALF, GROUPS, TOKENS = 16, 48, 20, 12
 SIMULATIONS = 20
@@ -265,7 +266,7 @@ class TestDraws:
 
     def test_a_t_interval_is_that_of_scipy_and_covers_what_it_should(self):
         values = np.random.default_rng(1).normal(size=9)
-        found = draws.mean_effect(values)
+        found = mean_interval(values)
         expected = stats.t.interval(0.95, 8, values.mean(), stats.sem(values))
         assert (found.low, found.high) == pytest.approx(expected)
         rng, inside = np.random.default_rng(2), 0

@@ -14,6 +14,7 @@ import torch
 
 from companion.verdicts import Effect
 from steerkit.errors import need
+from steerkit.stats import t_interval
 
 RESAMPLES = 20  # vectors of training groups drawn again behind one interval
 Measure = Callable[[torch.Tensor], torch.Tensor]  # vectors [n, d] -> numbers [n]
@@ -53,7 +54,7 @@ class Groups:
     def effect(self, measure: Measure, rng: np.random.Generator) -> Effect:
         """What `measure` says of the vector; a t interval with the scatter over resampled vectors as standard error."""
         estimate = float(measure(self.vector[None])[0])
-        return around(estimate, float(measure(self.resampled(rng)).double().std()), len(self.sums) - 1)
+        return t_interval(estimate, float(measure(self.resampled(rng)).double().std()), len(self.sums) - 1)
 
 
 def grouped(means: torch.Tensor, groups: np.ndarray) -> Groups:
@@ -64,19 +65,6 @@ def grouped(means: torch.Tensor, groups: np.ndarray) -> Groups:
     sums = torch.zeros(len(labels), means.shape[-1])
     sums.index_add_(0, torch.from_numpy(member), means[:, 0] - means[:, 1])
     return Groups(sums, torch.bincount(torch.from_numpy(member)).float())
-
-
-def around(estimate: float, error: float, freedom: int) -> Effect:
-    """A 95% t interval."""
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, freedom)) * error
-    return Effect(estimate, estimate - half, estimate + half)
-
-
-def mean_effect(values: np.ndarray) -> Effect:
-    """The mean of independent values [n], such as those of test groups, with its t interval."""
-    return around(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), len(values) - 1)
 
 
 def smallest(effects: list[Effect]) -> Effect:

@@ -10,9 +10,10 @@ import torch
 
 from companion.mayne import activations
 from companion.mayne.activations import Case, Contrast, Plain
-from companion.mayne.draws import Groups, Measure, grouped, mean_effect
+from companion.mayne.draws import Groups, Measure, grouped
 from companion.verdicts import Effect, said
 from steerkit.sae import Sae
+from steerkit.stats import mean_interval
 
 
 @dataclass(frozen=True)
@@ -62,5 +63,5 @@ class Evidence:
     @property
     def silent(self) -> str:
         """Why nothing about steering can be tested: the vector itself does not steer; else empty."""
-        own = mean_effect(self.gradients @ self.groups.vector.double().numpy())
+        own = mean_interval(self.gradients @ self.groups.vector.double().numpy())
         return "" if own.low > 0 else f"the vector itself does not steer: slope at zero {said(own, '.3g')}"

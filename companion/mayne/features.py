@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from steerkit.decomposition import top_features
-
 if TYPE_CHECKING:
     from companion.mayne.activations import Contrast, Plain
     from steerkit.sae import Sae
@@ -34,17 +32,6 @@ def usual_norm(plain: Plain) -> float:
     return float(np.median(plain.norms))
 
 
-def most_active(vectors: Mapping[str, torch.Tensor], sae: Sae, count: int = 5) -> pd.DataFrame:
-    """The most active features of some inputs [d] and of zero: input, rank, feature, activation, in_zero.
-
-    Inputs with fewer active features have fewer rows; an input without any has none.
-    """
-    inputs = {**vectors, ZERO: torch.zeros(sae.width)}
-    found = pd.concat({name: top_features(sae, x, count) for name, x in inputs.items()}, names=["input"])
-    found = found.reset_index("input").reset_index(drop=True)
-    return found.assign(in_zero=found["feature"].isin(found.loc[found["input"] == ZERO, "feature"]))
-
-
 def at_zero(sae: Sae) -> torch.Tensor:
     """pre(0), [f]: what the zero vector gets."""
     return sae.pre_activations(torch.zeros(sae.width))
@@ -53,11 +40,6 @@ def at_zero(sae: Sae) -> torch.Tensor:
 def threshold(sae: Sae, feature: int) -> float:
     """What the pre-activation of a feature has to exceed; 0 where the autoencoder has no thresholds."""
     return 0.0 if sae.threshold is None else float(sae.threshold[feature])
-
-
-def default_feature(sae: Sae) -> int:
-    """The feature with the highest pre-activation at zero: 4888 in the paper."""
-    return int(at_zero(sae).argmax())
 
 
 def shared_with_zero(vectors: torch.Tensor, sae: Sae, count: int = 5) -> torch.Tensor:

@@ -6,7 +6,7 @@ sweep. One gradient an example and block gives the slope (`steerkit.gradient`), 
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +14,16 @@ import pandas as pd
 
 from companion import store
 from companion.mayne.activations import CODE, Case, example_groups, examples, gradients, inputs_of
-from companion.mayne.draws import mean_effect
 from companion.outline import outline
 from companion.tan import jobs
 from steerkit.errors import need
 from steerkit.extraction import extract
+from steerkit.stats import mean_interval
 
 if TYPE_CHECKING:
     import torch
 
 OWN_CODE = ("companion/mayne/layers.py", "companion/mayne/draws.py")
-ENOUGH = 24  # test groups below which the best of many layers is chance
 
 
 def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
@@ -32,13 +31,8 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
 
     Each block is an artefact of its own, so that a run that was killed goes on where it stopped.
     """
-    need(
-        step >= 1,
-        "a step of at least 1",
-        str(step),
-        "every how many blocks one is looked at.",
-        done="Nothing was computed.",
-    )
+    mend = "every how many blocks one is looked at."
+    need(step >= 1, "a step of at least 1", str(step), mend, done="Nothing was computed.")
     layers = range(0, outline(case.settings.model).n_layers, step)
 
     def compute() -> pd.DataFrame:
@@ -56,5 +50,6 @@ def _row(case: Case, vector: torch.Tensor) -> dict:
     rows = gradients(case)
     slopes = pd.Series(rows.to_numpy(dtype=float) @ vector.double().numpy())
     means = slopes.groupby(np.asarray(example_groups(case, list(rows.index)))).mean().to_numpy()
-    found = {"format": case.format, "layer": case.layer} | asdict(mean_effect(means)) | {"n": len(means)}
-    return {"mean" if name == "estimate" else name: value for name, value in found.items()}
+    found = mean_interval(means)
+    ends = {"mean": found.estimate, "low": found.low, "high": found.high}
+    return {"format": case.format, "layer": case.layer} | ends | {"n": len(means)}
