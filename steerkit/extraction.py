@@ -77,23 +77,25 @@ def _parts(
     """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
     trust.check_examples(examples)
     trust.check_layers(model, layers)
-    questions, sizes = [_contrast(example) for example in examples], list(map(contrast_length, examples))
+    questions, tokens, remote = (
+        list(map(_contrast, examples)),
+        tokens or room(model),
+        model.remote is not None,
+    )
     work = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
-    order = sorted(range(len(questions)), key=sizes.__getitem__)
-    together = max(1, (tokens or room(model, max(sizes))) // max(sizes))
-    at_once = together if model.remote is None else max(together, JOB_TOKENS // max(sizes))
 
-    def attempt(part: list[int], _: int) -> torch.Tensor:
-        starts = range(0, len(part), together)
-        asked = [[questions[i] for i in part[start : start + together]] for start in starts]
-        [found] = run(model, work, asked, layers, total)
-        return found
+    def attempt(part: list[int], most: int) -> torch.Tensor:
+        asked = [questions[i] for i in part]
+        forwards = trust.batches(asked, 1, tokens, most) if remote else [range(len(asked))]
+        parts = [[asked[i] for i in each] for each in forwards]
+        [found] = run(model, work, parts, layers, total, most)
+        return found if total else trust.in_order(found, forwards)
 
-    for start in range(0, len(order), at_once):
-        for part, values in trust.halving(attempt, order[start : start + at_once], trust.SHORTEST):
+    for batch in trust.batches(questions, 1, max(tokens, JOB_TOKENS) if remote else tokens):
+        for part, values in trust.halving(attempt, batch):
             yield part, values
             if progress is not None:
-                progress(sum(sizes[i] for i in part))
+                progress(sum(contrast_length(examples[i]) for i in part))
 
 
 def contrast_length(example: Example) -> int:
@@ -114,7 +116,7 @@ def _branches_work(model: Model, questions: Sequence[Question], layers: Sequence
     """Whether two answers in one sequence give what two sequences give, at the last layer of the longest example."""
     one, last = max(questions, key=trust.reach), max(layers)
     slow, fast = (
-        lambda work=work: run(model, work, [[one]], [last], False)[0]
+        lambda work=work: run(model, work, [[one]], [last], False, trust.SEQUENCE_TOKENS)[0]
         for work in (traces.contrasts_apart, traces.contrasts)
     )
     instead = "reading each answer in a forward of its own"

@@ -46,20 +46,18 @@ def gradients(
     trust.check_layers(model, [layer])
     questions = [question(example, fidelity) for example in examples]
     work = traces.gradients if _branches_work(model, questions, layer) else traces.gradients_apart
-    sizes = [length(one, 1) for one in questions]
-    order = sorted(range(len(questions)), key=sizes.__getitem__)
-    together = max(1, (batch_tokens or trust.room(model, max(sizes)) // TRAINING) // max(sizes))
+    tokens = batch_tokens or trust.room(model) // TRAINING
     found = torch.zeros(len(questions), model.width)
 
-    def attempt(part: list[int], _: int) -> torch.Tensor:
-        [values] = run(model, work, [questions[i] for i in part], layer)
+    def attempt(part: list[int], most: int) -> torch.Tensor:
+        [values] = run(model, work, [questions[i] for i in part], layer, most)
         return values
 
-    for start in range(0, len(order), together):
-        for part, values in trust.halving(attempt, order[start : start + together], trust.SHORTEST):
+    for batch in trust.batches(questions, 1, tokens):
+        for part, values in trust.halving(attempt, batch):
             found[part] = values.float()
             if progress is not None:
-                progress(sum(sizes[i] for i in part))
+                progress(sum(length(questions[i], 1) for i in part))
     return found
 
 
@@ -67,7 +65,7 @@ def _branches_work(model: Model, questions: Sequence[Question], layer: int) -> b
     """Whether all answers in one sequence give what plain sequences give, on the longest question."""
     one = max(questions, key=trust.reach)
     slow, fast = (
-        lambda work=work: run(model, work, [one], layer)[0]
+        lambda work=work: run(model, work, [one], layer, trust.SEQUENCE_TOKENS)[0]
         for work in (traces.gradients_apart, traces.gradients)
     )
     instead = "a forward and backward for each answer of its own"

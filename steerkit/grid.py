@@ -7,7 +7,7 @@ steered one are shared by all conditions (`layout`), and so is the residual stre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -23,7 +23,7 @@ from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Fidelity, Question
 from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, halving, room
+from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, batches, halving, in_order, room
 from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def evaluate(
     scores = torch.full(shape, torch.nan, dtype=torch.float64)
     places = [(v, layers.index(layer), multipliers.index(m)) for v, layer, m in cells]
     at = [list(axis) for axis in zip(*places, strict=True)]  # [v], [l], [k]
-    tokens = batch_tokens or room(model, max(length(one, conditions) for one in questions))
+    tokens = batch_tokens or room(model)
     mend = "use a smaller multiplier, or float32 instead of half precision."
     for part, values in _parts(model, questions, vectors, cells, engine, tokens):
         for index, found in zip(part, values, strict=True):  # found is [2, 1 + cells]
@@ -139,13 +139,13 @@ def direct(model: Model, question: Question, vectors: Vectors, cells: Cells) -> 
 
 
 def tree(
-    model: Model, batches: Sequence[Sequence[Question]], vectors: Vectors, cells: Cells, max_tokens: int
+    model: Model, parts: Sequence[Sequence[Question]], vectors: Vectors, cells: Cells, most: int
 ) -> torch.Tensor:
-    """Scores [p, 2 sides, 1 + cells] of the questions of all batches, one forward each and one job on a server.
+    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one forward each and one job on a server.
 
-    Conditions that do not fit in `max_tokens` a sequence go into further forwards, which repeat the prefix.
+    Rows have at most `most` tokens; conditions that do not fit go into further forwards, which repeat the prefix.
     """
-    [scores] = run(model, traces.tree, batches, _by_layer(vectors, cells), cells, max_tokens)
+    [scores] = run(model, traces.tree, parts, _by_layer(vectors, cells), cells, most)
     return scores.double()
 
 
@@ -180,26 +180,12 @@ def _parts(
         return
     conditions, remote = 1 + len(cells), model.remote is not None
 
-    def attempt(part: list[int], sequence_tokens: int) -> torch.Tensor:
+    def attempt(part: list[int], most: int) -> torch.Tensor:
         asked = [questions[i] for i in part]
-        forwards = _batches(asked, conditions, tokens) if remote else [range(len(asked))]
-        return tree(model, [[asked[i] for i in each] for each in forwards], vectors, cells, sequence_tokens)
+        forwards = batches(asked, conditions, tokens, most) if remote else [range(len(asked))]
+        parts = [[asked[i] for i in each] for each in forwards]
+        found = tree(model, parts, vectors, cells, most)
+        return in_order(found, forwards)
 
-    whole = max(tokens, JOB_TOKENS) if remote else tokens
-    for indices in _batches(questions, conditions, whole, whole if remote else SEQUENCE_TOKENS):
+    for indices in batches(questions, conditions, max(tokens, JOB_TOKENS) if remote else tokens):
         yield from halving(attempt, indices)
-
-
-def _batches(
-    questions: Sequence[Question], conditions: int, batch_tokens: int, sequence_tokens: int = SEQUENCE_TOKENS
-) -> Iterator[list[int]]:
-    """Indices of questions of similar length, so that little is padding; a longer one counts as `sequence_tokens`."""
-    batch: list[int] = []
-    for index in sorted(range(len(questions)), key=lambda i: (length(questions[i], 1), i)):
-        size = min(length(questions[index], conditions), sequence_tokens)
-        if batch and (len(batch) + 1) * size > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import nnsight
 import torch
 
-from steerkit.layout import PAD, layout, length, mask
+from steerkit.layout import layout, length, mask, rows_of
 from steerkit.model import windows
 
 if TYPE_CHECKING:
@@ -52,20 +52,27 @@ def describe(site: Site) -> dict[str, str]:
 
 
 def outputs(
-    site: Site, inputs: dict, masks: dict, wanted: Sequence[int], weights: torch.Tensor | None = None
+    site: Site, inputs: dict, masks: dict, wanted: Sequence[int], sums: tuple | None = None
 ) -> list[torch.Tensor]:
-    """Outputs [p, s, d] of the blocks `wanted`, or their weighted sums over tokens, [p, d] float32 on the CPU."""
+    """Outputs [r, s, d] of the blocks `wanted`, or the `sums` that a batch and its questions ask for, float32 on the CPU."""
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         found = nnsight.save({})
         for index in range(max(wanted) + 1):
             narrow(site.layers[index], masks.get(index))
             if index in wanted:
                 hidden = site.layers[index].output
-                if weights is not None:
-                    hidden = torch.einsum("ps,psd->pd", weights.to(hidden.device), hidden).float().cpu()
+                if sums is not None:
+                    hidden = summed(hidden, *sums)
                 found[index] = hidden
         stop(site, tracer)
     return [found[index] for index in wanted]
+
+
+def summed(hidden: torch.Tensor, batch: Batch, count: int) -> torch.Tensor:
+    """Weighted sums over the reads of each of `count` questions, [p, d] float32 on the CPU."""
+    question, row, index = batch.reads[:, :3].T
+    read = hidden[row.to(hidden.device), index.to(hidden.device)].float().cpu()
+    return torch.zeros(count, read.shape[1]).index_add(0, question, read * batch.weights[:, None].float())
 
 
 def stop(site: Site, tracer: Any) -> None:
@@ -77,36 +84,47 @@ def stop(site: Site, tracer: Any) -> None:
         tracer.stop()
 
 
-def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, max_tokens: int) -> list[torch.Tensor]:
+def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, most: int) -> list[torch.Tensor]:
     """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one after the other; see `steerkit.grid`.
 
-    A part is one forward; conditions that do not fit in `max_tokens` go into further ones, which repeat the prefix.
+    A part is one forward, in rows of at most `most` tokens; conditions of a question that do not fit in a row go into
+    further forwards, which repeat the prefix.
     """
     scores, conditions = [], 1 + len(cells)
     for questions in parts:
         longest = max(questions, key=lambda q: length(q, 1))
         start, period = len(longest.prefix), length(longest, 1) - len(longest.prefix)
-        step = max(1, (max_tokens - start) // period)
+        step = max(1, (most - start) // period)
         found = torch.zeros(len(questions), 2, conditions, dtype=torch.float64)
         for first in range(0, conditions, step):
-            batch = layout(questions, range(first, min(first + step, conditions)))
-            values = tree_batch(site, questions, batch, vectors, [(0, 0, 0.0), *cells]) * batch.weights
-            question, side, condition = batch.reads[:, 0], batch.reads[:, 3], batch.reads[:, 4]
-            found.index_put_((question, side, condition), values, accumulate=True)
+            some = range(first, min(first + step, conditions))
+            rows = rows_of(questions, len(some), most)
+            batch = layout(questions, rows, some)
+            below = layout(questions, rows, [0])
+            values = tree_batch(site, batch, below, vectors, [(0, 0, 0.0), *cells], questions[0].scale)
+            question, side, condition = batch.reads[:, 0], batch.reads[:, 4], batch.reads[:, 5]
+            found.index_put_((question, side, condition), values * batch.weights, accumulate=True)
         scores.append(found)
     return [torch.cat(scores).to(site.scores)]
 
 
-def tree_batch(site: Site, questions: Sequence, batch: Batch, vectors: dict, cells: Sequence) -> torch.Tensor:
-    """The value of every read of one laid-out batch, [n] float64."""
+def tree_batch(
+    site: Site, batch: Batch, single: Batch, vectors: dict, cells: Sequence, scale: str
+) -> torch.Tensor:
+    """The value of every read of one laid-out batch, [n] float64; `single` has one condition of the same rows.
+
+    No condition steers below the lowest steered block, so up to there a token is the same in all of them: one run of
+    `single` gives the residual stream of the whole batch.
+    """
     edits = edits_of(batch, vectors, cells, site.dtype)
-    first = min((cell[1] for cell in cells[1:]), default=0)
-    shared = first if first >= SHARE_FROM else -1
-    below = tree_below(site, questions, batch, shared) if shared >= 0 else None
+    shared = min((cell[1] for cell in cells[1:]), default=0)
+    shared = shared if shared >= SHARE_FROM else -1
+    if shared >= 0:
+        [hidden] = outputs(site, *masked_inputs(site, single), [shared])
+        below = hidden[torch.arange(len(hidden))[:, None], batch.singles]
     if shared in edits:
         add(below, edits.pop(shared))
     inputs, overrides = masked_inputs(site, batch)
-    logprob = questions[0].scale == "logprob"
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         for index, layer in enumerate(site.layers):
             if index <= shared:
@@ -116,27 +134,10 @@ def tree_batch(site: Site, questions: Sequence, batch: Batch, vectors: dict, cel
             if index in edits:
                 add(layer.output, edits[index])
         final = site.norm.output
-        rows, columns, tokens = batch.reads[:, :3].T.to(final.device)
-        values = nnsight.save(read(site, final[rows, columns], tokens, logprob))
+        rows, columns, tokens = batch.reads[:, 1:4].T.to(final.device)
+        values = nnsight.save(read(site, final[rows, columns], tokens, scale == "logprob"))
         stop(site, tracer)
     return values.double().cpu()
-
-
-def tree_below(site: Site, questions: Sequence, batch: Batch, last: int) -> torch.Tensor:
-    """Residual stream [p, s, d] after block `last`, for the branched sequence, from one run of the unbranched one.
-
-    No condition steers below `last`, so token (position, branch) of every condition is the same there.
-    """
-    single = layout(questions, [0])
-    [hidden] = outputs(site, *masked_inputs(site, single), [last])
-    source = torch.zeros_like(batch.tokens)  # [p, s], the index in `single` of the same token
-    for n, question in enumerate(questions):
-        start, unpadded = len(question.prefix), single.tokens.shape[1] - length(question, 1)
-        begin = int((batch.segments[n] != PAD).nonzero()[0])
-        offset = torch.arange(batch.tokens.shape[1] - begin)
-        again = start + (offset - start) % (length(question, 1) - start)
-        source[n, begin:] = unpadded + torch.where(offset < start, offset, again)
-    return hidden[torch.arange(len(questions))[:, None], source]
 
 
 def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -> dict[int, tuple]:
@@ -238,31 +239,32 @@ def steered_logits(
     return [logits]
 
 
-def gradients(site: Site, questions: Sequence, layer: int) -> list[torch.Tensor]:
+def gradients(site: Site, questions: Sequence, layer: int, most: int) -> list[torch.Tensor]:
     """Gradients [p, d] of propensities by what is added after a block, all branches in one forward; `steerkit.gradient`."""
-    batch = layout(questions, [0])
+    batch = layout(questions, rows_of(questions, 1, most), [0])
     inputs, overrides = masked_inputs(site, batch)
     rows, columns = (batch.conditions == 0).nonzero(as_tuple=True)
     delta = torch.zeros(len(questions), site.width, requires_grad=True)
-    signed = batch.weights * (1 - 2 * batch.reads[:, 3])
+    owners = batch.owners[rows, columns]
+    signed = batch.weights * (1 - 2 * batch.reads[:, 4])
     logprob = questions[0].scale == "logprob"
     with torch.enable_grad(), site.lm.trace(**inputs):
         for index, each in enumerate(site.layers):
             narrow(each, overrides.get(index))
             if index == layer:
                 hidden = each.output.detach()
-                added = delta[rows].to(hidden.device, hidden.dtype)
+                added = delta[owners].to(hidden.device, hidden.dtype)
                 where = (rows.to(hidden.device), columns.to(hidden.device))
                 each.output = hidden.index_put(where, added, accumulate=True)
         final = site.norm.output
-        at, place, tokens = batch.reads[:, :3].T.to(final.device)
+        at, place, tokens = batch.reads[:, 1:4].T.to(final.device)
         values = read(site, final[at, place], tokens, logprob).double()
         propensity = (values * signed.to(values.device)).sum()
         found = nnsight.save(torch.autograd.grad(propensity, delta)[0])
     return [found]
 
 
-def gradients_apart(site: Site, questions: Sequence, layer: int) -> list[torch.Tensor]:
+def gradients_apart(site: Site, questions: Sequence, layer: int, most: int) -> list[torch.Tensor]:
     """The same the obvious way: a plain forward and backward for every branch."""
     found = torch.zeros(len(questions), site.width)
     for n, question in enumerate(questions):
@@ -326,22 +328,25 @@ def continued(
     return [torch.cat(found, 1)]
 
 
-def contrasts(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -> list[torch.Tensor]:
+def contrasts(
+    site: Site, parts: Sequence, wanted: Sequence[int], total: bool, most: int
+) -> list[torch.Tensor]:
     """Weighted sums over answer tokens [p, l, d] float32, or with `total` their sum over questions [1, l, d].
 
     The answers of a question are branches of one sequence; see `steerkit.extraction`.
     """
     found = []
     for questions in parts:
-        batch = layout(questions, [0])
-        weights = torch.zeros(batch.tokens.shape, dtype=site.dtype)
-        weights[batch.reads[:, 0], batch.reads[:, 1]] = batch.weights.to(site.dtype)
-        values = torch.stack(outputs(site, *masked_inputs(site, batch), wanted, weights), dim=1)
+        batch = layout(questions, rows_of(questions, 1, most), [0])
+        values = outputs(site, *masked_inputs(site, batch), wanted, (batch, len(questions)))
+        values = torch.stack(values, dim=1)
         found.append(values.sum(0, keepdim=True) if total else values)
     return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
 
-def contrasts_apart(site: Site, parts: Sequence, wanted: Sequence[int], total: bool) -> list[torch.Tensor]:
+def contrasts_apart(
+    site: Site, parts: Sequence, wanted: Sequence[int], total: bool, most: int
+) -> list[torch.Tensor]:
     """The same the obvious way: each answer after its prompt, in a plain forward of its own."""
     questions = [question for part in parts for question in part]
     found = torch.zeros(len(questions), len(wanted), site.width)

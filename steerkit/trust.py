@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from steerkit.errors import need
+from steerkit.layout import rows_of, size
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Question
@@ -142,12 +143,33 @@ def check_steering(
     need(not unknown, f"names of vectors ({', '.join(vectors.names)})", unknown, "check the spelling.")
 
 
-def room(model: Model, sequence: int) -> int:
-    """Tokens for one forward of sequences of so many tokens: as many as make it fast, fewer where memory is short."""
+def batches(
+    questions: Sequence[Question], conditions: int, tokens: int, most: int = SEQUENCE_TOKENS
+) -> list[list[int]]:
+    """Indices of questions for one forward each: whole rows of `steerkit.layout`, as many as fit into `tokens`."""
+    found, count, widest = [], 0, 0
+    for row in rows_of(questions, conditions, min(most, tokens)):
+        wide = min(most, max(widest, size([questions[n] for n in row], conditions)))
+        if found and (count + 1) * wide <= tokens:
+            found[-1] += row
+            count, widest = count + 1, wide
+        else:
+            found.append(row)
+            count, widest = 1, min(most, size([questions[n] for n in row], conditions))
+    return found
+
+
+def in_order(values: torch.Tensor, parts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows [p, ...] that stand in the order of `parts`, in the order of their indices."""
+    return values[torch.tensor([index for part in parts for index in part]).argsort()]
+
+
+def room(model: Model) -> int:
+    """Tokens for one forward: as many as make it fast, fewer where memory is short."""
     if model.remote is not None:  # nobody knows what is free there
         return CPU_TOKENS
-    config, sequence = model.config, min(sequence, SEQUENCE_TOKENS)
-    each = token_bytes(config, model.dtype.itemsize, sequence, config._attn_implementation)
+    config = model.config
+    each = token_bytes(config, model.dtype.itemsize, SEQUENCE_TOKENS, config._attn_implementation)
     fits = SHARE_OF_FREE * (free_bytes(model.device) - head_bytes(config)) / each
     return max(1, min(int(fits), CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS))
 
