@@ -26,7 +26,6 @@ import torch
 from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
-from companion.data.splits import limit, make_split
 from companion.models import MODELS, dtype_of, model_of
 from companion.outline import Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
@@ -217,7 +216,7 @@ def _requests(sizes: Sequence[int], factor: float) -> int:
 def _sizes(job: Job) -> list[int]:
     """Training and test items of a job; in `statement` pairs of them, which few items leave fewer of."""
     dataset, seed = jobs.dataset_of(job.dataset, job.settings.source), job.settings.seed
-    split = limit(make_split(dataset, job.split, seed), *job.limits)
+    split = jobs.split_of(job)
     parts = [[dataset.items[i] for i in part] for part in (split.train, split.test)]
     if FORMATS[job.format].biased:
         return [len(part) for part in parts]

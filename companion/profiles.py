@@ -56,7 +56,7 @@ class Settings:
 
     `train` and `test` count groups: pairs of a bundled set, single items of the papers'. `layer` maps a format to a block;
     a format that is missing gets the block its sweep chooses. `counterbalanced` asks every item of `letter` and `yes-no`
-    in both of its forms, in the main grid. `recorded` reads the committed record (`companion.tan.records`) instead of
+    in both of its forms, in the main grid; `balanced` counts as many items of each word and letter as of another. `recorded` reads the committed record (`companion.tan.records`) instead of
     computing. `compared` names the profiles that figures over several models show. A `long` profile is computed only when
     somebody asks for it. `remote` is the address of a server that runs the traces: it decides no number, and is in no key.
     """
@@ -72,6 +72,7 @@ class Settings:
     sweep: Sweep
     shift: Shift
     counterbalanced: bool = False
+    balanced: bool = False
     layer: dict[str, int] = field(default_factory=dict)
     fidelity: str = "letter"
     spelling: str = "template"

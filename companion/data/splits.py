@@ -6,8 +6,8 @@ The two items of a minimal pair, and items that ask the same question, are one g
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from companion.data.datasets import Dataset
@@ -47,6 +47,18 @@ class Split:
     def groups(self, indices: Iterable[int]) -> list[int]:
         """Group number of each of the item `indices`."""
         return [self.group_of[i] if self.group_of else i for i in indices]
+
+    def turns(self, labels: Sequence[Hashable]) -> dict[int, int]:
+        """How many groups with the same labels stand before each group, within its part."""
+        found = {}
+        for part in (self.train, self.val, self.test):
+            of, seen = defaultdict(set), Counter()
+            for index, group in zip(part, self.groups(part), strict=True):
+                of[group].add(labels[index])
+            for group, kinds in of.items():
+                found[group] = seen[frozenset(kinds)]
+                seen[frozenset(kinds)] += 1
+        return found
 
 
 def make_split(dataset: Dataset, name: str = "clean", seed: int = 0) -> Split:
@@ -102,12 +114,23 @@ def item_id(example_id: str) -> str:
     return example_id.removesuffix(OTHER)
 
 
-def limit(split: Split, train: int | None = None, test: int | None = None) -> Split:
-    """Keep at most the first `train` and `test` groups of a split (None: all); val stays."""
+def limit(
+    split: Split,
+    train: int | None = None,
+    test: int | None = None,
+    labels: Sequence[Hashable] | None = None,
+) -> Split:
+    """Keep at most the first `train` and `test` groups of a split (None: all); val stays.
+
+    With `labels`, one an item, the kept groups take turns: as many of one label as of another while there are any. The
+    first of a file can be Yes far more often than No, and then a vector points to the word.
+    """
+    turns = split.turns(labels) if labels else {}
 
     def first(indices: tuple[int, ...], count: int | None) -> tuple[int, ...]:
         groups = split.groups(indices)
-        kept = set(list(dict.fromkeys(groups))[: None if count is None else max(count, 0)])
+        order = sorted(dict.fromkeys(groups), key=lambda group: turns.get(group, 0))
+        kept = set(order[: None if count is None else max(count, 0)])
         return tuple(index for index, group in zip(indices, groups, strict=True) if group in kept)
 
     return replace(split, train=first(split.train, train), test=first(split.test, test))

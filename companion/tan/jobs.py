@@ -24,7 +24,8 @@ import numpy as np
 from companion import store
 from companion.data.ask import examples_of
 from companion.data.datasets import Dataset, load_dataset, personas
-from companion.data.splits import groups_of, limit, make_split
+from companion.data.forms import first_label
+from companion.data.splits import Split, groups_of, limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
 from companion.tan.dose import dose_of
@@ -106,6 +107,8 @@ def inputs(job: Job) -> dict[str, Any]:
         "fidelity": settings.fidelity if job.format == "letter" else None,
         "multipliers": job.part.multipliers,
     }
+    if settings.balanced:
+        about["balanced"] = True
     if job.stage == "sweep":
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
     about["layer"] = job.layer
@@ -114,10 +117,21 @@ def inputs(job: Job) -> dict[str, Any]:
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
 
 
+def split_of(job: Job) -> Split:
+    """The items of a job; of a balanced profile as many of each word and letter as of another."""
+    dataset, labels = dataset_of(job.dataset, job.settings.source), None
+    if job.settings.balanced:
+        letters = FORMATS[job.format].labels
+        labels = [
+            (item.positive_answer, first_label(item, letters) if letters else "") for item in dataset.items
+        ]
+    return limit(make_split(dataset, job.split, job.settings.seed), *job.limits, labels)
+
+
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
     """Tokenised training and test examples of a job in one prompt setting."""
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
-    split = limit(make_split(dataset, job.split, settings.seed), *job.limits)
+    split = split_of(job)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
     shown = asked = prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
     if job.stage == "sweep" and settings.sweep.template:

@@ -18,9 +18,9 @@ import pandas as pd
 
 from companion.data.ask import statement_pairs
 from companion.data.datasets import DATA_DIR_VARIABLE, Dataset, load_dataset
-from companion.data.splits import limit, make_split
+from companion.data.splits import make_split
 from companion.profiles import Settings
-from companion.tan.jobs import Job
+from companion.tan.jobs import Job, split_of
 from companion.tan.tables import name_of
 from steerkit.errors import SteerkitError, need
 from steerkit.files import cache_dir
@@ -80,9 +80,10 @@ def pairs_of(settings: Settings, dataset: str, limited: bool = True) -> tuple[Pa
     `limited` keeps as many as the profile asks for. Refused when the texts are not on this machine.
     """
     found = on_this_machine(dataset, settings.source)
-    split = make_split(found, settings.split, settings.seed)
     if limited:
-        split = limit(split, *Job(settings, "grid", dataset, "statement").limits)
+        split = split_of(Job(settings, "grid", dataset, "statement"))
+    else:
+        split = make_split(found, settings.split, settings.seed)
     return _pairs(found, split.train, settings.seed), _pairs(found, split.test, settings.seed)
 
 
