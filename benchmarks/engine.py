@@ -25,10 +25,11 @@ from companion.profiles import load_profile
 from steerkit.extraction import differences, mean_difference, resampled
 from steerkit.formats import question
 from steerkit.grid import evaluate, tree
-from steerkit.layout import layout, length
+from steerkit.layout import layout, length, rows_of
 from steerkit.model import Model
 from steerkit.prompts import Example, Prompter
 from steerkit.traces import edits_of, masked_inputs, site_of
+from steerkit.trust import SEQUENCE_TOKENS
 from steerkit.vectors import Vectors, concatenate
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -114,7 +115,9 @@ def _sweep_batch(model: Model):
     questions = [question(example) for example in letter_examples(model, "narcissism", 4)]
     vectors = _vectors(model, 1)
     cells = [(0, layer, m) for layer in vectors.layers for m in MULTIPLIERS if m]
-    batch = layout(questions, range(1 + len(cells)))
+    conditions = range(1 + len(cells))
+    rows = rows_of(questions, len(conditions), SEQUENCE_TOKENS)
+    batch = layout(questions, rows, conditions)
     inputs = masked_inputs(site_of(model), batch)[0] | {"use_cache": False}
     by_layer = {layer: vectors.at(layer) for layer in vectors.layers}
     edits = edits_of(batch, by_layer, [(0, 0, 0.0), *cells], model.dtype)
@@ -169,7 +172,7 @@ def throughput(model: Model) -> dict[str, float]:
     with torch.no_grad():
         pairs = [
             (
-                timed(lambda: tree(model, [questions], vectors, cells, 1024)),
+                timed(lambda: tree(model, [questions], vectors, cells, SEQUENCE_TOKENS)),
                 timed(lambda: module(input_ids=plain_ids, use_cache=False)),
             )
             for _ in range(4)

@@ -11,6 +11,7 @@ from plain_model import Watch, propensities, scores
 from steerkit import Vectors, evaluate, traces
 from steerkit.formats import question
 from steerkit.grid import direct, tree
+from steerkit.layout import length
 
 WAYS = [("letter", fidelity) for fidelity in ("letter", "paper", "bench")]
 WAYS += [("statement", "letter"), ("yes-no", "letter")]
@@ -92,14 +93,30 @@ class TestMetamorphic:
 
 
 @pytest.mark.parametrize("form", ["letter", "statement"])
-class TestPaddingAndSplitting:
-    def test_left_padding_is_irrelevant(self, any_model, form):
-        """A short question alone, and beside the longest one, which pads it by ten tokens or more."""
+class TestSharingAndSplitting:
+    @pytest.mark.parametrize("most", [1, 100, 10_000])
+    def test_what_else_stands_in_a_row_is_irrelevant(self, any_model, form, most):
+        """Prompts that begin alike, part early, or end within another; alone, in rows that are padded, and in one."""
+        drawn, vectors = asked(form, any_model, 6), random_vectors(any_model)
+        longest = max((one.prompt for one in drawn), key=len)
+        alike = [
+            replace(one, prompt=longest[:at] + one.prompt[at:])
+            for one, at in zip(drawn, (0, 3, 8, 8, 20, 99), strict=True)
+        ]
+        questions = [question(one) for one in (*alike, replace(alike[5], prompt=longest[:9]))]
+        cells = list(product(range(2), [2, 3], [-1.5, 1.0]))
+        together = tree(any_model, [questions], vectors, cells, most)
+        for one, found in zip(questions, together, strict=True):
+            close(found, direct(any_model, one, vectors, cells))
+
+    def test_padding_is_irrelevant(self, any_model, form):
+        """A short question alone, and in a row beside the longest one's, which pads it by ten tokens or more."""
         ordered = sorted(map(question, asked(form, any_model, 12)), key=lambda q: len(q.prefix))
         pair, vectors = [ordered[0], ordered[-1]], random_vectors(any_model)
         assert len(pair[1].prefix) - len(pair[0].prefix) >= 10
         cells = list(product(range(2), [2, 3], [-1.5, 1.0]))
-        together = tree(any_model, [pair], vectors, cells, 10_000)
+        most = length(pair[1], 1 + len(cells))
+        together = tree(any_model, [pair], vectors, cells, most)
         for one, padded in zip(pair, together, strict=True):
             close(tree(any_model, [[one]], vectors, cells, 10_000)[0], padded)
 
@@ -110,7 +127,7 @@ class TestPaddingAndSplitting:
         cells = list(product(range(2), [first, 3], [-1.5, 1.0]))
         whole = tree(any_model, [questions], vectors, cells, 10_000)
         laid_out, real = [], traces.layout
-        monkeypatch.setattr(traces, "layout", lambda q, c: laid_out.append(len(c)) or real(q, c))
+        monkeypatch.setattr(traces, "layout", lambda q, r, c: laid_out.append(len(c)) or real(q, r, c))
         for limit in (1, 30):
             laid_out.clear()
             close(tree(any_model, [questions], vectors, cells, limit), whole)
@@ -148,9 +165,10 @@ class TestGrid:
 
 
 def unpadded(form: str, model, count: int) -> tuple[list, int, int]:
-    """One question several times, so that no padding blurs the counts; tokens of its prefix, and of its branches."""
+    """Questions that differ in the last token of a prefix; its length, and the tokens of the branches."""
     first = question(asked(form, model, 1)[0])
-    return [first] * count, len(first.prefix), sum(len(branch.tokens) for branch in first.branches)
+    alike = [replace(first, prefix=(*first.prefix[:-1], 3 + n)) for n in range(count)]
+    return alike, len(first.prefix), sum(len(branch.tokens) for branch in first.branches)
 
 
 def cells_of(vectors, layers) -> list[tuple[int, int, float]]:
@@ -160,13 +178,13 @@ def cells_of(vectors, layers) -> list[tuple[int, int, float]]:
 class TestWork:
     @pytest.mark.parametrize("lowest", [0, 1, 2, 3])
     def test_blocks_up_to_the_lowest_steered_one_run_once_without_branches(self, any_model, lowest):
-        """And the rest once with. Where only one could be shared, nothing is; letters do without unembedding."""
+        """And the rest once with; what the three prompts begin with once. Letters do without unembedding."""
         (questions, prefix, branch), vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
         cells = cells_of(vectors, range(lowest, 4))
         with Watch(any_model) as watch:
             tree(any_model, [questions], vectors, cells, 10_000)
         shared = lowest + 1 if lowest > 1 else 0
-        once, spread = [(3, prefix + branch)], [(3, prefix + branch * (1 + len(cells)))]
+        once, spread = ([(1, prefix - 1 + 3 * (1 + branch * n))] for n in (1, 1 + len(cells)))
         assert watch.blocks == [once] * shared + [spread] * (4 - shared) and watch.head == []
 
     def test_statements_unembed_the_tokens_read_and_no_others_a_few_at_a_time(self, any_model, monkeypatch):
@@ -182,12 +200,12 @@ class TestWork:
         close(found, at_once)
 
     def test_sequences_that_do_not_fit_cost_one_more_pair_of_runs_each(self, model):
-        (questions, prefix, branch), vectors = unpadded("letter", model, 2), random_vectors(model)
+        (questions, prefix, branch), vectors = unpadded("letter", model, 1), random_vectors(model)
         cells = cells_of(vectors, [2, 3])  # 12, so 13 conditions
         with Watch(model) as watch:
             tree(model, [questions], vectors, cells, prefix + 5 * branch)
         assert watch.calls == [3, 3, 3, 3]
-        assert watch.blocks[3] == [(2, prefix + n * branch) for n in (5, 5, 3)]
+        assert watch.blocks[3] == [(1, prefix + n * branch) for n in (5, 5, 3)]
 
     def test_more_cells_make_no_more_runs_and_the_self_check_is_made_once(self, tokenizer):
         fresh, calls = own_model(tokenizer), []
@@ -200,15 +218,24 @@ class TestWork:
         assert calls == [[3 + 1 + 1] * 4, [1] * 4]
 
 
-@pytest.mark.parametrize(("batch_tokens", "sizes"), [(120, [2] * 5), (300, [6, 4]), (100_000, [10])])
-def test_a_batch_is_as_large_as_its_tokens_allow_and_no_larger(model, batch_tokens, sizes):
-    """Questions of one length: 23 tokens shared and 13 conditions of 2, so 49 tokens a sequence."""
-    examples = [replace(asked("letter", model, 1)[0], prompt=(5,) * 24, lead=(6,))] * 10
+@pytest.mark.parametrize(
+    ("batch_tokens", "count", "shapes"),
+    [
+        (120, 10, [(1, 98)] * 5),
+        (190, 10, [(1, 147)] * 3 + [(1, 49)]),
+        (1100, 25, [(1, 980), (1, 245)]),
+        (5000, 25, [(2, 980)]),
+    ],
+)
+def test_a_forward_has_as_many_whole_rows_as_its_tokens_allow(model, batch_tokens, count, shapes):
+    """Questions that share nothing: 23 tokens before the branches and 13 conditions of 2, so 49 tokens each."""
+    first = asked("letter", model, 1)[0]
+    examples = [replace(first, prompt=(3 + n, *[5] * 23), lead=(6,)) for n in range(count)]
     vectors, multipliers = random_vectors(model), [0.0, 1.0, 2.0, 3.0]
     evaluate(model, examples[:1], vectors, [1.0])  # the self-check
     with Watch(model) as watch:
         evaluate(model, examples, vectors, multipliers, layers=[0, 3], batch_tokens=batch_tokens)
-    assert watch.blocks[0] == [(size, 23 + 2 * 13) for size in sizes]
+    assert watch.blocks[0] == shapes
 
 
 @pytest.mark.parametrize(("form", "branches"), [("letter", 1), ("statement", 2)])

@@ -62,7 +62,7 @@ def test_one_forward_reads_all_layers_of_a_batch_and_stops_after_the_last_one(mo
     with Watch(model) as watch:
         differences(model, examples, [0, 2], progress=done.append)
     lengths = [len(e.prompt) + len(e.lead) + 2 for e in examples]
-    assert watch.blocks == [[(4, max(lengths))]] * 3 + [[]] and watch.head == []
+    assert watch.blocks == [[(1, sum(lengths))]] * 3 + [[]] and watch.head == []
     assert [contrast_length(e) for e in examples] == lengths
     assert sum(done) == sum(lengths)
 

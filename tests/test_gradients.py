@@ -34,7 +34,7 @@ def test_branches_of_one_sequence_give_what_plain_sequences_give_and_parts_what_
     examples, shares = asked(form, model, 5), []
     whole = gradients(model, examples, 2, progress=shares.append)
     questions = [question(example, "letter") for example in examples]
-    [apart] = traces.gradients_apart(traces.site_of(model), questions, 2)
+    [apart] = traces.gradients_apart(traces.site_of(model), questions, 2, 1024)
     assert_close(whole, apart, rtol=1e-4, atol=1e-6)
     assert_close(gradients(model, examples, 2, batch_tokens=1), whole, rtol=1e-4, atol=1e-6)
     assert len(shares) >= 1 and whole.abs().max() > 0

@@ -21,6 +21,7 @@ from companion.outline import LENGTHS, config_of
 from companion.profiles import load_profile
 from steerkit import SteerkitError, differences, evaluate
 from steerkit import trust as memory
+from steerkit.extraction import contrast_length
 from steerkit.extraction import extract as mean_vector
 
 BENCHMARK = Path(cost.__file__).parents[1] / "benchmarks" / "gpu.py"
@@ -47,32 +48,28 @@ class TestRoom:
     def test_a_large_gpu_gets_large_batches_and_a_full_one_fewer_tokens_in_proportion(self, monkeypatch):
         model, found = shaped("llama2-7b", "sdpa"), []
         gpu(monkeypatch, 120 * 10**9)
-        assert memory.room(model, 500) == memory.GPU_TOKENS
+        assert memory.room(model) == memory.GPU_TOKENS
         head = memory.head_bytes(model.lm._module.config)
         for free in (10**9, 2 * 10**9):
             gpu(monkeypatch, head + free)
-            found.append(memory.room(model, 500))
+            found.append(memory.room(model))
         gpu(monkeypatch, 0)
-        assert memory.room(model, 500) == 1  # one prompt at a time and not none
+        assert memory.room(model) == 1  # one prompt at a time and not none
         assert 1000 < found[0] < memory.GPU_TOKENS and found[1] == pytest.approx(2 * found[0], abs=2)
 
     def test_what_torch_keeps_in_reserve_is_free_and_eager_attention_takes_more(self, monkeypatch):
         gpu(monkeypatch, 10**9, reserved=5 * 10**9, allocated=3 * 10**9)
         assert memory.free_bytes(CUDA) == 3 * 10**9
-        rooms = {
-            kind: [memory.room(shaped("gemma-2-2b", kind), size) for size in (100, 1000)]
-            for kind in ("sdpa", "eager")
-        }
-        assert rooms["eager"][1] < rooms["sdpa"][1] <= rooms["sdpa"][0]
-        assert rooms["eager"][0] > 1.5 * rooms["eager"][1]
+        rooms = {kind: memory.room(shaped("gemma-2-2b", kind)) for kind in ("sdpa", "eager")}
+        assert rooms["eager"] < rooms["sdpa"]
 
     def test_on_a_cpu_and_a_server_it_is_what_makes_it_fast_or_what_fits_here(self, model, monkeypatch):
         """The device of the model decides, and not the machine."""
         gpu(monkeypatch, 0)
         there = SimpleNamespace(**vars(shaped("llama2-7b", "sdpa")) | {"remote": "http://localhost:9"})
-        assert memory.room(there, 500) == memory.room(model, 100) == memory.CPU_TOKENS
+        assert memory.room(there) == memory.room(model) == memory.CPU_TOKENS
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
-        assert memory.room(model, 100) < memory.CPU_TOKENS
+        assert memory.room(model) < memory.CPU_TOKENS
 
     def test_engine_and_extraction_obey_it(self, model, monkeypatch):
         examples = random_examples("letter", 6, len(model.tokenizer))
@@ -86,7 +83,7 @@ class TestRoom:
             monkeypatch.setattr(f"{module}.room", lambda *_: 1)
         with Watch(model) as watch:
             found = work()
-        assert {shape[0] for shape in watch.blocks[0]} == {1}
+        assert {shape[0] for shape in watch.blocks[0]} == {1} and len(watch.blocks[0]) == 12
         for here, there in zip(found, wanted, strict=True):
             assert_close(here, there, atol=1e-5, rtol=0.0)
 
@@ -96,16 +93,17 @@ class TestExtractionWithoutRoom:
         """It runs out as in life: inside a block, inside a trace."""
         examples, failed, steps = random_examples("statement", 5, len(model.tokenizer)), [], []
         wanted = differences(model, examples, [1, 3])
+        limit = 2 * max(map(contrast_length, examples))
 
         def too_big(block, inputs):
-            if len(inputs[0]) > 2:
-                failed.append(len(inputs[0]))
+            if inputs[0].shape[1] > limit:
+                failed.append(inputs[0].shape[1])
                 raise torch.OutOfMemoryError
 
         with blocks_of(model.lm._module)[1].register_forward_pre_hook(too_big):
             found = differences(model, examples, [1, 3], progress=steps.append)
             mean = mean_vector(model, examples, [1, 3])
-        assert failed[:2] == [5, 3] and len(steps) == 3
+        assert failed[0] > failed[1] > limit and len(steps) == 3
         assert_close(found, wanted, atol=1e-5, rtol=0.0)
         assert_close(mean.values[0], wanted.mean(0), atol=1e-5, rtol=0.0)
         # When one example does not fit, the user is told.

@@ -10,6 +10,8 @@ from plain_model import blocks, propensities
 from transformers import AttentionInterface
 
 from steerkit import Example, SteerkitError, Vectors, evaluate, grid, traces
+from steerkit.formats import question
+from steerkit.layout import length
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
 
@@ -189,10 +191,11 @@ class TestMemory:
         """As it does in life: inside a block, inside an nnsight trace."""
         examples, vectors, failed, alive = asked("letter", model, 4), random_vectors(model), [], []
         wanted = evaluate(model, examples, vectors, MULTIPLIERS)
+        limit = max(length(question(one), 1 + 4 * 2 * 2) for one in examples)
 
         def too_big(block, inputs):
             alive.append(sum(tensor() is not None for tensor in failed))
-            if len(inputs[0]) > 1:
+            if inputs[0].shape[1] > limit:
                 failed.append(weakref.ref(inputs[0]))
                 raise torch.OutOfMemoryError
 
