@@ -47,6 +47,9 @@ _ROWS = (
     Format("letter", Prompter.letter, lettered, "logits", "#0072B2", "Format: letter", ("A", "B")),
     Format("statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"),
     Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
+    Format(
+        "options", Prompter.options, completions, "nats per token", "#CC79A7", "Format: options", ("A", "B")
+    ),
 )
 FORMATS: dict[str, Format] = {form.name: form for form in _ROWS}
 

@@ -1,7 +1,8 @@
-"""From a data set item to tokens: a chat template, and three answer formats.
+"""From a data set item to tokens: a chat template, and four answer formats.
 
-`letter` is a choice between two lettered options. Small models do not bind letters to options, hence the other two:
-`statement` asks nothing and scores two completions, `yes-no` reads the answer word itself.
+`letter` is a choice between two lettered options. Small models do not bind letters to options, hence the others:
+`statement` asks nothing and scores two completions, `yes-no` reads the answer word itself, and `options` lists the two
+options and scores their texts.
 
 Every example comes out in the same five parts, whatever the format::
 
@@ -61,13 +62,22 @@ class Prompter:
 
     def letter(self, item: Item, positive_letter: str) -> Example:
         """Two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
+        return self._listed("letter", item, positive_letter, split_letters)
+
+    def options(self, item: Item, positive_letter: str) -> Example:
+        """The prompt of `letter`, answered by the text of an option: whether a model compares them without naming them."""
+        return self._listed("options", item, positive_letter, _whole)
+
+    def _listed(self, form: str, item: Item, positive_letter: str, split: Split) -> Example:
         letters = ("A", "B") if positive_letter == "A" else ("B", "A")
+        texts = item.matching.strip(), item.not_matching.strip()
         if item.kind == "choice":
             letters = letter_of(item.matching), letter_of(item.not_matching)
+            texts = item.matching_text, item.not_matching_text
         body = letter_body(item, positive_letter) + self.template.cue
-        answers = [f"({each})" for each in letters]
+        answers = [f"({each})" for each in letters] if form == "letter" else texts
         positive = {"positive_letter": letters[0], "positive_answer": item.positive_answer}
-        return self.example(item.id, "letter", body, answers, split_letters, **positive)
+        return self.example(item.id, form, body, answers, split, **positive)
 
     def yes_no(self, item: Item, positive_answer: str) -> Example:
         """A question answered by the word Yes or No, asked so that `positive_answer` shows the behaviour."""
@@ -82,7 +92,7 @@ class Prompter:
         else:
             request = matching.stem + self.template.cue
             texts = [matching.matching_text, matching.not_matching_text]
-        return self.example(matching.id, "statement", request, texts, lambda _, tails: ((), tails, ()))
+        return self.example(matching.id, "statement", request, texts, _whole)
 
     def example(
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
@@ -135,6 +145,11 @@ def yes_no_body(item: Item, positive_answer: str) -> str:
     if positive_answer == item.positive_answer:
         return item.question
     return f'Is the following statement something you would not say?\n"{item.statement}"'
+
+
+def _whole(_: Any, tails: list[list[int]]) -> Parts:
+    """All of both answers."""
+    return (), tails, ()
 
 
 def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:

@@ -115,7 +115,7 @@ FIDELITIES = Literal["letter", "paper", "bench"]
 Exhibit = argument(str, "An id of `steerkit list`.", known=exhibits)
 Only = option(Several, "Ids or patterns such as 'tan-fig-*'.", known=exhibits)
 Records = argument(Several, "Records, profile/stage-format; default: all.", known=recorded)
-AllFormats = option(Several, MANY + "all three.", "--format", known=formats)
+AllFormats = option(Several, MANY + "all.", "--format", known=formats)
 BookFormats = option(Several, MANY + "those of the book.", "--format", known=formats)
 OfModel = option(str | None, "Only tables and vectors of this model.", known=models, files=())
 LongProfile = argument(str, "The profile to run in full, such as laptop-full.", known=profiles)

@@ -74,9 +74,11 @@ class Job:
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
-        """Most training and test groups: one number, or one for each format."""
+        """Most training and test groups: one number, or one for each format (the least for one that is not named)."""
         sizes = (self.part.train, self.part.test)
-        return tuple(each.get(self.format) if isinstance(each, dict) else each for each in sizes)
+        return tuple(
+            each.get(self.format, min(each.values())) if isinstance(each, dict) else each for each in sizes
+        )
 
     @property
     def counterbalanced(self) -> bool:
