@@ -19,6 +19,7 @@ from companion import claims_appendix, claims_shift, published
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
+from companion.tan.jobs import Stage
 from companion.trials import (
     EXCHANGED,
     SMALL,
@@ -54,18 +55,30 @@ def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for form in formats:
-        runs, own = evidence(settings, form), Evidence(settings, form)
-        together = replace(runs[0], others=tuple(runs[1:]))
+        runs = {stage: evidence(settings, form, stage) for stage in ("placebo", "shift", "sweep")}
         for one in every():
-            # Nobody records sweeps: the layers judged are those of the profile itself.
-            chosen = [own] if one.exhibit == "tan-app-layers" else [together] if one.across else runs
-            rows += [_row(one, run) for run in chosen]
+            chosen = runs[_stage(one)]
+            rows += [_row(one, run) for run in ([_together(chosen)] if one.across else chosen)]
     return frame(rows)
 
 
-def evidence(settings: Settings, form: str) -> list[Evidence]:
+def evidence(settings: Settings, form: str, stage: Stage = "placebo") -> list[Evidence]:
     """What the claims are judged on in one format, run by run."""
-    return [Evidence(run, form) for run in records.compared(settings, "placebo", (form,))]
+    return [Evidence(run, form) for run in records.compared(settings, stage, (form,))]
+
+
+def _stage(one: Claim) -> Stage:
+    """Which record a run must have for a claim to be judged on it."""
+    if one in claims_shift.CLAIMS:
+        return "shift"
+    return "sweep" if one.exhibit == "tan-app-layers" else "placebo"
+
+
+def _together(runs: Sequence[Evidence]) -> Evidence:
+    """Models on one text as the evidence of one of them; of two texts the one that more models have read."""
+    texts = [[run for run in runs if run.settings.source == one.settings.source] for one in runs]
+    first, *others = max(texts, key=len)
+    return replace(first, others=tuple(others))
 
 
 def _row(one: Claim, found: Evidence) -> dict[str, Any]:

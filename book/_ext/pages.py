@@ -15,6 +15,7 @@ from _ext.markdown import code, folded, table, table_of_markdown, tabs
 from companion import exhibits
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
+from companion.profiles import load_profile
 from companion.results import Result
 from companion.verdicts import VERDICTS
 from steerkit.formats import FORMATS
@@ -36,9 +37,11 @@ def unique(values: Iterable[str]) -> list[str]:
 def exhibit_block(results: list[Result]) -> str:
     """What an exhibit shows under every profile that ran it, the book's own first, and how to run it again."""
     own, shown = results[0], _body(results[0])
+    rank = {name: at for at, name in enumerate(load_profile(own.profile).compared)}  # whose tab comes first
     if len(results) > 1:
         drawn = any(result.is_figure(part) for result in results for part in result.parts)
-        shown = tabs("profile", [(result.profile, result.label, _body(result)) for result in results])
+        ordered = sorted(results, key=lambda result: rank.get(result.profile, len(rank)))
+        shown = tabs("profile", [(result.profile, result.label, _body(result)) for result in ordered])
         shown += f"\n\n{SAME_AXES if drawn else ''}"
     return f"{shown}\n\n{folded('Run it again', again(own.exhibit, own.parameters), class_container='rerun')}"
 

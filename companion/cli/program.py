@@ -103,7 +103,7 @@ def reproduce(
 @app.command()
 def record(
     profile: opt.LongProfile,
-    stage: opt.option(Literal["grid", "shift", "placebo"], STAGE) = "grid",
+    stage: opt.option(Literal["grid", "shift", "placebo", "sweep"], STAGE) = "grid",
     answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,
 ) -> None:

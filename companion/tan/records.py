@@ -78,12 +78,13 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     expected = f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}"
     step = f"choose one of {', '.join(available()) or 'none yet'}, or make it with `steerkit record {settings.profile}`."
     need(table is not None, expected, "a damaged file" if path.exists() else "none", step)
-    missing = sorted(set(settings.datasets) - set(table["dataset"]))
+    wanted = (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
+    missing = sorted(set(wanted) - set(table["dataset"]))
     expected = f"the data sets asked for in the record {path.name} of {settings.profile}"
     step = "leave them out, or compute them with recorded=False."
     need(not missing, expected, f"no {', '.join(missing[:3])}", step)
     about = table.attrs["manifest"]
-    kept = table[table["dataset"].isin(settings.datasets)].reset_index(drop=True)
+    kept = table[table["dataset"].isin(wanted)].reset_index(drop=True)
     if stage == "placebo":
         kept["slope"] = kept["slope"].astype(float)
     else:
@@ -92,7 +93,7 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     manifests = [
         store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
         for manifest in about["manifests"]
-        if manifest["inputs"]["dataset"] in settings.datasets
+        if manifest["inputs"]["dataset"] in wanted
     ]
     kept.attrs = {"manifests": manifests, "record": about}
     return kept
@@ -124,7 +125,7 @@ def compared(
 
     A profile whose committed record holds all of `formats` is read from there, others are computed. A long one without
     a record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
-    The profile itself stands in where nothing is left.
+    The profile itself stands in where no record is of its own model.
     """
     found = []
     for name in names or settings.compared:
@@ -133,7 +134,8 @@ def compared(
         one = settings if own else load_profile(name, recorded=kept, remote=settings.remote)
         if names or kept or not one.long:
             found.append(one)
-    return found or [settings]
+    own = names or settings.model in {one.model for one in found}
+    return found if own else [*found, settings]
 
 
 def audit(
