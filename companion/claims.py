@@ -50,8 +50,7 @@ def every() -> list[Claim]:
 def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
     """One row a claim, format and run, columns `companion.verdicts.COLUMNS`.
 
-    The runs are those that the profile compares, from their records where there are any, else the profile's own. The
-    tables behind them are read, or computed when missing.
+    The runs are those that the profile compares, read from their records where there are any, and its own.
     """
     rows = []
     for form in formats:

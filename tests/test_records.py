@@ -292,7 +292,7 @@ class TestCompared:
             (" laptop-gemma , smoke", ("smoke-gemma",), ["laptop-gemma", "smoke"]),  # names given come first
             ("", (), ["smoke"]),
             # A long profile without a record is run only when it is named.
-            ("", ("laptop-full", "smoke-gemma"), ["smoke-gemma"]),
+            ("", ("laptop-full", "smoke-gemma"), ["smoke-gemma", "smoke"]),  # the run's own model comes along
             ("laptop-full", ("laptop-full", "smoke-gemma"), ["laptop-full"]),
             ("", ("laptop-full",), ["smoke"]),
         ],
