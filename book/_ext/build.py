@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _ext import crate, measured, pages, provenance, takeaway
+from _ext import crate, front, measured, pages, provenance, takeaway
 from _ext.finish import lighten
 from companion import results, store
 from companion.exhibits import BOOK, EXECUTED, EXHIBITS, MAYNE, ROOT, TAN
@@ -70,6 +70,8 @@ def write_pages() -> None:
     store.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", mathjax.read_bytes())
     for name in EXHIBITS:
         _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
+    for name, write in front.PARTS.items():
+        _write(f"start-{name}.md", write(own))
     for name in ON_THE_START_PAGE:
         _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
     for name, paper in (("tan", TAN), ("mayne", MAYNE)):

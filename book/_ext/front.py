@@ -1,0 +1,132 @@
+"""The start page: three findings in sentences, one example of steered text, and how the claims fared, from the runs.
+
+The words before a colon depend on the numbers behind it: a run that found something else says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from _ext import pages
+from _ext.markdown import table
+from companion.page import BOOK_FORMATS
+from companion.results import Result
+from companion.tan.texts import PAIRS
+from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
+
+MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
+SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
+
+
+def findings(own: Iterable[Result]) -> str:
+    """A numbered list of what was found; what the runs at hand do not tell is left out."""
+    by_id = {result.exhibit.id: result for result in own}
+    told = [find(by_id) for find in (_reliability, _text, _autoencoder)]
+    return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
+
+
+def _table(by_id: dict[str, Result], exhibit: str, part: str) -> pd.DataFrame | None:
+    path = by_id[exhibit].folder / f"{exhibit}-{part}.csv" if exhibit in by_id else None
+    return pd.read_csv(path) if path is not None and path.exists() else None
+
+
+def _reliability(by_id: dict[str, Result]) -> str | None:
+    for form in BOOK_FORMATS:
+        found = _table(by_id, "tan-fig-1", form)
+        if found is not None:
+            break
+    else:
+        return None
+    wrong, theirs = found["anti_steerable"], found["published_anti_steerable"].median()
+    what = "backwards on many examples" if wrong.median() >= MANY else "on nearly every example"
+    name = by_id["tan-fig-1"].label.partition(" (")[0]
+    return (
+        f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
+        f"{(found['mean'] > 0).sum()} of {len(found)} data sets; {_percent(wrong.median())} of the test items of the "
+        f"median set move the wrong way, and {_percent(wrong.max())} of the worst. The paper's median is "
+        f"{_percent(theirs)}. [Reliability](tan/reliability.md)"
+    )
+
+
+def _text(by_id: dict[str, Result]) -> str | None:
+    found = _table(by_id, "tan-texts", "order")
+    if found is None:
+        return None
+    rows = found[found["sets"] == "within kinds"].dropna(subset=["estimate"])
+    same, other = (rows[rows["pair"] == pair].head(1) for pair in PAIRS[:2])
+    if same.empty or other.empty:
+        return None
+    (one,), (two,) = (list(row.itertuples()) for row in (same, other))
+    what = "belongs to the text" if one.estimate > two.high else "cannot be told from the text"
+    return (
+        f"**How steerable a concept is {what}.** Within kinds of data sets, two unrelated models that read the same text "
+        f"agree on the order ({_interval(one)}, {one.n} sets); one model, reading what other authors wrote about the same "
+        f"concepts, agrees with itself at {_interval(two)}. [Text or concept?](tan/texts.md)"
+    )
+
+
+def _autoencoder(by_id: dict[str, Result]) -> str | None:
+    found = _table(by_id, "mayne-tab-1", "statement-features")
+    if found is None:
+        return None
+    ours = found[(found["source"] != "published") & found["also in zero"].notna()]
+    if ours.empty:
+        return None
+    shared, of = map(int, ours.iloc[0]["also in zero"].split(" of "))
+    what = "mostly repeats its own bias" if 2 * shared >= of else "reports more than its own bias"
+    return (
+        f"**An autoencoder that is given a steering vector {what}.** Of the {of} features that it ranks first in the vector, "
+        f"{shared} stand among the first {of} of the zero vector as well. [Encoding](mayne/encoding.md)"
+    )
+
+
+def example(own: Iterable[Result]) -> str:
+    """The text of the most steerable data set at three multipliers."""
+    texts = _table({result.exhibit.id: result for result in own}, "tan-steered", "texts")
+    if texts is None:
+        return ""
+    most = texts[(texts["steerable"] == "most") & texts["multiplier"].isin(SHOWN)]
+    rows = [{"multiplier": f"{row.multiplier:+g}", "the model writes": row.text} for row in most.itertuples()]
+    head = f"The behaviour is *{most['dataset'].iloc[0]}*, the most steerable data set of the run. "
+    return f"{head}[More text, and where it breaks](tan/steered.md)\n\n{table(rows)}"
+
+
+def score(own: list[Result]) -> str:
+    """Of so many claims, how many hold: a claim counts by the runs in which it could be tested."""
+    rows, kinds = pages.claims(own[0]), {}
+    for name, verdicts in rows.groupby("claim", sort=False)["verdict"]:
+        kinds[name] = _kind({*verdicts} - {UNTESTABLE})
+    counts = pd.Series(kinds).value_counts()
+    said = ", ".join(f"**{counts.get(kind, 0)}** {words}" for kind, words in KINDS.items())
+    return f"Of {len(kinds)} claims of both papers: {said}."
+
+
+KINDS = {
+    "reproduced": "are reproduced wherever they could be tested",
+    "not": "are not",
+    "mixed": "hold in one run and not in another",
+    "open": "are open (the interval holds both answers)",
+    "untestable": "cannot be tested on these models",
+}
+
+
+def _kind(verdicts: set[str]) -> str:
+    if not verdicts:
+        return "untestable"
+    if {AGREES, DIFFERS} <= verdicts:
+        return "mixed"
+    return "reproduced" if AGREES in verdicts else "not" if DIFFERS in verdicts else "open"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def _interval(row: tuple) -> str:
+    return f"ρ = {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
+Writer = Callable[[list[Result]], str]
+PARTS: dict[str, Writer] = {"findings": findings, "example": example, "score": score}

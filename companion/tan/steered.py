@@ -1,0 +1,68 @@
+"""What a steered model writes: greedy text under growing multipliers, and how the unsteered model finds it.
+
+The sets are chosen by a rule and not for their looks: the most steerable one, the one in the middle, and the least
+steerable one of a run; the prompt is that of the first test example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from companion.models import model_of
+from companion.profiles import Settings
+from companion.tan import experiment, jobs
+from companion.tan.jobs import Job
+from steerkit import traces
+from steerkit.generation import generate, prompt_tokens
+from steerkit.model import Model
+from steerkit.prompts import Example
+from steerkit.remote import run
+
+STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0, 6.0, 12.0)  # the largest of the grid is 1.5
+
+
+def by_rule(means: pd.Series) -> dict[str, str]:
+    """The most, the middle and the least steerable data set of a series of means; fewer where there are fewer."""
+    order = means.sort_values(kind="stable").index
+    places = {"most": len(order) - 1, "middle": len(order) // 2, "least": 0}
+    return {order[at]: rank for rank, at in reversed(places.items())}
+
+
+def written(
+    settings: Settings, form: str, strengths: Sequence[float] = STRENGTHS, most: int = 40
+) -> pd.DataFrame:
+    """Texts of the sets chosen by rule, at most `most` tokens each.
+
+    Columns dataset, steerable (which of the rule), multiplier, prompt, text; surprise (mean negative log-probability of
+    its tokens without steering, nats) and distinct (share of different words), by which a text that falls apart is seen.
+    """
+    layer, model = experiment.layer_of(settings, form), model_of(settings.model, settings.remote)
+    slopes = experiment.slopes(settings, form).query("vector == 'full'")
+    chosen, rows = by_rule(slopes.groupby("dataset", sort=False)["steerability"].mean()), []
+    for name, rank in chosen.items():
+        job = Job(settings, "grid", name, form, layer)
+        train, [first, *_] = jobs.examples(job, model)
+        vectors = jobs.vectors_of(job, [layer], train)
+        asked = model.tokenizer.decode(first.prompt)
+        for strength, text in generate(
+            model, first, vectors, layer=layer, multipliers=strengths, max_new_tokens=most
+        ):
+            words = text.split()
+            row = {"dataset": name, "steerable": rank, "multiplier": strength, "prompt": asked, "text": text}
+            row["surprise"] = surprise(model, first, text, layer)
+            rows.append(row | {"distinct": len({*words}) / len(words) if words else float("nan")})
+    return pd.DataFrame(rows)
+
+
+def surprise(model: Model, prompt: Example, text: str, layer: int) -> float:
+    """Mean negative log-probability (nats a token) of a text after a prompt, unsteered; NaN for an empty one."""
+    new = model.tokenizer(text, add_special_tokens=False).input_ids
+    if not new:
+        return float("nan")
+    start, nothing = prompt_tokens(model, prompt), torch.zeros(model.width)
+    [logits] = run(model, traces.steered_logits, start[:-1], [start[-1], *new], layer, nothing)
+    found = logits[:-1].double().log_softmax(-1).cpu()
+    return float(-found[torch.arange(len(new)), torch.tensor(new)].mean())

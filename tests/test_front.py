@@ -1,0 +1,104 @@
+"""The start page: its sentences say what the tables say, whichever way these fall."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from _ext import front
+
+from companion.tan.texts import PAIRS
+from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Results of exhibits whose tables are written by hand."""
+
+    def make(**tables: dict) -> list:
+        found = []
+        for name, columns in tables.items():
+            exhibit, _, part = name.replace("_", "-").rpartition("--")
+            pd.DataFrame(columns).to_csv(tmp_path / f"{exhibit}-{part}.csv", index=False)
+            about = SimpleNamespace(id=exhibit)
+            found.append(SimpleNamespace(exhibit=about, folder=tmp_path, label="A model (desk)"))
+        return found
+
+    return make
+
+
+def slopes(*wrong: float) -> dict:
+    about = {"published_anti_steerable": 0.2, "mean": [1.0] * (len(wrong) - 1) + [-1.0]}
+    return about | {"anti_steerable": wrong}
+
+
+class TestFindings:
+    @pytest.mark.parametrize(
+        ("wrong", "title"), [((0.1, 0.3, 0.5), "backwards on many"), ((0.0, 0.0, 0.2), "nearly every")]
+    )
+    def test_reliability_is_told_by_the_median_set(self, results, wrong, title):
+        said = front.findings(results(tan_fig_1__statement=slopes(*wrong)))
+        assert said.startswith("1. **") and title in said and said.count("\n") == 0
+        for part in (
+            "A model, format",
+            "2 of 3 data sets",
+            f"{100 * wrong[1]:.0f}% of",
+            f"{100 * wrong[2]:.0f}% of",
+        ):
+            assert part in said
+
+    @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.95, "cannot be told")])
+    def test_text_needs_an_interval_that_lies_below(self, results, high, title):
+        order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1], "low": 0.0}
+        said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
+        assert title in said and "ρ = 0.90" in said and "40 sets" in said
+
+    @pytest.mark.parametrize(
+        ("shared", "title"), [("4 of 5", "repeats its own bias"), ("1 of 5", "more than")]
+    )
+    def test_the_autoencoder_is_told_by_our_row(self, results, shared, title):
+        rows = {"source": ["published", "ours"], "also in zero": ["4 of 5", shared]}
+        said = front.findings(results(mayne_tab_1__statement_features=rows))
+        assert title in said and f"{shared[0]} stand" in said
+
+    def test_what_no_run_tells_is_left_out_and_the_rest_is_numbered(self, results):
+        assert front.findings([]) == ""
+        few = {"pair": PAIRS[:1], "sets": "within kinds", "n": 0, "estimate": None, "low": None, "high": None}
+        rows = {"source": ["ours"], "also in zero": ["5 of 5"]}
+        said = front.findings(results(tan_texts__order=few, mayne_tab_1__statement_features=rows))
+        assert said.startswith("1. **An autoencoder")
+
+
+def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
+    rows = {"dataset": ["a"] * 4 + ["b"], "steerable": ["most"] * 4 + ["least"]}
+    rows |= {
+        "multiplier": [-3.0, 0.0, 3.0, 6.0, 0.0],
+        "text": ["[no](x)", "plain", "a | b", "left out", "not this"],
+    }
+    said = front.example(results(tan_steered__texts=rows))
+    assert (
+        "*a*" in said
+        and "| +0 | plain |" in said
+        and "| -3 | \\[no](x) |" in said
+        and "| +3 | a \\| b |" in said
+    )
+    assert "left out" not in said and "not this" not in said
+    assert front.example([]) == ""
+
+
+def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
+    verdicts = {
+        "holds": [AGREES, UNTESTABLE],
+        "fails": [DIFFERS, OPEN],
+        "both": [AGREES, DIFFERS],
+        "open": [OPEN, UNTESTABLE],
+        "closed": [UNTESTABLE],
+        "holds too": [AGREES, OPEN],
+    }
+    rows = pd.DataFrame(
+        [(name, one) for name, found in verdicts.items() for one in found], columns=["claim", "verdict"]
+    )
+    monkeypatch.setattr(front.pages, "claims", lambda _: rows)
+    said = front.score([None])
+    assert said.startswith("Of 6 claims") and "**2** are reproduced" in said
+    for words in ("are not,", "hold in one run", "are open", "cannot be tested"):
+        assert f"**1** {words}" in said
