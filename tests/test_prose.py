@@ -16,6 +16,7 @@ from companion import published, saes
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
+from companion.models import MODELS as REGISTRY
 from steerkit.stats import mean_interval
 
 BOOK = Path(__file__).parents[1] / "book"
@@ -45,7 +46,7 @@ NOT_PROSE = (
 NAMES = re.compile(
     r"(?:Figures?|Tables?|Sections?|Extension)\s\d+(?:(?:,| and| to)\s\d+)*"
     r"|SmolLM2(?:-135M)?(?:-Instruct)?|Llama-2-7B(?:-chat)?|Llama-3\.1-70B|Qwen1\.5-14B(?:-Chat)?|Gemma[- ][23](?:[- ](?:2B|270M))?"
-    r"|GPT-2|H200|127\.0\.0\.1|Python 3\.1\d|sha256|CC0|CC BY 4\.0|Apache-2\.0|bfloat16|float(?:16|32|64)"
+    r"|Qwen2\.5-Coder-1\.5B(?:-Instruct)?|Q4_1|Q4_K_M|GPT-2|H200|127\.0\.0\.1|Python 3\.1\d|sha256|CC0|CC BY 4\.0|Apache-2\.0|bfloat16|float(?:16|32|64)"
     r"|Tan et al\. 2024|Mayne et al\. 2024"
 )
 # Number words from eleven on, and any "three of forty"; other small ones count things on the page.
@@ -63,6 +64,7 @@ DIGITS = re.compile(r"[-−]?\d+(?:[.,]\d+)*\s?%?")
 
 BUNDLED = {name: load_dataset(name) for name in names("bundled")}
 SPLIT = "Tan et al.: the split of "
+QWEN = REGISTRY["qwen2.5-coder-1.5b"]
 MODELS, ZERO = published.tan()["models"], published.top_features(published.ZERO)
 LEVEL = inspect.signature(mean_interval).parameters["level"]
 
@@ -97,6 +99,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),
     "| 10% | another 10% |": (SPLIT + "the layer sweep", lambda: _sizes("sweep")[::2] == [10, 10]),
+    "download of 1.1 GB": ("the registry: Qwen", lambda: round(QWEN.wheel.megabytes, -2) == 1100),
     "95% interval": ("this project: every interval", lambda: LEVEL.default == 0.95),
 }
 
