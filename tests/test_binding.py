@@ -3,9 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from companion.figures import binding as figures
-from companion.tan.binding import both_orders, summary
+from companion.models import model_of
+from companion.profiles import load_profile, override
+from companion.tan.binding import both_orders, lengthened, summary
+from companion.tan.jobs import Job, examples
+from steerkit import evaluate
+from steerkit.extraction import extract
 
 ITEMS = 200
 
@@ -58,3 +64,20 @@ def test_the_figure_has_every_item_in_the_panel_of_its_model_and_says_the_shares
     for axes, both in zip(drawn.figure.axes, runs.values(), strict=True):
         assert np.array_equal(axes.collections[0].get_offsets(), both[["first", "other"]].to_numpy())
     assert "binds 100%" in drawn.alt and "likes A 0%" in drawn.alt and len(drawn.table) == 2 * ITEMS
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_a_longer_vector_has_the_length_it_is_said_to_have_and_moves_what_plain_forwards_say():
+    settings = override(load_profile("smoke"), layer=1)
+    found = lengthened(settings, 1)
+    assert list(found["vector"]) == ["full", "shuffled-00"] and found["norm"].nunique() == 1
+    row, model = found.iloc[0], model_of(settings.model)
+    job = Job(settings, "grid", settings.datasets[0], "letter", 1)
+    train, test = examples(job, model)
+    vectors = extract(model, train, [1])
+    assert row["times"] * float(vectors.values.norm()) == pytest.approx(row["norm"], rel=1e-4)
+    ends = evaluate(model, test, vectors, [-row["times"], row["times"]], engine="direct").propensity[:, 0, 0]
+    moved = (ends[:, 1] - ends[:, 0]) / 2
+    assert row["moved"] == pytest.approx(float(moved.mean()), abs=1e-4)
+    of_a = torch.tensor([one.positive_letter == "A" for one in test])
+    assert row["matching A"] == pytest.approx(float(moved[of_a].mean()), abs=1e-4)

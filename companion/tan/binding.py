@@ -11,13 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from companion.data.splits import item_id
+from companion.data.splits import groups_of, item_id
+from companion.models import model_of
 from companion.profiles import Settings
 from companion.tan import experiment, jobs
+from companion.tan.dose import dose_of
 from companion.tan.jobs import Job
-from steerkit import stats
+from steerkit import stats, steerability
+from steerkit.extraction import shuffled
+from steerkit.vectors import concatenate
 
-LONGER = 20.0  # times its own length, at which a short vector is as long as those that steer
+LENGTH = 0.1  # of the residual stream's norm: about as long as the vectors that steer in the format statement
 
 
 def both_orders(grid: pd.DataFrame) -> pd.DataFrame:
@@ -49,27 +53,28 @@ def summary(both: pd.DataFrame) -> dict[str, float]:
 
 
 def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
-    """The letter vector of the first data sets at `LONGER` times its length, beside one with shuffled labels.
+    """The letter vector of the first data sets, made `LENGTH` of the residual stream long, beside one with shuffled labels.
 
-    Columns dataset, vector, norm (of what is added), residual_norm; slope (logits a unit multiplier), and the slope of
-    the items whose matching letter is A, and B. A vector of the letters moves A and B apart and the mean not at all.
+    Columns dataset, vector, times (its own length), norm; moved (half the change of the propensity from minus to plus that
+    length, logits, mean over items), and the same of the items whose matching letter is A, and B; spread (standard
+    deviation of the unsteered propensity). A direction of the letters moves A and B apart and the mean not at all.
     """
-    from companion.models import model_of
-    from steerkit import steerability
-    from steerkit.vectors import concatenate
-
     layer, model, parts = experiment.layer_of(settings, "letter"), model_of(settings.model), []
     for name in settings.datasets[:datasets]:
-        job = Job(replace(settings, multipliers=(-LONGER, 0.0, LONGER)), "grid", name, "letter", layer)
-        own = Job(settings, "placebo", name, "letter", layer)
-        train, test = jobs.examples(own, model)
-        vectors, _ = jobs.vectors_beside_of(own, model, train)
-        few = concatenate(*(vectors.select(names=[each]) for each in ("full", "shuffled-00")))
-        found = steerability.slopes(jobs.scored(job, model, test, few).table(name))
-        norms = dict(zip(few.names, (LONGER * few.values[:, 0].norm(dim=-1)).tolist(), strict=True))
-        parts.append(found.assign(norm=found["vector"].map(norms)))
+        job = Job(settings, "grid", name, "letter", layer)
+        train, test = jobs.examples(job, model)
+        vectors = jobs.vectors_of(job, [layer], train)
+        groups = groups_of(jobs.dataset_of(name, settings.source), [example.id for example in train])
+        found = jobs.differences_of(job, [layer], train).values
+        vectors = concatenate(vectors, shuffled(found, [layer], 1, 0, groups=groups))
+        norm = vectors.values[0].norm().item()
+        length = LENGTH * dose_of(model, vectors, 1.0)["residual_norm"]
+        longer = replace(job, settings=replace(settings, multipliers=(-length / norm, 0.0, length / norm)))
+        slopes = steerability.slopes(jobs.scored(longer, model, test, vectors).table(name))
+        moved = slopes["steerability"] * length / norm
+        parts.append(slopes.assign(moved=moved, times=length / norm, norm=length))
     every = pd.concat(parts, ignore_index=True)
-    by = every.groupby(["dataset", "vector"], sort=False)
-    wide = every.pivot_table("steerability", ["dataset", "vector"], "positive_letter", sort=False)
-    found = by.agg(norm=("norm", "first"), slope=("steerability", "mean"), spread=("baseline", "std"))
-    return found.join(wide.rename(columns="matching {}".format)).reset_index()
+    by, about = every.groupby(["dataset", "vector"], sort=False), {"times": "first", "norm": "first"}
+    found = by.agg(about | {"moved": "mean", "baseline": "std"}).rename(columns={"baseline": "spread"})
+    sides = every.pivot_table("moved", ["dataset", "vector"], "positive_letter", sort=False)
+    return found.join(sides.rename(columns="matching {}".format)).reset_index()
