@@ -3,7 +3,7 @@
 A token-pass is one token through all blocks. With p prompt tokens, b tokens of a branch, V vectors, L steered layers
 and K multipliers other than 0, one prompt takes
 
-    tree      p - 1 + b (1 + V L K)            token-passes, one forward
+    tree      p - 1 + b (1 + V L K)            token-passes at most: what prompts begin with alike runs once
     upstream  2 V L (K + 1) (p + 3)            two answers, every cell a forward of its own
 
 A token-pass takes two floating-point operations for every parameter of the blocks, and a scored token of `statement`
