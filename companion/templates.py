@@ -4,6 +4,10 @@ Importing this adds the templates of their models and of the book's to `steerkit
 what Tan et al.'s code sent: it strips the rendered prompt and answers after a space, so that Qwen and Gemma lose the
 newline before the answer. `template` is what the model was trained on. Where the two agree (Llama 2) there is one
 string.
+
+The released code tokenises prompt and answer as one string, and reads the token before the closing bracket. Behind the
+newlines that Llama 3.1 keeps this is "(B", one token, and so it is with `as-released` here. With `template` bracket and
+letter are two tokens behind every prompt and for every tokenizer (`steerkit.prompts.Prompter`).
 """
 
 from __future__ import annotations
@@ -78,4 +82,4 @@ def prompter(
     found = f"the template {template.name!r} of a base model, which has no place for one"
     placed = template.has_system or not setting.startswith("SYS")
     need(placed, expected, found, "use BASE, USER_POS or USER_NEG with this model.")
-    return Prompter(tokenizer, spelled(template, spelling), system, before)
+    return Prompter(tokenizer, spelled(template, spelling), system, before, spelling == "as-released")
