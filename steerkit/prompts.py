@@ -67,6 +67,7 @@ class Prompter:
     system: str = DEFAULT_SYSTEM
     before: str = ""  # what stands before every user message
     merged: bool = False
+    strip: bool = False  # whether a question loses the white space around it
 
     def letter(self, item: Item, positive_letter: str) -> Example:
         """Two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
@@ -98,6 +99,7 @@ class Prompter:
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
     ) -> Example:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
+        body = body.strip() if self.strip else body
         prompt, tails = self.template.render(self.system, self.before + body), []
         start = self.ids(prompt)
         for answer in (self.template.gap() + each for each in answers):

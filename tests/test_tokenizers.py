@@ -40,8 +40,9 @@ def tokenizer_of(name: str):
 
 @cache
 def items_of(dataset: str):
-    """One item of each label."""
-    return load_dataset(dataset, source=SOURCE).items[:2]
+    """One item of each label, and one with white space around its question where there is any."""
+    items = load_dataset(dataset, source=SOURCE).items
+    return (*items[:2], *[item for item in items if item.question != item.question.strip()][:1])
 
 
 def prompters(name: str, template: str, spelling: str, dataset: str) -> list[Prompter]:
@@ -56,7 +57,8 @@ def lettered(asking: Prompter, dataset: str):
     """Examples with their user message, in both orders of the letters."""
     for item, letter in product(items_of(dataset), "AB"):
         turned = exchanged(item) if item.kind == "choice" and item.positive_letter != letter else item
-        yield asking.letter(turned, letter), letter_body(turned, letter) + asking.template.cue
+        body = letter_body(turned, letter) + asking.template.cue
+        yield asking.letter(turned, letter), body.strip() if asking.strip else body
 
 
 def string(asking: Prompter, body: str, answer: str) -> str:
@@ -110,7 +112,7 @@ class TestEveryPrompt:
     ):
         tokenizer = tokenizer_of(name)
         for dataset in SETS:
-            [item, _] = items_of(dataset)
+            item = items_of(dataset)[0]
             texts = [text_of(each, side) for side, each in enumerate(pair(dataset))]
             for asking in prompters(name, template, spelling, dataset):
                 example, cue = statement(asking, dataset), asking.template.cue
@@ -127,7 +129,7 @@ class TestEveryPrompt:
 
 def pair(dataset: str) -> tuple:
     """The two sides of a statement: two items of a persona set, twice one that lists both options."""
-    first, second = items_of(dataset)
+    first, second, *_ = items_of(dataset)
     if first.kind == "choice":
         return first, first
     return (first, second) if first.positive_answer == "Yes" else (second, first)
