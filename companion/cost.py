@@ -7,7 +7,9 @@ and K multipliers other than 0, one prompt takes
     upstream  2 V L (K + 1) (p + 3)            two answers, every cell a forward of its own
 
 A token-pass takes two floating-point operations for every parameter of the blocks, and a scored token of `statement`
-as many for the unembedding. Blocks below the steered layer are counted for all tokens: the time is an upper estimate.
+as many for the unembedding. What prompts share with their neighbours in a row, and blocks below the steered layer, are
+counted for every token: counts are upper estimates. The time is not, as `companion.rate` times a run of the tree
+itself on some of the prompts, and counts it alike.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ import torch
 from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
-from companion.models import MODELS, dtype_of, model_of
+from companion.fit import fitted
+from companion.models import MODELS, dtype_of, model_of, spec_of
 from companion.outline import Outline, outline, stand_in
 from companion.profiles import PUBLISHED, Settings, load_profile
+from companion.rate import tree_rate
 from companion.tan import jobs
 from companion.tan.experiment import pending
 from companion.tan.jobs import Job, Stage
@@ -43,9 +47,7 @@ from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, 
 
 STAGES: tuple[Stage, ...] = ("sweep", "grid", "placebo", "shift")
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
-GROUPS = 12  # groups of items that a plan tokenises for a table; all of them where there are no more
-RATES: dict[str, float] = {}  # of matrix products, by precision, measured once
-SHARE_OF_RATE = 0.7  # of the rate of plain matrix products, reached by whole forwards (`make bench`)
+GROUPS = 6  # groups of items that a plan tokenises for a table; all of them where there are no more
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
 # shapes back. The test of what travels (tests/test_remote.py) holds them against a server.
 REQUEST_BYTES, RESPONSE_BYTES = 6_000, 700
@@ -75,11 +77,14 @@ class Work(NamedTuple):
         return dict(zip(COLUMNS, self, strict=False))
 
 
-def plan(settings: Settings, formats: Sequence[str], remote: bool = False) -> dict[str, Any]:
+def plan(
+    settings: Settings, formats: Sequence[str], remote: bool = False, hours: float | None = None
+) -> dict[str, Any]:
     """What is missing of a profile, as JSON keeps it: `rows` by stage and format, their `total`, bytes and hours.
 
     Of a large set the items of `GROUPS` groups are tokenised and multiplied; `notes` say where another tokenizer stands
-    in. `remote` plans for a server that holds the model; `hours` are None where nobody has measured it.
+    in. `remote` plans for a server that holds the model; the hours found are None where nobody has measured it. With
+    `hours` the plan is of so much of the profile as takes that long, and the notes say what that leaves out.
     """
     computes = not settings.recorded and settings.profile != PUBLISHED
     found, following = f"{settings.profile}, which reads finished numbers", "name another profile."
@@ -94,9 +99,18 @@ def plan(settings: Settings, formats: Sequence[str], remote: bool = False) -> di
             about = stand_in(name)
             if about is None:
                 raise
-            why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
-            notes.append(f"{why}, so counts are estimates.")
-        found = _planned(here, _missing(here, formats, STAGES), about, remote, GROUPS)
+            if about.tokenizer_of != name:
+                why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
+                notes.append(f"{why}, so counts are estimates.")
+        missing = _missing(here, formats, STAGES)
+        found = _planned(here, missing, about, remote, GROUPS)
+        if hours and found["hours"] and found["hours"] > hours:
+            works = [
+                (job, job_cost(job, about, GROUPS).operations) for each in missing.values() for job in each
+            ]
+            fewer, said = fitted(here, works, hours / found["hours"])
+            found = _planned(fewer, _missing(fewer, formats, STAGES), about, remote, GROUPS)
+            notes += said
         return found | {"notes": notes + found["notes"]}
     finally:
         logging.disable(logging.NOTSET)
@@ -119,10 +133,12 @@ def _planned(
     settings: Settings, missing: dict, about: Outline, remote: bool = False, most: int | None = None
 ) -> dict[str, Any]:
     works = {each: total(job_cost(job, about, most) for job in found) for each, found in missing.items()}
-    every, model, dtype = total(works.values()), settings.model, dtype_of(settings.model, settings.remote)
+    every, model = total(works.values()), settings.model
+    # A server has the registry's precision, this machine the one it is fast in.
+    dtype = (spec_of(model).dtype if remote else None) or dtype_of(model, settings.remote)
     weights = about.parameters * getattr(torch, dtype).itemsize
-    rate = measured_rate(model) if remote else SHARE_OF_RATE * matmul_rate(dtype)
-    said = f"at most, at the rate of {dtype} matrix products measured on this machine"
+    rate = measured_rate(model) if remote else _rate(works, missing, about, dtype)
+    said = f"at the rate of a short run in {dtype} on this machine, as busy as it is"
     if remote and rate:
         said = "at the rate recorded by benchmarks/gpu.py, waiting and transfer left out"
     elif remote:
@@ -141,6 +157,17 @@ def _planned(
         "notes": [] if remote else _room(weights, model),
         "total": every.columns,
     }
+
+
+def _rate(works: dict, missing: dict, about: Outline, dtype: str) -> float:
+    """Operations a second of some prompts of the largest part of a plan; of no part any rate will do."""
+    if not works:
+        return math.inf
+    job = missing[max(works, key=lambda each: works[each].operations)][0]
+    few = replace(job, settings=_capped(job, 2 * GROUPS))
+    _, test = jobs.examples(few, about)
+    depth = 0.5 if job.layer is None else job.layer / about.n_layers
+    return tree_rate(about, dtype, test, job.part.multipliers, depth)
 
 
 def _room(weights: int, name: str) -> list[str]:
@@ -226,18 +253,21 @@ def _sizes(job: Job) -> list[int]:
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
     train, test = (min(most, count or most) for count in job.limits)
-    fewer = replace(job.part, train=train, test=test)
-    return fewer if job.stage in ("grid", "placebo") else replace(job.settings, **{job.stage: fewer})
+    fewer, settings = replace(job.part, train=train, test=test), job.settings
+    if (train, test) != job.limits:  # a few items of one label would make no pair of statements
+        settings = replace(settings, balanced=True)
+    if job.stage in ("grid", "placebo"):
+        return replace(settings, train=train, test=test)
+    return replace(settings, **{job.stage: fewer})
 
 
-def matmul_rate(dtype: str = "float32") -> float:
-    """Floating-point operations per second of matrix products in a precision, on the device that runs here use."""
-    if dtype not in RATES:
-        n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
-        given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
-        timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
-        RATES[dtype] = 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
-    return RATES[dtype]
+@cache
+def matmul_rate(dtype: str) -> float:
+    """Floating-point operations per second of matrix products in a precision: what a benchmark is set against."""
+    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
 
 
 def memory(about: Outline, dtype: str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from companion.models import MODELS, ModelSpec, load_model, location, spec_of
 from steerkit.errors import first_line, told
+from steerkit.files import cache_dir
 from steerkit.templates import Template, template_for
 
 DEFAULT = "smollm2-135m"
@@ -16,6 +19,16 @@ SHAPES = tuple(name for name, spec in MODELS.items() if spec.shape)  # models kn
 # the chat template of Llama 2, cut by the tokenizer of the default model.
 LENGTHS = (61, 64, 66, 67, 68, 68, 69, 70, 71, 71, 72, 73, 74, 75, 76, 77)
 LENGTHS += (78, 80, 82, 84, 87, 90, 94, 100, 106, 115, 125, 136, 157, 183, 209, 255)
+
+# Folders of vocabularies that `tools/tokenizers.sh` fetches: gated models have theirs elsewhere, under the same ids.
+VOCABULARIES = {
+    "llama2-7b": "llama2",
+    "qwen1.5-14b": "qwen3",
+    "qwen2.5-coder-1.5b": "qwen3",
+    "gemma-2-2b": "gemini",
+    "gemma3-270m": "gemma3",
+    "llama3.1-70b": "llama3_1",
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +69,32 @@ def outline(name: str) -> Outline:
 
 
 def stand_in(name: str) -> Outline | None:
-    """The outline of a model without a download: the shape in the registry, and the tokenizer of the default model,
-    which cuts text into about as many tokens. None where the shape is not known."""
+    """The outline of a model without a download: the shape in the registry, and the model's vocabulary where it is here.
+
+    Else the tokenizer of the default model, which cuts text into about as many tokens. None where the shape is not known.
+    """
     spec = spec_of(name)
     if spec.shape is None:
         return None
-    own = outline(DEFAULT)
-    return replace(_measured(spec, config_of(name), own.tokenizer), tokenizer_of=own.name)
+    place = vocabulary(name)
+    own = None if place else outline(DEFAULT)
+    found = _measured(spec, config_of(name), own.tokenizer if own else opened(place))
+    return replace(found, tokenizer_of=own.name) if own else found
+
+
+def vocabulary(name: str) -> Path | None:
+    """The folder with the vocabulary of a model (STEERKIT_TOKENIZERS, else the cache), None where it was not fetched."""
+    root = os.environ.get("STEERKIT_TOKENIZERS") or cache_dir("tokenizers")
+    place = Path(root, VOCABULARIES.get(name, name))
+    return place if (place / "tokenizer.json").exists() else None
+
+
+@lru_cache(maxsize=8)
+def opened(place: Path) -> Any:
+    """The tokenizer in a folder; one of 256,000 pieces takes seconds to read."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
 
 
 def config_of(name: str, **other: Any) -> Any:

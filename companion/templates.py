@@ -4,6 +4,11 @@ Importing this adds the templates of their models and of the book's to `steerkit
 what Tan et al.'s code sent: it strips the rendered prompt and answers after a space, so that Qwen and Gemma lose the
 newline before the answer. `template` is what the model was trained on. Where the two agree (Llama 2) there is one
 string.
+
+The released code tokenises prompt and answer as one string, and reads the token before the closing bracket. Behind the
+newlines that Llama 3.1 keeps this is "(B", one token, and so it is with `as-released` here. With `template` bracket and
+letter are two tokens behind every prompt and for every tokenizer (`steerkit.prompts.Prompter`). The released code also
+strips every question, as the chat templates of Gemma and Llama 3 do: one in fifteen of the AI-risk items has some.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ Spelling = Literal["template", "as-released"]
 Setting = Literal["BASE", "SYS_POS", "SYS_NEG", "USER_POS", "USER_NEG"]
 SETTINGS: tuple[str, ...] = get_args(Setting)
 KEPT_NEWLINES = "llama-3.1"  # the released code put the final newlines back by hand
+STRIPPING = ("gemma", "llama-3.1")  # whose chat templates take away the white space around a message
 
 _LLAMA_2 = "[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]"
 _LLAMA_3 = (
@@ -78,4 +84,14 @@ def prompter(
     found = f"the template {template.name!r} of a base model, which has no place for one"
     placed = template.has_system or not setting.startswith("SYS")
     need(placed, expected, found, "use BASE, USER_POS or USER_NEG with this model.")
-    return Prompter(tokenizer, spelled(template, spelling), system, before)
+    released = spelling == "as-released"
+    stripped = released or _strips(template, tokenizer)
+    return Prompter(tokenizer, spelled(template, spelling), system, before, released, stripped)
+
+
+def _strips(template: Template, tokenizer: Any) -> bool:
+    """Whether the model's own chat template strips a message."""
+    if template.name != "auto":
+        return template.name in STRIPPING
+    told = [{"role": "user", "content": " a "}]
+    return " a " not in tokenizer.apply_chat_template(told, tokenize=False)

@@ -8,6 +8,7 @@ Every example comes out in the same five parts, whatever the format::
 
     prompt | lead | answer | closing
     ...[/INST]  (     A       )          letter
+    ...user           (A      )          letter, `merged`, by a tokenizer that has a token "(A"
     ...assistant      I enjoy long walks  statement
     ...assistant      Yes                 yes-no
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from steerkit.errors import need
@@ -53,16 +55,24 @@ Split = Callable[[Any, list[list[int]]], Parts]  # of a tokenizer and the tokens
 
 @dataclass(frozen=True)
 class Prompter:
-    """Turns items into examples for one tokenizer and one way of asking."""
+    """Turns items into examples for one tokenizer and one way of asking.
+
+    `merged` is for tokenizers that put the opening bracket and the letter into one token (Llama 3, Qwen since 1.5:
+    "(A" after a newline). With it that token is the letter, read and scored as such: what a code gets that tokenises
+    the whole string and reads index -2, as Tan et al.'s does. Without it bracket, letter and bracket are tokenised
+    apart, so that there is a letter by itself. All other tokenizers give the same either way.
+    """
 
     tokenizer: Any
     template: Template
     system: str = DEFAULT_SYSTEM
     before: str = ""  # what stands before every user message
+    merged: bool = False
+    strip: bool = False  # whether a question loses the white space around it
 
     def letter(self, item: Item, positive_letter: str) -> Example:
         """Two lettered options, answered `(A)` or `(B)`; a choice item keeps its letters."""
-        return self._listed("letter", item, positive_letter, split_letters)
+        return self._listed("letter", item, positive_letter, partial(split_letters, merged=self.merged))
 
     def options(self, item: Item, positive_letter: str) -> Example:
         """The prompt of `letter`, answered by the text of an option: whether a model compares them without naming them."""
@@ -98,6 +108,7 @@ class Prompter:
         self, name: str, form: str, body: str, answers: Sequence[str], split: Split, **positive: str
     ) -> Example:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
+        body = body.strip() if self.strip else body
         prompt, tails = self.template.render(self.system, self.before + body), []
         start = self.ids(prompt)
         for answer in (self.template.gap() + each for each in answers):
@@ -158,13 +169,13 @@ def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
     return tails[0][:shared], [tail[shared : shared + 1] for tail in tails], ()
 
 
-def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
-    """Cut `(A)` and `(B)` into what they share and the one letter token in which they differ.
+def split_letters(tokenizer: Any, tails: list[list[int]], merged: bool = False) -> Parts:
+    """Cut `(A)` and `(B)` into what they share and the one token in which they differ, the letter.
 
-    A tokenizer that merges the letter with a bracket (Qwen: "(A" after a newline) gets the three parts one by one, so that
-    there is a letter to read and to score; what it would make of the whole has none.
+    Where a tokenizer merges the letter with a bracket, the three parts are tokenised one by one; with `merged` a "(A"
+    before a closing bracket stays whole (`Prompter`).
     """
-    lead, letters, closing = _cut(tokenizer, tails)
+    lead, letters, closing = _cut(tokenizer, tails, merged)
     if closing is None:
         texts = [tokenizer.decode(tail) for tail in tails]
         pieces = [(text[:-2], text[-2:-1], text[-1:]) for text in texts]
@@ -183,10 +194,14 @@ def split_letters(tokenizer: Any, tails: list[list[int]]) -> Parts:
     return lead, letters, closing
 
 
-def _cut(tokenizer: Any, tails: list[list[int]]) -> tuple[list[int], list[list[int]], list[int] | None]:
+def _cut(
+    tokenizer: Any, tails: list[list[int]], merged: bool = False
+) -> tuple[list[int], list[list[int]], list[int] | None]:
     """Lead, the two letters and the closing bracket; no closing where the answers differ in more than a letter."""
     lead, letters, _ = split_words(tokenizer, tails)
     closing, other = (tail[len(lead) + 1 :] for tail in tails)
     decoded = [tokenizer.decode(each).strip() for each in letters]
+    if merged and closing:
+        decoded = [text.removeprefix("(") for text in decoded]
     sound = closing == other and all(len(text) == 1 and text.isupper() for text in decoded)
     return lead, letters, closing if sound else None

@@ -78,9 +78,10 @@ class SmokeRun:
 
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory) -> SmokeRun:
-    from companion.cost import cost_of, matmul_rate
+    from companion.cost import cost_of
     from companion.page import BOOK_FORMATS
     from companion.profiles import load_profile
+    from companion.rate import RATES
     from companion.reproduce import compute_tables
 
     settings = load_profile("smoke")
@@ -96,7 +97,10 @@ def smoke_store(tmp_path_factory) -> SmokeRun:
             patch.setenv("STEERKIT_ARTIFACTS", str(folder))
             plan = cost_of(settings, BOOK_FORMATS, STAGES)
             compute_tables(settings, BOOK_FORMATS, STAGES, begin)
-        return plan["total"] | {"seconds": 3600 * plan["hours"], "rate": matmul_rate()}, passes
+        return plan["total"] | {
+            "seconds": 3600 * plan["hours"],
+            "rate": RATES[settings.model, "float32"],
+        }, passes
 
     folder, (estimate, passes) = once(tmp_path_factory, "smoke", make)
     return SmokeRun(settings, folder, SimpleNamespace(**estimate), passes)

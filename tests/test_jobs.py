@@ -8,7 +8,6 @@ import pytest
 from conftest import refused
 
 from companion import store
-from companion.cost import SHARE_OF_RATE
 from companion.outline import outline
 from companion.profiles import load_profile, override
 from companion.tan import experiment, jobs
@@ -64,7 +63,7 @@ class TestCost:
 
     def test_the_time_follows_from_operations_and_the_measured_rate(self, smoke):
         """By hand: blocks and unembedding of the tiny model, at two operations a weight."""
-        about, rate = outline("tiny"), SHARE_OF_RATE * smoke.estimate.rate
+        about, rate = outline("tiny"), smoke.estimate.rate
         weights = about.parameters - 2 * about.width * about.vocabulary
         assert about.block_parameters == weights  # the tiny model has two embedding matrices and no other
         passes = smoke.estimate.token_passes

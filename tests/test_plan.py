@@ -1,13 +1,16 @@
 """The planner: what it says before a run is what the run does, token by token."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from conftest import command_line, random_examples, random_vectors, refused
 from plain_model import Watch
 
-from companion import cost, outline, store
+from companion import cost, outline, rate, store
 from companion.cost import cost_of, job_cost, plan
 from companion.models import MODELS, model_of
 from companion.profiles import Settings, load_profile, override
@@ -19,6 +22,7 @@ from steerkit.layout import length
 from steerkit.traces import SHARE_FROM
 
 SMOKE = load_profile("smoke")
+VOCABULARIES = os.environ.get("STEERKIT_TOKENIZERS")
 TOTALS = {  # parameters as the checkpoints on the hub state them
     "llama2-7b": 6_738_415_616,
     "qwen1.5-14b": 14_167_290_880,
@@ -48,6 +52,7 @@ def without_hub(monkeypatch):
     for module in (outline, cost):
         monkeypatch.setattr(module, "outline", reach)
     monkeypatch.setattr(outline, "DEFAULT", "tiny")
+    monkeypatch.setenv("STEERKIT_TOKENIZERS", "none")
 
 
 def seen(job: Job, tmp_path, monkeypatch) -> Watch:
@@ -110,6 +115,29 @@ def test_a_model_of_unknown_shape_has_no_stand_in_and_its_plan_is_the_hubs_error
 
 
 @pytest.mark.parametrize("name", outline.SHAPES)
+def test_a_model_out_of_reach_is_planned_with_its_own_vocabulary_where_it_is_here(name, monkeypatch):
+    if not (VOCABULARIES and Path(VOCABULARIES, outline.VOCABULARIES[name]).exists()):
+        pytest.skip(f"STEERKIT_TOKENIZERS has no tokenizer of {name}: sh tools/tokenizers.sh fetches it")
+    found = outline.stand_in(name)
+    assert found.tokenizer_of == name and len(found.tokenizer) <= found.vocabulary
+    assert found.template.name == MODELS[name].template
+
+
+def test_the_rate_is_that_of_a_run_of_the_tree_in_its_precision(monkeypatch):
+    """Of as many blocks as fit: a model is timed that no memory holds."""
+    about = outline.outline("tiny")
+    monkeypatch.setattr(rate, "WEIGHTS", 2.5 * about.block_parameters / about.n_layers)
+    model, weights = rate._short(about, "bfloat16")
+    assert model.dtype is torch.bfloat16 and model.width == about.width
+    assert len(model.layers) == 2 and weights == round(about.block_parameters / 2)
+    monkeypatch.setattr(rate, "RATES", {})
+    monkeypatch.setattr(rate, "SECONDS", 0.01)
+    asked = random_examples("statement", 2, about.vocabulary)
+    found = rate.tree_rate(about, "float32", asked, (-1.0, 0.0, 1.0))
+    assert found > 0 and rate.tree_rate(about, "float32", asked, (0.0, 1.0)) == found  # measured once
+
+
+@pytest.mark.parametrize("name", outline.SHAPES)
 def test_a_model_out_of_reach_has_the_shape_of_its_checkpoint(without_hub, name):
     found = outline.stand_in(name)
     assert found.parameters == TOTALS[name] and found.name == name
@@ -156,8 +184,18 @@ class TestPlan:
         assert found["hours"] == pytest.approx(found["total"]["operations"] / 1e15 / 3600)
         # Weights that do not fit here are said.
         monkeypatch.setattr(cost, "free_bytes", lambda _: 10**9)
-        monkeypatch.setattr(cost, "matmul_rate", lambda _: 1e9)
+        monkeypatch.setattr(cost, "tree_rate", lambda *_: 1e9)
         assert "The weights need 13 GB, and 1 GB are free" in plan(papers, ("letter",))["notes"][-1]
+
+    def test_hours_take_items_away_and_no_data_set_and_say_what_is_left_out(self, monkeypatch):
+        monkeypatch.setattr(cost, "tree_rate", lambda *_: 1e6)
+        settings = replace(SMOKE, train=None, test=None)
+        whole = plan(settings, ("letter",))
+        found = plan(settings, ("letter",), hours=whole["hours"] / 2)
+        assert 0.35 < found["hours"] / whole["hours"] <= 0.55
+        assert found["total"]["tables"] == whole["total"]["tables"] and whole["notes"] == []
+        assert any("test items; the rest is left out" in note for note in found["notes"])
+        assert plan(settings, ("letter",), hours=2 * whole["hours"]) == whole
 
     def test_no_server_is_asked_and_profiles_that_read_finished_numbers_have_no_plan(self):
         found = plan(replace(SMOKE, remote="http://localhost:9"), ("letter",), remote=True)

@@ -228,6 +228,7 @@ def plan(
     profile: opt.Profile = "laptop",
     answer_format: opt.BookFormats = None,
     remote: opt.option(bool, "For a server that holds the model.", "--remote") = False,
+    hours: opt.option(float | None, "Fit into so many: fewer items, and what that leaves out.") = None,
     as_json: opt.Json = False,
 ) -> None:
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
@@ -237,7 +238,7 @@ def plan(
     from steerkit.ndif.address import server
 
     formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
-    found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None)
+    found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None, hours)
     if as_json:
         print_json(found)
     elif not found["rows"]:
