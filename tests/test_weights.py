@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import raising, refused
+from huggingface_hub.utils import filter_repo_objects
 from safetensors import SafetensorError
 
 from companion import weights
@@ -76,7 +77,8 @@ def conversions(monkeypatch) -> list[bytes]:
     """What `convert_gguf` was given; it writes one small file instead of a model."""
     seen = []
 
-    def convert(gguf: Path, target: Path) -> None:
+    def convert(gguf: Path, target: Path, dtype: str) -> None:
+        assert dtype == "float32"
         seen.append(gguf.read_bytes())
         target.mkdir()
         (target / "config.json").write_text("{}")
@@ -135,7 +137,8 @@ FULL_IN_RUST = SafetensorError("Error while serializing: I/O error: No space lef
 
 @pytest.mark.parametrize("failure", [FULL, FULL_IN_RUST, "last"], ids=["in Python", "in safetensors", "last"])
 def test_a_disk_that_fills_up_is_reported_and_cleaned(index, conversions, monkeypatch, cache, failure):
-    def convert(gguf: Path, target: Path) -> None:
+    def convert(gguf: Path, target: Path, dtype: str) -> None:
+        assert dtype == "float32"
         target.mkdir()
         (target / "model.safetensors").write_bytes(b"half")
         raise failure
@@ -162,7 +165,9 @@ def test_a_hub_that_does_not_answer_is_one_clear_error(monkeypatch, failure):
     assert found.value.found.startswith(type(failure).__name__) and "\n" not in found.value.found
 
 
-def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch, tmp_path):
+def test_the_hub_is_asked_for_weights_once_and_for_no_pickles_and_its_commit_is_recorded(
+    monkeypatch, tmp_path
+):
     asked = {}
 
     def download(hub_id: str, **how) -> str:
@@ -172,8 +177,9 @@ def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch,
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     _, about = weights.obtain(ModelSpec("org/name", hub_id="org/name", revision="v1"))
     assert about["commit"] == "0af3c2" and asked["revision"] == "v1"
-    names = [Path(name) for name in ("a.bin", "a.pt", "a.py", "a.pkl")]
-    assert not any(name.match(pattern) for pattern in asked["allow_patterns"] for name in names)
+    names = ["a.bin", "a.pt", "a.py", "a.pkl", "consolidated.safetensors", "original/a.safetensors", "a.json"]
+    how = {name: asked[name] for name in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects(names, **how)) == ["a.json"]
 
 
 def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers_and_no_other(tmp_path):
