@@ -153,7 +153,7 @@ def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, *
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said here
     with reading(place):
         # Without trust_remote_code=False transformers asks on the terminal.
         config = AutoConfig.from_pretrained(place, gguf_file=gguf, trust_remote_code=False)

@@ -1,4 +1,4 @@
-"""Where things are in a model: its blocks, the final norm, the unembedding, and what each layer may see.
+"""Where things are in a model: its blocks, the unembedding, and what each layer may see.
 
 No table of module paths and no renaming layer: they are found by what they are. Whether they mean what we think is not
 guessed but tested: the tree engine compares itself with the direct one before its first use

@@ -15,9 +15,11 @@ from steerkit import Example, Model
 
 
 def blocks(module: torch.nn.Module) -> torch.nn.ModuleList:
-    """The decoder blocks: the only list of modules as long as the model is deep."""
-    depth = module.config.num_hidden_layers
-    (found,) = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
+    """The decoder blocks: the only list of modules as long as the model is deep, of the language model where there are two."""
+    depth, language = module.config.get_text_config().num_hidden_layers, module
+    if hasattr(module.config, "vision_config"):
+        language = module.model.language_model
+    (found,) = [m for m in language.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
     return found
 
 

