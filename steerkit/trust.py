@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -27,6 +29,8 @@ Engine = Literal["tree", "direct"]
 ENGINES = ("tree", "direct")
 HALF = (torch.bfloat16, torch.float16)
 AS_DIRECT = "differs from the direct engine"
+# What torch and transformers say to a mask or positions that they cannot take.
+UNTAKEN = (IndexError, KeyError, RuntimeError, TypeError, ValueError)
 MASKED = ("sdpa", "eager")  # attention implementations that take a 4-D mask
 # Largest difference of a score; in half precision as a share of `yardstick`. Half precision rounds differently when
 # batches have other shapes, and by an amount that grows with the scores, so that no absolute number fits all models:
@@ -52,11 +56,10 @@ def choose_engine(
     """The engine to use and the reason in words; the tree has to prove itself first."""
     if engine == "direct":
         return "direct", "asked for"
-    attention = model.config._attn_implementation
-    why = f"attention implementation {attention!r} ignores custom masks; load the model with sdpa or eager"
-    if attention in MASKED:
-        one, tolerance = max(questions, key=reach), TOLERANCE[model.dtype]
-        difference = proven(model, (one.scale, len(one.branches), attention), one, lambda: check(one))
+    one, tolerance = max(questions, key=reach), TOLERANCE[model.dtype]
+    if not (why := unsuited(model, reach(one))):
+        kind = (one.scale, len(one.branches), model.config._attn_implementation)
+        difference = proven(model, kind, one, lambda: check(one))
         if difference <= tolerance:
             return "tree", f"self-check on the longest prompt: {AS_DIRECT} by {difference:.1e}"
         unit = ", as a share of the effect of steering" if model.dtype in HALF else ""
@@ -64,6 +67,22 @@ def choose_engine(
         why = f"on the longest prompt the tree {AS_DIRECT} by {largest}"
     warnings.warn(f"steerkit: using the slow direct engine, because {why}", RuntimeWarning, stacklevel=3)
     return "direct", why
+
+
+def unsuited(model: Model, longest: int) -> str:
+    """Why prompts of so many tokens cannot share a sequence in this model, or nothing.
+
+    Where positions are encoded by the length of a whole sequence (rope type "longrope"), a short prompt beside a long one
+    would get the long one's. A self-check on one prompt cannot see that.
+    """
+    attention = model.config._attn_implementation
+    if attention not in MASKED:
+        why = f"attention implementation {attention!r} ignores custom masks"
+        return f"{why}; load the model with sdpa or eager"
+    for rope in ropes(model.config.get_text_config()):
+        if rope["rope_type"] == "longrope" and longest > (limit := rope["original_max_position_embeddings"]):
+            return f"positions are encoded in another way in sequences of more than {limit} tokens"
+    return ""
 
 
 def reach(question: Question) -> int:
@@ -76,7 +95,10 @@ def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float])
     proofs = _PROOFS.setdefault(model.lm._module, {})
     tried, difference = proofs.get(kind, (0, 0.0))
     if reach(one) > tried:
-        [(_, found)] = halving(lambda *_: check(), [0], SHORTEST)
+        try:
+            [(_, found)] = halving(lambda *_: check(), [0], SHORTEST)
+        except UNTAKEN:  # and if it is not the mask, the slow engine will say it again
+            found = float("inf")
         difference = max(difference, found)
         proofs[kind] = (reach(one), difference)
     return difference
@@ -88,18 +110,23 @@ def branches_work(model: Model, kind: tuple, one: Question, slow: Work, fast: Wo
     The measure is the largest difference, relative to the largest entry; if it is too large a warning says what is done
     `instead`.
     """
-    attention = model.config._attn_implementation
 
     def check() -> float:
         expected, found = slow(), fast()
         return float(((expected - found).abs() / expected.abs().max()).nan_to_num(torch.inf).max())
 
-    kind, tolerance = (*kind, attention), TOLERANCE[model.dtype]
-    if attention in MASKED and proven(model, kind, one, check) <= tolerance:
+    why = unsuited(model, reach(one))
+    kind = (*kind, model.config._attn_implementation)
+    if not why and proven(model, kind, one, check) <= TOLERANCE[model.dtype]:
         return True
-    why = "this model's attention does not take the mask that would let two share one"
+    why = why or "this model's attention does not take the mask that would let two share one"
     warnings.warn(f"steerkit: {instead}, because {why}", RuntimeWarning, stacklevel=4)
     return False
+
+
+def sibling(one: Question) -> Question:
+    """The same question after a shorter prefix: in a row of both it stands first, and would leak into the other."""
+    return replace(one, prefix=one.prefix[: len(one.prefix) // 2])
 
 
 def yardstick(scores: torch.Tensor) -> float:
@@ -113,9 +140,41 @@ def yardstick(scores: torch.Tensor) -> float:
     return float(torch.maximum(effect, SHARE_OF_SCORE * size).clamp(min=torch.finfo(torch.float32).tiny))
 
 
-def check_examples(examples: Sequence[Example]) -> None:
-    """Raise when there are none."""
+def check_examples(model: Model, examples: Sequence[Example]) -> None:
+    """Raise when there are none, and for tokens or positions that the model has no embedding for."""
     need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
+    known, limit = model.lm._module.get_input_embeddings().weight.shape[0], positions_of(model)
+    tokens, prompts = (
+        f"tokens below {known}, the vocabulary of {model.name}",
+        f"prompts of at most {limit} tokens",
+    )
+    for one in examples:
+        whole = [one.prompt + one.lead + answer + one.closing for answer in (one.matching, one.not_matching)]
+        top, size = max(map(max, whole)), max(map(len, whole))
+        mend = "use the tokenizer of this model."
+        need(top < known, tokens, f"token {top} in item {one.id}", mend)
+        mend = f"leave the item out, or choose a model with more positions than {model.name}."
+        need(limit is None or size <= limit, prompts, f"{size} tokens in item {one.id}", mend)
+
+
+def positions_of(model: Model) -> int | None:
+    """How many positions a model has in a table (GPT-2, OPT, GPT-J), None where they are computed.
+
+    And how many there are before "dynamic" frequencies, which follow the longest sequence that was ever seen: numbers
+    would depend on what ran before.
+    """
+    text, module = model.config.get_text_config(), model.lm._module
+    limit, words = getattr(text, "max_position_embeddings", None), module.get_input_embeddings()
+    kinds = [each for each in module.modules() if isinstance(each, torch.nn.Embedding) and each is not words]
+    sizes = {each.num_embeddings - spare for each in kinds for spare in (0, 1, 2)}  # some begin with padding
+    sizes |= {size for buffer in module.buffers() for size in buffer.shape}
+    return limit if limit in sizes or "dynamic" in map(itemgetter("rope_type"), ropes(text)) else None
+
+
+def ropes(text: Any) -> list[dict[str, Any]]:
+    """The rotary embeddings of a configuration: one, or one for each kind of layer, or none."""
+    found = getattr(text, "rope_parameters", None) or {}
+    return [each for each in (found, *found.values()) if isinstance(each, dict) and "rope_type" in each]
 
 
 def check_layers(model: Model, layers: Sequence[int]) -> None:

@@ -15,10 +15,17 @@ from steerkit import Example, Model
 
 
 def blocks(module: torch.nn.Module) -> torch.nn.ModuleList:
-    """The decoder blocks: the only list of modules as long as the model is deep."""
-    depth = module.config.num_hidden_layers
-    (found,) = [m for m in module.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
+    """The decoder blocks: the only list of modules as long as the model is deep, of the language model where there are two."""
+    depth, language = module.config.get_text_config().num_hidden_layers, module
+    if hasattr(module.config, "vision_config"):
+        language = module.model.language_model
+    (found,) = [m for m in language.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
     return found
+
+
+def stream(output: Any) -> torch.Tensor:
+    """The residual stream among what a block gives."""
+    return output if isinstance(output, torch.Tensor) else output[0]
 
 
 @contextmanager
@@ -41,9 +48,9 @@ def logits(model: Model, tokens: list[int], start: int, layer: int, delta: torch
     """Logits [s, vocabulary] with `delta` added after block `layer` at positions >= `start` (float64)."""
 
     def add(block, inputs, output):
-        steered = output.clone()
-        steered[:, start:] += delta.to(output.dtype)
-        return steered
+        steered = stream(output).clone()
+        steered[:, start:] += delta.to(steered.dtype)
+        return steered if isinstance(output, torch.Tensor) else (steered, *output[1:])
 
     module = model.lm._module
     with hooked(blocks(module)[layer], add):
@@ -87,7 +94,7 @@ def activations(model: Model, tokens: list[int], layers: Sequence[int]) -> torch
     module, kept = model.lm._module, []
     with ExitStack() as stack:
         for block in blocks(module):
-            stack.enter_context(hooked(block, lambda m, i, output: kept.append(output[0])))
+            stack.enter_context(hooked(block, lambda m, i, output: kept.append(stream(output)[0])))
         asked = {"input_ids": torch.tensor([tokens]), "use_cache": False, "output_hidden_states": True}
         states = module(**asked).hidden_states
     for output, state in zip(kept[:-1], states[1:], strict=False):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import refused
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, MixtralConfig
 
 import steerkit
 from companion import models
@@ -18,6 +20,7 @@ from companion.models import load_model
 from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit import Model, SteerkitError, differences, evaluate, ledger
 from steerkit.extraction import mean_difference
+from steerkit.load import read_weights
 from steerkit.prompts import Prompter
 
 WORDS = "You are a helpful , honest and concise assistant . Tell me about yourself I love hate people"
@@ -127,6 +130,146 @@ def test_the_tiny_model_is_the_same_every_time_and_a_hub_id_may_carry_a_revision
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert models.fingerprint("org/name@v1") == "org/name@v1"
     assert models.fingerprint("org/name") == "org/name@main"
+
+
+TENSOR = "model.layers.2.mlp.down_proj.weight"
+MASK = "model.layers.0.attn.bias"  # GPT-2's on the hub has one
+
+
+def only(weights: dict, *left_out: str) -> dict:
+    return {name: value for name, value in weights.items() if name not in left_out}
+
+
+def store(folder: Path, weights: dict, shards: int) -> None:
+    """Weights in place of those of a checkpoint, in so many files with an index."""
+    (folder / "model.safetensors").unlink()
+    names = [f"{part}.safetensors" for part in range(shards)]
+    where = {tensor: names[at % shards] for at, tensor in enumerate(weights)}
+    for name in names:
+        here = {tensor: value for tensor, value in weights.items() if where[tensor] == name}
+        save_file(here, folder / name, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+class TestTensors:
+    """Every weight is the checkpoint's, and every one that it has is used."""
+
+    @pytest.mark.parametrize(
+        ("change", "config", "said"),
+        [
+            (lambda w: only(w, TENSOR), {}, rf"LlamaForCausalLM.*found 1 missing \({TENSOR}\)"),
+            (
+                lambda w: {f"x.{n}": v for n, v in w.items()},
+                {},
+                r"39 missing .*, \.\.\.\); 39 unexpected \(x\.",
+            ),
+            (lambda w: w | {TENSOR: w[TENSOR][:, :40].contiguous()}, {}, r"\[32, 40\] for \[32, 48\]"),
+            (lambda w: w, {"num_hidden_layers": 9}, r"45 missing \(model.layers.4"),
+            (lambda w: w, {"num_hidden_layers": 2}, r"18 unexpected \(model.layers.2"),
+            (lambda w: w, {"vocab_size": 7}, r"2 of another shape \(lm_head.weight \[22, 32\] for \[7, 32\]"),
+            (lambda w: only(w, "lm_head.weight"), {}, r"1 missing \(lm_head.weight\)"),
+            (lambda w: w | {"model.extra": w[TENSOR].clone()}, {}, r"1 unexpected \(model.extra\)"),
+        ],
+        ids=["missing", "renamed", "shape", "more layers", "fewer layers", "vocabulary", "head", "extra"],
+    )
+    @pytest.mark.parametrize("shards", [1, 2])
+    def test_a_checkpoint_that_is_not_what_its_configuration_says_is_refused(
+        self, checkpoint, change, config, said, shards
+    ):
+        store(checkpoint, change(load_file(checkpoint / "model.safetensors")), shards)
+        edit(checkpoint / "config.json", **config)
+        refused(models.load_model, str(checkpoint), said=said)
+
+    @pytest.mark.parametrize(
+        ("change", "config"),
+        [
+            (lambda w: only(w, "lm_head.weight"), {"tie_word_embeddings": True}),
+            (lambda w: w | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}, {}),
+            (lambda w: w | {MASK: torch.ones(4), "model.layers.0.attn.masked_bias": torch.ones(1)}, {}),
+            (lambda w: {name.removeprefix("model."): value for name, value in w.items()}, {}),
+        ],
+        ids=["tied", "frequencies", "masks", "base model"],
+    )
+    def test_what_is_tied_or_constant_may_be_missing_or_too_much(self, checkpoint, change, config):
+        file = checkpoint / "model.safetensors"
+        before = load_file(file)
+        save_file(change(before), file, metadata={"format": "pt"})
+        edit(checkpoint / "config.json", **config)
+        loaded = models.load_model(str(checkpoint)).lm._module
+        assert all(
+            torch.equal(loaded.state_dict()[name], before[name]) for name in only(before, "lm_head.weight")
+        )
+        head = before["model.embed_tokens.weight" if config else "lm_head.weight"]
+        assert torch.equal(loaded.lm_head.weight, head)
+
+    def test_a_head_that_is_there_is_used_though_the_configuration_ties_it(self, checkpoint):
+        edit(checkpoint / "config.json", tie_word_embeddings=True)
+        head = load_file(checkpoint / "model.safetensors")["lm_head.weight"]
+        assert torch.equal(models.load_model(str(checkpoint)).lm._module.lm_head.weight, head)
+
+    def test_an_expert_that_is_missing_is_refused(self, tmp_path):
+        """Experts stand one by one in files, and in one tensor in memory."""
+        config = MixtralConfig(vocab_size=22, hidden_size=64, intermediate_size=8, num_hidden_layers=1)
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+        weights = load_file(tmp_path / "model.safetensors")
+        gone = next(name for name in weights if "experts.1" in name)
+        save_file(only(weights, gone), tmp_path / "model.safetensors", metadata={"format": "pt"})
+        refused(read_weights, str(tmp_path), said="conversion of the weights")
+
+    def test_an_adapter_beside_the_weights_is_not_left_out_in_silence(self, checkpoint):
+        (checkpoint / "adapter_config.json").write_text("{}")
+        refused(models.load_model, str(checkpoint), said="adapter merged into it")
+
+
+class TestReasons:
+    """Why a checkpoint does not load, in transformers' words and on one line."""
+
+    @pytest.mark.parametrize(
+        ("config", "said"),
+        [
+            (
+                {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+                "requires bitsand",
+            ),
+            ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "GPTQ quantized model requires"),
+            ({"num_attention_heads": 5}, r"hidden size \(32\) is not a multiple"),
+            ({"model_type": "own"}, "model type `own`"),
+            (
+                {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]},
+                "found T5ForCondit.*continues",
+            ),
+            ({"model_type": "clip", "architectures": None}, r"found no architecture \(clip\)"),
+        ],
+    )
+    def test_of_a_configuration(self, checkpoint, config, said):
+        edit(checkpoint / "config.json", **config)
+        assert "\n" not in str(refused(models.load_model, str(checkpoint), said=said))
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("model.safetensors", None, "no file named model.safetensors"),
+            ("model.safetensors", b"12345678", "SafetensorError"),
+            (
+                "model.safetensors.index.json",
+                b'{"metadata": {}, "weight_map": {"a": "gone.safetensors"}}',
+                "gone.safetensors",
+            ),
+            ("config.json", b"[" * 99_999, "RecursionError"),
+            ("tokenizer.json", b"{}", "KeyError: 'added_tokens'"),
+        ],
+    )
+    def test_of_a_file(self, checkpoint, name, content, said):
+        (checkpoint / ("model.safetensors" if "weight_map" in str(content) else name)).unlink()
+        if content:
+            (checkpoint / name).write_bytes(content)
+        assert "\n" not in str(refused(models.load_model, str(checkpoint), said=said))
+
+    def test_a_family_without_sdpa_gets_eager_attention(self, checkpoint):
+        module = tiny_lm("gemma2", tiny_tokenizer([WORDS]))._module
+        module.save_pretrained(checkpoint)
+        assert models.load_model(str(checkpoint)).config._attn_implementation == "eager"
 
 
 LAYER = 15

@@ -4,7 +4,6 @@ import warnings
 
 import pytest
 import torch
-import transformers
 from conftest import asked, own_model, random_vectors, refused
 
 from companion import store
@@ -14,7 +13,6 @@ from companion.tan import jobs
 from companion.tan.jobs import Job
 from companion.tiny import ARCHITECTURES
 from steerkit import differences, evaluate, load, load_vectors, traces
-from steerkit.model import _TUPLES, find_sites
 
 
 class TestDtype:
@@ -87,28 +85,3 @@ def test_a_letters_score_is_not_rounded_to_half_precision(tokenizer):
     scores = evaluate(model, asked("letter", model, 4), random_vectors(model), [-1.0, 1.0]).scores
     kept = scores.to(torch.bfloat16).double() == scores
     assert kept.float().mean() < 0.2
-
-
-SHAPE = {"vocab_size": 40, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
-KINDS = {
-    "bloom": ("BloomConfig", {"n_layer": 2, "n_head": 2}),
-    "codegen": ("CodeGenConfig", {"n_embd": 16, "n_layer": 2, "num_attention_heads": 4, "rotary_dim": 4}),
-    "falcon": ("FalconConfig", {}),
-    "gpt_neo": ("GPTNeoConfig", {"num_layers": 2, "num_heads": 2, "attention_types": [[["global"], 2]]}),
-    "gptj": ("GPTJConfig", {"n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4}),
-}
-
-
-@pytest.mark.parametrize("name", _TUPLES)
-def test_a_family_whose_blocks_give_tuples_is_refused_by_name(tokenizer, name):
-    """And they do: the list says nothing that torch does not confirm. No supported family is on it."""
-    from nnsight import TransformersModel
-
-    kind, extra = KINDS[name]
-    config = getattr(transformers, kind)(**(SHAPE | extra))
-    module, given = transformers.AutoModelForCausalLM.from_config(config).eval(), []
-    with module.transformer.h[0].register_forward_hook(lambda m, i, output: given.append(type(output))):
-        module(input_ids=torch.tensor([[3, 4, 5]]))
-    assert given == [tuple] and name not in ARCHITECTURES
-    lm = TransformersModel(module, task="text-generation", tokenizer=tokenizer)
-    refused(find_sites, lm, said=f"a {type(module).__name__}, whose blocks give a tuple")

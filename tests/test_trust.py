@@ -1,7 +1,9 @@
 """What an evaluation does not trust: itself, its input, and the memory of the machine."""
 
 import random
+import warnings
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +11,10 @@ from conftest import asked, close, deaf, own_model, random_vectors, refused
 from plain_model import blocks, propensities
 from transformers import AttentionInterface
 
-from steerkit import Example, SteerkitError, Vectors, evaluate, grid, traces
+from companion.tiny import ARCHITECTURES
+from steerkit import Example, SteerkitError, Vectors, differences, evaluate, grid, traces
 from steerkit.formats import question
+from steerkit.gradient import gradients
 from steerkit.layout import length
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
@@ -59,6 +63,47 @@ def completion(tokenizer, name: str, *sizes: int) -> Example:
     return Example(name, "statement", prompt, (), first, second, ())
 
 
+class TestLeaks:
+    """What runs through a sequence and not along a prompt: one question beside another must not reach it."""
+
+    @pytest.fixture
+    def recurrent(self, tokenizer, monkeypatch):
+        """A model in which a token is moved by the one before it in the sequence, whatever the mask says."""
+        model = own_model(tokenizer)
+
+        def leak(block, inputs, output):
+            return output + 0.3 * torch.nn.functional.pad(output[:, :-1], (0, 0, 1, 0))
+
+        with blocks(model.lm._module)[0].register_forward_hook(leak):
+            yield model
+
+    def test_it_is_noticed_though_a_question_by_itself_is_right(self, tokenizer, recurrent):
+        examples, vectors = asked("letter", recurrent, 3), random_vectors(recurrent, ["full"])
+        with pytest.warns(RuntimeWarning, match="direct engine"):
+            found = evaluate(recurrent, examples, vectors, MULTIPLIERS, layers=[3])
+        close(found.propensity, propensities(recurrent, examples, vectors, [3], MULTIPLIERS))
+
+    def test_so_it_is_in_gradients(self, tokenizer, recurrent):
+        examples = asked("letter", recurrent, 3)
+        with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
+            found = gradients(recurrent, examples, 3)
+        with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
+            close(found, torch.cat([gradients(recurrent, [one], 3) for one in examples]))
+
+    def test_inputs_that_a_model_cannot_take_mean_the_direct_engine(self, tokenizer):
+        model = own_model(tokenizer)
+
+        def flat(block, inputs, options):
+            if options.get("attention_mask") is not None and options["attention_mask"].dim() == 4:
+                raise ValueError("too many values to unpack")
+
+        examples, vectors = asked("letter", model, 2), random_vectors(model, ["full"])
+        hook = blocks(model.lm._module)[0].register_forward_pre_hook(flat, with_kwargs=True)
+        with hook, pytest.warns(RuntimeWarning, match="direct engine"):
+            found = evaluate(model, examples, vectors, MULTIPLIERS, layers=[1])
+        close(found.propensity, propensities(model, examples, vectors, [1], MULTIPLIERS))
+
+
 class TestProofs:
     """A proof holds for what it was made on. The model has a window of 9 tokens that nobody knows of."""
 
@@ -89,6 +134,89 @@ class TestProofs:
         assert evaluate(model, asked("letter", model), vectors, [1.0]).engine == "tree"
         with pytest.warns(RuntimeWarning, match="direct engine"):
             evaluate(model, [completion(tokenizer, "short", 3, 2, 2)], vectors, [1.0])
+
+
+LONG = {"short_factor": [1.0] * 4, "long_factor": [8.0] * 4, "original_max_position_embeddings": 20}
+
+
+@pytest.fixture
+def changed(tokenizer, monkeypatch):
+    """`changed(architecture, **settings)`: a tiny model with some settings of its own."""
+
+    def make(architecture: str, **settings):
+        kind, usual = ARCHITECTURES[architecture]
+        monkeypatch.setitem(ARCHITECTURES, architecture, (kind, usual | settings))
+        return own_model(tokenizer, architecture)
+
+    return make
+
+
+def with_ropes(kind: str, **more):
+    return {"rope_parameters": {"rope_type": kind, "factor": 8.0, "rope_theta": 1e4} | more}
+
+
+class TestPositions:
+    """Where the length of a sequence decides how a position is encoded, or whether there is one at all."""
+
+    @pytest.mark.parametrize(
+        ("sizes", "engine"), [((12, 17), "tree"), ((12, 30), "direct"), ((25, 30), "direct")]
+    )
+    def test_prompts_on_both_sides_of_a_limit_are_read_one_by_one(self, tokenizer, changed, sizes, engine):
+        """Shorter ones would get the frequencies of the longest, in an answer that is wrong by more than it is large."""
+        model = changed("llama", max_position_embeddings=80, **with_ropes("longrope", **LONG))
+        examples = [completion(tokenizer, f"e{size}", size, 2, 2) for size in sizes]
+        vectors, layers = random_vectors(model, ["full"]), [1, 3]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = evaluate(model, examples, vectors, MULTIPLIERS, layers=layers)
+            read = differences(model, examples, layers)
+        assert found.engine == engine
+        assert (
+            len(said)
+            == 2 * (engine == "direct")
+            == sum("more than 20 tokens" in str(w.message) for w in said)
+        )
+        close(found.propensity, propensities(model, examples, vectors, layers, MULTIPLIERS))
+        alone = (
+            [differences(model, [example], layers) for example in examples] if engine == "tree" else [read]
+        )
+        close(read, torch.cat(alone))
+
+    def test_frequencies_that_follow_the_longest_sequence_so_far_are_not_relied_upon(
+        self, tokenizer, changed
+    ):
+        model = changed("llama", max_position_embeddings=20, **with_ropes("dynamic"))
+        assert (
+            evaluate(model, [completion(tokenizer, "a", 16, 2, 2)], random_vectors(model), [1.0]).engine
+            == "tree"
+        )
+        refused(
+            evaluate,
+            model,
+            [completion(tokenizer, "long", 19, 2, 2)],
+            random_vectors(model),
+            [1.0],
+            said="prompts of at most 20 tokens; found 21 tokens in item long",
+        )
+
+    @pytest.mark.parametrize("work", ["evaluate", "differences", "gradients"])
+    def test_a_prompt_longer_than_the_table_of_positions_is_named_before_anything_runs(
+        self, tokenizer, changed, work
+    ):
+        model = changed("gpt2", n_positions=24)
+        examples = [completion(tokenizer, f"e{size}", size, 2, 2) for size in (22, 23)]
+        call = {
+            "evaluate": lambda given: evaluate(model, given, random_vectors(model), [1.0]),
+            "differences": lambda given: differences(model, given, [1]),
+            "gradients": lambda given: gradients(model, given, 1),
+        }[work]
+        call(examples[:1])
+        refused(call, examples, said="at most 24 tokens; found 25 tokens in item e23")
+
+    def test_a_token_beyond_the_vocabulary_is_named_before_anything_runs(self, tokenizer, model):
+        odd = replace(completion(tokenizer, "odd", 3, 2, 2), matching=(len(tokenizer),))
+        known = f"tokens below {len(tokenizer)}, the vocabulary of llama; found token {len(tokenizer)} in item odd"
+        refused(evaluate, model, [odd], random_vectors(model), [1.0], said=known)
 
 
 class TestBadInput:

