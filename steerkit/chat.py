@@ -1,4 +1,4 @@
-"""The chat template of a tokenizer as a `Template`: run a few times, within limits, and believed in nothing.
+"""The chat template of a tokenizer as plain text: run a few times, within limits, and believed in nothing.
 
 A chat template is a program that came with a checkpoint. It may lose the question, shout it, cut it, print today's
 date, open a thought, or not come to an end; so what went in has to come back, word for word.
@@ -16,32 +16,22 @@ from textwrap import shorten
 from typing import Any
 
 from steerkit.errors import SteerkitError, first_line, need, told
-from steerkit.templates import Template
 
-SECONDS, MEMORY, LONGEST = (
-    5.0,
-    2**30,
-    200_000,
-)  # of one rendering; bytes; characters of a template or a prompt
-TODAY = datetime(
-    2024, 7, 26, tzinfo=UTC
-)  # for templates that ask: the day that those of Llama 3 take without a clock
+SECONDS, MEMORY = 5.0, 2**30  # of one rendering; bytes
+LONGEST = 200_000  # characters of a template or a prompt
+TODAY = datetime(2024, 7, 26, tzinfo=UTC)  # the day that Llama 3's templates take without a clock
 # Long, in both cases, with marks that a filter may escape, and in lines; nothing that is a role's or a tool's name.
 SYSTEM = 'You are Ada & Co.\'s <kind> assistant, Nº 1.\nAnswer "yes" or {no}.'
-USER = (
-    "Is THIS your <b>view</b> & Straße?\n\n(A) 'Yes', of {course}\n (B) \\No\n"
-    + "Walks, 茶 and 3 songs. " * 60
-)
+USER = "Is THIS your <b>view</b> & Straße?\n\n(A) 'Yes', of {course}\n (B) \\No\n"
+USER += "Walks, 茶 and 3 songs. " * 60
 USER, ANSWER = USER.strip(), "That is what I would say."
 THOUGHT = re.compile(r"[<\[|◁]([/\w:]*?)(?:think|thought|reason)", re.IGNORECASE)
 NOT_LOADED = "Nothing was loaded."
-INSTEAD = (
-    "mend chat_template in the model's folder, or give load_model(template=...) base or one of your own."
-)
+INSTEAD = "mend chat_template in the model's folder, or give load_model(template=...) another template."
 
 
-def carried(tokenizer: Any) -> Template:
-    """The tokenizer's own template; without a place for a system text, that is a paragraph before the user's.
+def carried(tokenizer: Any) -> dict[str, Any]:
+    """Fields of a tokenizer's `Template`; a system text without a place is a paragraph before the user's.
 
     Thinking is switched off, and the date is `TODAY`. Refused: a template that does not give back both texts unchanged,
     that is not followed by an answer, that opens a thought, or that passes the limits.
@@ -54,9 +44,8 @@ def carried(tokenizer: Any) -> Template:
     text = text.replace(SYSTEM, "{system}").replace(USER, "{user}")
     bos = tokenizer.bos_token
     starts = bool(bos) and text.startswith(bos)
-    return Template(
-        "auto", text.removeprefix(bos) if starts else text, bos=starts, trim=trim, date="".join(dated[:1])
-    )
+    text = text.removeprefix(bos) if starts else text
+    return {"text": text, "bos": starts, "trim": trim, "date": "".join(dated[:1])}
 
 
 def _role(role: str, text: str, listed: bool = False) -> dict[str, Any]:

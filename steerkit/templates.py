@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from steerkit.chat import carried
 from steerkit.errors import need
 
 DEFAULT_SYSTEM = "You are a helpful, honest and concise assistant."
@@ -62,9 +63,8 @@ TEMPLATES: dict[str, Template] = {
 def template_for(name: str, tokenizer: Any) -> Template:
     """The template called `name`, or for "auto" the one the tokenizer carries ("base" when it carries none)."""
     if name == "auto":
-        from steerkit.chat import carried
-
-        return carried(tokenizer) if getattr(tokenizer, "chat_template", None) else TEMPLATES["base"]
+        own = getattr(tokenizer, "chat_template", None)
+        return Template("auto", **carried(tokenizer)) if own else TEMPLATES["base"]
     known = f"a chat template ({', '.join(TEMPLATES)} or auto)"
     need(name in TEMPLATES, known, repr(name), "choose one of these.")
     return TEMPLATES[name]
