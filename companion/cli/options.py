@@ -102,7 +102,7 @@ def run_there(context: typer.Context, address: str) -> str:
 
 REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
 REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
-DATA = "A data set name, or a .jsonl/.json file in the papers' format."
+DATA = "A data set name, or a .jsonl, .json or .csv file."
 SAE = "An autoencoder by name, a params.npz or a SAELens folder."
 MANY = "As often as needed; default: "
 *FIRST, LAST = FORMATS
@@ -124,7 +124,7 @@ Json = option(bool, "Machine-readable output.", "--json")
 Remote = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
 Profile = option(str, "Which dial setting: smoke, laptop, ...", known=profiles)
 Model = option(str, "A registry name, a hub id, or a folder.", known=models, files=())
-Data = option(str, DATA, known=datasets, files=(".jsonl", ".json"))
+Data = option(str, DATA, known=datasets, files=(".jsonl", ".json", ".csv"))
 Source = option(Literal["bundled", "papers"], "For data set names.")
 Format = option(str, f"{', '.join(FIRST)} or {LAST}.", "--format", known=formats)
 Split = option(SPLITS, "all: no split, every item is used.")
