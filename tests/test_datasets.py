@@ -171,7 +171,7 @@ class TestStatementPairs:
         assert len(statement_pairs(parse_rows([row, choice_row("b?")], "d"))) == 1  # the papers have some
         assert "1 of 2 items" in caplog.text
         # No pair at all is an error.
-        items = load_rows(tmp_path, [persona_row("a"), persona_row("b")]).items
+        items = parse_rows([persona_row("a"), persona_row("b")], "d")
         error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
         assert error.found == "2 items without such a pair"
 
