@@ -140,6 +140,11 @@ def csv(table: pd.DataFrame) -> bytes:
 
 def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     """Write a parquet file with its manifest in the schema; it appears whole or not at all."""
+    write_atomically(path, table_bytes(frame, about))
+
+
+def table_bytes(frame: pd.DataFrame, about: dict[str, Any]) -> bytes:
+    """A table as a parquet file, with its manifest in the schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -148,7 +153,7 @@ def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     arrow = arrow.replace_schema_metadata(kept)
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink, write_page_checksum=True)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    return sink.getvalue().to_pybytes()
 
 
 def read_table(path: Path) -> pd.DataFrame | None:

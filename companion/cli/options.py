@@ -131,6 +131,10 @@ Split = option(SPLITS, "all: no split, every item is used.")
 Fidelity = option(FIDELITIES, "How letters are scored.")
 Engine = option(ENGINES, "tree is fast, direct obvious.")
 Layers = option(str, "Blocks such as 10,13 or all.")
+Seed = Annotated[int, typer.Option(min=0, help="Of the split, and of pairs drawn at random.")]
+ANY = "Of the choice of cells; default: another one each time."
+ChoiceSeed = Annotated[int | None, typer.Option(min=0, help=ANY)]
+Force = option(bool, "Overwrite, and use together what does not belong together.", "--force")
 Multipliers = option(str, "Numbers separated by commas.")
 VectorFile = option(Path, "Vectors of `steerkit extract`.")
 Sae = option(str, SAE, known=autoencoders, files=(".npz",))
