@@ -86,9 +86,9 @@ def write_together(contents: Mapping[Path, bytes], gone: Iterable[Path] = ()) ->
     """
     scratch = {path: path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp") for path in contents}
     done, mend = "Nothing was left behind.", "free some space, or choose another folder."
-    path = next(iter(contents))
+    all_of_them = " and ".join(map(str, contents))
     try:
-        with told((OSError, ValueError), f"to write {path}", mend, done, _strerror):
+        with told((OSError, ValueError), f"to write {all_of_them}", mend, done, _strerror):
             for path, content in contents.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with scratch[path].open("xb") as file:
