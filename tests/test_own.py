@@ -288,3 +288,33 @@ def test_a_second_run_into_a_folder_reports_its_own_files_only(tmp_path):
     (tmp_path / "tan-fig-1-statement.csv").write_text("second")
     new = {path.name for path, stamp in _stamps(tmp_path, "tan-fig-1").items() if before.get(path) != stamp}
     assert new == {"tan-fig-1.ipynb", "tan-fig-1-statement.csv"}
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["extract", "--model", LONG, "--data", "openness", "--out", "v.safetensors"],
+        ["extract", *ON_TINY, "--out", f"{LONG}.safetensors"],
+        ["decompose", "--vector", "V", "--sae", LONG],
+        ["run", "tan-fig-5", "--out", f"a/{LONG}"],
+        ["run", LONG],
+        ["artifacts", "unpack", LONG],
+    ],
+    ids=lambda given: " ".join(given)[:40],
+)
+def test_a_name_that_no_disk_could_have_is_refused_with_the_limit(steerkit, vectors, given):
+    code, out, err = steerkit(*(vectors if each == "V" else each for each in given))
+    assert code == 1 and out == "" and err.startswith("Expected a name of at most 255 bytes; found 50")
+
+
+def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vectors):
+    command = ["generate", "--model", "tiny", "--vectors", vectors, "--layer", "2", "--max-new-tokens", "1"]
+    assert (
+        steerkit(*command, "--prompt", "I walk. " * 99, "--multipliers=" + ",".join(map(str, range(99))))[0]
+        == 0
+    )
+    code, _, err = steerkit(*command, "--prompt", "\udcff")
+    assert code == 1 and err.startswith("Expected a prompt in UTF-8")

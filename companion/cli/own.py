@@ -14,7 +14,7 @@ import typer
 from companion.cli import options as opt
 from companion.cli.outputs import check_output, ours
 from companion.cli.screen import print_rows, tell
-from steerkit.errors import need, one_of
+from steerkit.errors import need, one_of, told
 
 if TYPE_CHECKING:
     from steerkit.items import Item
@@ -139,7 +139,7 @@ def generate(
     model: opt.Model,
     vectors: opt.VectorFile,
     layer: opt.option(int, "The block after which the vector is added."),
-    prompt: opt.option(str, "What the user says."),
+    prompt: opt.option(str, "What the user says.", free=True),
     multipliers: opt.Multipliers = "-2,0,2",
     vector: opt.option(str, "Which vector of the file.") = "full",
     max_new_tokens: opt.option(int, "Most tokens of an answer.") = 40,
@@ -153,6 +153,8 @@ def generate(
     from steerkit.generation import generate as answers
     from steerkit.vectors import check_multipliers, load_vectors
 
+    with told((UnicodeEncodeError,), "a prompt in UTF-8", "look at the bytes of --prompt."):
+        prompt.encode()
     asked = {"layer": layer, "multipliers": parse_numbers(multipliers), "name": vector}
     read, opened = load_vectors(vectors), load_model(model)
     one_of("a vector of this file", vector, read.names, "choose one of them.")
