@@ -1,6 +1,7 @@
 """Finished artefacts as one file: made on a machine with a GPU, used on a laptop.
 
-A pack is a plain tar archive of tables and vectors with their hashes. Keys hold the numeric code and the versions of the
+A pack is a plain tar archive, not compressed, of tables and vectors with their hashes. What its members claim of
+themselves is compared with what they are: the sizes with that of the file, the names with the manifests inside. Keys hold the numeric code and the versions of the
 libraries, so a pack is of use to the same checkout only, and another one is told so.
 """
 
@@ -19,6 +20,7 @@ from companion import store
 from steerkit.errors import SteerkitError, need, told
 
 CONTENTS = "contents.json"
+LONGEST = 200  # letters of a name
 SUFFIXES = (".parquet", ".safetensors")
 A_PACK, AGAIN = "a pack of `steerkit artifacts pack` at {}", "copy it again."
 DONE = "Nothing was unpacked."
@@ -26,7 +28,8 @@ DONE = "Nothing was unpacked."
 
 def pack(target: Path, model: str | None = None) -> list[str]:
     """Write the artefacts of `model` (None: of all) to `target`; returns their names."""
-    finished = sorted(path for path in store.artifacts_dir().iterdir() if path.suffix in SUFFIXES)
+    plain = (path for path in store.artifacts_dir().iterdir() if path.is_file() and not path.is_symlink())
+    finished = sorted(path for path in plain if path.suffix in SUFFIXES)
     chosen = {path.name: path.read_bytes() for path in finished if model is None or _model_of(path) == model}
     expected = f"finished artefacts{f' of {model}' if model else ''} in {store.artifacts_dir()}"
     need(chosen, expected, "none", "run `steerkit reproduce` with the profile first.")
@@ -55,12 +58,21 @@ def unpack(source: Path) -> list[str]:
     done = "Nothing was unpacked: these artefacts would not be found here."
     need(not other, f"a pack made by this version of the code ({source.name})", found, step, done)
     for name, sha256 in hashes.items():
-        plain = Path(name).name == name and name.endswith(SUFFIXES)
+        plain = Path(name).name == name and name.endswith(SUFFIXES) and len(name) < LONGEST
         whole = name in contents and hashlib.sha256(contents[name]).hexdigest() == sha256
-        need(plain and whole, A_PACK.format(source), f"{name} missing or altered", AGAIN, DONE)
-    new = [name for name in hashes if not (store.artifacts_dir() / name).exists()]
+        need(plain and whole, A_PACK.format(source), f"{name[:LONGEST]} missing or altered", AGAIN, DONE)
+        own = store.name_in(contents[name], Path(name).suffix)
+        need(own == name, A_PACK.format(source), f"{name} with a manifest of {own or 'nothing'}", AGAIN, DONE)
+    folder, new = store.artifacts_dir(), []
+    for name in hashes:
+        if not (folder / name).exists():
+            new.append(name)
+            continue
+        same = store.same_numbers((folder / name).read_bytes(), contents[name], Path(name).suffix)
+        step = "delete the one that is wrong; both promise to be of the same inputs, code and versions."
+        need(same, f"the numbers of {name} in {source} to be those that are here", "others", step, DONE)
     for name in new:
-        store.write_atomically(store.artifacts_dir() / name, contents[name])
+        store.write_atomically(folder / name, contents[name])
     return new
 
 
@@ -80,16 +92,23 @@ def _model_of(path: Path) -> str:
 
 def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, bytes]]:
     """Code, versions and hashes that a pack promises, and its members by name: none decides where a file goes."""
-    kinds = (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError)
+    kinds = (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, RecursionError)
     with told(kinds, A_PACK.format(source), AGAIN, DONE, _fault):
-        with tarfile.open(source) as archive:
-            contents = {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}
+        room = source.stat().st_size  # no member, and not all of them, can hold more
+        with tarfile.open(source, "r:") as archive:
+            contents: dict[str, bytes] = {}
+            for entry in archive:
+                if entry.isfile() and not entry.issparse():
+                    room -= entry.size
+                    if room < 0:
+                        raise tarfile.TarError("members larger than the file")
+                    contents[entry.name] = archive.extractfile(entry).read()
         about = json.loads(contents.pop(CONTENTS))
         return about["code"], dict(about["versions"]), dict(about["sha256"]), contents
 
 
 def _fault(error: Exception) -> str:
-    if isinstance(error, ValueError | KeyError | TypeError):
+    if isinstance(error, ValueError | KeyError | TypeError | RecursionError):
         return f"no readable {CONTENTS}"
     found = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     return found.partition("\n")[0].rstrip(":") or "no archive"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import subprocess
 import time
@@ -75,7 +76,11 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
     def write(path: Path, frame: pd.DataFrame, seconds: float) -> None:
         write_table(path, frame, manifest(name, inputs, seconds, **frame.attrs))
 
-    return _kept(path_of(name, inputs, "parquet"), read_table, compute, write)
+    def read(path: Path) -> pd.DataFrame | None:
+        found = read_table(path)
+        return found if found is not None and _is_of(found.attrs["manifest"], name, inputs) else None
+
+    return _kept(path_of(name, inputs, "parquet"), read, compute, write)
 
 
 def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
@@ -85,8 +90,9 @@ def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -
     from steerkit.vectors import load_vectors
 
     def read(path: Path) -> Vectors | None:
-        with suppress(SteerkitError):  # none there, or damaged
-            return load_vectors(path)
+        with suppress(SteerkitError):  # none there, or damaged, or put there under this name
+            found = load_vectors(path)
+            return found if _is_of(found.manifest, name, inputs) else None
 
     def write(path: Path, found: Vectors, seconds: float) -> None:
         replace(found, manifest=found.manifest | manifest(name, inputs, seconds)).save(path)
@@ -107,6 +113,56 @@ def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any
         made = compute()
         write(path, made, time.perf_counter() - start)
         return read(path)
+
+
+def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:
+    """Whether a manifest is of this artefact: a file is not believed because of its name."""
+    return (about.get("name"), about.get("key")) == (name, key(inputs))
+
+
+def name_in(content: bytes, suffix: str) -> str:
+    """The file name that the manifest inside a table or a vector file gives it, empty where there is none."""
+    about = _manifest(content, suffix)
+    return f"{about['name']}-{about['key']}{suffix}" if {"name", "key"} <= set(about) else ""
+
+
+def same_numbers(one: bytes, other: bytes, suffix: str) -> bool:
+    """Whether two files of an artefact hold the same: two machines round differently, and note their own times."""
+    import numpy as np
+    import pandas as pd
+
+    first, second = (_numbers(content, suffix) for content in (one, other))
+    if first is None or second is None:
+        return one == other
+    if isinstance(first, np.ndarray):
+        return first.shape == second.shape and bool(np.allclose(first, second, 1e-3, 1e-4, equal_nan=True))
+    try:
+        pd.testing.assert_frame_equal(first, second, check_dtype=False, rtol=1e-3, atol=1e-3)
+    except AssertionError:
+        return False
+    return True
+
+
+def _numbers(content: bytes, suffix: str) -> Any:
+    if suffix == ".parquet":
+        return read_table(io.BytesIO(content))
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    with suppress(SafetensorError):
+        return load(content).get("values")
+    return None
+
+
+def _manifest(content: bytes, suffix: str) -> dict[str, Any]:
+    if suffix == ".parquet":
+        table = read_table(io.BytesIO(content))
+        return {} if table is None else dict(table.attrs["manifest"])
+    with suppress(ValueError, KeyError, TypeError, RecursionError):  # no safetensors header
+        size = int.from_bytes(content[:8], "little")
+        about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["manifest"])
+        return about if isinstance(about, dict) else {}
+    return {}
 
 
 def exists(name: str, inputs: dict[str, Any]) -> bool:
@@ -140,6 +196,11 @@ def csv(table: pd.DataFrame) -> bytes:
 
 def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     """Write a parquet file with its manifest in the schema; it appears whole or not at all."""
+    write_atomically(path, table_bytes(frame, about))
+
+
+def table_bytes(frame: pd.DataFrame, about: dict[str, Any]) -> bytes:
+    """A table as a parquet file, with its manifest in the schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -148,19 +209,19 @@ def write_table(path: Path, frame: pd.DataFrame, about: dict[str, Any]) -> None:
     arrow = arrow.replace_schema_metadata(kept)
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink, write_page_checksum=True)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    return sink.getvalue().to_pybytes()
 
 
-def read_table(path: Path) -> pd.DataFrame | None:
+def read_table(path: Path | io.BytesIO) -> pd.DataFrame | None:
     """A table written by `write_table`, None when there is none; a damaged file counts as none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         arrow = pq.read_table(path, page_checksum_verification=True)
-        about = json.loads((arrow.schema.metadata or {})[MANIFEST])
+        about = dict(json.loads((arrow.schema.metadata or {})[MANIFEST]))
         frame = arrow.to_pandas()
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, RecursionError):
         return None
     frame.attrs = {"manifest": Manifest(about)}
     return frame

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -74,16 +75,35 @@ def folder_hash(folder: Path) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside the target, flush, then move into place; a full disk or a locked folder leaves nothing behind."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes], gone: Iterable[Path] = ()) -> None:
+    """Write files that belong together: all of them are on the disk before the first is moved into place.
+
+    What `gone` names belongs to the files that are replaced, and is deleted. A scratch file has a name that nobody can
+    foresee, and is opened only when nothing has it: no link is followed.
+    """
+    scratch = {path: path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp") for path in contents}
     done, mend = "Nothing was left behind.", "free some space, or choose another folder."
+    all_of_them = " and ".join(map(str, contents))
     try:
-        with told((OSError,), f"to write {path}", mend, done, lambda error: str(error.strerror or error)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)  # noqa: PTH105 - the atomic one
+        with told((OSError, ValueError), f"to write {all_of_them}", mend, done, _strerror):
+            for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with scratch[path].open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path in gone:
+                path.unlink(missing_ok=True)
+            for path in contents:
+                os.replace(scratch[path], path)  # noqa: PTH105 - the atomic one
     finally:  # also after Ctrl-C; where even that fails there is no folder to leave anything in
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
+        for each in scratch.values():
+            with suppress(OSError, ValueError):
+                each.unlink(missing_ok=True)
+
+
+def _strerror(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

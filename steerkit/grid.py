@@ -24,7 +24,7 @@ from steerkit.prompts import Example
 from steerkit.propensity import Fidelity, Question
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, batches, halving, in_order, room
-from steerkit.vectors import Vectors
+from steerkit.vectors import Vectors, check_multipliers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +99,7 @@ def evaluate(
     trust.check_examples(model, examples)
     one_of("an engine", engine, trust.ENGINES)
     trust.check_steering(model, vectors, layers, multipliers, fewer or {})
+    check_multipliers(vectors.select(layers=layers), multipliers, model.dtype)
     questions = [question(example, fidelity) for example in examples]
     check = partial(self_check, model, vectors=vectors, layers=layers, multipliers=multipliers)
     engine, reason = trust.choose_engine(model, questions, engine, check)

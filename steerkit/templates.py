@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from steerkit.chat import carried
 from steerkit.errors import need
 
 DEFAULT_SYSTEM = "You are a helpful, honest and concise assistant."
@@ -24,6 +26,8 @@ class Template:
     space: bool = False  # between prompt and answer
     strip: bool = False  # whether the rendered prompt loses the white space around it
     cue: str = ""  # ends a question where nothing else tells a model that an answer follows
+    trim: bool = False  # whether the user's text loses the white space around it
+    date: str = ""  # the day that a template with today's date was told, always the same
 
     @property
     def has_system(self) -> bool:
@@ -32,12 +36,19 @@ class Template:
 
     def render(self, system: str, user: str) -> str:
         """The prompt as text, without the beginning-of-sequence token."""
-        text = self.text.replace("{system}", system).replace("{user}", user)
+        given = {"{system}": system, "{user}": user.strip() if self.trim else user}
+        text = re.sub(r"\{(system|user)\}", lambda place: given[place[0]], self.text)  # texts may have braces
         return text.strip() if self.strip else text
 
     def gap(self) -> str:
         """What stands between prompt and answer."""
         return " " if self.space else ""
+
+    def about(self) -> dict[str, str]:
+        """What decides its prompts, for keys and manifests: the name, a hash of everything else, a fixed date."""
+        rest = repr((self.text, self.bos, self.space, self.strip, self.cue, self.trim))
+        found = {"name": self.name, "sha256": hashlib.sha256(rest.encode()).hexdigest()}
+        return found | ({"date": self.date} if self.date else {})
 
 
 TEMPLATES: dict[str, Template] = {
@@ -52,24 +63,8 @@ TEMPLATES: dict[str, Template] = {
 def template_for(name: str, tokenizer: Any) -> Template:
     """The template called `name`, or for "auto" the one the tokenizer carries ("base" when it carries none)."""
     if name == "auto":
-        return _from_tokenizer(tokenizer) if getattr(tokenizer, "chat_template", None) else TEMPLATES["base"]
+        own = getattr(tokenizer, "chat_template", None)
+        return Template("auto", **carried(tokenizer)) if own else TEMPLATES["base"]
     known = f"a chat template ({', '.join(TEMPLATES)} or auto)"
     need(name in TEMPLATES, known, repr(name), "choose one of these.")
     return TEMPLATES[name]
-
-
-def _from_tokenizer(tokenizer: Any) -> Template:
-    """The tokenizer's own template; one that refuses a system message gets it as a paragraph before the user's text."""
-    from jinja2.exceptions import TemplateError
-
-    def render(*messages: dict[str, str]) -> str:
-        return tokenizer.apply_chat_template([*messages], tokenize=False, add_generation_prompt=True)
-
-    system, user, text = {"role": "system", "content": "{system}"}, {"role": "user", "content": "{user}"}, ""
-    with suppress(TemplateError):  # the template's own way of saying "no system role"
-        text = render(system, user)
-    if "{system}" not in text:
-        text = render({"role": "user", "content": "{system}\n\n{user}"})
-    bos = tokenizer.bos_token
-    carried = bool(bos) and text.startswith(bos)
-    return Template("auto", text.removeprefix(bos) if carried else text, bos=carried)

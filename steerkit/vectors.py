@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from steerkit.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
+
+SHORTEST, LONGEST = 1e-18, 1e18  # norms: their squares are numbers of float32
+APART = 64  # roundings that two multipliers are apart; in half precision 2% of them, which is a few
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class Vectors:
         for row, column in (~self.values.isfinite()).any(-1).nonzero().tolist():
             found = f"NaN or infinity in {self.names[row]!r} at layer {self.layers[column]}"
             raise SteerkitError("finite numbers in every vector", found, next_step=mend)
+        norms = self.values.double().norm(dim=-1)
+        odd = ((norms < SHORTEST) & (norms > 0)) | (norms > LONGEST)
+        for row, column in odd.nonzero().tolist():
+            found = f"{norms[row, column]:.2g} for {self.names[row]!r} at layer {self.layers[column]}"
+            raise SteerkitError(
+                f"a norm from {SHORTEST:g} to {LONGEST:g}, or zero", found, next_step="rescale the vector."
+            )
 
     @property
     def width(self) -> int:
@@ -66,14 +78,50 @@ def load_vectors(path: Path | str) -> Vectors:
     """Read vectors written by `Vectors.save`; a file that holds anything else is refused."""
     from safetensors import SafetensorError, safe_open
 
-    kinds = (OSError, SafetensorError, KeyError, TypeError, ValueError)
+    kinds = (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
     expected, mend = f"steering vectors written by steerkit in {path}", "write them with `steerkit extract`."
     with told(kinds, expected, mend, NOT_READ):
         with safe_open(str(path), framework="pt") as file:
             about, values = file.metadata() or {}, file.get_tensor("values")
         names, layers, manifest = (json.loads(about[name]) for name in ("names", "layers", "manifest"))
-        names, layers = tuple(names), tuple(layers)
-    return Vectors(names, layers, values, manifest)
+        if not _sound(names, layers, values, manifest):
+            raise TypeError("names, layers or numbers of another kind")
+    return Vectors(tuple(names), tuple(layers), values.float(), manifest)
+
+
+def _sound(names: Any, layers: Any, values: torch.Tensor, manifest: Any) -> bool:
+    """Whether what a file says has the types of `Vectors`, and each name and layer once."""
+    lists = all(isinstance(each, list) and each for each in (names, layers))
+    if not (
+        lists and all(isinstance(name, str) for name in names) and all(type(layer) is int for layer in layers)
+    ):
+        return False
+    once = len({*names}) == len(names) and len({*layers}) == len(layers) and min(layers) >= 0
+    return (
+        once
+        and values.is_floating_point()
+        and isinstance(manifest, dict)
+        and isinstance(manifest.get("inputs", {}), dict)
+    )
+
+
+def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: torch.dtype) -> None:
+    """Refuse multipliers that overflow the precision, or that differ by no more than its rounding.
+
+    A norm squares what is added; past the root of the largest number it is infinite, and every score the same, finite
+    and wrong. Between multipliers that are roundings apart a slope is rounding divided by rounding.
+    """
+    import torch
+
+    info, most = torch.finfo(dtype), max(map(abs, multipliers), default=0.0)
+    limit = info.max**0.5 if dtype != torch.float16 else info.max  # its norms are computed in float32
+    reach, name = most * float(vectors.values.double().norm(dim=-1).max()), str(dtype).removeprefix("torch.")
+    expected = f"multipliers that move activations by at most {limit:.2g}, what {name} can square"
+    need(reach <= limit, expected, f"{reach:.2g} with multiplier {most:g}", "use smaller multipliers.")
+    least = most * min(APART * info.eps, 0.02)
+    for one, other in pairwise(sorted(multipliers)):
+        expected = f"multipliers at least {least:.2g} apart in {name}"
+        need(other - one >= least, expected, f"{one:.9g} and {other:.9g}", "use multipliers farther apart.")
 
 
 def check_same_layers(one: Vectors, other: Vectors) -> None:

@@ -136,6 +136,17 @@ class TestTables:
         assert len(found) == 50 and found["propensity"].equals(frame_of()["propensity"])
         assert store.table("grid", INPUTS, refuse).equals(found)
 
+    def test_a_table_under_the_name_of_another_is_computed_again(self):
+        others = INPUTS | {"seed": 1}
+        store.table("grid", others, lambda: frame_of(3))
+        path = store.path_of("grid", others, "parquet")
+        path.rename(store.path_of("grid", INPUTS, "parquet"))
+        assert len(store.table("grid", INPUTS, frame_of)) == 50
+        store.vectors("v", others, lambda: Vectors(("a",), (0,), torch.ones(1, 1, 2)))
+        store.path_of("v", others, "safetensors").rename(store.path_of("v", INPUTS, "safetensors"))
+        found = store.vectors("v", INPUTS, lambda: Vectors(("b",), (0,), torch.ones(1, 1, 2)))
+        assert found.names == ("b",)
+
     def test_flipped_bits_in_the_pages_never_pass_for_a_table(self):
         path = store.path_of("grid", INPUTS, "parquet")
         whole = store.table("grid", INPUTS, frame_of)
@@ -184,3 +195,42 @@ class TestWriting:
             pass
         monkeypatch.setenv("PATH", str(tmp_path))
         assert store.commit.__wrapped__() == ""  # without git
+
+
+class TestTogether:
+    def test_files_that_belong_together_are_all_there_or_as_they_were(self, tmp_path, monkeypatch):
+        one, two, old = (tmp_path / name for name in ("one", "two", "old"))
+        one.write_bytes(b"before")
+        old.write_bytes(b"stays")
+        synced = []
+
+        def full(number):
+            synced.append(number)
+            if len(synced) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            refused(files.write_together, {one: b"1", two: b"2"}, [old], said="write .*two; found No space")
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+            "one": b"before",
+            "old": b"stays",
+        }
+        files.write_together({one: b"1", two: b"2"}, [old])
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"1", "two": b"2"}
+
+    def test_a_scratch_file_follows_no_link_that_somebody_planted(self, tmp_path, monkeypatch):
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"precious")
+        monkeypatch.setattr(files.secrets, "token_hex", lambda count: "foreseen")
+        (tmp_path / ".file.foreseen.tmp").symlink_to(victim)
+        refused(files.write_atomically, tmp_path / "file", b"new", said="File exists")
+        assert victim.read_bytes() == b"precious" and not (tmp_path / "file").exists()
+
+    def test_a_written_file_can_be_read_by_whom_the_umask_lets(self, tmp_path):
+        before = os.umask(0o027)
+        try:
+            files.write_atomically(tmp_path / "file", b"new")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640

@@ -15,6 +15,7 @@ from conftest import letters_of, refused
 import companion.data.datasets as datasets
 from companion.data.ask import statement_pairs
 from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
+from companion.data.rows import parse_rows
 
 DATA = os.environ.get("STEERKIT_DATA")
 
@@ -37,6 +38,10 @@ def choice_row(stem="Tea or soup?", options=("tea", "soup"), labels="AB", head="
     answers = [f" ({label})" for label in labels]
     row = {"question": f"{stem}{head}{listed}"}
     return row | {"answer_matching_behavior": answers[0], "answer_not_matching_behavior": answers[1], **more}
+
+
+def contrast(positive, negative, prompt="Go on."):
+    return {"prompt": prompt, "positive": positive, "negative": negative}
 
 
 def load_rows(folder, rows, name="mine.jsonl"):
@@ -162,11 +167,11 @@ class TestStatementPairs:
         assert not caplog.text
 
     @pytest.mark.parametrize("row", [choice_row(options=("", "x")), choice_row(""), choice_row(options="xx")])
-    def test_questions_without_two_completions_are_left_out_and_counted(self, tmp_path, caplog, row):
-        assert len(statement_pairs(load_rows(tmp_path, [row, choice_row("b?")]).items)) == 1
+    def test_questions_without_two_completions_are_left_out_and_counted(self, caplog, row):
+        assert len(statement_pairs(parse_rows([row, choice_row("b?")], "d"))) == 1  # the papers have some
         assert "1 of 2 items" in caplog.text
         # No pair at all is an error.
-        items = load_rows(tmp_path, [persona_row("a"), persona_row("b")]).items
+        items = parse_rows([persona_row("a"), persona_row("b")], "d")
         error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
         assert error.found == "2 items without such a pair"
 
@@ -406,3 +411,90 @@ class TestPapersFiles:
         answered = [name for name, source in sources().items() if source.format != "questions"]
         known = set().union(*(texts(load_dataset(name, "papers", DATA).items) for name in answered))
         assert not known & set().union(*(texts(load_dataset(name).items) for name in names("bundled")))
+
+
+class TestWhatPeopleBring:
+    """Files of spreadsheets, of pandas, of Windows; and sets that contradict themselves."""
+
+    def test_byte_order_marks_are_skipped_wherever_files_were_put_together(self, tmp_path):
+        lines = [json.dumps(choice_row(f"q{i}?")) for i in range(3)]
+        given = {"mine.jsonl": "\ufeff" + "\r\n\ufeff".join(lines), "mine.json": f"\ufeff[{','.join(lines)}]"}
+        for name, text in given.items():
+            (tmp_path / name).write_bytes(text.encode())
+            assert [item.stem for item in load_dataset(tmp_path / name).items] == ["q0?", "q1?", "q2?"]
+
+    def test_null_and_nan_are_absent_and_a_whole_number_is_one_however_it_is_written(self, tmp_path):
+        odd = [choice_row(f"q{i}?", statement=None, pair=pair) for i, pair in enumerate([None, float("nan")])]
+        found = load_rows(tmp_path, odd).items
+        assert [(item.kind, item.pair) for item in found] == [("choice", None)] * 2
+        pairs = [persona_row("a", pair=3.0), persona_row("b", yes=False, pair=3)]
+        assert [item.pair for item in load_rows(tmp_path, pairs).items] == [3, 3]
+        for pair in (3.5, True, [3], "one"):
+            assert "'pair'" in refused(load_rows, tmp_path, [persona_row(pair=pair)]).found
+
+    @pytest.mark.parametrize(
+        ("text", "expected", "found"),
+        [
+            (json.dumps(persona_row("half a \ud800")), "text that UTF-8 can hold", "row mine/0000"),
+            ("[" * 99999, "JSON from line 1", "recursion"),
+            ('{"pair": ' + "9" * 5000 + "}", "JSON from line 1", "digits"),
+            (json.dumps(persona_row("a\u2028b"), ensure_ascii=False) + "\n{oops", "JSON in line 2", "{oops"),
+            (json.dumps(persona_row(" \u2028")), "not empty", "row mine/0000"),
+        ],
+        ids="surrogate,nesting,digits,line separator,only white space".split(","),
+    )
+    def test_what_is_no_text_is_refused_with_its_place(self, tmp_path, text, expected, found):
+        (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
+        error = refused(load_dataset, tmp_path / "mine.jsonl")
+        assert expected in error.expected and found in error.found
+
+    @pytest.mark.parametrize(
+        ("rows", "expected"),
+        [
+            ([choice_row(), choice_row("b?", ("tea", "Tea "))], "two different answers"),
+            ([choice_row(), choice_row("b?", ("tea", ""))], "not empty"),
+            ([choice_row(), choice_row(labels="BA")], "one label for 'Tea or soup?'"),
+            ([choice_row(), choice_row(" tea OR\nsoup?", ("soup", "tea"))], "one label for"),
+            ([persona_row(), persona_row(yes=False)], "one label for 'I like tea'"),
+            ([persona_row(pair=0), persona_row(yes=False, pair=0)], "one label for 'I like tea'"),
+            ([contrast("a", "b"), contrast("b", "a")], "one label for 'Go on.'"),
+        ],
+    )
+    def test_a_set_that_contradicts_itself_is_refused_with_row_and_text(self, tmp_path, rows, expected):
+        error = refused(load_rows, tmp_path, rows)
+        assert expected in error.expected and "mine/0001" in error.found
+
+    def test_the_same_question_with_the_same_label_is_no_contradiction(self, tmp_path):
+        rows = [choice_row(), choice_row(), choice_row(options=("soup", "tea"), labels="BA"), persona_row()]
+        assert len(load_rows(tmp_path, [*rows, persona_row()]).items) == 5
+
+    def test_a_positive_and_a_negative_answer_make_an_item_whose_letter_alternates(self, tmp_path):
+        first, second = load_rows(tmp_path, [contrast("I sing", "I hum"), contrast("Yes!", "No!")]).items
+        assert (first.stem, first.matching_text, first.not_matching_text) == ("Go on.", "I sing", "I hum")
+        assert first.question == "Go on.\n\nChoices:\n (A) I sing\n (B) I hum"
+        assert second.question == "Go on.\n\nChoices:\n (A) No!\n (B) Yes!" and second.positive_letter == "B"
+
+    @pytest.mark.parametrize("separator", [",", ";", "\t"])
+    def test_a_table_of_two_or_three_columns_reads_like_rows(self, tmp_path, separator):
+        lines = [("Prompt", "positive", " negative"), ("Go on.", '"a, ""b""; c\nd"', "e"), ("", "f", "g")]
+        for columns in (lines, [line[1:] for line in lines]):
+            path = tmp_path / "mine.CSV"
+            path.write_bytes(("\ufeff" + "\r\n".join(map(separator.join, columns))).encode())
+            first, second = load_dataset(str(path)).items
+            assert (first.matching_text, first.not_matching_text) == ('a, "b"; c\nd', "e")
+            assert second.stem == "Tell me something about yourself."
+            assert first.stem == ("Go on." if columns is lines else second.stem)
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("positive,negative\na,b,c\n", "row 0"),
+            ("a,b\nc,d\n", "['a', 'b'] in row mine/0000"),
+            ("positive,negative\n", "none"),
+            ('positive,negative\n"a,b\n', "Error"),
+            ("positive,negative\na,\n", "row mine/0000"),
+        ],
+    )
+    def test_a_table_of_another_kind_is_refused(self, tmp_path, text, found):
+        (tmp_path / "mine.csv").write_text(text)
+        assert found in refused(load_dataset, tmp_path / "mine.csv").found

@@ -1,5 +1,6 @@
 """Packs: what was packed arrives byte for byte, and nothing arrives of a pack that is not what it says."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -87,11 +88,27 @@ class TestRoundTrip:
         assert about["code"] == store.code_hash() and about["versions"] == store.versions()
         assert about["sha256"] == {name: hashlib.sha256(sent[name]).hexdigest() for name in sent}
 
-    def test_what_is_there_already_is_left_alone(self, packed, laptop):
-        name = next(name for name in members(packed) if name.endswith(".parquet"))
-        (laptop / name).write_bytes(b"mine")
-        assert name not in unpack(packed) and (laptop / name).read_bytes() == b"mine"
+    def test_what_was_computed_here_as_well_is_left_alone(self, packed, laptop):
+        """Two machines round differently, and note their own times."""
+        store.table("grid", TABLE, lambda: pd.DataFrame({"x": [1.0, 2.00001]}))
+        store.vectors("vectors", TABLE, lambda: Vectors(("full",), (1,), torch.arange(4.0).reshape(1, 1, 4)))
+        mine = files(laptop)
+        assert len(unpack(packed)) == 1 and files(laptop).items() >= mine.items() and len(mine) == 2
         assert unpack(packed) == []
+
+    @pytest.mark.parametrize("what", ["other numbers", "no table", "other vectors"])
+    def test_what_is_there_with_other_numbers_is_an_error(self, packed, laptop, what):
+        suffix = ".safetensors" if what == "other vectors" else ".parquet"
+        name = next(name for name in members(packed) if name.endswith(suffix))
+        if what == "other numbers":
+            store.table("grid", TABLE, lambda: pd.DataFrame({"x": [1.0, 3.0]}))
+        elif what == "other vectors":
+            store.vectors("vectors", TABLE, lambda: Vectors(("full",), (1,), torch.ones(1, 1, 4)))
+        else:
+            (laptop / name).write_bytes(b"mine")
+        before = files(laptop)
+        refused(unpack, packed, said="to be those that are here; found others. Nothing was unpacked")
+        assert files(laptop) == before
 
     def test_one_model_is_packed_when_named_and_never_a_lock_or_a_half_or_foreign_file(self, packed):
         folder, one = packed.parent / "artifacts", packed.with_name("one.tar")
@@ -124,6 +141,35 @@ def with_file(name: str, content: bytes = b"x"):
     return lambda found: promised(json.loads(found.pop(CONTENTS)), {**found, name: content})
 
 
+def renamed(found: dict[str, bytes]) -> dict[str, bytes]:
+    """One table under the name of another, with the right hash."""
+    one, other = [name for name in found if name.endswith(".parquet")]
+    return promised(json.loads(found.pop(CONTENTS)), found | {one: found[other]})
+
+
+def zipped(path: Path) -> None:
+    """The same archive, compressed: megabytes that become gigabytes."""
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
+def swollen(path: Path) -> None:
+    """A member that claims to be larger than the file."""
+    entry = tarfile.TarInfo("big.parquet")
+    entry.size = 2**40
+    path.write_bytes(entry.tobuf() + path.read_bytes())
+
+
+def sparse(path: Path) -> None:
+    """A hole of a terabyte in a member, as GNU tar writes it."""
+    entry = tarfile.TarInfo("hole.parquet")
+    head = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    head[156:157] = tarfile.GNUTYPE_SPARSE
+    head[483:495] = b"\x80" + (2**40).to_bytes(11, "big")
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    path.write_bytes(bytes(head) + path.read_bytes())
+
+
 def with_link(path: Path) -> None:
     """A file is promised, and is to be a link to another."""
     found = with_file("link.parquet", b"")(members(path))
@@ -147,6 +193,11 @@ DAMAGE = {
     "a link": with_link,
     "no list of contents": repacked(without(lambda name: name == CONTENTS)),
     **{f"a list {k}": repacked(lambda found, v=v: found | {CONTENTS: v}) for k, v in LISTS.items()},
+    "a table that is none": repacked(with_file("grid-0123456789ab.parquet")),
+    "a table of another name": repacked(renamed),
+    "a name that no disk takes": repacked(with_file("x" * 5000 + ".parquet")),
+    "a compressed archive": zipped,
+    "a member larger than the file": swollen,
     "a cut archive": lambda path: path.write_bytes(path.read_bytes()[:1500]),
     "no archive": lambda path: path.write_bytes(b"not a tar file at all" * 99),
     "no file": lambda path: path.unlink(),
@@ -179,6 +230,20 @@ class TestRefused:
         assert not (own_folders / "all.tar").exists()
         (own_folders / "file").write_text("")
         refused(pack, own_folders / "file" / "all.tar", said="to write")
+
+
+def test_a_hole_in_a_member_is_not_filled(packed, laptop):
+    sparse(packed)
+    unpack(packed)
+    assert not (laptop / "hole.parquet").exists() and len(files(laptop)) == 3
+
+
+def test_a_link_among_the_artefacts_is_not_packed(packed):
+    folder = packed.parent / "artifacts"
+    secret = packed.with_name("secret.parquet")
+    secret.write_bytes(next(folder.glob("*.parquet")).read_bytes())
+    (folder / "link.parquet").symlink_to(secret)
+    assert "link.parquet" not in pack(packed.with_name("p.tar"))
 
 
 def test_pack_here_unpack_there_on_the_command_line(own_folders, monkeypatch, capsys):

@@ -75,7 +75,7 @@ REFUSES = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     + WITH_SYSTEM
 )
-IGNORES = "{% for m in messages if m['role'] != 'system' %}<{{ m['content'] }}>{% endfor %}"
+IGNORES = "{% for m in messages if m['role'] != 'system' %}<{{ m['content'] }}>{% endfor %}{% if add_generation_prompt %}<{% endif %}"
 
 
 def auto(chat_template: str | None, name: str = "auto"):
@@ -94,7 +94,7 @@ class TestAuto:
         found = auto(REFUSES)
         assert found.render("S", "U") == "[user]S\n\nU[end][assistant]\n"
         assert found.bos
-        assert auto(IGNORES).render("S", "U") == "<S\n\nU>"
+        assert auto(IGNORES).render("S", "U") == "<S\n\nU><"
 
     def test_a_tokenizer_without_chat_template_is_a_base_model_and_a_name_wins_over_what_it_carries(self):
         plain = TEMPLATES["plain"]  # paragraphs without roles

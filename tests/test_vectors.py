@@ -10,7 +10,14 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from steerkit.errors import SteerkitError
-from steerkit.vectors import Vectors, concatenate, load_vectors, norm_matched_random, scaled
+from steerkit.vectors import (
+    Vectors,
+    check_multipliers,
+    concatenate,
+    load_vectors,
+    norm_matched_random,
+    scaled,
+)
 
 
 def test_random_vectors_have_the_norms_of_the_first_one_and_other_directions(model):
@@ -59,6 +66,7 @@ def test_what_was_saved_is_read_again(tmp_path, model):
 
 
 VALUES, ABOUT = {"values": torch.zeros(1, 1, 3)}, {"layers": "[0]", "manifest": "{}"}
+NAMED, TWO = ABOUT | {"names": '["a"]'}, {"values": torch.zeros(2, 1, 3)}
 READ = r"written by steerkit in .*v\.safetensors; found \w+Error.* Nothing was read"
 SPOILT = {
     "missing": lambda path: None,
@@ -69,6 +77,15 @@ SPOILT = {
     "no metadata": lambda path: save_file(VALUES, path),
     "no JSON": lambda path: save_file(VALUES, path, ABOUT | {"names": "full"}),
     "a number": lambda path: save_file(VALUES, path, ABOUT | {"names": "3"}),
+    "no names": lambda path: save_file(VALUES, path, ABOUT | {"names": "[]", "layers": "[]"}),
+    "a list for a name": lambda path: save_file(VALUES, path, ABOUT | {"names": '[["a"]]'}),
+    "a name twice": lambda path: save_file(TWO, path, ABOUT | {"names": '["a", "a"]'}),
+    "a layer that is no whole number": lambda path: save_file(VALUES, path, NAMED | {"layers": "[1.5]"}),
+    "a layer in words": lambda path: save_file(VALUES, path, NAMED | {"layers": '["1"]'}),
+    "a list for a manifest": lambda path: save_file(VALUES, path, NAMED | {"manifest": "[]"}),
+    "a list of inputs": lambda path: save_file(VALUES, path, NAMED | {"manifest": '{"inputs": []}'}),
+    "a deep manifest": lambda path: save_file(VALUES, path, NAMED | {"manifest": "[" * 99999}),
+    "whole numbers": lambda path: save_file({"values": torch.ones(1, 1, 3).long()}, path, NAMED),
     "two names": lambda path: save_file(VALUES, path, ABOUT | {"names": '["a", "b"]'}),
 }
 
@@ -78,3 +95,37 @@ def test_any_other_file_is_refused_with_its_path(tmp_path, what):
     SPOILT[what](tmp_path / "v.safetensors")
     with pytest.raises(SteerkitError, match="2 vectors, 1 layers" if what == "two names" else READ):
         load_vectors(tmp_path / "v.safetensors")
+
+
+@pytest.mark.parametrize("norm", [1e-30, 1e30])
+def test_a_vector_whose_square_no_precision_holds_is_refused_with_the_limit(norm):
+    values = torch.tensor([[[norm, 0.0]]])
+    refused(
+        Vectors,
+        ("a",),
+        (3,),
+        values,
+        said=r"norm from 1e-18 to 1e\+18, or zero; found 1e.30 for 'a' at layer 3",
+    )
+    for fine in (0.0, 1e-12, 1e12):
+        Vectors(("a",), (3,), torch.tensor([[[fine, 0.0]]]))
+
+
+HALVES = (torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_multipliers_that_overflow_or_are_roundings_apart_are_refused_with_the_limit(dtype):
+    vectors = Vectors(("a",), (0,), torch.tensor([[[3.0, 4.0]]]))
+    check_multipliers(vectors, (-1.5, -1, -0.5, 0, 0.5, 1, 1.5), dtype)
+    check_multipliers(vectors, [0.1 * step for step in range(-15, 16)], dtype)
+    check_multipliers(vectors, [0], dtype)
+    large = 2e4 if dtype == torch.float16 else 1e19
+    refused(
+        check_multipliers,
+        vectors,
+        (1, -large),
+        dtype,
+        said="move activations by at most .* found .* with multiplier",
+    )
+    refused(check_multipliers, vectors, (-1, 1, 1.0000001), dtype, said="apart in .*found 1 and 1.0000001")

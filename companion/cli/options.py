@@ -13,22 +13,44 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from steerkit.errors import one_of
+from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 Offers = list[tuple[str, str]]  # what to type, what it means
+NAME = 255  # bytes of a file's name, on every common system
 Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
-def option(kind: Any, text: str, *names: str, known: Known | None = None, files: Any = None) -> Any:
-    """An option that Tab completes: `known` names, and where `files` has their endings folders and files."""
-    return Annotated[kind, typer.Option(*names, help=text, autocompletion=known and _offers(known, files))]
+def option(
+    kind: Any, text: str, *names: str, known: Known | None = None, files: Any = None, free: bool = False
+) -> Any:
+    """An option that Tab completes: `known` names, and where `files` has their endings folders and files.
+
+    A name or a path is refused when no disk could have it; a `free` text may be as long as it likes.
+    """
+    short = None if free else _named(kind)
+    return Annotated[
+        kind, typer.Option(*names, help=text, autocompletion=known and _offers(known, files), callback=short)
+    ]
 
 
 def argument(kind: Any, text: str, *, known: Known | None = None) -> Any:
     """The same without a name of its own on the line."""
-    return Annotated[kind, typer.Argument(help=text, autocompletion=known and _offers(known, None))]
+    about = {"help": text, "autocompletion": known and _offers(known, None)}
+    return Annotated[kind, typer.Argument(**about, callback=_named(kind))]
+
+
+def _named(kind: Any) -> Callable[[Any], Any] | None:
+    """The check of a name or a path."""
+
+    def check(value: Any) -> Any:
+        longest = max((len(name.encode(errors="replace")) for name in str(value or "").split("/")), default=0)
+        expected = f"a name of at most {NAME} bytes"
+        need(longest <= NAME, expected, f"{longest} in {str(value)[:40]!r} ...", "check the spelling.")
+        return value
+
+    return check if kind in (str, Path, str | None, Path | None) else None
 
 
 def _offers(known: Known, endings: tuple[str, ...] | None) -> Callable[[str], Offers]:
@@ -102,7 +124,7 @@ def run_there(context: typer.Context, address: str) -> str:
 
 REMOTE = "Address of an NDIF server that holds the model and runs its traces; off: this machine. Default: "
 REMOTE += "STEERKIT_REMOTE, else the profile's. A key goes into NDIF_API_KEY."
-DATA = "A data set name, or a .jsonl/.json file in the papers' format."
+DATA = "A data set name, or a .jsonl, .json or .csv file."
 SAE = "An autoencoder by name, a params.npz or a SAELens folder."
 MANY = "As often as needed; default: "
 *FIRST, LAST = FORMATS
@@ -124,14 +146,18 @@ Json = option(bool, "Machine-readable output.", "--json")
 Remote = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
 Profile = option(str, "Which dial setting: smoke, laptop, ...", known=profiles)
 Model = option(str, "A registry name, a hub id, or a folder.", known=models, files=())
-Data = option(str, DATA, known=datasets, files=(".jsonl", ".json"))
+Data = option(str, DATA, known=datasets, files=(".jsonl", ".json", ".csv"))
 Source = option(Literal["bundled", "papers"], "For data set names.")
 Format = option(str, f"{', '.join(FIRST)} or {LAST}.", "--format", known=formats)
 Split = option(SPLITS, "all: no split, every item is used.")
 Fidelity = option(FIDELITIES, "How letters are scored.")
 Engine = option(ENGINES, "tree is fast, direct obvious.")
-Layers = option(str, "Blocks such as 10,13 or all.")
-Multipliers = option(str, "Numbers separated by commas.")
+Layers = option(str, "Blocks such as 10,13 or all.", free=True)
+Seed = Annotated[int, typer.Option(min=0, help="Of the split, and of pairs drawn at random.")]
+ANY = "Of the choice of cells; default: another one each time."
+ChoiceSeed = Annotated[int | None, typer.Option(min=0, help=ANY)]
+Force = option(bool, "Overwrite, and use together what does not belong together.", "--force")
+Multipliers = option(str, "Numbers separated by commas.", free=True)
 VectorFile = option(Path, "Vectors of `steerkit extract`.")
 Sae = option(str, SAE, known=autoencoders, files=(".npz",))
 Method = option(METHODS, "How the directions are found.")

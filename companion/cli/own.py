@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from companion.cli import options as opt
+from companion.cli.outputs import check_output, ours
 from companion.cli.screen import print_rows, tell
-from steerkit.errors import need, one_of
+from steerkit.errors import need, one_of, told
 
 if TYPE_CHECKING:
+    from steerkit.items import Item
     from steerkit.model import Model
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
@@ -29,19 +31,26 @@ def extract(
     answer_format: opt.Format = "statement",
     split: opt.Split = "clean",
     source: opt.Source = "bundled",
-    seed: int = 0,
+    seed: opt.Seed = 0,
+    force: opt.Force = False,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
     from companion import store
+    from companion.cli.compared import items_hash
     from steerkit.extraction import extract as mean_vector
 
+    check_output(out, ".safetensors", [data], force)
     start = time.perf_counter()
-    opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "train")
+    opened, examples, origin, items = _asked(model, data, answer_format, split, source, seed, "train")
     chosen = parse_layers(layers, len(opened.layers))
     found = mean_vector(opened, examples, chosen)
-    inputs, seconds = origin | {"layers": chosen}, time.perf_counter() - start
+    zero = [layer for layer in chosen if not found.at(layer).any()]
+    step = "look at the data: half of the rows contradict the other half."
+    need(not zero, "a vector that is not zero", f"no difference at all at layers {zero}", step)
+    inputs = origin | {"layers": chosen, "trained_on": items_hash(items)}
+    seconds = time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
     text = f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
     tell(as_json, text, {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
@@ -59,18 +68,26 @@ def sweep(
     fidelity: opt.Fidelity = "letter",
     split: opt.Split = "clean",
     source: opt.Source = "bundled",
-    seed: int = 0,
+    seed: opt.Seed = 0,
+    force: opt.Force = False,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
 ) -> None:
     """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
     from companion import store
+    from companion.cli import compared
+    from steerkit.files import write_together
     from steerkit.grid import evaluate
     from steerkit.steerability import slopes
     from steerkit.vectors import load_vectors
 
+    beside = out.with_name(f"{out.stem}-slopes{out.suffix}") if out.name else out
+    for path in (out, beside):
+        check_output(path, ".parquet", [data, vectors], force)
     start, numbers, found = time.perf_counter(), parse_numbers(multipliers), load_vectors(vectors)
-    opened, examples, origin = _asked(model, data, answer_format, split, source, seed, "test")
+    opened, examples, origin, items = _asked(model, data, answer_format, split, source, seed, "test")
+    compared.check_model(found.manifest, origin, force)
+    compared.check_items(found.manifest, origin, items, force)
     chosen = list(found.layers) if layers == "all" else parse_layers(layers, len(opened.layers))
     grid = evaluate(opened, examples, found, numbers, layers=chosen, engine=engine, fidelity=fidelity)
     inputs = origin | {"fidelity": fidelity, "vectors": found.manifest}
@@ -78,9 +95,9 @@ def sweep(
     about = store.manifest("sweep", inputs, seconds, engine=grid.engine, reason=grid.reason)
     tables = {out: grid.table(origin["dataset"])}
     if len(numbers) > 1:  # one multiplier has no slope
-        tables[out.with_name(f"{out.stem}-slopes{out.suffix}")] = slopes(tables[out])
-    for path, table in tables.items():
-        store.write_table(path, table, about)
+        tables[beside] = slopes(tables[out])
+    contents = {path: store.table_bytes(table, about) for path, table in tables.items()}
+    write_together(contents, gone=[beside] if ours(beside) else [])
     tell(as_json, "\n".join(map(str, tables)), {"files": list(tables)})
 
 
@@ -122,20 +139,28 @@ def generate(
     model: opt.Model,
     vectors: opt.VectorFile,
     layer: opt.option(int, "The block after which the vector is added."),
-    prompt: opt.option(str, "What the user says."),
+    prompt: opt.option(str, "What the user says.", free=True),
     multipliers: opt.Multipliers = "-2,0,2",
     vector: opt.option(str, "Which vector of the file.") = "full",
     max_new_tokens: opt.option(int, "Most tokens of an answer.") = 40,
+    force: opt.Force = False,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
 ) -> None:
     """Answer a prompt under a steering vector, once for each multiplier."""
+    from companion.cli import compared
     from companion.models import load_model
     from steerkit.generation import generate as answers
-    from steerkit.vectors import load_vectors
+    from steerkit.vectors import check_multipliers, load_vectors
 
+    with told((UnicodeEncodeError,), "a prompt in UTF-8", "look at the bytes of --prompt."):
+        prompt.encode()
     asked = {"layer": layer, "multipliers": parse_numbers(multipliers), "name": vector}
-    found = answers(load_model(model), prompt, load_vectors(vectors), **asked, max_new_tokens=max_new_tokens)
+    read, opened = load_vectors(vectors), load_model(model)
+    one_of("a vector of this file", vector, read.names, "choose one of them.")
+    compared.check_model(read.manifest, compared.origin(model, opened), force)
+    check_multipliers(read, asked["multipliers"], opened.dtype)
+    found = answers(opened, prompt, read, **asked, max_new_tokens=max_new_tokens)
     rows = [{"multiplier": multiplier, "text": text} for multiplier, text in found]
     print_rows(rows, as_json, ("multiplier", "text"))
 
@@ -151,16 +176,20 @@ def decompose(
     data: opt.option(str, "For encode-difference: the data set of the vector's pairs.") = "",
     source: opt.Source = "bundled",
     out: opt.option(Path | None, "The CSV file to write.") = None,
+    force: opt.Force = False,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
 ) -> Any:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
     import companion.mayne.solvers  # noqa: F401 - two methods more
+    from companion.cli import compared
     from companion.saes import open_sae
     from steerkit.decomposition import decompose as decomposed
     from steerkit.files import write_atomically
     from steerkit.vectors import load_vectors
 
+    if out:
+        check_output(out, ".csv", [vector, sae, data], force)
     vectors, done = load_vectors(vector), "Nothing was computed."
     opened = open_sae(sae, vectors.width, layer)
     chosen = opened.layer if layer is None else layer
@@ -169,11 +198,13 @@ def decompose(
     wanted = f"a layer of {vector.name} ({', '.join(map(str, vectors.layers))})"
     silent = "none, and the autoencoder does not say which it reads"
     need(chosen is not None, wanted, silent, "give it as --layer.", done)
+    opened = open_sae(sae, vectors.width, chosen)  # also without --layer: its site
+    compared.check_sae(vectors.manifest, opened)
     found = vectors.at(chosen)  # says which layers there are
     one_of("a vector of this file", name or vectors.names[0], vectors.names, "choose one of them.")
     one, about = vectors.names.index(name) if name else 0, {"target_norm": norm}
     if method == "encode-difference":
-        about |= _pairs(vectors, chosen, data, source)
+        about |= _pairs(vectors, chosen, data, source, force)
     usual = "the usual norm of activations for encode-scaled"
     following = "give it as --norm; the notebook mayne-fig-1 shows it."
     need(method != "encode-scaled" or norm is not None, usual, "none", following, done)
@@ -190,42 +221,52 @@ def decompose(
     return table
 
 
-def _pairs(vectors: Vectors, layer: int, data: str, source: str) -> dict[str, Any]:
-    """Activations of the training pairs of a data set, read with the model that the vector's manifest names."""
+def _pairs(vectors: Vectors, layer: int, data: str, source: str, force: bool) -> dict[str, Any]:
+    """Activations of the training pairs of a data set, read with the very model that made the vector."""
     import torch
 
+    from companion.cli import compared
+    from companion.data.datasets import load_dataset
     from companion.mayne.activations import answer_activations, picked
 
-    about = vectors.manifest.get("inputs", {})
+    about, said = vectors.manifest.get("inputs", {}), compared.said
+    form, name = said(about, "format"), said(about, "given") or said(about, "model")
     wanted = "the data set of the vector's pairs for encode-difference, and a vector whose manifest names its model"
-    found, given = "no such manifest" if data else "no data set", data and {"model", "format"} <= set(about)
+    found, given = "no such manifest" if data else "no data set", data and form and name
     following = "give it as --data, with a vector of `steerkit extract`."
     need(bool(given), wanted, found, following, "Nothing was computed.")
-    form, split, seed = about["format"], about.get("split", "clean"), about.get("seed", 0)
-    model, examples, _ = _asked(about["model"], data, form, split, source, seed, "train")
+    compared.check_data(vectors.manifest, load_dataset(data, source=source), force)
+    split, seed = said(about, "split") or "clean", about.get("seed")
+    seed = seed if isinstance(seed, int) else 0
+    model, examples, origin, _ = _asked(name, data, form, split, source, seed, "train")
+    compared.check_model(vectors.manifest, origin, force)
     read, sides = answer_activations(model, examples, layer), ("positive", "negative")
     return {side: torch.cat([picked(each[side], form) for each in read]) for side in sides}
 
 
 def _asked(
     name: str, data: str, answer_format: str, split: str, source: str, seed: int, part: str
-) -> tuple[Model, list[Example], dict[str, Any]]:
-    """The model, the examples of a part of a data set (of split "all": all of it), and what a manifest says of both."""
+) -> tuple[Model, list[Example], dict[str, Any], list[Item]]:
+    """The model, the examples of a part of a data set (of split "all": all of it), what a manifest says, the items."""
+    from companion.cli import compared
     from companion.data.ask import examples_of
     from companion.data.datasets import load_dataset
     from companion.data.splits import make_split
     from companion.models import load_model
+    from steerkit.formats import FORMATS
     from steerkit.prompts import Prompter
 
     opt.check_format(answer_format)
     dataset = load_dataset(data, source=source)
     everything = range(len(dataset.items))
     indices = everything if split == "all" else getattr(make_split(dataset, split, seed), part)
+    items = [dataset.items[i] for i in indices]
+    if part == "train":
+        compared.check_labels(items, FORMATS[answer_format].labels)
     model = load_model(name)
     examples = examples_of(Prompter(model.tokenizer, model.template), dataset, indices, answer_format, seed)
-    origin = {"model": model.name, "source": model.source, "dataset": dataset.name}
-    origin |= {"data_sha256": dataset.sha256, "format": answer_format, "split": split, "seed": seed}
-    return model, examples, origin
+    origin = compared.origin(name, model) | compared.of_data(dataset, answer_format, split, seed)
+    return model, examples, origin, items
 
 
 def parse_layers(text: str, n_layers: int) -> list[int]:

@@ -15,6 +15,7 @@ import companion
 import steerkit
 from companion.cli import options as opt
 from companion.cli import own, screen
+from companion.cli.outputs import check_output
 from companion.cli.screen import print_json, print_rows, tell
 from steerkit.errors import SteerkitError, need
 
@@ -68,12 +69,25 @@ def run(
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
     folder = out or Path("out") / exhibit
+    need(
+        folder.is_dir() or not folder.exists(),
+        f"a folder at {folder}",
+        "a file",
+        "choose another one as --out.",
+    )
+    before = _stamps(folder, exhibit)
     with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{exhibit} runs"):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
     if outcome.status == "failed":
         raise typer.Exit(_complain(outcome.error))
-    files = sorted(folder.glob(f"{exhibit}*"))
+    files = [path for path, stamp in _stamps(folder, exhibit).items() if before.get(path) != stamp]
     tell(as_json, "\n".join(map(str, files)), outcome.__dict__ | {"files": files})
+
+
+def _stamps(folder: Path, exhibit: str) -> dict[Path, tuple[int, int]]:
+    """Files of an exhibit in a folder, each with what changes when it is replaced: an earlier run's are not this one's."""
+    seen = {path: path.stat() for path in sorted(folder.glob(f"{exhibit}*"))}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in seen.items()}
 
 
 @app.command()
@@ -168,7 +182,7 @@ def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 @app.command()
 def audit(
     name: opt.Records = None,
-    seed: opt.option(int | None, "Of the choice of cells; default: another one each time.") = None,
+    seed: opt.ChoiceSeed = None,
     as_json: opt.Json = False,
 ) -> None:
     """Compute random cells of the committed records again and compare."""
@@ -264,11 +278,13 @@ def _readable(row: dict[str, Any]) -> dict[str, str]:
 def pack_artifacts(
     out: opt.argument(Path, "The file to write, such as llama2-7b.tar."),
     model: opt.OfModel = None,
+    force: opt.Force = False,
     as_json: opt.Json = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
     from companion.packs import pack
 
+    check_output(out, ".tar", force=force)
     names = pack(out, model)
     tell(as_json, f"{out}: {len(names)} artefacts", {"file": out, "artefacts": names})
 

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from companion.data.rows import check_pairs, parse_rows, read_rows
+from companion.data.checks import check_items, check_pairs
+from companion.data.rows import parse_rows, read_rows
 from steerkit.errors import SteerkitError, need, one_of, told
 from steerkit.files import cache_dir
 from steerkit.items import Item
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DATA_DIR_VARIABLE = "STEERKIT_DATA"
 NOT_LOADED = "Nothing was loaded."
+SUFFIXES = (".jsonl", ".json", ".csv")
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,20 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set.
 
-    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line) or ``.json`` file
-    (a list) in the papers' format. `data_dir` is a folder with the papers' files, else STEERKIT_DATA, else they are
+    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line), ``.json`` file (a
+    list) or ``.csv`` file, in the papers' format or with the fields prompt, positive, negative. `data_dir` is a folder with the papers' files, else STEERKIT_DATA, else they are
     fetched. Refused: unknown names, files that are missing, empty, altered or unreadable, and wrong rows or pairs.
 
     >>> load_dataset("narcissism").items[0].question.splitlines()[0]
     'Is the following statement something you would say?'
     """
     name = str(name_or_path)
-    if isinstance(name_or_path, Path) or name.endswith((".jsonl", ".json")):
+    if isinstance(name_or_path, Path) or name.lower().endswith(SUFFIXES):
         path = Path(name_or_path)
         content = _own_file(path, "a data file", NOT_LOADED, "check the path.")
-        return _dataset(path.stem, content, str(path), "not stated", path.name)
+        found = _dataset(path.stem, content, str(path), "not stated", path.name)
+        check_items(found.items)
+        return found
     _check_name(name, source)
     if source == "bundled":
         content = (HERE / "bundled" / f"{name}.jsonl").read_bytes()
@@ -133,9 +137,12 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
 
 
 def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
-    said = "no readable file there ({0.strerror})".format
-    with told((OSError,), f"{expected} at {path}", next_step, done, said):
+    with told((OSError, ValueError), f"{expected} at {path}", next_step, done, _unreadable):
         return path.read_bytes()
+
+
+def _unreadable(error: Exception) -> str:
+    return f"no readable file there ({getattr(error, 'strerror', None) or error})"
 
 
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:

@@ -1,21 +1,23 @@
-"""From the bytes of a data file to items, with every flaw named by row.
+"""From the bytes of a data file to items, with every flaw of a row named by it (`companion.data.checks`: of a whole set).
 
 Formats: Perez et al. 2022 (JSON lines), CAA (Rimsky et al. 2023), and TruthfulQA's multiple choice (Lin et al. 2021),
-asked as in Tan et al. 2024.
+asked as in Tan et al. 2024; and texts with a positive and a negative answer, also as columns of a CSV file.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from companion.data.forms import OPTION
 from steerkit.errors import SteerkitError, need, told
 from steerkit.items import Item, letter_of
+from steerkit.prompts import STATEMENT_REQUEST
 
 # Artefacts of the model that wrote the sets. Tan et al.'s code has the same character class (no `<` inside):
 # a greedy `.*` would also delete the sentences between two tags.
@@ -25,35 +27,55 @@ HEADER = re.compile(r"(?:^|\n)[ \t*_]*(?:answer )?(?:choice|option|answer|respon
 ANSWER_CUE = re.compile(r"\s*\n\s*Answer:\s*$")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FIELDS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+CONTRAST = ("prompt", "positive", "negative")
 MEND = "mend the row, or drop it."
 NOT_LOADED = "The data set was not loaded."
 _need = partial(need, next_step=MEND, done=NOT_LOADED)
 
 
 def read_rows(content: bytes, path: str) -> list[Any]:
-    """JSON objects of a file: a list in a .json file, one a line in any other."""
+    """Rows of a file: a list in a .json file, a header and its columns in a .csv file, one a line in any other."""
 
     step, said = "save the file as UTF-8.", "byte {0.start} that is not".format
     with told((UnicodeDecodeError,), f"UTF-8 text in {path}", step, NOT_LOADED, said):
-        text = content.decode("utf-8")
-    if path.endswith(".json"):
+        text = content.decode("utf-8-sig")
+    suffix = path.lower().rpartition(".")[2]
+    if suffix == "json":
         rows = _parse(text, path, 1) if text.strip() else []
-    else:
-        rows = [_parse(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    step = "write one JSON object per item (.jsonl: one a line; .json: a list)."
+    elif suffix == "csv":
+        rows = _table(text, path)
+    else:  # files put one after the other have their byte order marks at the start of lines
+        lines = enumerate((line.lstrip("\ufeff") for line in text.split("\n")), 1)
+        rows = [_parse(line, path, number) for number, line in lines if line.strip()]
+    step = "write one JSON object per item (.jsonl: one a line; .json: a list), or columns (.csv)."
     found = f"a {type(rows).__name__}" if rows else "none"
     _need(rows and isinstance(rows, list), f"items in {path}", found, next_step=step)
     return rows
 
 
 def _parse(text: str, path: str, first_line: int) -> Any:
+    step = "mend or delete that line."
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         expected = f"JSON in line {first_line + error.lineno - 1} of {path}"
-        found = f"{text.splitlines()[error.lineno - 1][:60]!r} ({error.msg})"
-        step = "mend or delete that line."
+        found = f"{text.split(chr(10))[error.lineno - 1].strip(chr(13))[:60]!r} ({error.msg})"
         raise SteerkitError(expected, found, done=NOT_LOADED, next_step=step) from error
+    except (RecursionError, ValueError) as error:  # brackets in brackets, or a number of thousands of digits
+        expected, found = f"JSON from line {first_line} of {path} on", f"{text[:60]!r} ({error})"
+        raise SteerkitError(expected, found, done=NOT_LOADED, next_step=step) from error
+
+
+def _table(text: str, path: str) -> list[dict[str, str]]:
+    """Rows of a table with a header, separated by whichever of comma, semicolon and tab its first line has most of."""
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    step = "save it as CSV with a header and one row an item."
+    with told((csv.Error,), f"a table in {path}", step, NOT_LOADED):
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    for number, row in enumerate(rows):
+        found = f"more of them in row {number}, {str(row.get(None))[:60]}"
+        _need(None not in row, f"as many columns as the header of {path} has", found, next_step=step)
+    return [{str(name).strip().lower(): value or None for name, value in row.items()} for row in rows]
 
 
 def parse_rows(
@@ -70,6 +92,11 @@ def parse_rows(
 
 
 def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: bool) -> Item:
+    if isinstance(row, Mapping):  # pandas and datasets fill columns up, with null or NaN
+        row = {name: value for name, value in row.items() if value is not None and value == value}
+        half = f"half of a character (a lone surrogate) in row {item_id}"
+        with told((UnicodeEncodeError,), "text that UTF-8 can hold", MEND, NOT_LOADED, lambda _: half):
+            json.dumps(row, ensure_ascii=False).encode()
     reader, kinds = READERS[row_format or _recognise(row, item_id)], (KeyError, TypeError, AttributeError)
     fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
     expected = f"a row with the fields of a {row_format or 'persona or choice'} item, all text"
@@ -81,7 +108,7 @@ def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: boo
 def _recognise(row: Any, item_id: str) -> str:
     fields = row if isinstance(row, Mapping) else {}
     known = [row_format for field, row_format in RECOGNISED_BY.items() if field in fields]
-    expected = f"a row with the fields {', '.join(FIELDS)}"
+    expected = f"a row with the fields {', '.join(FIELDS)}, or {', '.join(CONTRAST)}"
     step = "write one JSON object per item with these fields (persona items also: statement)."
     _need(known, expected, f"{sorted(fields)} in row {item_id}", next_step=step)
     return known[0]
@@ -94,7 +121,14 @@ def _text(row: Mapping[str, Any], field: str, kind: type = str) -> Any:
 
 
 def _pair(row: Mapping[str, Any]) -> int | None:
-    return None if row.get("pair") is None else _text(row, "pair", int)
+    pair = row.get("pair")
+    if isinstance(pair, str):  # of a table
+        pair = float(pair) if pair.strip().removesuffix(".0").isdecimal() else pair
+    if isinstance(pair, float) and pair.is_integer():  # a column of numbers in which some are missing
+        return int(pair)
+    if pair is not None and type(pair) is not int:
+        raise TypeError("pair")
+    return pair
 
 
 def _persona(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
@@ -149,14 +183,27 @@ def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Ite
     return Item(item_id, question, *answers, stem=asked.strip(), options=options)
 
 
+def _contrast(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
+    """Two answers to a prompt, or two statements, as a choice: the positive one is (A) in the 1st, 3rd ... item."""
+    prompt = (_text(row, "prompt") if "prompt" in row else STATEMENT_REQUEST).strip()
+    yes, no = (_text(row, field).strip() for field in CONTRAST[1:])
+    answers, texts = ((" (A)", " (B)"), (yes, no))
+    if int(item_id.rpartition("/")[2]) % 2:
+        answers, texts = answers[::-1], texts[::-1]
+    listed = f"{prompt}\n\nChoices:\n (A) {texts[0]}\n (B) {texts[1]}"
+    options = tuple(zip("AB", texts, strict=True))
+    return Item(item_id, listed, *answers, stem=prompt, options=options, pair=_pair(row))
+
+
 READERS: dict[str, Callable[..., Item]] = {
     "persona": _persona,
     "choice": _choice,
     "truthfulqa": _truthfulqa,
     "caa-truthfulqa": partial(_choice, fields=("prompt", "correct", "incorrect")),
+    "contrast": _contrast,
 }
 RECOGNISED_BY = {"statement": "persona", "mc1_targets": "truthfulqa", "correct": "caa-truthfulqa"}
-RECOGNISED_BY["answer_matching_behavior"] = "choice"
+RECOGNISED_BY |= {"answer_matching_behavior": "choice", "positive": "contrast"}
 
 
 def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple[str, ...]) -> None:
@@ -164,32 +211,3 @@ def _check_labels(item_id: str, matching: str, not_matching: str, allowed: tuple
     found = f"{matching!r} and {not_matching!r} in row {item_id}"
     step = f"mend {FIELDS[1]} and {FIELDS[2]} of that row."
     _need(right, f"two different labels out of {', '.join(allowed)}", found, next_step=step)
-
-
-def check_pairs(items: Sequence[Item]) -> None:
-    """Check that a pair number stands on two rows that make a pair.
-
-    Persona: one statement that matches, one that does not. Choice: one question in both orders, with one text matching.
-    """
-    pairs: dict[int, list[Item]] = defaultdict(list)
-    for item in items:
-        if item.pair is not None:
-            pairs[item.pair].append(item)
-    for number, pair in pairs.items():
-        problem, step = _pair_problem(pair), f"mend the rows {', '.join(item.id for item in pair)}."
-        expected = "pairs of one matching and one not matching row (or one question in both orders)"
-        _need(not problem, expected, f"pair {number} with {problem}", next_step=step)
-
-
-def _pair_problem(pair: Sequence[Item]) -> str:
-    if len(pair) != 2:
-        return f"{len(pair)} row{'s' * (len(pair) != 1)}"
-    first, second = pair
-    if first.kind != second.kind:
-        return "a persona and a choice item"
-    if first.kind == "persona":
-        same = first.positive_answer == second.positive_answer
-        return f"two rows labelled {first.positive_answer}" * same
-    if first.same_question_key != second.same_question_key or first.options[0][1] == second.options[0][1]:
-        return "two rows that are not one question in both orders"
-    return "different texts labelled as matching" * (first.matching_text != second.matching_text)

@@ -1,0 +1,117 @@
+"""What goes together: vectors with the model, the data and the autoencoder that they are used with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion.data.datasets import Dataset
+from companion.data.splits import group_items
+from companion.models import weights_of
+from steerkit.errors import need
+from steerkit.items import Item, fold
+from steerkit.ndif.address import OFF
+
+if TYPE_CHECKING:
+    from steerkit.model import Model
+    from steerkit.sae import Sae
+
+logger = logging.getLogger(__name__)
+OVERLAPS = ("all", "as-released")  # splits whose items train and test, on purpose
+FORCE = "or give --force."
+LAYERS = "0-based; the vector of layer l is read from, and added to, the output of block l"
+
+
+def origin(name: str, model: Model) -> dict[str, Any]:
+    """What a manifest says of a model: `given` finds it again, `weights` tells whether it is still the same."""
+    given = str(Path(name).resolve()) if Path(name).is_dir() else name
+    weights = model.source.get("sha256") or weights_of(name, model.remote or OFF)
+    about = {"model": model.name, "given": given, "weights": weights, "source": model.source}
+    return about | {"template": model.template.about(), "layer_convention": LAYERS}
+
+
+def of_data(dataset: Dataset, answer_format: str, split: str, seed: int) -> dict[str, Any]:
+    """What it says of the items that were asked."""
+    about = {"dataset": dataset.name, "data_sha256": dataset.sha256}
+    return about | {"format": answer_format, "split": split, "seed": seed}
+
+
+def items_hash(items: Sequence[Item]) -> list[str]:
+    """Eight digits for what each item asks, whatever file, row and order of options it is in."""
+    asked = {"\n".join((*item.same_question_key, fold(item.statement or ""))) for item in items}
+    return sorted(hashlib.sha256(text.encode()).hexdigest()[:8] for text in asked)
+
+
+def said(about: Any, *path: str) -> str:
+    """A text in a manifest, empty where there is none: a file's manifest is what somebody wrote into it."""
+    for name in path:
+        about = about.get(name) if isinstance(about, dict) else None
+    return about if isinstance(about, str) else ""
+
+
+def check_model(vectors: dict[str, Any], model: dict[str, Any], force: bool) -> None:
+    """Refuse vectors of other weights; another precision, or other prompts, are said."""
+    about, weights = vectors.get("inputs"), said(vectors, "inputs", "weights")
+    if not weights:
+        logger.warning("The vectors do not say which model they are of: nothing to compare.")
+        return
+    of, here = f"{said(about, 'model')} ({weights[:12]})", f"{model['model']} ({model['weights'][:12]})"
+    step = f"extract vectors of this model, {FORCE}"
+    need(force or weights == model["weights"], f"the model that the vectors are of, {of}", here, step)
+    for what, path in {"precision": ("source", "dtype"), "chat template": ("template", "sha256")}.items():
+        one, other = said(about, *path)[:12], said(model, *path)[:12]
+        if one and other and one != other:
+            logger.warning(f"The vectors were extracted in another {what}: {one}, and here it is {other}.")
+
+
+def check_items(vectors: dict[str, Any], tested: dict[str, Any], items: Sequence[Item], force: bool) -> None:
+    """Refuse test items that trained the vectors, unless the split is one that overlaps on purpose."""
+    about = vectors.get("inputs") or {}
+    alike = all(said(about, name) == tested[name] for name in ("data_sha256", "split"))
+    if alike and tested["split"] in OVERLAPS:
+        return
+    listed = about.get("trained_on")
+    trained = {*map(str, listed)} if isinstance(listed, list) else set()
+    groups, seen = group_items(items), [not trained.isdisjoint(items_hash([item])) for item in items]
+    of = f"{len({g for g, s in zip(groups, seen, strict=True) if s})} of {len({*groups})} groups"
+    found = f"{sum(seen)} of {len(items)} ({of}) among those that trained the vectors"
+    found += f" (split {said(about, 'split')}, seed {about.get('seed')})"
+    step = f"give the data, --split and --seed of the extraction, {FORCE}"
+    need(force or not any(seen), "test items that did not train the vectors", found, step)
+    if any(seen):
+        logger.warning(f"Of the test items {found}.")
+
+
+def check_labels(items: Sequence[Item], labels: Sequence[str]) -> None:
+    """Refuse training answers that are all one label: their mean difference is the direction of the label."""
+    if len(items) < 2 or not labels:
+        return
+    found = {item.positive_answer or item.positive_letter for item in items}
+    one, row = next(iter(found)), items[0]
+    shown = f"{one!r} in all {len(items)} rows, such as {row.id}: {(row.statement or row.stem or '')[:60]!r}"
+    step = "exchange the options of half of the rows, or use --format statement."
+    other = row.kind == "choice" and one not in labels  # no letter is shown
+    need(len(found) > 1 or other, "both answers among the training items", shown, step)
+
+
+def check_data(vectors: dict[str, Any], dataset: Dataset, force: bool) -> None:
+    """Refuse other pairs than those of the vectors."""
+    wanted = said(vectors, "inputs", "data_sha256")
+    found = f"{dataset.name} ({dataset.sha256[:12]})"
+    expected = f"the data of the vectors, {said(vectors, 'inputs', 'dataset')} ({wanted[:12]})"
+    need(force or wanted == dataset.sha256, expected, found, f"give that file, {FORCE}")
+
+
+def check_sae(vectors: dict[str, Any], sae: Sae) -> None:
+    """Say that an autoencoder names another model; names are no identity, so it is no more than said."""
+    own = said(vectors, "inputs", "model")
+    one, other = (_plain(name) for name in (own, sae.model))
+    if one and other and one not in other and other not in one:
+        logger.warning(f"The autoencoder was trained on {sae.model}, and the vector is of {own}.")
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.rpartition("/")[2].lower() if letter.isalnum())

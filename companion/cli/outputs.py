@@ -1,0 +1,72 @@
+"""Where a command may write: not over what somebody needs, unless told to, and never over what is no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from companion import store
+from steerkit.errors import SteerkitError, need, told
+
+ELSEWHERE, FORCE = "choose another name.", "choose another name, or give --force."
+
+
+def _vectors(path: Path) -> bool:
+    from steerkit.vectors import load_vectors
+
+    with suppress(SteerkitError):
+        return bool(load_vectors(path))
+    return False
+
+
+def _decomposition(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(30).startswith(b"feature,coefficient,rank")
+
+
+def _pack(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(13) == b"contents.json"
+
+
+# What a command writes, by suffix: whether a file that is there is of that kind, and may be replaced.
+KINDS: dict[str, Callable[[Path], bool]] = {
+    ".safetensors": _vectors,
+    ".parquet": lambda path: store.read_table(path) is not None,
+    ".csv": _decomposition,
+    ".tar": _pack,
+}
+
+
+def ours(path: Path) -> bool:
+    """Whether there is a file of the kind that its suffix promises."""
+    return path.is_file() and KINDS[path.suffix](path)
+
+
+def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), force: bool = False) -> None:
+    """Refuse, before anything is computed, a place where writing would destroy something.
+
+    What is there and no file is refused always; an input, an artefact, a link and a file of another kind without `force`.
+    """
+    need(path.suffix == suffix, f"a file that ends in {suffix}", repr(str(path)), ELSEWHERE)
+    with told(
+        (OSError, ValueError), f"a file to write, {str(path)[:200]}", ELSEWHERE, found=lambda e: str(e)[:200]
+    ):
+        there, link = path.exists(), path.is_symlink()
+        need(path.is_file() or not there, "a place for a file", f"a folder or a device at {path}", ELSEWHERE)
+        same = [str(each) for each in inputs if there and Path(each).exists() and path.samefile(each)]
+        kept = False
+        with suppress(SteerkitError):  # no such folder
+            kept = path.resolve().is_relative_to(store.artifacts_dir().resolve())
+    if force:
+        return
+    need(not same, "a file of its own to write", f"{path}, which is read", FORCE)
+    need(not link, "a file to write", f"a link at {path}", FORCE)
+    need(not kept, "a file outside the folder of artefacts", str(path), FORCE)
+    need(
+        not there or ours(path),
+        f"no file, or an older one of this kind, at {path}",
+        "another kind of file",
+        FORCE,
+    )

@@ -1,0 +1,320 @@
+"""One's own model, data and vectors: what goes together is compared, and nothing is overwritten by mistake."""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import command_line, refused
+from safetensors.torch import save_file
+
+from companion import saes, store
+from companion.cli import compared
+from companion.cli.outputs import check_output
+from companion.cli.program import _stamps
+from companion.data.datasets import load_dataset
+from companion.data.splits import make_split
+from companion.exhibits import ROOT
+from companion.tiny import tiny_lm, tiny_tokenizer
+from steerkit import Vectors, load_vectors
+
+ON_TINY = ["--model", "tiny", "--data", "openness"]
+STEPS = ["--multipliers=-1,1"]
+pytestmark = pytest.mark.usefixtures("own_folders")
+
+
+@pytest.fixture
+def steerkit(own_folders, monkeypatch, capsys):
+    """`steerkit(...)` runs a command and returns exit code, output and errors."""
+    monkeypatch.chdir(own_folders)
+    return lambda *given: (*command_line(*given), capsys.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("vectors") / "v.safetensors"
+    assert command_line("extract", *ON_TINY, "--layers", "2", "--format", "letter", "--out", path)[0] == 0
+    return path
+
+
+def made_by(path: Path, **changed) -> Path:
+    """The same vectors with another origin."""
+    found = load_vectors(path)
+    other = path.with_name(f"{'-'.join(changed)}.safetensors")
+    inputs = found.manifest["inputs"] | changed
+    replace(found, manifest=found.manifest | {"inputs": inputs}).save(other)
+    return other
+
+
+class TestOrigin:
+    def test_vectors_carry_all_that_they_are_compared_by(self, vectors):
+        about = load_vectors(vectors).manifest["inputs"]
+        assert {"model", "weights", "template", "layer_convention", "data_sha256", "split", "seed"} <= set(
+            about
+        )
+        assert about["source"]["dtype"] == "float32" and len(about["template"]["sha256"]) == 64
+        dataset = load_dataset("openness")
+        train = [dataset.items[i] for i in make_split(dataset).train]
+        assert about["trained_on"] == compared.items_hash(train) and len(about["trained_on"]) == len(train)
+
+
+class TestCompared:
+    def test_vectors_of_another_model_of_the_same_width_are_refused_and_forced(self, steerkit, vectors):
+        command = ["sweep", "--data", "openness", "--vectors", vectors, *STEPS, "--format", "letter"]
+        code, out, err = steerkit(*command, "--model", "tiny-gemma3", "--out", "g.parquet")
+        assert (code, out) == (1, "") and not Path("g.parquet").exists()
+        assert (
+            err.startswith("Expected the model that the vectors are of, tiny (")
+            and "found tiny-gemma3 (" in err
+        )
+        assert steerkit(*command, "--model", "tiny-gemma3", "--out", "g.parquet", "--force")[0] == 0
+
+    @pytest.mark.parametrize("given", [["--seed", "1"], ["--split", "all"]], ids=" ".join)
+    def test_items_that_trained_the_vector_do_not_test_it(self, steerkit, vectors, given):
+        dataset = load_dataset("openness")
+        train, split = make_split(dataset).train, make_split(dataset, seed=1).test
+        test = range(len(dataset.items)) if "all" in given else split
+        count = len({*train} & {*test})
+        code, _, err = steerkit("sweep", *ON_TINY, "--vectors", vectors, *STEPS, *given, "--out", "g.parquet")
+        assert code == 1 and f"found {count} of {len(test)} (" in err and count > 10
+
+    def test_the_same_items_are_known_in_another_file_row_and_order(self, steerkit, vectors):
+        lines = (ROOT / "companion/data/bundled/openness.jsonl").read_text().splitlines()
+        Path("edited.jsonl").write_text("\n".join(lines[20:] + lines[:20]))
+        given = [
+            "sweep",
+            "--model",
+            "tiny",
+            "--data",
+            "edited.jsonl",
+            "--vectors",
+            vectors,
+            *STEPS,
+            "--out",
+            "g.parquet",
+        ]
+        code, _, err = steerkit(*given)
+        assert code == 1 and "test items that did not train the vectors" in err
+
+    def test_the_same_split_other_data_and_all_on_both_sides_have_nothing_to_say(self):
+        items = load_dataset("openness").items
+        tested = {"data_sha256": "a", "split": "all"}
+        about = {"inputs": tested | {"trained_on": compared.items_hash(items)}}
+        compared.check_items(about, tested, items, False)
+        refused(compared.check_items, about, tested | {"split": "clean"}, items, False)
+        compared.check_items(about, tested | {"split": "clean"}, load_dataset("narcissism").items, False)
+
+    def test_another_precision_or_template_is_said(self, vectors, caplog):
+        about = load_vectors(vectors).manifest["inputs"]
+        other = about | {"source": {"dtype": "bfloat16"}, "template": {"sha256": "0" * 64}}
+        with caplog.at_level(logging.WARNING):
+            compared.check_model({"inputs": other}, about, False)
+        assert "another precision: bfloat16" in caplog.text and "another chat template" in caplog.text
+
+    def test_a_folder_called_like_a_registered_model_is_found_again_and_must_be_the_same(
+        self, steerkit, own_folders
+    ):
+        folder = own_folders / "mine" / "tiny"
+        items = load_dataset("openness").items
+        tokenizer = tiny_tokenizer(
+            [f"{i.question} {i.statement}{i.matching}" for i in items] + ["Choices:\n(A): \n(B): "]
+        )
+        lm = tiny_lm("llama", tokenizer, seed=1)
+        lm._module.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        given = ["--data", "openness", "--format", "letter", "--split", "sweep", "--layers", "2"]
+        assert steerkit("extract", "--model", folder, *given, "--out", "own.safetensors")[0] == 0
+        assert steerkit("extract", "--model", "tiny", *given, "--out", "tiny.safetensors")[0] == 0
+        asked = [
+            "--sae",
+            "tiny",
+            "--method",
+            "encode-difference",
+            "--data",
+            "openness",
+            "--features",
+            4,
+            "--json",
+        ]
+        found = [steerkit("decompose", "--vector", f"{name}.safetensors", *asked) for name in ("own", "tiny")]
+        assert [code for code, *_ in found] == [0, 0] and found[0][1] != found[1][1]
+        (folder / "tokenizer_config.json").write_text("{}")
+        code, _, err = steerkit("decompose", "--vector", "own.safetensors", *asked)
+        assert code == 1 and "the model that the vectors are of" in err
+
+    def test_encode_difference_reads_the_pairs_of_the_vector_and_no_others(self, steerkit, vectors):
+        given = ["decompose", "--vector", vectors, "--sae", "tiny", "--method", "encode-difference"]
+        code, _, err = steerkit(*given, "--data", "narcissism")
+        assert code == 1 and err.startswith("Expected the data of the vectors, openness (")
+
+    @pytest.mark.parametrize("site", ["hook_mlp_out", "hook_attn_out", "hook_resid_mid", "attn.hook_z"])
+    def test_an_autoencoder_of_another_site_is_refused_without_a_layer_too(
+        self, steerkit, vectors, site, monkeypatch
+    ):
+        other = replace(saes.tiny_sae(), hook=f"blocks.2.{site}")
+        monkeypatch.setattr(saes, "tiny_sae", lambda: other)
+        for given in ([], ["--layer", "2"]):
+            code, _, err = steerkit("decompose", "--vector", vectors, "--sae", "tiny", *given)
+            assert code == 1 and f"found one of blocks.2.{site}" in err
+
+    def test_an_autoencoder_of_another_model_is_said(self, caplog):
+        about, sae = {"inputs": {"model": "tiny"}}, replace(saes.tiny_sae(), model="gemma-2-2b")
+        compared.check_sae(about, saes.tiny_sae())
+        compared.check_sae({"inputs": {"model": "google/gemma-2-2b-it"}}, sae)
+        assert not caplog.text
+        compared.check_sae(about, sae)
+        assert "trained on gemma-2-2b, and the vector is of tiny" in caplog.text
+
+    def test_training_answers_that_are_all_one_label_are_refused(self):
+        items = load_dataset("openness").items
+        yes = [item for item in items if item.positive_answer == "Yes"]
+        compared.check_labels(items, ("A", "B"))
+        compared.check_labels(yes, ())  # statements are asked without labels
+        error = refused(compared.check_labels, yes, ("A", "B"), said="both answers")
+        assert f"'Yes' in all {len(yes)} rows, such as openness/" in error.found
+
+    @pytest.mark.parametrize(
+        "inputs", [{"model": 5, "weights": [1]}, {"trained_on": [[1]], "split": 3}, {"template": "x"}]
+    )
+    def test_a_manifest_of_another_form_is_no_fault(self, steerkit, vectors, inputs):
+        other = made_by(vectors, **inputs)
+        for command in (
+            ["sweep", *ON_TINY, "--vectors", other, *STEPS, "--out", "g.parquet"],
+            [
+                "decompose",
+                "--vector",
+                other,
+                "--sae",
+                "tiny",
+                "--method",
+                "encode-difference",
+                "--data",
+                "openness",
+            ],
+        ):
+            assert "A fault" not in steerkit(*command)[2]
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("name", ["v.txt", "v", "", ".", "v.safetensors.bak"])
+    def test_the_suffix_is_the_format(self, name):
+        refused(check_output, Path(name), ".safetensors", said="a file that ends in .safetensors")
+
+    def test_what_is_needed_is_overwritten_only_by_force(self, own_folders):
+        table, other = own_folders / "t.parquet", own_folders / "o.parquet"
+        check_output(table, ".parquet")
+        store.write_table(table, pd.DataFrame({"x": [1]}), {"name": "sweep"})
+        check_output(table, ".parquet")  # a second run
+        pd.DataFrame({"x": [1]}).to_parquet(other)
+        (own_folders / "link.parquet").symlink_to(table)
+        artefact = store.artifacts_dir() / "grid-0123456789ab.parquet"
+        for path, inputs, said in [
+            (table, [table], "which is read"),
+            (table, [own_folders / "." / "t.parquet"], "which is read"),
+            (other, [], "another kind of file"),
+            (own_folders / "link.parquet", [], "a link at"),
+            (artefact, [], "outside the folder of artefacts"),
+        ]:
+            refused(check_output, path, ".parquet", inputs, said=said)
+            check_output(path, ".parquet", inputs, force=True)
+
+    def test_a_folder_or_a_device_is_never_overwritten(self, own_folders):
+        (own_folders / "folder.csv").mkdir()
+        os.mkfifo(own_folders / "pipe.csv")
+        for path in ("folder.csv", "pipe.csv"):
+            refused(check_output, own_folders / path, ".csv", force=True, said="a folder or a device")
+        for path in ("nul\0.csv", "x" * 5000 + ".csv"):
+            refused(check_output, Path(path), ".csv", said="a file to write")
+
+    def test_weights_of_a_model_are_no_vectors_and_data_no_decomposition(self, own_folders):
+        save_file({"w": torch.zeros(2)}, own_folders / "model.safetensors")
+        (own_folders / "data.csv").write_text("prompt,positive,negative\n")
+        for name in ("model.safetensors", "data.csv"):
+            path = own_folders / name
+            refused(check_output, path, path.suffix, said="another kind of file")
+
+    def test_the_commands_ask_before_they_compute(self, steerkit, vectors, own_folders):
+        content = vectors.read_bytes()
+        given = [*ON_TINY, "--vectors", vectors, *STEPS]
+        for command in (
+            ["sweep", *given, "--out", vectors],
+            ["decompose", "--vector", vectors, "--sae", "tiny", "--out", vectors],
+            ["extract", *ON_TINY, "--out", "v.parquet"],
+            ["artifacts", "pack", "all.zip"],
+        ):
+            code, out, err = steerkit(*command)
+            assert code == 1 and out == "" and err.startswith("Expected a file that ends in")
+        (own_folders / "mine.safetensors").write_bytes(b"mine")
+        assert steerkit("extract", *ON_TINY, "--out", "mine.safetensors")[0] == 1
+        assert vectors.read_bytes() == content and Path("mine.safetensors").read_bytes() == b"mine"
+
+    def test_grid_and_slopes_come_and_go_together(self, steerkit, vectors, own_folders):
+        command = ["sweep", *ON_TINY, "--vectors", vectors, "--format", "letter", "--out", "g.parquet"]
+        code, out, _ = steerkit(*command, *STEPS)
+        assert code == 0 and out.split() == ["g.parquet", "g-slopes.parquet"]
+        assert steerkit(*command, "--multipliers=0.5")[:2] == (0, "g.parquet\n")
+        assert not Path("g-slopes.parquet").exists()  # of other multipliers
+        pd.DataFrame({"x": [1]}).to_parquet("g-slopes.parquet")
+        assert "another kind of file" in steerkit(*command, *STEPS)[2]
+
+    @pytest.mark.parametrize("command", ["extract", "sweep"])
+    def test_a_negative_seed_is_a_usage_error_with_the_limit(self, steerkit, vectors, command):
+        more = ["--vectors", vectors] if command == "sweep" else []
+        code, _, err = steerkit(command, *ON_TINY, *more, "--out", "v.parquet", "--seed", "-1")
+        assert code == 2 and "greater than or equal to 0" in err
+
+    def test_multipliers_past_the_precision_are_refused(self, steerkit, vectors):
+        command = ["sweep", *ON_TINY, "--vectors", vectors, "--out", "g.parquet"]
+        for given in ("1,1e25", "1,1.0000001"):
+            code, _, err = steerkit(*command, f"--multipliers={given}")
+            assert code == 1 and err.startswith("Expected multipliers ") and not Path("g.parquet").exists()
+
+
+def test_vectors_without_an_origin_are_compared_with_nothing_and_said_so(tmp_path, caplog):
+    Vectors(("full",), (2,), torch.ones(1, 1, 32)).save(tmp_path / "v.safetensors")
+    compared.check_model(load_vectors(tmp_path / "v.safetensors").manifest, {}, False)
+    assert "do not say which model" in caplog.text
+
+
+def test_a_second_run_into_a_folder_reports_its_own_files_only(tmp_path):
+    for name in ("tan-fig-1-letter.csv", "tan-fig-1.ipynb"):
+        (tmp_path / name).write_text("first")
+    before = _stamps(tmp_path, "tan-fig-1")
+    (tmp_path / "new").write_text("second")
+    (tmp_path / "new").replace(tmp_path / "tan-fig-1.ipynb")
+    (tmp_path / "tan-fig-1-statement.csv").write_text("second")
+    new = {path.name for path, stamp in _stamps(tmp_path, "tan-fig-1").items() if before.get(path) != stamp}
+    assert new == {"tan-fig-1.ipynb", "tan-fig-1-statement.csv"}
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["extract", "--model", LONG, "--data", "openness", "--out", "v.safetensors"],
+        ["extract", *ON_TINY, "--out", f"{LONG}.safetensors"],
+        ["decompose", "--vector", "V", "--sae", LONG],
+        ["run", "tan-fig-5", "--out", f"a/{LONG}"],
+        ["run", LONG],
+        ["artifacts", "unpack", LONG],
+    ],
+    ids=lambda given: " ".join(given)[:40],
+)
+def test_a_name_that_no_disk_could_have_is_refused_with_the_limit(steerkit, vectors, given):
+    code, out, err = steerkit(*(vectors if each == "V" else each for each in given))
+    assert code == 1 and out == "" and err.startswith("Expected a name of at most 255 bytes; found 50")
+
+
+def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vectors):
+    command = ["generate", "--model", "tiny", "--vectors", vectors, "--layer", "2", "--max-new-tokens", "1"]
+    assert (
+        steerkit(*command, "--prompt", "I walk. " * 99, "--multipliers=" + ",".join(map(str, range(99))))[0]
+        == 0
+    )
+    code, _, err = steerkit(*command, "--prompt", "\udcff")
+    assert code == 1 and err.startswith("Expected a prompt in UTF-8")
