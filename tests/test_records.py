@@ -161,6 +161,17 @@ class TestAudit:
         assert len(found["examples"].split(", ")) == 2
         assert found["agrees"] is True and 0 <= found["difference"] < TOLERANCE / 10
 
+    def test_a_record_of_a_sweep_is_read_and_computed_again(self, smoke_records):
+        table = experiment.sweep(smoke_records, "letter")
+        records.write(smoke_records, "sweep", "letter", table)
+        kept = records.read(smoke_records, "sweep", "letter")
+        assert kept["layer"].nunique() > 1 and len(kept) == len(table)
+        assert experiment.choose_layer(
+            experiment.layer_summary(replace(smoke_records, recorded=True), "letter")
+        ) == experiment.layer_of(smoke_records, "letter")
+        found = records.audit(smoke_records, "sweep", "letter", np.random.default_rng(3))
+        assert found["agrees"] is True and found["cells"] == 2 * kept["layer"].nunique() * 2
+
     @pytest.mark.parametrize(
         ("side", "by", "agrees"),
         [
