@@ -11,6 +11,7 @@ from conftest import refused
 from companion.exhibits import EXHIBITS, TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 from companion.profiles import load_profile, override, profile_names
 from steerkit.errors import SteerkitError
+from steerkit.formats import FORMATS
 
 FIGURE_4 = EXHIBITS["tan-fig-4"].notebook
 
@@ -145,7 +146,7 @@ class TestOverrides:
         assert {k for k, v in changed.items() if v != asdict(SMOKE)[k]} == {"train", "seed"}
         both = ("openness", "/data/my set.jsonl")
         assert override(SMOKE, datasets="openness, /data/my set.jsonl").datasets == both
-        assert override(SMOKE, layer=0).layer == {"letter": 0, "statement": 0, "yes-no": 0}
+        assert override(SMOKE, layer=0).layer == dict.fromkeys(FORMATS, 0)
         changed = override(SMOKE, multipliers=[-1.5, 0.0, 1.0, 1.5], datasets=["openness"])
         assert changed.multipliers == (-1.5, 0.0, 1.0, 1.5) and changed.datasets == ("openness",)
 
