@@ -204,7 +204,7 @@ class TestPlainTexts:
             ([("a", "b", " ")], "letter", "three texts that are not empty"),
             ([TRIPLES[0], ("a", "b", "b ")], "letter", "two different answers in triple 1; found 'b' twice"),
             ([], "letter", "at least one"),
-            (TRIPLES, "letters", r"an answer format \(letter, statement, yes-no\).*'letters'"),
+            (TRIPLES, "letters", r"an answer format \(letter, statement, yes-no, options\).*'letters'"),
         ],
     )
     def test_a_triple_that_is_none_is_refused_with_its_number(self, chat, triples, form, message):

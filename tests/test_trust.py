@@ -18,6 +18,8 @@ from steerkit.gradient import gradients
 from steerkit.layout import length
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]
+SIZED = [Example("e0", "letter", (3, 8, 9), (5,), (4,), (10,), (11,), "A")]
+SIZED += [replace(SIZED[0], id="e1", prompt=(3, 8, 9, 12, 13))]
 
 
 class TestSelfCheck:
@@ -259,13 +261,19 @@ class TestBadInput:
             evaluate(broken, examples, random_vectors(broken, ["full"]), [1.0], layers=[1], engine="direct")
 
     @pytest.mark.parametrize("engine", ["tree", "direct"])
-    def test_one_broken_cell_among_good_ones_is_refused(self, tokenizer, engine):
-        """The second vector overflows; the self-check only tries the first."""
-        model = own_model(tokenizer)
-        vectors, given = random_vectors(model, ["full", "huge"]), {"fewer": {"huge": [-2.0]}}
+    def test_one_broken_example_among_good_ones_is_refused(self, tokenizer, engine):
+        """The self-check, on the longest prompt, does not meet the token whose logit is no number."""
+        model, (short, long) = own_model(tokenizer), sorted(SIZED, key=lambda one: len(one.prompt))
+        long = replace(long, matching=(6,), not_matching=(7,))
+        model.lm._module.lm_head.weight.data[short.matching[0]] = torch.nan
+        with pytest.raises(SteerkitError, match=f"NaN or infinity for example {short.id}"):
+            evaluate(model, [long, short], random_vectors(model, ["full"]), [-2.0, 0.0, 1.0], engine=engine)
+
+    def test_a_vector_that_no_precision_holds_is_refused_by_name(self, tokenizer):
+        vectors = random_vectors(own_model(tokenizer), ["full", "huge"])
         vectors.values[1] = 3e38
-        with pytest.raises(SteerkitError, match="NaN or infinity for example e0"):
-            evaluate(model, asked("letter", model, 1), vectors, [-2.0, 0.0, 1.0], engine=engine, **given)
+        with pytest.raises(SteerkitError, match=r"a norm from .* for 'huge'"):
+            evaluate(own_model(tokenizer), SIZED, vectors, [-2.0, 0.0, 1.0])
 
 
 real = grid.tree
