@@ -7,7 +7,7 @@ from plain_model import blocks
 
 from companion.models import MODELS
 from companion.outline import outline
-from steerkit.load import SMALL_FILES
+from steerkit.load import SMALL_FILES, TWICE
 
 # What belongs neither to a block nor to the tables of the vocabulary: the final norm, in GPT-2 the positions as well.
 BESIDES = {"gpt2": 2 * 32 + 2048 * 32, "gpt_neox": 2 * 32}
@@ -70,7 +70,8 @@ class TestWithoutWeights:
         monkeypatch.setattr("companion.outline.load_model", lambda _: pytest.fail("loaded"))
         found = outline("llama2-7b")
         spec = MODELS["llama2-7b"]
-        assert asked == [(spec.hub_id, {"revision": spec.revision, "allow_patterns": list(SMALL_FILES)})]
+        how = {"allow_patterns": list(SMALL_FILES), "ignore_patterns": list(TWICE)}
+        assert asked == [(spec.hub_id, {"revision": spec.revision} | how)]
         assert found.name == "llama2-7b" and found.template.name == "llama-2"
         large = ("model.safetensors", "pytorch_model.bin", "model.gguf", "consolidated.00.pth", "a.npz")
         assert not any(name.endswith(pattern.lstrip("*")) for name in large for pattern in SMALL_FILES)
