@@ -107,6 +107,12 @@ class TestCompared:
         refused(compared.check_items, about, tested | {"split": "clean"}, items, False)
         compared.check_items(about, tested | {"split": "clean"}, load_dataset("narcissism").items, False)
 
+    def test_a_revision_and_a_hash_cannot_be_compared_and_are_said(self, caplog):
+        about, model = {"model": "m", "weights": "org/m@main"}, {"model": "m", "weights": "0" * 64}
+        compared.check_model({"inputs": about}, model, False)
+        assert "The vectors are of m (org/m@main), and the model is m (000000000000)." in caplog.text
+        refused(compared.check_model, {"inputs": about}, model | {"weights": "org/m@v1"}, False)
+
     def test_another_precision_or_template_is_said(self, vectors, caplog):
         about = load_vectors(vectors).manifest["inputs"]
         other = about | {"source": {"dtype": "bfloat16"}, "template": {"sha256": "0" * 64}}
