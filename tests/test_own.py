@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,3 +326,13 @@ def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vect
     )
     code, _, err = steerkit(*command, "--prompt", "\udcff")
     assert code == 1 and err.startswith("Expected a prompt in UTF-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")
+def test_a_full_disk_behind_the_standard_output_is_a_sentence(own_folders):
+    command = [sys.executable, "-m", "companion.cli", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode != 0 and done.stderr.startswith(
+        "Expected room for the standard output; found a full disk."
+    )
