@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,6 +97,8 @@ def write_together(contents: Mapping[Path, bytes], gone: Iterable[Path] = ()) ->
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
+            for path in contents:
+                _clear(path)
             for path in gone:
                 path.unlink(missing_ok=True)
             for path in contents:
@@ -103,6 +107,14 @@ def write_together(contents: Mapping[Path, bytes], gone: Iterable[Path] = ()) ->
         for each in scratch.values():
             with suppress(OSError, ValueError):
                 each.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Delete what killed runs left beside a file, more than an hour ago: no write takes that long."""
+    for scratch in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(FileNotFoundError):  # another run's, done by now
+            if time.time() - scratch.lstat().st_mtime > 3600:
+                scratch.unlink()
 
 
 def _strerror(error: Exception) -> str:

@@ -125,6 +125,6 @@ def wrap(
     weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
     blocks, head = find_sites(lm)
     try_out(lm, blocks[0])
-    how = {"dtype": plain(weight.dtype), "device": weight.device.type, "template": chosen.name}
+    how = {"dtype": plain(weight.dtype), "device": weight.device.type, "template": chosen.about()}
     about = source | how if source else {"model": name}
     return Model(name, lm, blocks, head, chosen, weight.device, weight.dtype, reason, about)

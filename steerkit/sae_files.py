@@ -71,6 +71,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)
         _understood(value in (None, False, "none"), f"{name} none", f"{name} {value!r}")
+    centred = (config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights")
+    _understood(not centred, "a model as released", "one whose writing weights were centred")
     _understood(isinstance(subtract, bool), "apply_b_dec_to_input true or false", repr(subtract))
     arrays = _arrays(folder / WEIGHTS, kind)
     for name, size in zip(("d_sae", "d_in"), arrays["W_dec"].shape, strict=True):
@@ -154,7 +156,7 @@ def _unscaled(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _place(path: Path) -> dict[str, Any]:
     """Layer, hook, model and source from the names of folders."""
     text = path.as_posix()
-    folder = re.search(r"layer_(\d+)", text)
+    folder = ([None, *re.finditer(r"layer_(\d+)", text)])[-1]  # the last: folders above may have numbers too
     layer, source = (int(folder[1]), text[folder.start() :]) if folder else (None, path.name)
     found = {"layer": layer, "source": source}
     for release in RELEASES.values():

@@ -234,3 +234,12 @@ class TestTogether:
         finally:
             os.umask(before)
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+    def test_what_killed_runs_left_is_cleared_and_what_another_one_writes_is_not(self, tmp_path):
+        old, new, other = (tmp_path / name for name in (".a[v2].1.tmp", ".a[v2].2.tmp", ".ab.1.tmp"))
+        for path in (old, new, other):
+            path.write_bytes(b"half")
+        for path in (old, other):
+            os.utime(path, (0, 0))
+        files.write_atomically(tmp_path / "a[v2]", b"new")
+        assert {path.name for path in tmp_path.iterdir()} == {"a[v2]", new.name, other.name}

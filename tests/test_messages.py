@@ -4,8 +4,10 @@
 then read the difference.
 """
 
+import gzip
 import json
 import os
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,25 +17,29 @@ import pytest
 import requests
 import torch
 from conftest import own_model, raising, random_examples, random_vectors, refused
+from safetensors.torch import save_file
 from test_prompts import Lowercase
 from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 
 from companion import exhibits, models, page, profiles, published, store, weights
+from companion.cli import compared, progress, screen
 from companion.cli import own as own_data
-from companion.cli import progress, screen
+from companion.cli.outputs import check_output
 from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
 from companion.exhibits import resolve
 from companion.figures.settings import figure_6
 from companion.models import Part
+from companion.packs import unpack
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
 from companion.templates import prompter
 from steerkit import SteerkitError, Vectors, evaluate
 from steerkit.prompts import split_letters
-from steerkit.templates import TEMPLATES
+from steerkit.templates import TEMPLATES, template_for
+from steerkit.vectors import load_vectors
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
 CASES = {}
@@ -146,6 +152,74 @@ case("vector of another width")(lambda s: run_grid(s, vectors_of(1.0)))
 case("layer without a vector")(lambda s: run_grid(s, vectors_of(1.0, width=32), layers=[2]))
 case("multiplier given twice")(lambda s: run_grid(s, random_vectors(s.model), multipliers=(1.5, 1.5)))
 case("NaN in a vector")(lambda s: vectors_of(torch.nan, layer=3))
+
+
+def template(s, text: str) -> None:
+    s.patch.setattr(s.tokenizer, "chat_template", text)
+    template_for("auto", s.tokenizer)
+
+
+TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+case("template that loses the question")(lambda s: template(s, "hello"))
+case("template that shouts")(lambda s: template(s, TURNS.replace("m.content", "m.content | upper")))
+case("template without the assistant's turn")(lambda s: template(s, TURNS))
+case("template that opens a thought")(
+    lambda s: template(s, TURNS + "{% if add_generation_prompt %}assistant: <think>{% endif %}")
+)
+case("template that does not compile")(lambda s: template(s, "{% for %}"))
+case("template without end")(lambda s: template(s, TURNS + "{{ 'x' * 300000 }}"))
+case("half of a character")(lambda s: load_rows(s, {"question": "a \ud800", **QUESTION}))
+case("brackets in brackets")(lambda s: load_text(s, "[" * 99999))
+case("equal answers")(lambda s: load_rows(s, {"prompt": "Q", "positive": "a", "negative": "A "}))
+case("one question with two labels")(
+    lambda s: load_rows(s, *({"question": AB, **dict(zip(QUESTION, each, strict=True))} for each in LABELS))
+)
+LABELS = ((" (A)", " (B)"), (" (B)", " (A)"))
+ONE_MODEL = {"model": "tiny", "weights": "0123456789abcdef"}
+MADE = ONE_MODEL | {"dataset": "mine", "data_sha256": "0123456789abcdef", "split": "clean", "seed": 0}
+case("vectors of another model")(
+    lambda s: compared.check_model({"inputs": ONE_MODEL}, {"model": "other", "weights": "f" * 16}, False)
+)
+case("test items that trained")(lambda s: trained(load_dataset("openness").items[:8]))
+case("other data for a vector")(
+    lambda s: compared.check_data({"inputs": MADE}, Dataset("other", (), "m", "f" * 64, ""), False)
+)
+case("training answers of one label")(
+    lambda s: compared.check_labels([load_dataset("openness").items[0]] * 2, ("Yes", "No"))
+)
+case("output of another suffix")(lambda s: check_output(s.path / "v.pt", ".safetensors"))
+case("output over an input")(lambda s: over(s, "read", [s.path / "v.csv"]))
+case("output over another kind of file")(lambda s: over(s, "prompt,positive,negative"))
+case("multipliers past the precision")(
+    lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19))
+)
+case("multipliers that are roundings apart")(
+    lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(1, 1.0000001))
+)
+case("norm past the precision")(lambda s: vectors_of(1e30))
+case("file with a vector file's names and other values")(lambda s: other_vectors(s))
+case("pack that is compressed")(lambda s: compressed(s))
+
+
+def trained(items) -> None:
+    about = {"inputs": MADE | {"trained_on": compared.items_hash(items)}}
+    compared.check_items(about, MADE | {"seed": 1}, items, False)
+
+
+def over(s, content: str, inputs=()) -> None:
+    (s.path / "v.csv").write_text(content)
+    check_output(s.path / "v.csv", ".csv", inputs)
+
+
+def other_vectors(s) -> None:
+    about = {"names": '["a"]', "layers": "[1.5]", "manifest": "{}"}
+    save_file({"values": torch.ones(1, 1, 3)}, s.path / "v.safetensors", about)
+    load_vectors(s.path / "v.safetensors")
+
+
+def compressed(s) -> None:
+    (s.path / "all.tar").write_bytes(gzip.compress(random.Random(0).randbytes(2000)))
+    unpack(s.path / "all.tar")
 
 
 @case("altered data file")

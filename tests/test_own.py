@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +108,12 @@ class TestCompared:
         compared.check_items(about, tested, items, False)
         refused(compared.check_items, about, tested | {"split": "clean"}, items, False)
         compared.check_items(about, tested | {"split": "clean"}, load_dataset("narcissism").items, False)
+
+    def test_a_revision_and_a_hash_cannot_be_compared_and_are_said(self, caplog):
+        about, model = {"model": "m", "weights": "org/m@main"}, {"model": "m", "weights": "0" * 64}
+        compared.check_model({"inputs": about}, model, False)
+        assert "The vectors are of m (org/m@main), and the model is m (000000000000)." in caplog.text
+        refused(compared.check_model, {"inputs": about}, model | {"weights": "org/m@v1"}, False)
 
     def test_another_precision_or_template_is_said(self, vectors, caplog):
         about = load_vectors(vectors).manifest["inputs"]
@@ -318,3 +326,13 @@ def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vect
     )
     code, _, err = steerkit(*command, "--prompt", "\udcff")
     assert code == 1 and err.startswith("Expected a prompt in UTF-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")
+def test_a_full_disk_behind_the_standard_output_is_a_sentence(own_folders):
+    command = [sys.executable, "-m", "companion.cli", "list", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode != 0 and done.stderr.startswith(
+        "Expected room for the standard output; found a full disk."
+    )

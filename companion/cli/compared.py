@@ -59,8 +59,11 @@ def check_model(vectors: dict[str, Any], model: dict[str, Any], force: bool) -> 
         logger.warning("The vectors do not say which model they are of: nothing to compare.")
         return
     of, here = f"{said(about, 'model')} ({weights[:12]})", f"{model['model']} ({model['weights'][:12]})"
+    same, known = weights == model["weights"], ("@" in weights) == ("@" in model["weights"])
     step = f"extract vectors of this model, {FORCE}"
-    need(force or weights == model["weights"], f"the model that the vectors are of, {of}", here, step)
+    need(force or same or not known, f"the model that the vectors are of, {of}", here, step)
+    if not same:  # forced, or a revision on the hub beside a hash of files, here or on a server
+        logger.warning(f"The vectors are of {of}, and the model is {here}.")
     for what, path in {"precision": ("source", "dtype"), "chat template": ("template", "sha256")}.items():
         one, other = said(about, *path)[:12], said(model, *path)[:12]
         if one and other and one != other:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -306,7 +307,12 @@ def _complain(message: str) -> int:
 
 
 def _unexpected(error: Exception) -> str:
-    """A fault of the program in a paragraph: what, where, and how to see more."""
+    """A full disk, or a fault of the program in a paragraph: what, where, and how to see more."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place, step = error.filename or "the standard output", "free some space, or write to another disk."
+        return str(
+            SteerkitError(f"room for {place}", "a full disk", done="It was left unfinished.", next_step=step)
+        )
     packages = tuple(str(Path(package.__file__).parent) for package in (companion, steerkit))
     ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
     where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""

@@ -60,7 +60,10 @@ class Job:
     @property
     def name(self) -> str:
         """File name without key; of a user's own file only its stem."""
-        return f"{self.stage}-{Path(self.dataset).name.removesuffix('.jsonl').removesuffix('.json')}-{self.format}"
+        name = Path(self.dataset).name
+        for suffix in (".jsonl", ".json", ".csv"):
+            name = name.removesuffix(suffix)
+        return f"{self.stage}-{name}-{self.format}"
 
     @property
     def part(self) -> Settings | Sweep | Shift:

@@ -31,7 +31,7 @@ def open_remote(
     about = answer_of(asking, traces.describe, traces.site_of(asking))
     source = {"model": name, "hub_id": None, "revision": served[1]} | source
     source |= {"where": "remote", "server": host, "dtype": about["dtype"], "device": about["device"]}
-    source |= {"server_versions": about, "template": chosen.name}
+    source |= {"server_versions": about, "template": chosen.about()}
     clean()
     return replace(asking, dtype=getattr(torch, about["dtype"]), source=source)
 
