@@ -150,6 +150,12 @@ class TestGemmaScope:
         sae = load_sae(tmp_path / release / "layer_14/width_16k/average_l0_84")
         assert (sae.model, sae.hook, sae.layer) == (model, hook, 14)
 
+    def test_of_several_numbers_on_the_way_the_last_is_the_layer(self, tmp_path):
+        outer = tmp_path / "layer_3_of_mine"
+        outer.mkdir()
+        write_npz(outer)
+        assert load_sae(outer / GEMMA).layer == 14
+
     def test_other_precisions_and_memory_orders_and_lower_case_names_are_read(self, tmp_path):
         drawn, ones = arrays(), np.ones(F, np.float32)
         short = {"W_enc": None, "b_dec": drawn["b_dec"].half().numpy(), "scaling_factor": ones}
@@ -274,6 +280,10 @@ class TestFolders:
             ({"normalize_activations": True}, "normalize_activations True"),
             ({"reshape_activations": "hook_z"}, "reshape_activations 'hook_z'"),
             ({"apply_b_dec_to_input": "yes"}, "'yes'"),
+            (
+                {"model_from_pretrained_kwargs": {"center_writing_weights": True}},
+                "writing weights were centred",
+            ),
             ({"d_in": D + 1}, "d_in 6, the size of the weights, in cfg.json; found 7"),
             ({"d_sae": 3}, "d_sae 20"),
             *[
