@@ -18,9 +18,24 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from steerkit.errors import need
 from steerkit.formats import FORMATS
-from steerkit.propensity import FIDELITIES, two_branches
+from steerkit.prompts import Example
+from steerkit.propensity import FIDELITIES, Question, two_branches
+
+
+def _bench(example: Example) -> Question:
+    """steering-bench's reading; a letter that comes with its bracket would be predicted before anything is steered."""
+    expected, found = (
+        "a token before the letter that can be steered",
+        "one token for the bracket and the letter",
+    )
+    need(
+        bool(example.lead), expected, f"{found} in {example.id}", "use fidelity=paper, or spelling=template."
+    )
+    return two_branches(example, start=0, closing=1, scale="logprob")
+
 
 FIDELITIES["paper"] = partial(two_branches, start=-1, closing=1, scale="logit")
-FIDELITIES["bench"] = partial(two_branches, start=0, closing=1, scale="logprob")
+FIDELITIES["bench"] = _bench
 FORMATS["letter"] = replace(FORMATS["letter"], tab="Format: letter (the paper's)")

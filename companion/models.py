@@ -22,8 +22,11 @@ from steerkit.model import plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
+    import torch
+
     from steerkit.model import Model
 
+SLOW = ("float16",)  # precisions that a CPU only emulates
 NOTES = Path("remote") / "servers.json"  # the precision of each model on each server
 
 
@@ -70,7 +73,7 @@ class ModelSpec:
 
     `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based), None
     where a sweep chooses it. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
-    laptop; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what its
+    laptop, but see `usual`; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what its
     `config.json` says at that revision, for costs; `tiny` names an architecture of `companion.tiny`.
     """
 
@@ -133,7 +136,8 @@ def load_model(
     expected = f"a model that fits on one machine, or remote execution for {name}"
     step = "give the address of a server that holds it (--remote), or choose another profile."
     need(not spec.remote_only, expected, "a run on this machine", step, load.NOT_LOADED)
-    at, wanted = load.device_of(device), spec.dtype if dtype is None else dtype
+    at = load.device_of(device)
+    wanted = usual(spec, at) if dtype is None else dtype
     precision, reason = load.choose_dtype(wanted, at)  # a wrong one is refused before a download
     if wanted and dtype is None:
         reason = "the registry's, on every device"
@@ -204,8 +208,16 @@ def dtype_of(name: str, remote: str = "") -> str:
     """
     if url := server(remote):
         return _noted().get(f"{name} {url}") or plain(model_of(name, url).dtype)
-    # Without torch where it can be had so.
-    return spec_of(name).dtype or plain(load.choose_dtype(None, load.device_of(None))[0])
+    spec = spec_of(name)
+    if spec.dtype not in (None, *SLOW):  # without torch where it can be had so
+        return spec.dtype
+    at = load.device_of(None)
+    return plain(load.choose_dtype(usual(spec, at), at)[0])
+
+
+def usual(spec: ModelSpec, device: torch.device) -> str | None:
+    """The registry's precision, but on a CPU none in which it takes many times as long; None: the device's."""
+    return None if device.type == "cpu" and spec.dtype in SLOW else spec.dtype
 
 
 def location(spec: ModelSpec) -> str:

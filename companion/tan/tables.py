@@ -175,6 +175,8 @@ def with_published(runs: Sequence[Settings], answer_format: str) -> Found:
     """SHIFTS of several profiles and, in distribution and out of it, of the paper's models with all data sets."""
     ours, manifests = over_models(runs, answer_format)
     theirs = published.shifts().query("model in ['llama2-7b', 'qwen1.5-14b', 'gemma-2-2b']")
+    again = ours["model"].isin(theirs["model"])  # one of the paper's models, computed here
+    ours["model"] = ours["model"].mask(again, ours["model"] + " (ours)")
     return pd.concat([ours, theirs], ignore_index=True), manifests
 
 
