@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -79,7 +78,7 @@ def unsuited(model: Model, longest: int) -> str:
     if attention not in MASKED:
         why = f"attention implementation {attention!r} ignores custom masks"
         return f"{why}; load the model with sdpa or eager"
-    for rope in ropes(model.config.get_text_config()):
+    for rope in ropes(model.config):
         if rope["rope_type"] == "longrope" and longest > (limit := rope["original_max_position_embeddings"]):
             return f"positions are encoded in another way in sequences of more than {limit} tokens"
     return ""
@@ -141,39 +140,55 @@ def yardstick(scores: torch.Tensor) -> float:
 
 
 def check_examples(model: Model, examples: Sequence[Example]) -> None:
-    """Raise when there are none, and for tokens or positions that the model has no embedding for."""
-    need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
-    known, limit = model.lm._module.get_input_embeddings().weight.shape[0], positions_of(model)
-    tokens, prompts = (
-        f"tokens below {known}, the vocabulary of {model.name}",
-        f"prompts of at most {limit} tokens",
-    )
-    for one in examples:
-        whole = [one.prompt + one.lead + answer + one.closing for answer in (one.matching, one.not_matching)]
-        top, size = max(map(max, whole)), max(map(len, whole))
-        mend = "use the tokenizer of this model."
-        need(top < known, tokens, f"token {top} in item {one.id}", mend)
-        mend = f"leave the item out, or choose a model with more positions than {model.name}."
-        need(limit is None or size <= limit, prompts, f"{size} tokens in item {one.id}", mend)
+    """Raise when there are none, and for tokens or positions that the model does not have.
 
-
-def positions_of(model: Model) -> int | None:
-    """How many positions a model has in a table (GPT-2, OPT, GPT-J), None where they are computed.
-
-    And how many there are before "dynamic" frequencies, which follow the longest sequence that was ever seen: numbers
-    would depend on what ran before.
+    Where positions are computed there is one for every token: then a warning says which item is longer than the texts that
+    the model was made for.
     """
-    text, module = model.config.get_text_config(), model.lm._module
-    limit, words = getattr(text, "max_position_embeddings", None), module.get_input_embeddings()
-    kinds = [each for each in module.modules() if isinstance(each, torch.nn.Embedding) and each is not words]
-    sizes = {each.num_embeddings - spare for each in kinds for spare in (0, 1, 2)}  # some begin with padding
-    sizes |= {size for buffer in module.buffers() for size in buffer.shape}
-    return limit if limit in sizes or "dynamic" in map(itemgetter("rope_type"), ropes(text)) else None
+    need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
+    known = model.lm._module.get_input_embeddings().weight.shape[0]
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    expected, mend = f"tokens below {known}, as {model.name} has them", "use the tokenizer of this model."
+    for one in examples:
+        top = max(max(tokens, default=0) for tokens in parts_of(one))
+        need(top < known, expected, f"token {top} in item {one.id}", mend)
+    long = max(examples, key=longest)
+    found = f"{longest(long)} tokens in item {long.id}"
+    if limit and longest(long) > limit:
+        expected = f"prompts of at most {limit} tokens, the positions of {model.name}"
+        mend = "leave the item out, or take a model that reads more."
+        need(not in_table(model, limit), expected, found, mend)
+        text = f"steerkit: {model.name} was made for texts of at most {limit} tokens; found {found}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
-def ropes(text: Any) -> list[dict[str, Any]]:
+def parts_of(one: Example) -> tuple[tuple[int, ...], ...]:
+    """All tokens of an example, part by part."""
+    return one.prompt, one.lead, one.matching, one.not_matching, one.closing
+
+
+def longest(one: Example) -> int:
+    """Tokens of an example with the longer of its answers."""
+    prompt, lead, *answers, closing = map(len, parts_of(one))
+    return prompt + lead + max(answers) + closing
+
+
+def in_table(model: Model, limit: int) -> bool:
+    """Whether there are no positions beyond the limit: they stand in a table (GPT-2, OPT, GPT-J).
+
+    Or they are "dynamic" and follow the longest sequence that was ever seen, so that numbers depend on what ran before.
+    """
+    module = model.lm._module
+    words, kinds = module.get_input_embeddings(), [rope["rope_type"] for rope in ropes(model.config)]
+    tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding) and part is not words]
+    # Some begin with padding.
+    sizes = {table.num_embeddings - spare for table in tables for spare in (0, 1, 2)}
+    return limit in sizes.union(*(buffer.shape for buffer in module.buffers())) or "dynamic" in kinds
+
+
+def ropes(config: Any) -> list[dict[str, Any]]:
     """The rotary embeddings of a configuration: one, or one for each kind of layer, or none."""
-    found = getattr(text, "rope_parameters", None) or {}
+    found = getattr(config.get_text_config(), "rope_parameters", None) or {}
     return [each for each in (found, *found.values()) if isinstance(each, dict) and "rope_type" in each]
 
 

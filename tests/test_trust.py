@@ -198,7 +198,7 @@ class TestPositions:
             [completion(tokenizer, "long", 19, 2, 2)],
             random_vectors(model),
             [1.0],
-            said="prompts of at most 20 tokens; found 21 tokens in item long",
+            said="at most 20 tokens, the positions of llama; found 21 tokens in item long",
         )
 
     @pytest.mark.parametrize("work", ["evaluate", "differences", "gradients"])
@@ -213,11 +213,19 @@ class TestPositions:
             "gradients": lambda given: gradients(model, given, 1),
         }[work]
         call(examples[:1])
-        refused(call, examples, said="at most 24 tokens; found 25 tokens in item e23")
+        refused(call, examples, said="at most 24 tokens, the positions of gpt2; found 25 tokens in item e23")
+
+    def test_where_positions_are_computed_a_warning_names_the_item_that_is_too_long(self, tokenizer, changed):
+        model = changed("llama", max_position_embeddings=24)
+        examples = [completion(tokenizer, f"e{size}", size, 2, 2) for size in (22, 23)]
+        with pytest.warns(
+            RuntimeWarning, match="llama was made for texts of at most 24 tokens; found 25 tokens in item e23"
+        ):
+            assert evaluate(model, examples, random_vectors(model), [1.0]).engine == "tree"
 
     def test_a_token_beyond_the_vocabulary_is_named_before_anything_runs(self, tokenizer, model):
         odd = replace(completion(tokenizer, "odd", 3, 2, 2), matching=(len(tokenizer),))
-        known = f"tokens below {len(tokenizer)}, the vocabulary of llama; found token {len(tokenizer)} in item odd"
+        known = f"tokens below {len(tokenizer)}, as llama has them; found token {len(tokenizer)} in item odd"
         refused(evaluate, model, [odd], random_vectors(model), [1.0], said=known)
 
 
