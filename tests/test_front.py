@@ -46,6 +46,24 @@ class TestFindings:
         ):
             assert part in said
 
+    @pytest.mark.parametrize(
+        ("verdict", "form", "told"), [(AGREES, "letter", 1), (DIFFERS, "letter", 0), (AGREES, "statement", 0)]
+    )
+    def test_the_order_is_told_where_it_agrees_in_the_papers_format(
+        self, results, monkeypatch, verdict, form, told
+    ):
+        row = {
+            "claim": front.ORDER.statement,
+            "format": form,
+            "verdict": verdict,
+            "model": "m",
+            "ours": "0.8",
+            "published": "0.7",
+        }
+        monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
+        said = front.findings(results(tan_claims__claims={"x": [1]}))
+        assert ("correlation is 0.8; between the papers' two models: 0.7." in said) == bool(told)
+
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.95, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below(self, results, high, title):
         order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1], "low": 0.0}

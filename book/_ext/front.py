@@ -11,11 +11,13 @@ import pandas as pd
 
 from _ext import pages
 from _ext.markdown import table
+from companion.claims import CLAIMS
 from companion.page import BOOK_FORMATS
 from companion.results import Result
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
 
+[ORDER] = [one for one in CLAIMS if one.id == "dataset-property"]
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 
@@ -23,7 +25,7 @@ SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 def findings(own: Iterable[Result]) -> str:
     """A numbered list of what was found; what the runs at hand do not tell is left out."""
     by_id = {result.exhibit.id: result for result in own}
-    told = [find(by_id) for find in (_reliability, _text, _autoencoder)]
+    told = [find(by_id) for find in (_reliability, _order, _text, _autoencoder)]
     return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
 
 
@@ -47,6 +49,21 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
         f"{(found['mean'] > 0).sum()} of {len(found)} data sets; {_percent(wrong.median())} of the test items of the "
         f"median set move the wrong way, and {_percent(wrong.max())} of the worst. The paper's median is "
         f"{_percent(theirs)}. [Reliability](tan/reliability.md)"
+    )
+
+
+def _order(by_id: dict[str, Result]) -> str | None:
+    if "tan-claims" not in by_id:
+        return None
+    rows = pages.claims(by_id["tan-claims"])
+    kept = (rows["claim"] == ORDER.statement) & (rows["format"] == "letter") & (rows["verdict"] == AGREES)
+    if not kept.any():
+        return None
+    row = rows[kept].iloc[0]
+    return (
+        f"**In the papers' own format the order of the data sets is that of Llama-2-7B.** With {row['model']} the rank "
+        f"correlation is {row['ours']}; between the papers' two models: {row['published']}. "
+        f"[Generalisation](tan/generalisation.md)"
     )
 
 
