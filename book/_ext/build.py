@@ -76,7 +76,7 @@ def write_pages() -> None:
         _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
     for name, paper in (("tan", TAN), ("mayne", MAYNE)):
         _write(f"verdicts-{name}.md", pages.verdicts(own, paper))
-    for make in (measured.bench, measured.scaling, measured.parity):
+    for make in (measured.bench, measured.scaling, measured.parity, measured.families):
         _write(f"{make.__name__}.md", make())
     _write("notebooks.md", pages.notebook_table(own))
     _write("provenance.md", provenance.page(found))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from _ext.markdown import table
+from _ext.markdown import folded, table
 from companion.cost import BENCHMARKS, PLANS, counted, grid_passes, record
 from companion.outline import LENGTHS, SHAPES, config_of
 
@@ -96,6 +97,23 @@ def _gpu() -> str:
     rate = f"{about['matmul_rate'] / 1e12:.0f} TF/s of {about['dtype']} products"
     said = f"`{about['command']}` at commit {about['commit']} on {about['device']}: {rate}, {about['seconds']:.0f} s."
     return f"{said}\n\n{table(rows)}"
+
+
+def families() -> str:
+    """What the tests find for a tiny random model of every family: an engine, or a reason."""
+    rows = json.loads((BENCHMARKS.parent / "tests" / "families.json").read_text(encoding="utf-8"))["families"]
+    said = {"tree": "fast engine", "direct": "slow engine, with a warning that says why"}
+    found = [
+        {
+            "family": name,
+            "configuration": f"{kind}Config",
+            "outcome": said.get(outcome, "refused: " + outcome.replace("\\", "")),
+        }
+        for name, kind, _, _, outcome in rows
+    ]
+    counts = Counter(row["outcome"].partition(":")[0].partition(",")[0] for row in found)
+    head = ", ".join(f"{count} {words}" for words, count in counts.items())
+    return f"{len(found)} families and variants: {head}.\n\n{folded('Every family and its outcome', table(found))}"
 
 
 def parity(path: Path = PARITY) -> str:
