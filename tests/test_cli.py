@@ -86,7 +86,7 @@ class TestStart:
             (["extract", "--modle", "tiny"], "--modle"),
             (["extract", *ON_TINY, "--out", "v.safetensors", "--split", "half"], "'as-released'"),
             (["sweep", *ON_TINY, "--engine", "fast"], "'direct'"),
-            (["record", "smoke", "--stage", "sweep"], "'shift'"),
+            (["record", "smoke", "--stage", "walk"], "'shift'"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )

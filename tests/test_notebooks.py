@@ -63,6 +63,7 @@ class TestForm:
 
 DRAWN = ("png", "svg")
 OTHER_PARTS = {"tan-flaws": ("overview", "split", "bracket"), "tan-claims": ("claims",)}  # instead of formats
+OTHER_PARTS |= {"tan-binding": ("orders", "longer"), "tan-steered": ("texts",)}
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ class TestPlan:
         # Weights that do not fit here are said.
         monkeypatch.setattr(cost, "free_bytes", lambda _: 10**9)
         monkeypatch.setattr(cost, "tree_rate", lambda *_: 1e9)
-        assert "The weights need 13 GB, and 1 GB are free" in plan(papers, ("letter",))["notes"][-1]
+        assert "The weights need 27 GB, and 1 GB are free" in plan(papers, ("letter",))["notes"][-1]
 
     def test_hours_take_items_away_and_no_data_set_and_say_what_is_left_out(self, monkeypatch):
         monkeypatch.setattr(cost, "tree_rate", lambda *_: 1e6)

@@ -231,7 +231,7 @@ class TestCompletion:
             ("reproduce --profile smoke-", "smoke-gemma"),
             ("extract --model smol", "smollm2-135m"),
             ("sweep --data narc", "narcissism"),
-            ("sweep --format ", "letter statement yes-no"),
+            ("sweep --format ", "letter statement yes-no options"),
             ("sweep --data companion/data/bundled/openn", "companion/data/bundled/openness.jsonl"),
         ],
     )
