@@ -92,7 +92,8 @@ class TestRecords:
 
     def test_those_that_need_the_main_grid_only_under_each_recorded_profile(self, ran, tmp_path):
         book.run_records()
-        expected = product(("laptop-full", "laptop-full-gemma"), records.GRID_ONLY)
+        named = ("laptop-papers-qwen", "laptop-full", "laptop-full-gemma")  # the first in one format only
+        expected = product(named, records.GRID_ONLY)
         assert ran == [(profile, tmp_path / profile / f"{name}.ipynb") for profile, name in expected]
 
     def test_one_that_fails_stops_the_book_and_there_may_be_none(self, ran, tmp_path, monkeypatch):
