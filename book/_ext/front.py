@@ -61,7 +61,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
         return None
     row = rows[kept].iloc[0]
     return (
-        f"**In the papers' own format the order of the data sets is that of Llama-2-7B.** With {row['model']} the rank "
+        f"**In the papers' own format the order of the data sets follows that of Llama-2-7B.** With {row['model']} the rank "
         f"correlation is {row['ours']}; between the papers' two models: {row['published']}. "
         f"[Generalisation](tan/generalisation.md)"
     )
@@ -145,5 +145,4 @@ def _interval(row: tuple) -> str:
     return f"ρ = {row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]"
 
 
-Writer = Callable[[list[Result]], str]
-PARTS: dict[str, Writer] = {"findings": findings, "example": example, "score": score}
+PARTS: dict[str, Callable[[list[Result]], str]] = {"findings": findings, "example": example, "score": score}
