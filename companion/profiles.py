@@ -56,9 +56,11 @@ class Settings:
 
     `train` and `test` count groups: pairs of a bundled set, single items of the papers'. `layer` maps a format to a block;
     a format that is missing gets the block its sweep chooses. `counterbalanced` asks every item of `letter` and `yes-no`
-    in both of its forms, in the main grid; `balanced` counts as many items of each word and letter as of another. `recorded` reads the committed record (`companion.tan.records`) instead of
-    computing. `compared` names the profiles that figures over several models show. A `long` profile is computed only when
-    somebody asks for it. `remote` is the address of a server that runs the traces: it decides no number, and is in no key.
+    in both of its forms, in the main grid; `balanced` counts as many items of each word and letter as of another. The
+    vectors of the next of `others` are placebos of a set; empty: of `datasets`. `recorded` reads the committed record
+    (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over several models show.
+    A `long` profile is computed only when somebody asks for it. `remote` is the address of a server that runs the traces:
+    it decides no number, and is in no key.
     """
 
     profile: str
@@ -73,6 +75,7 @@ class Settings:
     shift: Shift
     counterbalanced: bool = False
     balanced: bool = False
+    others: tuple[str, ...] = ()
     layer: dict[str, int] = field(default_factory=dict)
     fidelity: str = "letter"
     spelling: str = "template"
@@ -107,7 +110,7 @@ def load_profile(name: str, **overrides: Any) -> Settings:
         values = yaml.safe_load(path.read_text())
         _check_known(values, path.name)
         parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
-        parts["datasets"] = _datasets(values["datasets"])
+        parts |= {name: _datasets(values[name]) for name in ("datasets", "others") if name in values}
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
     except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:  # lines missing, or misplaced

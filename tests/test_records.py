@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import command_line
 
@@ -311,3 +312,40 @@ class TestCompared:
     def test_they_are_those_named_else_those_of_the_profile(self, smoke_records, names, compared, expected):
         run = replace(self.RUN, settings=replace(self.RUN.settings, compared=compared))
         assert [one.profile for one in run.compared(names, "grid", ("letter",))] == expected
+
+
+class TestExtended:
+    def test_a_record_keeps_what_it_has_and_only_the_other_data_sets_are_computed(
+        self, smoke, own_folders, monkeypatch
+    ):
+        from companion.cli import progress
+
+        settings = override(smoke.settings, others=smoke.settings.datasets, layer=1)
+        computed = []
+        monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+        monkeypatch.setattr(progress, "compute", lambda asked, *_: computed.append(asked.datasets))
+        first, *rest = settings.datasets
+        for stage in ("grid", "placebo"):
+            progress.record_all(replace(settings, datasets=(first,)), stage, ("letter",))
+            progress.record_all(settings, stage, ("letter",))
+            progress.record_all(settings, stage, ("letter",))
+            apart = [
+                getattr(experiment, stage)(replace(settings, datasets=(name,)), "letter")
+                for name in settings.datasets
+            ]
+            found = records.read(settings, stage, "letter")
+            assert found["dataset"].unique().tolist() == [first, *rest]
+            number = "slope" if stage == "placebo" else "matching"
+            assert np.allclose(found[number], pd.concat(apart)[number], atol=1e-5)
+            assert [m["key"] for m in found.attrs["manifests"]] == [
+                t.attrs["manifests"][0]["key"] for t in apart
+            ]
+        assert computed == 2 * [(first,), tuple(rest)]
+
+    def test_a_data_set_recorded_under_other_settings_is_computed_again(self, smoke_records):
+        layer = experiment.layer_of(smoke_records, "letter")
+        same = override(smoke_records, layer=layer)
+        assert records.done(same, "grid", "letter") == list(same.datasets)
+        assert records.done(override(same, layer=layer + 1), "grid", "letter") == []
+        assert records.done(replace(same, seed=1), "grid", "letter") == []
+        assert records.without(smoke_records, "grid", smoke_records.datasets) is None

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,10 +109,15 @@ def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine
     """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
     console, report, paths = screen.console(machine), Report(settings.profile), []
     for form in formats:
-        chosen = experiment.given_layer(settings, form) is not None
-        compute(settings, {stage} if chosen else {"sweep", stage}, (form,), console, report)
-        table = getattr(experiment, stage)(settings, form)
-        paths.append(records.write(settings, stage, form, table))
+        if stage != "sweep":  # which of all data sets chooses the layer
+            if experiment.given_layer(settings, form) is None:
+                compute(settings, {"sweep"}, (form,), console, report)
+            settings = replace(settings, layer={**settings.layer, form: experiment.layer_of(settings, form)})
+        kept = records.done(settings, stage, form)
+        if rest := records.without(settings, stage, kept):
+            compute(rest, {stage}, (form,), console, report)
+            records.write(settings, stage, form, getattr(experiment, stage)(rest, form), kept)
+        paths.append(records.path_of(settings.profile, stage, form))
         console.print(screen.link(paths[-1]))
     return paths
 

@@ -18,7 +18,7 @@ from companion.data.splits import groups_of
 from companion.models import MODELS
 from companion.profiles import Settings
 from companion.tan import records
-from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, inputs
+from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, datasets_of, inputs
 from steerkit import stats, steerability
 from steerkit.errors import one_of
 from steerkit.formats import FORMATS
@@ -65,8 +65,7 @@ def _collected(
 
 
 def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:
-    own = settings.sweep.datasets if stage == "sweep" else ()
-    return [Job(settings, stage, name, answer_format, layer) for name in own or settings.datasets]
+    return [Job(settings, stage, name, answer_format, layer) for name in datasets_of(settings, stage)]
 
 
 def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:

@@ -93,6 +93,11 @@ class Job:
         )
 
 
+def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
+    """The data sets of a stage: a sweep may have its own."""
+    return (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
+
+
 @lru_cache(maxsize=64)
 def dataset_of(name: str, source: str) -> Dataset:
     """A data set, kept."""
@@ -188,8 +193,8 @@ def seed_of(job: Job) -> int:
 
 
 def others_of(job: Job) -> list[str]:
-    """The data sets of the run that follow this one, whose vectors are placebos."""
-    listed = job.settings.datasets
+    """The data sets that follow this one in the run, or in a list of the profile's own: their vectors are placebos."""
+    listed = job.settings.others or job.settings.datasets
     start = listed.index(job.dataset) + 1 if job.dataset in listed else 0
     following = [*listed[start:], *listed[:start]]
     return [name for name in following if name != job.dataset][:OTHERS]

@@ -1,18 +1,20 @@
 """Records: tables of runs that take too long for a reader's first build, committed with their manifests.
 
 A record is made by `steerkit record PROFILE`, which computes what is missing like any run, so a killed one goes on
-with the next data set. Settings with `recorded: true` read the record instead of computing. `steerkit audit` computes
+with the next data set, and keeps what a committed record has from the same inputs already. Settings with `recorded: true` read the record instead of computing. `steerkit audit` computes
 random cells of a record again and compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from companion import store
 from companion.data.splits import groups_of
@@ -23,8 +25,6 @@ from companion.tan.jobs import Job, Stage
 from steerkit.errors import need
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from companion.profiles import Settings
 
 FOLDER = Path(__file__).parents[2] / "records"
@@ -47,21 +47,57 @@ def available() -> list[str]:
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.parquet"))
 
 
-def write(settings: Settings, stage: Stage, answer_format: str, table: pd.DataFrame) -> Path:
-    """Keep a finished GRID table as a record: scores as float32, with the manifests of all its parts."""
+def done(settings: Settings, stage: Stage, answer_format: str) -> list[str]:
+    """Data sets of the committed record that were made from the inputs of these settings, which say the layer."""
+    layer = None if stage == "sweep" else settings.layer[answer_format]
+    table = store.read_table(path_of(settings.profile, stage, answer_format))
+    found = []
+    for made in [] if table is None else table.attrs["manifest"]["manifests"]:
+        job = Job(settings, stage, made["inputs"]["dataset"], answer_format, layer)
+        if json.loads(json.dumps(jobs.inputs(job))) == made["inputs"]:
+            found.append(job.dataset)
+    return found
+
+
+def without(settings: Settings, stage: Stage, kept: Sequence[str]) -> Settings | None:
+    """The settings for the other data sets of a stage, if there are any; whose vectors are placebos stays."""
+    left = tuple(name for name in jobs.datasets_of(settings, stage) if name not in kept)
+    if stage == "sweep":
+        found = replace(settings, sweep=replace(settings.sweep, datasets=left))
+    else:
+        found = replace(settings, datasets=left, others=settings.others or settings.datasets)
+    return found if left else None
+
+
+def write(
+    settings: Settings, stage: Stage, answer_format: str, table: pd.DataFrame, kept: Sequence[str] = ()
+) -> Path:
+    """Keep a finished GRID table as a record: scores as float32, with the manifests of all its parts.
+
+    The record that is there stays for the data sets `kept`.
+    """
     path = path_of(settings.profile, stage, answer_format)
     small = _small(table, stage)
     # The groups too, so that a reader needs the scores and not the data.
     for name, part in small.groupby("dataset", sort=False):
         dataset = jobs.dataset_of(name, settings.source)
         small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
-    parts = table.attrs["manifests"]
+    small, parts = small.astype({"group": np.int32}), table.attrs["manifests"]
+    if kept:
+        before = store.read_table(path)
+        small = pd.concat([before[before["dataset"].isin(kept)], small], ignore_index=True)
+        parts = [*_of(before.attrs["manifest"]["manifests"], kept), *parts]
     about = {"profile": settings.profile, "stage": stage, "format": answer_format}
     about["command"] = f"steerkit record {settings.profile} --stage {stage} --format {answer_format}"
     about |= {"settings": asdict(settings), "seconds": round(sum(part["seconds"] for part in parts), 1)}
     about["manifests"] = parts
-    store.write_table(path, small.astype({"group": np.int32}), about)
+    store.write_table(path, small, about)
     return path
+
+
+def _of(manifests: Sequence[dict[str, Any]], names: Collection[str]) -> list[dict[str, Any]]:
+    """The manifests of these data sets."""
+    return [manifest for manifest in manifests if manifest["inputs"]["dataset"] in names]
 
 
 def _small(table: pd.DataFrame, stage: Stage) -> pd.DataFrame:
@@ -79,7 +115,7 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     expected = f"a record of profile {settings.profile} for {stage}, {answer_format} at {path}"
     step = f"choose one of {', '.join(available()) or 'none yet'}, or make it with `steerkit record {settings.profile}`."
     need(table is not None, expected, "a damaged file" if path.exists() else "none", step)
-    wanted = (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
+    wanted = jobs.datasets_of(settings, stage)
     missing = sorted(set(wanted) - set(table["dataset"]))
     expected = f"the data sets asked for in the record {path.name} of {settings.profile}"
     step = "leave them out, or compute them with recorded=False."
@@ -93,8 +129,7 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
         kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
     manifests = [
         store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
-        for manifest in about["manifests"]
-        if manifest["inputs"]["dataset"] in wanted
+        for manifest in _of(about["manifests"], wanted)
     ]
     kept.attrs = {"manifests": manifests, "record": about}
     return kept
@@ -150,11 +185,9 @@ def audit(
     recorded = read(settings, stage, answer_format)
     name = str(rng.choice(recorded["dataset"].unique()))
     mine = recorded[recorded["dataset"] == name]
-    layer = recorded.attrs["manifests"][0]["inputs"].get("layer")  # a sweep has all
-    made_with = tuple(
-        recorded.attrs["record"]["settings"]["datasets"]
-    )  # some of which are placebos of others
-    job = Job(replace(settings, datasets=made_with), stage, name, answer_format, layer)
+    [made] = _of(recorded.attrs["manifests"], [name])
+    others, layer = (made["inputs"].get(name) for name in ("others", "layer"))  # of a sweep neither
+    job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
     model = model_of(settings.model, settings.remote)
     train, test = jobs.examples(job, model)
     drawn = rng.choice([example.id for example in test], size=min(examples_each, len(test)), replace=False)
