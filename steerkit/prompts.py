@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from steerkit.errors import need
@@ -110,11 +110,11 @@ class Prompter:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
         body = body.strip() if self.strip else body
         prompt, tails = self.template.render(self.system, self.before + body), []
-        start = self.ids(prompt)
+        start = self.ids(prompt, body)
         for answer in (self.template.gap() + each for each in answers):
-            whole = self.ids(prompt + answer)
+            whole = self.ids(prompt + answer, body, answer)
             if whole[: len(start)] != start:  # the tokenizer would merge across the border
-                whole = start + self.tokenizer(answer, add_special_tokens=False).input_ids
+                whole = start + self._as_text(answer)
             tails.append(whole[len(start) :])
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
@@ -123,12 +123,28 @@ class Prompter:
         need(differ, f"two different answers for item {name}", f"{pair}, the same tokens", mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
-    def ids(self, text: str) -> list[int]:
-        """Tokens of a prompt, with the beginning-of-sequence token where the template has it."""
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+    def ids(self, text: str, *said: str) -> list[int]:
+        """Tokens of a prompt, with the beginning-of-sequence token where the template has it.
+
+        Of what was `said` in it, in that order, nothing is a control token: a data set may hold `</s>` or `<|im_end|>`.
+        """
+        ids, rest = [], text
+        for part in (each.strip() for each in said if any(token in each for token in self._control)):
+            before, _, rest = rest.partition(part)
+            ids += self.tokenizer(before, add_special_tokens=False).input_ids + self._as_text(part)
+        ids += self.tokenizer(rest, add_special_tokens=False).input_ids
         bos = self.tokenizer.bos_token_id
         starts = self.template.bos and bos is not None and (not ids or ids[0] != bos)
         return [bos, *ids] if starts else ids
+
+    @cached_property
+    def _control(self) -> set[str]:
+        """Texts that the tokenizer takes for control tokens."""
+        return {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+
+    def _as_text(self, text: str) -> list[int]:
+        """Tokens of a text in which nothing is a control token."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
 
 def letter_body(item: Item, positive_letter: str) -> str:

@@ -175,6 +175,30 @@ class TestBorders:
         asked = Prompter(merging_tokenizer(":Y"), replace(BARE, text="Yes:"))
         assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
 
+    @pytest.mark.parametrize("template", ["llama-2", "plain"])
+    def test_a_control_token_in_a_data_set_is_text_in_question_and_answer(self, template):
+        marked = "I love <s>plain</s> food."
+        told = [
+            marked,
+            "< s > < / s >",
+            STATEMENT_REQUEST,
+            DEFAULT_SYSTEM,
+            TEMPLATES[template].text,
+            "( A ) : ( B ) Yes No",
+        ]
+        tokenizer = tiny_tokenizer(told)
+        control = {*tokenizer.convert_tokens_to_ids(["<s>", "</s>"])}
+        assert control & {*tokenizer(marked).input_ids}  # the tokenizer itself would take them for that
+        item = Item("d/0000", marked, " Yes", " No", statement=marked)
+        asked = asking(tokenizer, TEMPLATES[template])
+        letter, statement = (
+            asked.letter(item, "A"),
+            asked.statement(item, replace(item, statement="I love food.")),
+        )
+        assert marked.replace(" ", "") in tokenizer.decode(letter.prompt).replace(" ", "")
+        assert not control & {*letter.prompt[1:]} and not control & {*statement.matching}
+        assert tokenizer.decode(statement.matching).replace(" ", "") == marked.replace(" ", "")
+
 
 class TestPlainTexts:
     @pytest.fixture
