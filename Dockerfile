@@ -19,6 +19,7 @@ ARG TORCH_ARGS=""
 COPY --chown=reader Makefile pyproject.toml requirements-lock.txt README.md LICENSE ./
 COPY --chown=reader steerkit/__init__.py steerkit/
 COPY --chown=reader companion/__init__.py companion/
+COPY --chown=reader tools/ship.py tools/
 RUN make install TORCH_ARGS="$TORCH_ARGS"
 
 COPY --chown=reader . .

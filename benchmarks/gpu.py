@@ -153,7 +153,7 @@ def whole_hours(name: str, stage: str, speed: float) -> float | None:
     path = cost.PLANS / f"{name}.json"
     if stage not in PLANNED or not path.exists():
         return None
-    rows = json.loads(path.read_text())["rows"]
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     wanted = sum(
         row["operations"] for row in rows if (row["stage"], row["format"]) == (PLANNED[stage], "letter")
     )

@@ -66,7 +66,7 @@ def write_random(path: Path) -> Path:
 def peak(path: Path, vector: torch.Tensor) -> tuple[Sae, float]:
     """The autoencoder, and peak memory of reading it and decomposing with it, relative to its weights."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again here
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts again here
     before = _status("VmRSS")
     sae = load_sae(path)
     decompose(vector, sae, "signed-pursuit", CHOSEN)
@@ -97,7 +97,7 @@ def _warm() -> None:
 
 
 def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 

@@ -20,7 +20,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +30,7 @@ from companion.data.ask import statement_pairs
 from companion.fit import fitted
 from companion.models import MODELS, dtype_of, model_of, spec_of
 from companion.outline import Outline, outline, stand_in
+from companion.places import ROOT
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.rate import tree_rate
 from companion.tan import jobs
@@ -54,7 +54,7 @@ REQUEST_BYTES, RESPONSE_BYTES = 6_000, 700
 TOKEN_BYTES = 2  # of a token, compressed
 COORDINATE_BYTES = 4  # of a coordinate of a vector, which does not compress
 SCORE_BYTES = 8  # of a prompt in one condition: a float32 a side
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 RECORD = BENCHMARKS / "gpu.json"  # of benchmarks/gpu.py, on a machine with a GPU
 PLANS = BENCHMARKS / "plans"  # of `steerkit plan --profile P --remote --json`
 
@@ -286,7 +286,7 @@ def grid_passes(prompt: int, branch: int, vectors: int, layers: int, multipliers
 
 def record() -> dict[str, Any] | None:
     """The committed run of benchmarks/gpu.py, None when there is none."""
-    return json.loads(RECORD.read_text()) if RECORD.exists() else None
+    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else None
 
 
 def measured_rate(name: str) -> float | None:

@@ -15,12 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from companion.places import BOOK, EXECUTED, NOTEBOOKS
 from steerkit.errors import need
 
-ROOT = Path(__file__).parents[1]
-NOTEBOOKS = ROOT / "notebooks"
-BOOK = ROOT / "book"
-EXECUTED = BOOK / "notebooks"
 TAN, MAYNE, BEYOND = "Tan et al. 2024", "Mayne et al. 2024", "Beyond the papers"
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import companion.fidelities  # adds the papers' ways of scoring to the library's
 import companion.templates  # noqa: F401 - and their chat templates
 from companion.data.datasets import load_dataset, names
 from companion.tiny import tiny_lm, tiny_tokenizer
@@ -267,7 +266,7 @@ def _tiny_folder(spec: ModelSpec) -> Path:
 
 def _noted() -> dict[str, str]:
     with suppress(OSError, json.JSONDecodeError):
-        return json.loads((artifacts_dir() / NOTES).read_text())
+        return json.loads((artifacts_dir() / NOTES).read_text(encoding="utf-8"))
     return {}
 
 

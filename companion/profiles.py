@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from companion.places import PROFILES
 from steerkit.errors import SteerkitError, need, one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
@@ -88,12 +89,12 @@ class Settings:
 
 
 def folder() -> Path:
-    """Where profiles are: STEERKIT_PROFILES, else `profiles` in the repository."""
-    return Path(os.environ.get("STEERKIT_PROFILES") or Path(__file__).parents[1] / "profiles")
+    """Where profiles are: STEERKIT_PROFILES, else those that come with the package."""
+    return Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
 
 
 def profile_names() -> list[str]:
-    """Names of the profiles that come with the repository."""
+    """Names of the profiles there are."""
     return sorted(path.stem for path in folder().glob("*.yaml"))
 
 
@@ -107,7 +108,7 @@ def load_profile(name: str, **overrides: Any) -> Settings:
     one_of("a profile", name, profile_names())
     path = folder() / f"{name}.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
         _check_known(values, path.name)
         parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
         parts |= {name: _datasets(values[name]) for name in ("datasets", "others") if name in values}

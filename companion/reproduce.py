@@ -29,6 +29,8 @@ from companion.exhibits import Exhibit, resolve
 from steerkit.errors import SteerkitError, told
 from steerkit.files import locked
 
+LONGEST = 80  # characters of a folder for sockets
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -118,21 +120,27 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
 
 
 def _kernel_manager(folder: Path) -> type:
-    """A kernel that leaves its files in `folder` and talks over files instead of open TCP ports (not on Windows)."""
+    """A kernel of this interpreter that leaves its files in `folder` and talks over files instead of open TCP ports."""
     from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
     from traitlets import default
 
     class LocalKernelManager(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            """Not the one that JUPYTER_PATH calls python3: that may be another Python."""
+            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=command, language="python", display_name="Python 3")
+
         @default("transport")
         def _transport(self) -> str:
-            return "tcp" if sys.platform == "win32" else "ipc"
+            return "ipc" if _socket_folder() else "tcp"
 
         @default("ip")
         def _ip(self) -> str:
             """Where the socket files are; jupyter's own default is one name for all runs started in a folder."""
-            if self.transport == "tcp":
-                return "127.0.0.1"
-            return str(Path(tempfile.gettempdir()) / f"steerkit-{uuid.uuid4().hex[:12]}")
+            place = _socket_folder()
+            return str(Path(place) / f"steerkit-{uuid.uuid4().hex[:12]}") if place else "127.0.0.1"
 
         async def start_kernel(self, **options: Any) -> None:
             # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
@@ -146,9 +154,15 @@ def _kernel_manager(folder: Path) -> type:
     return LocalKernelManager
 
 
+def _socket_folder() -> str | None:
+    """A folder whose path leaves room for a socket's name, of which systems allow some 100 characters."""
+    places = () if sys.platform == "win32" else (tempfile.gettempdir(), "/tmp")
+    return next((place for place in places if len(place) < LONGEST and os.access(place, os.W_OK)), None)
+
+
 def _tidy(path: Path) -> None:
     """Drop run times and give images their alt text, so that two runs give the same file."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["metadata"].pop("papermill", None)
     for number, cell in enumerate(content["cells"]):
         about, cell["id"] = cell["metadata"], str(number)
@@ -157,7 +171,7 @@ def _tidy(path: Path) -> None:
         images = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         if alts := [image["alt"] for image in images if "alt" in image]:
             about["mystnb"] = {"image": {"alt": " ".join(alts)}}
-    path.write_text(json.dumps(content, indent=1))
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _run_key(notebook: Path, values: dict[str, Any]) -> str:
@@ -178,7 +192,7 @@ def _record_path(output: Path) -> Path:
 def last_run(output: Path) -> dict[str, Any]:
     """Key, parameters and time of the last successful run into a notebook; empty when there was none."""
     path = _record_path(output)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _is_current(output: Path, wanted: str) -> bool:

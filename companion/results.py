@@ -17,6 +17,7 @@ from typing import Any
 from companion import exhibits, store
 from companion.exhibits import Exhibit
 from companion.page import BOOK_FORMATS, label_of
+from companion.places import ROOT, SOURCES
 from companion.profiles import PUBLISHED, load_profile
 from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need
@@ -80,7 +81,7 @@ class Result:
 def own_profile(executed: Path | None = None) -> str | None:
     """The profile whose results are the book's, None before anything ran."""
     path = (executed or exhibits.EXECUTED) / MARK
-    return path.read_text().strip() if path.exists() else None
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
 def claim(profile: str) -> None:
@@ -114,12 +115,17 @@ def results_of(exhibit: Exhibit, executed: Path) -> list[Result]:
 
 def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     run, notebook = (folder / f"{exhibit.id}.{suffix}" for suffix in ("run.json", "ipynb"))
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))]
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))
+    ]
     parts = [p for p in found if p.get("exhibit") == exhibit.id]  # another id may begin with this one
     promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
     if not run.exists() or not notebook.exists() or (promised and not parts):
         return None
-    about, order = json.loads(run.read_text()), {form: i for i, form in enumerate(BOOK_FORMATS)}
+    about, order = (
+        json.loads(run.read_text(encoding="utf-8")),
+        {form: i for i, form in enumerate(BOOK_FORMATS)},
+    )
     parts.sort(key=lambda part: (order.get(part["part"], len(order)), part["part"]))
     given, seconds = about["parameters"], about.get("seconds", 0.0)
     return Result(exhibit, given["profile"], folder, address, given, about["finished"], seconds, parts)
@@ -134,10 +140,10 @@ def overview() -> list[dict[str, Any]]:
                 verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
     rows = []
     for exhibit in exhibits.EXHIBITS.values():
-        last, notebook = last_run(exhibit.executed), str(exhibit.notebook.relative_to(exhibits.ROOT))
+        last, notebook = last_run(exhibit.executed), str(exhibit.notebook.relative_to(SOURCES))
         about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
         about |= {"notebook": notebook, "profile": last.get("parameters", {}).get("profile")}
         about |= {name: last.get(name) for name in ("finished", "seconds")}
-        page = exhibits.page_of(exhibit, exhibits.ROOT / "_build" / "html")
+        page = exhibits.page_of(exhibit, ROOT / "_build" / "html")
         rows.append(about | {"claims": dict(verdicts.get(exhibit.id, {})), "page": page})
     return rows

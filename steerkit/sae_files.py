@@ -64,7 +64,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     expected = f"a SAELens configuration in {CONFIG} beside the weights"
     mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
     with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
-        stated = json.loads((folder / CONFIG).read_text())
+        stated = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         stated = {**(stated.get("metadata") or {}), **stated}
     config = {_RENAMED.get(name, name): value for name, value in stated.items()}
     kind, subtract = _kind(config), config.get("apply_b_dec_to_input", True)

@@ -23,7 +23,6 @@ from filelock import FileLock
 from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-import companion.fidelities  # adds two ways of scoring letters
 import companion.gemma_scope  # noqa: F401 - and the folder names of its autoencoders
 from companion.data.forms import first_label
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
@@ -163,11 +162,11 @@ def build_site(notebooks: Path, root: Path) -> Path:
     """Compile the book below `root` from a folder of executed notebooks."""
     from _ext import build as book
 
-    from companion import exhibits
+    from companion import exhibits, places
 
     shutil.copytree(exhibits.BOOK, root / "book", ignore=shutil.ignore_patterns("notebooks", "generated"))
     shutil.copytree(notebooks, root / "book" / "notebooks")
-    shutil.copy(exhibits.ROOT / "_config.yml", root)
+    shutil.copy(places.ROOT / "_config.yml", root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book, "ROOT", root)
         patch.setattr(exhibits, "EXECUTED", root / "book" / "notebooks")

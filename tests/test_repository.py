@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements-lock.txt").read_text()
 PINS = [Requirement(line.rstrip("\\ ")) for line in LOCK.splitlines() if re.match(r"[A-Za-z0-9]", line)]
 # The extra `sae` opens other people's releases: no page and no test needs it.
+OWN = {"steerkit", "companion", "_ext"}
 LOCKED = {name: group for name, group in PROJECT["optional-dependencies"].items() if name != "sae"}
 DIRECT = [Requirement(text) for group in (PROJECT["dependencies"], *LOCKED.values()) for text in group]
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Whatever stands on the outside (a badge, a link, a CI job, a shell history) knows these names.
 NAMES = "README.md LICENSE CITATION.cff Makefile pyproject.toml environment.yml requirements-lock.txt _config.yml".split()
 NAMES += "steerkit companion notebooks book book/_toc.yml profiles benchmarks tests .ci/run".split()
@@ -84,6 +86,24 @@ class TestVersions:
         for requirement in (each for each in DIRECT if each.name != "torch"):
             [pin] = applying[canonicalize_name(requirement.name)].specifier
             assert pin.operator == "==" and requirement.specifier.contains(pin.version), requirement
+
+    @pytest.mark.parametrize(
+        ("folder", "extra"), [("steerkit", ()), ("companion", ()), ("book/_ext", ("book",))]
+    )
+    def test_every_library_that_is_imported_is_declared(self, folder, extra):
+        declared = {*PROJECT["dependencies"], *(one for name in extra for one in LOCKED[name])}
+        declared = {canonicalize_name(Requirement(one).name) for one in declared}
+        found, missing = packages_distributions(), set()
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                for top in {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, *OWN}:
+                    known = {canonicalize_name(each) for each in found.get(top, [top])}
+                    missing |= set() if known & declared else {top}
+        assert (
+            missing - {"sae_lens"} == set()
+        )  # which has an extra of its own, and is asked for where it is used
 
     def test_every_pin_has_hashes_and_none_an_address(self):
         blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)[1:]

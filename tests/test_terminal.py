@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import command_line
 
-from companion import cli, exhibits
+from companion import cli, exhibits, places
 from companion.cli import progress, screen
 from companion.exhibits import EXHIBITS
 from companion.reproduce import Outcome
@@ -63,7 +63,7 @@ class TestList:
         code, out = command_line("list", "--json")
         rows = {row["id"]: row for row in json.loads(out)}
         assert code == 0 and list(rows) == list(EXHIBITS) and set(ITEMS) <= set(rows)
-        assert all((exhibits.ROOT / row["notebook"]).is_file() for row in rows.values())
+        assert all((places.ROOT / row["notebook"]).is_file() for row in rows.values())
         for name in ITEMS:
             assert rows[name]["paper"] == (exhibits.TAN if name.startswith("tan") else exhibits.MAYNE)
 
@@ -148,7 +148,7 @@ class TestReproduce:
         tree.mkdir()
         unwanted = shutil.ignore_patterns("__pycache__", "sae")
         for name in ("steerkit", "companion", "notebooks", "profiles"):
-            shutil.copytree(exhibits.ROOT / name, tree / name, ignore=unwanted)
+            shutil.copytree(places.ROOT / name, tree / name, ignore=unwanted)
         (tree / "book").mkdir()
         monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("PYTHONPATH", str(tree))
@@ -236,5 +236,5 @@ class TestCompletion:
         ],
     )
     def test_tab_offers_the_names_there_are(self, words, expected, monkeypatch):
-        monkeypatch.chdir(exhibits.ROOT)
+        monkeypatch.chdir(places.ROOT)
         assert self.offers(*words.split(" ")) == expected.split()

@@ -200,7 +200,7 @@ def _sampled(model: Model, wanted: int, options: argparse.Namespace) -> Iterator
     """The model's answers to `FORMS` x `TOPICS` in random order; read from the file beside the output if it is there."""
     kept = options.out.with_suffix(".sampled.json")
     if kept.exists():
-        yield from json.loads(kept.read_text())
+        yield from json.loads(kept.read_text(encoding="utf-8"))
         return
     from steerkit.templates import DEFAULT_SYSTEM
 

@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = options.folder / "report.json"
-    report = json.loads(path.read_text())
+    report = json.loads(path.read_text(encoding="utf-8"))
     limit, about = report["trained"]["sinks_left_out_above_norm"], report["activations"]
     windows = np.load(options.activations.with_suffix(".windows.npy")).astype(np.int64)
     free = torch.from_numpy(without_shared_text(windows[: about["windows"]], windows[about["windows"] :]))

@@ -50,7 +50,7 @@ def main() -> None:
     options = _options()
     torch.manual_seed(options.seed)
     rows = np.load(options.activations, mmap_mode="r")
-    about = json.loads(options.activations.with_suffix(".json").read_text())
+    about = json.loads(options.activations.with_suffix(".json").read_text(encoding="utf-8"))
     train, watched = np.split(rows, [len(rows) - int(len(rows) * WATCHED)])
     mean, scale, limit = _statistics(train, options.seed)
     start = time.perf_counter()

@@ -24,7 +24,7 @@ def bench() -> str:
     path = BENCHMARKS / "results.json"
     if not path.exists():
         return "`make bench` has not been run for this copy."
-    about = json.loads(path.read_text())
+    about = json.loads(path.read_text(encoding="utf-8"))
     where = f"at commit {about['commit']}, {about['threads']} threads, {_versions(about)}."
     return f"{table(about['cases'])}\n\n{{.manifest}}\n`{about['command']}` {where}"
 
@@ -57,7 +57,7 @@ def _check() -> str:
 
 def _plans() -> str:
     """The committed plans of the papers' own profiles."""
-    plans = [json.loads(path.read_text()) for path in sorted(PLANS.glob("*.json"))]
+    plans = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(PLANS.glob("*.json"))]
     if not plans:
         return "*No plan of the papers' profiles is committed.*"
     rows = [
@@ -120,7 +120,7 @@ def parity(path: Path = PARITY) -> str:
     """Differences by operation, bytes on the wire, time, and what it was measured with."""
     if not path.exists():
         return "`make test-ndif` has not been run for this copy."
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     differences = [
         {
             "operation": row["operation"],

@@ -12,9 +12,9 @@ import pandas as pd
 import yaml
 
 from _ext.markdown import code, folded, table, table_of_markdown, tabs
-from companion import exhibits
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.page import BOOK_FORMATS
+from companion.places import BOOK, ROOT
 from companion.profiles import load_profile
 from companion.results import Result
 from companion.verdicts import VERDICTS
@@ -166,7 +166,7 @@ def again(exhibit: Exhibit, values: dict[str, Any]) -> str:
     if "remote" in parameters_of(exhibit.notebook):
         chapter = "; [what travels, and how to run a server](/use/remote.md)"
         commands = code(steerkit_run(exhibit, values, SERVER), papermill(exhibit, values, SERVER))
-        known = (exhibits.BOOK / "use" / "remote.md").exists()
+        known = (BOOK / "use" / "remote.md").exists()
         server = f"{commands}\n\nThe server must hold the model{chapter if known else ''}."
     ways = [
         ("steerkit", "steerkit", code(steerkit_run(exhibit, values))),
@@ -179,7 +179,7 @@ def again(exhibit: Exhibit, values: dict[str, Any]) -> str:
 
 def repository() -> tuple[str, str]:
     """Address of the repository and its branch, as `_config.yml` gives them; empty when it does not."""
-    about = yaml.safe_load((exhibits.ROOT / "_config.yml").read_text()).get("repository") or {}
+    about = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")).get("repository") or {}
     return str(about.get("url") or "").rstrip("/"), str(about.get("branch") or "main")
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from _ext.markdown import code, folded, table_of_markdown
 from _ext.pages import changed, link, unique
-from companion.exhibits import ROOT
+from companion.places import ROOT
 from companion.results import Result
 
 

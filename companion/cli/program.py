@@ -18,6 +18,7 @@ from companion.cli import options as opt
 from companion.cli import own, screen
 from companion.cli.outputs import check_output
 from companion.cli.screen import print_json, print_rows, tell
+from companion.places import at_home, need_clone
 from steerkit.errors import SteerkitError, need
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
@@ -34,8 +35,16 @@ app.add_typer(packs_app, name="artifacts")
 
 
 @app.callback(help=HELP)
-def _everywhere(debug: opt.option(bool, DEBUG, "--debug") = False) -> None:
-    """Only for the help: `main` takes the option from wherever it stands on the line."""
+def _everywhere(
+    debug: opt.option(bool, DEBUG, "--debug") = False,
+    version: opt.option(bool, "Show the version, and that of the libraries that decide numbers.") = False,
+) -> None:
+    """`main` takes --debug from wherever it stands on the line; here it is for the help."""
+    if version:
+        from companion.store import versions
+
+        typer.echo(" ".join(["steerkit", steerkit.__version__, *map(" ".join, versions().items())]))
+        raise typer.Exit
 
 
 @app.command("list")
@@ -107,6 +116,7 @@ def reproduce(
 
     whole = book and not only and profile != PUBLISHED
     if whole:
+        need_clone("the text of the book (or give --no-book)")
         results.claim(profile)  # other profiles have folders of their own and are further tabs
     report = reproduce_all(profile, exhibits.matching(only), force, whole, as_json)
     if as_json:
@@ -126,6 +136,7 @@ def record(
     from companion.cli.progress import record_all
     from companion.profiles import load_profile
 
+    need_clone("records that are committed")
     paths = record_all(load_profile(profile), stage, _formats(answer_format, opt.FORMATS), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})
@@ -326,6 +337,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("STEERKIT_DEBUG")
     try:
+        at_home()
         app(arguments, prog_name="steerkit")
     except SteerkitError as error:
         if debug:

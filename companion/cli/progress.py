@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion.cli import screen
-from companion.exhibits import BOOK, EXHIBITS, Exhibit, page_of
+from companion.exhibits import EXHIBITS, Exhibit, page_of
 from companion.page import BOOK_FORMATS
+from companion.places import BOOK, need_clone
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
 from companion.results import place
@@ -130,6 +131,7 @@ def compute(settings: Settings, stages: set, formats: Sequence, console: Console
 
 def compiled(pdf: bool = False) -> dict[str, str]:
     """Run the book's own program, `book/_ext`; paths of the site and, when asked for, the PDF, or its error."""
+    need_clone("the text of the book")
     command = [sys.executable, "-m", "_ext", *(["--pdf"] if pdf else [])]
     paths = os.pathsep.join([str(BOOK), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": paths}

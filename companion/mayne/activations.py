@@ -26,6 +26,7 @@ from companion.data import ask
 from companion.data.plain_text import SKIP, plain_text, windows
 from companion.data.splits import groups_of
 from companion.outline import outline
+from companion.places import ROOT
 from companion.profiles import Settings
 from companion.saes import SCOPE_NAMES, default_sae, open_sae
 from companion.tan import jobs
@@ -238,7 +239,7 @@ def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, 
     about = jobs.inputs(case.of(case.parts[0]).job)
     hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in case.parts]
     own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what}
-    own["mayne_code"] = syntax_hash(store.ROOT / name for name in code)
+    own["mayne_code"] = syntax_hash(ROOT / name for name in code)
     return {name: about[name] for name in KEPT_INPUTS} | own
 
 

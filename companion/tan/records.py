@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +18,18 @@ import pandas as pd
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
+from companion.places import RECORDS
 from companion.profiles import load_profile
 from companion.tan import jobs
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from companion.profiles import Settings
 
-FOLDER = Path(__file__).parents[2] / "records"
+FOLDER = RECORDS
 # Another machine, another thread count and other batches differ by rounding; scores are of order 1 to 30.
 TOLERANCE = 2e-3
 HALF_TOLERANCE = 0.3  # in bfloat16, which keeps a score of 10 to 0.06 at every step

