@@ -40,12 +40,12 @@ def extract(
     batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `steerkit.trust.room`
     progress : called with the token-passes just done
     """
-    if model.remote is None:
-        found = differences(model, examples, layers, batch_tokens=batch_tokens, progress=progress)
-        return mean_difference(found, layers, manifest)
-    # A server adds the differences up, and sends [l, d] instead of [p, l, d].
-    sums = [values for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True)]
-    return mean_difference(torch.stack(sums).sum(0) / len(examples), layers, manifest)
+    total = torch.zeros(
+        1, len(layers), model.width, dtype=torch.float64
+    )  # a running sum: any number of examples fits
+    for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True):
+        total += values
+    return mean_difference((total / len(examples)).float(), layers, manifest)
 
 
 def differences(
