@@ -11,8 +11,9 @@ from platformdirs import user_cache_path
 from steerkit.errors import need
 
 ROOT = Path(__file__).parents[1]  # the clone, or the folder that the packages are installed in
-CLONED = (ROOT / "pyproject.toml").exists()
-SOURCES = ROOT if CLONED else Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parent / "shipped"
+CLONED = not SHIPPED.is_dir()
+SOURCES = ROOT if CLONED else SHIPPED
 NOTEBOOKS, PROFILES, RECORDS = (SOURCES / name for name in ("notebooks", "profiles", "records"))
 BOOK = ROOT / "book"
 

@@ -17,7 +17,7 @@ from typing import Any
 from companion import exhibits, store
 from companion.exhibits import Exhibit
 from companion.page import BOOK_FORMATS, label_of
-from companion.places import ROOT, SOURCES
+from companion.places import ROOT
 from companion.profiles import PUBLISHED, load_profile
 from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need
@@ -140,7 +140,10 @@ def overview() -> list[dict[str, Any]]:
                 verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
     rows = []
     for exhibit in exhibits.EXHIBITS.values():
-        last, notebook = last_run(exhibit.executed), str(exhibit.notebook.relative_to(SOURCES))
+        last, notebook = (
+            last_run(exhibit.executed),
+            str(exhibit.notebook.relative_to(exhibits.NOTEBOOKS.parent)),
+        )
         about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
         about |= {"notebook": notebook, "profile": last.get("parameters", {}).get("profile")}
         about |= {name: last.get(name) for name in ("finished", "seconds")}

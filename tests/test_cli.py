@@ -18,8 +18,9 @@ from companion import claims, claims_mayne, store, verdicts
 from companion.cli import options
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
-from companion.exhibits import EXHIBITS, ROOT
+from companion.exhibits import EXHIBITS
 from companion.mayne.solvers import METHODS
+from companion.places import ROOT
 from companion.profiles import load_profile, override
 from companion.tan import experiment
 from steerkit import load_vectors

@@ -156,7 +156,7 @@ class TestNewFigure:
         nbformat.write(made, folder / "scratch.ipynb")  # is left alone
         found = exhibits.read(folder)
         assert list(found) == [*EXHIBITS, "my-fig"] and found["tan-fig-1"] == EXHIBITS["tan-fig-1"]
-        for name, value in {"NOTEBOOKS": folder, "EXHIBITS": found, "ROOT": own_folders}.items():
+        for name, value in {"NOTEBOOKS": folder, "EXHIBITS": found}.items():
             monkeypatch.setattr(exhibits, name, value)
         assert "my-fig" in command_line("list")[1]
         code, screen = command_line("run", "my-fig", "--profile", "smoke", "--out", own_folders / "out")

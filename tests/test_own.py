@@ -19,7 +19,7 @@ from companion.cli.outputs import check_output
 from companion.cli.program import _stamps
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
-from companion.exhibits import ROOT
+from companion.places import ROOT
 from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit import Vectors, load_vectors
 

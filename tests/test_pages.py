@@ -173,7 +173,7 @@ class TestCommands:
         config = tmp_path / "_config.yml"
         config.write_text("title: none")
         values, again = VALUES, pages.again  # what the notebook's parameters are does not matter
-        monkeypatch.setattr(pages.exhibits, "ROOT", tmp_path)
+        monkeypatch.setattr(pages, "ROOT", tmp_path)
         assert "`repository.url`" in pages.about_hosting() and "Binder" not in again(FIGURE, values)
         config.write_text("repository: {url: https://github.com/some/one/, branch: dev}")
         text = again(FIGURE, values)

@@ -19,7 +19,8 @@ from typer.main import get_command
 
 from companion import cli, tiny
 from companion.data.datasets import load_dataset
-from companion.exhibits import ROOT, exhibit, parse_assignments, resolve
+from companion.exhibits import exhibit, parse_assignments, resolve
+from companion.places import ROOT
 from companion.profiles import load_profile
 from steerkit.prompts import letter_body
 from steerkit.vectors import load_vectors
