@@ -8,7 +8,7 @@ PROFILE ?= laptop
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test test-ndif formats audit bench smoke check newest links lock clean
+.PHONY: help install book pdf test fuzz test-ndif formats audit bench smoke check newest links lock clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +34,9 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 
 test: install  ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+fuzz: install  ## drive every command with 10,000 drawn inputs
+	STEERKIT_FUZZ=10000 $(BIN)/python -m pytest -q -x --hypothesis-show-statistics tests/test_fuzz.py
 
 # NDIF's server in an environment of its own; parity.json is written when everything ran and passed.
 NDIF := .venv-ndif
