@@ -31,7 +31,7 @@ def crate(results: list[Result], where: Where) -> dict[str, Any]:
     about, url = citation(), repository()[0]
     numbers = {work["title"]: work["identifiers"][0]["value"] for work in about["references"]}
     at = {title: f"https://arxiv.org/abs/{n.removeprefix('arXiv:')}" for title, n in numbers.items()}
-    papers = [_entity(url, "ScholarlyArticle", name=title) for title, url in at.items()]
+    papers = [_entity(paper, "ScholarlyArticle", name=title) for title, paper in at.items()]
     files = [entity for result in results for entity in _files(result, where)]
     actions = [_action(result, where) for result in results]
     root = _entity(
@@ -111,8 +111,9 @@ def _action(result: Result, where: Where) -> Entity:
 
 def _inputs(results: list[Result]) -> Iterable[Entity]:
     """Notebooks, weights and data sets, each once."""
+    used = (each for result in results for each in result.inputs)
     entities = [_source(result.exhibit) for result in results]
-    entities += [_input(each) for result in results for each in result.inputs]
+    entities += map(_input, sorted(used, key=lambda each: each[0] == "data"))  # weights first
     return {entity["@id"]: entity for entity in entities}.values()
 
 
