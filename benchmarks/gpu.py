@@ -42,24 +42,16 @@ DTYPE = "bfloat16"
 NAMES = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")
 MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 PLANNED = {"sweep": "sweep", "grid": "shift"}  # stage here -> stage of the plan that is made of such prompts
-TINY = {
-    "vocab_size": 500,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-}
+TINY = {"vocab_size": 500, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4}
+TINY |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 
 
 def build(name: str, device: str, tiny: bool) -> Model:
     """A model with random weights, made where it will run."""
     config = config_of(name, **(TINY if tiny else {}))
     with torch.device(device):
-        module = transformers.AutoModelForCausalLM.from_config(
-            config, attn_implementation=MODELS[name].attention, dtype=getattr(torch, DTYPE)
-        )
+        how = {"attn_implementation": MODELS[name].attention, "dtype": getattr(torch, DTYPE)}
+        module = transformers.AutoModelForCausalLM.from_config(config, **how)
     lm = TransformersModel(module.eval(), task="text-generation", tokenizer=tiny_tokenizer(["(A) (B)"]))
     return wrap(name, lm)
 
@@ -127,24 +119,21 @@ def measure(name: str, device: str, tiny: bool, count: int, seconds: float) -> l
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         took = timed(model, work, seconds)
-        speed = planned * each / took
-        rows.append(
-            {
-                "model": name,
-                "stage": stage,
-                "prompts": count,
-                "token_passes": planned,
-                "seconds": took,
-                "prompts_per_second": count / took,
-                "operations_per_second": speed,
-                "share": done * each / took / rate,
-                "whole_hours": whole_hours(name, stage, speed),
-                "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
-            }
-        )
-        print(
-            f"{name:12} {stage:10} {count / took:8.1f} prompts/s, share {rows[-1]['share']:.2f}", flush=True
-        )
+        speed, share = planned * each / took, done * each / took / rate
+        row = {
+            "model": name,
+            "stage": stage,
+            "prompts": count,
+            "token_passes": planned,
+            "seconds": took,
+            "prompts_per_second": count / took,
+            "operations_per_second": speed,
+            "share": share,
+            "whole_hours": whole_hours(name, stage, speed),
+            "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
+        }
+        rows.append(row)
+        print(f"{name:12} {stage:10} {count / took:8.1f} prompts/s, share {share:.2f}", flush=True)
     return rows
 
 
@@ -153,11 +142,8 @@ def whole_hours(name: str, stage: str, speed: float) -> float | None:
     path = cost.PLANS / f"{name}.json"
     if stage not in PLANNED or not path.exists():
         return None
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    wanted = sum(
-        row["operations"] for row in rows if (row["stage"], row["format"]) == (PLANNED[stage], "letter")
-    )
-    return wanted / speed / 3600
+    rows, wanted = json.loads(path.read_text(encoding="utf-8"))["rows"], (PLANNED[stage], "letter")
+    return sum(row["operations"] for row in rows if (row["stage"], row["format"]) == wanted) / speed / 3600
 
 
 def main() -> None:

@@ -56,10 +56,9 @@ def write_random(path: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((FEATURES, WIDTH), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    zeros = {"b_enc": np.zeros(FEATURES, np.float32), "b_dec": np.zeros(WIDTH, np.float32)}
-    np.savez(
-        path, W_enc=np.ascontiguousarray(rows.T), W_dec=rows, threshold=np.ones(FEATURES, np.float32), **zeros
-    )
+    biases = {"b_enc": np.zeros(FEATURES, np.float32), "b_dec": np.zeros(WIDTH, np.float32)}
+    ones = np.ones(FEATURES, np.float32)
+    np.savez(path, W_enc=np.ascontiguousarray(rows.T), W_dec=rows, threshold=ones, **biases)
     return path
 
 

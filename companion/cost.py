@@ -105,9 +105,8 @@ def plan(
         missing = _missing(here, formats, STAGES)
         found = _planned(here, missing, about, remote, GROUPS)
         if hours and found["hours"] and found["hours"] > hours:
-            works = [
-                (job, job_cost(job, about, GROUPS).operations) for each in missing.values() for job in each
-            ]
+            every = [job for found in missing.values() for job in found]
+            works = [(job, job_cost(job, about, GROUPS).operations) for job in every]
             fewer, said = fitted(here, works, hours / found["hours"])
             found = _planned(fewer, _missing(fewer, formats, STAGES), about, remote, GROUPS)
             notes += said
@@ -278,9 +277,9 @@ def memory(about: Outline, dtype: str) -> int:
     return about.parameters * itemsize + batch + head_bytes(about.config)
 
 
-def grid_passes(prompt: int, branch: int, vectors: int, layers: int, multipliers: int = 6) -> tuple[int, int]:
-    """Token-passes of one prompt: `tree` and `upstream` above; `multipliers` other than 0."""
-    cells = vectors * layers
+def grid_passes(prompt: int, branch: int, vectors: int, layers: int) -> tuple[int, int]:
+    """Token-passes of one prompt: `tree` and `upstream` above, at six multipliers other than 0."""
+    cells, multipliers = vectors * layers, 6
     return prompt - 1 + branch * (1 + cells * multipliers), 2 * cells * (multipliers + 1) * (prompt + 3)
 
 

@@ -17,13 +17,11 @@ from companion.weights import obtain
 from steerkit import load
 from steerkit.errors import SteerkitError, need
 from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
-from steerkit.model import plain, wrap
+from steerkit.model import Model, plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
 if TYPE_CHECKING:
     import torch
-
-    from steerkit.model import Model
 
 SLOW = ("float16",)  # precisions that a CPU only emulates
 NOTES = Path("remote") / "servers.json"  # the precision of each model on each server

@@ -8,6 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
 from companion.models import MODELS, ModelSpec, load_model, location, spec_of
 from steerkit.errors import first_line, told
 from steerkit.files import cache_dir
@@ -58,8 +62,6 @@ def outline(name: str) -> Outline:
     if spec.tiny:
         lm = load_model(name).lm
         return _measured(spec, lm._module.config, lm.tokenizer)
-    from transformers import AutoConfig, AutoTokenizer
-
     place = location(spec)
     expected = f"configuration and tokenizer of a causal language model at {place}"
     with told((OSError, ValueError), expected, "check the folder.", "Nothing was computed.", first_line):
@@ -92,24 +94,17 @@ def vocabulary(name: str) -> Path | None:
 @lru_cache(maxsize=8)
 def opened(place: Path) -> Any:
     """The tokenizer in a folder; one of 256,000 pieces takes seconds to read."""
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
 
 
 def config_of(name: str, **other: Any) -> Any:
     """The transformers configuration of a model whose shape is registered; `other` settings replace its own."""
-    import transformers
-
     shape = {**spec_of(name).shape, **other}
     return getattr(transformers, shape.pop("class"))(**shape)
 
 
 def _measured(spec: ModelSpec, config: Any, tokenizer: Any) -> Outline:
     """Sizes from a model without memory (torch's meta device)."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     text = config.get_text_config()
     with torch.device("meta"):
         module = AutoModelForCausalLM.from_config(text)

@@ -12,12 +12,10 @@ import io
 import json
 import os
 import tarfile
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from companion import store
-from steerkit.errors import SteerkitError, need, told
+from steerkit.errors import need, told
 
 CONTENTS = "contents.json"
 LONGEST = 200  # letters of a name
@@ -30,7 +28,8 @@ def pack(target: Path, model: str | None = None) -> list[str]:
     """Write the artefacts of `model` (None: of all) to `target`; returns their names."""
     plain = (path for path in store.artifacts_dir().iterdir() if path.is_file() and not path.is_symlink())
     finished = sorted(path for path in plain if path.suffix in SUFFIXES)
-    chosen = {path.name: path.read_bytes() for path in finished if model is None or _model_of(path) == model}
+    files = ((path.name, path.read_bytes()) for path in finished)
+    chosen = {name: content for name, content in files if model is None or _model_of(name, content) == model}
     expected = f"finished artefacts{f' of {model}' if model else ''} in {store.artifacts_dir()}"
     need(chosen, expected, "none", "run `steerkit reproduce` with the profile first.")
     about = {"code": store.code_hash(), "versions": store.versions()}
@@ -76,18 +75,8 @@ def unpack(source: Path) -> list[str]:
     return new
 
 
-def _model_of(path: Path) -> str:
-    """The model in the manifest of a table or a vector file; empty for a file that cannot be read."""
-    from steerkit.vectors import load_vectors
-
-    manifest: dict[str, Any] = {}
-    if path.suffix == ".parquet":
-        table = store.read_table(path)
-        manifest = {} if table is None else table.attrs["manifest"]
-    else:
-        with suppress(SteerkitError):  # damaged
-            manifest = load_vectors(path).manifest
-    return manifest.get("inputs", {}).get("model", "")
+def _model_of(name: str, content: bytes) -> str:
+    return store.manifest_in(content, Path(name).suffix).get("inputs", {}).get("model", "")
 
 
 def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, bytes]]:

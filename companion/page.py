@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from IPython.display import HTML, Image, Markdown, display
 
 from companion import models, store
-from companion.profiles import PUBLISHED, Settings, load_profile
+from companion.profiles import BOOK_FORMATS, PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
 from steerkit.errors import one_of
@@ -24,7 +25,6 @@ from steerkit.formats import FORMATS
 if TYPE_CHECKING:
     from companion.figures.style import Drawn
 
-BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
 REDRAWN = "Redrawn from numbers digitised from the published figure "
 REDRAWN += "(Llama-2-7B-chat unless it says otherwise)."
 Source = Any  # a table of the package, something with a `manifest`, a manifest, or several of these
@@ -75,8 +75,6 @@ class Run:
 
         `part` is the answer format, whose name then ends the caption, or another name, with the title `tab` in the book.
         """
-        from IPython.display import Image, display
-
         from companion.figures import style
 
         png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
@@ -93,8 +91,6 @@ class Run:
 
     def show_table(self, table: pd.DataFrame, name: str, source: Source, caption: str) -> None:
         """Save a table as CSV and display it."""
-        from IPython.display import HTML, display
-
         stem = f"{self.id}-{name}"
         store.write_atomically(self.folder / f"{stem}.csv", store.csv(table))
         # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
@@ -107,8 +103,6 @@ class Run:
 
     def _explain(self, part: str, source: Source, caption: str, alt: str = "", tab: str = "") -> None:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
-        from IPython.display import Markdown, display
-
         manifests = manifests_in(source)
         inputs = [manifest["inputs"] for manifest in manifests]
         about = {

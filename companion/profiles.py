@@ -8,12 +8,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from companion.data.datasets import names
 from companion.places import PROFILES
 from steerkit.errors import SteerkitError, need, one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
+BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
 # What a setting must be, by its annotation, and how to say so.
 KINDS: dict[str, tuple[type, str]] = {
     "str": (str, "a text"),
@@ -103,8 +107,6 @@ def load_profile(name: str, **overrides: Any) -> Settings:
 
     An unknown profile or setting is refused, and a value that makes no sense.
     """
-    import yaml
-
     one_of("a profile", name, profile_names())
     path = folder() / f"{name}.yaml"
     try:
@@ -136,7 +138,6 @@ def override(settings: Settings, **values: Any) -> Settings:
 
 def _datasets(given: str | list[str]) -> list[str]:
     """Names of data sets; "tan" are the 40 of the paper and "selected" the 13 of its main figures."""
-    from companion.data.datasets import names
     from companion.published import SELECTED
 
     if isinstance(given, str):

@@ -10,20 +10,18 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import torch
+from nnsight import TransformersModel
+from transformers import AutoModelForCausalLM
 
+from companion.outline import Outline
 from steerkit.formats import question
 from steerkit.grid import evaluate
 from steerkit.layout import length
-from steerkit.model import wrap
+from steerkit.model import Model, wrap
+from steerkit.prompts import Example
 from steerkit.vectors import Vectors
-
-if TYPE_CHECKING:
-    from companion.outline import Outline
-    from steerkit.model import Model
-    from steerkit.prompts import Example
 
 WEIGHTS = 450_000_000  # parameters of the blocks that are timed, at least one block: two of Llama 2, all of a small model
 VOCABULARY = 1024  # of the small one; the rest of the tables would be memory and nothing else
@@ -58,9 +56,6 @@ def tree_rate(
 
 def _short(about: Outline, dtype: str) -> tuple[Model, int]:
     """The first blocks of a model with constant weights, and how many weights these blocks have."""
-    from nnsight import TransformersModel
-    from transformers import AutoModelForCausalLM
-
     each = about.block_parameters / about.n_layers
     count = max(1, min(about.n_layers, int(WEIGHTS / each)))
     config = copy.deepcopy(about.config)
@@ -81,8 +76,6 @@ def _short(about: Outline, dtype: str) -> tuple[Model, int]:
 
 def _folded(example: Example) -> Example:
     """An example in the small vocabulary: prompts that begin alike still do."""
-    parts: dict[str, Any] = {
-        name: tuple(token % VOCABULARY for token in getattr(example, name))
-        for name in ("prompt", "lead", "matching", "not_matching", "closing")
-    }
-    return replace(example, **parts)
+    parts = ("prompt", "lead", "matching", "not_matching", "closing")
+    small = {part: tuple(token % VOCABULARY for token in getattr(example, part)) for part in parts}
+    return replace(example, **small)

@@ -16,9 +16,9 @@ from typing import Any
 
 from companion import exhibits, store
 from companion.exhibits import Exhibit
-from companion.page import BOOK_FORMATS, label_of
+from companion.page import label_of
 from companion.places import ROOT
-from companion.profiles import PUBLISHED, load_profile
+from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
 from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need
 
@@ -66,6 +66,13 @@ class Result:
         """Data, vector graphics and manifests of all parts; the executed notebook where it is a page of the book."""
         found = [self.file(part, suffix) for part in self.parts for suffix in ("csv", "svg", "json")]
         return [*(path for path in found if path.exists()), *([self.notebook] if self.is_own else [])]
+
+    @property
+    def inputs(self) -> list[tuple[str, str, str]]:
+        """Kind, name and SHA-256 of the weights and data sets behind every part, once for each part."""
+        used = [(sha, part.get("models", {})) for part in self.parts for sha in part["weights_sha256"]]
+        data = [("data", name, sha) for part in self.parts for name, sha in part["data_sha256"].items()]
+        return [*(("weights", models.get(sha, ""), sha) for sha, models in used), *data]
 
     @cached_property
     def label(self) -> str:

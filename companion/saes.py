@@ -11,15 +11,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steerkit.errors import NOT_READ, need, told
+from steerkit.errors import NOT_READ, named, need, told
 from steerkit.files import cache_dir, locked
 
 if TYPE_CHECKING:
@@ -115,22 +114,11 @@ def path_of(name: str, *, download: bool = True) -> Path:
     return path
 
 
-def report(name: str) -> dict[str, Any]:
-    """What was measured when it was trained (`report.json` beside the weights); empty where there is no report."""
-    spec = SAES.get(name)
-    path = (EMBEDDED / spec.folder if spec and spec.folder else Path(name)) / "report.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def _obtaining(what: str, download: bool, next_step: str) -> AbstractContextManager[None]:
     """Whatever fails on the way means "not obtained": httpx, requests, the hub, sae-lens, the disk."""
-
-    def found(error: Exception) -> str:
-        return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
-
-    if download:
-        return told((Exception,), what, next_step, NOT_READ, found)
-    return told((Exception,), what, "allow the download.", NOT_READ, lambda _: "not in the cache")
+    if not download:
+        return told((Exception,), what, "allow the download.", NOT_READ, lambda _: "not in the cache")
+    return told((Exception,), what, next_step, NOT_READ, lambda e: named(e).partition("\n")[0].rstrip("."))
 
 
 def _release(name: str, download: bool) -> Path:
@@ -164,7 +152,7 @@ def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
 
 
 @lru_cache(maxsize=1)
-def tiny_sae(width: int = 32, factor: int = 8, seed: int = 0) -> Sae:
+def tiny_sae() -> Sae:
     """A random JumpReLU autoencoder for the tiny models, the same in every run.
 
     The second half of its features are partners of the first with cosine -0.8; six have a large encoder bias, so that
@@ -174,8 +162,8 @@ def tiny_sae(width: int = 32, factor: int = 8, seed: int = 0) -> Sae:
 
     from steerkit.sae import Sae
 
-    generator, normalize = torch.Generator().manual_seed(seed), torch.nn.functional.normalize
-    half = width * factor // 2
+    generator, normalize = torch.Generator().manual_seed(0), torch.nn.functional.normalize
+    width, half = 32, 128
     first = normalize(torch.randn(half, width, generator=generator), dim=1)
     noise = torch.randn(half, width, generator=generator)
     noise = normalize(noise - (noise * first).sum(1, keepdim=True) * first, dim=1)

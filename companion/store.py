@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,10 @@ from companion.code import syntax_hash
 from companion.places import ROOT
 from steerkit.errors import SteerkitError
 from steerkit.files import artifacts_dir, locked, write_atomically
+from steerkit.vectors import Vectors, load_vectors
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from steerkit.vectors import Vectors
 
 MANIFEST = b"steerkit.manifest"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
@@ -87,9 +87,6 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
 
 def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
     """The same for steering vectors (safetensors); what their manifest says already is kept."""
-    from dataclasses import replace
-
-    from steerkit.vectors import load_vectors
 
     def read(path: Path) -> Vectors | None:
         with suppress(SteerkitError):  # none there, or damaged, or put there under this name
@@ -124,7 +121,7 @@ def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:
 
 def name_in(content: bytes, suffix: str) -> str:
     """The file name that the manifest inside a table or a vector file gives it, empty where there is none."""
-    about = _manifest(content, suffix)
+    about = manifest_in(content, suffix)
     return f"{about['name']}-{about['key']}{suffix}" if {"name", "key"} <= set(about) else ""
 
 
@@ -156,7 +153,8 @@ def _numbers(content: bytes, suffix: str) -> Any:
     return None
 
 
-def _manifest(content: bytes, suffix: str) -> dict[str, Any]:
+def manifest_in(content: bytes, suffix: str) -> dict[str, Any]:
+    """The manifest inside a table or a vector file; nothing of a file that cannot be read."""
     if suffix == ".parquet":
         table = read_table(io.BytesIO(content))
         return {} if table is None else dict(table.attrs["manifest"])

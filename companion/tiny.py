@@ -6,10 +6,8 @@ They know nothing. They have the real architecture classes, so whatever must hol
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import Any
 
 _SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
 _LLAMA = {**_SHAPE, "num_key_value_heads": 2}

@@ -31,7 +31,7 @@ PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
 DELETED, AGAIN = "The download was deleted.", "run the command again."
 ACCEPT_VARIABLE = (
-    "STEERKIT_ACCEPT"  # keys of the terms that the user accepts, and large models, separated by commas
+    "STEERKIT_ACCEPT"  # keys of terms that the user accepts, and large models, with commas between
 )
 
 

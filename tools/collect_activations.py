@@ -23,17 +23,17 @@ import sysconfig
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nnsight
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from companion.data.datasets import load_dataset, names
 from companion.models import load_model
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
+from steerkit.model import Model
+from steerkit.prompts import STATEMENT_REQUEST
+from steerkit.templates import DEFAULT_SYSTEM
 
 SHARES = {"sampled": 0.5, "installed": 0.4, "bundled": 0.1}
 # Of each window; the first position is an attention sink with a norm a hundred times that of the others.
@@ -103,11 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="windows per forward")
     parser.add_argument("--held-out", type=float, default=0.2, help="share of the windows that is not run")
     parser.add_argument("--dtype", choices=["float16", "float32"], default="float16")
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        help="of the forwards; bfloat16 is several times faster on some CPUs",
-    )
+    parser.add_argument("--precision", default="float32", help="of the forwards; bfloat16 may be much faster")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     for name, share in SHARES.items():
@@ -155,9 +151,8 @@ def activations(model: Model, windows: torch.Tensor, layer: int) -> torch.Tensor
 def _fitting(found: torch.Tensor, dtype: str) -> np.ndarray:
     stored = found.numpy().astype(dtype)
     if not np.isfinite(stored).all():
-        raise SystemExit(
-            f"activations up to {float(found.abs().max()):.3g} overflow {dtype}; use --dtype float32"
-        )
+        largest = float(found.abs().max())
+        raise SystemExit(f"activations up to {largest:.3g} overflow {dtype}; use --dtype float32")
     return stored
 
 
@@ -182,10 +177,6 @@ def _installed(rng: random.Random) -> Iterator[str]:
 
 def _bundled(model: Model, rng: random.Random) -> Iterator[str]:
     """Every question with both its answers, in the chat template."""
-    from companion.data.datasets import load_dataset, names
-    from steerkit.prompts import STATEMENT_REQUEST
-    from steerkit.templates import DEFAULT_SYSTEM
-
     items = [item for name in names("bundled") for item in load_dataset(name).items]
     rng.shuffle(items)
     for item in items:
@@ -202,16 +193,13 @@ def _sampled(model: Model, wanted: int, options: argparse.Namespace) -> Iterator
     if kept.exists():
         yield from json.loads(kept.read_text(encoding="utf-8"))
         return
-    from steerkit.templates import DEFAULT_SYSTEM
-
     torch.manual_seed(options.seed)
     requests = [form.format(topic) for form, topic in product(FORMS, TOPICS)]
     random.Random(options.seed).shuffle(requests)
     texts, count = [], 0
     while count < wanted:
-        prompt = model.template.render(
-            DEFAULT_SYSTEM, requests[len(texts) // SAMPLED_TOGETHER % len(requests)]
-        )
+        request = requests[len(texts) // SAMPLED_TOGETHER % len(requests)]
+        prompt = model.template.render(DEFAULT_SYSTEM, request)
         tokens = model.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
         # Text is all that is wanted here; nothing is read or changed inside the model, so no trace.
         found = model.lm._module.generate(

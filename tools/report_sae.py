@@ -19,17 +19,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from collect_activations import SKIP, activations
 
 from companion.models import load_model
+from steerkit.model import Model
 from steerkit.sae import Sae, load_sae
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
 
 RUN = 16  # tokens in a row that two texts do not have in common by chance
 TEMPLATE = 0.01  # share of windows above which a run is the template's
@@ -41,12 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--activations", type=Path, required=True, help="the .npy file it was trained on")
-    parser.add_argument(
-        "--tokens", type=int, default=40_000, help="for L0, explained variance and dead features"
-    )
-    parser.add_argument(
-        "--spliced", type=int, default=8_000, help="of them for the loss, which needs three more runs"
-    )
+    parser.add_argument("--tokens", type=int, default=40_000, help="for all but the loss")
+    parser.add_argument("--spliced", type=int, default=8_000, help="of them for the loss: three more runs")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -86,20 +80,24 @@ def _hashes(tokens: np.ndarray) -> np.ndarray:
 def _quality(model: Model, sae: Sae, windows: torch.Tensor, limit: float) -> dict[str, Any]:
     stream = torch.cat([activations(model, batch, sae.layer) for batch in windows.split(BATCH)])
     kept = stream[stream.norm(dim=1) <= limit]
-    fired, error = torch.zeros(sae.n_features), 0.0
-    for part in kept.split(1024):
-        features = sae.encode(part)
-        fired += (features > 0).sum(0)
-        error += float((sae.decode(features) - part).square().sum())
-    return {
-        "tokens": len(kept),
+    fired, found = reconstruction(sae, kept)
+    return found | {
         "sinks": len(stream) - len(kept),
         "text_sha256": hashlib.sha256(windows.numpy().tobytes()).hexdigest(),
-        "l0": float(fired.sum() / len(kept)),
-        "explained": 1 - error / float((kept - kept.mean(0)).square().sum()),
         "dead_share": float((fired == 0).float().mean()),
         "dense_share": float((fired > 0.1 * len(kept)).float().mean()),
     }
+
+
+def reconstruction(sae: Sae, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    """On how many of the rows [n, d] each feature is active [f], and L0 and explained variance."""
+    fired, error = torch.zeros(sae.n_features), 0.0
+    for part in rows.split(1024):
+        features = sae.encode(part)
+        fired += (features > 0).sum(0)
+        error += float((sae.decode(features) - part).square().sum())
+    explained = 1 - error / float((rows - rows.mean(0)).square().sum())
+    return fired, {"tokens": len(rows), "l0": float(fired.sum() / len(rows)), "explained": explained}
 
 
 def _spliced(model: Model, sae: Sae, windows: torch.Tensor, limit: float) -> dict[str, Any]:

@@ -29,11 +29,13 @@ import json
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from report_sae import reconstruction
 
 from steerkit.sae import Sae, load_sae
 
@@ -64,16 +66,12 @@ def main() -> None:
     _save(sae, about, options.out)
     report = {
         "trained": {
-            "by": f"SAELens {_version()}: BatchTopK, then JumpReLU with an L0 penalty",
+            "by": f"SAELens {version('sae-lens')}: BatchTopK, then JumpReLU with an L0 penalty",
             "tokens_distinct": len(train),
             "tokens_seen": sum(n // options.batch * options.batch for n in (options.first, options.second)),
             "seconds": round(time.perf_counter() - start),
             "sinks_left_out_above_norm": limit,
-            "settings": {
-                name: str(value)
-                for name, value in vars(options).items()
-                if name not in ("activations", "out")
-            },
+            "settings": {k: str(v) for k, v in vars(options).items() if k not in ("activations", "out")},
         },
         "activations": about,
         "watched": _check(load_sae(options.out), watched, limit),
@@ -88,14 +86,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the autoencoder")
     parser.add_argument("--mean", choices=["folded", "input"], default="folded", help="where the mean goes")
     parser.add_argument("--features", type=int, default=4608, help="width of the autoencoder")
+    parser.add_argument("--active", type=float, default=100, help="features per token after the first stage")
     parser.add_argument(
-        "--active",
-        type=float,
-        default=100,
-        help="active features per token in the first stage; the second ends with fewer",
-    )
-    parser.add_argument(
-        "--first", type=int, default=800_000, help="tokens of the first stage, with repetitions"
+        "--first", type=int, default=800_000, help="tokens of the first stage, repeated ones too"
     )
     parser.add_argument("--second", type=int, default=600_000, help="tokens of the second stage")
     parser.add_argument("--batch", type=int, default=512)
@@ -167,18 +160,9 @@ def _fit(
 def _save(sae: TrainingSAE, about: dict[str, Any], folder: Path) -> None:
     from sae_lens.saes.sae import SAEMetadata
 
-    sae.cfg.metadata = SAEMetadata(
-        model_name=about["model"],
-        hook_name=f"blocks.{about['layer']}.hook_resid_post",
-        source="tools/train_sae.py",
-    )
+    hook = f"blocks.{about['layer']}.hook_resid_post"
+    sae.cfg.metadata = SAEMetadata(model_name=about["model"], hook_name=hook, source="tools/train_sae.py")
     sae.save_inference_model(folder)
-
-
-def _version() -> str:
-    import sae_lens
-
-    return sae_lens.__version__
 
 
 def _statistics(train: np.ndarray, seed: int) -> tuple[torch.Tensor, float, float]:
@@ -208,16 +192,7 @@ def _check(sae: Sae, watched: np.ndarray, limit: float) -> dict[str, float]:
     """L0 and explained variance on the rows at the end of the file: whether the training went well."""
     rows = torch.from_numpy(watched[: 20 * 1024].astype(np.float32))
     rows = rows[rows.norm(dim=1) <= limit]
-    features = torch.cat([sae.encode(part) for part in rows.split(1024)])
-    error = sum(
-        float((sae.decode(f) - x).square().sum())
-        for f, x in zip(features.split(1024), rows.split(1024), strict=True)
-    )
-    return {
-        "tokens": len(rows),
-        "l0": float((features > 0).sum() / len(rows)),
-        "explained": 1 - error / float((rows - rows.mean(0)).square().sum()),
-    }
+    return reconstruction(sae, rows)[1]
 
 
 if __name__ == "__main__":

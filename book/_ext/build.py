@@ -12,9 +12,8 @@ from _ext import crate, front, measured, pages, provenance, takeaway
 from _ext.finish import lighten
 from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
-from companion.page import BOOK_FORMATS
 from companion.places import BOOK, EXECUTED, ROOT
-from companion.profiles import load_profile
+from companion.profiles import BOOK_FORMATS, load_profile
 from companion.reproduce import run_notebook
 from companion.tan import records
 from steerkit.errors import need

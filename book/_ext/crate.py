@@ -29,12 +29,9 @@ Entity = dict[str, Any]
 def crate(results: list[Result], where: Where) -> dict[str, Any]:
     """The metadata of a folder that holds the results."""
     about, url = citation(), repository()[0]
-    at = {
-        work["title"]: work["identifiers"][0]["value"].removeprefix("arXiv:") for work in about["references"]
-    }
-    papers = [
-        _entity(f"https://arxiv.org/abs/{n}", "ScholarlyArticle", name=title) for title, n in at.items()
-    ]
+    numbers = {work["title"]: work["identifiers"][0]["value"] for work in about["references"]}
+    at = {title: f"https://arxiv.org/abs/{n.removeprefix('arXiv:')}" for title, n in numbers.items()}
+    papers = [_entity(paper, "ScholarlyArticle", name=title) for title, paper in at.items()]
     files = [entity for result in results for entity in _files(result, where)]
     actions = [_action(result, where) for result in results]
     root = _entity(
@@ -95,9 +92,7 @@ def _files(result: Result, where: Where) -> Iterable[Entity]:
 
 
 def _action(result: Result, where: Where) -> Entity:
-    used = [f"#weights-{sha[:16]}" for part in result.parts for sha in part["weights_sha256"]]
-    used += [f"#data-{sha[:16]}" for part in result.parts for sha in part["data_sha256"].values()]
-    used += [entity["@id"] for entity in _parameters(result)]
+    used = [*map(_input, result.inputs), *_parameters(result)]
     exhibit, commits = result.exhibit, unique(part["commit"] for part in result.parts)
     return _entity(
         f"#run-{exhibit.id}-{result.profile}",
@@ -109,20 +104,25 @@ def _action(result: Result, where: Where) -> Entity:
         endTime=_time(result.finished),
         agent={"@id": "#authors"},
         instrument=[{"@id": f"#notebook-{exhibit.id}"}, {"@id": "#steerkit"}],
-        object=[{"@id": each} for each in unique(used)],
+        object=_ids({entity["@id"]: entity for entity in used}.values()),
         result=[{"@id": where(path)} for path in result.files if where(path)],
     )
 
 
 def _inputs(results: list[Result]) -> Iterable[Entity]:
     """Notebooks, weights and data sets, each once."""
+    used = (each for result in results for each in result.inputs)
     entities = [_source(result.exhibit) for result in results]
-    parts = [part for result in results for part in result.parts]
-    used = [(sha, part.get("models", {})) for part in parts for sha in part["weights_sha256"]]
-    entities += [_weights(sha, models.get(sha, "")) for sha, models in used]
-    for name, sha in (pair for part in parts for pair in part["data_sha256"].items()):
-        entities.append(_entity(f"#data-{sha[:16]}", "CreativeWork", name=name, sha256=sha))
+    entities += map(_input, sorted(used, key=lambda each: each[0] == "data"))  # weights first
     return {entity["@id"]: entity for entity in entities}.values()
+
+
+def _input(given: tuple[str, str, str]) -> Entity:
+    kind, name, sha = given
+    spec = MODELS.get(name)
+    more = {"url": f"https://huggingface.co/{spec.hub_id}"} if spec and spec.hub_id else {}
+    more |= {"description": f"licence: {spec.licence}"} if spec else {}
+    return _entity(f"#{kind}-{sha[:16]}", "CreativeWork", name=name or kind, sha256=sha, **more)
 
 
 def _source(exhibit: Exhibit) -> Entity:
@@ -135,10 +135,3 @@ def _source(exhibit: Exhibit) -> Entity:
         programmingLanguage={"@id": "#python"},
         sha256=hashlib.sha256(exhibit.notebook.read_bytes()).hexdigest(),
     )
-
-
-def _weights(sha: str, name: str) -> Entity:
-    spec = MODELS.get(name)
-    more = {"url": f"https://huggingface.co/{spec.hub_id}"} if spec and spec.hub_id else {}
-    more |= {"description": f"licence: {spec.licence}"} if spec else {}
-    return _entity(f"#weights-{sha[:16]}", "CreativeWork", name=name or "weights", sha256=sha, **more)

@@ -12,7 +12,7 @@ import pandas as pd
 from _ext import pages
 from _ext.markdown import table
 from companion.claims import CLAIMS
-from companion.page import BOOK_FORMATS
+from companion.profiles import BOOK_FORMATS
 from companion.results import Result
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
@@ -35,11 +35,9 @@ def _table(by_id: dict[str, Result], exhibit: str, part: str) -> pd.DataFrame | 
 
 
 def _reliability(by_id: dict[str, Result]) -> str | None:
-    for form in BOOK_FORMATS:
-        found = _table(by_id, "tan-fig-1", form)
-        if found is not None:
-            break
-    else:
+    tables = {form: _table(by_id, "tan-fig-1", form) for form in BOOK_FORMATS}
+    form, found = next((each for each in tables.items() if each[1] is not None), (None, None))
+    if found is None:
         return None
     wrong, theirs = found["anti_steerable"], found["published_anti_steerable"].median()
     what = "backwards on many examples" if wrong.median() >= MANY else "on nearly every example"

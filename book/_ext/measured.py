@@ -103,15 +103,11 @@ def families() -> str:
     """What the tests find for a tiny random model of every family: an engine, or a reason."""
     rows = json.loads((BENCHMARKS.parent / "tests" / "families.json").read_text(encoding="utf-8"))["families"]
     said = {"tree": "fast engine", "direct": "slow engine, with a warning that says why"}
-    found = [
-        {
-            "family": name,
-            "configuration": f"{kind}Config",
-            "outcome": said.get(outcome, "refused: " + outcome.replace("\\", "")),
-        }
-        for name, kind, _, _, outcome in rows
-    ]
-    counts = Counter(row["outcome"].partition(":")[0].partition(",")[0] for row in found)
+    found = pd.DataFrame([(name, f"{kind}Config", outcome) for name, kind, _, _, outcome in rows])
+    found.columns = ["family", "configuration", "outcome"]
+    refused = "refused: " + found["outcome"].str.replace("\\", "")
+    found["outcome"] = found["outcome"].map(said).fillna(refused)
+    counts = Counter(found["outcome"].str.split("[:,]").str[0])
     head = ", ".join(f"{count} {words}" for words, count in counts.items())
     return f"{len(found)} families and variants: {head}.\n\n{folded('Every family and its outcome', table(found))}"
 

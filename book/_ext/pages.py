@@ -13,18 +13,15 @@ import yaml
 
 from _ext.markdown import code, folded, table, table_of_markdown, tabs
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
-from companion.page import BOOK_FORMATS
 from companion.places import BOOK, ROOT
-from companion.profiles import load_profile
+from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
 from companion.verdicts import VERDICTS
 from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
-SAME_AXES = (
-    "Slopes and curves of one answer format have the same scale in the tabs of all models with a record. "
-)
-SAME_AXES += "A model without one has its own: compare its numbers, not its heights."
+SAME_AXES = "Slopes and curves of one answer format have the same scale in the tabs of all models with a "
+SAME_AXES += "record. A model without one has its own: compare its numbers, not its heights."
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
 Part = dict[str, Any]
 

@@ -69,10 +69,8 @@ def _parts(result: Result) -> str:
 
 def inputs(results: list[Result]) -> pd.DataFrame:
     """Every weights file and data set any figure used: kind, name, SHA-256, in how many figures and tables."""
-    parts = [part for result in results for part in result.parts]
-    used = [("data", name, sha) for part in parts for name, sha in part["data_sha256"].items()]
-    used += [("weights", p.get("models", {}).get(sha, ""), sha) for p in parts for sha in p["weights_sha256"]]
-    rows = [(kind, name, f"`{sha}`", n) for (kind, name, sha), n in sorted(Counter(used).items())]
+    used = Counter(each for result in results for each in result.inputs)
+    rows = [(kind, name, f"`{sha}`", n) for (kind, name, sha), n in sorted(used.items())]
     return pd.DataFrame(rows, columns=["kind", "name", "SHA-256", "used in"])
 
 

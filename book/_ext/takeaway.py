@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import pandas as pd
 
@@ -139,7 +138,9 @@ def vectors_of(results: Iterable[Result]) -> list[Kept]:
     parts = [part for result in results if result.exhibit.id in MAIN for part in result.parts]
     names = dict.fromkeys(name for part in parts for name in part["artefacts"])
     found: dict[str, Kept] = {}
-    for manifest in filter(None, map(_manifest, names)):
+    grids = (name for name in names if name.startswith("grid-"))
+    tables = (store.read_table(artifacts_dir() / f"{name}.parquet") for name in grids)
+    for manifest in (table.attrs["manifest"] for table in tables if table is not None):
         about, layer = manifest["inputs"], manifest["inputs"]["layer"]
         inputs = about | {"layers": [layer]}  # see `companion.tan.jobs.vectors_of`
         source = store.path_of(f"vectors-{manifest['name']}", inputs, "safetensors")
@@ -148,20 +149,6 @@ def vectors_of(results: Iterable[Result]) -> list[Kept]:
         if source.exists():
             found.setdefault(each.name, each)
     return [found[name] for name in sorted(found)]
-
-
-def _manifest(name: str) -> dict[str, Any] | None:
-    """The manifest of a table of the store, read without its rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not name.startswith("grid-"):
-        return None
-    try:
-        about = pq.read_schema(artifacts_dir() / f"{name}.parquet").metadata or {}
-        return json.loads(about[store.MANIFEST])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
-        return None
 
 
 def table(kept: list[Kept]) -> pd.DataFrame:

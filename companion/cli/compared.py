@@ -13,10 +13,10 @@ from companion.data.splits import group_items
 from companion.models import weights_of
 from steerkit.errors import need
 from steerkit.items import Item, fold
+from steerkit.model import Model
 from steerkit.ndif.address import OFF
 
 if TYPE_CHECKING:
-    from steerkit.model import Model
     from steerkit.sae import Sae
 
 logger = logging.getLogger(__name__)

@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from companion.exhibits import EXHIBITS, parameters_of
+from companion.profiles import folder, profile_names
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
@@ -23,48 +26,37 @@ Known = Callable[[], dict[str, str]]  # the same, looked up when Tab is pressed
 
 
 def option(
-    kind: Any, text: str, *names: str, known: Known | None = None, files: Any = None, free: bool = False
+    kind: Any, text: str, *names: str, of: Callable = typer.Option, free: bool = False, **offered: Any
 ) -> Any:
-    """An option that Tab completes: `known` names, and where `files` has their endings folders and files.
+    """An option that Tab completes from what is `offered`, as `_offers` takes it.
 
     A name or a path is refused when no disk could have it; a `free` text may be as long as it likes.
     """
-    short = None if free else _named(kind)
-    return Annotated[
-        kind, typer.Option(*names, help=text, autocompletion=known and _offers(known, files), callback=short)
-    ]
+    check = _short if kind in (str, Path, str | None, Path | None) and not free else None
+    offers = (lambda incomplete: _offers(incomplete, **offered)) if offered else None
+    return Annotated[kind, of(*names, help=text, autocompletion=offers, callback=check)]
 
 
-def argument(kind: Any, text: str, *, known: Known | None = None) -> Any:
-    """The same without a name of its own on the line."""
-    about = {"help": text, "autocompletion": known and _offers(known, None)}
-    return Annotated[kind, typer.Argument(**about, callback=_named(kind))]
+argument = partial(option, of=typer.Argument)  # the same without a name of its own on the line
 
 
-def _named(kind: Any) -> Callable[[Any], Any] | None:
-    """The check of a name or a path."""
-
-    def check(value: Any) -> Any:
-        longest = max((len(name.encode(errors="replace")) for name in str(value or "").split("/")), default=0)
-        expected = f"a name of at most {NAME} bytes"
-        need(longest <= NAME, expected, f"{longest} in {str(value)[:40]!r} ...", "check the spelling.")
-        return value
-
-    return check if kind in (str, Path, str | None, Path | None) else None
+def _short(value: Any) -> Any:
+    longest = max(len(name.encode(errors="replace")) for name in str(value or "").split("/"))
+    expected = f"a name of at most {NAME} bytes"
+    need(longest <= NAME, expected, f"{longest} in {str(value)[:40]!r} ...", "check the spelling.")
+    return value
 
 
-def _offers(known: Known, endings: tuple[str, ...] | None) -> Callable[[str], Offers]:
-    def offers(incomplete: str) -> Offers:
-        found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
-        here = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
-        with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
-            for path in sorted(here.iterdir()) if endings is not None else ():
-                fits = path.is_dir() or path.suffix in endings
-                if fits and str(path).startswith(incomplete) and not path.name.startswith("."):
-                    found.append((f"{path}{'/' * path.is_dir()}", ""))
-        return found
-
-    return offers
+def _offers(incomplete: str, known: Known, files: tuple[str, ...] | None = None) -> Offers:
+    """Known names, and where `files` has their endings folders and files."""
+    found = [(name, meaning) for name, meaning in known().items() if name.startswith(incomplete)]
+    here = Path(incomplete if incomplete.endswith("/") else Path(incomplete).parent)
+    with suppress(OSError):  # no such folder, or not ours to read: nothing to offer
+        for path in sorted(here.iterdir()) if files is not None else ():
+            fits = path.is_dir() or path.suffix in files
+            if fits and str(path).startswith(incomplete) and not path.name.startswith("."):
+                found.append((f"{path}{'/' * path.is_dir()}", ""))
+    return found
 
 
 def check_format(answer_format: str) -> None:
@@ -74,8 +66,6 @@ def check_format(answer_format: str) -> None:
 
 def profiles() -> dict[str, str]:
     """Profiles, with the comment in their first line."""
-    from companion.profiles import folder, profile_names
-
     texts = {name: (folder() / f"{name}.yaml").read_text(encoding="utf-8") for name in profile_names()}
     return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
 
@@ -99,8 +89,6 @@ recorded = _of("companion.tan.records", "available")  # as `steerkit audit` take
 
 def parameters(ctx: typer.Context, incomplete: str) -> Offers:
     """`name=` for each parameter of the notebook that stands on the line already."""
-    from companion.exhibits import EXHIBITS, parameters_of
-
     # The option still lacks its value, so the words before it have not been told apart.
     words = [word for word in (ctx.params.get("exhibit"), *ctx.args) if word in EXHIBITS]
     known = parameters_of(EXHIBITS[words[0]].notebook) if words else {}

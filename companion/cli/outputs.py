@@ -8,13 +8,12 @@ from pathlib import Path
 
 from companion import store
 from steerkit.errors import SteerkitError, need, told
+from steerkit.vectors import load_vectors
 
 ELSEWHERE, FORCE = "choose another name.", "choose another name, or give --force."
 
 
 def _vectors(path: Path) -> bool:
-    from steerkit.vectors import load_vectors
-
     with suppress(SteerkitError):
         return bool(load_vectors(path))
     return False
@@ -50,9 +49,8 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
     What is there and no file is refused always; an input, an artefact, a link and a file of another kind without `force`.
     """
     need(path.suffix == suffix, f"a file that ends in {suffix}", repr(str(path)), ELSEWHERE)
-    with told(
-        (OSError, ValueError), f"a file to write, {str(path)[:200]}", ELSEWHERE, found=lambda e: str(e)[:200]
-    ):
+    kinds, wanted = (OSError, ValueError), f"a file to write, {str(path)[:200]}"
+    with told(kinds, wanted, ELSEWHERE, found=lambda error: str(error)[:200]):
         there, link = path.exists(), path.is_symlink()
         need(path.is_file() or not there, "a place for a file", f"a folder or a device at {path}", ELSEWHERE)
         same = [str(each) for each in inputs if there and Path(each).exists() and path.samefile(each)]
@@ -64,9 +62,5 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
     need(not same, "a file of its own to write", f"{path}, which is read", FORCE)
     need(not link, "a file to write", f"a link at {path}", FORCE)
     need(not kept, "a file outside the folder of artefacts", str(path), FORCE)
-    need(
-        not there or ours(path),
-        f"no file, or an older one of this kind, at {path}",
-        "another kind of file",
-        FORCE,
-    )
+    wanted = f"no file, or an older one of this kind, at {path}"
+    need(not there or ours(path), wanted, "another kind of file", FORCE)

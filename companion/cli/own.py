@@ -7,20 +7,28 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from companion import store
+from companion.cli import compared
 from companion.cli import options as opt
 from companion.cli.outputs import check_output, ours
 from companion.cli.screen import print_rows, tell
+from companion.data.ask import examples_of
+from companion.data.datasets import load_dataset
+from companion.data.splits import make_split
+from companion.models import load_model
+from companion.saes import open_sae
 from steerkit.errors import need, one_of, told
-
-if TYPE_CHECKING:
-    from steerkit.items import Item
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.vectors import Vectors
+from steerkit.files import write_atomically, write_together
+from steerkit.formats import FORMATS
+from steerkit.formats import ledger as tokens_of
+from steerkit.items import Item
+from steerkit.model import Model
+from steerkit.prompts import Example, Prompter
+from steerkit.vectors import Vectors, check_multipliers, load_vectors
 
 
 def extract(
@@ -37,8 +45,6 @@ def extract(
     as_json: opt.Json = False,
 ) -> None:
     """Make steering vectors from contrastive data and write them with their manifest."""
-    from companion import store
-    from companion.cli.compared import items_hash
     from steerkit.extraction import extract as mean_vector
 
     check_output(out, ".safetensors", [data], force)
@@ -49,7 +55,7 @@ def extract(
     zero = [layer for layer in chosen if not found.at(layer).any()]
     step = "look at the data: half of the rows contradict the other half."
     need(not zero, "a vector that is not zero", f"no difference at all at layers {zero}", step)
-    inputs = origin | {"layers": chosen, "trained_on": items_hash(items)}
+    inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
     seconds = time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
     text = f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
@@ -74,12 +80,8 @@ def sweep(
     as_json: opt.Json = False,
 ) -> None:
     """Steer every test item with every vector, layer and multiplier; write the grid and the slopes beside it."""
-    from companion import store
-    from companion.cli import compared
-    from steerkit.files import write_together
     from steerkit.grid import evaluate
     from steerkit.steerability import slopes
-    from steerkit.vectors import load_vectors
 
     beside = out.with_name(f"{out.stem}-slopes{out.suffix}") if out.name else out
     for path in (out, beside):
@@ -111,13 +113,6 @@ def ledger(
     as_json: opt.Json = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
-    from companion.data.ask import examples_of
-    from companion.data.datasets import load_dataset
-    from companion.models import load_model
-    from steerkit.formats import FORMATS
-    from steerkit.formats import ledger as tokens_of
-    from steerkit.prompts import Prompter
-
     opt.check_format(answer_format)
     dataset, indices = load_dataset(data, source=source), [item]
     last = len(dataset.items) - 1
@@ -148,10 +143,7 @@ def generate(
     as_json: opt.Json = False,
 ) -> None:
     """Answer a prompt under a steering vector, once for each multiplier."""
-    from companion.cli import compared
-    from companion.models import load_model
     from steerkit.generation import generate as answers
-    from steerkit.vectors import check_multipliers, load_vectors
 
     with told((UnicodeEncodeError,), "a prompt in UTF-8", "look at the bytes of --prompt."):
         prompt.encode()
@@ -182,11 +174,7 @@ def decompose(
 ) -> Any:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
     import companion.mayne.solvers  # noqa: F401 - two methods more
-    from companion.cli import compared
-    from companion.saes import open_sae
     from steerkit.decomposition import decompose as decomposed
-    from steerkit.files import write_atomically
-    from steerkit.vectors import load_vectors
 
     if out:
         check_output(out, ".csv", [vector, sae, data], force)
@@ -225,8 +213,6 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str, force: bool) ->
     """Activations of the training pairs of a data set, read with the very model that made the vector."""
     import torch
 
-    from companion.cli import compared
-    from companion.data.datasets import load_dataset
     from companion.mayne.activations import answer_activations, picked
 
     about, said = vectors.manifest.get("inputs", {}), compared.said
@@ -248,14 +234,6 @@ def _asked(
     name: str, data: str, answer_format: str, split: str, source: str, seed: int, part: str
 ) -> tuple[Model, list[Example], dict[str, Any], list[Item]]:
     """The model, the examples of a part of a data set (of split "all": all of it), what a manifest says, the items."""
-    from companion.cli import compared
-    from companion.data.ask import examples_of
-    from companion.data.datasets import load_dataset
-    from companion.data.splits import make_split
-    from companion.models import load_model
-    from steerkit.formats import FORMATS
-    from steerkit.prompts import Prompter
-
     opt.check_format(answer_format)
     dataset = load_dataset(data, source=source)
     everything = range(len(dataset.items))

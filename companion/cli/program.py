@@ -14,12 +14,18 @@ import typer
 
 import companion
 import steerkit
+from companion import exhibits
 from companion.cli import options as opt
 from companion.cli import own, screen
+from companion.cli.doctor import examine
 from companion.cli.outputs import check_output
 from companion.cli.screen import print_json, print_rows, tell
+from companion.packs import pack, unpack
 from companion.places import at_home, need_clone
+from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
+from companion.reproduce import run_notebook
 from steerkit.errors import SteerkitError, need
+from steerkit.ndif.address import server
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
@@ -50,11 +56,10 @@ def _everywhere(
 @app.command("list")
 def list_exhibits(as_json: opt.Json = False) -> None:
     """Every figure and table: id, number, title, notebook, last run into the book and its verdicts."""
-    from companion.exhibits import EXHIBITS
     from companion.results import overview
 
     rows = overview()
-    for row, exhibit in zip(rows, EXHIBITS.values(), strict=True) if not as_json else ():
+    for row, exhibit in zip(rows, exhibits.EXHIBITS.values(), strict=True) if not as_json else ():
         open_first = exhibit.executed if exhibit.executed.exists() else exhibit.notebook
         row["id"] = screen.link(row["page"] or open_first, exhibit.id)
         ago = screen.duration(max(0.0, time.time() - (row["finished"] or 0)))
@@ -73,18 +78,11 @@ def run(
     as_json: opt.Json = False,
 ) -> None:
     """Execute one notebook with new parameters."""
-    from companion import exhibits
-    from companion.reproduce import run_notebook
-
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
     folder = out or Path("out") / exhibit
-    need(
-        folder.is_dir() or not folder.exists(),
-        f"a folder at {folder}",
-        "a file",
-        "choose another one as --out.",
-    )
+    free = folder.is_dir() or not folder.exists()
+    need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
     before = _stamps(folder, exhibit)
     with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{exhibit} runs"):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
@@ -110,9 +108,8 @@ def reproduce(
     as_json: opt.Json = False,
 ) -> None:
     """Compute all tables, execute all notebooks, build the book. Goes on where a killed run stopped."""
-    from companion import exhibits, results
+    from companion import results
     from companion.cli.progress import reproduce_all
-    from companion.profiles import PUBLISHED
 
     whole = book and not only and profile != PUBLISHED
     if whole:
@@ -134,7 +131,6 @@ def record(
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
-    from companion.profiles import load_profile
 
     need_clone("records that are committed")
     paths = record_all(load_profile(profile), stage, _formats(answer_format, opt.FORMATS), as_json)
@@ -157,8 +153,6 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """The papers' claims: published value, ours, verdict, and how often a false claim would pass. Computes what is missing."""
     from companion import claims, claims_mayne, saes
     from companion.cli import progress
-    from companion.page import BOOK_FORMATS
-    from companion.profiles import load_profile
 
     settings, watcher = load_profile(profile), screen.console(machine=True)
     report = progress.Report(profile)
@@ -192,15 +186,10 @@ def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 
 
 @app.command()
-def audit(
-    name: opt.Records = None,
-    seed: opt.ChoiceSeed = None,
-    as_json: opt.Json = False,
-) -> None:
+def audit(name: opt.Records = None, seed: opt.ChoiceSeed = None, as_json: opt.Json = False) -> None:
     """Compute random cells of the committed records again and compare."""
     import numpy as np
 
-    from companion.profiles import load_profile
     from companion.tan import records
 
     known = records.available()
@@ -233,8 +222,6 @@ def audit(
 @app.command()
 def doctor(as_json: opt.Json = False) -> None:
     """Versions, devices, caches, what is reachable, what to do next."""
-    from companion.cli.doctor import examine
-
     print_rows(examine(), as_json, ("what", "found", "next"))
 
 
@@ -259,9 +246,6 @@ def plan(
 ) -> None:
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
     from companion import cost
-    from companion.page import BOOK_FORMATS
-    from companion.profiles import load_profile
-    from steerkit.ndif.address import server
 
     formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
     found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None, hours)
@@ -294,8 +278,6 @@ def pack_artifacts(
     as_json: opt.Json = False,
 ) -> None:
     """Put finished tables and vectors into one file."""
-    from companion.packs import pack
-
     check_output(out, ".tar", force=force)
     names = pack(out, model)
     tell(as_json, f"{out}: {len(names)} artefacts", {"file": out, "artefacts": names})
@@ -306,8 +288,6 @@ def unpack_artifacts(
     source: opt.argument(Path, "A file of `artifacts pack`."), as_json: opt.Json = False
 ) -> None:
     """Add the tables and vectors of a pack to those of this machine, after checking them."""
-    from companion.packs import unpack
-
     names = unpack(source)
     tell(as_json, f"{len(names)} new artefacts from {source}", {"file": source, "artefacts": names})
 
@@ -320,10 +300,9 @@ def _complain(message: str) -> int:
 def _unexpected(error: Exception) -> str:
     """A full disk, or a fault of the program in a paragraph: what, where, and how to see more."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place, step = error.filename or "the standard output", "free some space, or write to another disk."
-        return str(
-            SteerkitError(f"room for {place}", "a full disk", done="It was left unfinished.", next_step=step)
-        )
+        place, done = error.filename or "the standard output", "It was left unfinished."
+        step = "free some space, or write to another disk."
+        return str(SteerkitError(f"room for {place}", "a full disk", done=done, next_step=step))
     packages = tuple(str(Path(package.__file__).parent) for package in (companion, steerkit))
     ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
     where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""

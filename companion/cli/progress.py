@@ -11,22 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
 
 from companion.cli import screen
 from companion.exhibits import EXHIBITS, Exhibit, page_of
-from companion.page import BOOK_FORMATS
 from companion.places import BOOK, need_clone
-from companion.profiles import PUBLISHED, Settings, load_profile
+from companion.profiles import BOOK_FORMATS, PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
 from steerkit.errors import SteerkitError, need
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
 
 
 @dataclass
@@ -196,8 +195,6 @@ def _tables(
 
 def show(console: Console, report: Report) -> None:
     """The final table: what became of each notebook, how long it took, what to open."""
-    from rich.table import Table
-
     table = Table("exhibit", "status", "seconds", "open")
     for row in report.rows():
         path, seconds = row["page"] or row["notebook"], f"{row['seconds']:.1f}"

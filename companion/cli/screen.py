@@ -7,17 +7,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import typer
+from rich import progress
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Column, Table
+from rich.text import Text
 
 from steerkit.errors import SteerkitError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-    from rich.text import Text
 
 WIDTH = 160  # of tables in a file or a pipe
 LONG = 60  # characters, from which a cell makes its table need lines between rows
@@ -25,8 +25,6 @@ LONG = 60  # characters, from which a cell makes its table need lines between ro
 
 def console(machine: bool = False) -> Console:
     """Where people read: standard output, or standard error when that of `machine` is for JSON."""
-    from rich.console import Console
-
     found = Console(stderr=machine)
     return found if watched(found) else Console(stderr=machine, width=WIDTH, force_terminal=False)
 
@@ -38,10 +36,7 @@ def watched(screen: Console) -> bool:
 
 def bars(screen: Console) -> Progress:
     """Progress bars, invisible where nobody watches; see `say`."""
-    from rich import progress
-    from rich.table import Column
-
-    return progress.Progress(
+    return Progress(
         progress.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
         progress.BarColumn(bar_width=20),
         progress.TaskProgressColumn(),
@@ -56,20 +51,19 @@ def bars(screen: Console) -> Progress:
     )
 
 
-def say(progress: Progress, text: str) -> None:
+def say(bars: Progress, text: str) -> None:
     """A plain line where there are no bars."""
-    if progress.disable:
-        progress.console.print(f"  {text}", highlight=False, markup=False)
+    if bars.disable:
+        bars.console.print(f"  {text}", highlight=False, markup=False)
 
 
 @contextmanager
 def waiting(screen: Console, text: str) -> Iterator[None]:
     """Something of unknown length: a spinner with the time so far, where somebody watches."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=screen, disable=not watched(screen), transient=True) as progress:
-        progress.add_task(text, total=None)
+    words = progress.TextColumn("{task.description}", markup=False)
+    columns = (progress.SpinnerColumn(), words, progress.TimeElapsedColumn())
+    with Progress(*columns, console=screen, disable=not watched(screen), transient=True) as bar:
+        bar.add_task(text, total=None)
         yield
 
 
@@ -86,8 +80,6 @@ def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> 
 
 def link(path: Path, text: str = "") -> Text:
     """A path that a terminal opens by a click; shown is the shortest text that finds it from here."""
-    from rich.text import Text
-
     path, here = path.resolve(), Path.cwd()
     shown = text or str(path.relative_to(here) if path.is_relative_to(here) else path)
     return Text(shown, style=f"link file://{quote(str(path))}", overflow="fold")
@@ -113,9 +105,6 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
     if as_json:
         print_json(rows)
         return
-    from rich.table import Table
-    from rich.text import Text
-
     lines = any(len(str(row[c])) > LONG for row in rows for c in columns)
     table = Table(*columns, title=title or None, title_justify="left", show_lines=lines)
     for row in rows:

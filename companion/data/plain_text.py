@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 CONTEXT = 128  # tokens of a window
 SKIP = 1  # of each window: the first position is an attention sink, with a norm far above all others
 COMMENT = re.compile(r"(?:^[ \t]*# [^\n]*\n)+", re.MULTILINE)
-PROSE, WORDS = (
-    re.compile(r"[A-Z][^{}=<>|\\_@]*[.!?]"),
-    12,
-)  # sentences without code in them, and how many words
+# Sentences without code in them, and how many words.
+PROSE, WORDS = re.compile(r"[A-Z][^{}=<>|\\_@]*[.!?]"), 12
 LETTERS = 8  # of text for one token asked for: more than any tokenizer here needs
 
 

@@ -115,10 +115,7 @@ def item_id(example_id: str) -> str:
 
 
 def limit(
-    split: Split,
-    train: int | None = None,
-    test: int | None = None,
-    labels: Sequence[Hashable] | None = None,
+    split: Split, train: int | None = None, test: int | None = None, labels: Sequence[Hashable] | None = None
 ) -> Split:
     """Keep at most the first `train` and `test` groups of a split (None: all); val stays.
 
