@@ -50,6 +50,18 @@ def own_folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+# What takes longest, dearest first. pytest-xdist gives whole files to its workers in this order: one begins with the
+# notebooks, from which the site and the pages in a browser follow, the others with what needs none of these.
+DEAR = "notebooks engine browser claims book precision kill_resume families site mayne_claims worked_examples"
+DEAR += " dry_run terminal mayne remote_jobs figures_promises decompose downloads remote records shifts plan scaling"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Dear files first: the last file of a run should be a short one."""
+    places = {f"test_{name}": place for place, name in enumerate(DEAR.split())}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 STAGES = ("sweep", "grid", "placebo", "shift")
 
 
@@ -123,6 +135,14 @@ def command_line(*arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             cli.main()
     return int(end.value.code or 0), screen.getvalue()
+
+
+@pytest.fixture
+def steerkit(own_folders, monkeypatch, capsys) -> Callable:
+    """`steerkit(...)` runs a command in a folder of this test: exit code, output and errors."""
+    (own_folders / "home").mkdir()
+    monkeypatch.chdir(own_folders / "home")
+    return lambda *arguments: (*command_line(*arguments), capsys.readouterr().err)
 
 
 @pytest.fixture(scope="session")

@@ -32,18 +32,9 @@ LABELS = {"example_id", "format", "positive_letter", "positive_answer", "vector"
 
 
 @pytest.fixture
-def home(own_folders, monkeypatch) -> Path:
+def home(steerkit) -> Path:
     """The folder the user works in."""
-    folder = own_folders / "home"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def steerkit(home, capsys):
-    """`steerkit(...)` runs a command and returns exit code, output and errors."""
-    return lambda *arguments: (*command_line(*arguments), capsys.readouterr().err)
+    return Path.cwd()
 
 
 @pytest.fixture(scope="module")

@@ -259,6 +259,7 @@ class TestEncodings:
         sae = Sae(eye, torch.tensor([-1.0, 2.0, 1.0]), eye, torch.zeros(3), "relu", False)
         expected = {"feature": [1, 2], "activation": [2.0, 1.0], "rank": [1, 2]}
         assert top_features(sae, torch.zeros(3), 3).to_dict("list") == expected
+        assert top_features(sae, torch.full((3,), -9.0), 3).to_dict("list") == {name: [] for name in expected}
 
 
 class TestTables:

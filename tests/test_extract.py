@@ -122,12 +122,6 @@ def test_layers_that_cannot_be_read_and_no_examples_are_refused(model, count, la
 class TestVectorsFromDifferences:
     found = torch.randn(7, 2, 5, generator=torch.Generator().manual_seed(0))
 
-    def test_the_vector_is_the_mean_over_examples_neither_centred_nor_scaled(self):
-        vectors = mean_difference(self.found, [3, 5], {"model": "tiny"})
-        assert (vectors.names, vectors.layers, vectors.manifest) == (("full",), (3, 5), {"model": "tiny"})
-        assert_close(vectors.values[0], sum(self.found) / 7)
-        assert_close(mean_difference(2 * self.found + 1, [3, 5]).values, 2 * vectors.values + 1)
-
     def test_resampled_vectors_are_means_of_as_many_rows_drawn_with_replacement(self):
         """Rows that are powers of eight: the digits of seven times the mean are how often each row was drawn."""
         rows = (8.0 ** torch.arange(7)).reshape(7, 1, 1)

@@ -91,3 +91,4 @@ def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():
 def test_an_unknown_name_is_refused_with_near_matches(call, near):
     error = refused(call, said="which the paper does not have")
     assert near in error.next_step
+    refused(published.top_features, "openness", said=r"published features.*found 'openness'")

@@ -192,6 +192,9 @@ class TestJson:
         for name, arguments in JSON_COMMANDS.items():
             code, out = command_line(*arguments, "--json")
             assert code == 0 and json.loads(out, parse_constant=refuse), name
+        stale = tmp_path / "out/tan-tab-1/tan-tab-1-letter.csv"  # of an earlier run: not one of its files
+        stale.parent.mkdir(parents=True)
+        stale.write_text("first")
         code, out = command_line("run", "tan-tab-1", "--profile", "smoke", "--json")
         files = [f"out/tan-tab-1/tan-tab-1.{suffix}" for suffix in ("ipynb", "run.json")]
         assert (code, json.loads(out)["status"], json.loads(out)["files"]) == (0, "done", files)
