@@ -17,6 +17,8 @@ from typing import Any
 # machine threads that wait for each other cost it a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
@@ -253,6 +255,16 @@ def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: 
     layers = tuple(range(len(model.layers)))
     drawn = torch.randn(len(names), len(layers), model.width, generator=generator)
     return Vectors(tuple(names), layers, scale * drawn)
+
+
+def random_grid(multipliers=(-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5), examples=8, seed=0, **labels):
+    """GRID rows of letters with random scores."""
+    ids = [(f"e{i}", "AB"[i % 2], ("Yes", "No")[i // 2 % 2], m) for i in range(examples) for m in multipliers]
+    table = pd.DataFrame(ids, columns=["example_id", "positive_letter", "positive_answer", "multiplier"])
+    rng, about = np.random.default_rng(seed), {"dataset": "openness", "vector": "full", "layer": 13} | labels
+    table = table.assign(format="letter", **about, matching=rng.normal(20, 3, len(table)))
+    table["not_matching"] = rng.normal(18, 3, len(table))
+    return table.assign(propensity=table["matching"] - table["not_matching"])
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:

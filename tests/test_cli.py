@@ -105,11 +105,8 @@ class TestReading:
         agreed = rows[rows["verdict"] == "agrees"]
         assert (agreed["false_agree"] <= verdicts.MOST).all()
         judged = rows[rows["verdict"] != verdicts.UNTESTABLE]
-        assert (
-            judged[["effect", "low", "high", "none", "least", "false_agree", "detectable"]]
-            .notna()
-            .all(axis=None)
-        )
+        numbers = judged[["effect", "low", "high", "none", "least", "false_agree", "detectable"]]
+        assert numbers.notna().all(axis=None)
         assert set(rows["exhibit"]) <= set(EXHIBITS)
         assert (rows[["statement", "published", "ours", "rule"]].map(len) > 10).all(axis=None)
 

@@ -101,9 +101,7 @@ class TestShortVectors:
         found = self.of(name, 0.3, sae=lambda rng: autoencoder(rng, lifted=0))
         assert share([rule(name, each) for each in found], DIFFERS) == 1
 
-    def test_the_scaled_vector_is_outside_where_text_has_a_default_component_and_inside_where_it_is_text(
-        self,
-    ):
+    def test_the_scaled_vector_is_outside_where_text_has_a_default_component(self):
         said = {
             offset: [
                 rule("rescaling-does-not-help", self.scaled(offset, seed)) for seed in range(SIMULATIONS)

@@ -100,9 +100,7 @@ class TestCompared:
             compared.check_model({"inputs": other}, about, False)
         assert "another precision: bfloat16" in caplog.text and "another chat template" in caplog.text
 
-    def test_a_folder_called_like_a_registered_model_is_found_again_and_must_be_the_same(
-        self, steerkit, own_folders
-    ):
+    def test_a_folder_called_like_a_registered_model_must_be_the_same(self, steerkit, own_folders):
         folder = own_folders / "mine" / "tiny"
         texts = [f"{i.question} {i.statement}{i.matching}" for i in load_dataset("openness").items]
         tokenizer = tiny_tokenizer([*texts, "Choices:\n(A): \n(B): "])
@@ -125,9 +123,7 @@ class TestCompared:
         assert code == 1 and err.startswith("Expected the data of the vectors, openness (")
 
     @pytest.mark.parametrize("site", ["hook_mlp_out", "hook_attn_out", "hook_resid_mid", "attn.hook_z"])
-    def test_an_autoencoder_of_another_site_is_refused_without_a_layer_too(
-        self, steerkit, vectors, site, monkeypatch
-    ):
+    def test_an_autoencoder_of_another_site_is_refused(self, steerkit, vectors, site, monkeypatch):
         other = replace(saes.tiny_sae(), hook=f"blocks.2.{site}")
         monkeypatch.setattr(saes, "tiny_sae", lambda: other)
         for given in ([], ["--layer", "2"]):

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from saved_sae import save_sae
 
 from companion import saes
 from companion.saes import SCOPE_NAMES, default_sae, open_sae, report, tiny_sae
-from steerkit.errors import SteerkitError
 
 
 def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
@@ -52,17 +52,14 @@ class TestNames:
     def test_a_model_has_its_own_and_one_without_says_what_to_give(self):
         models = ("tiny", "smollm2-135m", "gemma-2-2b")
         assert [default_sae(model) for model in models] == ["tiny", "smollm2-135m", SCOPE_NAMES[0]]
-        with pytest.raises(SteerkitError, match=r"found gpt-j\..*give the path"):
-            default_sae("gpt-j")
+        refused(default_sae, "gpt-j", said=r"found gpt-j\..*give the path")
 
     def test_an_unknown_name_lists_the_known_ones(self):
-        with pytest.raises(SteerkitError, match=r"tiny, smollm2-135m, gemma.*found 'tinny'"):
-            open_sae("tinny")
+        refused(open_sae, "tinny", said=r"tiny, smollm2-135m, gemma.*found 'tinny'")
 
     @pytest.mark.parametrize(("width", "layer", "found"), [(576, None, "width 576"), (None, 1, "block 2")])
     def test_one_of_another_width_or_layer_is_refused(self, width, layer, found):
-        with pytest.raises(SteerkitError, match=found):
-            open_sae("tiny", width, layer)
+        refused(open_sae, "tiny", width, layer, said=found)
 
 
 class TestFiles:
@@ -74,8 +71,7 @@ class TestFiles:
 
     def test_the_embedded_one_is_read_with_its_report_or_missed_in_one_sentence(self, tmp_path, monkeypatch):
         monkeypatch.setattr(saes, "EMBEDDED", tmp_path)
-        with pytest.raises(SteerkitError, match=r"smollm2-135m in the package's data; found none.*train_sae"):
-            open_sae("smollm2-135m")
+        refused(open_sae, "smollm2-135m", said=r"smollm2-135m in the package's data; found none.*train_sae")
         assert report("smollm2-135m") == {}
         save_sae(tiny_sae(), tmp_path / "smollm2-135m")
         (tmp_path / "smollm2-135m" / "report.json").write_text(json.dumps({"tokens": 7}))
@@ -109,9 +105,8 @@ class TestFiles:
             raise OSError("no route.\nsecond line")
 
         monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-        with pytest.raises(SteerkitError, match=message) as error:
-            open_sae(SCOPE_NAMES[1], download=download)
-        assert "average_l0_23" in str(error.value) and "second line" not in str(error.value)
+        error = refused(open_sae, SCOPE_NAMES[1], download=download, said=message)
+        assert "average_l0_23" in str(error) and "second line" not in str(error)
 
 
 class TestEmbedded:
@@ -182,21 +177,17 @@ def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, own_fol
 
 
 def test_what_sae_lens_refuses_or_must_not_fetch_leaves_nothing_behind(asked, own_folders, monkeypatch):
-    with pytest.raises(SteerkitError, match="Release other not found"):
-        saes.path_of("saelens:other/blocks.8")
+    refused(saes.path_of, "saelens:other/blocks.8", said="Release other not found")
     assert not [path for path in (own_folders / "cache" / "sae" / "other").iterdir() if path.is_dir()]
-    with pytest.raises(SteerkitError, match="not in the cache"):
-        open_sae(NAME, download=False)
+    refused(open_sae, NAME, download=False, said="not in the cache")
     assert len(asked) == 1
     monkeypatch.setitem(sys.modules, "sae_lens", None)
-    with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
-        open_sae(NAME)
+    refused(open_sae, NAME, said="pip install 'sae-lens")
 
 
 @pytest.mark.parametrize("name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x"])
 def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name):
-    with pytest.raises(SteerkitError, match="RELEASE/ID"):
-        saes.path_of(name)
+    refused(saes.path_of, name, said="RELEASE/ID")
     assert asked == []
 
 
