@@ -52,16 +52,24 @@ def own_folders(tmp_path, monkeypatch):
     return tmp_path
 
 
-# What takes longest, dearest first. pytest-xdist gives whole files to its workers in this order: one begins with the
-# notebooks, from which the site and the pages in a browser follow, the others with what needs none of these.
-DEAR = "notebooks engine browser claims book precision kill_resume families site mayne_claims worked_examples"
-DEAR += " dry_run terminal mayne remote_jobs figures_promises decompose downloads remote records shifts plan scaling"
+# Files whose tests read the executed notebooks: one worker makes these, and the others wait for nothing.
+OF_NOTEBOOKS = "notebooks downloads book site browser".split()
+# Then the dear ones, so that the last file of a run is a short one.
+DEAR = "engine families claims kill_resume worked_examples tokenizers dry_run cli mayne mayne_claims precision remote_jobs"
+ORDER = [
+    *OF_NOTEBOOKS,
+    *DEAR.split(),
+    *"terminal decompose remote figures_promises shifts records own plan".split(),
+]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Dear files first: the last file of a run should be a short one."""
-    places = {f"test_{name}": place for place, name in enumerate(DEAR.split())}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    """The order of the files, and which of them one worker of pytest-xdist runs together."""
+    names = {item: item.path.stem.removeprefix("test_") for item in items}
+    items.sort(key=lambda item: ORDER.index(names[item]) if names[item] in ORDER else len(ORDER))
+    for item, name in names.items():
+        item.add_marker(pytest.mark.xdist_group("notebooks" if name in OF_NOTEBOOKS else name))
 
 
 STAGES = ("sweep", "grid", "placebo", "shift")
