@@ -33,7 +33,7 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 	$(BIN)/steerkit reproduce --profile smoke --no-book
 
 test: install  ## run the tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2
 
 # NDIF's server in an environment of its own; parity.json is written when everything ran and passed.
 NDIF := .venv-ndif

@@ -55,21 +55,35 @@ def own_folders(tmp_path, monkeypatch):
 # Files whose tests read the executed notebooks: one worker makes these, and the others wait for nothing.
 OF_NOTEBOOKS = "notebooks downloads book site browser".split()
 # Then the dear ones, so that the last file of a run is a short one.
-DEAR = "engine families claims kill_resume worked_examples tokenizers dry_run cli mayne mayne_claims precision remote_jobs"
+DEAR = "dry_run families claims kill_resume worked_examples engine figures_promises mayne mayne_claims cli remote_jobs"
 ORDER = [
     *OF_NOTEBOOKS,
     *DEAR.split(),
-    *"terminal decompose remote figures_promises shifts records own plan".split(),
+    *"precision tokenizers terminal decompose remote shifts own plan".split(),
 ]
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def name_of(path: str) -> str:
+    return Path(path).stem.removeprefix("test_")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order of the files, and which of them one worker of pytest-xdist runs together."""
-    names = {item: item.path.stem.removeprefix("test_") for item in items}
-    items.sort(key=lambda item: ORDER.index(names[item]) if names[item] in ORDER else len(ORDER))
-    for item, name in names.items():
-        item.add_marker(pytest.mark.xdist_group("notebooks" if name in OF_NOTEBOOKS else name))
+    places = {name: place for place, name in enumerate(ORDER)}
+    items.sort(key=lambda item: places.get(name_of(item.path), len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files in this order; pytest-xdist itself begins with those of most tests, and ends with the dearest."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "notebooks" if name_of(file) in OF_NOTEBOOKS else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 STAGES = ("sweep", "grid", "placebo", "shift")
