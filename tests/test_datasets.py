@@ -212,7 +212,7 @@ class TestBadFiles:
         assert error.done == "The data set was not loaded." and error.next_step
 
     @pytest.mark.parametrize(
-        ("text", "found"), [*((text, "none") for text in ("[]", "", "{}")), ('{"a": 1}', "a dict")]
+        ("text", "found"), [("[]", "none"), ("", "none"), ("{}", "none"), ('{"a": 1}', "a dict")]
     )
     def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
         (tmp_path / "mine.json").write_text(text)

@@ -237,8 +237,7 @@ class TestOtherForm:
 
     def test_second_forms_that_a_set_has_already_are_not_added_again(self, prompter):
         form = FORMATS["letter"]
-        firsts, others = (
-            [asked(prompter, form, i, other=o) for i in CHOICE_SET.items] for o in (False, True)
-        )
+        firsts = [asked(prompter, form, item, other=False) for item in CHOICE_SET.items]
+        others = [asked(prompter, form, item, other=True) for item in CHOICE_SET.items]
         assert with_others(firsts, others) == firsts
         assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

@@ -35,12 +35,8 @@ NAMES = "README.md LICENSE CITATION.cff Makefile pyproject.toml environment.yml 
 NAMES += "steerkit companion notebooks book book/_toc.yml profiles benchmarks tests .ci/run".split()
 PACKAGES = (ROOT / "steerkit", ROOT / "companion", ROOT / "book" / "_ext")
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py") if path.stat().st_size)
-LONG = "figures/samples.py figures/settings.py figures/autoencoder.py".split()
-LONG = {
-    *(ROOT / "companion" / name for name in LONG),
-    ROOT / "book/_ext/pages.py",
-    ROOT / "steerkit/traces.py",
-}
+FIGURES = (f"companion/figures/{name}.py" for name in ("samples", "settings", "autoencoder"))
+LONG = {ROOT / name for name in (*FIGURES, "book/_ext/pages.py", "steerkit/traces.py")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
 
 

@@ -381,9 +381,8 @@ class TestAgainstSaeLens:
         release, folder = GEMMA.split("/", 1)
         config, weights, _ = loaders.gemma_2_sae_huggingface_loader(f"google/{release}", folder)
         sae, shape = load_sae(path), {"d_in": D, "d_sae": F}
-        theirs = sae_lens.JumpReLUSAE(
-            sae_lens.JumpReLUSAEConfig(apply_b_dec_to_input=config["apply_b_dec_to_input"], **shape)
-        )
+        shape["apply_b_dec_to_input"] = config["apply_b_dec_to_input"]
+        theirs = sae_lens.JumpReLUSAE(sae_lens.JumpReLUSAEConfig(**shape))
         theirs.load_state_dict(weights)
         with torch.no_grad():
             assert_close(sae.encode(X), theirs.encode(X), atol=1e-6, rtol=1e-6)
