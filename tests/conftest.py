@@ -55,7 +55,7 @@ def own_folders(tmp_path, monkeypatch):
 # Files whose tests read the executed notebooks: one worker makes these, and the others wait for nothing.
 OF_NOTEBOOKS = "notebooks downloads book site browser".split()
 # Then the dear ones, so that the last file of a run is a short one.
-DEAR = "dry_run families claims kill_resume worked_examples engine figures_promises mayne mayne_claims cli remote_jobs"
+DEAR = "claims dry_run families kill_resume worked_examples engine figures_promises mayne mayne_claims cli remote_jobs"
 ORDER = [
     *OF_NOTEBOOKS,
     *DEAR.split(),
