@@ -33,7 +33,7 @@ smoke: install  ## all notebooks with a tiny random model, in a minute
 	$(BIN)/steerkit reproduce --profile smoke --no-book
 
 test: install  ## run the tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2
 
 fuzz: install  ## drive every command with 10,000 drawn inputs
 	STEERKIT_FUZZ=10000 $(BIN)/python -m pytest -q -x --hypothesis-show-statistics tests/test_fuzz.py

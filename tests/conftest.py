@@ -17,6 +17,8 @@ from typing import Any
 # machine threads that wait for each other cost it a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
@@ -47,6 +49,40 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path / "artifacts"))
     return tmp_path
+
+
+# Files whose tests read the executed notebooks: one worker makes these, and the others wait for nothing.
+OF_NOTEBOOKS = "notebooks downloads book site browser".split()
+# Then the dear ones, so that the last file of a run is a short one.
+DEAR = "claims dry_run families kill_resume worked_examples engine figures_promises mayne mayne_claims cli remote_jobs"
+ORDER = [
+    *OF_NOTEBOOKS,
+    *DEAR.split(),
+    *"precision tokenizers terminal decompose remote shifts own plan".split(),
+]
+
+
+def name_of(path: str) -> str:
+    return Path(path).stem.removeprefix("test_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(ORDER)}
+    items.sort(key=lambda item: places.get(name_of(item.path), len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files in this order; pytest-xdist itself begins with those of most tests, and ends with the dearest."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "notebooks" if name_of(file) in OF_NOTEBOOKS else file
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 STAGES = ("sweep", "grid", "placebo", "shift")
@@ -122,6 +158,14 @@ def command_line(*arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             cli.main()
     return int(end.value.code or 0), screen.getvalue()
+
+
+@pytest.fixture
+def steerkit(own_folders, monkeypatch, capsys) -> Callable:
+    """`steerkit(...)` runs a command in a folder of this test: exit code, output and errors."""
+    (own_folders / "home").mkdir()
+    monkeypatch.chdir(own_folders / "home")
+    return lambda *arguments: (*command_line(*arguments), capsys.readouterr().err)
 
 
 @pytest.fixture(scope="session")
@@ -232,6 +276,16 @@ def random_vectors(model: Model, names=("full", "other"), seed: int = 0, scale: 
     layers = tuple(range(len(model.layers)))
     drawn = torch.randn(len(names), len(layers), model.width, generator=generator)
     return Vectors(tuple(names), layers, scale * drawn)
+
+
+def random_grid(multipliers=(-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5), examples=8, seed=0, **labels):
+    """GRID rows of letters with random scores."""
+    ids = [(f"e{i}", "AB"[i % 2], ("Yes", "No")[i // 2 % 2], m) for i in range(examples) for m in multipliers]
+    table = pd.DataFrame(ids, columns=["example_id", "positive_letter", "positive_answer", "multiplier"])
+    rng, about = np.random.default_rng(seed), {"dataset": "openness", "vector": "full", "layer": 13} | labels
+    table = table.assign(format="letter", **about, matching=rng.normal(20, 3, len(table)))
+    table["not_matching"] = rng.normal(18, 3, len(table))
+    return table.assign(propensity=table["matching"] - table["not_matching"])
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:

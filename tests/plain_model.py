@@ -88,18 +88,42 @@ def propensities(*given) -> torch.Tensor:
 
 
 @torch.no_grad()
-def activations(model: Model, tokens: list[int], layers: Sequence[int]) -> torch.Tensor:
-    """Block outputs [l, s, d] of one string. Hooks on the blocks: transformers' last entry of `hidden_states` is
-    taken after the final norm."""
+def forward(model: Model, tokens: list[int], **more: Any) -> tuple[list[torch.Tensor], Any]:
+    """What the blocks put out for one string, [s, d] each, and what the model does."""
     module, kept = model.lm._module, []
     with ExitStack() as stack:
         for block in blocks(module):
             stack.enter_context(hooked(block, lambda m, i, output: kept.append(stream(output)[0])))
-        asked = {"input_ids": torch.tensor([tokens]), "use_cache": False, "output_hidden_states": True}
-        states = module(**asked).hidden_states
-    for output, state in zip(kept[:-1], states[1:], strict=False):
+        return kept, module(input_ids=torch.tensor([tokens]), use_cache=False, **more)
+
+
+def outputs(model: Model, tokens: list[int], layers: Sequence[int]) -> torch.Tensor:
+    """Block outputs [l, s, d] of one string."""
+    kept, _ = forward(model, tokens)
+    return torch.stack([kept[layer] for layer in layers])
+
+
+def activations(model: Model, tokens: list[int], layers: Sequence[int]) -> torch.Tensor:
+    """The same, compared with `hidden_states`, whose last entry transformers takes after the final norm."""
+    kept, given = forward(model, tokens, output_hidden_states=True)
+    for output, state in zip(kept[:-1], given.hidden_states[1:], strict=False):
         torch.testing.assert_close(output, state[0])
     return torch.stack([kept[layer] for layer in layers])
+
+
+def answers(model: Model, example: Example, layers: Sequence[int], read=activations) -> list[torch.Tensor]:
+    """Mean activation [l, d] over the tokens of the matching answer, and of the other one."""
+    start, both = len(example.prompt) + len(example.lead), (example.matching, example.not_matching)
+    return [
+        read(model, tokens, layers)[:, start : start + len(answer)].mean(1)
+        for tokens, answer in zip(strings(example), both, strict=True)
+    ]
+
+
+def differences(model: Model, examples, layers: Sequence[int], read=activations) -> torch.Tensor:
+    """Activation of the matching answer minus that of the other one, [p, l, d]."""
+    sides = [answers(model, example, layers, read) for example in examples]
+    return torch.stack([matching - other for matching, other in sides])
 
 
 class Watch(ExitStack):

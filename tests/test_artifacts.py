@@ -212,10 +212,8 @@ class TestTogether:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
             refused(files.write_together, {one: b"1", two: b"2"}, [old], said="write .*two; found No space")
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-            "one": b"before",
-            "old": b"stays",
-        }
+        there = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert there == {"one": b"before", "old": b"stays"}
         files.write_together({one: b"1", two: b"2"}, [old])
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"1", "two": b"2"}
 

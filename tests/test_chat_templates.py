@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import refused
@@ -23,10 +24,10 @@ def turns(content: str, end: str = OPEN) -> str:
     return TURNS.replace("m.content", content) + end
 
 
-def auto(chat_template) -> Template:
+def auto(chat_template, name: str = "auto") -> Template:
     tokenizer = tiny_tokenizer(["a"])
     tokenizer.chat_template = chat_template
-    return template_for("auto", tokenizer)
+    return template_for(name, tokenizer)
 
 
 LOSES = {
@@ -99,12 +100,8 @@ def test_an_answer_that_follows_the_users_text_directly_needs_no_generation_prom
 
 
 CLOSED = "<think>\n\n</think>\n\n"
-HYBRID = (
-    TURNS
-    + "{% if add_generation_prompt %}Assistant:{% if FLAG is defined and FLAG is false %} "
-    + CLOSED
-    + "{% endif %}{% endif %}"
-)
+IF_NOT = "{% if FLAG is defined and FLAG is false %} " + CLOSED + "{% endif %}"
+HYBRID = TURNS + "{% if add_generation_prompt %}Assistant:" + IF_NOT + "{% endif %}"
 
 
 @pytest.mark.parametrize("flag", ["enable_thinking", "thinking"])
@@ -112,18 +109,10 @@ def test_a_template_that_can_do_without_a_thought_does(flag):
     assert auto(HYBRID.replace("FLAG", flag)).render("S", "U").endswith("Assistant: " + CLOSED)
 
 
-@pytest.mark.parametrize(
-    "mark",
-    [
-        "<think>\n",
-        "<think>",
-        "[THINK]",
-        "<|begin_of_thought|>",
-        "◁think▷",
-        "<seed:think>",
-        "<|START_THINKING|>",
-    ],
-)
+MARKS = "<think> [THINK] <|begin_of_thought|> ◁think▷ <seed:think> <|START_THINKING|>".split()
+
+
+@pytest.mark.parametrize("mark", ["<think>\n", *MARKS])
 def test_a_template_that_opens_a_thought_is_refused(mark):
     opens = TURNS + "{% if add_generation_prompt %}Assistant: " + mark + "{{ '' }}{% endif %}"
     assert mark.strip() in refused(auto, opens, said="answers at once; found .* an open thought").found
@@ -166,12 +155,8 @@ def test_texts_with_braces_and_white_space_come_out_as_the_template_would_have_i
         tokenizer = tiny_tokenizer(["a"])
         tokenizer.chat_template = given
         found = template_for("auto", tokenizer)
-        for system, user in [
-            ("S", " U\n"),
-            ("a {user} b", "a {system} {user}"),
-            (SYSTEM, USER),
-            ("{{ S }}", "%s\\1"),
-        ]:
+        odd = [("S", " U\n"), ("a {user} b", "a {system} {user}"), (SYSTEM, USER), ("{{ S }}", "%s\\1")]
+        for system, user in odd:
             asked = [{"role": "system", "content": system}, {"role": "user", "content": user}]
             wanted = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
             assert found.render(system, user) == wanted
@@ -180,10 +165,6 @@ def test_texts_with_braces_and_white_space_come_out_as_the_template_would_have_i
 
 def test_what_decides_a_prompt_is_in_what_a_manifest_says_of_the_template():
     one = Template("mine", "{user}")
-    others = [
-        Template("mine", "{user} "),
-        Template("mine", "{user}", space=True),
-        Template("mine", "{user}", cue="?"),
-    ]
+    others = [Template("mine", "{user} "), replace(one, space=True), replace(one, cue="?")]
     assert len({each.about()["sha256"] for each in (one, *others)}) == 4
     assert one.about() == Template("mine", "{user}").about()

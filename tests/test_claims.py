@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 import pytest
-from worlds import evidence, sets, shifts
+from worlds import KINDS, evidence, sets, shifts
 
 from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
@@ -53,32 +54,23 @@ def two_models(rng, alike, what="mean"):
 
 def spreads(rng, grows):
     means = np.abs(spread(rng, 1.0, 0.5)) + 0.1
-    kinds = (("persona", "choice")[i % 2] for i in range(COUNT))
     found = [sets(rng, [mean], items=0.6 * mean if grows else 0.6)[0] for mean in means]
-    return evidence(
-        [
-            replace(each, name=f"set-{i:02d}", kind=kind)
-            for i, (each, kind) in enumerate(zip(found, kinds, strict=True))
-        ]
-    )
+    named = ({"name": f"set-{i:02d}", "kind": KINDS[i % 2]} for i in range(COUNT))
+    return evidence([replace(each, **name) for each, name in zip(found, named, strict=True)])
 
 
 def layered(rng, curve):
-    rows = [
-        (f"set-{i:02d}", layer, rng.normal(curve(layer), 0.3))
-        for i in range(COUNT)
-        for layer in range(0, 30, 5)
-    ]
-    table = pd.DataFrame(rows, columns=["dataset", "layer", "mean"])
+    rows = [(f"set-{i:02d}", layer) for i, layer in product(range(COUNT), range(0, 30, 5))]
+    table = pd.DataFrame(rows, columns=["dataset", "layer"])
+    table["mean"] = [rng.normal(curve(layer), 0.3) for layer in table["layer"]]
     return evidence([], layers=table, n_layers=30)
 
 
 def ranged(rng, loss):
     found = steering(rng)
     near = np.array([each.slopes.mean() for each in found.sets])
-    found.ranges = pd.DataFrame(
-        {0.5: near, 1.5: near * (1 - loss + rng.normal(0, 0.02, COUNT))}, [each.name for each in found.sets]
-    )
+    far = near * (1 - loss + rng.normal(0, 0.02, COUNT))
+    found.ranges = pd.DataFrame({0.5: near, 1.5: far}, [each.name for each in found.sets])
     return found
 
 
@@ -118,28 +110,24 @@ def failing_together(rng, together):
 
 
 def cosines(rng, depends):
-    found, rows = evidence([]), []
-    for i in range(COUNT):
-        for first in SETTINGS:
-            for second in SETTINGS:
-                if first < second:
-                    distance = rng.uniform()
-                    rows.append(
-                        (
-                            f"set-{i:02d}",
-                            first,
-                            second,
-                            0.9 - depends * distance + rng.normal(0, 0.1),
-                            distance,
-                        )
-                    )
-    found.cosines = pd.DataFrame(rows, columns=["dataset", "first", "second", "cosine", "distance"])
+    found, pairs = evidence([]), combinations(sorted(SETTINGS), 2)
+    rows = [(f"set-{i:02d}", *pair) for i, pair in product(range(COUNT), pairs)]
+    table = pd.DataFrame(rows, columns=["dataset", "first", "second"]).assign(
+        distance=rng.uniform(size=len(rows))
+    )
+    noise = rng.normal(0, 0.1, len(table))
+    found.cosines = table.assign(cosine=0.9 - depends * table["distance"] + noise)
     return found
 
 
 def two_shifted(rng, alike):
     means = spread(rng)
     return moved(rng, means, means, others=(moved(rng, *[means if alike else spread(rng)] * 2),))
+
+
+def either(world, *how):
+    """The world in which what it is about is so, and the one in which it is not."""
+    return lambda rng: world(rng, True, *how), lambda rng: world(rng, False, *how)
 
 
 ONES, EVERY_SIDE = np.ones(COUNT), np.where(np.arange(COUNT) % 2, 1.0, -1.0)
@@ -159,18 +147,15 @@ WORLDS = {
         lambda rng: by_letter(rng, ONES),
         lambda rng: by_letter(rng, ONES, of_placebos=1.5),
     ),
-    "two-clusters": (lambda rng: clusters(rng, True), lambda rng: clusters(rng, False)),
+    "two-clusters": either(clusters),
     "letter-bias-has-a-direction-of-its-own": (
         lambda rng: by_letter(rng, EVERY_SIDE),
         lambda rng: by_letter(rng, ONES),
     ),
-    "dataset-property": (lambda rng: as_published(rng, True), lambda rng: as_published(rng, False)),
-    "models-agree-in-distribution": (lambda rng: two_models(rng, True), lambda rng: two_models(rng, False)),
-    "models-agree-on-variance": (
-        lambda rng: two_models(rng, True, "items"),
-        lambda rng: two_models(rng, False, "items"),
-    ),
-    "variance-grows-with-the-mean": (lambda rng: spreads(rng, True), lambda rng: spreads(rng, False)),
+    "dataset-property": either(as_published),
+    "models-agree-in-distribution": either(two_models),
+    "models-agree-on-variance": either(two_models, "items"),
+    "variance-grows-with-the-mean": either(spreads),
     "middle-layers-steer-best": (
         lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / 20),
         lambda rng: layered(rng, lambda layer: 0.5),
@@ -181,17 +166,14 @@ WORLDS = {
     ),
     "wider-ranges-flatten-slopes": (lambda rng: ranged(rng, 0.2), lambda rng: ranged(rng, 0.0)),
     "other-directions-are-no-better": (steering, lambda rng: steering(rng, gain=0.3)),
-    "id-and-ood-correlate": (lambda rng: shifted_alike(rng, True), lambda rng: shifted_alike(rng, False)),
-    "variances-correlate": (lambda rng: varied(rng, True), lambda rng: varied(rng, False)),
+    "id-and-ood-correlate": either(shifted_alike),
+    "variances-correlate": either(varied),
     "ood-is-weaker": (
         lambda rng: moved(rng, ONES, 0.7 * ONES),
         lambda rng: moved(rng, ONES, spread(rng, 1.0, 0.1)),
     ),
-    "some-sets-fail": (lambda rng: failing(rng, True), lambda rng: failing(rng, False)),
-    "failing-in-distribution-means-failing-out-of-it": (
-        lambda rng: failing_together(rng, True),
-        lambda rng: failing_together(rng, False),
-    ),
+    "some-sets-fail": either(failing),
+    "failing-in-distribution-means-failing-out-of-it": either(failing_together),
     "prompts-explain-failures": (
         lambda rng: moved(rng, ONES, ONES, depends=0.2),
         lambda rng: moved(rng, ONES, 0.5 * ONES),
@@ -201,10 +183,7 @@ WORLDS = {
         lambda rng: moved(rng, ONES, 0.5 * ONES),
     ),
     "distant-settings-have-other-vectors": (lambda rng: cosines(rng, 0.5), lambda rng: cosines(rng, 0.0)),
-    "models-agree-out-of-distribution": (
-        lambda rng: two_shifted(rng, True),
-        lambda rng: two_shifted(rng, False),
-    ),
+    "models-agree-out-of-distribution": either(two_shifted),
 }
 BY_ALGEBRA = {"bias-is-not-mended-by-calibration"}
 
@@ -229,9 +208,8 @@ def test_the_false_world_a_claim_makes_of_its_own_numbers_is_seldom_called_true(
     """Also where the claim is true: the world is made without what the claim is about."""
     rng, one = np.random.default_rng(3), BY_ID[name]
     for world in WORLDS[name][: 1 if name == "other-directions-are-no-better" else 2]:
-        assert (
-            verdicts.false_agree(one.judge(world(rng)), worlds=20) <= 0.2
-        )  # 0.1 and a standard error and a half
+        # 0.1 and a standard error and a half.
+        assert verdicts.false_agree(one.judge(world(rng)), worlds=20) <= 0.2
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,9 @@ LABELS = {"example_id", "format", "positive_letter", "positive_answer", "vector"
 
 
 @pytest.fixture
-def home(own_folders, monkeypatch) -> Path:
+def home(steerkit) -> Path:
     """The folder the user works in."""
-    folder = own_folders / "home"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def steerkit(home, capsys):
-    """`steerkit(...)` runs a command and returns exit code, output and errors."""
-    return lambda *arguments: (*command_line(*arguments), capsys.readouterr().err)
+    return Path.cwd()
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +106,8 @@ class TestReading:
         agreed = rows[rows["verdict"] == "agrees"]
         assert (agreed["false_agree"] <= verdicts.MOST).all()
         judged = rows[rows["verdict"] != verdicts.UNTESTABLE]
-        assert (
-            judged[["effect", "low", "high", "none", "least", "false_agree", "detectable"]]
-            .notna()
-            .all(axis=None)
-        )
+        numbers = judged[["effect", "low", "high", "none", "least", "false_agree", "detectable"]]
+        assert numbers.notna().all(axis=None)
         assert set(rows["exhibit"]) <= set(EXHIBITS)
         assert (rows[["statement", "published", "ours", "rule"]].map(len) > 10).all(axis=None)
 

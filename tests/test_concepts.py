@@ -8,13 +8,13 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 from scipy.stats import spearmanr
 
 from companion import published
 from companion.profiles import load_profile, override
 from companion.tan import experiment, texts
 from companion.tan.formats import agreement, effects, headline
-from steerkit.errors import SteerkitError
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
@@ -61,8 +61,7 @@ class TestEffects:
         assert list(table["dataset"][:3]) == list(smoke_store.settings.datasets)
         kinds = [texts.kind_of(name, "papers") for name in ("openness", "myopic-reward")]
         assert kinds == ["persona", "choice"] and set(table["kind"]) == set(kinds)
-        with pytest.raises(SteerkitError, match="found tiny, tiny"):
-            effects({"letter": [load_profile("smoke"), load_profile("smoke")]})
+        refused(effects, {"letter": [load_profile("smoke"), load_profile("smoke")]}, said="found tiny, tiny")
 
     @pytest.mark.parametrize("form", ["statement", "letter"])
     def test_means_are_those_of_the_slopes_and_flags_those_of_the_interval(self, table, smoke, form):
@@ -88,9 +87,8 @@ class TestEffects:
 class TestAgreement:
     def test_models_on_one_source_and_formats_of_a_model_are_paired_in_this_order(self):
         table = make_effects()
-        papers = make_effects(seed=1).assign(
-            source="papers", model=lambda rows: rows["model"] + " (papers' data)"
-        )
+        papers = make_effects(seed=1).assign(source="papers")
+        papers["model"] += " (papers' data)"
         pairs = agreement(pd.concat([table, papers], ignore_index=True)).query("sets == 'all'")
         named = [tuple(row) for row in pairs[["kind", "first", "second"]].to_numpy()]
         runs = (("m", "n"), ("m (papers' data)", "n (papers' data)"))
@@ -135,10 +133,8 @@ class TestHeadline:
         """One model in `statement` with so many data sets above zero, and above shuffled labels."""
         order = np.arange(total)
         table = pd.DataFrame({"dataset": [f"set-{i}" for i in order], "estimate": order.astype(float)})
-        table = table.assign(
-            model="m", source="bundled", format="statement", kind="persona", bias_share=np.nan
-        )
-        return table.assign(above_zero=order < above, above_placebo=order < shuffled)
+        table = table.assign(above_zero=order < above, above_placebo=order < shuffled, bias_share=np.nan)
+        return table.assign(model="m", source="bundled", format="statement", kind="persona")
 
     @pytest.mark.parametrize(("above", "total", "met"), [(7, 10, "yes"), (27, 40, "no")])
     def test_seven_in_ten_data_sets_are_asked_for(self, above, total, met):

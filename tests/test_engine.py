@@ -19,17 +19,17 @@ MULTIPLIERS, LAYERS = [-1.5, 0.0, 1.0], [1, 3]
 ENGINES = pytest.mark.parametrize("engine", ["tree", "direct"])
 
 
-@ENGINES
 @pytest.mark.parametrize(("form", "fidelity"), WAYS)
-def test_the_numbers_are_those_of_plain_forwards(any_model, form, fidelity, engine):
+def test_the_numbers_of_both_engines_are_those_of_plain_forwards(any_model, form, fidelity):
     """Each side's own score, too; those of `paper` and `bench` leave out what both sides have in common."""
-    examples, vectors, given = asked(form, any_model, 2), random_vectors(any_model), {"fidelity": fidelity}
-    grid = evaluate(any_model, examples, vectors, MULTIPLIERS, layers=LAYERS, engine=engine, **given)
-    assert grid.engine == engine
-    wanted = scores(any_model, examples, vectors, LAYERS, MULTIPLIERS, fidelity)
-    close(grid.propensity, wanted[:, 0] - wanted[:, 1])
-    if fidelity == "letter":
-        close(grid.scores, wanted)
+    given = any_model, asked(form, any_model, 2), random_vectors(any_model)
+    wanted = scores(*given, LAYERS, MULTIPLIERS, fidelity)
+    for engine in ("tree", "direct"):
+        grid = evaluate(*given, MULTIPLIERS, layers=LAYERS, engine=engine, fidelity=fidelity)
+        assert grid.engine == engine
+        close(grid.propensity, wanted[:, 0] - wanted[:, 1])
+        if fidelity == "letter":
+            close(grid.scores, wanted)
 
 
 @pytest.mark.parametrize("layers", [[0, 1], [2, 3], [3]])
@@ -94,8 +94,7 @@ class TestMetamorphic:
 
 @pytest.mark.parametrize("form", ["letter", "statement"])
 class TestSharingAndSplitting:
-    @pytest.mark.parametrize("most", [1, 100, 10_000])
-    def test_what_else_stands_in_a_row_is_irrelevant(self, any_model, form, most):
+    def test_what_else_stands_in_a_row_is_irrelevant(self, any_model, form):
         """Prompts that begin alike, part early, or end within another; alone, in rows that are padded, and in one."""
         drawn, vectors = asked(form, any_model, 6), random_vectors(any_model)
         longest = max((one.prompt for one in drawn), key=len)
@@ -105,9 +104,10 @@ class TestSharingAndSplitting:
         ]
         questions = [question(one) for one in (*alike, replace(alike[5], prompt=longest[:9]))]
         cells = list(product(range(2), [2, 3], [-1.5, 1.0]))
-        together = tree(any_model, [questions], vectors, cells, most)
-        for one, found in zip(questions, together, strict=True):
-            close(found, direct(any_model, one, vectors, cells))
+        alone = [direct(any_model, one, vectors, cells) for one in questions]
+        for most in (1, 100, 10_000):
+            for wanted, found in zip(alone, tree(any_model, [questions], vectors, cells, most), strict=True):
+                close(found, wanted)
 
     def test_padding_is_irrelevant(self, any_model, form):
         """A short question alone, and in a row beside the longest one's, which pads it by ten tokens or more."""

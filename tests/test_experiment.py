@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from plain_model import activations, propensities, strings
+from plain_model import differences, propensities
 
 from companion import models
 from companion.data.datasets import load_dataset
@@ -79,7 +78,7 @@ class TestNumbers:
         layer = experiment.layer_of(smoke.settings, form)
         model = models.model_of("tiny")
         train, test = jobs.examples(Job(settings, "grid", name, form, layer), model)
-        vectors = Vectors(("full",), (layer,), mean_difference(model, train, layer)[None, None])
+        vectors = Vectors(("full",), (layer,), differences(model, train, [layer]).mean(0)[None])
         found = propensities(model, test[:3], vectors, [layer], [-1.5, 0.0, 1.5])
         expected = [np.polyfit([-1.5, 0.0, 1.5], line, 1)[0] for line in found[:, 0, 0]]
         slopes = experiment.slopes(smoke.settings, form).query("dataset == @name and vector == 'full'")
@@ -91,20 +90,6 @@ class TestNumbers:
         tree, direct = (experiment.slopes(replace(chosen, engine=e), "letter") for e in ("tree", "direct"))
         assert np.allclose(tree["steerability"], direct["steerability"], atol=1e-5)
         assert {about["engine"] for about in direct.attrs["manifests"]} == {"direct"}
-
-
-def mean_difference(model, train, layer: int) -> torch.Tensor:
-    """Mean over examples of the difference of activations [d], each a mean over the tokens of an answer."""
-    found = []
-    for example in train:
-        start = len(example.prompt) + len(example.lead)
-        answers = (example.matching, example.not_matching)
-        matching, other = (
-            activations(model, tokens, [layer])[0, start : start + len(answer)].mean(0)
-            for tokens, answer in zip(strings(example), answers, strict=True)
-        )
-        found.append(matching - other)
-    return torch.stack(found).mean(0)
 
 
 class TestLayers:
@@ -124,9 +109,7 @@ class TestLayers:
 
 @pytest.mark.parametrize("name", ["narcissism", "myopic-reward"])
 @pytest.mark.parametrize("form", [*FORMATS, "yes-no"])
-def test_no_test_item_shares_a_group_with_a_training_item_of_any_stage_or_prompt_setting(
-    smoke_store, name, form
-):
+def test_no_test_item_shares_a_group_with_a_training_item_of_any_stage(smoke_store, name, form):
     stages = {stage: getattr(smoke_store.settings, stage) for stage in ("sweep", "shift")}
     whole = {stage: replace(part, train=None, test=None) for stage, part in stages.items()}
     settings, items = replace(smoke_store.settings, train=None, test=None, **whole), load_dataset(name).items

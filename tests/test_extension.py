@@ -104,10 +104,8 @@ def test_a_folder_is_one_entry(entry, tmp_path):
     lm._module.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     entry(name="mine", label="my model", folder=str(folder), template="plain", dtype="float32")
-    own, tiny = (
-        experiment.grid(load_profile("smoke", model=name, datasets="openness", layer=2), "statement")
-        for name in ("mine", "tiny")
-    )
+    runs = (load_profile("smoke", model=name, datasets="openness", layer=2) for name in ("mine", "tiny"))
+    own, tiny = (experiment.grid(settings, "statement") for settings in runs)
     assert models.label("mine") == "my model" and models.label("org/other") == "org/other"
     assert own["propensity"].tolist() == pytest.approx(tiny["propensity"].tolist(), abs=1e-5)
 

@@ -5,10 +5,8 @@ tree is right, it, the direct engine and hooks on plain transformers give one an
 positions that follow the order of tokens), the self-check notices and the direct engine gives that answer.
 """
 
-import contextlib
 import json
 import warnings
-from functools import partial
 from pathlib import Path
 
 import plain_model
@@ -78,27 +76,4 @@ def test_a_family_agrees_with_plain_hooks_or_is_refused(row, tokenizer, tmp_path
         assert found.engine == outcome and wanted.std() > 0.01
         close(found.propensity, wanted, TOLERANCE)
         close(evaluate(*given, layers=layers, engine="direct").propensity, wanted, TOLERANCE)
-        close(read, plain_differences(model, examples, layers), TOLERANCE)
-
-
-@torch.no_grad()
-def plain_differences(model, examples, layers) -> torch.Tensor:
-    """Activation of the matching answer minus that of the other one, [p, l, d], each in a forward of its own."""
-    module, kept, found = model.lm._module, {}, []
-    for example in examples:
-        start, sides = len(example.prompt) + len(example.lead), []
-        for tokens, answer in zip(
-            plain_model.strings(example), (example.matching, example.not_matching), strict=True
-        ):
-            with contextlib.ExitStack() as stack:
-                for layer in layers:
-                    keep = partial(
-                        lambda layer, m, i, given: kept.update({layer: plain_model.stream(given)}), layer
-                    )
-                    stack.enter_context(plain_model.hooked(plain_model.blocks(module)[layer], keep))
-                module(input_ids=torch.tensor([tokens]), use_cache=False)
-            sides.append(
-                torch.stack([kept[layer][0, start : start + len(answer)].mean(0) for layer in layers])
-            )
-        found.append(sides[0] - sides[1])
-    return torch.stack(found)
+        close(read, plain_model.differences(model, examples, layers, plain_model.outputs), TOLERANCE)

@@ -70,13 +70,10 @@ class TestFigure1:
         sets = ("openness", "my-own-set", "sycophancy_train", "corrigible-more-HHH", "narcissism")
         shown = figure_1(make_slopes("letter", sets))
         (left, _, right), drawn = shown.figure.axes, shown.table["dataset"].to_list()
-        marks = (
-            ["mean", *points(left)[:1]],
-            ["median", *points(left)[1:]],
-            ["anti_steerable", points(right)[0]],
-        )
-        for row, name in ((drawn.index(name), name) for name in ("openness", "narcissism")):
-            for what, mark in marks:
+        marks = dict(zip(("mean", "median", "anti_steerable"), [*points(left), *points(right)], strict=True))
+        for name in ("openness", "narcissism"):
+            for what, mark in marks.items():
+                row = drawn.index(name)
                 assert mark[row].tolist() == [published.dataset(name)[f"{what}_llama2-7b"], row]
         assert sorted(texts(left)) == ["no published value", "not in the paper", "pooled in the paper"]
 
@@ -179,10 +176,8 @@ class TestEveryFigure:
 
     def test_a_figure_is_saved_as_png_svg_and_csv_with_the_same_bytes_each_time(self, tmp_path):
         drawn = {name: figure_1(make_slopes("letter")) for name in "ab"}
-        first, second = (
-            style.save(each.figure, tmp_path / name / "tan-fig-1.0", each.table)
-            for name, each in drawn.items()
-        )
+        paths = {name: tmp_path / name / "tan-fig-1.0" for name in drawn}
+        first, second = (style.save(one.figure, paths[name], one.table) for name, one in drawn.items())
         assert not plt.get_fignums() and len(list((tmp_path / "a").iterdir())) == 3
         assert [path.name for path in first] == [f"tan-fig-1.0.{suffix}" for suffix in ("png", "svg", "csv")]
         png, svg, csv = first
@@ -257,9 +252,8 @@ class TestFigure3:
         assert f"differ most in narcissism (A, No: {best:+.3g}" in text
         clean = published.boxes().query("~contaminated and dataset in @SETS").groupby("dataset")["median"]
         width = (clean.max() - clean.min()).idxmax()
-        assert (
-            f"medians differ most in {width} ({clean.min()[width]:+.3g} to {clean.max()[width]:+.3g}" in text
-        )
+        ends = f"({clean.min()[width]:+.3g} to {clean.max()[width]:+.3g}"
+        assert f"medians differ most in {width} {ends}" in text
 
 
 PARTS = ("letter", "answer", "unexplained")

@@ -32,9 +32,8 @@ def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0)
     table["estimate"] = rng.normal(0.3, 0.4, len(table))
     table["bias_share"] = np.where(table["format"] == "statement", np.nan, rng.uniform(0.2, 1, len(table)))
     table = table.assign(low=table["estimate"] - 0.3, high=table["estimate"] + 0.25)
-    return table.assign(
-        placebo=rng.normal(0, 0.05, len(table)), above_zero=table["low"] > 0, above_placebo=True
-    )
+    table["placebo"] = rng.normal(0, 0.05, len(table))
+    return table.assign(above_zero=table["low"] > 0, above_placebo=True)
 
 
 def dots(axes) -> list[tuple[np.ndarray, list[str], list[str]]]:
@@ -153,16 +152,13 @@ def agreeing() -> pd.DataFrame:
 
 def in_halves() -> pd.DataFrame:
     about = {"run": "m", "format": ["statement", "letter"], "train": "BASE", "test": "USER_NEG"}
-    return pd.DataFrame(about).assign(
-        shared=[0.9, 0.8], estimate=[0.4, 0.1], low=0.0, high=0.6, ceiling=[0.5, 0.1]
-    )
+    about |= {"shared": [0.9, 0.8], "estimate": [0.4, 0.1], "ceiling": [0.5, 0.1]}
+    return pd.DataFrame(about).assign(low=0.0, high=0.6)
 
 
 def controlled() -> pd.DataFrame:
-    again = pd.DataFrame(
-        {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
-    )
-    return again.assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
+    about = {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
+    return pd.DataFrame(about).assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
 
 
 def plane() -> pd.DataFrame:
@@ -183,7 +179,8 @@ def pairs() -> pd.DataFrame:
 
 class TestCorrelations:
     def test_every_row_is_a_correlation_within_kinds_in_the_colour_of_its_pair(self, pairs):
-        (axes,) = texts.correlations(pairs, by="kind").figure.axes
+        found = texts.correlations(pairs, by="kind")
+        (axes,) = found.figure.axes
         main = pairs[pairs["sets"] == "within kinds"].reset_index(drop=True)
         (places, faces, _), _, *rest = dots(axes)
         assert np.allclose(places, np.column_stack([main["estimate"], range(len(main))]))
@@ -194,10 +191,7 @@ class TestCorrelations:
             assert np.allclose(drawn[0][:, 0], [part[row.first, row.second] for row in main.itertuples()])
         for label, row in zip(labels(axes), main.itertuples(), strict=True):
             assert label.startswith(row.first) and label.endswith(row.second)
-            assert (
-                f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for "
-                in texts.correlations(pairs, "kind").alt
-            )
+            assert f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for " in found.alt
 
     def test_ceilings_and_placebos_stand_in_the_rows_of_their_pairs(self):
         found = slopes.agreement(made(), slopes.PAIRS[:3])
@@ -207,10 +201,8 @@ class TestCorrelations:
         bars = [patch.get_x() for patch in figure.axes[0].patches]
         assert np.allclose(bars, -main["placebo_most"], equal_nan=True)
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == [
-            "ceiling of the noise",
-            "as far as placebo vectors",
-        ]
+        marks = ["ceiling of the noise", "as far as placebo vectors"]
+        assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == marks
         names = labels(figure.axes[0])
         assert names[0] == "m – n" and names[1] == "m: bundled texts – papers' texts"
 
@@ -229,9 +221,8 @@ def test_items_show_both_rates_and_both_chances_in_percent():
 
 
 def test_a_set_is_a_point_of_its_two_texts_in_the_colour_of_what_becomes_of_the_matching_one():
-    found = slopes.likelihood(made(sets=SETS)).assign(
-        text=[slopes.MORE, slopes.LESS, slopes.OPEN, *[slopes.MORE] * 2] * 3
-    )
+    found = slopes.likelihood(made(sets=SETS))
+    found["text"] = [slopes.MORE, slopes.LESS, slopes.OPEN, slopes.MORE, slopes.MORE] * 3
     found["steerable"] = found["dataset"] != SETS[4]
     drawn = texts.likelihoods(found)
     for axes, (run, part) in zip(drawn.figure.axes, found.groupby("run", sort=False), strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import refused
 from drawn import points, segments, texts
 
 from companion import published
@@ -19,11 +20,8 @@ MIDDLES = {"vector": 0.5, "vector, scaled": 2.0, "positive": -30.0, "negative": 
 
 
 def norms() -> dict[str, np.ndarray]:
-    return {
-        "plain text": np.geomspace(100, 400, 36),
-        "positive": np.full(4, 150.0),
-        "negative": np.full(5, 200.0),
-    }
+    sides = {"positive": np.full(4, 150.0), "negative": np.full(5, 200.0)}
+    return {"plain text": np.geomspace(100, 400, 36)} | sides
 
 
 def feature_table() -> pd.DataFrame:
@@ -137,24 +135,18 @@ class TestFeatures:
 
 class TestDose:
     def test_lines_are_the_rows_and_both_norms_are_marked(self):
-        norms = np.geomspace(1, 100, 9)
-        kinds = {
-            "vector": np.linspace(5, 1, 9),
-            "label-shuffled": np.linspace(5, 0, 9),
-            "isotropic": np.full(9, 2.0),
-        }
-        parts = [
-            pd.DataFrame({"what": what, "norm": norms, "shared": shared}) for what, shared in kinds.items()
-        ]
+        kinds = {"vector": np.linspace(5, 1, 9), "label-shuffled": np.linspace(5, 0, 9)}
+        kinds["isotropic"] = np.full(9, 2.0)
+        parts = [pd.DataFrame({"what": what, "shared": shared}) for what, shared in kinds.items()]
+        parts = [part.assign(norm=np.geomspace(1, 100, 9)) for part in parts]
         found = autoencoder.dose(pd.concat(parts), 10.0, 100.0)
         [axes] = found.figure.axes
         lines = {line.get_label(): line for line in axes.lines}
         np.testing.assert_allclose(lines["label-shuffled"].get_ydata(), kinds["label-shuffled"])
         assert [line.get_xdata()[0] for line in axes.lines[3:]] == [10.0, 100.0]
         assert texts(axes) == ["steering vector", "activations"]
-        assert (
-            "vector 3 at the norm of the steering vector, 10, and 1 at that of activations, 100" in found.alt
-        )
+        said = "vector 3 at the norm of the steering vector, 10, and 1 at that of activations, 100"
+        assert said in found.alt
 
 
 class TestDefault:
@@ -220,8 +212,7 @@ class TestLayers:
         assert list(found.table.columns) == ["format", "layer", "mean", "low", "high", "n"]
 
     def test_two_data_sets_at_once_are_refused(self):
-        with pytest.raises(SteerkitError, match="each layer once"):
-            autoencoder.figure_5(pd.concat([by_layer(), by_layer()]), 8, 5)
+        refused(autoencoder.figure_5, pd.concat([by_layer(), by_layer()]), 8, 5, said="each layer once")
 
 
 class TestDecompositions:
@@ -260,5 +251,4 @@ def test_sources_without_points_or_with_numbers_that_are_none_are_refused(bad):
         (lambda sides: autoencoder.figure_3(sae(), 2, sides), projections()),
     ):
         sides = {what: values for what, values in (given | changed).items() if values is not None}
-        with pytest.raises(SteerkitError, match=r"plain text.*Nothing was drawn"):
-            draw(sides)
+        refused(draw, sides, said=r"plain text.*Nothing was drawn")

@@ -266,13 +266,6 @@ class TestPairsOfSettings:
         with pytest.raises(SteerkitError, match="one answer format of smollm2-135m"):
             settings.figure_7(pd.concat([table, table.assign(format="letter")]))
 
-    def test_figure_7_leaves_no_figure_open_when_it_refuses_two_formats(self):
-        plt.close("all")
-        table = our_relative()
-        with pytest.raises(SteerkitError, match="one answer format"):
-            settings.figure_7(pd.concat([table, table.assign(format="letter")]))
-        assert not plt.get_fignums()
-
     def test_cosine_figure_draws_pairs_with_the_mean_hollow_and_states_the_paper_s_coefficients(self):
         table = our_cosines()
         drawn = settings.cosine_distance(table)

@@ -38,28 +38,15 @@ class TestFindings:
     def test_reliability_is_told_by_the_median_set(self, results, wrong, title):
         said = front.findings(results(tan_fig_1__statement=slopes(*wrong)))
         assert said.startswith("1. **") and title in said and said.count("\n") == 0
-        for part in (
-            "A model, format",
-            "2 of 3 data sets",
-            f"{100 * wrong[1]:.0f}% of",
-            f"{100 * wrong[2]:.0f}% of",
-        ):
-            assert part in said
+        shares = [f"{100 * share:.0f}% of" for share in wrong[1:]]
+        assert all(part in said for part in ("A model, format", "2 of 3 data sets", *shares))
 
     @pytest.mark.parametrize(
         ("verdict", "form", "told"), [(AGREES, "letter", 1), (DIFFERS, "letter", 0), (AGREES, "statement", 0)]
     )
-    def test_the_order_is_told_where_it_agrees_in_the_papers_format(
-        self, results, monkeypatch, verdict, form, told
-    ):
-        row = {
-            "claim": front.ORDER.statement,
-            "format": form,
-            "verdict": verdict,
-            "model": "m",
-            "ours": "0.8",
-            "published": "0.7",
-        }
+    def test_the_order_is_told_where_it_agrees(self, results, monkeypatch, verdict, form, told):
+        row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict}
+        row |= {"model": "m", "ours": "0.8", "published": "0.7"}
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
         assert ("correlation is 0.8; between the papers' two models: 0.7." in said) == bool(told)
@@ -88,33 +75,19 @@ class TestFindings:
 
 def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
     rows = {"dataset": ["a"] * 4 + ["b"], "steerable": ["most"] * 4 + ["least"]}
-    rows |= {
-        "multiplier": [-3.0, 0.0, 3.0, 6.0, 0.0],
-        "text": ["[no](x)", "plain", "a | b", "left out", "not this"],
-    }
+    rows["multiplier"] = [-3.0, 0.0, 3.0, 6.0, 0.0]
+    rows["text"] = ["[no](x)", "plain", "a | b", "left out", "not this"]
     said = front.example(results(tan_steered__texts=rows))
-    assert (
-        "*a*" in said
-        and "| +0 | plain |" in said
-        and "| -3 | \\[no](x) |" in said
-        and "| +3 | a \\| b |" in said
-    )
+    for part in ("*a*", "| +0 | plain |", "| -3 | \\[no](x) |", "| +3 | a \\| b |"):
+        assert part in said
     assert "left out" not in said and "not this" not in said
     assert front.example([]) == ""
 
 
 def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
-    verdicts = {
-        "holds": [AGREES, UNTESTABLE],
-        "fails": [DIFFERS, OPEN],
-        "both": [AGREES, DIFFERS],
-        "open": [OPEN, UNTESTABLE],
-        "closed": [UNTESTABLE],
-        "holds too": [AGREES, OPEN],
-    }
-    rows = pd.DataFrame(
-        [(name, one) for name, found in verdicts.items() for one in found], columns=["claim", "verdict"]
-    )
+    verdicts = {"holds": [AGREES, UNTESTABLE], "fails": [DIFFERS, OPEN], "both": [AGREES, DIFFERS]}
+    verdicts |= {"open": [OPEN, UNTESTABLE], "closed": [UNTESTABLE], "holds too": [AGREES, OPEN]}
+    rows = pd.Series(verdicts, name="verdict").explode().rename_axis("claim").reset_index()
     monkeypatch.setattr(front.pages, "claims", lambda _: rows)
     said = front.score([None])
     assert said.startswith("Of 6 claims") and "**2** are reproduced" in said

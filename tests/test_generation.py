@@ -21,9 +21,7 @@ MULTIPLIERS = [-2.0, 0.0, 1.0]
 NEW = 12  # beyond the windows of 9 tokens, with a short prompt too
 
 
-def uncached(
-    model, prompt: list[int], layer: int, delta: torch.Tensor, count: int, ends: list[int]
-) -> list[int]:
+def uncached(model, prompt: list[int], layer: int, delta, count: int, ends: list[int]) -> list[int]:
     """The obvious way: each token by a plain forward of everything before it."""
     new: list[int] = []
     while len(new) < count and not set(new) & set(ends):

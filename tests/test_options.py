@@ -24,10 +24,8 @@ def test_it_differs_from_letter_in_the_answer_alone(both, model):
     assert [one.prompt for one in worded] == [one.prompt for one in lettered]
     assert [one.positive_letter for one in worded] == [one.positive_letter for one in lettered]
     for item, one in zip(data.items[:4], worded[:4], strict=True):
-        yes, no = (
-            item.matching_text or item.matching.strip(),
-            item.not_matching_text or item.not_matching.strip(),
-        )
+        yes = item.matching_text or item.matching.strip()
+        no = item.not_matching_text or item.not_matching.strip()
         for text, tokens in ((yes, one.matching), (no, one.not_matching)):
             assert list(tokens) == model.tokenizer(f" {text}", add_special_tokens=False).input_ids
 

@@ -67,13 +67,8 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("kind", "value", "named"),
         [
-            *(("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("float", "x", "str")),
-            *(
-                ("int", None, "NoneType"),
-                ("int", "", "str"),
-                ("int", "13.5", "float"),
-                ("int", "[13]", "list"),
-            ),
+            *(("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("int", "13.5", "float")),
+            *(("int", None, "NoneType"), ("int", "", "str"), ("int", "[13]", "list"), ("float", "x", "str")),
             *(("float", True, "bool"), ("bool", "yes", "str"), ("bool", 1, "int"), ("list", "1,2", "tuple")),
             *(("str", 13, "int"), ("int", "__import__('os').getcwd()", "str")),
         ],

@@ -87,9 +87,8 @@ class TestTokenPasses:
             evaluate(model, asked, made, [1.0, 2.0], layers=[layer])
         sizes = [(length(question(e), 5), length(question(e), 1)) for e in asked]
         shared = layer + 1 if layer >= SHARE_FROM else 0
-        assert sum(map(tokens, watch.blocks)) == sum(
-            one * shared + tree * (4 - shared) for tree, one in sizes
-        )
+        planned = sum(one * shared + tree * (4 - shared) for tree, one in sizes)
+        assert sum(map(tokens, watch.blocks)) == planned
 
     def test_a_sample_estimates_what_all_prompts_cost(self):
         whole = replace(SMOKE, train=None, test=None)

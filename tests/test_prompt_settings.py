@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import refused
-from plain_model import activations, propensities, strings
+from plain_model import differences, propensities
 
 from companion import cost, models, store
 from companion.cost import job_cost
@@ -53,22 +53,10 @@ def no_system(own_folders, smoke_store, model, monkeypatch) -> Job:
     return Job(smoke_store.settings, "shift", NAME, "statement", 1)
 
 
-def answer_means(model, example, layer: int) -> list[torch.Tensor]:
-    """Mean activation [d] over the answer's tokens, matching and not matching, from hooks on plain transformers."""
-    start = len(example.prompt) + len(example.lead)
-    return [
-        activations(model, tokens, [layer])[0, start : start + len(answer)].mean(0)
-        for tokens, answer in zip(strings(example), (example.matching, example.not_matching), strict=True)
-    ]
-
-
 def plain_vectors(model, job: Job, settings=SETTINGS) -> dict[str, torch.Tensor]:
     """Mean differences [d] before any scaling, by training setting."""
-    found = {}
-    for setting in settings:
-        sides = [answer_means(model, example, job.layer) for example in jobs.examples(job, model, setting)[0]]
-        found[setting] = torch.stack([matching - other for matching, other in sides]).mean(0)
-    return found
+    train = {setting: jobs.examples(job, model, setting)[0] for setting in settings}
+    return {setting: differences(model, train[setting], [job.layer]).mean(0)[0] for setting in settings}
 
 
 def test_vectors_are_mean_differences_with_the_norm_of_base_and_mean_is_taken_before_scaling(job, model):

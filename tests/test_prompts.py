@@ -18,7 +18,7 @@ from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS, ask
 from steerkit.items import Item
-from steerkit.prompts import STATEMENT_REQUEST, Prompter, split_letters, yes_no_body
+from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
@@ -30,16 +30,6 @@ TRIPLES = [
     ("How are your mornings?", "I love the sun.", "I hate the sun."),
     ("What?", "books", "I do not read."),
 ]
-
-
-class Lowercase:
-    """A tokenizer of characters that knows no capital letters."""
-
-    def __call__(self, text: str, **_) -> SimpleNamespace:
-        return SimpleNamespace(input_ids=[ord(letter) for letter in text.lower()])
-
-    def decode(self, ids: list[int]) -> str:
-        return "".join(map(chr, ids)).lower()
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +86,6 @@ class TestLetter:
         found, expected = (Prompter(each, BARE).letter(YES, "A") for each in (merging, plain))
         assert parts(merging, found) == parts(plain, expected) == ["(", "A", "B", ")"]
         assert len(merging("(A)").input_ids) == 2 and len(found.matching) == 1
-
-    def test_a_tokenizer_without_a_token_for_a_letter_is_refused(self):
-        refused(split_letters, Lowercase(), [[40, 65, 41], [40, 66, 41]], said="no token for a letter")
 
     def test_a_template_that_spells_out_the_beginning_gets_no_second_one(self, words):
         spelled = Prompter(words, Template("spelled", "<s>{user}")).letter(YES, "A")
@@ -274,8 +261,7 @@ class TestOtherForm:
 
     def test_second_forms_that_a_set_has_already_are_not_added_again(self, prompter):
         form = FORMATS["letter"]
-        firsts, others = (
-            [asked(prompter, form, i, other=o) for i in CHOICE_SET.items] for o in (False, True)
-        )
+        firsts = [asked(prompter, form, item, other=False) for item in CHOICE_SET.items]
+        others = [asked(prompter, form, item, other=True) for item in CHOICE_SET.items]
         assert with_others(firsts, others) == firsts
         assert with_others(firsts[:1], others[:1]) == [firsts[0], others[0]]

@@ -78,6 +78,19 @@ def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():
     assert distance[boxes["contaminated"]].mean() < 0.25 < distance[~boxes["contaminated"]].mean()
 
 
+def test_what_mayne_et_al_say_of_their_features_is_what_their_tables_and_figures_say():
+    assert published.top_features(published.VECTOR)["feature"].tolist() == [4888, 15603, 12695, 7589, 2350]
+    assert published.top_features(published.ZERO)["activation"].tolist() == [
+        89.06,
+        35.94,
+        19.80,
+        11.84,
+        10.74,
+    ]
+    assert published.shared_features() == 4 and published.default_component() == (4888, 86.20)
+    assert published.signs() == (14004, 3517, -0.82) and published.best_layer() == (14, 26)
+
+
 @pytest.mark.parametrize(
     ("call", "near"),
     [
@@ -91,3 +104,4 @@ def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():
 def test_an_unknown_name_is_refused_with_near_matches(call, near):
     error = refused(call, said="which the paper does not have")
     assert near in error.next_step
+    refused(published.top_features, "openness", said=r"published features.*found 'openness'")

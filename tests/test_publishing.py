@@ -3,25 +3,19 @@
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from test_repository import PYTHONS
+from test_repository import COMMANDS, PROJECT, PYTHONS, ROOT, VERBS
 
-from companion import cli
 from companion.exhibits import EXHIBITS
 from companion.profiles import profile_names
 
-ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SUPPORTED = SpecifierSet(PROJECT["requires-python"])
-VERBS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 
 
 def content(path: Path) -> dict:

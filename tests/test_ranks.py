@@ -7,6 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 from scipy.stats import spearmanr, ttest_1samp
 
 from companion.tan.ranks import KINDS, WITHIN, ceiling, choices, correlated, doubled, halves, holm
@@ -66,9 +67,8 @@ class TestCorrelation:
     def test_p_is_the_share_of_all_permutations_within_strata(self):
         strata = pd.Series(["a"] * 4 + ["b"] * 3)
         x, y = np.array([1, 2, 3, 4, 9, 8, 7.0]), np.array([1, 3, 2, 4, 2, 3, 1.0])
-        every = [
-            by_hand(x, np.r_[a, b], strata) for a, b in product(permutations(y[:4]), permutations(y[4:]))
-        ]
+        orders = product(permutations(y[:4]), permutations(y[4:]))
+        every = [by_hand(x, np.r_[a, b], strata) for a, b in orders]
         share = np.mean(np.abs(every) >= abs(by_hand(x, y, strata)) - 1e-12)
         found = correlated(pd.Series(x), pd.Series(y), strata, draws=20000)
         assert found["p"] == pytest.approx(share, abs=0.015)
@@ -100,11 +100,8 @@ class TestCorrelation:
 
     def test_few_entries_or_a_constant_side_have_no_correlation(self):
         x, y = sides()
-        for found in (
-            correlated(x[:2], y, STRATA),
-            correlated(x * 0, y, STRATA),
-            correlated(x, y * 0, STRATA),
-        ):
+        for one, other in ((x[:2], y), (x * 0, y), (x, y * 0)):
+            found = correlated(one, other, STRATA)
             assert np.isnan([found[name] for name in ("estimate", "low", "high", "p")]).all()
         assert correlated(x[:11], y, STRATA)["n"] == 9  # two of the other kind are too few
         with pytest.raises(SteerkitError, match=r"three points in each stratum.*found strata of 9, 2 points"):
@@ -117,11 +114,8 @@ class TestCorrelation:
     def test_sets_are_taken_together_by_kind_and_one_kind_alone(self):
         found = choices(STRATA)
         assert list(found) == ["all", WITHIN, *KINDS] and found[WITHIN].equals(STRATA)
-        assert [len(found[kind]) for kind in KINDS] == [9, 6] and list(choices(STRATA[:9])) == [
-            "all",
-            WITHIN,
-            "persona",
-        ]
+        assert [len(found[kind]) for kind in KINDS] == [9, 6]
+        assert list(choices(STRATA[:9])) == ["all", WITHIN, "persona"]
 
 
 class TestHalves:
@@ -155,10 +149,8 @@ class TestHalves:
         assert found == pytest.approx(spearmanr(*again).statistic, abs=0.08)
 
     def test_a_set_with_one_group_is_refused(self):
-        with pytest.raises(
-            SteerkitError, match="two test groups or more in set-0, to make halves of; found one"
-        ):
-            halves(self.items().query("group == 1"))
+        said = "two test groups or more in set-0, to make halves of; found one"
+        refused(halves, self.items().query("group == 1"), said=said)
 
 
 def test_a_side_without_reliability_has_no_ceiling_but_zero():

@@ -29,17 +29,16 @@ OWN = {"steerkit", "companion", "_ext"}
 LOCKED = {name: group for name, group in PROJECT["optional-dependencies"].items() if name != "sae"}
 DIRECT = [Requirement(text) for group in (PROJECT["dependencies"], *LOCKED.values()) for text in group]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+VERBS = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+COMMANDS |= {group.name for group in cli.app.registered_groups}
 # Whatever stands on the outside (a badge, a link, a CI job, a shell history) knows these names.
 NAMES = "README.md LICENSE CITATION.cff Makefile pyproject.toml environment.yml requirements-lock.txt _config.yml".split()
 NAMES += "steerkit companion notebooks book book/_toc.yml profiles benchmarks tests .ci/run".split()
 PACKAGES = (ROOT / "steerkit", ROOT / "companion", ROOT / "book" / "_ext")
 MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py") if path.stat().st_size)
-LONG = "figures/samples.py figures/settings.py figures/autoencoder.py".split()
-LONG = {
-    *(ROOT / "companion" / name for name in LONG),
-    ROOT / "book/_ext/pages.py",
-    ROOT / "steerkit/traces.py",
-}
+FIGURES = (f"companion/figures/{name}.py" for name in ("samples", "settings", "autoencoder"))
+LONG = {ROOT / name for name in (*FIGURES, "book/_ext/pages.py", "steerkit/traces.py")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
 
 
@@ -188,12 +187,9 @@ class TestDocumentation:
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
     def test_every_name_and_command_on_a_page_exists(self, page):
         text = page.read_text()
-        verbs = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
-        commands |= {group.name for group in cli.app.registered_groups}
         assert set(re.findall(r"\bsk\.(\w+)", text)) <= set(steerkit.__all__)
-        assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= verbs
-        assert set(re.findall(r"(?:^|`|bin/)steerkit ([a-z]+)", text, re.MULTILINE)) <= commands
+        assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= VERBS
+        assert set(re.findall(r"(?:^|`|bin/)steerkit ([a-z]+)", text, re.MULTILINE)) <= COMMANDS
 
     def test_the_example_rows_load(self, tmp_path):
         [rows] = re.findall(r"```json\n(.*?)```", (ROOT / "book/use/own.md").read_text(), re.DOTALL)

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 from saved_sae import save_sae
 
 from companion import saes
 from companion.saes import SCOPE_NAMES, default_sae, open_sae, tiny_sae
-from steerkit.errors import SteerkitError
 
 
 def report(name: str) -> dict:
@@ -57,17 +57,14 @@ class TestNames:
     def test_a_model_has_its_own_and_one_without_says_what_to_give(self):
         models = ("tiny", "smollm2-135m", "gemma-2-2b")
         assert [default_sae(model) for model in models] == ["tiny", "smollm2-135m", SCOPE_NAMES[0]]
-        with pytest.raises(SteerkitError, match=r"found gpt-j\..*give the path"):
-            default_sae("gpt-j")
+        refused(default_sae, "gpt-j", said=r"found gpt-j\..*give the path")
 
     def test_an_unknown_name_lists_the_known_ones(self):
-        with pytest.raises(SteerkitError, match=r"tiny, smollm2-135m, gemma.*found 'tinny'"):
-            open_sae("tinny")
+        refused(open_sae, "tinny", said=r"tiny, smollm2-135m, gemma.*found 'tinny'")
 
     @pytest.mark.parametrize(("width", "layer", "found"), [(576, None, "width 576"), (None, 1, "block 2")])
     def test_one_of_another_width_or_layer_is_refused(self, width, layer, found):
-        with pytest.raises(SteerkitError, match=found):
-            open_sae("tiny", width, layer)
+        refused(open_sae, "tiny", width, layer, said=found)
 
 
 class TestFiles:
@@ -79,8 +76,7 @@ class TestFiles:
 
     def test_the_embedded_one_is_read_or_missed_in_one_sentence(self, tmp_path, monkeypatch):
         monkeypatch.setattr(saes, "EMBEDDED", tmp_path)
-        with pytest.raises(SteerkitError, match=r"smollm2-135m in the package's data; found none.*train_sae"):
-            open_sae("smollm2-135m")
+        refused(open_sae, "smollm2-135m", said=r"smollm2-135m in the package's data; found none.*train_sae")
         save_sae(tiny_sae(), tmp_path / "smollm2-135m")
         found = open_sae("smollm2-135m")
         assert torch.equal(found.W_dec, tiny_sae().W_dec) and len(found.sha256) == 64
@@ -111,45 +107,39 @@ class TestFiles:
             raise OSError("no route.\nsecond line")
 
         monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-        with pytest.raises(SteerkitError, match=message) as error:
-            open_sae(SCOPE_NAMES[1], download=download)
-        assert "average_l0_23" in str(error.value) and "second line" not in str(error.value)
+        error = refused(open_sae, SCOPE_NAMES[1], download=download, said=message)
+        assert "average_l0_23" in str(error) and "second line" not in str(error)
 
 
 class TestEmbedded:
-    """The autoencoder of the default model, as it was asked for and as its report says."""
+    """The autoencoders of the default model, as they were asked for and as their reports say. In the second the mean of
+    the activations was left in the input."""
 
-    def test_it_is_built_like_those_of_gemma_scope(self):
+    def test_the_first_is_built_like_those_of_gemma_scope(self):
         sae = open_sae("smollm2-135m", 576, 18)
         assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576
         assert not sae.subtract_decoder_bias and bool(sae.b_enc.abs().max() > 0)
         assert sae.threshold.unique().numel() > 1000 and bool((sae.threshold >= 0).all())
+
+    @pytest.mark.parametrize("name", ["smollm2-135m", "smollm2-135m-unfolded"])
+    def test_each_report_is_of_these_weights(self, name):
+        found, sae = report(name)["held_out"], open_sae(name)
+        weights = saes.EMBEDDED / name / "sae_weights.safetensors"
+        assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert found["zero_vector_activates"] == int((sae.encode(torch.zeros(576)) > 0).sum())
+        assert weights.stat().st_size <= 40e6
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(sae.n_features), atol=1e-3, rtol=0)
 
-    def test_its_report_is_of_these_weights_and_good_enough(self):
-        found, sae = report("smollm2-135m")["held_out"], open_sae("smollm2-135m")
-        weights = saes.EMBEDDED / "smollm2-135m" / "sae_weights.safetensors"
-        assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-        assert weights.stat().st_size <= 40e6 and found["tokens"] >= 20_000
+    def test_the_first_is_good_enough(self):
+        found = report("smollm2-135m")["held_out"]
         assert found["explained"] >= 0.75 and found["dead_share"] <= 0.1 and 60 <= found["l0"] <= 100
-        assert 0.9 < found["spliced"]["loss_recovered"] < 1
-        assert found["zero_vector_activates"] == int((sae.encode(torch.zeros(576)) > 0).sum())
+        assert 0.9 < found["spliced"]["loss_recovered"] < 1 and found["tokens"] >= 20_000
 
-
-class TestUnfolded:
-    """The second one of the default model: the same training, with the mean of the activations left in the input."""
-
-    def test_it_reads_what_the_first_one_reads_and_zero_activates_nothing_in_it(self):
+    def test_the_second_reads_what_the_first_one_reads_and_zero_activates_nothing_in_it(self):
         first, second = open_sae("smollm2-135m", 576, 18), open_sae("smollm2-135m-unfolded", 576, 18)
         assert (second.kind, second.n_features, second.hook) == (first.kind, first.n_features, first.hook)
-        torch.testing.assert_close(second.W_dec.norm(dim=1), torch.ones(second.n_features), atol=1e-3, rtol=0)
+        assert report("smollm2-135m-unfolded")["trained"]["settings"]["mean"] == "input"
         assert not (second.encode(torch.zeros(576)) > 0).any() and (first.encode(torch.zeros(576)) > 0).any()
-
-    def test_its_report_is_of_these_weights(self):
-        found, trained = (report("smollm2-135m-unfolded")[part] for part in ("held_out", "trained"))
-        weights = saes.EMBEDDED / "smollm2-135m-unfolded" / "sae_weights.safetensors"
-        assert found["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-        assert trained["settings"]["mean"] == "input" and found["zero_vector_activates"] == 0
 
 
 NAME = "saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
@@ -184,21 +174,17 @@ def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, own_fol
 
 
 def test_what_sae_lens_refuses_or_must_not_fetch_leaves_nothing_behind(asked, own_folders, monkeypatch):
-    with pytest.raises(SteerkitError, match="Release other not found"):
-        saes.path_of("saelens:other/blocks.8")
+    refused(saes.path_of, "saelens:other/blocks.8", said="Release other not found")
     assert not [path for path in (own_folders / "cache" / "sae" / "other").iterdir() if path.is_dir()]
-    with pytest.raises(SteerkitError, match="not in the cache"):
-        open_sae(NAME, download=False)
+    refused(open_sae, NAME, download=False, said="not in the cache")
     assert len(asked) == 1
     monkeypatch.setitem(sys.modules, "sae_lens", None)
-    with pytest.raises(SteerkitError, match="pip install 'sae-lens"):
-        open_sae(NAME)
+    refused(open_sae, NAME, said="pip install 'sae-lens")
 
 
 @pytest.mark.parametrize("name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x"])
 def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name):
-    with pytest.raises(SteerkitError, match="RELEASE/ID"):
-        saes.path_of(name)
+    refused(saes.path_of, name, said="RELEASE/ID")
     assert asked == []
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 from _ext.measured import scaling as scaling_page
-from conftest import raising, random_examples, random_vectors
+from conftest import raising, random_examples, random_vectors, refused
 from plain_model import Watch
 from plain_model import blocks as blocks_of
 from torch.testing import assert_close
@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from companion import cost
 from companion.outline import LENGTHS, config_of
 from companion.profiles import load_profile
-from steerkit import SteerkitError, differences, evaluate
+from steerkit import differences, evaluate
 from steerkit import trust as memory
 from steerkit.extraction import contrast_length
 from steerkit.extraction import extract as mean_vector
@@ -108,11 +108,8 @@ class TestExtractionWithoutRoom:
         assert_close(mean.values[0], wanted.mean(0), atol=1e-5, rtol=0.0)
         # When one example does not fit, the user is told.
         block, failing = blocks_of(model.lm._module)[0], raising(torch.OutOfMemoryError())
-        with (
-            block.register_forward_pre_hook(failing),
-            pytest.raises(SteerkitError, match="memory for one prompt"),
-        ):
-            differences(model, examples, [1])
+        with block.register_forward_pre_hook(failing):
+            refused(differences, model, examples, [1], said="memory for one prompt")
 
 
 class TestPage:

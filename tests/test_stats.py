@@ -190,9 +190,8 @@ def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it()
 
 
 def test_draws_without_a_correlation_are_left_out():
-    interval = rank_correlation(
-        [1, 2, 3], [3, 2, 1], _rng(15), 900
-    )  # one draw in nine repeats a single point
+    """One draw in nine repeats a single point."""
+    interval = rank_correlation([1, 2, 3], [3, 2, 1], _rng(15), 900)
     assert (interval.estimate, interval.low, interval.high) == pytest.approx((-1, -1, -1))
 
 

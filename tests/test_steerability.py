@@ -3,28 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import refused
+from conftest import random_grid, refused
 
 from steerkit.errors import SteerkitError
 from steerkit.steerability import SLOPES, anti_steerable_fraction, slopes, summary
 
-MULTIPLIERS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
-
-
-def _grid(multipliers=MULTIPLIERS, examples=8, seed=0, **labels):
-    ids = [(f"e{i}", "AB"[i % 2], ("Yes", "No")[i // 2 % 2], m) for i in range(examples) for m in multipliers]
-    table = pd.DataFrame(ids, columns=["example_id", "positive_letter", "positive_answer", "multiplier"])
-    rng, about = np.random.default_rng(seed), {"dataset": "openness", "vector": "full", "layer": 13} | labels
-    table = table.assign(format="letter", **about, matching=rng.normal(20, 3, len(table)))
-    table["not_matching"] = rng.normal(18, 3, len(table))
-    return table.assign(propensity=table["matching"] - table["not_matching"])
-
 
 @pytest.fixture
 def grid():
-    resampled = _grid((-1.5, 1.5), seed=1, vector="resample-00")
-    other = _grid(layer=14, dataset="myopic-reward", examples=5, seed=2)
-    return pd.concat([_grid(), resampled, other]).sample(frac=1, random_state=3)  # its index repeats
+    resampled = random_grid((-1.5, 1.5), seed=1, vector="resample-00")
+    other = random_grid(layer=14, dataset="myopic-reward", examples=5, seed=2)
+    return pd.concat([random_grid(), resampled, other]).sample(frac=1, random_state=3)  # its index repeats
 
 
 def _line(rows, column):
@@ -63,7 +52,7 @@ def test_every_slope_and_residual_is_that_of_polyfit_on_its_own_rows_in_the_colu
 
 
 def test_an_exact_line_gives_its_slope_and_no_residual_despite_a_large_offset():
-    grid = _grid(examples=2)
+    grid = random_grid(examples=2)
     table = slopes(grid.assign(propensity=1e6 - 0.75 * grid["multiplier"]))
     np.testing.assert_allclose(table["steerability"], -0.75, atol=1e-9)
     np.testing.assert_allclose(table["residual"], 0, atol=1e-17)
@@ -92,7 +81,7 @@ def test_a_slope_of_zero_counts_as_anti_steerable_and_nan_as_nothing():
 
 
 PLACE, CELLS = "of openness (vector full, layer 13)", {"propensity": np.nan, "multiplier": 0.0}
-GRID = _grid(examples=3, multipliers=(0.0, 1.0))
+GRID = random_grid(examples=3, multipliers=(0.0, 1.0))
 AT = (GRID["example_id"] == "e1") & (GRID["multiplier"] == 1)
 TWO = "at least two different multipliers to fit a slope"
 EACH = "each of the multipliers 0, 1 once per example"

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import refused
+from test_chat_templates import auto
 
 from companion.templates import prompter as asking
 from companion.templates import spelled
@@ -76,12 +77,6 @@ REFUSES = (
     + WITH_SYSTEM
 )
 IGNORES = "{% for m in messages if m['role'] != 'system' %}<{{ m['content'] }}>{% endfor %}{% if add_generation_prompt %}<{% endif %}"
-
-
-def auto(chat_template: str | None, name: str = "auto"):
-    tokenizer = tiny_tokenizer(["a"])
-    tokenizer.chat_template = chat_template
-    return template_for(name, tokenizer)
 
 
 class TestAuto:

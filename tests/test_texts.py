@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 from scipy.stats import spearmanr
 from text_worlds import SETS, made
 
@@ -12,7 +13,6 @@ from companion import published
 from companion.profiles import load_profile
 from companion.tan import controls, experiment, texts
 from companion.tan.ranks import KINDS, WITHIN
-from steerkit.errors import SteerkitError
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,8 @@ class TestAgreement:
     def test_estimates_are_scipys_and_the_published_pairs_are_those_of_their_means(self, table):
         pairs = texts.agreement(table).set_index(["first", "second", "sets"])
         means = table[table["vector"] == "full"].pivot_table("steerability", "dataset", "run")
-        theirs = (
-            published.datasets().filter(like="mean_").rename(columns=lambda name: name.removeprefix("mean_"))
-        )
-        every = means.join(theirs)
+        theirs = published.datasets().filter(like="mean_")
+        every = means.join(theirs.rename(columns=lambda name: name.removeprefix("mean_")))
         kinds = table.drop_duplicates("dataset").set_index("dataset")["kind"]
         for (first, second, sets), row in pairs.iterrows():
             both = every[[first, second]].dropna()
@@ -55,26 +53,19 @@ class TestAgreement:
         assert alone["pair"].unique().tolist() == [texts.PAIRS[2]] and alone["ceiling"].isna().all()
 
     def test_the_ceiling_is_the_root_of_two_reliabilities(self, table):
-        pairs, known = (
-            texts.agreement(table, texts.PAIRS[:1]),
-            texts.reliability(table).set_index(["run", "sets"]),
-        )
-        for row in pairs.itertuples():
+        known = texts.reliability(table).set_index(["run", "sets"])
+        for row in texts.agreement(table, texts.PAIRS[:1]).itertuples():
             ends = known.loc[[("m", row.sets), ("n", row.sets)], "estimate"]
             assert row.ceiling == pytest.approx(np.sqrt(ends.prod())) and 0.5 < row.ceiling < 1
 
     def test_shuffled_labels_are_the_placebo_where_there_are_some(self):
-        assert texts.placebos(["full", "random-00", "shuffled-01", "shuffled-00"]) == [
-            "shuffled-00",
-            "shuffled-01",
-        ]
-        assert texts.placebos(["full", "random-00", "resample-00"]) == []
+        given = ["full", "random-00", "shuffled-01", "shuffled-00"]
+        assert texts.placebos(given) == ["shuffled-00", "shuffled-01"] and texts.placebos(given[:2]) == []
         pairs = texts.agreement(made(placebo="other-00"), texts.PAIRS[:1])
         assert pairs[["placebo", "placebo_most"]].isna().all(axis=None)
 
     def test_one_test_group_in_a_set_is_one_clear_sentence(self, table):
-        with pytest.raises(SteerkitError, match=r"two test groups or more in .*; found one"):
-            texts.agreement(table[table["group"] == 0])
+        refused(texts.agreement, table[table["group"] == 0], said=r"two test groups or more in .*; found one")
 
 
 class TestItems:
@@ -86,9 +77,7 @@ class TestItems:
         assert row["n"] == 40 * 8 and row["estimate"] == pytest.approx(np.mean(each)) and row["low"] > 0.4
         negative = wide <= 0
         chance = np.mean([part["m"].mean() * part["n"].mean() for _, part in negative.groupby("dataset")])
-        assert row["joint"] == pytest.approx(negative.all(axis=1).mean()) and row["chance"] == pytest.approx(
-            chance
-        )
+        assert row[["joint", "chance"]].tolist() == pytest.approx([negative.all(axis=1).mean(), chance])
         assert row["joint_low"] < row["joint"] < row["joint_high"] and row["joint_p"] < 0.01
         assert abs(row["placebo"]) < 0.2 and abs(row["joint_placebo"] - row["chance_placebo"]) < 0.05
 
@@ -111,14 +100,12 @@ class TestLikelihood:
         said = found.query("run == 'm'").set_index("dataset")["text"]
         assert said[list(SETS[:2])].tolist() == [texts.MORE, texts.LESS] and found["steerable"].all()
         by_hand = table[table["vector"] == "full"].groupby(["run", "dataset"])["matching_slope"].mean()
-        assert np.allclose(
-            found.set_index(["run", "dataset"])["matching"], by_hand.reindex(found[["run", "dataset"]])
-        )
+        shown = found.set_index(["run", "dataset"])["matching"]
+        assert np.allclose(shown, by_hand.reindex(shown.index))
         counts = texts.accounts(found).set_index("run").loc["m"]
         assert counts[texts.MORE] >= 1 <= counts[texts.LESS]
-        assert (
-            counts[[texts.MORE, texts.LESS, texts.OPEN]].sum() == counts["steerable"] == counts["sets"] == 3
-        )
+        every = counts[[texts.MORE, texts.LESS, texts.OPEN]].sum()
+        assert every == counts["steerable"] == counts["sets"] == 3
 
 
 class TestDisjoint:
@@ -137,9 +124,8 @@ class TestDisjoint:
         assert found[["train", "test"]].to_numpy().tolist() == [["BASE", "USER_NEG"]]
         row = found.iloc[0]
         assert row["shared"] > 0.9 and (row["low"] > 0) == (signal > 0) and (row["p"] < 0.05) == (signal > 0)
-        assert row["estimate"] == pytest.approx(row["ceiling"], abs=0.1) and (row["estimate"] > 0.6) == (
-            signal > 0
-        )
+        assert row["estimate"] == pytest.approx(row["ceiling"], abs=0.1)
+        assert (row["estimate"] > 0.6) == (signal > 0)
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +133,8 @@ def both(table) -> pd.DataFrame:
     """Items whose score is the slope of the vector but for some noise; every fourth begins with Yes and No."""
     items = table[table["vector"] == "full"][["run", "dataset", "example_id", "group", "steerability"]]
     rng, last = np.random.default_rng(0), items["group"] % 4 == 3
-    items = items.assign(
-        score=items["steerability"] + 0.3 * rng.normal(size=len(items)), told=rng.random(len(items))
-    )
+    items["score"] = items["steerability"] + 0.3 * rng.normal(size=len(items))
+    items["told"] = rng.random(len(items))
     items = items.assign(yes_no=last, short=False, ratio=1.0, words=4, other_words=2)
     return controls.with_items(table, items.drop(columns=["group", "steerability"]))
 
@@ -160,46 +145,37 @@ class TestControls:
         for level in (f"order of sets, {WITHIN}", "items of a set"):
             assert found.loc[("m", level, "score"), "low"] > 0.8
             assert abs(found.loc[("m", level, "score"), "placebo"]) < 0.4
-        full = both[(both["vector"] == "full") & (both["run"] == "m")]
-        each = [
-            spearmanr(part["score"], part["steerability"]).statistic for _, part in full.groupby("dataset")
-        ]
+        full = both[(both["vector"] == "full") & (both["run"] == "m")].groupby("dataset")
+        each = [spearmanr(part["score"], part["steerability"]).statistic for _, part in full]
         assert found.loc[("m", "items of a set", "score"), "estimate"] == pytest.approx(np.mean(each))
         held = within(texts.agreement(both, texts.PAIRS[:1]), texts.PAIRS[0])
-        assert (
-            held["given_words"] < 0.4 < held["estimate"]
-        )  # what the models share is in the words of this world
-        assert (
-            texts.shared_items(both)["given_words"].item() < texts.shared_items(both)["estimate"].item() - 0.2
-        )
+        assert held["given_words"] < 0.4 < held["estimate"]  # what they share is in this world's words
+        items = texts.shared_items(both).iloc[0]
+        assert items["given_words"] < items["estimate"] - 0.2
 
     def test_each_control_keeps_its_items_and_drops_sets_with_too_few(self, both):
         few = both["dataset"].eq(SETS[0]) & (both["group"] > 1)
-        found = controls.controlled(both.assign(yes_no=both["yes_no"] | few)).set_index(
-            ["control", "finding", "first"]
-        )
+        found = controls.controlled(both.assign(yes_no=both["yes_no"] | few))
+        found = found.set_index(["control", "finding", "first"])
         assert len(found) == len(controls.CONTROLS) * 3
         order, items = ("same text, two models", "m"), ("anti-steerable items, two models", "m")
         assert found.loc[("all pairs", *order), "n"] == 40 and found.loc[("all pairs", *items), "n"] == 320
         without = "options that do not begin with Yes and No"
         assert found.loc[(without, *order), "n"] == 39 and found.loc[(without, *items), "n"] == 39 * 6
         levels = controls.levels(both).set_index(["run", "kind"]).loc[("m", "choice")]
-        kept = both.query("run == 'm' and kind == 'choice' and vector == 'full' and not yes_no")[
-            "steerability"
-        ]
-        assert levels[without] == pytest.approx(kept.mean()) and levels[f"{without}: items"] == len(kept)
+        kept = both.query("run == 'm' and kind == 'choice' and vector == 'full' and not yes_no")
+        assert levels[without] == pytest.approx(kept["steerability"].mean())
+        assert levels[f"{without}: items"] == len(kept)
         one = controls.summed(both).iloc[0]
         assert one["steerability"] == pytest.approx(4 * one["matching_slope"] - 2 * one["not_matching_slope"])
 
     def test_every_property_is_tested_against_every_model_and_corrected_for_all(self):
-        sets = pd.DataFrame(
-            {"noise": np.arange(40.0) % 7, "it": published.datasets()["mean_llama2-7b"].to_numpy()}, SETS
-        )
+        theirs = published.datasets()["mean_llama2-7b"].to_numpy()
+        sets = pd.DataFrame({"noise": np.arange(40.0) % 7, "it": theirs}, SETS)
         found = controls.predictors(sets).set_index(["property", "model"])
         assert len(found) == 6 and found.loc[("it", "llama2-7b"), ["estimate", "n"]].tolist() == [1, 39]
-        assert (found["holm"] >= found["p"]).all() and found["holm"].min() == pytest.approx(
-            6 * found["p"].min()
-        )
+        assert (found["holm"] >= found["p"]).all()
+        assert found["holm"].min() == pytest.approx(6 * found["p"].min())
 
 
 class TestRecords:
@@ -210,8 +186,7 @@ class TestRecords:
         smoke, own = load_profile("smoke"), load_profile("laptop")
         assert texts.with_other_texts([smoke]) == [smoke]
         assert [run.profile for run in texts.with_other_texts([own])] == ["laptop", "laptop-papers"]
-        with pytest.raises(SteerkitError, match="different models, or of different data; found tiny, tiny"):
-            texts.read([smoke, smoke])
+        refused(texts.read, [smoke, smoke], said="different models, or of different data; found tiny, tiny")
 
     def test_slopes_come_with_run_kind_and_group(self, smoke):
         every, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")
@@ -222,6 +197,5 @@ class TestRecords:
         assert found["kind"].eq("choice").equals(found["dataset"].eq("myopic-reward"))
         grid = experiment.grid(smoke.settings, "statement")
         part = found.query("dataset == 'openness'")
-        assert part["group"].tolist() == experiment.groups(
-            smoke.settings, grid, "openness", part["example_id"]
-        )
+        groups = experiment.groups(smoke.settings, grid, "openness", part["example_id"])
+        assert part["group"].tolist() == groups

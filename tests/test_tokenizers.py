@@ -27,6 +27,7 @@ CASES = [*NAMED.items(), *((name, "auto") for name in VOCABULARIES)]
 SPELLINGS = ("template", "as-released")
 SOURCE = "papers" if os.environ.get("STEERKIT_DATA") else "bundled"
 SETS = [name for name in names("tan") if name in names(SOURCE)]
+IN_EVERY_SETTING = ("openness", "myopic-reward")  # a setting is the beginning of a prompt, a set its end
 MERGE = ("qwen1.5-14b", "qwen2.5-coder-1.5b", "llama3.1-70b")  # whose vocabularies have a token "(A"
 
 
@@ -46,10 +47,13 @@ def items_of(dataset: str):
 
 
 def prompters(name: str, template: str, spelling: str, dataset: str) -> list[Prompter]:
-    """One in every prompt setting that has a place."""
+    """One in BASE, or in every prompt setting that has a place."""
     tokenizer, persona = tokenizer_of(name), personas(dataset, SOURCE)
-    found = template_for(template, tokenizer)
-    placed = [setting for setting in SETTINGS if found.has_system or not setting.startswith("SYS")]
+    found, settings = (
+        template_for(template, tokenizer),
+        SETTINGS[: None if dataset in IN_EVERY_SETTING else 1],
+    )
+    placed = [setting for setting in settings if found.has_system or not setting.startswith("SYS")]
     return [prompter(tokenizer, found, spelling, setting, persona) for setting in placed]
 
 
@@ -76,9 +80,7 @@ def merged(name: str, asking: Prompter, spelling: str) -> bool:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize(("name", "template"), CASES)
 class TestEveryPrompt:
-    def test_letters_are_the_papers_tokens_and_the_one_that_is_read_stands_at_index_minus_two(
-        self, name, template, spelling
-    ):
+    def test_letters_are_the_papers_tokens_read_at_index_minus_two(self, name, template, spelling):
         tokenizer = tokenizer_of(name)
         for dataset in SETS:
             for asking in prompters(name, template, spelling, dataset):
@@ -98,18 +100,13 @@ class TestEveryPrompt:
     def test_it_begins_with_as_many_beginnings_of_sequence_as_the_model_knows(self, name, template, spelling):
         tokenizer, item = tokenizer_of(name), items_of("openness")[0]
         for asking in prompters(name, template, spelling, "openness"):
-            for example in (
-                asking.letter(item, "A"),
-                asking.yes_no(item, "Yes"),
-                statement(asking, "openness"),
-            ):
+            letter, word = asking.letter(item, "A"), asking.yes_no(item, "Yes")
+            for example in (letter, word, statement(asking, "openness")):
                 start = list(example.prompt)
                 assert start.count(tokenizer.bos_token_id) == BEGINNINGS[name]
                 assert (start[0] == tokenizer.bos_token_id) == (BEGINNINGS[name] == 1)
 
-    def test_statements_and_words_are_what_the_tokenizer_makes_of_the_whole_string(
-        self, name, template, spelling
-    ):
+    def test_statements_and_words_are_tokens_of_the_whole_string(self, name, template, spelling):
         tokenizer = tokenizer_of(name)
         for dataset in SETS:
             item = items_of(dataset)[0]
@@ -156,10 +153,8 @@ def test_template_and_auto_are_what_the_model_s_own_chat_template_makes(name, te
                     told = [{"role": "user", "content": f"{asking.system}\n\n{asking.before}{body}"}]
                 # A template that can think is asked not to, where it is the tokenizer's own.
                 how = {"enable_thinking": False} if template == "auto" else {}
-                own = tokenizer.apply_chat_template(
-                    told, add_generation_prompt=True, return_dict=False, **how
-                )
-                assert list(example.prompt) == own
+                how |= {"add_generation_prompt": True, "return_dict": False}
+                assert list(example.prompt) == tokenizer.apply_chat_template(told, **how)
 
 
 @pytest.mark.parametrize("name", ["llama3.1-70b", "qwen1.5-14b"])
@@ -168,25 +163,14 @@ def test_a_letter_that_comes_with_its_bracket_is_read_steered_and_scored_as_the_
     tokenizer = tokenizer_of(name)
     asking = Prompter(tokenizer, template_for(NAMED[name], tokenizer), merged=True)
     example = asking.letter(items_of("openness")[0], "B")
-    assert example.lead == () and [tokenizer.decode(t) for t in (*example.matching, *example.closing)] == [
-        "(B",
-        ")",
-    ]
+    answers = [example.matching, example.not_matching]
+    cut = [tokenizer.decode(token) for token in (*example.lead, *example.matching, *example.closing)]
+    assert example.lead == () and cut == ["(B", ")"]
     reading = _contrast(example)
-    assert reading.prefix == example.prompt and [b.tokens for b in reading.branches] == [
-        example.matching,
-        example.not_matching,
-    ]
+    assert reading.prefix == example.prompt and [each.tokens for each in reading.branches] == answers
     scored = question(example, "paper")
     assert scored.prefix == example.prompt[:-1] and scored.scale == "logit"
-    assert [branch.tokens for branch in scored.branches] == [
-        (example.prompt[-1], *example.matching),
-        (example.prompt[-1], *example.not_matching),
-    ]
-    first, second = scored.branches[0].reads
-    assert (first.position, first.token, second.position, second.token) == (
-        0,
-        example.matching[0],
-        1,
-        example.closing[0],
-    )
+    steered = [(example.prompt[-1], *answer) for answer in answers]
+    assert [branch.tokens for branch in scored.branches] == steered
+    read = [(read.position, read.token) for read in scored.branches[0].reads]
+    assert read == [(0, *example.matching), (1, *example.closing)]

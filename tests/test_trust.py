@@ -173,38 +173,21 @@ class TestPositions:
             found = evaluate(model, examples, vectors, MULTIPLIERS, layers=layers)
             read = differences(model, examples, layers)
         assert found.engine == engine
-        assert (
-            len(said)
-            == 2 * (engine == "direct")
-            == sum("more than 20 tokens" in str(w.message) for w in said)
-        )
+        limits = ["more than 20 tokens" in str(warning.message) for warning in said]
+        assert limits == [True] * 2 * (engine == "direct")
         close(found.propensity, propensities(model, examples, vectors, layers, MULTIPLIERS))
-        alone = (
-            [differences(model, [example], layers) for example in examples] if engine == "tree" else [read]
-        )
-        close(read, torch.cat(alone))
+        if engine == "tree":
+            close(read, torch.cat([differences(model, [example], layers) for example in examples]))
 
-    def test_frequencies_that_follow_the_longest_sequence_so_far_are_not_relied_upon(
-        self, tokenizer, changed
-    ):
+    def test_frequencies_of_the_longest_sequence_so_far_are_not_relied_upon(self, tokenizer, changed):
         model = changed("llama", max_position_embeddings=20, **with_ropes("dynamic"))
-        assert (
-            evaluate(model, [completion(tokenizer, "a", 16, 2, 2)], random_vectors(model), [1.0]).engine
-            == "tree"
-        )
-        refused(
-            evaluate,
-            model,
-            [completion(tokenizer, "long", 19, 2, 2)],
-            random_vectors(model),
-            [1.0],
-            said="at most 20 tokens, the positions of llama; found 21 tokens in item long",
-        )
+        short, long = (completion(tokenizer, f"e{size}", size, 2, 2) for size in (16, 19))
+        assert evaluate(model, [short], random_vectors(model), [1.0]).engine == "tree"
+        said = "at most 20 tokens, the positions of llama; found 21 tokens in item e19"
+        refused(evaluate, model, [long], random_vectors(model), [1.0], said=said)
 
     @pytest.mark.parametrize("work", ["evaluate", "differences", "gradients"])
-    def test_a_prompt_longer_than_the_table_of_positions_is_named_before_anything_runs(
-        self, tokenizer, changed, work
-    ):
+    def test_a_prompt_longer_than_the_table_of_positions_is_named(self, tokenizer, changed, work):
         model = changed("gpt2", n_positions=24)
         examples = [completion(tokenizer, f"e{size}", size, 2, 2) for size in (22, 23)]
         call = {
@@ -218,9 +201,8 @@ class TestPositions:
     def test_where_positions_are_computed_a_warning_names_the_item_that_is_too_long(self, tokenizer, changed):
         model = changed("llama", max_position_embeddings=24)
         examples = [completion(tokenizer, f"e{size}", size, 2, 2) for size in (22, 23)]
-        with pytest.warns(
-            RuntimeWarning, match="llama was made for texts of at most 24 tokens; found 25 tokens in item e23"
-        ):
+        said = "llama was made for texts of at most 24 tokens; found 25 tokens in item e23"
+        with pytest.warns(RuntimeWarning, match=said):
             assert evaluate(model, examples, random_vectors(model), [1.0]).engine == "tree"
 
     def test_a_token_beyond_the_vocabulary_is_named_before_anything_runs(self, tokenizer, model):

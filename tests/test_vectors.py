@@ -100,13 +100,8 @@ def test_any_other_file_is_refused_with_its_path(tmp_path, what):
 @pytest.mark.parametrize("norm", [1e-30, 1e30])
 def test_a_vector_whose_square_no_precision_holds_is_refused_with_the_limit(norm):
     values = torch.tensor([[[norm, 0.0]]])
-    refused(
-        Vectors,
-        ("a",),
-        (3,),
-        values,
-        said=r"norm from 1e-18 to 1e\+18, or zero; found 1e.30 for 'a' at layer 3",
-    )
+    said = r"norm from 1e-18 to 1e\+18, or zero; found 1e.30 for 'a' at layer 3"
+    refused(Vectors, ("a",), (3,), values, said=said)
     for fine in (0.0, 1e-12, 1e12):
         Vectors(("a",), (3,), torch.tensor([[[fine, 0.0]]]))
 
@@ -121,11 +116,6 @@ def test_multipliers_that_overflow_or_are_roundings_apart_are_refused_with_the_l
     check_multipliers(vectors, [0.1 * step for step in range(-15, 16)], dtype)
     check_multipliers(vectors, [0], dtype)
     large = 2e4 if dtype == torch.float16 else 1e19
-    refused(
-        check_multipliers,
-        vectors,
-        (1, -large),
-        dtype,
-        said="move activations by at most .* found .* with multiplier",
-    )
+    said = "move activations by at most .* found .* with multiplier"
+    refused(check_multipliers, vectors, (1, -large), dtype, said=said)
     refused(check_multipliers, vectors, (-1, 1, 1.0000001), dtype, said="apart in .*found 1 and 1.0000001")

@@ -168,9 +168,7 @@ def test_a_hub_that_does_not_answer_is_one_clear_error(monkeypatch, failure):
     assert found.value.found.startswith(type(failure).__name__) and "\n" not in found.value.found
 
 
-def test_the_hub_is_asked_for_weights_once_and_for_no_pickles_and_its_commit_is_recorded(
-    monkeypatch, tmp_path
-):
+def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch, tmp_path):
     asked = {}
 
     def download(hub_id: str, **how) -> str:
@@ -251,18 +249,11 @@ def test_terms_are_shown_first_and_consent_is_recorded_once(index, conversions, 
 def test_a_gguf_file_without_one_tensor_is_refused(tmp_path, left_out):
     """And a whole one has every weight of its configuration, as it is in the file."""
     writer = GGUFWriter(tmp_path / "a.gguf", "llama")
-    for name, value in {
-        "block_count": 2,
-        "embedding_length": 32,
-        "feed_forward_length": 48,
-        "head_count": 4,
-    }.items():
+    about = {"block_count": 2, "embedding_length": 32, "feed_forward_length": 48, "head_count": 4}
+    about |= {"head_count_kv": 4, "context_length": 64, "layer_norm_rms_eps": 1e-5}
+    about |= {"tokenizer_model": "llama", "token_list": [f"t{i}" for i in range(40)]}
+    for name, value in about.items():
         getattr(writer, f"add_{name}")(value)
-    writer.add_head_count_kv(4)
-    writer.add_context_length(64)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([f"t{i}" for i in range(40)])
     rng, square = np.random.default_rng(0), ["attn_q", "attn_k", "attn_v", "attn_output"]
     shapes = {"token_embd": (40, 32), "output": (40, 32), "output_norm": (32,)}
     for block in (f"blk.{i}." for i in range(2)):
@@ -277,12 +268,8 @@ def test_a_gguf_file_without_one_tensor_is_refused(tmp_path, left_out):
     writer.write_tensors_to_file()
     writer.close()
     if left_out:
-        refused(
-            read_weights,
-            str(tmp_path),
-            gguf="a.gguf",
-            said=r"1 missing \(model.layers.1.mlp.down_proj.weight\)",
-        )
+        said = r"1 missing \(model.layers.1.mlp.down_proj.weight\)"
+        refused(read_weights, str(tmp_path), gguf="a.gguf", said=said)
     else:
         weights_found = read_weights(str(tmp_path), gguf="a.gguf").state_dict()
         expected = np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32)

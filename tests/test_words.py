@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import refused
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
@@ -56,8 +57,7 @@ def test_an_item_says_whether_it_is_short_and_whether_it_begins_with_yes_and_no(
     assert found["words"].tolist() == [1, 5, 1] and found["ratio"].tolist() == [4, 1, 2]
     assert found["score"].tolist() == [1.25, 0.2, 0] and found["told"].tolist() == [1, 1, 0.5]
     assert words.words("don’t DON'T") == ["don't"] * 2
-    with pytest.raises(SteerkitError, match="training texts with words; found none"):
-        words.log_odds([("", "...")])
+    refused(words.log_odds, [("", "...")], said="training texts with words; found none")
 
 
 def test_items_are_the_test_items_of_the_grid(smoke):
@@ -83,8 +83,7 @@ def test_texts_that_are_not_here_are_named_and_not_fetched(own_folders, monkeypa
     monkeypatch.setattr(datasets, "_fetched", lambda source: pytest.fail("something was fetched"))
     papers = load_profile("laptop-papers", datasets="openness")
     assert words.here(SETTINGS) and not words.here(papers)
-    with pytest.raises(SteerkitError, match=r"the data set openness at .*; found no readable file there"):
-        words.items(papers)
+    refused(words.items, papers, said=r"the data set openness at .*; found no readable file there")
 
 
 def test_a_set_of_one_class_is_one_clear_sentence(tmp_path):
