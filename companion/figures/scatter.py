@@ -57,11 +57,7 @@ def source(rows: pd.DataFrame, model: str) -> Source:
     return Source(label, color, color, style.UNITS[kinds[0]] if kinds else "score", False)
 
 
-def arrow(train: str, test: str) -> str:
-    """'BASE → USER_NEG'."""
-    return f"{train} \N{RIGHTWARDS ARROW} {test}"
-
-
+arrow = "{} \N{RIGHTWARDS ARROW} {}".format  # from a training to a test setting
 coefficient = partial(style.number, form=".2f")  # a correlation
 
 

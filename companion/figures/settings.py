@@ -6,6 +6,7 @@ A SHIFTS table has one row a data set, model and shift (training and test settin
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ WITHOUT_SYSTEM = ("BASE", "USER_NEG")  # the nearest to it for a model without a
 MARKERS = {"BASE": "o", "SYS_POS": "^", "SYS_NEG": "v"}  # by training setting; the colour is the test setting
 SIGNS = {"spearman": "ρ", "pearson": "r"}
 
+_note = partial(Line2D, [], [], ls="none")  # words in a legend
 Points = dict[tuple[str, ...], pd.DataFrame]  # by shift, columns x and y, a row a data set
 
 
@@ -73,7 +75,7 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
         handles = [style.dot(s.label, color=s.dots) for s in sources.values() if not s.published]
         if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
-        handles += [*scatter.line_legend(), _note("ρ Spearman, r Pearson [95%]")]
+        handles += [*scatter.line_legend(), _note(label="ρ Spearman, r Pearson [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         scatter.write_names(figure, names, 13 if count == MOST else 18)
     return Drawn(figure, shifts, alt)
@@ -157,7 +159,7 @@ def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "
             alt += f" {shift[0]} to {shift[1]}, {sets}: {said}; farthest from the line: {labels}."
         panels[0].set_ylabel(f"{y.label}\n{what} {_unit(y, measure)}")
         dot = style.dot("a data set", color=(x if y.published else y).dots)
-        handles = [dot, *scatter.line_legend(identity=False), _note("ρ Spearman [95%]")]
+        handles = [dot, *scatter.line_legend(identity=False), _note(label="ρ Spearman [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         scatter.write_names(figure, names)
     return Drawn(figure, shifts, alt)
@@ -256,7 +258,7 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
             alt += "."
         settings = [(arrow(*shift), MARKERS[shift[0]], style.SETTINGS[shift[1]]) for shift in (SAME, *MOVED)]
         handles = [style.dot(label, marker, 5, color=color) for label, marker, color in settings]
-        scatter.legend(figure, spare, [*handles, _note("ρ Spearman")], 3)
+        scatter.legend(figure, spare, [*handles, _note(label="ρ Spearman")], 3)
         scatter.write_names(figure, names)
     return Drawn(figure, shifts, alt)
 
@@ -371,7 +373,7 @@ def _stated(name: str) -> str:
 
 
 def _pairs_legend(stated: str) -> list[Line2D]:
-    return [style.line("regression line", 1.5), _note("ρ Spearman"), _note(f"paper: ρ {stated}")]
+    return [style.line("regression line", 1.5), _note(label="ρ Spearman"), _note(label=f"paper: ρ {stated}")]
 
 
 def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
@@ -383,7 +385,3 @@ def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
 def _spoken(words: str) -> str:
     """The corner of a panel as part of a sentence."""
     return words.replace("\n", ", ").replace("ρ", "Spearman")
-
-
-def _note(label: str) -> Line2D:
-    return Line2D([], [], ls="none", label=label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,9 +72,7 @@ class Drawn:
     alt: str
 
 
-def theme() -> AbstractContextManager[None]:
-    """The settings of matplotlib under which figures are drawn and saved; nothing global changes."""
-    return plt.rc_context(RC)
+theme = partial(plt.rc_context, RC)  # under which figures are drawn and saved; nothing global changes
 
 
 @contextmanager
