@@ -1,15 +1,14 @@
 """The claims of Tan et al. 2024, one function each: the name is the claim's id, the docstring the claim.
 
-Above each stand the exhibit that shows it, the rule that decides (`companion.verdicts`), and the world in which it is
-false; the function gives the effect, the smallest that counts, half of the published one where there is one, and a draw
-from that world. The second paper's claims are in `claims_mayne`, the first one's over prompt settings in `claims_shift`.
+The docstring goes on with the rule that decides (`companion.verdicts`) and the world in which the claim is false; the
+function gives the effect, the smallest that counts, half of the published one where there is one, and a draw from that
+world. The second paper's claims are in `claims_mayne`, the first one's over prompt settings in `claims_shift`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,19 +19,8 @@ from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
-from companion.trials import (
-    EXCHANGED,
-    SMALL,
-    TESTED,
-    WITHIN_KINDS,
-    Found,
-    between,
-    counted,
-    ranked,
-    share_of,
-    too_few,
-)
-from companion.verdicts import Claim, Trial, Untestable, claim, frame, judged
+from companion.trials import SMALL, TESTED, between, counted, enough, ranked, share_of
+from companion.verdicts import Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
 from steerkit.formats import FORMATS
 from steerkit.stats import Interval
@@ -57,7 +45,9 @@ def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
         runs = {stage: evidence(settings, form, stage) for stage in ("placebo", "shift", "sweep")}
         for one in every():
             chosen = runs[_stage(one)]
-            rows += [_row(one, run) for run in ([_together(chosen)] if one.across else chosen)]
+            for found in [_together(chosen)] if one.across else chosen:
+                named = ", ".join(run.name for run in (found, *found.others))
+                rows.append(judged(one, found, form, named, found.failure() if one.steers else ""))
     return frame(rows)
 
 
@@ -80,28 +70,21 @@ def _together(runs: Sequence[Evidence]) -> Evidence:
     return replace(first, others=tuple(others))
 
 
-def _row(one: Claim, found: Evidence) -> dict[str, Any]:
-    named = ", ".join(run.name for run in (found, *found.others))
-    return judged(one, found, found.form, named, found.failure() if one.steers else "")
-
-
 def placebos(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[SetSlopes]:
     """The same sets steered with one of their label-shuffled vectors each."""
-    return [each.under(each.shuffled[rng.integers(len(each.shuffled))]) for each in sets]
+    return [replace(each, slopes=each.shuffled[rng.integers(len(each.shuffled))]) for each in sets]
 
 
-LABELS_SHUFFLED = "one label-shuffled vector a set"
+@claim(CLAIMS, "tan-fig-1")
+def mean_positive(e: Evidence) -> Trial:
+    """Adding the vector moves the mean propensity in the intended direction in nearly all data sets.
 
-
-@claim(
-    CLAIMS, "tan-fig-1", f"four sets of five: above 0 (Holm) by {SMALL} standard deviations", LABELS_SHUFFLED
-)
-def mean_positive(e: Evidence) -> Found:
-    """Adding the vector moves the mean propensity in the intended direction in nearly all data sets."""
+    Rule: four sets of five: above 0 (Holm) by {SMALL} standard deviations
+    False world: one label-shuffled vector a set
+    """
     theirs, sets = e.llama("mean"), e.sets
     said = f"mean steerability above 0 in {int((theirs > 0).sum())} of {len(theirs)} data sets"
-    if few := too_few(sets):
-        return Untestable(said, few)
+    enough(sets, said)
 
     def effect(sets: list[SetSlopes]) -> Interval:
         found = [stats.mean_interval(each.slopes, each.groups, each.training) for each in sets]
@@ -113,15 +96,15 @@ def mean_positive(e: Evidence) -> Found:
     return Trial(said, ours, effect(sets), 0.8, lambda rng: effect(placebos(sets, rng)), none=0.5)
 
 
-BEYOND = "half of the sets above 95 of 100 label-shuffled vectors; one in twenty is chance"
+@claim(CLAIMS, "tan-fig-1")
+def beats_shuffled_labels(e: Evidence) -> Trial:
+    """The effect belongs to the labels of the training pairs, not to their text or to the vector's norm.
 
-
-@claim(CLAIMS, "tan-fig-1", BEYOND, "a label-shuffled vector in the place of the vector")
-def beats_shuffled_labels(e: Evidence) -> Found:
-    """The effect belongs to the labels of the training pairs, not to their text or to the vector's norm."""
+    Rule: half of the sets above 95 of 100 label-shuffled vectors; one in twenty is chance
+    False world: a label-shuffled vector in the place of the vector
+    """
     said = "no placebo in the paper"
-    if few := too_few(e.sets):
-        return Untestable(said, few)
+    enough(e.sets, said)
     full = np.array([each.of("full")[0].mean() for each in e.sets])
     drawn = np.array([each.shuffled.mean(axis=1) for each in e.sets]).T  # [draws, sets]
     everyone = np.vstack([full, drawn])
@@ -136,19 +119,18 @@ def beats_shuffled_labels(e: Evidence) -> Found:
     return Trial(said, ours, effect(0), 0.5, lambda rng: effect(rng.choice(rows)), none=TESTED)
 
 
-EQUAL = "all sets alike: the common mean, and each set's own noise"
-SPREAD = "spread between sets above 0 (Q profile), at least half of the published one"
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def varies_across_datasets(e: Evidence) -> Trial:
+    """Steerability differs strongly between data sets.
 
-
-@claim(CLAIMS, "tan-fig-1", SPREAD, EQUAL, steers=True)
-def varies_across_datasets(e: Evidence) -> Found:
-    """Steerability differs strongly between data sets."""
+    Rule: spread between sets above 0 (Q profile), at least half of the published one
+    False world: all sets alike: the common mean, and each set's own noise
+    """
     theirs, sets = e.llama("mean"), e.sets
     ratio = theirs.std() / theirs.mean()
     said = f"{theirs.min():.2f} to {theirs.max():.2f}, standard deviation {ratio:.2f} of the mean"
-    if few := too_few(sets):
-        return Untestable(said, few)
-    means = [_group_means(each) for each in sets]
+    enough(sets, said)
+    means = [pd.Series(each.slopes).groupby(each.groups).mean().to_numpy() for each in sets]
     training = np.array([each.training.var(ddof=1) for each in sets])
 
     def effect(means: Sequence[np.ndarray]) -> Interval:
@@ -165,10 +147,6 @@ def varies_across_datasets(e: Evidence) -> Found:
 
     ours = "standard deviation between sets {} of the mean"
     return Trial(said, ours, effect(means), ratio / 2, false)
-
-
-def _group_means(each: SetSlopes) -> np.ndarray:
-    return pd.Series(each.slopes).groupby(each.groups).mean().to_numpy()
 
 
 def _spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
@@ -190,17 +168,17 @@ def _spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
     return Interval(*(np.sqrt(points) / abs(means.mean())))
 
 
-NO_DIFFERENCE = "all items of a set alike: the set's mean and the noise of extraction"
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def anti_steerable(e: Evidence) -> Trial:
+    """In data sets that steer, many examples are steered the wrong way, whichever training pairs are drawn.
 
-
-@claim(CLAIMS, "tan-fig-1", "mean share at least half of the published one", NO_DIFFERENCE, steers=True)
-def anti_steerable(e: Evidence) -> Found:
-    """In data sets that steer, many examples are steered the wrong way, whichever training pairs are drawn."""
+    Rule: mean share at least half of the published one
+    False world: all items of a set alike: the set's mean and the noise of extraction
+    """
     theirs = e.llama("anti_steerable")
     said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B, one vector)"
     sets = [each for each in e.sets if each.interval.low > 0]
-    if few := too_few(sets):
-        return Untestable(said, f"{few} steer")
+    enough(sets, said, " steer")
     drawn = [each.of("resample") for each in sets]
 
     def effect(full: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> Interval:
@@ -225,22 +203,20 @@ def _explained(letters: np.ndarray, answers: np.ndarray, rows: np.ndarray) -> np
     basis = basis[0][:, basis[1] > 1e-9]
     centred = rows - rows.mean(axis=1, keepdims=True)
     total = (centred**2).sum(axis=1)
-    share = ((centred @ basis) ** 2).sum(axis=1) / np.where(total > 0, total, 1)
-    return share
+    return ((centred @ basis) ** 2).sum(axis=1) / np.where(total > 0, total, 1)
 
 
-BEYOND_PLACEBO = "share explained beyond that of label-shuffled vectors, at least half of the published share"
+@claim(CLAIMS, "tan-fig-4", steers=True)
+def bias_explains_variance(e: Evidence) -> Trial:
+    """Much of the variance of steerability is bias towards a letter or a word.
 
-
-@claim(CLAIMS, "tan-fig-4", BEYOND_PLACEBO, LABELS_SHUFFLED, steers=True)
-def bias_explains_variance(e: Evidence) -> Found:
-    """Much of the variance of steerability is bias towards a letter or a word."""
+    Rule: share explained beyond that of label-shuffled vectors, at least half of the published share
+    False world: one label-shuffled vector a set
+    """
     theirs = 1 - e.llama("variance_unexplained") / e.llama("variance_total")
     said = f"mean share explained {theirs.mean():.2f}"
-    if not FORMATS[e.form].biased:
-        return Untestable(said, "no letter and no Yes/No in this format")
-    if few := too_few(e.sets):
-        return Untestable(said, few)
+    require(FORMATS[e.form].biased, said, "no letter and no Yes/No in this format")
+    enough(e.sets, said)
     own = [_explained(each.letters, each.answers, each.slopes[None])[0] for each in e.sets]
     shuffled = np.array([_explained(each.letters, each.answers, each.shuffled) for each in e.sets])
     chance = shuffled.mean(axis=1)
@@ -253,16 +229,16 @@ def bias_explains_variance(e: Evidence) -> Found:
     return Trial(said, ours, stats.mean_interval(own - chance), theirs.mean() / 2, false)
 
 
-SOME = "at least one set, after Holm's correction over sets"
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def two_clusters(e: Evidence) -> Trial:
+    """In some data sets the examples fall into two clusters, one of them steered the wrong way.
 
-
-@claim(CLAIMS, "tan-fig-1", SOME, "normal slopes with the mean and spread of each set", steers=True)
-def two_clusters(e: Evidence) -> Found:
-    """In some data sets the examples fall into two clusters, one of them steered the wrong way."""
+    Rule: at least one set, after Holm's correction over sets
+    False world: normal slopes with the mean and spread of each set
+    """
     said = "myopic-reward has two clusters, one below 0 (figure 1)"
     sets = [each for each in e.sets if len(each.slopes) >= 20]
-    if not sets:
-        return Untestable(said, "fewer than 20 test examples in every data set")
+    require(sets, said, "fewer than 20 test examples in every data set")
 
     def effect(slopes: Sequence[np.ndarray]) -> Interval:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
@@ -276,23 +252,18 @@ def two_clusters(e: Evidence) -> Found:
     return Trial(said, f"{{}} of {len(sets)} data sets", effect([each.slopes for each in sets]), 1, false)
 
 
-BOTH_WAYS = "at least one set towards each letter, after Holm's correction over sets"
+@claim(CLAIMS, "tan-fig-3", steers=True)
+def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
+    """Some vectors steer towards one letter and some towards the other, data set by data set.
 
-
-@claim(
-    CLAIMS,
-    "tan-fig-3",
-    BOTH_WAYS,
-    "every set with the mean gap between letters, and its own noise",
-    steers=True,
-)
-def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Found:
-    """Some vectors steer towards one letter and some towards the other, data set by data set."""
+    Rule: at least one set towards each letter, after Holm's correction over sets
+    False world: every set with the mean gap between letters, and its own noise
+    """
     said = "towards B in corrigible-neutral-HHH, towards A in self-awareness-good-text-model (figure 3)"
     sets = [each for each in e.sets if {"A", "B"} <= set(each.letters)]
-    if not sets:
-        return Untestable(said, "no letters in this format")
+    require(sets, said, "no letters in this format")
     signed = [np.where(each.letters == "A", each.slopes, -each.slopes) for each in sets]
+    members = [np.unique(each.groups, return_inverse=True)[1] for each in sets]
     common = np.mean([each.mean() for each in signed])
 
     def effect(signed: Sequence[np.ndarray]) -> Interval:
@@ -303,48 +274,47 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Found:
         return Interval(float(sure), float(sure), float(max(sure, maybe)))
 
     def false(rng: np.random.Generator) -> Interval:
-        signs = [rng.choice([-1, 1], len(np.unique(one.groups))) for one in sets]
-        flips = [
-            sign[np.unique(one.groups, return_inverse=True)[1]] for sign, one in zip(signs, sets, strict=True)
-        ]
-        return effect(
-            [common + flip * (each - each.mean()) for flip, each in zip(flips, signed, strict=True)]
-        )
+        flips = [rng.choice([-1, 1], member.max() + 1)[member] for member in members]
+        drawn = zip(flips, signed, strict=True)
+        return effect([common + flip * (each - each.mean()) for flip, each in drawn])
 
     return Trial(said, f"{{}} of {len(sets)} data sets each way", effect(signed), 1, false)
 
 
-@claim(CLAIMS, "tan-fig-3", "none: it is true by algebra", "none")
-def bias_is_not_mended_by_calibration(e: Evidence) -> Found:
-    """Steerability bias is not token bias: taking the unsteered preference of a letter away does not mend it."""
+@claim(CLAIMS, "tan-fig-3")
+def bias_is_not_mended_by_calibration(e: Evidence) -> Trial:
+    """Steerability bias is not token bias: taking the unsteered preference of a letter away does not mend it.
+
+    Rule: none: it is true by algebra
+    False world: none
+    """
     reason = "true of any numbers: a constant added to a logit has slope 0 over multipliers"
-    return Untestable("stated without a number", reason)
+    raise Untestable("stated without a number", reason)
 
 
-WITH_LLAMA = (
-    "rank correlation with Llama-2-7B within kinds of sets above 0, at least half of that of two models there"
-)
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def dataset_property(e: Evidence) -> Trial:
+    """How steerable a data set is belongs to the data set: models agree on the order.
 
-
-@claim(CLAIMS, "tan-fig-1", WITH_LLAMA, EXCHANGED, steers=True)
-def dataset_property(e: Evidence) -> Found:
-    """How steerable a data set is belongs to the data set: models agree on the order."""
+    Rule: rank correlation with Llama-2-7B within kinds of sets above 0, at least half of that of two models there
+    False world: data sets exchanged within their kind
+    """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
     said = f"Spearman of Llama-2-7B and Qwen1.5-14B over 38 data sets {rho:.2f}"
     sets = [each for each in e.sets if each.name in theirs.index]
-    if few := too_few(sets):
-        return Untestable(said, few)
-    own, values = (
-        np.array([each.slopes.mean() for each in sets]),
-        theirs[[each.name for each in sets]].to_numpy(),
-    )
+    enough(sets, said)
+    own, values = np.array([each.slopes.mean() for each in sets]), theirs[[each.name for each in sets]]
     raw = scipy_stats.spearmanr(own, values).statistic
     ours = f"within kinds {{}} over {len(sets)} data sets; over all {raw:.2f}"
-    return ranked(said, ours, [(own, values)], [each.kind for each in sets], rho / 2)
+    return ranked(said, ours, [(own, values.to_numpy())], [each.kind for each in sets], rho / 2)
 
 
-@claim(CLAIMS, "tan-fig-6", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
-def models_agree_in_distribution(e: Evidence) -> Found:
-    """Two unrelated models agree on the order of data sets in distribution."""
+@claim(CLAIMS, "tan-fig-6", steers=True, across=True)
+def models_agree_in_distribution(e: Evidence) -> Trial:
+    """Two unrelated models agree on the order of data sets in distribution.
+
+    Rule: rank correlation within kinds of sets above 0, at least half of the published one
+    False world: data sets exchanged within their kind
+    """
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
     return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.mean())

@@ -6,54 +6,55 @@ import numpy as np
 
 from companion import published
 from companion.tan.evidence import Evidence
-from companion.trials import EXCHANGED, SMALL, WITHIN_KINDS, Found, between, ranked, too_few
-from companion.verdicts import Claim, Trial, Untestable, claim
+from companion.trials import SMALL, between, both_ways, enough, half_of, ranked
+from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.stats import Interval
 
 CLAIMS: list[Claim] = []
 
 
-@claim(CLAIMS, "tan-app-variance", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
-def models_agree_on_variance(e: Evidence) -> Found:
-    """Two unrelated models agree on which data sets have the larger variance of steerability."""
+@claim(CLAIMS, "tan-app-variance", steers=True, across=True)
+def models_agree_on_variance(e: Evidence) -> Trial:
+    """Two unrelated models agree on which data sets have the larger variance of steerability.
+
+    Rule: rank correlation within kinds of sets above 0, at least half of the published one
+    False world: data sets exchanged within their kind
+    """
     both = published.datasets()[["variance_llama2-7b", "variance_qwen1.5-14b"]].dropna()
     rho = both.corr("spearman").iloc[0, 1]
     return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.var())
 
 
-ON_HALVES = "rank correlation within kinds of sets, on disjoint halves of the items, above 0, at least 0.3"
+@claim(CLAIMS, "tan-app-variance", steers=True)
+def variance_grows_with_the_mean(e: Evidence) -> Trial:
+    """Data sets that steer more have more variance between their examples.
 
-
-@claim(CLAIMS, "tan-app-variance", ON_HALVES, EXCHANGED, steers=True)
-def variance_grows_with_the_mean(e: Evidence) -> Found:
-    """Data sets that steer more have more variance between their examples."""
+    Rule: rank correlation within kinds of sets, on disjoint halves of the items, above 0, at least 0.3
+    False world: data sets exchanged within their kind
+    """
     both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
     said = f"Spearman {both.corr('spearman').iloc[0, 1]:.2f} (Llama-2-7B)"
-    if few := too_few(e.sets):
-        return Untestable(said, few)
-    halves = [each.half(np.random.default_rng(0)) for each in e.sets]
-    pairs = []
-    for one in (halves, [~half for half in halves]):
-        means = [each.slopes[half].mean() for each, half in zip(e.sets, one, strict=True)]
-        spread = [each.slopes[~half].var() for each, half in zip(e.sets, one, strict=True)]
-        pairs.append((np.array(means), np.array(spread)))
+    enough(e.sets, said)
+    halves = [half_of(each.groups, np.random.default_rng(0)) for each in e.sets]
+    slopes = [each.slopes for each in e.sets]
+    pairs = both_ways(halves, (slopes, np.mean), (slopes, np.var))
     return ranked(said, "within kinds, on disjoint items, {}", pairs, [each.kind for each in e.sets], 0.3)
 
 
-MIDDLE = "mean of the middle half of the layers above that of the others by a fifth of the best layer's"
-LAYERS_EXCHANGED = "layers exchanged within data sets"
+@claim(CLAIMS, "tan-app-layers", steers=True)
+def middle_layers_steer_best(e: Evidence) -> Trial:
+    """Steerability peaks in the middle of the network.
 
-
-@claim(CLAIMS, "tan-app-layers", MIDDLE, LAYERS_EXCHANGED, steers=True)
-def middle_layers_steer_best(e: Evidence) -> Found:
-    """Steerability peaks in the middle of the network."""
+    Rule: mean of the middle half of the layers above that of the others by a fifth of the best layer's
+    False world: layers exchanged within data sets
+    """
     said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
     wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
     depth = wide.columns.to_numpy() / (e.n_layers - 1)
     middle = (depth >= 0.25) & (depth <= 0.75)
-    if few := too_few(wide) or ("" if middle.any() and not middle.all() else "layers of one depth only"):
-        return Untestable(said, few)
+    enough(wide, said)
+    require(middle.any() and not middle.all(), said, "layers of one depth only")
     values = wide.to_numpy()
 
     def effect(values: np.ndarray) -> Interval:
@@ -65,16 +66,17 @@ def middle_layers_steer_best(e: Evidence) -> Found:
     return Trial(said, ours, effect(values), 0.2, lambda rng: effect(rng.permuted(values, axis=1)))
 
 
-HALF_WAY = "half of the way from a set's mean layer to its best one, the layer chosen on the other sets"
+@claim(CLAIMS, "tan-app-layers", steers=True)
+def one_layer_serves_most_sets(e: Evidence) -> Trial:
+    """The layer that is best on average serves data sets that did not choose it, the poorly steerable ones too.
 
-
-@claim(CLAIMS, "tan-app-layers", HALF_WAY, LAYERS_EXCHANGED, steers=True)
-def one_layer_serves_most_sets(e: Evidence) -> Found:
-    """The layer that is best on average serves data sets that did not choose it, the poorly steerable ones too."""
+    Rule: half of the way from a set's mean layer to its best one, the layer chosen on the other sets
+    False world: layers exchanged within data sets
+    """
     said = "one layer for all data sets of a model (appendix)"
     wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
-    if few := too_few(wide) or ("" if wide.shape[1] > 2 else "fewer than three layers"):
-        return Untestable(said, few)
+    enough(wide, said)
+    require(wide.shape[1] > 2, said, "fewer than three layers")
 
     def effect(values: np.ndarray) -> Interval:
         rest = values.sum(axis=0) - values
@@ -87,20 +89,19 @@ def one_layer_serves_most_sets(e: Evidence) -> Found:
     return Trial(said, ours, effect(values), 0.5, lambda rng: effect(rng.permuted(values, axis=1)))
 
 
-FLATTER = "mean loss of slope over the sets that steer, at least half of the published one"
+@claim(CLAIMS, "tan-app-ranges", steers=True)
+def wider_ranges_flatten_slopes(e: Evidence) -> Trial:
+    """Over a wider range of multipliers slopes are smaller.
 
-
-@claim(CLAIMS, "tan-app-ranges", FLATTER, "the two ranges exchanged within sets", steers=True)
-def wider_ranges_flatten_slopes(e: Evidence) -> Found:
-    """Over a wider range of multipliers slopes are smaller."""
+    Rule: mean loss of slope over the sets that steer, at least half of the published one
+    False world: the two ranges exchanged within sets
+    """
     theirs = published.datasets()[["mean_range_0.5_llama2-7b", "mean_range_1.5_llama2-7b"]].dropna()
     loss = float((1 - theirs.iloc[:, 1] / theirs.iloc[:, 0]).mean())
     said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7B)"
-    if e.ranges.empty:
-        return Untestable(said, "too few multipliers in this run")
+    require(not e.ranges.empty, said, "too few multipliers in this run")
     named = [each.name for each in e.sets if each.interval.low > 0]
-    if few := too_few(named):
-        return Untestable(said, f"{few} steer")
+    enough(named, said, " steer")
     near, far = e.ranges.loc[named].to_numpy().T
 
     def effect(near: np.ndarray, far: np.ndarray) -> Interval:
@@ -113,16 +114,15 @@ def wider_ranges_flatten_slopes(e: Evidence) -> Found:
     return Trial(said, f"{{}} over {len(named)} data sets", effect(near, far), loss / 2, false)
 
 
-NO_GAIN = f"the better of both gains less than {SMALL / 2} standard deviations of the unsteered propensity"
-BETTER = f"a direction that gains {SMALL}, with the same noise"
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def other_directions_are_no_better(e: Evidence) -> Trial:
+    """Principal components and logistic regression give directions that steer no better than the mean difference.
 
-
-@claim(CLAIMS, "tan-fig-1", NO_GAIN, BETTER, steers=True)
-def other_directions_are_no_better(e: Evidence) -> Found:
-    """Principal components and logistic regression give directions that steer no better than the mean difference."""
+    Rule: the better of both gains less than 0.05 standard deviations of the unsteered propensity
+    False world: a direction that gains {SMALL}, with the same noise
+    """
     said = "no better, without a number (appendix D.4)"
-    if few := too_few(e.sets):
-        return Untestable(said, few)
+    enough(e.sets, said)
     gains = {}
     for name in ("pca", "logistic"):
         gain = [(each.of(name)[0].mean() - each.of("full")[0].mean()) / each.spread for each in e.sets]

@@ -21,7 +21,7 @@ from companion.mayne.draws import Groups, Measure, smallest
 from companion.mayne.evidence import Evidence
 from companion.profiles import Settings
 from companion.tan.tables import name_of
-from companion.verdicts import Claim, Effect, Trial, Untestable, claim
+from companion.verdicts import Claim, Effect, Trial, claim, require
 from steerkit.stats import mean_interval, t_interval
 
 TOP = 5  # most active features
@@ -30,7 +30,8 @@ OUTSIDE = 0.1  # of all features, beyond what plain text has
 SIZE = 0.2  # of the scatter over groups: a small effect (Cohen 1988)
 LOST, OWN = 0.2, 0.1  # of the vector's slope: lost in reconstruction, owed to the autoencoder's directions
 LEAST_GROUPS = 8  # training groups, of which half choose and half judge
-DEALT = "directions dealt at random"
+SHARED = published.shared_features()  # of those, in the paper
+DEALT, JUDGED = "directions dealt at random", "{verdict}: {ours}"
 
 
 def table(settings: Settings, formats: Sequence[str] = ("statement",), sae: str = "") -> pd.DataFrame:
@@ -45,18 +46,14 @@ def by_autoencoder(settings: Settings, form: str) -> pd.DataFrame:
     own = (name for name, spec in saes.SAES.items() if spec.folder and settings.model in spec.models)
     names = list(dict.fromkeys([saes.default_sae(settings.model), *own]))
     cases = [activations.case(settings, answer_format=form, sae=name) for name in names]
-    found = [Evidence(case, case.sae) for case in cases]
-    found.append(Evidence(cases[0], shuffled(cases[0].sae, settings.seed)))
-    parts = zip((*names, DEALT), map(_rows, found), strict=True)
-    columns = {
-        name: {row["statement"]: f"{row['verdict']}: {row['ours']}" for row in rows} for name, rows in parts
-    }
-    return pd.DataFrame(columns).rename_axis("statement").reset_index()
+    evidence = [Evidence(case, case.sae) for case in cases]
+    evidence.append(Evidence(cases[0], shuffled(cases[0].sae, settings.seed)))
+    runs = zip((*names, DEALT), evidence, strict=True)
+    found = {name: {row["statement"]: JUDGED.format_map(row) for row in _rows(e)} for name, e in runs}
+    return pd.DataFrame(found).rename_axis("statement").reset_index()
 
 
-def _worlds(
-    measure: Measure, draw: Callable[[np.random.Generator], Groups]
-) -> Callable[[np.random.Generator], Effect]:
+def _worlds(measure: Measure, draw: Callable[[np.random.Generator], Groups]) -> Callable:
     """What a measure says in a world that `draw` gives."""
     return lambda rng: draw(rng).effect(measure, rng)
 
@@ -66,12 +63,15 @@ def _rows(e: Evidence) -> list[dict]:
 
 
 CLAIMS: list[Claim] = []
-SHUFFLED, ISOTROPIC = "labels drawn at random by training group", "an isotropic direction of the same norm"
 
 
-@claim(CLAIMS, "mayne-fig-1", f"at least {FAR:g} doubling below the 1st percentile of plain tokens", SHUFFLED)
+@claim(CLAIMS, "mayne-fig-1")
 def norm_out_of_distribution(e: Evidence) -> Trial:
-    """The norm of the steering vector lies far below those of activations."""
+    """The norm of the steering vector lies far below those of activations.
+
+    Rule: at least {FAR:g} doubling below the 1st percentile of plain tokens
+    False world: labels drawn at random by training group
+    """
     first, middle = np.quantile(e.plain.norms, [0.01, 0.5])
     singles = (e.contrast.means[:, 0] - e.contrast.means[:, 1]).norm(dim=1)
     rng = np.random.default_rng(0)
@@ -87,45 +87,49 @@ def norm_out_of_distribution(e: Evidence) -> Trial:
     return Trial(theirs, ours, e.effect(measure), FAR, _worlds(measure, unscaled))
 
 
-@claim(CLAIMS, "mayne-fig-2", f"at least {published.shared_features()} of {TOP} features in both", ISOTROPIC)
+@claim(CLAIMS, "mayne-fig-2")
 def bias_dominates(e: Evidence) -> Trial:
-    """The encoder bias decides: the vector's most active features are those of the zero vector."""
+    """The encoder bias decides: the vector's most active features are those of the zero vector.
+
+    Rule: at least {SHARED} of {TOP} features in both
+    False world: an isotropic direction of the same norm
+    """
     measure = partial(features.shared_with_zero, sae=e.sae, count=TOP)
     active = int((e.sae.encode(torch.zeros(e.sae.width)) > 0).sum())
     scaled = e.groups.vector[None] * (features.usual_norm(e.plain) / e.groups.vector.norm())
     ours = f"{{}} of {TOP} features in both; {float(measure(scaled)[0]):g} at the norm of activations; "
     ours += f"zero activates {active}"
-    theirs = published.shared_features()
-    return Trial(
-        f"{theirs} of {TOP} features in both",
-        ours,
-        e.effect(measure),
-        theirs,
-        _worlds(measure, e.groups.isotropic),
-    )
+    theirs = f"{SHARED} of {TOP} features in both"
+    return Trial(theirs, ours, e.effect(measure), SHARED, _worlds(measure, e.groups.isotropic))
 
 
-@claim(CLAIMS, "mayne-tab-1", f"the mean vector shares at least 4 of {TOP} features with zero", ISOTROPIC)
+@claim(CLAIMS, "mayne-tab-1")
 def same_features(e: Evidence) -> Trial:
-    """Different steering vectors have the same most active features."""
+    """Different steering vectors have the same most active features.
+
+    Rule: the mean vector shares at least 4 of {TOP} features with zero
+    False world: an isotropic direction of the same norm
+    """
 
     def effect(several: list[Groups]) -> Effect:
         counts = features.shared_with_zero(torch.stack([each.vector for each in several]), e.sae, TOP)
         return mean_interval(counts.numpy())
 
+    def world(rng: np.random.Generator) -> Effect:
+        return effect([each.isotropic(rng) for each in e.others])
+
     ours = f"seven vectors share {{}} of {TOP} features with zero"
     theirs = "the same features each time (values of the other vectors not found)"
-    return Trial(
-        theirs, ours, effect(e.others), 4, lambda rng: effect([each.isotropic(rng) for each in e.others])
-    )
+    return Trial(theirs, ours, effect(e.others), 4, world)
 
 
-BAND = f"more than {OUTSIDE:.0%} of all features beyond the share of held-out plain tokens outside their middle 95%"
-
-
-@claim(CLAIMS, "mayne-fig-3", BAND, SHUFFLED)
+@claim(CLAIMS, "mayne-fig-3")
 def rescaling_does_not_help(e: Evidence) -> Trial:
-    """Scaled to the norm of activations the vector still lies outside what the encoder gets of plain text."""
+    """Scaled to the norm of activations the vector still lies outside what the encoder gets of plain text.
+
+    Rule: more than {OUTSIDE:.0%} of all features beyond the share of held-out plain tokens outside their middle 95%
+    False world: labels drawn at random by training group
+    """
     norm, projected = features.usual_norm(e.plain), e.plain.values @ e.sae.W_enc
     known, held = projected[::2], projected[1::2]
     low, high = np.quantile(known.numpy(), [0.025, 0.975], axis=0).astype("float32")
@@ -149,19 +153,20 @@ def rescaling_does_not_help(e: Evidence) -> Trial:
     return Trial(theirs, ours, e.effect(measure), OUTSIDE, _worlds(measure, e.groups.shuffled))
 
 
-HELD = "on the other half of the training groups the projections on both features and the excess on negative answers "
-HELD += f"above 0, the smallest at least {SIZE} of its scatter"
+@claim(CLAIMS, "mayne-fig-4")
+def negatives_turn_spurious(e: Evidence) -> Trial:
+    """Negative parts of the vector are cut to zero and appear as positive parts of opposite features.
 
-
-@claim(CLAIMS, "mayne-fig-4", HELD, SHUFFLED)
-def negatives_turn_spurious(e: Evidence) -> Trial | Untestable:
-    """Negative parts of the vector are cut to zero and appear as positive parts of opposite features."""
+    Rule: on the other half of the training groups the projections on both features and the excess on
+        negative answers above 0, the smallest at least {SIZE} of its scatter
+    False world: labels drawn at random by training group
+    """
     negative, spurious, cosine = published.signs()
     theirs = f"feature {negative} gets 0.00; feature {spurious}, cosine {cosine:.2f}, gets a positive part"
     found = features.opposites(e.contrast, e.sae, features.usual_norm(e.plain))
     groups = len(found.differences)
-    if groups < LEAST_GROUPS:
-        return Untestable(theirs, f"{groups} training groups, of which half choose and half judge")
+    few = f"{groups} training groups, of which half choose and half judge"
+    require(groups >= LEAST_GROUPS, theirs, few)
     rng = np.random.default_rng(0)
 
     def signs(rng: np.random.Generator) -> torch.Tensor:
@@ -183,37 +188,40 @@ def negatives_turn_spurious(e: Evidence) -> Trial | Untestable:
     return Trial(theirs, ours, effect(found), SIZE, lambda rng: effect(found.flipped(signs(rng))))
 
 
-LESS = f"at equal norm and at equal KL on neutral text a loss above 0, the smaller at least {LOST:.0%} of the vector's slope"
-SIGNS = "the sign of the difference drawn at random by test group"
+@claim(CLAIMS, "mayne-ext-decompose", steers=True)
+def reconstruction_loses_power(e: Evidence) -> Trial:
+    """What the autoencoder reconstructs of the vector steers less than the vector, dose for dose.
 
-
-@claim(CLAIMS, "mayne-ext-decompose", LESS, SIGNS, steers=True)
-def reconstruction_loses_power(e: Evidence) -> Trial | Untestable:
-    """What the autoencoder reconstructs of the vector steers less than the vector, dose for dose."""
+    Rule: at equal norm and at equal KL on neutral text a loss above 0, the smaller at least {LOST:.0%} of the
+        vector's slope
+    False world: the sign of the difference drawn at random by test group
+    """
     theirs, vector = "stated without a number", e.groups.vector
     left = e.sae.decode(e.sae.encode(vector))
-    if reason := e.silent or ("" if float(left.norm()) > 0 else "the reconstruction is zero"):
-        return Untestable(theirs, reason)
+    require(not e.silent, theirs, e.silent)
+    require(float(left.norm()) > 0, theirs, "the reconstruction is zero")
     doses = [float(vector.norm() / left.norm()), decompositions.equal_kl(e.case, vector, left)]
     own, *scaled = e.slopes(torch.stack([vector, *(dose * left for dose in doses)])).T
     losses = np.stack([own - each for each in scaled])
     kept = [float(each.mean()) for each in scaled]
+
+    def effect(signs: np.ndarray | int) -> Effect:  # of the loss that is less sure to be there
+        return smallest([mean_interval(each) for each in losses * signs])
+
     ours = f"as it is it is {1 / doses[0]:.3g} times as long as the vector; of the vector's slope are left {kept[0]:.2f} at "
     ours += f"equal norm and {kept[1]:.2f} at equal KL; loss {{}}"
-    signs = partial(np.random.Generator.choice, a=[-1, 1], size=len(own))
-    return Trial(theirs, ours, _smaller(losses), LOST, lambda rng: _smaller(losses * signs(rng)))
+    return Trial(theirs, ours, effect(1), LOST, lambda rng: effect(rng.choice([-1, 1], size=len(own))))
 
 
-OWED = f"the sum steers more than on shuffled dictionaries, by at least {OWN:.0%} of the vector's slope"
-ANOTHER = "one of the shuffled dictionaries in the place of the autoencoder's"
+@claim(CLAIMS, "mayne-ext-decompose", steers=True)
+def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial:
+    """The sum that signed pursuit finds steers because of the autoencoder's own directions.
 
-
-@claim(CLAIMS, "mayne-ext-decompose", OWED, ANOTHER, steers=True)
-def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial | Untestable:
-    """The sum that signed pursuit finds steers because of the autoencoder's own directions."""
+    Rule: the sum steers more than on shuffled dictionaries, by at least {OWN:.0%} of the vector's slope
+    False world: one of the shuffled dictionaries in the place of the autoencoder's
+    """
     theirs = "not in the paper"
-    if reason := e.silent:
-        return Untestable(theirs, reason)
+    require(not e.silent, theirs, e.silent)
     shares = e.slopes(decompositions.pursued(e.case, e.sae))
 
     def effect(own: int, others: list[int]) -> Effect:
@@ -227,8 +235,3 @@ def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial | Untestable:
 
     ours = f"share of the vector's slope {shares[:, 0].mean():.3f}, on shuffled dictionaries {shares[:, 1:].mean():.3f}; "
     return Trial(theirs, ours + "difference {}", effect(0, list(range(1, shares.shape[1]))), OWN, world)
-
-
-def _smaller(losses: np.ndarray) -> Effect:
-    """The loss [doses, g] that is less sure to be there."""
-    return smallest([mean_interval(each) for each in losses])

@@ -18,8 +18,8 @@ from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
-from companion.trials import EXCHANGED, FEWEST, TESTED, WITHIN_KINDS, Found, counted, ranked, too_few
-from companion.verdicts import Claim, Trial, Untestable, claim
+from companion.trials import FEWEST, TESTED, both_ways, counted, enough, half_of, ranked, share_of
+from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.formats import FORMATS
 from steerkit.stats import Interval
@@ -47,111 +47,101 @@ def moved(e: Evidence) -> list[Moved]:
     """The data sets of a run over prompt settings."""
     item, found = ["dataset", "example_id"], []
     wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
-    unsteered = e.shifts.drop_duplicates([*item, "setting"])
-    unsteered = unsteered.pivot(index=item, columns="setting", values="baseline")
+    unsteered = e.shifts.pivot_table("baseline", item, "setting", aggfunc="first", dropna=False)
     group = e.shifts.drop_duplicates(item).set_index(item)["group"]
     for name in e.shifts["dataset"].unique():
-        rows, labels = (
-            wide.loc[name].dropna(axis=1, how="all"),
-            group[name].loc[wide.loc[name].index].to_numpy(),
-        )
-        different = np.unique(labels)
-        half = np.isin(labels, np.random.default_rng(0).permutation(different)[: len(different) // 2])
+        rows = wide.loc[name].dropna(axis=1, how="all")
+        labels = group[name].loc[rows.index].to_numpy()
+        half = half_of(labels, np.random.default_rng(0))
         slopes = {pair: rows[pair].to_numpy() for pair in rows.columns}
         found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, unsteered.loc[name], half))
     return found
 
 
+def _having(e: Evidence, shift: Pair, said: str, which: str = "") -> list[Moved]:
+    """The data sets that were run in distribution and under a shift, of which there must be enough."""
+    sets = [each for each in moved(e) if {SAME, shift} <= set(each.slopes)]
+    enough(sets, said, which)
+    return sets
+
+
 def _halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
     """A number of two settings over sets, from disjoint halves of the items, once each way."""
-    pairs = []
-    for flip in (False, True):
-        masks = [each.half ^ flip for each in sets]
-        x = [measure(each.slopes[one][mask]) for each, mask in zip(sets, masks, strict=True)]
-        y = [measure(each.slopes[other][~mask]) for each, mask in zip(sets, masks, strict=True)]
-        pairs.append((np.array(x), np.array(y)))
-    return pairs
+    sides = (([each.slopes[pair] for each in sets], measure) for pair in (one, other))
+    return both_ways([each.half for each in sets], *sides)
 
 
-def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Found:
+def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Trial:
     """Whether a number in distribution goes with the same one under a shift, over data sets."""
-    sets = [each for each in moved(e) if {SAME, shift} <= set(each.slopes)]
-    if few := too_few(sets):
-        return Untestable(said, f"{few} with {'->'.join(shift)}")
-    kinds = [each.kind for each in sets]
-    raw = scipy_stats.spearmanr(
-        *([measure(each.slopes[p]) for each in sets] for p in (SAME, shift))
-    ).statistic
-    both = [scipy_stats.spearmanr(x, y).statistic for x, y in _halves(sets, SAME, SAME, measure)]
-    ours = (
-        f"on disjoint halves {{}}; on shared items {raw:.2f}, in distribution with itself {np.mean(both):.2f}"
-    )
-    return ranked(said, ours, _halves(sets, SAME, shift, measure), kinds, rho / 2)
+    sets = _having(e, shift, said, f" with {'->'.join(shift)}")
+    whole = ([measure(each.slopes[pair]) for each in sets] for pair in (SAME, shift))
+    raw = scipy_stats.spearmanr(*whole).statistic
+    again = [scipy_stats.spearmanr(x, y).statistic for x, y in _halves(sets, SAME, SAME, measure)]
+    ours = f"on disjoint halves {{}}; on shared items {raw:.2f}, in distribution with itself {np.mean(again):.2f}"
+    return ranked(said, ours, _halves(sets, SAME, shift, measure), [each.kind for each in sets], rho / 2)
 
 
-DISJOINT = (
-    "rank correlation within kinds, on disjoint halves of the items, at least half of the published one"
-)
+@claim(CLAIMS, "tan-fig-5", steers=True)
+def id_and_ood_correlate(e: Evidence) -> Trial:
+    """Steerability in and out of distribution correlate over data sets.
 
-
-@claim(CLAIMS, "tan-fig-5", DISJOINT, EXCHANGED, steers=True)
-def id_and_ood_correlate(e: Evidence) -> Found:
-    """Steerability in and out of distribution correlate over data sets."""
+    Rule: rank correlation within kinds, on disjoint halves of the items, at least half of the published one
+    False world: data sets exchanged within their kind
+    """
     rho = published.statistic("spearman-id-ood:BASE->USER_NEG")
     return _correlated(e, FIRST_SHIFT, f"Spearman {rho:.2f} (Llama-2-7B, BASE to USER_NEG)", rho, np.mean)
 
 
-@claim(CLAIMS, "tan-app-variance", DISJOINT, EXCHANGED, steers=True)
-def variances_correlate(e: Evidence) -> Found:
-    """The variance of steerability in and out of distribution correlates over data sets."""
+@claim(CLAIMS, "tan-app-variance", steers=True)
+def variances_correlate(e: Evidence) -> Trial:
+    """The variance of steerability in and out of distribution correlates over data sets.
+
+    Rule: rank correlation within kinds, on disjoint halves of the items, at least half of the published one
+    False world: data sets exchanged within their kind
+    """
     rho = published.statistic("spearman-id-ood-variance")
-    said = f"Spearman {rho:.2f} (Llama-2-7B, SYS_POS to USER_NEG)"
-    return _correlated(e, LAST_SHIFT, said, rho, np.var)
+    return _correlated(e, LAST_SHIFT, f"Spearman {rho:.2f} (Llama-2-7B, SYS_POS to USER_NEG)", rho, np.var)
 
 
-LOSS = (
-    "mean loss over data sets as a share of steerability in distribution, at least half of the published one"
-)
+def _published(model: str) -> pd.DataFrame:
+    """The published means of a model in distribution and under the shift, data sets down."""
+    theirs = published.shifts().query("model == @model")
+    wide = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
+    return wide[[SAME, FIRST_SHIFT]]
 
 
-@claim(CLAIMS, "tan-fig-5", LOSS, "the two settings exchanged within data sets", steers=True)
-def ood_is_weaker(e: Evidence) -> Found:
-    """Under a shift to the opposite persona vectors steer less on average."""
+@claim(CLAIMS, "tan-fig-5", steers=True)
+def ood_is_weaker(e: Evidence) -> Trial:
+    """Under a shift to the opposite persona vectors steer less on average.
+
+    Rule: mean loss over data sets as a share of steerability in distribution, at least half of the published one
+    False world: the two settings exchanged within data sets
+    """
     means = published.shifts().query("model == 'llama2-7b'").groupby(["train", "test"])["mean"].mean()
     own, other = means[SAME], means[FIRST_SHIFT]
     said = f"mean {own:.2f} in distribution, {other:.2f} from BASE to USER_NEG (Llama-2-7B)"
-    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
-    if few := too_few(sets):
-        return Untestable(said, few)
+    sets = _having(e, FIRST_SHIFT, said)
     same, shifted = (np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT))
 
-    def effect(signs: np.ndarray) -> Interval:
+    def effect(signs: np.ndarray | int) -> Interval:
         return stats.mean_interval(signs * (same - shifted) / abs(same.mean()))
 
-    ours = f"loss {{}} over {len(sets)} data sets"
-    return Trial(
-        said,
-        ours,
-        effect(np.ones(len(sets))),
-        (1 - other / own) / 2,
-        lambda rng: effect(rng.choice([-1, 1], len(sets))),
-    )
+    ours, least = f"loss {{}} over {len(sets)} data sets", (1 - other / own) / 2
+    return Trial(said, ours, effect(1), least, lambda rng: effect(rng.choice([-1, 1], len(sets))))
 
 
-LOST = "at least one set steers (Holm), loses (Holm) and is at or below 0 under the shift"
+@claim(CLAIMS, "tan-fig-5", steers=True)
+def some_sets_fail(e: Evidence) -> Trial:
+    """Some data sets are steerable in distribution and not under a shift.
 
-
-@claim(CLAIMS, "tan-fig-5", LOST, "the two settings exchanged within test groups", steers=True)
-def some_sets_fail(e: Evidence) -> Found:
-    """Some data sets are steerable in distribution and not under a shift."""
-    theirs = published.shifts().query("model == 'qwen1.5-14b'")
-    theirs = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
+    Rule: at least one set steers (Holm), loses (Holm) and is at or below 0 under the shift
+    False world: the two settings exchanged within test groups
+    """
+    theirs = _published("qwen1.5-14b")
     lost = int(((theirs[SAME] > 0.25) & (theirs[FIRST_SHIFT] <= 0)).sum())
     said = f"{lost} of {len(theirs)} data sets from above 0.25 to below 0 (Qwen1.5-14B, BASE to USER_NEG)"
-    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
-    sets = [each for each in sets if len(np.unique(each.groups)) > 1]
-    if few := too_few(sets):
-        return Untestable(said, few)
+    sets = [each for each in _having(e, FIRST_SHIFT, said) if len(np.unique(each.groups)) > 1]
+    enough(sets, said)
     every = [(each.slopes[SAME], each.slopes[FIRST_SHIFT], each.groups) for each in sets]
 
     def effect(every: Sequence[tuple]) -> Interval:
@@ -172,37 +162,29 @@ def some_sets_fail(e: Evidence) -> Found:
     return Trial(said, f"{{}} of {len(sets)} data sets", effect(every), 1, false)
 
 
-SAME_FAIL = (
-    "share that fail out of distribution, of sets that fail in it less that of the others, at least 0.3"
-)
+@claim(CLAIMS, "tan-fig-5", steers=True)
+def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
+    """What does not steer in distribution does not steer under a shift either.
 
-
-@claim(CLAIMS, "tan-fig-5", SAME_FAIL, EXCHANGED, steers=True)
-def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Found:
-    """What does not steer in distribution does not steer under a shift either."""
-    theirs = published.shifts().query("model == 'llama2-7b'")
-    theirs = theirs.pivot_table(index="dataset", columns=["train", "test"], values="mean")
+    Rule: share that fail out of distribution, of sets that fail in it less that of the others, at least 0.3
+    False world: data sets exchanged within their kind
+    """
+    theirs = _published("llama2-7b")
     weak = theirs[SAME] <= 0.25
     said = f"{int((theirs[FIRST_SHIFT][weak] <= 0.25).sum())} of {int(weak.sum())} sets at most 0.25 stay so (Llama-2-7B)"
-    sets = [each for each in moved(e) if {SAME, FIRST_SHIFT} <= set(each.slopes)]
-    if few := too_few(sets):
-        return Untestable(said, few)
-    least = LEAST[FORMATS[e.form].unit]
+    sets, least = _having(e, FIRST_SHIFT, said), LEAST[FORMATS[e.form].unit]
     own, other = _halves(sets, SAME, FIRST_SHIFT)[0]
     fails, failed = own <= least, other <= least
-    if min(fails.sum(), (~fails).sum()) < FEWEST:
-        return Untestable(
-            said, f"{int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
-        )
+    there = f"{int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
+    require(min(fails.sum(), (~fails).sum()) >= FEWEST, said, there)
 
     def effect(failed: np.ndarray) -> Interval:
-        shares = [stats.share_interval(int(failed[side].sum()), int(side.sum())) for side in (fails, ~fails)]
-        one, two = shares  # the interval of a difference of shares after Newcombe (1998)
-        gap = one.estimate - two.estimate
+        one, two = (share_of(failed[side]) for side in (fails, ~fails))
+        gap = one.estimate - two.estimate  # the interval of a difference of shares after Newcombe (1998)
         low = gap - np.hypot(one.estimate - one.low, two.high - two.estimate)
         return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))
 
-    ours = f"difference {{}}; {int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
+    ours = f"difference {{}}; {there}"
     return Trial(said, ours, effect(failed), 0.3, lambda rng: effect(rng.permutation(failed)))
 
 
@@ -225,11 +207,10 @@ def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return found
 
 
-def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]], least: float) -> Found:
+def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]], least: float) -> Trial:
     """Whether two numbers of pairs of settings go together, as the mean of rank correlations within data sets."""
     sets = [(x, y) for x, y in sets if np.ptp(x) > 0 and np.ptp(y) > 0]
-    if few := too_few(sets):
-        return Untestable(said, f"{few} with enough settings that steer")
+    enough(sets, said, " with enough settings that steer")
 
     def effect(sets: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
         return stats.mean_interval([scipy_stats.spearmanr(x, y).statistic for x, y in sets])
@@ -240,36 +221,38 @@ def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]]
     return Trial(said, f"{words} {{}} over {len(sets)} data sets", effect(sets), least, false)
 
 
-WITHIN_SETS = (
-    "mean rank correlation within data sets, without the diagonal, at least half of the published one"
-)
-DISTANCES = "distances exchanged within data sets"
+@claim(CLAIMS, "tan-fig-7", steers=True)
+def prompts_explain_failures(e: Evidence) -> Trial:
+    """Where a prompt setting changes the unsteered propensity more, vectors from elsewhere work less.
 
-
-@claim(CLAIMS, "tan-fig-7", WITHIN_SETS, DISTANCES, steers=True)
-def prompts_explain_failures(e: Evidence) -> Found:
-    """Where a prompt setting changes the unsteered propensity more, vectors from elsewhere work less."""
+    Rule: mean rank correlation within data sets, without the diagonal, at least half of the published one
+    False world: distances exchanged within data sets
+    """
     rho = published.statistic("spearman-relative-baseline")
     said = f"Spearman {rho:.2f} (Llama-2-7B, diagonal included)"
     sets = [(-relative, distance) for relative, distance, _ in _relative(e)]
     return _within(said, "loss against distance", sets, -rho / 2)
 
 
-SIGNED = "mean rank correlation within data sets, without the diagonal, at least 0.2"
+@claim(CLAIMS, "tan-fig-7", steers=True)
+def steering_is_worst_where_it_is_needed(e: Evidence) -> Trial:
+    """Vectors from elsewhere work least in settings in which the model does least of the behaviour.
 
-
-@claim(CLAIMS, "tan-fig-7", SIGNED, DISTANCES, steers=True)
-def steering_is_worst_where_it_is_needed(e: Evidence) -> Found:
-    """Vectors from elsewhere work least in settings in which the model does least of the behaviour."""
+    Rule: mean rank correlation within data sets, without the diagonal, at least 0.2
+    False world: distances exchanged within data sets
+    """
+    said = "stated without a number (signed version of figure 7)"
     sets = [(relative, level) for relative, _, level in _relative(e)]
-    return _within(
-        "stated without a number (signed version of figure 7)", "against the unsteered propensity", sets, 0.2
-    )
+    return _within(said, "against the unsteered propensity", sets, 0.2)
 
 
-@claim(CLAIMS, "tan-app-cosine", WITHIN_SETS, DISTANCES, steers=True)
-def distant_settings_have_other_vectors(e: Evidence) -> Found:
-    """Vectors of prompt settings with more different propensities are less alike."""
+@claim(CLAIMS, "tan-app-cosine", steers=True)
+def distant_settings_have_other_vectors(e: Evidence) -> Trial:
+    """Vectors of prompt settings with more different propensities are less alike.
+
+    Rule: mean rank correlation within data sets, without the diagonal, at least half of the published one
+    False world: distances exchanged within data sets
+    """
     rho = published.statistic("spearman-cosine-baseline")
     # The mean of all vectors is closer to each of them by construction.
     table = e.cosines[(e.cosines[["first", "second"]] != MEAN).all(axis=1)]
@@ -277,21 +260,20 @@ def distant_settings_have_other_vectors(e: Evidence) -> Found:
     return _within(f"Spearman {rho:.2f} (Llama-2-7B)", "unlikeness against distance", sets, -rho / 2)
 
 
-@claim(CLAIMS, "tan-fig-6", WITHIN_KINDS, EXCHANGED, steers=True, across=True)
-def models_agree_out_of_distribution(e: Evidence) -> Found:
-    """Two unrelated models agree on the order of data sets out of distribution."""
+@claim(CLAIMS, "tan-fig-6", steers=True, across=True)
+def models_agree_out_of_distribution(e: Evidence) -> Trial:
+    """Two unrelated models agree on the order of data sets out of distribution.
+
+    Rule: rank correlation within kinds of sets above 0, at least half of the published one
+    False world: data sets exchanged within their kind
+    """
     rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
     said = f"Spearman {rho:.2f} (SYS_POS to USER_NEG)"
-    if not e.others:
-        return Untestable(said, f"only one model, {e.name}")
-    runs = [
-        {each.name: each for each in moved(run) if FIRST_SHIFT in each.slopes} for run in (e, e.others[0])
-    ]
-    common = [name for name in runs[0] if name in runs[1]]
-    if few := too_few(common):
-        return Untestable(said, few)
-    x, y = (np.array([sets[name].slopes[FIRST_SHIFT].mean() for name in common]) for sets in runs)
-    kinds = [runs[0][name].kind for name in common]
-    return ranked(
-        said, f"within kinds {{}} over {len(common)} data sets (BASE to USER_NEG)", [(x, y)], kinds, rho / 2
-    )
+    require(e.others, said, f"only one model, {e.name}")
+    runs = (moved(run) for run in (e, e.others[0]))
+    mine, other = ({each.name: each for each in run if FIRST_SHIFT in each.slopes} for run in runs)
+    common = [name for name in mine if name in other]
+    enough(common, said)
+    x, y = (np.array([sets[name].slopes[FIRST_SHIFT].mean() for name in common]) for sets in (mine, other))
+    ours = f"within kinds {{}} over {len(common)} data sets (BASE to USER_NEG)"
+    return ranked(said, ours, [(x, y)], [mine[name].kind for name in common], rho / 2)

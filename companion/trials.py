@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence, Sized
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from companion.tan.evidence import Evidence, SetSlopes
-from companion.verdicts import Trial, Untestable
+from companion.verdicts import Trial, require
 from steerkit import stats
 from steerkit.stats import Interval
 
-Found = Trial | Untestable
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
 SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
-EXCHANGED = "data sets exchanged within their kind"
-WITHIN_KINDS = "rank correlation within kinds of sets above 0, at least half of the published one"
 
 
 def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
@@ -31,9 +27,25 @@ def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
     return Interval(float(certain.sum()), float(certain.sum()), float((certain | possible).sum()))
 
 
-def too_few(sets: Sequence[Any], least: int = FEWEST) -> str:
-    """Why so few data sets are not judged; empty when there are enough."""
-    return f"only {len(sets)} data sets" if len(sets) < least else ""
+def enough(sets: Sized, said: str, which: str = "") -> None:
+    """Refuse to judge on fewer than `FEWEST` data sets."""
+    require(len(sets) >= FEWEST, said, f"only {len(sets)} data sets{which}")
+
+
+def half_of(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which items are in the first of two random halves that no group is in both of, [p] of bool."""
+    labels = np.unique(groups)
+    return np.isin(groups, rng.permutation(labels)[: len(labels) // 2])
+
+
+def both_ways(halves: Sequence[np.ndarray], *sides: tuple[Sequence[np.ndarray], Callable]) -> list[tuple]:
+    """Two numbers over sets from disjoint halves of their items, once each way; a side is values [p] and what is taken."""
+    pairs = []
+    for one in (halves, [~half for half in halves]):
+        (x, first), (y, second) = sides
+        taken = [(first(a[half]), second(b[~half])) for a, b, half in zip(x, y, one, strict=True)]
+        pairs.append(tuple(map(np.array, zip(*taken, strict=True))))
+    return pairs
 
 
 def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
@@ -47,13 +59,13 @@ def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 
 def ranked(
     said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
-) -> Found:
+) -> Trial:
     """Whether two numbers of data sets agree in rank within kinds of sets; the mean over `pairs` of such numbers.
 
     In the false world the sets of one side are exchanged within their kind.
     """
-    if max(list(kinds).count(kind) for kind in set(kinds)) < FEWEST:
-        return Untestable(said, f"fewer than {FEWEST} data sets of a kind")
+    most = max(list(kinds).count(kind) for kind in set(kinds))
+    require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
 
     def effect(order: np.ndarray) -> Interval:
         found = [stats.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
@@ -64,14 +76,12 @@ def ranked(
     return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
 
 
-def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Found:
+def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Trial:
     """Agreement of the first two models on one number of the data sets that both have."""
-    if not e.others:
-        return Untestable(said, f"only one model, {e.name}")
+    require(e.others, said, f"only one model, {e.name}")
     mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
     common = [name for name in mine if name in other]
-    if few := too_few(common):
-        return Untestable(said, few)
+    enough(common, said)
     x, y = (np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
     raw = scipy_stats.spearmanr(x, y).statistic
     ours = f"within kinds {{}} over {len(common)} data sets; over all {raw:.2f}"

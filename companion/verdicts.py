@@ -14,6 +14,7 @@ of them that it calls "agrees" is printed with every verdict, and above `MOST` n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,19 +29,8 @@ VERDICTS = (AGREES, DIFFERS, OPEN, UNTESTABLE)
 MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
-COLUMNS = [
-    "id",
-    "statement",
-    "answer_format",
-    "model",
-    "published",
-    "ours",
-    "rule",
-    "verdict",
-    "effect",
-    "low",
-]
-COLUMNS += ["high", "none", "least", "false_world", "false_agree", "detectable", "exhibit"]
+COLUMNS = ["id", "statement", "answer_format", "model", "published", "ours", "rule", "verdict", "effect"]
+COLUMNS += ["low", "high", "none", "least", "false_world", "false_agree", "detectable", "exhibit"]
 
 
 @dataclass(frozen=True)
@@ -59,15 +49,12 @@ class Trial:
     none: float = 0.0
 
 
-@dataclass(frozen=True)
-class Untestable:
-    """A claim that this run cannot put to the test, and why."""
+@dataclass
+class Untestable(Exception):
+    """That this run cannot put a claim to the test, and why; a judge raises it."""
 
     published: str
     reason: str
-
-
-Judge = Callable[[Any], Trial | Untestable]
 
 
 @dataclass(frozen=True)
@@ -79,26 +66,41 @@ class Claim:
 
     id: str
     statement: str
-    exhibit: str
     rule: str
     world: str
+    exhibit: str
     steers: bool
     across: bool
-    judge: Judge
+    judged: Callable[[Any], Trial]
+
+    def judge(self, evidence: Any) -> Trial | Untestable:
+        """The claim put to the test, where that is possible."""
+        try:
+            return self.judged(evidence)
+        except Untestable as why:
+            return why
 
 
-def claim(
-    claims: list[Claim], exhibit: str, rule: str, world: str, *, steers: bool = False, across: bool = False
-) -> Callable[[Judge], Judge]:
-    """Add a function to the claims of a paper: its name is the claim's id, its docstring the claim."""
+def claim(claims: list[Claim], exhibit: str, *, steers: bool = False, across: bool = False) -> Callable:
+    """Add a function to the claims of a paper: its name is the claim's id.
 
-    def add(judge: Judge) -> Judge:
-        statement = " ".join(judge.__doc__.split())
-        name = judge.__name__.replace("_", "-")
-        claims.append(Claim(name, statement, exhibit, rule, world, steers, across, judge))
+    Its docstring is the claim, then after "Rule:" and "False world:" what decides and where it is false; constants of the
+    function's module stand there in braces.
+    """
+
+    def add(judge: Callable[[Any], Trial]) -> Callable[[Any], Trial]:
+        words = " ".join(judge.__doc__.split()).format_map(judge.__globals__)
+        parts = re.split(" Rule: | False world: ", words)
+        claims.append(Claim(judge.__name__.replace("_", "-"), *parts, exhibit, steers, across, judge))
         return judge
 
     return add
+
+
+def require(holds: Any, said: str, reason: str) -> None:
+    """Refuse to judge what the paper says (`said`), unless something holds."""
+    if not holds:
+        raise Untestable(said, reason)
 
 
 def verdict_of(effect: Effect, least: float, none: float = 0.0) -> str:
@@ -130,15 +132,9 @@ def judged(
     if verdict == AGREES and rate > MOST:
         verdict, ours = UNTESTABLE, f"{ours}; so say {rate:.0%} of runs in which the claim is false"
     error = (effect.high - effect.low) / (2 * 1.96)
-    row |= {
-        "ours": ours,
-        "verdict": verdict,
-        "effect": effect.estimate,
-        "low": effect.low,
-        "high": effect.high,
-    }
-    row |= {"none": found.none, "least": found.least, "false_agree": rate}
-    return row | {"detectable": found.none + POWER * error}
+    row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
+    row |= {"least": found.least, "false_agree": rate, "detectable": found.none + POWER * error}
+    return row | {"ours": ours, "verdict": verdict}
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

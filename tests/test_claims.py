@@ -229,10 +229,15 @@ def test_a_verdict_follows_from_the_interval_and_the_least_effect(estimate, low,
 def a_claim(trial, **about):
     made: list[verdicts.Claim] = []
 
-    @verdicts.claim(made, "tan-fig-1", "always", "never", **about)
+    @verdicts.claim(made, "tan-fig-1", **about)
     def water_is_wet(evidence):
         """Water is wet, whatever
-        is poured."""
+        is poured.
+
+        Rule: {COUNT} glasses of water
+        or more
+        False world: a desert
+        """
         return trial
 
     return made[0]
@@ -245,6 +250,7 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_and_says_how_often_it_doe
     )
     row = verdicts.judged(a_claim(never), None, "letter", "tiny")
     assert (row["id"], row["statement"]) == ("water-is-wet", "Water is wet, whatever is poured.")
+    assert (row["rule"], row["false_world"]) == ("30 glasses of water or more", "a desert")
     assert (row["verdict"], row["ours"], row["false_agree"]) == (AGREES, "wet 1.00 [0.90, 1.10]", 0)
     assert row["detectable"] == pytest.approx(2.8 * 0.2 / 3.92)
     row = verdicts.judged(a_claim(always), None, "letter", "tiny")

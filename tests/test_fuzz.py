@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from companion import profiles, store
-from companion.models import load_model
+from companion.cli.own import _asked
 from steerkit.vectors import load_vectors
 
 COUNT = int(os.environ.get("STEERKIT_FUZZ", 500))
@@ -175,15 +175,13 @@ def check_numbers(words: list[str], folder: Path) -> None:
     said = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
     table = store.read_table(folder / said["--out"])
     cells = table.dropna(subset=["matching"]).iloc[[0, len(table) // 2, -1]]
-    vectors, model = load_vectors(folder / said["--vectors"]), load_model(said["--model"])
-    from companion.cli.own import _asked
-
-    form = said.get("--format", "statement")
-    examples = {one.id: one for one in _asked(model, said["--data"], form, "clean", "bundled", 0, "test")[1]}
+    vectors, form = load_vectors(folder / said["--vectors"]), said.get("--format", "statement")
+    model, examples, *_ = _asked(said["--model"], said["--data"], form, "clean", "bundled", 0, "test")
+    by_id = {one.id: one for one in examples}
     for cell in cells.itertuples():
         delta = cell.multiplier * vectors.at(cell.layer)[vectors.names.index(cell.vector)].double()
         for side, name in enumerate(("matching", "not_matching")):
-            slow = plain_model.score(model, examples[cell.example_id], side, cell.layer, delta, "letter")
+            slow = plain_model.score(model, by_id[cell.example_id], side, cell.layer, delta, "letter")
             assert np.isclose(getattr(cell, name), slow, rtol=1e-3, atol=1e-3), (words, cell)
 
 

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from companion import published
 from companion.figures import style
 from companion.figures.style import Drawn, number, signed
 from companion.mayne import features
+from companion.mayne.activations import Contrast
 from companion.mayne.features import NEGATIVE, PLAIN, POSITIVE, SCALED, VECTOR, ZERO
-
-if TYPE_CHECKING:
-    import torch
-
-    from companion.mayne.activations import Contrast
-    from steerkit.sae import Sae
+from steerkit.sae import Sae
 
 # What an activation belongs to, in all figures of this paper.
 COLORS = {PLAIN: style.SKY, POSITIVE: style.GREEN, NEGATIVE: style.PURPLE}
 COLORS |= dict.fromkeys((SCALED, VECTOR), style.BLACK)
-NAMES = {
-    PLAIN: "plain text",
-    POSITIVE: "positive answers",
-    NEGATIVE: "negative answers",
-    SCALED: "vector, scaled to\nthe median norm",
-    VECTOR: "steering vector",
-}
+NAMES = {PLAIN: "plain text", POSITIVE: "positive answers", NEGATIVE: "negative answers"}
+NAMES |= {SCALED: "vector, scaled to\nthe median norm", VECTOR: "steering vector"}
 NORM_BINS, PAIR_BINS = 60, 24
 COUNT = 5  # features of an input that are listed
 NONE = "no feature is active"
@@ -46,27 +37,22 @@ SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
 def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
     """Histograms of the norms of activations by what they belong to, with the norm of the steering vector as a line."""
     table = _histograms(norms, length)
-    with style.theme():
-        figure, axes = style.panels(3.4)
-        for what in (PLAIN, POSITIVE, NEGATIVE):
-            rows = table[table["what"] == what]
-            if len(rows):
-                total, widths = rows["count"].sum(), rows["high"] - rows["low"]
-                look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0}
-                look |= {"label": f"{NAMES[what]} (n = {total:,})", "align": "edge"}
-                axes.bar(rows["low"], rows["count"] / total, widths, **look)
+    with style.drawing(3.4) as (figure, axes):
+        for what, rows in table[table["what"] != VECTOR].groupby("what", sort=False):
+            total, widths = rows["count"].sum(), rows["high"] - rows["low"]
+            look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0}
+            look |= {"label": f"{NAMES[what]} (n = {total:,})", "align": "edge"}
+            axes.bar(rows["low"], rows["count"] / total, widths, **look)
         axes.axvline(length, color=COLORS[VECTOR], lw=2)
-        axes.set_xscale("log")
+        style.logarithmic(axes)
         low, high = min(length, table["low"].min()), table["high"].max()
         axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.03)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
         side, shift = ("left", 5) if length < np.sqrt(low * high) else ("right", -5)
-        place = {"xycoords": ("data", "axes fraction"), "xytext": (shift, 0), "textcoords": "offset points"}
-        axes.annotate(f"steering vector\n{number(length)}", (length, 0.97), va="top", ha=side, **place)
+        text = f"steering vector\n{number(length)}"
+        style.beside(axes, (length, 0.97), (shift, 0), text, ("data", "axes fraction"), va="top", ha=side)
         axes.set(xlabel="L2 norm of the residual stream, logarithmic", ylabel="share of the tokens")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
     plain = table[table["what"] == PLAIN]
@@ -88,12 +74,10 @@ def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
     _check({**norms, VECTOR: np.array([length])}, (PLAIN, VECTOR))
     everything = np.concatenate(list(norms.values()))
     edges = np.geomspace(everything.min() * 0.999, everything.max() * 1.001, NORM_BINS + 1)
-    rows = [
-        (what, low, high, count)
-        for what, values in norms.items()
-        for low, high, count in zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
-        if count
-    ]
+    rows = []
+    for what, values in norms.items():
+        counts = zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
+        rows += [(what, low, high, count) for low, high, count in counts if count]
     return pd.DataFrame([*rows, (VECTOR, length, length, 1)], columns=["what", "low", "high", "count"])
 
 
@@ -108,16 +92,15 @@ def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
     shown, title = table_1(table), "published:\nGemma-2-2B, Gemma Scope"
     panels = {title: (_published_features(), published.VECTOR, style.PUBLISHED)}
     panels[f"ours:\n{label or vector}"] = (table, vector, style.BLUE)
-    with style.theme():
-        figure, columns = style.panels(3.7, 1, 2)
+    with style.drawing(3.7, 1, 2) as (figure, columns):
         for axes, (title, (rows, name, color)) in zip(columns, panels.items(), strict=True):
             _feature_bars(axes, rows, name, color)
             axes.set(title=title, xlabel="activation")
         columns[0].set_ylabel("feature")
         handles = []
         for whose, color in (("published", style.PUBLISHED), ("ours", style.BLUE)):
-            handles.append(Patch(fc=color, label=f"vector, {whose}"))
-            handles.append(Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}"))
+            hollow = Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}")
+            handles += [Patch(fc=color, label=f"vector, {whose}"), hollow]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     alt = "The most active features of a steering vector and of the zero vector."
     for whose, (rows, name, _) in zip(("Published", "Ours"), panels.values(), strict=True):
@@ -160,13 +143,12 @@ def _feature_bars(axes: Axes, rows: pd.DataFrame, vector: str, color: str) -> No
         return
     shown = list(dict.fromkeys(kept["feature"]))
     hollow = {"facecolor": "white", "edgecolor": color, "lw": 1.2}
-    beside = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "fontsize": style.SMALL}
     for name, shift, look in ((vector, -0.2, {"color": color}), (ZERO, 0.2, hollow)):
         own = kept[kept["input"] == name]
         places = own["feature"].map(shown.index) + shift
         axes.barh(places, own["activation"], height=0.36, **look)
         for place, value in zip(places, own["activation"], strict=True):
-            axes.annotate(f"{value:.2f}", (value, place), **beside)
+            style.beside(axes, (value, place), (3, 0), f"{value:.2f}", va="center", fontsize=style.SMALL)
     axes.set(yticks=range(len(shown)), yticklabels=[str(int(feature)) for feature in shown])
     axes.invert_yaxis()
     axes.set_xlim(0, kept["activation"].max() * 1.18)
@@ -180,34 +162,23 @@ def _cells(rows: pd.DataFrame) -> list[str]:
 def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
     """Features shared with zero by norm (what, norm, shared); lines at the norm of the vector and of activations."""
     rows = style.checked(curve, ("what", "norm", "shared"), ("norm", "shared"))
-    looks = {
-        VECTOR: (style.BLACK, "-"),
-        "label-shuffled": (style.BLUE, "--"),
-        "isotropic": (style.PUBLISHED, ":"),
-    }
-    with style.theme():
-        figure, axes = style.panels(3.2)
+    looks = {"label-shuffled": (style.BLUE, "--"), "isotropic": (style.PUBLISHED, ":")}
+    looks[VECTOR] = (style.BLACK, "-")
+    said = []
+    with style.drawing(3.2) as (figure, axes):
         for what, part in rows.groupby("what", sort=False):
             color, line = looks[what]
             axes.plot(part["norm"], part["shared"], color=color, ls=line, lw=2, label=NAMES.get(what, what))
+            own, high = (number(np.interp(at, part["norm"], part["shared"])) for at in (norm, usual))
+            at_norm = f"{what} {own} at the norm of the steering vector, {number(norm)}"
+            said.append(f"{at_norm}, and {high} at that of activations, {number(usual)}")
         for place, text in ((norm, "steering vector"), (usual, "activations")):
             axes.axvline(place, color=style.FAINT, lw=1.3)
-            place = {"xy": (place, 0.03), "xytext": (4, 0), "textcoords": "offset points"}
-            axes.annotate(text, xycoords=("data", "axes fraction"), **place, **SMALL)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(
-            xlabel="L2 norm, logarithmic",
-            ylabel=f"of {COUNT} features,\nthose of zero",
-            ylim=(-0.2, COUNT + 0.2),
-        )
+            style.beside(axes, (place, 0.03), (4, 0), text, ("data", "axes fraction"), **SMALL)
+        style.logarithmic(axes)
+        axes.set(xlabel="L2 norm, logarithmic", ylim=(-0.2, COUNT + 0.2))
+        axes.set_ylabel(f"of {COUNT} features,\nthose of zero")
         figure.legend(loc="outside lower center", ncols=3)
-    said = [
-        f"{what} {number(np.interp(norm, part['norm'], part['shared']))} at the norm of the steering vector, {number(norm)}, "
-        f"and {number(np.interp(usual, part['norm'], part['shared']))} at that of activations, {number(usual)}"
-        for what, part in rows.groupby("what", sort=False)
-    ]
     alt = f"How many of the {COUNT} most active features are those of the zero vector, by norm: {'; '.join(said)}."
     return Drawn(figure, rows, alt)
 
@@ -224,8 +195,7 @@ def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) ->
     points = {what: np.array(projections[what].tolist()) for what in NAMES}
     offset = float(features.at_zero(sae)[feature])
     start, (theirs, bias) = features.threshold(sae, feature) - offset, published.default_component()
-    with style.theme():
-        figure, axes = style.panels(4.0)
+    with style.drawing(4.0) as (figure, axes):
         for place, (what, values) in enumerate(points.items()):
             _points(axes, place, values, COLORS[what])
         axes.axhline(start, color=style.BLACK, lw=1, ls=":")
@@ -234,8 +204,8 @@ def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) ->
         reach = np.array([*np.concatenate(list(points.values())), start, 0.0])
         margin = 0.06 * np.ptp(reach)
         axes.set_ylim(reach.min() - margin, reach.max() + margin)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (-4, 3), "textcoords": "offset points"}
-        axes.annotate("active above this line", (1, start), ha="right", **place, **SMALL)
+        above, coords = "active above this line", ("axes fraction", "data")
+        style.beside(axes, (1, start), (-4, 3), above, coords, ha="right", **SMALL)
         axes.set_ylabel(f"projection on the encoder\ndirection of feature {feature}")
         right = axes.secondary_yaxis("right", functions=(lambda y: y + offset, lambda y: y - offset))
         right.set_ylabel(f"pre-activation\n(projection {signed(offset)})")
@@ -290,17 +260,18 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
     """Pre-activations of both features over answer tokens, and the vector: as it is, and at `norm` (dashed)."""
     numbers, roles = features.pair_numbers(answers, sae, norm, pair), ("negative", "spurious")
     *theirs, cosine = published.signs()
+    sides = {POSITIVE: answers.positive, NEGATIVE: answers.negative}
+    found = {side: sae.pre_activations(x)[:, list(pair)].tolist() for side, x in sides.items()}
     rows = [
-        (role, feature, side, value)
-        for role, feature in zip(roles, pair, strict=True)
-        for side, x in ((POSITIVE, answers.positive), (NEGATIVE, answers.negative))
-        for value in sae.pre_activations(x)[:, feature].tolist()
+        (role, feature, side, value[place])
+        for place, (role, feature) in enumerate(zip(roles, pair, strict=True))
+        for side, values in found.items()
+        for value in values
     ]
     table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
     style.checked(table, (), ["pre_activation"])
     encoder, decoder = numbers.loc[0, ["cosine, encoder", "cosine, decoder"]]
-    with style.theme():
-        figure, panels = style.panels(3.9, 1, 2)
+    with style.drawing(3.9, 1, 2) as (figure, panels):
         for axes, role, (_, one), their in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
             _pre_activations(axes, table[table["role"] == role], one)
             title = f"{one['feature']}: feature {one['ours']}\n(published: {their})"
@@ -369,8 +340,7 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
     best, lowest = (rows.loc[rows["mean"].agg(end)] for end in ("idxmax", "idxmin"))
     layer, blocks = published.best_layer()
     same_depth = layer / (blocks - 1) * (n_layers - 1)
-    with style.theme():
-        figure, axes = style.panels(3.5)
+    with style.drawing(3.5) as (figure, axes):
         axes.axhline(0, color=style.BLACK, lw=0.9)
         band = {"alpha": 0.2, "lw": 0, "label": "95% interval over test groups"}
         axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)

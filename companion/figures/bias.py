@@ -34,7 +34,7 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
 
     By letter and answer of the positive option; in statement the slope of the matching half, and of the other negated.
     """
-    rows = samples.full_slopes(slopes, "steerability", "matching_slope", "not_matching_slope")
+    rows = style.full_vectors(slopes, samples.ITEM, "steerability", "matching_slope", "not_matching_slope")
     kind = style.one_format(rows)
     if not FORMATS[kind].biased:
         halves = zip(HALVES, (rows["matching_slope"], -rows["not_matching_slope"]), strict=True)
@@ -92,8 +92,8 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
         name_boxes(first, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
         if lettered:
-            handles.append(Patch(label="published", ec=style.PUBLISHED, **HATCHED))
-            handles.append(Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":"))
+            open_box = Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")
+            handles += [Patch(label="published", ec=style.PUBLISHED, **HATCHED), open_box]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return Drawn(figure, long, _halves_alt(long) if kind == "statement" else _options_alt(long, kind))
 
@@ -153,10 +153,9 @@ def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
 
 def patches(present: pd.Series, **edge: object) -> list[Patch]:
     """Legend entries of the groups there are; a letter alone is one of a set without Yes and No."""
-    shown = [group for group in GROUPS if group in set(present)]
-    labels = [f"{group} (no Yes/No)" if len(group) == 1 else group for group in shown]
-    looks = [{"fc": GROUPS[group], "ec": GROUPS[group], "alpha": 0.75, **edge} for group in shown]
-    return [Patch(label=label, **look) for label, look in zip(labels, looks, strict=True)]
+    looks = {group: {"fc": color, "ec": color, "alpha": 0.75, **edge} for group, color in GROUPS.items()}
+    labels = {group: f"{group} (no Yes/No)" if len(group) == 1 else group for group in GROUPS}
+    return [Patch(label=labels[group], **looks[group]) for group in GROUPS if group in set(present)]
 
 
 def _halves_alt(long: pd.DataFrame) -> str:
@@ -201,8 +200,7 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     """Published quartiles of steerability by positive option; the contaminated "B, No" boxes are hatched."""
     theirs = published.boxes()
     rows = theirs[theirs["dataset"].isin(samples.published_names(names))]
-    found = ", ".join(names)
-    style.need(not rows.empty, "a data set with published boxes", found, "take another one.")
+    style.need(not rows.empty, "a data set with published boxes", ", ".join(names), "take another one.")
     rows = rows.assign(label=rows["dataset"].map(samples.published_label), group=options(rows))
     clean = rows[~rows["contaminated"]]
     height = clean.groupby("dataset")["median"].mean().sort_values(ascending=False)
@@ -217,10 +215,9 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         name_boxes(axes, boxes)
         axes.set_xlabel(f"steerability ({PUBLISHED_UNIT}): middle half and median")
         samples.head(figure, "figure 3")
-        handles = patches(clean["group"])
         words = "B, or B, No: holds 6 of 7 rows of every example"
-        hatched = Patch(label=words, ec=style.PUBLISHED, **HATCHED)
-        figure.legend(handles=[*handles, hatched], loc="outside lower center", ncols=3)
+        handles = [*patches(clean["group"]), Patch(label=words, ec=style.PUBLISHED, **HATCHED)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
     alt = (
         f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(len(height))}. "
         f"Medians of the clean groups differ most in {_widest_gap(table, table['label'])}. "
@@ -300,8 +297,7 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
 @contextmanager
 def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterator[tuple[Figure, list[Axes]]]:
     """A panel of stacked parts for each prefix of the columns, a row for each data set."""
-    words = ("letter (A/B)", "answer (Yes/No)", "unexplained")
-    handles = [Patch(color=color, label=word) for color, word in zip(PARTS.values(), words, strict=True)]
+    words = zip(PARTS.values(), ("letter (A/B)", "answer (Yes/No)", "unexplained"), strict=True)
     with style.drawing(room + 0.27 * len(table), 1, len(prefixes), sharey=True) as (figure, panels):
         for axes, prefix in zip(panels, prefixes, strict=True):
             start = np.zeros(len(table))
@@ -310,6 +306,7 @@ def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterat
                 axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
                 start += width
             axes.grid(visible=False, axis="y")
+        handles = [Patch(color=color, label=word) for color, word in words]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         yield figure, panels
 

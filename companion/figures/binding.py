@@ -17,25 +17,21 @@ def orders(runs: Mapping[str, pd.DataFrame]) -> Drawn:
     `runs` has `tan.binding.both_orders` of each model by its name.
     """
     found = {name: summary(both) for name, both in runs.items()}
-    ends = style.span([both[order].abs() for both in runs.values() for order in ("first", "other")])[1]
+    end = style.span([both[order].abs() for both in runs.values() for order in ("first", "other")])[1]
+    square, words = (-end, end), []
     with style.drawing(3.1, 1, len(runs), sharex=True, sharey=True, squeeze=False) as (figure, panels):
         for axes, (name, both) in zip(panels[0], runs.items(), strict=True):
-            axes.plot([-ends, ends], [-ends, ends], color=style.GREEN, lw=1.2, label="same option")
-            axes.plot(
-                [-ends, ends], [ends, -ends], color=style.VERMILLION, lw=1.2, ls="--", label="same letter"
-            )
-            axes.scatter(
-                both["first"], both["other"], s=7, alpha=0.4, lw=0, color=style.BLACK, rasterized=True
-            )
-            share = f"same option: {100 * found[name]['same_option']:.0f}%"
-            axes.set(title=f"{style.lines(name, 24)}\n{share}", xlim=(-ends, ends), ylim=(-ends, ends))
+            axes.plot(square, square, color=style.GREEN, lw=1.2, label="same option")
+            axes.plot(square, square[::-1], color=style.VERMILLION, lw=1.2, ls="--", label="same letter")
+            look = {"s": 7, "alpha": 0.4, "lw": 0, "color": style.BLACK, "rasterized": True}
+            axes.scatter("first", "other", data=both, **look)
+            same, chance = (f"{100 * found[name][key]:.0f}%" for key in ("same_option", "chance"))
+            words.append(f"{name} {same} (by chance {chance})")
+            axes.set(title=f"{style.lines(name, 24)}\nsame option: {same}", xlim=square, ylim=square)
             axes.set_aspect("equal")
         panels[0, 0].set_ylabel("options exchanged (logits)")
         figure.supxlabel("propensity, unsteered, options in their first order (logits)", fontsize="medium")
         figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    said = "; ".join(
-        f"{name} {100 * one['same_option']:.0f}% (by chance {100 * one['chance']:.0f}%)"
-        for name, one in found.items()
-    )
     table = pd.concat([both.assign(model=name) for name, both in runs.items()], ignore_index=True)
-    return Drawn(figure, table, f"Items that keep their option when the options change places: {said}.")
+    alt = f"Items that keep their option when the options change places: {'; '.join(words)}."
+    return Drawn(figure, table, alt)

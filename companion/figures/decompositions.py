@@ -23,27 +23,24 @@ def curves(table: pd.DataFrame) -> Drawn:
     columns = ("n_features", "explained", "low", "high")
     rows = style.checked(table, ("method", *columns), columns[:2])
     below = []
-    with style.theme():
-        figure, axes = style.panels(4.4)
+    with style.drawing(4.4) as (figure, axes):
         for method, own in rows.groupby("method", sort=False):
             look = _look(method)
             axes.plot(own["n_features"], own["explained"], marker=".", ms=5, label=method, **look)
-            band = {"color": look["color"], "alpha": 0.13, "lw": 0}
-            axes.fill_between(own["n_features"], own["low"], own["high"], **band)
+            axes.fill_between("n_features", "low", "high", data=own, color=look["color"], alpha=0.13, lw=0)
             if own["explained"].max() < FLOOR:
                 below.append(f"{method}: {number(own['explained'].iloc[-1])}")
         axes.axhline(0, color=style.BLACK, lw=0.9)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        labels = {"xlabel": "number of features", "ylabel": "explained share of the squared norm"}
-        axes.set(ylim=(FLOOR, 1.03), **labels)
+        style.logarithmic(axes, base=2)
+        axes.set(xlabel="number of features", ylim=(FLOOR, 1.03))
+        axes.set_ylabel("explained share of the squared norm")
         if below:
             look = {"ha": "right", "fontsize": style.SMALL, "color": style.PUBLISHED, "style": "italic"}
             axes.text(0.99, 0.02, "below the panel: " + "; ".join(below), transform=axes.transAxes, **look)
         figure.legend(loc="outside lower center", ncols=2)
     most = rows["n_features"].max()
     last = rows[rows["n_features"] == most].sort_values("explained", ascending=False)
-    listed = "; ".join(f"{row.method} {_with_interval(row.explained, row)}" for row in last.itertuples())
+    listed = "; ".join(_in_words(last, "method", "explained"))
     alt = "Explained share of the squared norm of the steering vector against the number of features, from "
     alt += f"{rows['n_features'].min()} to {most}. With {most} features: {listed}."
     return Drawn(figure, table, alt)
@@ -58,8 +55,8 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
     rows = style.checked(table, ("vector", *shown, "items"), shown).reset_index(drop=True)
     style.need(ORIGINAL in set(rows["vector"]), f"a row of the {ORIGINAL}", "none", "take the whole table.")
     original = rows[rows["vector"] == ORIGINAL].iloc[0]
-    with style.theme():
-        figure, (axes, side) = style.panels(1.5 + 0.36 * len(rows), 1, 2, sharey=True, width_ratios=[3, 1])
+    height, shares = 1.5 + 0.36 * len(rows), {"sharey": True, "width_ratios": [3, 1]}
+    with style.drawing(height, 1, 2, **shares) as (figure, (axes, side)):
         axes.axvspan(original["low"], original["high"], color=style.STRIPE, lw=0)
         axes.axvline(original["estimate"], color=style.FAINT, lw=1)
         axes.axvline(0, color=style.BLACK, lw=0.9)
@@ -68,10 +65,8 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
         unit = f"({style.PER_UNIT[answer_format]})"
         axes.set_xlabel(f"mean steerability with 95% interval over test groups\n{unit}")
         _numbers(side, rows)
-    said = []
-    for row in rows.itertuples():
-        beside = f"cosine {number(row.cosine)}, norm {number(row.norm)}"
-        said.append(f"{row.vector} {_with_interval(row.estimate, row)}, {beside}")
+    sides = (f"cosine {number(row.cosine)}, norm {number(row.norm)}" for row in rows.itertuples())
+    said = map(", ".join, zip(_in_words(rows, "vector", "estimate"), sides, strict=True))
     alt = "Mean steerability when steering with a vector or with what is left of it, with 95% intervals"
     return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
 
@@ -80,13 +75,12 @@ def stability(table: pd.DataFrame) -> Drawn:
     """Mean Jaccard index of the features of vectors from resampled training pairs, with intervals."""
     finite = ("n_features", "jaccard", "low", "high")
     rows = style.checked(table, ("method", *finite), finite).reset_index(drop=True)
-    with style.theme():
-        figure, axes = style.panels(1.3 + 0.32 * len(rows))
+    with style.drawing(1.3 + 0.32 * len(rows)) as (figure, axes):
         _points(axes, rows["jaccard"], rows, rows["method"])
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.03, 1.03))
         most = rows["n_features"].max()
         axes.set_xlabel(f"features shared by two resampled vectors (Jaccard index, {most} features)")
-    listed = "; ".join(f"{row.method} {_with_interval(row.jaccard, row)}" for row in rows.itertuples())
+    listed = "; ".join(_in_words(rows, "method", "jaccard"))
     alt = f"Mean Jaccard index of the features of two vectors from resampled training pairs, with 95% intervals: {listed}."
     return Drawn(figure, table, alt)
 
@@ -120,6 +114,8 @@ def _look(name: str) -> dict:
     return {"color": COLORS.get(name, style.BLACK), "ls": "-", "lw": 1.7}
 
 
-def _with_interval(value: float, row: object) -> str:
-    known = np.isfinite(row.low) and np.isfinite(row.high)
-    return number(value) + (f" [{number(row.low)}, {number(row.high)}]" if known else "")
+def _in_words(rows: pd.DataFrame, name: str, value: str) -> list[str]:
+    """The name of each row with its value, and its interval where that is known."""
+    values = rows[[name, value, "low", "high"]].itertuples(index=False)
+    ends = ((f"{who} {number(what)}", number(low), number(high)) for who, what, low, high in values)
+    return [f"{start} [{low}, {high}]" if "nan" not in (low, high) else start for start, low, high in ends]

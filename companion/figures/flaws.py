@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import pandas as pd
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
@@ -39,10 +38,8 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
     rows = table.sort_values("mean_corrected", ascending=False, kind="stable", ignore_index=True)
     kind = style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
-    looks = {
-        "released": {"marker": "D", "ms": 5, "mfc": "white", "mec": style.PUBLISHED},
-        "corrected": {"marker": "o", "ms": 5.5, "mfc": color, "mec": color},
-    }
+    looks = {"released": {"marker": "D", "ms": 5, "mfc": "white", "mec": style.PUBLISHED}}
+    looks["corrected"] = {"marker": "o", "ms": 5.5, "mfc": color, "mec": color}
     wrong = rows[[f"anti_steerable_{side}" for side in OFFSETS]]
     shares = {"sharey": True, "width_ratios": [1.5, 1]}
     with style.drawing(1.7 + 0.33 * len(rows), 1, 2, **shares) as (figure, (left, right)):
@@ -59,7 +56,7 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
         change = partial(number, form="+.2f")
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
             style.margin_numbers(axes, rows.index, rows[f"{what}_difference"].map(change), "Δ")
-        handles = [Line2D([], [], ls="none", label=words[side], **look) for side, look in looks.items()]
+        handles = [style.dot(words[side], **look) for side, look in looks.items()]
         note = {"title": "Δ: as released minus corrected", "title_fontsize": style.SMALL}
         figure.legend(handles=handles, loc="outside lower center", ncols=2, **note)
     most = table.loc[table["mean_difference"].abs().idxmax()]
@@ -128,12 +125,7 @@ def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
         left.set(title="published:\nLlama-2-7b, letter", xlabel="steerability\n(logits per unit multiplier)")
         middle.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
         style.margin_numbers(right, rows.index, rows["n"].astype(str), "n (ours)")
-        handles = [
-            style.dot("median", color=style.BLACK),
-            style.dot("mean", "D", 6, mfc="white", color=style.BLACK),
-            style.line("middle half", 7, style.FAINT),
-            style.dot("published share", "D", 5, color=style.PUBLISHED),
-        ]
+        handles = [*samples.middles_legend(), style.dot("published share", "D", 5, color=style.PUBLISHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     train, test, both = (row for _, row in rows.iterrows())
     alt = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from companion import published
 from companion.figures import style
@@ -25,10 +24,8 @@ def effects(table: pd.DataFrame) -> Drawn:
     first = table[table["format"] == forms[0]]
     ranks = first.groupby("model")["estimate"].rank().groupby(first["dataset"]).mean()
     order = list(ranks.sort_values(ascending=False).index)
-    above = []
-    with style.theme():
-        height = 1.4 + 0.24 * max(len(order), 4)
-        figure, panels = style.panels(height, 1, len(forms), sharey=True, squeeze=False)
+    above, height = [], 1.4 + 0.24 * max(len(order), 4)
+    with style.drawing(height, 1, len(forms), sharey=True, squeeze=False) as (figure, panels):
         for axes, form in zip(panels[0], forms, strict=True):
             for model, part in table[table["format"] == form].groupby("model", sort=False):
                 shift = 0.36 * (models.index(model) - (len(models) - 1) / 2)
@@ -40,9 +37,8 @@ def effects(table: pd.DataFrame) -> Drawn:
         labels = [style.tick(name) if len(order) < 20 else published.label(name) for name in order]
         panels[0][0].set(yticks=range(len(order)), yticklabels=labels, ylim=(len(order) - 0.4, -0.6))
         panels[0][0].tick_params(axis="y", labelsize=style.SMALL)
-        point = {"marker": "o", "markersize": 4.5}
         colors = {model: style.model_color(model) for model in models}
-        handles = [Line2D([], [], color=c, label=model, lw=1.3, **point) for model, c in colors.items()]
+        handles = [style.dot(model, color=color, ls="-", lw=1.3) for model, color in colors.items()]
         handles.append(style.dot("interval holds 0", markerfacecolor="white", color=style.PUBLISHED))
         handles.append(style.dot("shuffled labels, 95% point", "x", 4, color=style.PUBLISHED))
         figure.legend(handles=handles, loc="outside lower center", ncols=len(models) + 2)
@@ -60,8 +56,7 @@ def bias(table: pd.DataFrame) -> Drawn:
     models, forms = list(shown["model"].unique()), _checked(shown)
     rows = [(model, form) for form in forms for model in models]
     shares = [shown.loc[(shown[["model", "format"]] == list(row)).all(axis=1), "bias_share"] for row in rows]
-    with style.theme():
-        figure, axes = style.panels(0.9 + 0.5 * len(rows))
+    with style.drawing(0.9 + 0.5 * len(rows)) as (figure, axes):
         rng = np.random.default_rng(0)  # the same figure gives the same file
         for row, ((model, _), own) in enumerate(zip(rows, shares, strict=True)):
             places = row + rng.uniform(-0.22, 0.22, len(own))

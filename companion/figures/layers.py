@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,6 @@ from companion import published
 from companion.figures import samples, style
 from companion.figures.style import Drawn, number
 
-SUMMARY = ("dataset", "format", "vector", "layer", "n", "mean", "variance")
-RANGES = ("dataset", "format", "vector", "layer", "width", "mean", "low", "high")
-FITS = ("dataset", "format", "vector", "layer", "example_id", "steerability", "rmse")
 LINES = 14  # more lines than this cannot be told apart, nor labelled
 CYCLE = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.SKY, style.PURPLE)
 Z = 1.959964  # half width of a normal 95% interval, in standard errors
@@ -64,8 +62,8 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
     rows, best = _curves(summary, chosen), best_layers(summary, chosen)
     kind, peaks = style.one_format(rows), best.set_index("dataset")["best"]
     color, peak = style.FORMATS[kind], rows.groupby("layer")["mean"].mean().idxmax()
-    why = "highest mean over {1}" if peak == chosen else "given; the mean over {1} peaks at layer {0}"
-    why = why.format(peak, style.sets(len(best)))
+    over = f"mean over {style.sets(len(best))}"
+    why = f"highest {over}" if peak == chosen else f"given; the {over} peaks at layer {peak}"
     with small_multiples(len(best), 1.55, sharex=True) as (figure, panels):
         for axes, (name, own) in zip(panels, rows.groupby("dataset", sort=False), strict=True):
             axes.axhline(0, color=style.BLACK, lw=0.9)
@@ -78,11 +76,11 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(visible=False, axis="x")
             axes.set_title(f"{style.tick(name)}\nbest: {peaks[name]}", fontsize=9)
-        for axes in panels[-min(len(panels), PER_LINE) :]:  # the lowest of each column
+        for axes in panels[-PER_LINE:]:  # the lowest of each column
             axes.set_xlabel("layer")
         figure.suptitle(f"{kind} format\nchosen layer {chosen} (0-based block output): {why}", fontsize=10)
         figure.supylabel(f"mean steerability\n({style.PER_UNIT[kind]})", fontsize=9.5)
-        handles = [Line2D([], [], label="its best layer", **dot), style.line("chosen layer", 1.3, ls=":")]
+        handles = [style.dot("its best layer", **dot), style.line("chosen layer", 1.3, ls=":")]
         handles.append(Patch(color=color, alpha=0.2, label="95% interval over examples"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     loss = best["best_mean"] - best["chosen_mean"]
@@ -105,21 +103,19 @@ def best_layers(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     Columns dataset, label, best, best_mean, chosen, chosen_mean, share (NaN without a best mean above 0), overlap (of
     the 95% intervals at the two layers).
     """
-    rows = []
-    for name, own in _curves(summary, chosen).groupby("dataset", sort=False):
-        own = own.set_index("layer")
-        best = own["mean"].idxmax()
-        top, here = own.loc[best], own.loc[chosen]
-        share = here["mean"] / top["mean"] if top["mean"] > 0 else np.nan
-        overlap = bool(best == chosen or here["high"] >= top["low"])
-        rows.append((name, published.label(name), best, top["mean"], chosen, here["mean"], share, overlap))
-    columns = "dataset label best best_mean chosen chosen_mean share overlap".split()
-    return pd.DataFrame(rows, columns=columns)
+    rows = _curves(summary, chosen)
+    top = rows.loc[rows.groupby("dataset", sort=False)["mean"].idxmax()].set_index("dataset")
+    here = rows[rows["layer"] == chosen].set_index("dataset")
+    found = pd.DataFrame({"label": top.index.map(published.label)}, top.index)
+    found = found.assign(best=top["layer"], best_mean=top["mean"], chosen=chosen, chosen_mean=here["mean"])
+    found["share"] = found["chosen_mean"] / found["best_mean"].where(found["best_mean"] > 0)
+    found["overlap"] = (found["best"] == chosen) | (here["high"] >= top["low"])
+    return found.reset_index()
 
 
 def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     """Rows of the full vector with low and high; sets by falling mean at the chosen layer, layers upwards."""
-    rows = style.full_vectors(style.checked(summary, SUMMARY, SUMMARY[3:]), ["dataset", "layer"])
+    rows = style.full_vectors(summary, ["dataset", "layer"], "layer", "n", "mean", "variance")
     means = rows.pivot(index="layer", columns="dataset", values="mean")
     expected = "every data set at every layer, the chosen layer among them"
     layers, empty = ", ".join(map(str, means.index)), int(means.isna().sum().sum())
@@ -134,11 +130,8 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
 
 def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:
     """Write the name of each line beyond its right end, moved apart where ends are close."""
-    ends = means.iloc[-1].sort_values()
-    room = 0.052 * np.ptp(axes.get_ylim())
-    heights = ends.to_numpy().copy()
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + room)
+    ends, room = means.iloc[-1].sort_values(), 0.052 * np.ptp(axes.get_ylim())
+    heights = np.array(list(accumulate(ends, lambda below, end: max(end, below + room))))
     heights -= (heights - ends.to_numpy()).mean()
     last, step = means.index[-1], 0.02 * max(np.ptp(means.index), 1)
     axes.set_xlim(means.index[0] - step, last + step)
@@ -153,7 +146,7 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
 
     One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals.
     """
-    rows = style.full_vectors(style.checked(table, RANGES, RANGES[4:]), ["dataset", "width"])
+    rows = style.full_vectors(table, ["dataset", "width"], "width", "mean", "low", "high")
     wide = rows.pivot(index="dataset", columns="width", values="mean")
     empty, expected = int(wide.isna().sum().sum()), "every width for every data set"
     style.need(not empty, expected, f"{empty} missing means", "refit the missing widths.")
@@ -164,9 +157,9 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
     with style.drawing(1.7 + 0.36 * len(names), 1, 2, sharey=True) as (figure, (left, right)):
         _range_dots(left, theirs, names, widths, style.PUBLISHED)
         _range_dots(right, rows, names, widths, style.FORMATS[kind])
-        label = f"mean steerability\n({style.PUBLISHED_UNIT})"
-        left.set(title="published:\nLlama-2-7b, letter", xlabel=label)
-        right.set(title=f"ours:\n{kind}, 95% intervals", xlabel=f"mean steerability\n({unit})")
+        titles = ("published:\nLlama-2-7b, letter", f"ours:\n{kind}, 95% intervals")
+        for axes, title, per in zip((left, right), titles, (style.PUBLISHED_UNIT, unit), strict=True):
+            axes.set(title=title, xlabel=f"mean steerability\n({per})")
         figure.legend(handles=_range_legend(widths), loc="outside lower center", ncols=len(widths))
     means = ", ".join(f"{number(wide[width].mean())} within ±{width:g}" for width in wide.columns)
     alt = f"Mean steerability of {style.sets(len(wide))} ({kind} format) by width of the multiplier range: on"
@@ -247,7 +240,7 @@ def _look(place: int, count: int, color: str) -> dict[str, object]:
 def _range_legend(widths: Sequence[float]) -> list[Line2D]:
     """One handle for each width, in black: the colour says whose values they are."""
     looks = {f"multipliers within ±{w:g}": _look(i, len(widths), style.BLACK) for i, w in enumerate(widths)}
-    return [Line2D([], [], ls="none", label=label, **look) for label, look in looks.items()]
+    return [style.dot(label, **look) for label, look in looks.items()]
 
 
 def residual_scatter(fits: pd.DataFrame) -> Drawn:
@@ -255,7 +248,7 @@ def residual_scatter(fits: pd.DataFrame) -> Drawn:
 
     The residual (column rmse) is the root of the SUM of squared residuals, as in the paper.
     """
-    rows = style.full_vectors(style.checked(fits, FITS, FITS[5:]), ["dataset", "example_id"])
+    rows = style.full_vectors(fits, samples.ITEM, "steerability", "rmse")
     order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
     rows = rows.assign(place=rows["dataset"].map(order.get_loc)).sort_values("place", kind="stable")
     kind, pairs = style.one_format(rows), rows[["steerability", "rmse"]]
@@ -298,14 +291,10 @@ def _in_order(rows: pd.DataFrame, heights: pd.Series, by: str) -> pd.DataFrame:
 @contextmanager
 def small_multiples(count: int, height: float, **sharing: bool) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure with `count` panels, at most four in a row; surplus panels are removed."""
-    columns = min(count, PER_LINE)
-    lines, sharing = -(-count // columns), {"squeeze": False, **sharing}
-    with style.drawing(0.8 + max(height * lines, 2.4), lines, columns, **sharing) as (figure, panels):
-        flat = list(panels.ravel())
-        for axes in flat[count:]:
+    row = height if count > PER_LINE else max(height, 2.4)
+    with style.grid(count, PER_LINE, 0.8, row, **sharing) as (figure, panels, spare):
+        for axes in spare:
             axes.remove()
-        for axes in flat[
-            max(count - columns, 0) : count
-        ]:  # a removed panel leaves the one above without numbers
+        for axes in panels[-PER_LINE:]:  # a removed panel leaves the one above without numbers
             axes.tick_params(labelbottom=True)
-        yield figure, flat[:count]
+        yield figure, panels

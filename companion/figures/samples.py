@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
@@ -19,14 +20,9 @@ from companion.figures.style import PUBLISHED_UNIT, Drawn, dot, number, signed
 
 MARK = "digitised from the published figure"
 POOL = "sycophancy"  # the two sycophancy sets are one row in the paper's in-distribution figures
+ITEM = ["dataset", "example_id"]
 BY_SET = ["n", "mean", "median", "anti_steerable"]
 Chosen = Mapping[str, tuple[str, str]]  # why an example is shown: its data set and its id
-
-
-def full_slopes(slopes: pd.DataFrame, *numbers: str) -> pd.DataFrame:
-    """The rows of the full vector, one answer format and layer, with finite numbers in these columns."""
-    columns = ("dataset", "example_id", "format", "vector", "layer", *numbers)
-    return style.full_vectors(style.checked(slopes, columns, numbers), ["dataset", "example_id"])
 
 
 def figure_1(
@@ -37,7 +33,7 @@ def figure_1(
     `by_set` has a row a data set (index): n, mean, median, anti_steerable; `beside` are the slopes of the tabs beside
     this one, which share our axis.
     """
-    rows = full_slopes(slopes, "steerability")
+    rows = style.full_vectors(slopes, ITEM, "steerability")
     kind, ours = style.one_format(rows), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
     theirs = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
     table = ours.join(theirs.add_prefix("published_")).reset_index()
@@ -54,7 +50,7 @@ def figure_1(
         sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=middle, **shape)
         middle.axvline(0, color=style.BLACK, lw=0.9)
         if beside:
-            tables = [rows, *(full_slopes(each, "steerability") for each in beside)]
+            tables = [rows, *(style.full_vectors(each, ITEM, "steerability") for each in beside)]
             middle.set_xlim(style.span(each["steerability"] for each in tables))
         right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
         look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
@@ -83,10 +79,10 @@ def _alt_1(table: pd.DataFrame, model: str, kind: str) -> str:
     text += _extremes(table, style.PER_UNIT[kind])
     if not shared:
         return f"{text} The paper shows no Llama-2-7b values for them."
-    least, most = (number(table["published_median"].agg(end)) for end in ("min", "max"))
+    ends = " to ".join(number(table["published_median"].agg(end)) for end in ("min", "max"))
     ranks = "" if np.isnan(rho) else f"; their rank correlation with ours is {rho:.2f}"
-    text += f" The published Llama-2-7b medians, known for {shared} of {len(table)}, run from {least} to"
-    return f"{text} {most} {PUBLISHED_UNIT}{ranks}."
+    text += f" The published Llama-2-7b medians, known for {shared} of {len(table)}, run from {ends}"
+    return f"{text} {PUBLISHED_UNIT}{ranks}."
 
 
 def _extremes(table: pd.DataFrame, unit: str) -> str:
@@ -115,12 +111,7 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         style.margin_numbers(right, counts.index, counts.map("{:.0f}".format), "count")
         name_rows(left, table, table["median"].isna())
         head(figure, "figure 1")
-        handles = [
-            dot("median", color=style.BLACK),
-            dot("mean", "D", 6, color=style.BLACK, mfc="white"),
-            style.line("middle half", 7, style.FAINT),
-            style.line("whiskers", 1, style.PUBLISHED),
-        ]
+        handles = [*middles_legend(), style.line("whiskers", 1, style.PUBLISHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     start, known = known_of(f"Published per-sample steerability of Llama-2-7b ({MARK})", table, "median")
     return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, PUBLISHED_UNIT)}")
@@ -161,8 +152,7 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
 
 def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
     """By multiplier, for each chosen example: its propensities, their line, and mean and quartiles of its set."""
-    columns = ("dataset", "example_id", "format", "vector", "layer", "multiplier", "propensity")
-    rows = style.full_vectors(style.checked(grid, columns, columns[-2:]), [*columns[:2], "multiplier"])
+    rows = style.full_vectors(grid, [*ITEM, "multiplier"], "multiplier", "propensity")
     known = set(zip(rows["dataset"], rows["example_id"], strict=True))
     expected, two = "two examples of the grid, each (dataset, example_id)", list(chosen.values())
     style.need(len(two) == 2 and known.issuperset(two), expected, f"{two}", "take pairs that the grid holds.")
@@ -188,6 +178,12 @@ def middles(
     axes.scatter(mean, table.index, marker="D", s=sizes[0], fc="white", ec=color, zorder=3)
     axes.scatter(median, table.index, s=sizes[1], color=color, zorder=4)
     axes.axvline(0, color=style.BLACK, lw=0.9)
+
+
+def middles_legend() -> list[Line2D]:
+    """What the marks of `middles` in black are."""
+    mean = dot("mean", "D", 6, color=style.BLACK, mfc="white")
+    return [dot("median", color=style.BLACK), mean, style.line("middle half", 7, style.FAINT)]
 
 
 def share_axis(axes: Axes, shares: pd.Series) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -56,14 +57,8 @@ def source(rows: pd.DataFrame, model: str) -> Source:
     return Source(label, color, color, style.UNITS[kinds[0]] if kinds else "score", False)
 
 
-def arrow(train: str, test: str) -> str:
-    """'BASE → USER_NEG'."""
-    return f"{train} \N{RIGHTWARDS ARROW} {test}"
-
-
-def coefficient(value: float) -> str:
-    """A correlation: two digits and a true minus."""
-    return style.number(value, ".2f")
+arrow = "{} \N{RIGHTWARDS ARROW} {}".format  # from a training to a test setting
+coefficient = partial(style.number, form=".2f")  # a correlation
 
 
 def interval(sign: str, value: float, low: float, high: float) -> str:
@@ -114,15 +109,10 @@ def corner(axes: Axes, text: str) -> None:
     axes.text(*CORNERS[0], text, va="top", transform=axes.transAxes, **look)
 
 
-def legend(figure: Figure, panels: np.ndarray, used: int, handles: list, columns: int) -> None:
-    """Put the legend into the first panel that is not used, or below all panels."""
-    spare = list(panels.ravel()[used:])
-    for axes in spare:
-        axes.axis("off")
-    if spare:
-        spare[0].legend(handles=handles, loc="center")
-    else:
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+def legend(figure: Figure, spare: Sequence[Axes], handles: list, columns: int) -> None:
+    """Put the legend into the first of the panels that are not used, or below all panels."""
+    place = {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
+    (spare[0] if spare else figure).legend(handles=handles, **place)
 
 
 def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:

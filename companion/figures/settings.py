@@ -6,12 +6,11 @@ A SHIFTS table has one row a data set, model and shift (training and test settin
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from companion import published
@@ -31,6 +30,7 @@ WITHOUT_SYSTEM = ("BASE", "USER_NEG")  # the nearest to it for a model without a
 MARKERS = {"BASE": "o", "SYS_POS": "^", "SYS_NEG": "v"}  # by training setting; the colour is the test setting
 SIGNS = {"spearman": "ρ", "pearson": "r"}
 
+_note = partial(Line2D, [], [], ls="none")  # words in a legend
 Points = dict[tuple[str, ...], pd.DataFrame]  # by shift, columns x and y, a row a data set
 
 
@@ -47,6 +47,7 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
         columns, names = panels.T if count > 1 else panels.reshape(1, -1), []
         for column, (model, of_model) in zip(columns, points.items(), strict=True):
             whose, words = sources[model], []
+            cells = shifts[shifts["model"] == model].set_index(["train", "test", "dataset"]).sort_index()
             alike = [m for m in points if sources[m].published] if whose.published else [model]
             values = pd.concat([both for m in alike for both in points[m].values()]).to_numpy()
             room = 0.08 * np.ptp(values) or 1.0
@@ -60,7 +61,7 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
                     continue
                 axes.axline((0, 0), slope=1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
                 if measure == "mean":
-                    _intervals(axes, both, whose, shifts, model, shift)
+                    _intervals(axes, both, cells, shift, whose.dots)
                 _cloud(axes, both, whose.dots, whose.color)
                 (corner, said), far = _told(both, SIGNS), scatter.farthest(both["y"] - both["x"])
                 scatter.corner(axes, corner)
@@ -74,7 +75,7 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
         handles = [style.dot(s.label, color=s.dots) for s in sources.values() if not s.published]
         if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
-        handles += [*scatter.line_legend(), _note("ρ Spearman, r Pearson [95%]")]
+        handles += [*scatter.line_legend(), _note(label="ρ Spearman, r Pearson [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         scatter.write_names(figure, names, 13 if count == MOST else 18)
     return Drawn(figure, shifts, alt)
@@ -93,17 +94,14 @@ def _shifted(shifts: pd.DataFrame, measure: Measure) -> dict[str, Points]:
     return found
 
 
-def _intervals(
-    axes: Axes, both: pd.DataFrame, whose: Source, shifts: pd.DataFrame, model: str, shift: Sequence[str]
-) -> None:
-    """Error bars of x and y, where the table has them."""
-    if not {"low", "high"} <= set(shifts.columns):
+def _intervals(axes: Axes, both: pd.DataFrame, cells: pd.DataFrame, shift: Sequence[str], color: str) -> None:
+    """Error bars of x and y, where the table has them; `cells` are its rows of one model."""
+    if not {"low", "high"} <= set(cells.columns):
         return
-    key, cells = ["model", "train", "test"], ([model, *pair] for pair in (SAME, shift))
-    sides = [shifts[(shifts[key] == cell).all(axis=1)].set_index("dataset").loc[both.index] for cell in cells]
+    sides = [cells.loc[pair].loc[both.index] for pair in (SAME, tuple(shift))]
     x, y = np.array([[side["mean"] - side["low"], side["high"] - side["mean"]] for side in sides])
     if np.isfinite([x, y]).all():
-        look = {"fmt": "none", "ecolor": whose.dots, "elinewidth": 0.8, "alpha": 0.5, "zorder": 2}
+        look = {"fmt": "none", "ecolor": color, "elinewidth": 0.8, "alpha": 0.5, "zorder": 2}
         axes.errorbar(both["x"], both["y"], xerr=x, yerr=y, **look)
 
 
@@ -132,9 +130,8 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
         return
     for column, whose, unit in zip(panels.T, sources, units, strict=True):
         narrow = len(sources) == MOST and len(unit) > 30
-        column[0].set_title(
-            f"{whose.label}\n{what}\n{unit.replace(' per unit', chr(10) + 'per unit') if narrow else unit}"
-        )
+        unit = unit.replace(" per unit", "\nper unit") if narrow else unit
+        column[0].set_title(f"{whose.label}\n{what}\n{unit}")
         column[-1].set_xlabel(same)
     for axes, shift in zip(panels[:, 0], MOVED, strict=True):
         axes.set_ylabel(arrow(*shift))
@@ -162,7 +159,7 @@ def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "
             alt += f" {shift[0]} to {shift[1]}, {sets}: {said}; farthest from the line: {labels}."
         panels[0].set_ylabel(f"{y.label}\n{what} {_unit(y, measure)}")
         dot = style.dot("a data set", color=(x if y.published else y).dots)
-        handles = [dot, *scatter.line_legend(identity=False), _note("ρ Spearman [95%]")]
+        handles = [dot, *scatter.line_legend(identity=False), _note(label="ρ Spearman [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         scatter.write_names(figure, names)
     return Drawn(figure, shifts, alt)
@@ -240,8 +237,8 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
     """
     points, names = _moments(shifts), []
     alt = "Variance against mean steerability of data sets, a panel a model."
-    with _grid_of(len(points), 3.3) as (figure, panels):
-        for axes, (model, of_model) in zip(panels.ravel(), points.items(), strict=False):
+    with style.grid(len(points), 2, 1.0, 3.3) as (figure, panels, spare):
+        for axes, (model, of_model) in zip(panels, points.items(), strict=True):
             whose, ranks = scatter.source(shifts, model), _ranks(of_model)
             unit = f"({whose.unit} per unit multiplier)"
             axes.set(title=whose.label, xlabel=f"mean {unit}", ylabel=f"variance {unit}²")
@@ -261,7 +258,7 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
             alt += "."
         settings = [(arrow(*shift), MARKERS[shift[0]], style.SETTINGS[shift[1]]) for shift in (SAME, *MOVED)]
         handles = [style.dot(label, marker, 5, color=color) for label, marker, color in settings]
-        scatter.legend(figure, panels, len(points), [*handles, _note("ρ Spearman")], 3)
+        scatter.legend(figure, spare, [*handles, _note(label="ρ Spearman")], 3)
         scatter.write_names(figure, names)
     return Drawn(figure, shifts, alt)
 
@@ -311,11 +308,9 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
             names.append((axes, both, scatter.off_line(both)))  # of the panel on the right
             pair[0].set_ylabel("relative steerability")
             pair[0].margins(x=0.06, y=0.22)
-            values = kept["relative"]
-            lowest = kept.iloc[values.argmin()]
-            where = f"{published.label(lowest['dataset'])}, {lowest['train']} to {lowest['test']}"
+            ends = _ends(kept, "relative", "{train} to {test}")
             alt += f" {model}: {words[0]} with the test setting's own vector, {words[1]} without; from "
-            alt += f"{number(values.min())} ({where}) to {number(values.max())}, median {number(values.median())}."
+            alt += f"{ends}, median {number(kept['relative'].median())}."
         own = style.line("as the test setting's own vector", 1, style.PUBLISHED, "--")
         figure.legend(handles=[own, *_pairs_legend(paper)], loc="outside lower center", ncols=2)
         scatter.write_names(figure, names)
@@ -327,8 +322,8 @@ def cosine_distance(cosines: pd.DataFrame) -> Drawn:
     rows, names = style.checked(cosines, COSINES, ["cosine", "distance"]), []
     models, paper = list(rows["model"].unique()), _stated("spearman-cosine-baseline")
     alt = "Cosine of two vectors of a data set against the unsteered difference between their settings."
-    with _grid_of(len(models), 3.4) as (figure, panels):
-        for axes, model in zip(panels.ravel(), models, strict=False):
+    with style.grid(len(models), 2, 1.0, 3.4) as (figure, panels, spare):
+        for axes, model in zip(panels, models, strict=True):
             whose, own = scatter.source(rows, model), rows[rows["model"] == model]
             both, mean = _numbered(own, "cosine"), ((own[["first", "second"]] == MEAN).any(axis=1)).to_numpy()
             full, hollow = both[~mean], both[mean]
@@ -340,16 +335,19 @@ def cosine_distance(cosines: pd.DataFrame) -> Drawn:
             axes.set(title=whose.label, ylabel="cosine of two vectors")
             axes.set_xlabel(f"difference of mean unsteered propensity\n({whose.unit})")
             names.append((axes, both, scatter.off_line(both)))
-            lowest = own.iloc[own["cosine"].argmin()]
-            where = f"{published.label(lowest['dataset'])}, {lowest['first']} and {lowest['second']}"
-            ends = f"{number(lowest['cosine'])} ({where}) to {number(own['cosine'].max())}"
-            alt += f" {model}: {words}; cosines from {ends}."
-        two, mean = "two settings", "a setting and the mean of the five"
-        looks = {two: {}, mean: {"markerfacecolor": "none"}}
-        dots = [style.dot(label, color=style.PUBLISHED, **look) for label, look in looks.items()]
-        scatter.legend(figure, panels, len(models), [*dots, *_pairs_legend(paper)], 2)
+            alt += f" {model}: {words}; cosines from {_ends(own, 'cosine', '{first} and {second}')}."
+        dots = [style.dot("two settings", color=style.PUBLISHED)]
+        dots.append(style.dot("a setting and the mean of the five", color=style.PUBLISHED, mfc="none"))
+        scatter.legend(figure, spare, [*dots, *_pairs_legend(paper)], 2)
         scatter.write_names(figure, names)
     return Drawn(figure, cosines, f"{alt} The paper states Spearman {paper}.")
+
+
+def _ends(rows: pd.DataFrame, column: str, pair: str) -> str:
+    """The lowest value of a column, with its data set and pair of settings, and the highest."""
+    lowest = rows.iloc[rows[column].argmin()]
+    where = f"{published.label(lowest['dataset'])}, {pair.format_map(lowest)}"
+    return f"{number(lowest[column])} ({where}) to {number(rows[column].max())}"
 
 
 def _numbered(rows: pd.DataFrame, height: str) -> pd.DataFrame:
@@ -375,13 +373,7 @@ def _stated(name: str) -> str:
 
 
 def _pairs_legend(stated: str) -> list[Line2D]:
-    return [style.line("regression line", 1.5), _note("ρ Spearman"), _note(f"paper: ρ {stated}")]
-
-
-def _grid_of(count: int, height: float) -> AbstractContextManager[tuple[Figure, np.ndarray]]:
-    """A panel a model, two in a row; `height` in inches each."""
-    rows, columns = -(-count // 2), min(2, count)
-    return style.drawing(1.0 + height * rows, rows, columns, squeeze=False)
+    return [style.line("regression line", 1.5), _note(label="ρ Spearman"), _note(label=f"paper: ρ {stated}")]
 
 
 def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
@@ -393,7 +385,3 @@ def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
 def _spoken(words: str) -> str:
     """The corner of a panel as part of a sentence."""
     return words.replace("\n", ", ").replace("ρ", "Spearman")
-
-
-def _note(label: str) -> Line2D:
-    return Line2D([], [], ls="none", label=label)

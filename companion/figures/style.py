@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,9 +21,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import Bbox
 
 from companion import models, published, store
+from companion.tan.tables import some
 from steerkit import errors, formats
 from steerkit.files import write_atomically
 
@@ -69,26 +72,37 @@ class Drawn:
     alt: str
 
 
-def theme() -> AbstractContextManager[None]:
-    """The settings of matplotlib under which figures are drawn and saved; nothing global changes."""
-    return plt.rc_context(RC)
-
-
-def panels(height: float, *shape: int, **shares: object) -> tuple[Figure, Axes | np.ndarray]:
-    """A figure of the common width with its panels; `height` in inches, `shape` rows and columns."""
-    return plt.subplots(*shape, figsize=(WIDTH, height), **shares)
+theme = partial(plt.rc_context, RC)  # under which figures are drawn and saved; nothing global changes
 
 
 @contextmanager
 def drawing(height: float, *shape: int, **shares: object) -> Iterator[tuple[Figure, Axes | np.ndarray]]:
-    """`panels` under the theme; where drawing fails the figure is closed again."""
+    """A figure of the common width with its panels under the theme; `height` in inches, `shape` rows and columns.
+
+    Where drawing fails the figure is closed again.
+    """
     with theme():
-        figure, axes = panels(height, *shape, **shares)
+        figure, axes = plt.subplots(*shape, figsize=(WIDTH, height), **shares)
         try:
             yield figure, axes
         except Exception:
             plt.close(figure)
             raise
+
+
+@contextmanager
+def grid(count: int, columns: int, around: float, height: float, **sharing: object) -> Iterator[tuple]:
+    """`drawing` with `count` panels in rows of at most `columns`; yields figure, panels and what is left of the last row.
+
+    `height` is that of a row and `around` what all of them need besides, in inches.
+    """
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    with drawing(around + height * rows, rows, columns, squeeze=False, **sharing) as (figure, panels):
+        flat = list(panels.ravel())
+        for axes in flat[count:]:
+            axes.axis("off")
+        yield figure, flat[:count], flat[count:]
 
 
 def model_color(name: str) -> str:
@@ -108,13 +122,12 @@ def margin_numbers(axes: Axes, rows: pd.Series, texts: pd.Series, head: str) -> 
     look = {"fontsize": SMALL, "color": PUBLISHED}
     for row, text in zip(rows, texts, strict=True):
         axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", **look)
-    above = {"xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
-    axes.annotate(head, (1.02, 1), va="bottom", **above, **look)
+    beside(axes, (1.02, 1), (0, 3), head, "axes fraction", va="bottom", **look)
 
 
-def dot(label: str, marker: str = "o", size: float = 4.5, **look: object) -> Line2D:
+def dot(label: str, marker: str = "o", ms: float = 4.5, ls: str = "none", **look: object) -> Line2D:
     """A marker for a legend."""
-    return Line2D([], [], ls="none", marker=marker, ms=size, label=label, **look)
+    return Line2D([], [], ls=ls, marker=marker, ms=ms, label=label, **look)
 
 
 def line(label: str, lw: float, color: str = BLACK, ls: str = "-") -> Line2D:
@@ -122,9 +135,21 @@ def line(label: str, lw: float, color: str = BLACK, ls: str = "-") -> Line2D:
     return Line2D([], [], color=color, lw=lw, ls=ls, label=label)
 
 
-def need(holds: bool, expected: str, found: str, next_step: str) -> None:
-    """Refuse to draw what does not hold."""
-    errors.need(holds, expected, found, next_step, done="Nothing was drawn.")
+def beside(
+    axes: Axes, at: tuple, by: tuple[float, float], text: str, coords: object = "data", **look
+) -> None:
+    """Write beside a place, `by` so many points."""
+    axes.annotate(text, at, by, xycoords=coords, textcoords="offset points", **look)
+
+
+def logarithmic(axes: Axes, base: int = 10) -> None:
+    """An axis of powers with plain numbers."""
+    axes.set_xscale("log", base=base)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+need = partial(errors.need, done="Nothing was drawn.")  # or refuse
 
 
 def checked(frame: pd.DataFrame, columns: Sequence[str], finite: Sequence[str]) -> pd.DataFrame:
@@ -139,12 +164,24 @@ def checked(frame: pd.DataFrame, columns: Sequence[str], finite: Sequence[str]) 
     return frame
 
 
-def full_vectors(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """Rows of the vectors of all training pairs, in one answer format, each ``key`` once: no layers or runs mixed."""
+def full_vectors(frame: pd.DataFrame, key: Sequence[str], *numbers: str) -> pd.DataFrame:
+    """Rows of the vectors of all training pairs, in one answer format, each ``key`` once: no layers or runs mixed.
+
+    ``numbers`` are columns that have to be there and finite.
+    """
+    columns = (
+        "dataset",
+        *(name for name in key if name == "example_id"),
+        "format",
+        "vector",
+        "layer",
+        *numbers,
+    )
+    checked(frame, list(dict.fromkeys(columns)), numbers)
     kept = frame[frame["vector"] == "full"]
-    need(not kept.empty, "rows of the vector 'full'", f"only {_some(frame['vector'])}", "keep these rows.")
+    need(not kept.empty, "rows of the vector 'full'", f"only {some(frame['vector'])}", "keep these rows.")
     one_format(kept)
-    found = f"some twice, with layers {_some(kept['layer'])}"
+    found = f"some twice, with layers {some(kept['layer'])}"
     once = not kept.duplicated(list(key)).any()
     need(once, f"each {', '.join(key)} once", found, "choose one layer for each data set.")
     return kept
@@ -154,12 +191,8 @@ def one_format(frame: pd.DataFrame) -> str:
     """The answer format of a table that must hold only one."""
     (*most, last), found = FORMATS, list(frame["format"].unique())
     expected = f"one answer format: {', '.join(most)} or {last}"
-    need(len(found) == 1 and found[0] in FORMATS, expected, _some(found), "choose the rows of one format.")
+    need(len(found) == 1 and found[0] in FORMATS, expected, some(found), "choose the rows of one format.")
     return found[0]
-
-
-def _some(values: Iterable[object]) -> str:
-    return ", ".join(sorted({str(value) for value in values})[:6])
 
 
 def span(values: Iterable[pd.Series | np.ndarray]) -> tuple[float, float]:
@@ -200,9 +233,7 @@ def number(value: float, form: str = ".3g") -> str:
     return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
 
 
-def signed(value: float) -> str:
-    """Three digits, always with a sign."""
-    return number(value, "+.3g")
+signed = partial(number, form="+.3g")  # always with a sign
 
 
 def sets(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ WORDS = {"models": "two models, one format", "formats": "two formats, one model"
 MARKS = {"all": "D"} | dict(zip(KINDS, ("^", "s"), strict=True))
 TEXTS = {MORE: style.VERMILLION, LESS: style.BLUE, OPEN: "white"}
 CONTROLS = (style.BLACK, style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE)
+OUTLINE = {"fc": "none", "ec": style.BLACK}
 PAPERS = " (papers' data)"
 
 
@@ -37,16 +39,14 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
     main = WITHIN if ("estimate", WITHIN) in wide else "all"  # three sets have no three of a kind
     shown, kinds = wide.xs(main, axis=1, level="sets"), wide.index.get_level_values(by)
     names = [_label(first, second) for _, first, second in wide.index]
-    with style.theme():
-        figure, axes = style.panels(1.3 + 0.27 * len(names) + 0.17 * sum(name.count("\n") for name in names))
+    height = 1.3 + 0.27 * len(names) + 0.17 * sum(name.count("\n") for name in names)
+    with style.drawing(height) as (figure, axes):
         _rows(axes, names, shown, [COLORS[pair] for pair in kinds])
         handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in dict.fromkeys(kinds)]
         below = np.arange(len(wide)) + 0.3  # beside the filled point, which often is at the same place
         for sets, mark in MARKS.items():
             if sets != main and ("estimate", sets) in wide:
-                axes.scatter(
-                    wide["estimate", sets], below, marker=mark, s=20, fc="none", ec=style.BLACK, lw=0.8
-                )
+                axes.scatter(wide["estimate", sets], below, marker=mark, s=20, lw=0.8, **OUTLINE)
                 handles.append(style.dot(f"{sets} sets", mark, markerfacecolor="none", color=style.BLACK))
         _legend(figure, handles, wide)
     alt = f"Rank correlations of mean steerability over data sets, {main}: {_in_words(shown, names)}."
@@ -57,22 +57,17 @@ def items(table: pd.DataFrame) -> Drawn:
     """Left: slopes of two models within sets; right: items that are anti-steerable in both (`tan.texts.shared_items`)."""
     style.checked(table, ("first", "second", "estimate", "low", "high", "joint", "chance"), ["joint"])
     names, rows = [_label(*row) for row in table[["first", "second"]].to_numpy()], np.arange(len(table))
-    with style.theme():
-        figure, (left, right) = style.panels(1.5 + 0.45 * len(table), 1, 2, sharey=True)
-        _rows(left, names, table, [COLORS[PAIRS[0]]] * len(table))
+    own, bar = COLORS[PAIRS[0]], {"marker": "|", "s": 110}
+    with style.drawing(1.5 + 0.45 * len(table), 1, 2, sharey=True) as (figure, (left, right)):
+        _rows(left, names, table, [own] * len(table))
         left.set(xlim=(-0.3, 1.02), xlabel="rank correlation of slopes\nwithin data sets, 95% interval")
-        ends = (100 * table[name] for name in ("joint_low", "joint_high"))
-        right.hlines(rows, *ends, color=COLORS[PAIRS[0]], lw=1.6)
-        for suffix, place, color in (
-            ("", rows, COLORS[PAIRS[0]]),
-            ("_placebo", rows + 0.22, style.PUBLISHED),
-        ):
-            right.scatter(100 * table[f"joint{suffix}"], place, color=color, s=24, zorder=3)
-            bar = {"marker": "|", "s": 110, "color": color if suffix else style.BLACK}
-            right.scatter(100 * table[f"chance{suffix}"], place, zorder=3, **bar)
+        right.hlines(rows, 100 * table["joint_low"], 100 * table["joint_high"], color=own, lw=1.6)
+        for suffix, place, *colors in (("", 0, own, style.BLACK), ("_placebo", 0.22, *[style.PUBLISHED] * 2)):
+            for what, color, mark in zip(("joint", "chance"), colors, ({"s": 24}, bar), strict=True):
+                right.scatter(100 * table[what + suffix], rows + place, color=color, zorder=3, **mark)
         right.set_xlabel("items anti-steerable in both, %\nbar: if items were shuffled within sets")
         right.set_xlim(0, None)
-        handles = [style.dot("two models", color=COLORS[PAIRS[0]])]
+        handles = [style.dot("two models", color=own)]
         handles.append(style.dot("second model's placebo vectors", color=style.PUBLISHED))
         _legend(figure, handles, table)
     alt = f"Within sets the slopes of the same items correlate between models: {_in_words(table, names)}."
@@ -83,8 +78,7 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
     """Each data set by what the vector does to its two texts (`tan.texts.likelihood`): below the diagonal it steers."""
     style.checked(found, ("run", "dataset", "matching", "other", "text", "steerable"), ["matching", "other"])
     runs = list(found["run"].unique())
-    with style.theme():
-        figure, panels = _grid(len(runs))
+    with _squares(len(runs)) as (figure, panels, _):
         for axes, run in zip(panels, runs, strict=True):
             part = found[found["run"] == run]
             ends = style.span([part["matching_low"], part["matching_high"], part["other"]])
@@ -116,8 +110,7 @@ def controls(table: pd.DataFrame) -> Drawn:
     known = table.dropna(subset="estimate")
     style.need(not known.empty, "a correlation over three data sets or more", "none", "add data sets.")
     groups, names = known.groupby(["finding", "first", "second"], sort=False), list(known["control"].unique())
-    with style.theme():
-        figure, axes = style.panels(1.5 + 0.62 * len(groups))
+    with style.drawing(1.5 + 0.62 * len(groups)) as (figure, axes):
         for place, (_, part) in enumerate(groups):
             rows = place + 0.15 * (part["control"].map(names.index) - (len(names) - 1) / 2)
             colors = part["control"].map(dict(zip(names, CONTROLS, strict=False)))
@@ -135,13 +128,11 @@ def halves(table: pd.DataFrame) -> Drawn:
     """Correlation with a shift on the same items (open) and on disjoint halves (filled), `tan.texts.disjoint`."""
     style.checked(table, ("run", "format", "train", "test", "shared", "estimate", "low", "high"), ["shared"])
     names = [f"{row.run}, {row.format}: {scatter.arrow(row.train, row.test)}" for row in table.itertuples()]
-    with style.theme():
-        figure, axes = style.panels(1.3 + 0.24 * len(table))
+    with style.drawing(1.3 + 0.24 * len(table)) as (figure, axes):
         _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
-        axes.scatter(table["shared"], range(len(table)), fc="none", ec=style.BLACK, lw=0.9, s=24, zorder=4)
-        handles = [
-            style.dot(f"disjoint halves, {f}", color=style.FORMATS[f]) for f in table["format"].unique()
-        ]
+        axes.scatter(table["shared"], range(len(table)), lw=0.9, s=24, zorder=4, **OUTLINE)
+        colors = {form: style.FORMATS[form] for form in table["format"].unique()}
+        handles = [style.dot(f"disjoint halves, {form}", color=color) for form, color in colors.items()]
         handles.append(style.dot("the same items", markerfacecolor="none", color=style.BLACK))
         _legend(figure, handles, table)
     same = "; ".join(f"{value:.2f} for {name}" for value, name in zip(table["shared"], names, strict=True))
@@ -156,8 +147,8 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
     `texts` says in a corner of each panel what its correlation is.
     """
     style.checked(points, ("panel", "dataset", "kind", "x", "y"), ["x", "y"])
-    with style.theme():
-        (figure, panels), named = _grid(len(texts)), []
+    named = []
+    with _squares(len(texts)) as (figure, panels, _):
         for axes, (name, text) in zip(panels, texts.items(), strict=True):
             part = points[points["panel"] == name].set_index("dataset")
             look = {"s": 22, "color": style.model_color(name), "alpha": 0.75, "lw": 0, "zorder": 3}
@@ -171,9 +162,8 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
             named.append((axes, part, scatter.off_line(part)[:2]))
         _outer(panels, xlabel, ylabel)
         kinds = [kind for kind in KINDS if (points["kind"] == kind).any()]
-        handles = [
-            style.dot(f"{kind} sets, with their line", MARKS[kind], color=style.BLACK) for kind in kinds
-        ]
+        words = {kind: f"{kind} sets, with their line" for kind in kinds}
+        handles = [style.dot(words[kind], MARKS[kind], color=style.BLACK) for kind in kinds]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         scatter.write_names(figure, named)
     said = "; ".join(f"{name}: {text}" for name, text in texts.items())
@@ -209,14 +199,9 @@ def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
-def _grid(count: int) -> tuple[Figure, list[Axes]]:
+def _squares(count: int) -> AbstractContextManager[tuple]:
     """Square panels, two or three in a row."""
-    columns = 3 if count == 3 else min(count, 2)
-    rows = -(-count // columns)
-    figure, panels = style.panels(0.8 + rows * (2.7 if columns > 1 else 4.5), rows, columns, squeeze=False)
-    for spare in panels.ravel()[count:]:
-        spare.axis("off")
-    return figure, list(panels.ravel()[:count])
+    return style.grid(count, 3 if count == 3 else 2, 0.8, 2.7 if count > 1 else 4.5)
 
 
 def _outer(panels: list[Axes], xlabel: str, ylabel: str) -> None:

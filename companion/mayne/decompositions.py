@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,10 +28,8 @@ from steerkit import steerability, traces
 from steerkit.decomposition import decompose
 from steerkit.errors import need
 from steerkit.remote import run
+from steerkit.sae import Sae
 from steerkit.stats import mean_interval
-
-if TYPE_CHECKING:
-    from steerkit.sae import Sae
 
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"

@@ -60,7 +60,7 @@ class Evidence:
         """What a measure says of the steering vector."""
         return self.groups.effect(measure, np.random.default_rng(self.case.settings.seed))
 
-    @property
+    @cached_property
     def silent(self) -> str:
         """Why nothing about steering can be tested: the vector itself does not steer; else empty."""
         own = mean_interval(self.gradients @ self.groups.vector.double().numpy())

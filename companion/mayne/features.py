@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 
-if TYPE_CHECKING:
-    from companion.mayne.activations import Contrast, Plain
-    from steerkit.sae import Sae
+from companion.mayne.activations import Contrast, Plain
+from steerkit.sae import Sae
 
 PLAIN, POSITIVE, NEGATIVE = "plain text", "positive", "negative"
 VECTOR, SCALED, ZERO = "vector", "vector, scaled", "zero"
 OFTEN, RARELY, OPPOSITE = 0.1, 0.05, -0.5  # the rule of figure 4, see `Opposites.qualifying`
-CHOOSE, JUDGE = (
-    slice(0, None, 2),
-    slice(1, None, 2),
-)  # every other training group chooses the pair, the rest judge it
+CHOOSE, JUDGE = slice(0, None, 2), slice(1, None, 2)  # training groups: every other one chooses the pair
 
 
 def usual_norm(plain: Plain) -> float:

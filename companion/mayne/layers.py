@@ -7,10 +7,10 @@ sweep. One gradient an example and block gives the slope (`steerkit.gradient`), 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 
 from companion import store
 from companion.mayne.activations import CODE, Case, example_groups, examples, gradients, inputs_of
@@ -19,9 +19,6 @@ from companion.tan import jobs
 from steerkit.errors import need
 from steerkit.extraction import extract
 from steerkit.stats import mean_interval
-
-if TYPE_CHECKING:
-    import torch
 
 OWN_CODE = ("companion/mayne/layers.py", "companion/mayne/draws.py")
 

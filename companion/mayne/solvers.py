@@ -19,16 +19,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, largest, numbers, on_rows
 from steerkit.errors import SteerkitError, need
-
-if TYPE_CHECKING:
-    from steerkit.sae import Sae
+from steerkit.sae import Sae
 
 BATCH = 64  # activations encoded at once
 CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on it

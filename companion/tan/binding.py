@@ -28,10 +28,8 @@ def both_orders(grid: pd.DataFrame) -> pd.DataFrame:
     """Unsteered propensity of every item that a GRID table asks in both orders: dataset, item, first, other (logits)."""
     rows = grid[(grid["multiplier"] == 0) & (grid["vector"] == "full")]
     items = rows["example_id"].map(item_id)
-    order = np.where(rows["example_id"] == items, "first", "other")
-    wide = rows.assign(item=items, order=order).pivot(
-        index=["dataset", "item"], columns="order", values="propensity"
-    )
+    rows = rows.assign(item=items, order=np.where(rows["example_id"] == items, "first", "other"))
+    wide = rows.pivot(index=["dataset", "item"], columns="order", values="propensity")
     return wide.reindex(columns=["first", "other"]).dropna().reset_index()
 
 

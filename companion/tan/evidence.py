@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from companion import published
+from companion.outline import outline
 from companion.profiles import Settings
 from companion.tan import experiment, tables
 from companion.tan.formats import kind_of
@@ -20,6 +20,13 @@ from steerkit.stats import Interval
 # Steering fails in a run where the mean vector moves the propensity by less than this, in standard deviations of the
 # unsteered propensity over items, a unit multiplier.
 FAILS = 0.05
+COLUMNS = (
+    "steerability",
+    "baseline",
+    "group",
+    "positive_letter",
+    "positive_answer",
+)  # the arrays of `SetSlopes`
 
 
 @dataclass(frozen=True)
@@ -64,24 +71,6 @@ class SetSlopes:
         """Standard deviation of the unsteered propensity over items."""
         return float(self.baseline.std(ddof=1))
 
-    def under(self, slopes: np.ndarray) -> SetSlopes:
-        """The same set with the slopes of another vector in the place of the vector's."""
-        return replace(self, slopes=slopes)
-
-    def half(self, rng: np.random.Generator) -> np.ndarray:
-        """Which items are in the first of two random halves that no group is in both of, [p] of bool."""
-        labels = np.unique(self.groups)
-        return np.isin(self.groups, rng.permutation(labels)[: len(labels) // 2])
-
-
-def set_slopes(full: pd.DataFrame, beside: pd.DataFrame, groups: Sequence[int], kind: str) -> SetSlopes:
-    """One data set from its rows of SLOPES (of the vector) and of the PLACEBO table."""
-    wide = beside.pivot(index="example_id", columns="vector", values="slope").loc[full["example_id"]]
-    columns = ("steerability", "baseline", "positive_letter", "positive_answer")
-    slopes, baseline, letters, answers = (full[column].to_numpy() for column in columns)
-    name = str(full["dataset"].iloc[0])
-    return SetSlopes(name, kind, slopes, baseline, np.asarray(groups), letters, answers, wide)
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -107,12 +96,15 @@ class Evidence:
     @cached_property
     def sets(self) -> list[SetSlopes]:
         """All data sets."""
-        beside, grid = experiment.placebo(self.settings, self.form), experiment.grid(self.settings, self.form)
-        found = []
-        for name, part in self.slopes.groupby("dataset", sort=False):
-            groups = experiment.groups(self.settings, grid, name, part["example_id"])
+        grid, every = (of(self.settings, self.form) for of in (experiment.grid, experiment.placebo))
+        full, found = experiment.with_groups(self.slopes, grid, self.settings), []
+        for name, part in full.groupby("dataset", sort=False):
+            beside = every[every["dataset"] == name].pivot(
+                index="example_id", columns="vector", values="slope"
+            )
+            arrays = (part[column].to_numpy() for column in COLUMNS)
             kind = kind_of(name, self.settings.source)
-            found.append(set_slopes(part, beside[beside["dataset"] == name], groups, kind))
+            found.append(SetSlopes(name, kind, *arrays, beside.loc[part["example_id"]]))
         return found
 
     @cached_property
@@ -133,8 +125,6 @@ class Evidence:
     @property
     def n_layers(self) -> int:
         """Blocks of the model."""
-        from companion.outline import outline
-
         return outline(self.settings.model).n_layers
 
     @cached_property

@@ -18,30 +18,30 @@ from companion.data.splits import groups_of
 from companion.models import MODELS
 from companion.profiles import Settings
 from companion.tan import records
-from companion.tan.jobs import Job, Progress, Stage, compute, dataset_of, datasets_of, inputs
+from companion.tan.jobs import Job, Stage, compute, dataset_of, datasets_of, inputs
 from steerkit import stats, steerability
 from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 
 
-def grid(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+def grid(settings: Settings, answer_format: str) -> pd.DataFrame:
     """The GRID table of all data sets: every test example under the vector at every multiplier."""
-    return _collected(settings, "grid", answer_format, progress)
+    return _collected(settings, "grid", answer_format)
 
 
-def sweep(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+def sweep(settings: Settings, answer_format: str) -> pd.DataFrame:
     """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
-    return _collected(settings, "sweep", answer_format, progress)
+    return _collected(settings, "sweep", answer_format)
 
 
-def shift(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+def shift(settings: Settings, answer_format: str) -> pd.DataFrame:
     """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
-    return _collected(settings, "shift", answer_format, progress)
+    return _collected(settings, "shift", answer_format)
 
 
-def placebo(settings: Settings, answer_format: str, progress: Progress | None = None) -> pd.DataFrame:
+def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
     """The PLACEBO table of all data sets: slopes at multiplier 0 of the vector and of all it is set against."""
-    return _collected(settings, "placebo", answer_format, progress)
+    return _collected(settings, "placebo", answer_format)
 
 
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
@@ -50,15 +50,13 @@ def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     return placebo(settings, answer_format) if recorded or not settings.recorded else None
 
 
-def _collected(
-    settings: Settings, stage: Stage, answer_format: str, progress: Progress | None
-) -> pd.DataFrame:
+def _collected(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     one_of("an answer format", answer_format, FORMATS)
     if settings.recorded:
         return records.read(settings, stage, answer_format)
     layer = None if stage == "sweep" else layer_of(settings, answer_format)
     wanted = _jobs(settings, stage, answer_format, layer)
-    parts = [store.table(job.name, inputs(job), lambda job=job: compute(job, progress)) for job in wanted]
+    parts = [store.table(job.name, inputs(job), lambda job=job: compute(job)) for job in wanted]
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
     return found
@@ -98,7 +96,7 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
     table = shift(settings, answer_format)
     by_setting = table.groupby("setting", sort=False)
     parts = [steerability.slopes(part).assign(setting=name) for name, part in by_setting]
-    found = _with_groups(pd.concat(parts, ignore_index=True), table, settings)
+    found = with_groups(pd.concat(parts, ignore_index=True), table, settings)
     found["group"] = found["dataset"] + "/" + found["group"].astype(str)
     found.attrs = table.attrs
     return found
@@ -112,7 +110,7 @@ def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     groups alone, where a record has no placebos.
     """
     full, vectors = grid(settings, answer_format), beside(settings, answer_format)
-    full = _with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
+    full = with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
     rows = []
     for name, part in full.groupby("dataset", sort=False):
         if vectors is None:
@@ -127,7 +125,7 @@ def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "placebo", "p"])
 
 
-def _with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Slopes with the column `group`."""
     found = slopes.assign(group=0)
     for name, part in slopes.groupby("dataset"):

@@ -20,22 +20,19 @@ import random
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from companion.data.datasets import Dataset, personas
 from companion.data.splits import Split, group_items, make_split
+from companion.profiles import Settings
 from companion.tan import experiment
 from companion.tan.jobs import dataset_of
 from companion.tan.means import means
 from steerkit import steerability
 from steerkit.errors import need
 from steerkit.formats import FORMATS
-
-if TYPE_CHECKING:
-    from companion.profiles import Settings
 
 Groups = Mapping[str, Hashable]  # example_id -> label of what is not independent, e.g. a minimal pair
 SYCOPHANCY = ("sycophancy_train", "sycophancy_test")

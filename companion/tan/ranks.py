@@ -124,7 +124,6 @@ def ceiling(*reliabilities: float) -> float:
 
 def holm(p: np.ndarray) -> np.ndarray:
     """P-values corrected for their number (Holm 1979); what is NaN was not tested."""
-    order = np.argsort(p)[: int(np.isfinite(p).sum())]
-    found = np.full(len(p), np.nan)
-    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    found, tested = np.full(len(p), np.nan), np.isfinite(p)
+    found[tested] = stats.holm(p[tested])
     return found

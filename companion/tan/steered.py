@@ -47,9 +47,8 @@ def written(
         train, [first, *_] = jobs.examples(job, model)
         vectors = jobs.vectors_of(job, [layer], train)
         asked = model.tokenizer.decode(first.prompt)
-        for strength, text in generate(
-            model, first, vectors, layer=layer, multipliers=strengths, max_new_tokens=most
-        ):
+        how = {"layer": layer, "multipliers": strengths, "max_new_tokens": most}
+        for strength, text in generate(model, first, vectors, **how):
             words = text.split()
             row = {"dataset": name, "steerable": rank, "multiplier": strength, "prompt": asked, "text": text}
             row["surprise"] = surprise(model, first, text, layer)

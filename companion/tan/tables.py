@@ -13,22 +13,21 @@ that take settings return the table and the manifests of the artefacts behind it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from companion import published
+from companion.profiles import Settings
 from companion.tan import experiment
 from companion.tan.jobs import MEAN
 from companion.tan.means import means
 from companion.templates import SETTINGS
 from steerkit.errors import need
 from steerkit.stats import rank_correlation
-
-if TYPE_CHECKING:
-    from companion.profiles import Settings
 
 Measure = Literal["mean", "variance"]
 Found = tuple[pd.DataFrame, list[dict[str, Any]]]
@@ -42,6 +41,8 @@ KEY = ["dataset", "model", "train", "test"]
 SHIFTS = [*KEY, "mean", "low", "high", "variance", "n", "format"]
 RENAMED = {"vector": "train", "setting": "test"}
 SIDES = [f"{name}{end}" for name in ("spearman", "pearson") for end in ("", "_low", "_high")]
+
+_computable = partial(need, done="Nothing was computed.")
 
 
 def name_of(settings: Settings) -> str:
@@ -91,7 +92,7 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
     table["diagonal"] = table["train"] == table["test"]
     own = table[table["diagonal"]].set_index(["dataset", "test"])["mean"].rename("own")
     table = table.join(own, on=["dataset", "test"])
-    found = f"none for {_some(table.loc[table['own'].isna(), 'test']) or 'any of them'}"
+    found = f"none for {some(table.loc[table['own'].isna(), 'test']) or 'any of them'}"
     known, expected = table["own"].notna().all(), "the vector trained in each test setting itself"
     _computable(len(table) > 0 and known, expected, found, "run all pairs of settings.")
     kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
@@ -162,9 +163,8 @@ def with_main_grids(runs: Sequence[Settings], answer_format: str) -> Found:
         found = experiment.intervals(settings, answer_format).rename(columns={"estimate": "mean"})
         slopes = experiment.slopes(settings, answer_format)
         by_set = slopes.query("vector == 'full'").groupby("dataset")["steerability"]
-        found = found.join(
-            by_set.agg(variance=lambda values: np.var(values.to_numpy()), n="size"), on="dataset"
-        )
+        spread = by_set.agg(variance=lambda values: np.var(values.to_numpy()), n="size")
+        found = found.join(spread, on="dataset")
         about = {"model": name_of(settings), "train": "BASE", "test": "BASE", "format": answer_format}
         parts.append(found.assign(**about)[SHIFTS])
         manifests += slopes.attrs["manifests"]
@@ -209,7 +209,7 @@ def correlations(shifts: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.D
         about = {"model": model, "train": shift[0], "test": shift[1], "measure": measure}
         rows.append(about | dict(correlate(both, draws, seed)))
     table = pd.DataFrame(rows)
-    found = f"only {_some(shifts['train'] + '->' + shifts['test'])}"
+    found = f"only {some(shifts['train'] + '->' + shifts['test'])}"
     expected, step = "BASE->BASE and one of the published shifts", "run the prompt settings first."
     _computable(len(table) > 0 and table["n"].any(), expected, found, step)
     return table
@@ -297,9 +297,6 @@ def _unique(shifts: pd.DataFrame) -> pd.DataFrame:
     return shifts
 
 
-def _computable(holds: bool, expected: str, found: str, next_step: str) -> None:
-    need(bool(holds), expected, found, next_step, done="Nothing was computed.")
-
-
-def _some(values: Iterable[object]) -> str:
+def some(values: Iterable[object]) -> str:
+    """Six of the values at most, as words."""
     return ", ".join(sorted({str(value) for value in values})[:6])

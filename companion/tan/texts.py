@@ -42,17 +42,11 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
     """SLOPES of several runs with their columns run (its name), model, source, kind and group; manifests in `attrs`."""
     parts, manifests, named = [], [], [name_of(settings) for settings in runs]
     expected = "profiles of different models, or of different data"
-    need(
-        len({*named}) == len(named),
-        expected,
-        ", ".join(named),
-        "name each model once on each source of texts.",
-    )
+    step = "name each model once on each source of texts."
+    need(len({*named}) == len(named), expected, ", ".join(named), step)
     for settings in runs:
         grid = experiment.grid(settings, FORM)
-        slopes = steerability.slopes(grid).assign(group=0)
-        for name, part in slopes.groupby("dataset"):
-            slopes.loc[part.index, "group"] = experiment.groups(settings, grid, name, part["example_id"])
+        slopes = experiment.with_groups(steerability.slopes(grid), grid, settings)
         kinds = {name: kind_of(name, settings.source) for name in settings.datasets}
         about = {"run": name_of(settings), "model": settings.model, "source": settings.source}
         slopes = slopes[slopes["vector"] == "full"]
@@ -69,11 +63,10 @@ def _beside(settings: Settings, slopes: pd.DataFrame) -> pd.DataFrame:
     found = experiment.beside(settings, FORM)
     if found is None:
         return slopes.head(0)
-    found = found[
-        found["vector"].isin([f"{kind}-{i:02d}" for kind in ("resample", "shuffled") for i in range(20)])
-    ]
+    few = [f"{kind}-{i:02d}" for kind in ("resample", "shuffled") for i in range(20)]
     keys = ["dataset", "example_id"]
-    found = found[[*keys, "vector", "slope"]].rename(columns={"slope": "steerability"})
+    found = found[found["vector"].isin(few)].rename(columns={"slope": "steerability"})
+    found = found[[*keys, "vector", "steerability"]]
     return found.merge(slopes[[*keys, "group", "format", "layer"]], on=keys)
 
 
@@ -150,9 +143,8 @@ def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
 def placebo_means(table: pd.DataFrame) -> dict[str, list[pd.Series]]:
     """Mean steerability by data set of every placebo vector of every run."""
     wide = table.pivot_table("steerability", "dataset", ["run", "vector"], sort=False)
-    return {
-        run: [wide[run, name] for name in placebos(wide[run].dropna(axis=1))] for run in table["run"].unique()
-    }
+    named = {run: placebos(wide[run].dropna(axis=1)) for run in table["run"].unique()}
+    return {run: [wide[run, name] for name in names] for run, names in named.items()}
 
 
 def null(first: Sequence[pd.Series], second: Sequence[pd.Series], strata: pd.Series) -> dict[str, float]:
@@ -175,10 +167,8 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
     anti-steerable in both), joint_low, joint_high, chance (the same if the items of a set were shuffled), joint_p (of a
     share as large), and joint_placebo and chance_placebo, with the placebos of the second model.
     """
-    wide = table.pivot_table(
-        "steerability", ["dataset", "group", "example_id"], ["run", "vector"], sort=False
-    )
-    rows = []
+    item, rows = ["dataset", "group", "example_id"], []
+    wide = table.pivot_table("steerability", item, ["run", "vector"], sort=False)
     for _, first, second in _pairs(table, PAIRS[:1]):
         items = wide[[first, second]].dropna(subset=[(first, "full"), (second, "full")])
         strata = pd.Series(items.index.get_level_values("dataset"), items.index)
@@ -274,13 +264,7 @@ def disjoint(settings: Settings, answer_format: str) -> pd.DataFrame:
     most = correlated(first[SAME], second[SAME], kinds, draws=0)["estimate"]
     for train, test in wide.columns[1:]:
         shared = correlated(whole[SAME], whole[train, test], kinds, draws=0)["estimate"]
-        row = {
-            "run": name_of(settings),
-            "format": answer_format,
-            "train": train,
-            "test": test,
-            "shared": shared,
-        }
+        row = {"train": train, "test": test, "shared": shared}
         row |= correlated(first[SAME], second[train, test], kinds, draws=DRAWS // 4)
-        rows.append(row | {"ceiling": most})
+        rows.append({"run": name_of(settings), "format": answer_format} | row | {"ceiling": most})
     return pd.DataFrame(rows)
