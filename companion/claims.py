@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from companion import claims_appendix, claims_shift, published
+from companion import claims_appendix, claims_shift, inference, published
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
@@ -88,7 +88,7 @@ def mean_positive(e: Evidence) -> Trial:
 
     def effect(sets: list[SetSlopes]) -> Interval:
         found = [stats.mean_interval(each.slopes, each.groups, each.training) for each in sets]
-        sure = stats.holm([each.p_above for each in found]) < TESTED
+        sure = inference.holm([each.p_above for each in found]) < TESTED
         large = [each.estimate >= SMALL * one.spread for each, one in zip(found, sets, strict=True)]
         return share_of(sure & large)
 
@@ -113,7 +113,7 @@ def beats_shuffled_labels(e: Evidence) -> Trial:
         higher = (np.delete(everyone, row, axis=0) >= everyone[row]).sum(axis=0)
         return share_of((1 + higher) / len(everyone) <= TESTED)
 
-    corrected = (stats.max_t(full, drawn) < TESTED).mean()
+    corrected = (inference.max_t(full, drawn) < TESTED).mean()
     ours = f"share of {len(full)} data sets {{}}; corrected over sets (max-T) {corrected:.2f}"
     rows = np.arange(1, len(everyone))
     return Trial(said, ours, effect(0), 0.5, lambda rng: effect(rng.choice(rows)), none=TESTED)
@@ -244,7 +244,7 @@ def two_clusters(e: Evidence) -> Trial:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
         p_values = np.array([scipy_stats.kurtosistest(each, alternative="less").pvalue for each in slopes])
         below = np.array([each.min() < 0 < each.max() for each in slopes])
-        return counted((stats.holm(p_values) < TESTED) & below, (p_values < TESTED) & below)
+        return counted((inference.holm(p_values) < TESTED) & below, (p_values < TESTED) & below)
 
     def false(rng: np.random.Generator) -> Interval:
         return effect([rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets])
@@ -269,7 +269,7 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
     def effect(signed: Sequence[np.ndarray]) -> Interval:
         found = [stats.mean_interval(each, one.groups) for each, one in zip(signed, sets, strict=True)]
         up = np.array([each.p_above for each in found])
-        ways = [(stats.holm(p) < TESTED, p < TESTED) for p in (up, 1 - up)]
+        ways = [(inference.holm(p) < TESTED, p < TESTED) for p in (up, 1 - up)]
         sure, maybe = (min(each.sum() for each in kind) for kind in zip(*ways, strict=True))
         return Interval(float(sure), float(sure), float(max(sure, maybe)))
 

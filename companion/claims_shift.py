@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from companion import published
+from companion import inference, published
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
@@ -148,7 +148,7 @@ def some_sets_fail(e: Evidence) -> Trial:
         steers = np.array([stats.mean_interval(own, groups).p_above for own, _, groups in every])
         loses = np.array([stats.mean_interval(own - other, groups).p_above for own, other, groups in every])
         gone = np.array([other.mean() <= 0 for _, other, _ in every])
-        sure = (stats.holm(np.maximum(steers, loses)) < TESTED) & gone
+        sure = (inference.holm(np.maximum(steers, loses)) < TESTED) & gone
         return counted(sure, (steers < TESTED) & gone)
 
     def false(rng: np.random.Generator) -> Interval:

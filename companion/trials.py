@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence, Sized
 import numpy as np
 from scipy import stats as scipy_stats
 
+from companion import inference
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.verdicts import Trial, require
-from steerkit import stats
 from steerkit.stats import Interval
 
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
@@ -19,7 +19,7 @@ SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier
 
 def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
     """A share of data sets with its interval."""
-    return stats.share_interval(int(np.sum(flags)), len(flags))
+    return inference.share_interval(int(np.sum(flags)), len(flags))
 
 
 def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
@@ -68,7 +68,7 @@ def ranked(
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
 
     def effect(order: np.ndarray) -> Interval:
-        found = [stats.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
+        found = [inference.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
         values = [(each.estimate, each.low, each.high) for each in found]
         return Interval(*np.mean(values, axis=0))
 

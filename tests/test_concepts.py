@@ -18,7 +18,7 @@ from companion.tan.formats import agreement, effects, headline
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
-COLUMNS = "dataset estimate low high placebo p profile model source format kind above_zero above_placebo bias_share".split()
+COLUMNS = "dataset estimate low high at_zero placebo p profile model source format kind above_zero above_placebo bias_share".split()
 SPEED = "computing time of all tables shown, wall times summed"
 SHARE = "m: variance explained by the answer in letter, median over sets"
 

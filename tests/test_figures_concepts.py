@@ -33,6 +33,7 @@ def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0)
     table["bias_share"] = np.where(table["format"] == "statement", np.nan, rng.uniform(0.2, 1, len(table)))
     table = table.assign(low=table["estimate"] - 0.3, high=table["estimate"] + 0.25)
     table["placebo"] = rng.normal(0, 0.05, len(table))
+    table["at_zero"] = table["estimate"] + 0.1
     return table.assign(above_zero=table["low"] > 0, above_placebo=True)
 
 
@@ -65,21 +66,27 @@ class TestEffects:
         names = labels(figure.axes[0])
         for axes in figure.axes:
             drawn = dots(axes)
-            assert len(drawn) == 2 * len(MODELS) and len(lines(axes)) == len(MODELS)
+            assert len(drawn) == 3 * len(MODELS) and len(lines(axes)) == len(MODELS)
             for i, model in enumerate(MODELS):
                 part = table[(table["format"] == axes.get_title()) & (table["model"] == model)]
-                (places, faces, edges), (placebo, *_) = drawn[2 * i], drawn[2 * i + 1]
+                (places, faces, edges), (placebo, *_), (at_zero, *_) = drawn[3 * i : 3 * i + 3]
                 color = style.model_color(model).lower()
                 at = [names.index(published.label(name)) + (-0.18, 0.18)[i] for name in part["dataset"]]
                 assert np.allclose(places, np.column_stack([part["estimate"], at]))
                 assert np.allclose(placebo, np.column_stack([part["placebo"], at]))
+                assert np.allclose(at_zero, np.column_stack([part["at_zero"], at]))
                 ends = lines(axes)[i]
                 assert np.allclose(ends[:, :, 0], part[["low", "high"]]) and np.allclose(ends[:, 0, 1], at)
                 assert set(edges) == {color}
                 assert faces == [color if low > 0 else WHITE for low in part["low"]]
         assert {low > 0 for low in table["low"]} == {True, False}  # both kinds occur
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert legend == [*MODELS, "interval holds 0", "shuffled labels, 95% point"]
+        assert legend == [
+            *MODELS,
+            "interval holds 0",
+            "slope at 0",
+            "the same with shuffled labels, 95% point",
+        ]
 
     def test_rows_run_from_most_to_least_steerable_by_rank_in_the_first_format(self):
         table = rows()

@@ -10,9 +10,9 @@ import pytest
 from conftest import refused
 from scipy.stats import spearmanr, ttest_1samp
 
+from companion.inference import stratified_rank_correlation
 from companion.tan.ranks import KINDS, WITHIN, ceiling, choices, correlated, doubled, halves, holm
 from steerkit.errors import SteerkitError
-from steerkit.stats import stratified_rank_correlation
 
 STRATA = pd.Series(["persona"] * 9 + ["choice"] * 6)
 

@@ -9,16 +9,10 @@ import scipy.stats
 import statsmodels.api as sm
 from sklearn.linear_model import LinearRegression
 
+from companion.inference import holm, max_t, quick_rank_correlation, share_interval
 from companion.tan.variance import variance_parts
 from steerkit.errors import SteerkitError
-from steerkit.stats import (
-    holm,
-    max_t,
-    mean_interval,
-    quick_rank_correlation,
-    rank_correlation,
-    share_interval,
-)
+from steerkit.stats import mean_interval, rank_correlation
 
 ORDERS = ("paper", "answer-first", "shapley")
 

@@ -11,7 +11,7 @@ from companion.figures import style
 from companion.figures.style import Drawn
 from steerkit.formats import FORMATS
 
-COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "placebo", "bias_share")
+COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "at_zero", "placebo", "bias_share")
 ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 
 
@@ -40,7 +40,8 @@ def effects(table: pd.DataFrame) -> Drawn:
         colors = {model: style.model_color(model) for model in models}
         handles = [style.dot(model, color=color, ls="-", lw=1.3) for model, color in colors.items()]
         handles.append(style.dot("interval holds 0", markerfacecolor="white", color=style.PUBLISHED))
-        handles.append(style.dot("shuffled labels, 95% point", "x", 4, color=style.PUBLISHED))
+        handles.append(style.dot("slope at 0", "|", 6, color=style.BLACK))
+        handles.append(style.dot("the same with shuffled labels, 95% point", "x", 4, color=style.PUBLISHED))
         figure.legend(handles=handles, loc="outside lower center", ncols=len(models) + 2)
     alt = f"Mean steerability with 95% intervals of {style.sets(len(order))} by answer format and model. Intervals "
     alt += f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
@@ -86,3 +87,4 @@ def _points(axes: Axes, part: pd.DataFrame, rows: pd.Series, color: str) -> None
     filled = np.where(part["low"] > 0, color, "white")
     axes.scatter(part["estimate"], rows, s=15, c=filled, edgecolors=color, linewidths=0.9, zorder=3)
     axes.scatter(part["placebo"], rows, marker="x", s=11, color=style.PUBLISHED, linewidths=0.8, zorder=4)
+    axes.scatter(part["at_zero"], rows, marker="|", s=26, color=color, linewidths=0.9, zorder=4)

@@ -11,13 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from companion import inference
 from companion.data.splits import groups_of, item_id
 from companion.models import model_of
 from companion.profiles import Settings
 from companion.tan import experiment, jobs
 from companion.tan.dose import dose_of
 from companion.tan.jobs import Job
-from steerkit import stats, steerability
+from steerkit import steerability
 from steerkit.extraction import shuffled
 from steerkit.vectors import concatenate
 
@@ -40,7 +41,7 @@ def summary(both: pd.DataFrame) -> dict[str, float]:
     what stays and of what turns with the letters, in logits.
     """
     same = (both["first"] > 0) == (both["other"] > 0)
-    found = stats.share_interval(int(same.sum()), len(both))
+    found = inference.share_interval(int(same.sum()), len(both))
     up = both.assign(first=both["first"] > 0, other=both["other"] > 0).groupby("dataset")[["first", "other"]]
     shares, sizes = up.mean(), up.size()
     by_chance = shares.prod(axis=1) + (1 - shares).prod(axis=1)

@@ -105,24 +105,24 @@ def shift_slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
 def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     """Mean steerability by data set with a 95% interval over test groups and training pairs together.
 
-    Columns dataset, estimate, low, high; placebo, the 95% point of the means under label-shuffled vectors; p, the
-    permutation p-value of the vector among them (one-sided, at multiplier 0). Both are NaN, and the interval is over test
-    groups alone, where a record has no placebos.
+    Columns dataset, estimate, low, high; at_zero, the mean slope at multiplier 0, where the slopes of placebos are taken;
+    placebo, the 95% point of the means under label-shuffled vectors; p, the permutation p-value of the vector among them
+    (one-sided). These three are NaN, and the interval is over test groups alone, where a record has no placebos.
     """
     full, vectors = grid(settings, answer_format), beside(settings, answer_format)
     full = with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
     rows = []
     for name, part in full.groupby("dataset", sort=False):
         if vectors is None:
-            found, ends = stats.mean_interval(part["steerability"], part["group"]), (np.nan, np.nan)
+            found, ends = stats.mean_interval(part["steerability"], part["group"]), 3 * (np.nan,)
         else:
             means = vectors[vectors["dataset"] == name].groupby("vector")["slope"].mean()
             shuffled, training = (means.filter(like=kind) for kind in ("shuffled", "resample"))
             found = stats.mean_interval(part["steerability"], part["group"], training)
             p = (1 + (shuffled >= means["full"]).sum()) / (1 + len(shuffled))
-            ends = shuffled.quantile(0.95), p
+            ends = means["full"], shuffled.quantile(0.95), p
         rows.append((name, found.estimate, found.low, found.high, *ends))
-    return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "placebo", "p"])
+    return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "at_zero", "placebo", "p"])
 
 
 def with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:

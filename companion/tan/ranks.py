@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from companion import inference
 from steerkit import stats
 from steerkit.errors import SteerkitError, need
 
@@ -38,7 +39,7 @@ def correlated(
 ) -> dict[str, float]:
     """Rank correlation within strata, over the entries that both sides and `strata` have: n, estimate, low, high, p.
 
-    A side with several columns, and `given`, are as in `stats.stratified_rank_correlation`, whose interval is over
+    A side with several columns, and `given`, are as in `inference.stratified_rank_correlation`, whose interval is over
     entries; with `by_stratum` it is over whole strata. p is the share of permutations within strata that correlate as
     strongly, on either side. Left out are strata with fewer than three entries; where none is left, or a side is
     constant, there are NaN, and without `draws` the estimate alone.
@@ -59,7 +60,9 @@ def correlated(
     try:
         ends = stats.mean_interval(products * len(names), names) if by_stratum else None
         held = values[2] if given is not None else None
-        ends = ends or stats.stratified_rank_correlation(*values[:2], names.tolist(), draws=draws, given=held)
+        ends = ends or inference.stratified_rank_correlation(
+            *values[:2], names.tolist(), draws=draws, given=held
+        )
     except SteerkitError:  # one stratum, or a side that is constant in one
         return {"n": len(labels), **NONE}
     home, orders = shuffles(names, draws)
@@ -125,5 +128,5 @@ def ceiling(*reliabilities: float) -> float:
 def holm(p: np.ndarray) -> np.ndarray:
     """P-values corrected for their number (Holm 1979); what is NaN was not tested."""
     found, tested = np.full(len(p), np.nan), np.isfinite(p)
-    found[tested] = stats.holm(p[tested])
+    found[tested] = inference.holm(p[tested])
     return found
