@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import companion.fidelities  # noqa: F401 - adds the papers' ways of scoring to the library's
 import companion.templates  # noqa: F401 - and their chat templates
 from companion.data.datasets import load_dataset, names
 from companion.tiny import tiny_lm, tiny_tokenizer

@@ -25,6 +25,7 @@ from filelock import FileLock
 from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+import companion.fidelities  # noqa: F401 - adds two ways of scoring letters
 import companion.gemma_scope  # noqa: F401 - and the folder names of its autoencoders
 from companion.data.forms import first_label
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
