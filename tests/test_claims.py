@@ -12,6 +12,7 @@ from worlds import KINDS, evidence, sets, shifts
 
 from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
+from companion.profiles import load_profile
 from companion.templates import SETTINGS
 from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE, Trial, Untestable, verdict_of
 from steerkit.stats import Interval
@@ -289,3 +290,14 @@ def test_every_claim_of_both_papers_names_an_exhibit_and_comes_once():
     both = [*claims.every(), *claims_mayne.CLAIMS]
     assert len({claim.id for claim in both}) == len(both)
     assert {claim.exhibit for claim in both} <= set(EXHIBITS)
+
+
+@pytest.mark.parametrize("form", ["statement", "letter"])
+@pytest.mark.parametrize("stage", ["placebo", "shift", "sweep"])
+def test_a_committed_record_has_all_that_the_claims_judged_on_it_ask_for(form, stage):
+    """A run may have a record of prompt settings and none of placebos: what a book on a laptop is built from."""
+    runs = [run for run in claims.evidence(load_profile("laptop"), form, stage) if run.settings.recorded]
+    for one in claims.every():
+        if claims._stage(one) == stage:
+            for run in [claims._together(runs)] if one.across and runs else runs:
+                assert isinstance(one.judge(run), Trial | Untestable) and isinstance(run.failure(), str)

@@ -29,6 +29,7 @@ from steerkit.ndif.address import server
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
+VERSION = "Show the version, and that of the libraries that decide numbers."
 STAGE = "One prompt setting (grid), all of them (shift), or what the vector is set against (placebo)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "model", "published", "ours", "verdict", "false_agree")
@@ -40,10 +41,10 @@ packs_app = typer.Typer(help="Move finished tables and vectors to another machin
 app.add_typer(packs_app, name="artifacts")
 
 
-@app.callback(help=HELP)
+@app.callback(help=HELP, invoke_without_command=True)
 def _everywhere(
     debug: opt.option(bool, DEBUG, "--debug") = False,
-    version: opt.option(bool, "Show the version, and that of the libraries that decide numbers.") = False,
+    version: opt.option(bool, VERSION, "--version") = False,
 ) -> None:
     """`main` takes --debug from wherever it stands on the line; here it is for the help."""
     if version:

@@ -139,7 +139,7 @@ class Evidence:
     @cached_property
     def kinds(self) -> dict[str, str]:
         """Kind of items of each data set."""
-        return {each.name: each.kind for each in self.sets}
+        return {name: kind_of(name, self.settings.source) for name in self.settings.datasets}
 
     @cached_property
     def moved(self) -> Interval:
