@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 # Before torch is imported, and for child processes: a tiny model gains nothing from a second thread, and on a busy
 # machine threads that wait for each other cost it a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "steerkit-hypothesis")
+)
 
 import numpy as np
 import pandas as pd

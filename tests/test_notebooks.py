@@ -11,8 +11,9 @@ from conftest import command_line
 
 from companion import exhibits
 from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
-from companion.page import BOOK_FORMATS
+from companion.profiles import BOOK_FORMATS, load_profile
 from companion.reproduce import run_notebook
+from companion.tan import records
 
 
 @pytest.fixture(params=EXHIBITS.values(), ids=lambda exhibit: exhibit.id)
@@ -204,3 +205,12 @@ def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own
     about = json.loads((folder / "tan-fig-1-published.json").read_text())
     assert "digitised" in about["line"] and "digitised" in about["caption"] and about["artefacts"] == []
     assert not list((own_folders / "artifacts").glob("*"))
+
+
+@pytest.mark.parametrize("name", load_profile("laptop").compared)
+def test_figure_1_is_drawn_from_every_record_that_the_book_shows(name, tmp_path):
+    """Not every record has placebos in every format: a book on a laptop is not to end there."""
+    forms = [form for form in BOOK_FORMATS if records.path_of(name, "grid", form).exists()]
+    given = {"profile": name, "answer_format": ",".join(forms)}
+    outcome = run_notebook(EXHIBITS["tan-fig-1"], given, tmp_path / "tan-fig-1.ipynb")
+    assert outcome.status == "done", outcome.error
