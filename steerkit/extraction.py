@@ -40,9 +40,8 @@ def extract(
     batch_tokens : tokens of one forward, halved and retried when memory runs out; default: see `steerkit.trust.room`
     progress : called with the token-passes just done
     """
-    total = torch.zeros(
-        1, len(layers), model.width, dtype=torch.float64
-    )  # a running sum: any number of examples fits
+    # A running sum: any number of examples fits.
+    total = torch.zeros(1, len(layers), model.width, dtype=torch.float64)
     for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True):
         total += values
     return mean_difference((total / len(examples)).float(), layers, manifest)

@@ -1,8 +1,8 @@
 """Records: tables of runs that take too long for a reader's first build, committed with their manifests.
 
 A record is made by `steerkit record PROFILE`, which computes what is missing like any run, so a killed one goes on
-with the next data set, and keeps what a committed record has from the same inputs already. Settings with `recorded: true` read the record instead of computing. `steerkit audit` computes
-random cells of a record again and compares.
+with the next data set, and keeps what a committed record has from the same inputs already. Settings with
+`recorded: true` read the record instead of computing. `steerkit audit` computes random cells of a record again and compares.
 """
 
 from __future__ import annotations
