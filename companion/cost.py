@@ -45,7 +45,7 @@ from steerkit.ndif.address import OFF
 from steerkit.remote import JOB_TOKENS
 from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
 
-STAGES: tuple[Stage, ...] = ("sweep", "grid", "placebo", "shift")
+STAGES: tuple[Stage, ...] = ("sweep", "grid", "placebo", "shift")  # of a whole profile
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
 GROUPS = 6  # groups of items that a plan tokenises for a table; all of them where there are no more
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
@@ -123,7 +123,7 @@ def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -
 
 def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
     """Jobs by stage and format, where there are any."""
-    asked = [(stage, form) for form in formats for stage in STAGES if stage in stages]
+    asked = [(stage, form) for form in formats for stage in (*STAGES, "authors") if stage in stages]
     found = {(stage, form): pending(settings, form, stage) for stage, form in asked}
     return {each: missing for each, missing in found.items() if missing}
 
@@ -193,15 +193,16 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
     names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
     # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
-    cells = [] if stage == "placebo" else cells_of(names, layers, job.part.multipliers, {})
+    cells = [] if stage in ("placebo", "authors") else cells_of(names, layers, job.part.multipliers, {})
     conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
-    (of_train, of_test), width, parts = np.divide(_sizes(job), _sizes(few)), len(layers) * about.width, []
+    sizes = (1, 1) if stage == "authors" else np.divide(_sizes(job), _sizes(few))
+    (of_train, of_test), width, parts = sizes, len(layers) * about.width, []
     for setting in asked:
         train, test = jobs.examples(few, about, setting)
         questions = [question(example, settings.fidelity) for example in test]
         if stage != "placebo":
-            parts.append(_extraction(train, of_train, width, stage == "grid"))
+            parts.append(_extraction(train, of_train, width, stage in ("grid", "authors")))
         parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.

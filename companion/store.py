@@ -35,7 +35,7 @@ MANIFEST = b"steerkit.manifest"
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
 NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/fidelities.py")
 NUMERIC_CODE += ("companion/templates.py", "companion/models.py", "companion/weights.py", "companion/tiny.py")
-NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py")
+NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py", "companion/tan/authors.py")
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 

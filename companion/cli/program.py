@@ -30,7 +30,7 @@ from steerkit.ndif.address import server
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 VERSION = "Show the version, and that of the libraries that decide numbers."
-STAGE = "One prompt setting (grid), all of them (shift), or what the vector is set against (placebo)."
+STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), or several authors."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "model", "published", "ours", "verdict", "false_agree")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -126,7 +126,7 @@ def reproduce(
 @app.command()
 def record(
     profile: opt.LongProfile,
-    stage: opt.option(Literal["grid", "shift", "placebo", "sweep"], STAGE) = "grid",
+    stage: opt.option(Literal["grid", "shift", "placebo", "sweep", "authors"], STAGE) = "grid",
     answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -134,7 +134,8 @@ def record(
     from companion.cli.progress import record_all
 
     need_clone("records that are committed")
-    paths = record_all(load_profile(profile), stage, _formats(answer_format, opt.FORMATS), as_json)
+    every = ("statement",) if stage == "authors" else opt.FORMATS
+    paths = record_all(load_profile(profile), stage, _formats(answer_format, every), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})
 

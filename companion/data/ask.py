@@ -9,6 +9,7 @@ answers them alike. So the mean of the two is free of that bias, item by item, a
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example, Prompter
 
 logger = logging.getLogger(__name__)
+WORD = re.compile(r"[\w']+")
+SHORT = 2  # an option of so many words or fewer is a label rather than a text
+Texts = tuple[str, str]  # of a pair: matching, not matching
 
 
 def examples_of(
@@ -86,3 +90,29 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     if left_out:
         logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
     return pairs
+
+
+def texts_of(matching: Item, other: Item) -> Texts:
+    """The two completions of a pair of the statement format."""
+    if matching.kind == "persona":
+        return matching.statement, other.statement
+    return matching.matching_text, matching.not_matching_text
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in order.
+
+    >>> words("No, I don't.")
+    ['no', 'i', "don't"]
+    """
+    return WORD.findall(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower())
+
+
+def short(texts: Texts) -> bool:
+    """Whether one of two texts is a label rather than a text."""
+    return min(len(words(text)) for text in texts) <= SHORT
+
+
+def yes_no(texts: Texts) -> bool:
+    """Whether both texts begin with Yes or No."""
+    return all(words(text)[:1] in (["yes"], ["no"]) for text in texts)

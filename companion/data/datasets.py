@@ -1,7 +1,8 @@
 """Data sets: one by name or path.
 
-A name of the papers exists twice: `source="bundled"` is this project's own set (CC0, 60 minimal pairs), `source="papers"`
-the original file, fetched from its pinned address in `sources.json` and opened only when its SHA-256 is right.
+A name of the papers exists several times: `source="bundled"` is this project's own set (CC0, 60 minimal pairs),
+`source="scenes"` one of 20 pairs in another style (CC0), and `source="papers"` the original file, fetched from its
+pinned address in `sources.json` and opened only when its SHA-256 is right.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from steerkit.items import Item
 logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DATA_DIR_VARIABLE = "STEERKIT_DATA"
+OURS = ("bundled", "scenes")  # sources that come with the package
 NOT_LOADED = "Nothing was loaded."
 SUFFIXES = (".jsonl", ".json", ".csv")
 
@@ -76,11 +78,11 @@ def _source(about: dict[str, str], collection: str, upstream: str, **own: Any) -
 
 
 def names(source: str = "bundled") -> tuple[str, ...]:
-    """Names of the data sets of a source: "bundled", "papers" (every set in the registry), or "tan" (the 40 of Tan et
-    al. 2024 in the order of their runs)."""
-    one_of("a source", source, ("bundled", "papers", "tan"))
-    if source == "bundled":
-        return tuple(sorted(path.stem for path in (HERE / "bundled").glob("*.jsonl")))
+    """Names of the data sets of a source: "bundled", "scenes", "papers" (every set in the registry), or "tan" (the 40 of
+    Tan et al. 2024 in the order of their runs)."""
+    one_of("a source", source, (*OURS, "papers", "tan"))
+    if source in OURS:
+        return tuple(sorted(path.stem for path in (HERE / source).glob("*.jsonl")))
     return tuple(sources() if source == "papers" else _read("sources.json")["tan_2024"])
 
 
@@ -104,8 +106,8 @@ def load_dataset(
         check_items(found.items)
         return found
     _check_name(name, source)
-    if source == "bundled":
-        content = (HERE / "bundled" / f"{name}.jsonl").read_bytes()
+    if source in OURS:
+        content = (HERE / source / f"{name}.jsonl").read_bytes()
         return _dataset(name, content, source, "CC0-1.0", f"{name}.jsonl")
     entry, step = sources()[name], f"use load_questions({name!r})."
     expected, found = f"a data set with answers called {name}", "questions without answers"

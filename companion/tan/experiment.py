@@ -44,6 +44,11 @@ def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
     return _collected(settings, "placebo", answer_format)
 
 
+def authors(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
+    """The AUTHORS table of all concepts of which several authors wrote (`companion.tan.authors.slopes`)."""
+    return _collected(settings, "authors", answer_format)
+
+
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     """`placebo`, or None for a recorded run of which nobody has recorded it."""
     recorded = records.path_of(settings.profile, "placebo", answer_format).exists()

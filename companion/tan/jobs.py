@@ -1,6 +1,6 @@
 """One job: a data set, a format, a stage; its examples, its vectors, its table.
 
-The stages are the main grid, the layer sweep, and the grid over prompt settings of section 5, where a vector is
+The stages are the main grid, its placebos, the layer sweep, one concept by several authors, and the grid over prompt settings of section 5, where a vector is
 extracted under each setting and one more is their mean. These are scaled to the norm of the BASE vector of their data
 set, as the paper's code does, so that a slope compares directions and not lengths. A model without a system prompt has
 no SYS settings; the table then holds the others, and says so.
@@ -28,6 +28,7 @@ from companion.data.forms import first_label
 from companion.data.splits import Split, groups_of, limit, make_split
 from companion.models import dtype_of, model_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
+from companion.tan import authors
 from companion.tan.dose import dose_of
 from companion.tan.placebo import OTHERS, slopes_at_zero, vectors_beside
 from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
-Stage = Literal["grid", "sweep", "shift", "placebo"]
+Stage = Literal["grid", "sweep", "shift", "placebo", "authors"]
 Progress = Callable[[int], None]
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
@@ -94,7 +95,9 @@ class Job:
 
 
 def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
-    """The data sets of a stage: a sweep may have its own."""
+    """The data sets of a stage: a sweep may have its own, and few concepts have several authors."""
+    if stage == "authors":
+        return authors.concepts()
     return (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
 
 
@@ -122,6 +125,9 @@ def inputs(job: Job) -> dict[str, Any]:
     if job.stage == "sweep":
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
     about["layer"] = job.layer
+    if job.stage == "authors":
+        kind = authors.of_kind(job.dataset)
+        return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
     if job.stage == "shift":
         return about | {"personas": personas(job.dataset, settings.source)}
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
@@ -139,7 +145,10 @@ def split_of(job: Job) -> Split:
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
-    """Tokenised training and test examples of a job in one prompt setting."""
+    """Tokenised training and test examples of a job in one prompt setting; by several authors they are the same."""
+    if job.stage == "authors":
+        every = [one for each in examples_by_author(job, job.dataset, model).values() for one in each]
+        return every, every
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = split_of(job)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
@@ -148,6 +157,16 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
         shown = prompter(model.tokenizer, TEMPLATES[settings.sweep.template], settings.spelling)
     how = job.format, settings.seed, job.counterbalanced
     return examples_of(shown, dataset, split.train, *how), examples_of(asked, dataset, split.test, *how)
+
+
+def examples_by_author(job: Job, concept: str, model: Model) -> dict[str, list[Example]]:
+    """Tokenised pairs of a concept by author."""
+    step = "leave the format out."
+    need(job.format == "statement", "the format statement for texts of several authors", job.format, step)
+    asked = prompter(model.tokenizer, model.template, job.settings.spelling)
+    ask = FORMATS[job.format].ask
+    found = authors.pairs_of(concept, job.settings.seed)
+    return {author: [ask(asked, *pair) for pair in pairs] for author, pairs in found.items()}
 
 
 def settings_of(model: Model) -> tuple[str, ...]:
@@ -176,6 +195,17 @@ def differences_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
 ) -> Vectors:
     """Differences of the training examples, each under its id: what vectors and placebos are averages of."""
+    return _differences(job, job.name, inputs(job), layers, train, progress)
+
+
+def _differences(
+    job: Job,
+    name: str,
+    about: dict[str, Any],
+    layers: Sequence[int],
+    train: Sequence[Example],
+    progress: Progress | None,
+) -> Vectors:
     from steerkit import extraction
     from steerkit.vectors import Vectors
 
@@ -184,7 +214,7 @@ def differences_of(
         found = extraction.differences(model, train, layers, progress=progress)
         return Vectors(tuple(example.id for example in train), tuple(layers), found, {"source": model.source})
 
-    return store.vectors(f"differences-{job.name}", inputs(job) | {"layers": list(layers)}, extract)
+    return store.vectors(f"differences-{name}", about | {"layers": list(layers)}, extract)
 
 
 def seed_of(job: Job) -> int:
@@ -231,8 +261,8 @@ def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
 def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
     """Run one job: extract, steer, score."""
     model = model_of(job.settings.model, job.settings.remote)
-    if job.stage in ("shift", "placebo"):
-        return (_compute_shift if job.stage == "shift" else _compute_placebo)(job, model, progress)
+    if job.stage in APART:
+        return APART[job.stage](job, model, progress)
     train, test = examples(job, model)
     found = vectors_of(job, job_layers(job, len(model.layers)), train, progress)
     result = scored(job, model, test, found, progress)
@@ -267,6 +297,38 @@ def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.Da
     dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
     frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": others_of(job)}
     return frame
+
+
+def _compute_authors(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+    """AUTHORS table of one concept."""
+    frame = slopes_by_author(job, model, progress=progress)
+    frame.attrs = {"engine": "gradient", "source": model.source}
+    return frame
+
+
+def slopes_by_author(
+    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
+) -> pd.DataFrame:
+    """The tests of one concept under the vectors of all of its kind, by all authors; of these `ids` under its own."""
+    from steerkit.gradient import gradients
+
+    found, own = {}, examples_by_author(job, job.dataset, model)
+    for concept in [job.dataset] if ids else authors.of_kind(job.dataset):
+        asked = own if concept == job.dataset else examples_by_author(job, concept, model)
+        for author, train in asked.items():
+            name, about = (
+                f"authors-{concept}-{author}",
+                inputs(replace(job, dataset=concept)) | {"author": author},
+            )
+            found[concept, author] = _differences(job, name, about, [job.layer], train, progress)
+    asked = {author: [one for one in each if one.id in ids or not ids] for author, each in own.items()}
+    asked = {author: each for author, each in asked.items() if each}
+    moved = {author: gradients(model, each, job.layer, progress=progress) for author, each in asked.items()}
+    named = {author: [one.id for one in each] for author, each in asked.items()}
+    return authors.slopes(job.dataset, named, moved, found)
+
+
+APART = {"shift": _compute_shift, "placebo": _compute_placebo, "authors": _compute_authors}
 
 
 def vectors_beside_of(

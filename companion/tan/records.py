@@ -35,6 +35,7 @@ TOLERANCE = 2e-3
 HALF_TOLERANCE = 0.3  # in bfloat16, which keeps a score of 10 to 0.06 at every step
 KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
 SIDES = ["matching", "not_matching"]
+APART = {"placebo": ["slope"], "authors": ["slope", "norm"]}  # stages that keep no scores: their numbers
 # Notebooks that need one table, the main grid.
 GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
 
@@ -79,12 +80,12 @@ def write(
     The record that is there stays for the data sets `kept`.
     """
     path = path_of(settings.profile, stage, answer_format)
-    small = _small(table, stage)
-    # The groups too, so that a reader needs the scores and not the data.
-    for name, part in small.groupby("dataset", sort=False):
-        dataset = jobs.dataset_of(name, settings.source)
-        small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
-    small, parts = small.astype({"group": np.int32}), table.attrs["manifests"]
+    small, parts = _small(table, stage), table.attrs["manifests"]
+    if stage != "authors":  # the groups too, so that a reader needs the scores and not the data
+        for name, part in small.groupby("dataset", sort=False):
+            dataset = jobs.dataset_of(name, settings.source)
+            small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
+        small = small.astype({"group": np.int32})
     if kept:
         before = store.read_table(path)
         small = pd.concat([before[before["dataset"].isin(kept)], small], ignore_index=True)
@@ -104,8 +105,8 @@ def _of(manifests: Sequence[dict[str, Any]], names: Collection[str]) -> list[dic
 
 def _small(table: pd.DataFrame, stage: Stage) -> pd.DataFrame:
     """The columns that are kept, scores as float32."""
-    if stage == "placebo":
-        return table.astype({"slope": np.float32})
+    if stage in APART:
+        return table.astype(dict.fromkeys(APART[stage], np.float32))
     columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
     return table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
 
@@ -124,8 +125,8 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     need(not missing, expected, f"no {', '.join(missing[:3])}", step)
     about = table.attrs["manifest"]
     kept = table[table["dataset"].isin(wanted)].reset_index(drop=True)
-    if stage == "placebo":
-        kept["slope"] = kept["slope"].astype(float)
+    if stage in APART:
+        kept = kept.astype(dict.fromkeys(APART[stage], float))
     else:
         kept[SIDES] = kept[SIDES].astype(float)
         kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
@@ -198,9 +199,12 @@ def audit(
         setting, found = str(rng.choice(jobs.settings_of(model))), jobs.vectors_by_setting(job, model)
         mine = mine[mine["setting"] == setting]
         _, test = jobs.examples(job, model, setting)
-    elif stage != "placebo":
+    elif stage not in APART:
         found = jobs.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
     few, mine = [example for example in test if example.id in chosen], mine[mine["example_id"].isin(chosen)]
+    if stage == "authors":
+        mine, again = mine[mine["of"] == name], jobs.slopes_by_author(job, model, chosen)
+        return _compared(job, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage])
     if stage == "placebo":
         again = jobs.slopes_beside(job, model, few, jobs.vectors_beside_of(job, model, train)[0])
         return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])

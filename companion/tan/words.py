@@ -9,14 +9,13 @@ Words are runs of letters, digits and apostrophes, in lower case.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from companion.data.ask import statement_pairs
+from companion.data.ask import Texts, short, statement_pairs, texts_of, words, yes_no
 from companion.data.datasets import DATA_DIR_VARIABLE, Dataset, load_dataset
 from companion.data.splits import make_split
 from companion.profiles import Settings
@@ -24,23 +23,10 @@ from companion.tan.jobs import Job, split_of
 from companion.tan.tables import name_of
 from steerkit.errors import SteerkitError, need
 from steerkit.files import cache_dir
-from steerkit.items import Item
 
-WORD = re.compile(r"[\w']+")
 ADDED = 0.5  # to the count of every word on either side
 LEFT_OUT = "texts that are not on this machine; fetch=True in the notebook tan-words fetches them, STEERKIT_DATA names a folder"
-SHORT = 2  # an option of so many words or fewer is a label rather than a text
-Texts = tuple[str, str]  # of a pair: matching, not matching
 Pairs = dict[str, Texts]  # by example
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, in order.
-
-    >>> words("No, I don't.")
-    ['no', 'i', "don't"]
-    """
-    return WORD.findall(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower())
 
 
 def log_odds(pairs: Iterable[Texts]) -> dict[str, float]:
@@ -68,8 +54,7 @@ def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
         sums = [float(sum(odds.get(word, 0.0) for word in side)) for side in sides]
         sizes = [max(len(side), 1) for side in sides]
         row = {"score": sums[0] / sizes[0] - sums[1] / sizes[1], "told": ((sums[0] > 0) + (sums[1] <= 0)) / 2}
-        row["yes_no"] = all(side[:1] in (["yes"], ["no"]) for side in sides)
-        row |= {"short": min(sizes) <= SHORT, "ratio": max(sizes) / min(sizes)}
+        row |= {"yes_no": yes_no(texts), "short": short(texts), "ratio": max(sizes) / min(sizes)}
         rows.append(row | {"words": sizes[0], "other_words": sizes[1]})
     return pd.DataFrame(rows)
 
@@ -126,13 +111,7 @@ def options(settings: Settings) -> pd.DataFrame:
 def _pairs(dataset: Dataset, indices: Iterable[int], seed: int) -> Pairs:
     """The two completions of each example, paired as the model is asked (`companion.data.ask`)."""
     pairs = statement_pairs([dataset.items[i] for i in indices], np.random.default_rng(seed))
-    return {first.id: _texts(first, other) for first, other in pairs}
-
-
-def _texts(item: Item, other: Item) -> Texts:
-    if item.kind == "persona":
-        return item.statement, other.statement
-    return item.matching_text, item.not_matching_text
+    return {first.id: texts_of(first, other) for first, other in pairs}
 
 
 def on_this_machine(name: str, source: str) -> Dataset:
