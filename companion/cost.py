@@ -256,7 +256,7 @@ def _capped(job: Job, most: int) -> Settings:
     fewer, settings = replace(job.part, train=train, test=test), job.settings
     if (train, test) != job.limits:  # a few items of one label would make no pair of statements
         settings = replace(settings, balanced=True)
-    if job.stage in ("grid", "placebo"):
+    if job.part is job.settings:
         return replace(settings, train=train, test=test)
     return replace(settings, **{job.stage: fewer})
 
