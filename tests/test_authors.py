@@ -159,7 +159,11 @@ class TestTexts:
 
     def test_an_unknown_concept_is_named(self):
         with pytest.raises(Exception, match="a concept with several authors"):
-            authors.of_kind("cheerfulness")
+            authors.among(["cheerfulness"])
+
+    def test_concepts_of_a_kind_are_those_of_the_run(self):
+        found = authors.of_kind("openness", ["narcissism", "openness", "myopic-reward"])
+        assert found == ("narcissism", "openness")
 
 
 def test_the_registration_is_there_and_complete():

@@ -46,16 +46,23 @@ def concepts() -> tuple[str, ...]:
     return names("scenes")
 
 
-def of_kind(concept: str) -> tuple[str, ...]:
-    """The concepts of the same kind, statements or questions with options, as the bundled sets have it."""
-    kinds = {name: load_dataset(name).items[0].kind for name in concepts()}
-    need(
-        concept in kinds,
-        "a concept with several authors",
-        repr(concept),
-        f"choose one of {', '.join(kinds)}.",
-    )
-    return tuple(name for name in kinds if kinds[name] == kinds[concept])
+def among(datasets: Sequence[str]) -> tuple[str, ...]:
+    """Those of some data sets that have several authors; one at least."""
+    found = tuple(name for name in concepts() if name in datasets)
+    step = f"choose some of {', '.join(concepts()[:3])}, ..."
+    need(found, "a concept with several authors", ", ".join(datasets)[:200], step)
+    return found
+
+
+def kinds() -> dict[str, str]:
+    """The kind of each concept, "persona" or "choice", as the bundled set of its name has it."""
+    return {name: load_dataset(name).items[0].kind for name in concepts()}
+
+
+def of_kind(concept: str, datasets: Sequence[str]) -> tuple[str, ...]:
+    """The concepts among some data sets that are of the same kind as one of them."""
+    known = kinds()
+    return tuple(name for name in among(datasets) if known[name] == known[concept])
 
 
 def hashes(concept: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Job:
 def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
     """The data sets of a stage: a sweep may have its own, and few concepts have several authors."""
     if stage == "authors":
-        return authors.concepts()
+        return authors.among(settings.datasets)
     return (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
 
 
@@ -126,7 +126,7 @@ def inputs(job: Job) -> dict[str, Any]:
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
     about["layer"] = job.layer
     if job.stage == "authors":
-        kind = authors.of_kind(job.dataset)
+        kind = authors.of_kind(job.dataset, datasets_of(settings, "authors"))
         return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
     if job.stage == "shift":
         return about | {"personas": personas(job.dataset, settings.source)}
@@ -313,7 +313,7 @@ def slopes_by_author(
     from steerkit.gradient import gradients
 
     found, own = {}, examples_by_author(job, job.dataset, model)
-    for concept in [job.dataset] if ids else authors.of_kind(job.dataset):
+    for concept in [job.dataset] if ids else authors.of_kind(job.dataset, job.settings.datasets):
         asked = own if concept == job.dataset else examples_by_author(job, concept, model)
         for author, train in asked.items():
             name, about = (
