@@ -77,7 +77,8 @@ def run_page(name: str) -> tuple[str, dict]:
     """Run all blocks of a name, with `MODEL` where the page means the default one; (output, names defined)."""
     said, there = "", {}
     for number, (language, text) in enumerate(blocks(name)):
-        text = text.replace("smollm2-135m", MODEL)
+        if "default_sae" not in text:  # which is of that model
+            text = text.replace("smollm2-135m", MODEL)
         if language == "python":
             run_script(f"{name}-{number}.py", text, there)
         else:
@@ -161,6 +162,18 @@ class TestYourOwn:
         np.testing.assert_allclose(pursued["coefficient"], fitted, rtol=1e-5)
         assert len(pursued) == 8 and (pursued["coefficient"] < 0).any() and (encoded["coefficient"] > 0).all()
         assert said.count("explain") == 2 and there["f"] == 8 * vector.size
+
+
+def test_exercises(home, capsys):
+    """Each solution says what the page says of it, as far as a random model can."""
+    _, there = run_page("exercises")
+    said = capsys.readouterr().out.splitlines()
+    line = [float(row.split()[1]) for row in said[1:8]]  # labels exchanged, four at a time
+    assert float(said[0]) == line[0] == pytest.approx(-line[-1])
+    assert sum("of 99 placebos" in row for row in said) == 4 and there["slopes"].shape == (2, 24)
+    run_page("exercise-sae")
+    shared = [float(row.split()[-1]) for row in capsys.readouterr().out.splitlines()]
+    assert shared == sorted(shared, reverse=True) and shared[0] == 1 and shared[-1] < 0.1
 
 
 def test_results_travel_and_are_not_computed_again(home, monkeypatch):
