@@ -105,7 +105,7 @@ def beats_shuffled_labels(e: Evidence) -> Trial:
     """
     said = "no placebo in the paper"
     enough(e.sets, said)
-    full = np.array([each.of("full")[0].mean() for each in e.sets])
+    full = np.array([each.beside["full"].mean() for each in e.sets])
     drawn = np.array([each.shuffled.mean(axis=1) for each in e.sets]).T  # [draws, sets]
     everyone = np.vstack([full, drawn])
 
@@ -179,7 +179,7 @@ def anti_steerable(e: Evidence) -> Trial:
     said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B, one vector)"
     sets = [each for each in e.sets if each.interval.low > 0]
     enough(sets, said, " steer")
-    drawn = [each.of("resample") for each in sets]
+    drawn = [each.beside["resample"] for each in sets]
 
     def effect(full: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> Interval:
         wrong = zip(full, drawn, strict=True)
@@ -242,7 +242,13 @@ def two_clusters(e: Evidence) -> Trial:
 
     def effect(slopes: Sequence[np.ndarray]) -> Interval:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
-        p_values = np.array([scipy_stats.kurtosistest(each, alternative="less").pvalue for each in slopes])
+        p_values = np.empty(len(slopes))
+        for size in {
+            len(each) for each in slopes
+        }:  # a call for all sets of one size, for it is the calls that cost
+            these = [i for i, each in enumerate(slopes) if len(each) == size]
+            rows = np.array([slopes[i] for i in these])
+            p_values[these] = scipy_stats.kurtosistest(rows, axis=1, alternative="less").pvalue
         below = np.array([each.min() < 0 < each.max() for each in slopes])
         return counted((inference.holm(p_values) < TESTED) & below, (p_values < TESTED) & below)
 

@@ -125,7 +125,7 @@ def other_directions_are_no_better(e: Evidence) -> Trial:
     enough(e.sets, said)
     gains = {}
     for name in ("pca", "logistic"):
-        gain = [(each.of(name)[0].mean() - each.of("full")[0].mean()) / each.spread for each in e.sets]
+        gain = [(each.beside[name].mean() - each.beside["full"].mean()) / each.spread for each in e.sets]
         gains[name] = stats.mean_interval(np.array(gain))
     best = max(gains.values(), key=lambda each: each.estimate)
     worse = Interval(-best.estimate, -best.high, -best.low)

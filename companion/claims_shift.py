@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ class Moved:
     half: np.ndarray
 
 
+@lru_cache(maxsize=4)
 def moved(e: Evidence) -> list[Moved]:
     """The data sets of a run over prompt settings."""
     item, found = ["dataset", "example_id"], []

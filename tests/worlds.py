@@ -41,13 +41,11 @@ def a_set(
 
     gaps = {"full": np.array([letter]), "shuffled": of_placebos * rng.choice([-1, 1], 99)}
     slopes = alike + vectors(1, mean, training, gaps["full"])[0]
-    beside = {"full": slopes, "pca": slopes + gain, "logistic": slopes - 0.02}
-    beside |= {
-        f"resample-{i:02d}": alike + v for i, v in enumerate(vectors(20, mean, training, np.full(20, letter)))
-    }
-    beside |= {f"shuffled-{i:02d}": v for i, v in enumerate(vectors(99, 0, 0.2, gaps["shuffled"]))}
+    beside = {"full": slopes[None], "pca": slopes[None] + gain, "logistic": slopes[None] - 0.02}
+    beside["resample"] = alike + vectors(20, mean, training, np.full(20, letter))
+    beside["shuffled"] = vectors(99, 0, 0.2, gaps["shuffled"])
     baseline, answers = rng.normal(0, 1, groups), np.full(groups, "")
-    return SetSlopes(name, kind, slopes, baseline, np.arange(groups), letters, answers, pd.DataFrame(beside))
+    return SetSlopes(name, kind, slopes, baseline, np.arange(groups), letters, answers, beside)
 
 
 def sets(

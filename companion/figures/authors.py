@@ -95,7 +95,10 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     ):
         for axes, model in zip(panels[0], models, strict=True):
             _panel(axes, shown[shown["model"] == model], pairs)
-            axes.set(title=labels[model], xlabel="slope under the other author's vector,\nover that under the own one")
+            axes.set(
+                title=labels[model],
+                xlabel="slope under the other author's vector,\nover that under the own one",
+            )
         panels[0][0].set_yticks(
             range(len(pairs)), [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
         )

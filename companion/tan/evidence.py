@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,8 +34,8 @@ COLUMNS = (
 class SetSlopes:
     """One data set: slopes of p test items under the vector, and of vectors beside it at multiplier 0.
 
-    `slopes`, `baseline` (unsteered propensity), `groups`, `letters` and `answers` are [p]; `beside` has one column a vector
-    of the PLACEBO table, [p, v].
+    `slopes`, `baseline` (unsteered propensity), `groups`, `letters` and `answers` are [p]; `beside` has the slopes at 0 of
+    the PLACEBO table by kind of vector ("full", "resample", "shuffled", ...), [n, p].
     """
 
     name: str
@@ -44,22 +45,17 @@ class SetSlopes:
     groups: np.ndarray
     letters: np.ndarray
     answers: np.ndarray
-    beside: pd.DataFrame
+    beside: Mapping[str, np.ndarray]
 
-    def of(self, kind: str) -> np.ndarray:
-        """Slopes at 0 of the vectors of one kind ("full", "resample", "shuffled", ...), [n, p]."""
-        named = [name for name in self.beside.columns if name.startswith(kind)]
-        return self.beside[named].to_numpy().T
-
-    @cached_property
+    @property
     def training(self) -> np.ndarray:
         """Means under vectors of resampled training pairs, [n]: the noise of extraction."""
-        return self.of("resample").mean(axis=1)
+        return self.beside["resample"].mean(axis=1)
 
-    @cached_property
+    @property
     def shuffled(self) -> np.ndarray:
         """Slopes at 0 of label-shuffled vectors, [n, p]."""
-        return self.of("shuffled")
+        return self.beside["shuffled"]
 
     @cached_property
     def interval(self) -> Interval:
@@ -72,7 +68,12 @@ class SetSlopes:
         return float(self.baseline.std(ddof=1))
 
 
-@dataclass(frozen=True)
+def by_kind(beside: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Columns of vectors [p, v] ("resample-00", ...) by their kind, [n, p]."""
+    return {kind: part.to_numpy() for kind, part in beside.T.groupby(lambda name: name.partition("-")[0])}
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """One run in one format; each table is read, or computed when missing, when the first claim asks for it.
 
@@ -99,12 +100,11 @@ class Evidence:
         grid, every = (of(self.settings, self.form) for of in (experiment.grid, experiment.placebo))
         full, found = experiment.with_groups(self.slopes, grid, self.settings), []
         for name, part in full.groupby("dataset", sort=False):
-            beside = every[every["dataset"] == name].pivot(
-                index="example_id", columns="vector", values="slope"
-            )
+            own = every[every["dataset"] == name]
+            beside = own.pivot(index="example_id", columns="vector", values="slope").loc[part["example_id"]]
             arrays = (part[column].to_numpy() for column in COLUMNS)
             kind = kind_of(name, self.settings.source)
-            found.append(SetSlopes(name, kind, *arrays, beside.loc[part["example_id"]]))
+            found.append(SetSlopes(name, kind, *arrays, by_kind(beside)))
         return found
 
     @cached_property
