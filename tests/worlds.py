@@ -83,7 +83,13 @@ def shifts(
     return table.assign(example_id=table["group"])
 
 
-def evidence(found: list[SetSlopes], **about: object) -> SimpleNamespace:
+class Run(SimpleNamespace):
+    """Stands for `Evidence`, one object a run."""
+
+    __hash__ = object.__hash__
+
+
+def evidence(found: list[SetSlopes], **about: object) -> Run:
     """What a claim is given, with `llama(column)` a constant unless it is said otherwise."""
     names = [each.name for each in found]
     theirs = {"mean": 1.0, "anti_steerable": 0.3, "variance_unexplained": 0.3, "variance_total": 1.0}
@@ -92,4 +98,4 @@ def evidence(found: list[SetSlopes], **about: object) -> SimpleNamespace:
     known["llama"] = lambda column: (
         pd.Series(theirs[column], names) * np.linspace(0.5, 1.5, len(names)) ** (column == "mean")
     )
-    return SimpleNamespace(**known | about)
+    return Run(**known | about)
