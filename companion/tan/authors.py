@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -54,6 +55,7 @@ def among(datasets: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
+@cache
 def kinds() -> dict[str, str]:
     """The kind of each concept, "persona" or "choice", as the bundled set of its name has it."""
     return {name: load_dataset(name).items[0].kind for name in concepts()}
@@ -70,6 +72,7 @@ def hashes(concept: str) -> dict[str, str]:
     return {author: dataset.sha256 for author, dataset in sets_of(concept).items()}
 
 
+@cache
 def sets_of(concept: str) -> dict[str, Dataset]:
     """The data set of every author who wrote of a concept."""
     found = {}
@@ -80,6 +83,7 @@ def sets_of(concept: str) -> dict[str, Dataset]:
     return found
 
 
+@cache
 def pairs_of(concept: str, seed: int = 0) -> dict[str, list[Pair]]:
     """`PAIRS` pairs (matching, other) of each author who has as many that are written out, drawn at random.
 
