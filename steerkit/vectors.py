@@ -67,7 +67,15 @@ class Vectors:
         return Vectors(tuple(names), tuple(layers), values, self.manifest)
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file with names, layers and manifest in its metadata; atomic."""
+        """Write a safetensors file with names, layers and manifest in its metadata; atomic.
+
+        A path that ends in .gguf gets a control vector of llama.cpp instead, of one vector: see `steerkit.gguf`.
+        """
+        if Path(path).suffix == ".gguf":
+            from steerkit.gguf import control_vector
+
+            write_atomically(Path(path), control_vector(self))
+            return
         from safetensors.torch import save
 
         about = {name: json.dumps(getattr(self, name)) for name in ("names", "layers", "manifest")}

@@ -12,10 +12,15 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+import torch
 from _ext import crate, takeaway
 
 from companion import results
 from companion.exhibits import EXHIBITS
+from companion.models import model_of
+from steerkit import traces
+from steerkit.generation import deltas_of
+from steerkit.remote import run
 from steerkit.vectors import load_vectors
 
 
@@ -55,13 +60,22 @@ class TestArchive:
             assert loaded.manifest["inputs"]["dataset"] == row[3] and loaded.layers == (row.layer,)
             assert float(row.norm) == pytest.approx(float(loaded.at(row.layer)[0].norm()), rel=0.01)
             assert loaded.names == ("full",)
-        # The example of the model card runs.
+        # The examples of the model card run, and the plain hook writes what the package writes.
         monkeypatch.chdir(tmp_path / "vectors")
         text = (tmp_path / takeaway.CARD).read_text()
-        [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        there: dict = {}
-        exec(example, there)
-        assert there["vector"].shape == (32,)
+        loading, hooking = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        lm, prompt = model_of(smoke.settings.model, ""), torch.arange(3, 20)[None]
+        there: dict = {"model": lm.lm._module}
+        exec(loading, there)
+        found = deltas_of(there["vectors"], "full", there["vectors"].layers[0], [1.5])
+        how = [prompt[0].tolist(), there["vectors"].layers[0], found, 8, []]
+        [expected] = run(lm, traces.continued, *how)[0].tolist()
+        exec(hooking, there)
+        try:
+            written = lm.lm._module.generate(prompt, max_new_tokens=8, min_new_tokens=8, do_sample=False)
+        finally:
+            there["hook"].remove()
+        assert written[0, prompt.shape[1] :].tolist() == expected
         for piece in ("**How.**", "**Limits.**", "**Licence.**", "CC0"):
             assert piece in text
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 
+import gguf
 import pytest
 import torch
 from conftest import random_vectors, refused
@@ -88,6 +89,24 @@ SPOILT = {
     "whole numbers": lambda path: save_file({"values": torch.ones(1, 1, 3).long()}, path, NAMED),
     "two names": lambda path: save_file(VALUES, path, ABOUT | {"names": '["a", "b"]'}),
 }
+
+
+def test_a_control_vector_of_llama_cpp_has_a_direction_for_each_block(tmp_path, model):
+    """In the names that its loader asks for; it counts blocks from 0 and steers none before block 1."""
+    vectors = random_vectors(model, ["full", "other"])
+    one = vectors.select(["full"], [layer for layer in vectors.layers if layer])
+    one.save(tmp_path / "vector.gguf")
+    read = gguf.GGUFReader(tmp_path / "vector.gguf")
+    about = {name: each.contents() for name, each in read.fields.items() if not name.startswith("GGUF")}
+    assert about["general.architecture"] == "controlvector"
+    assert about["controlvector.layer_count"] == len(one.layers)
+    found = {tensor.name: torch.from_numpy(tensor.data.copy()) for tensor in read.tensors}
+    assert set(found) == {f"direction.{layer}" for layer in one.layers}
+    for layer in one.layers:
+        assert torch.equal(found[f"direction.{layer}"], one.at(layer)[0])
+    refused(vectors.save, tmp_path / "two.gguf", said="one vector for a control vector")
+    refused(vectors.select(["full"], [0]).save, tmp_path / "first.gguf", said="layers from 1 on")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vector.gguf"]
 
 
 @pytest.mark.parametrize("what", SPOILT)
