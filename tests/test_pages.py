@@ -5,14 +5,20 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
-from _ext import markdown, measured, pages, provenance
+from _ext import markdown, measured, pages, provenance, tokens
 from markdown_it import MarkdownIt
 
+from companion.data.ask import examples_of
+from companion.data.datasets import load_dataset
 from companion.exhibits import EXHIBITS, MAYNE, TAN, parameters_of, parse_assignments, resolve
+from companion.outline import outline
 from companion.results import Result
+from steerkit.formats import FORMATS, ledger
+from steerkit.prompts import Prompter
 
 FIGURE = EXHIBITS["tan-fig-1"]
 DEFAULTS = {name: parameter.default for name, parameter in parameters_of(FIGURE.notebook).items()}
@@ -255,3 +261,20 @@ class TestCommittedParity:
         named = " ".join(row["operation"] for row in self.record["operations"])
         words = "extraction,tree sweep,sliding window,sandboxed,autoencoder,generation,session"
         assert all(word in named for word in words.split(","))
+
+
+def test_the_line_of_tokens_marks_what_the_ledger_says():
+    """As many marks of each kind as tokens that the engines read, steer and score; nothing of a token is markup."""
+    page = tokens.page("tiny")
+    about, dataset = outline("tiny"), load_dataset(tokens.SET)
+    asked, expected = (
+        Prompter(about.tokenizer, about.template),
+        Counter(tokens.MARKS),
+    )  # the legend has each once
+    for form in FORMATS:
+        table = ledger(about.tokenizer, examples_of(asked, dataset, tokens.ITEMS, form, 0)[0])
+        shown = table[(table["side"] == "matching") | ~table["part"].isin(["prompt", "lead"])]
+        expected += Counter({mark: int(shown[mark].sum()) for mark in tokens.MARKS})
+    found = Counter(mark for marks in re.findall(r'class="token ([^"]*)"', page) for mark in marks.split())
+    assert found == expected and all(f"*{form}*" in page for form in FORMATS)
+    assert tokens._shown("<b>_x_\n") == "&lt;b&gt;&#95;x&#95;\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from _ext import crate, front, measured, pages, provenance, takeaway
+from _ext import crate, front, measured, pages, provenance, takeaway, tokens
 from _ext.finish import lighten
 from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
@@ -78,6 +78,7 @@ def write_pages() -> None:
         _write(f"verdicts-{name}.md", pages.verdicts(own, paper))
     for make in (measured.bench, measured.scaling, measured.parity, measured.families):
         _write(f"{make.__name__}.md", make())
+    _write("tokens.md", tokens.page(own[0].parts[0]["model"]))
     _write("notebooks.md", pages.notebook_table(own))
     _write("provenance.md", provenance.page(found))
     shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model

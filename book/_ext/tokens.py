@@ -1,0 +1,59 @@
+"""The tokens of one item, seen: what is read, steered and scored in each answer format, as lines of coloured tokens."""
+
+from __future__ import annotations
+
+import html
+from itertools import groupby
+
+import pandas as pd
+
+from companion import models
+from companion.data.ask import examples_of
+from companion.data.datasets import load_dataset
+from companion.outline import outline
+from steerkit.formats import FORMATS, ledger
+from steerkit.prompts import Prompter
+
+SET, ITEMS = "openness", (0, 1)  # a minimal pair: in `statement` one item, elsewhere the first
+MARKS = ("steered", "read", "scored")
+
+
+def page(model: str) -> str:
+    """One block a format: the prompt with the matching answer, and the other answer under it."""
+    about, dataset = outline(model), load_dataset(SET)
+    asked = Prompter(about.tokenizer, about.template)
+    shown = {form: examples_of(asked, dataset, ITEMS, form, 0)[0] for form in FORMATS}
+    legend = " ".join(f'<span class="token {mark}">{mark}</span>' for mark in MARKS)
+    blocks = [f"The tokens of {models.label(model)}, an item of *{SET}*. Marks: {_line(legend)}"]
+    for form, example in shown.items():
+        table = ledger(about.tokenizer, example)
+        first = table["side"] == "matching"
+        other = table[~first & ~table["part"].isin(["prompt", "lead"])]
+        blocks.append(
+            f"*{form}*\n\n{_line(_spans(table[first]))}\n\nthe other answer: {_line(_spans(other))}"
+        )
+    return "\n\n".join(blocks)
+
+
+def _line(spans: str) -> str:
+    return f'<span class="tokens">{spans}</span>'
+
+
+def _spans(table: pd.DataFrame) -> str:
+    """Tokens with their marks; neighbours without any are one piece, so that a screen reader says words."""
+    found = []
+    marked = [
+        (" ".join(mark for mark in MARKS if getattr(row, mark)), row.token) for row in table.itertuples()
+    ]
+    for marks, pieces in groupby(marked, key=lambda each: each[0]):
+        tokens = [_shown(token) for _, token in pieces]
+        found += (
+            [f'<span class="token {marks}">{one}</span>' for one in tokens] if marks else ["".join(tokens)]
+        )
+    return "".join(found)
+
+
+def _shown(token: str) -> str:
+    """A token as markup: nothing in it is Markdown or HTML, and a line break can be seen."""
+    safe = html.escape(token).replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}")
+    return "".join(f"&#{ord(one)};" if one in r"\`*_{}[]()#+-.!|$~<>:" else one for one in safe)
