@@ -8,7 +8,7 @@ PROFILE ?= laptop
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf test fuzz test-ndif formats audit bench smoke check newest links lock clean
+.PHONY: help install book pdf test fuzz test-ndif formats audit bench smoke check newest links lock dist clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -58,6 +58,11 @@ audit: install  ## compute random cells of the committed records again
 bench: install  ## time the engine against upstream-style evaluation, and signed pursuit; writes benchmarks/*.json
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/pursuit.py
+
+dist: install  ## wheel, site and results as the files of a release, in dist/ (after make book)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	tar -czf dist/book.tar.gz -C _build html
+	cp book/generated/downloads/*.zip dist/
 
 check: install  ## who imports whom, lint, layout of the code
 	PYTHONPATH=book $(BIN)/lint-imports --no-cache

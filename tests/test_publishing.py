@@ -1,8 +1,10 @@
 """What happens elsewhere: GitHub's workflows, Binder and the container. Nothing of it can run here, so its text is checked."""
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,23 +48,28 @@ def check_command(line: str) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_has_what_it_needs_may_only_read_and_runs_what_exists(path):
-    found, text, book = content(path), path.read_text(), path.stem == "book"
+    found, text = content(path), path.read_text()
     assert found["permissions"] == {"contents": "read"} and "secrets." not in text
     more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
-    assert more == ({"deploy": {"pages": "write", "id-token": "write"}} if book else {})
+    writes = {
+        "book": {"deploy": {"pages": "write", "id-token": "write"}},
+        "release": {"release": {"contents": "write"}},
+    }
+    assert more == writes.get(path.stem, {})
     for job in found["jobs"].values():
         assert job["timeout-minutes"] <= 90 and job.get("needs") in {None, *found["jobs"]}
     for step in steps(path):  # of GitHub's own actions only, at a major version
         assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/x@v1")), step
     commands = [line for step in steps(path) for line in step.get("run", "").splitlines()]
     for line in commands:
-        check_command(line)
+        if not line.startswith("gh release create"):
+            check_command(line)
     assert commands
 
 
 class TestEachWorkflow:
     def test_the_tests_run_on_the_oldest_and_the_newest_python_and_new_versions_by_the_clock(self):
-        assert [path.stem for path in WORKFLOWS] == ["book", "newest", "tests"]
+        assert [path.stem for path in WORKFLOWS] == ["book", "newest", "release", "tests"]
         found = content(ROOT / ".github/workflows/tests.yml")
         assert found["jobs"]["tests"]["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
         assert {"push", "pull_request"} <= set(found["on"])
@@ -124,3 +131,37 @@ class TestContainer:
         lines = (ROOT / ".dockerignore").read_text().splitlines()
         ignored = {line.strip("/").removeprefix("**/") for line in lines if not line.startswith("#")}
         assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored
+
+
+def test_forms_hooks_and_metadata_of_a_release_can_be_read_and_name_what_is_there():
+    for form in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        about = yaml.safe_load(form.read_text())
+        assert "blank_issues_enabled" in about or {"name", "description", "body"} <= set(about)
+    [own] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    for hook in own["hooks"]:
+        tool, *rest = hook["entry"].split()
+        assert tool.startswith(".venv/bin/") and all(
+            (ROOT / each).exists() for each in rest if each.endswith(".py")
+        )
+    about = json.loads((ROOT / ".zenodo.json").read_text())
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert about["title"] == cited["title"] and about["license"] == cited["license"] == PROJECT["license"]
+    papers = {each["value"] for one in cited["references"] for each in one["identifiers"]}
+    assert papers == {each["identifier"] for each in about["related_identifiers"]}
+
+
+def test_stripping_takes_outputs_and_numbers_cells_and_leaves_a_clean_notebook_alone(tmp_path):
+    source, path = ROOT / "notebooks/tan-fig-1.ipynb", tmp_path / "one.ipynb"
+    content = json.loads(source.read_text())
+    for cell in content["cells"]:
+        cell["id"] = f"x{cell['id']}"
+        if cell["cell_type"] == "code":
+            cell |= {
+                "execution_count": 3,
+                "outputs": [{"output_type": "stream", "name": "stdout", "text": "1"}],
+            }
+    path.write_text(json.dumps(content))
+    command = [sys.executable, str(ROOT / "tools/strip.py"), str(path)]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert first.returncode == 1 and "stripped: " in first.stderr
+    assert path.read_text() == source.read_text() and subprocess.run(command, check=False).returncode == 0
