@@ -11,10 +11,11 @@ import pytest
 
 import steerkit as sk
 from companion import models, page
+from companion.models import model_of
 from companion.outline import outline
 from companion.profiles import load_profile
 from companion.tan import experiment
-from companion.tan.jobs import Job, examples, model_of
+from companion.tan.jobs import Job, examples
 from steerkit.extraction import mean_difference
 from steerkit.formats import FORMATS, Format, ask
 from steerkit.items import Item

@@ -14,7 +14,7 @@ from test_shifts import make_slopes, make_vectors, some_shifts
 
 from companion import published
 from companion.figures import scatter, settings, style
-from companion.tan import jobs, tables
+from companion.tan import tables, work
 from steerkit.errors import SteerkitError
 
 PAPER = ["llama2-7b", "qwen1.5-14b"]
@@ -42,7 +42,7 @@ def our_relative() -> pd.DataFrame:
 
 
 def our_cosines() -> pd.DataFrame:
-    pairs = {name: jobs.pairwise(own) for name, own in make_vectors().items()}
+    pairs = {name: work.pairwise(own) for name, own in make_vectors().items()}
     return tables.cosines(pairs, make_slopes(), "smollm2-135m")
 
 

@@ -10,7 +10,7 @@ from conftest import refused
 from companion import store
 from companion.outline import outline
 from companion.profiles import load_profile, override
-from companion.tan import experiment, jobs
+from companion.tan import experiment, jobs, work
 from companion.tan.jobs import Job
 
 SMOKE = load_profile("smoke")
@@ -120,6 +120,6 @@ class TestOwnData:
         assert not list(store.artifacts_dir().glob("grid-*"))
 
     def test_an_unknown_answer_format_is_refused_before_anything_is_loaded(self, monkeypatch):
-        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
+        monkeypatch.setattr(work, "model_of", lambda *_: pytest.fail("loaded"))
         for call in (experiment.grid, experiment.sweep, experiment.slopes, experiment.intervals):
             refused(call, SMOKE, "letters", said="an answer format")

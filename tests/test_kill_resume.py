@@ -32,14 +32,14 @@ NURSERY = textwrap.dedent("""
     import json, os, signal, sys, time
     from pathlib import Path
     from companion import cli, cost, exhibits, models, page, profiles, reproduce, store
-    from companion.tan import jobs
+    from companion.tan import jobs, work
     from steerkit import extraction, grid
     import papermill, pyarrow.parquet, scipy.stats  # what a run would import on its way
 
     def run(folder, stall):
         os.environ["STEERKIT_ARTIFACTS"] = f"{folder}/artifacts"
         exhibits.EXECUTED = Path(folder) / "notebooks"
-        compute, flush = jobs.compute, os.fsync
+        compute, flush = work.compute, os.fsync
 
         def note(what):
             with open(f"{folder}/events", "a") as notes:
@@ -60,7 +60,7 @@ NURSERY = textwrap.dedent("""
             flush(file)
             note("written")
 
-        jobs.compute, os.fsync = noted, slow
+        work.compute, os.fsync = noted, slow
         with open(f"{folder}/screen", "a") as screen:
             os.dup2(screen.fileno(), 1), os.dup2(screen.fileno(), 2)
         sys.argv = ["steerkit", "reproduce", "--profile", "smoke", "--only", sys.argv[1], "--no-book"]

@@ -24,7 +24,7 @@ from companion.mayne.baselines import reconstruct, reconstruction_curve
 from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
 from companion.saes import SCOPE_NAMES, tiny_sae
-from companion.tan import jobs
+from companion.tan import jobs, work
 from steerkit.decomposition import decompose
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
@@ -103,7 +103,7 @@ class TestContrast:
     def test_the_mean_difference_is_the_vector_of_the_main_protocol(self, case):
         found = mayne.contrast(case)
         train, _ = jobs.examples(case.job, models.model_of("tiny"))
-        expected = jobs.vectors_of(case.job, [case.layer], train).select(["full"]).at(case.layer)[0]
+        expected = work.vectors_of(case.job, [case.layer], train).select(["full"]).at(case.layer)[0]
         assert_close(found.vector, expected, atol=2e-6, rtol=1e-5)
 
     def test_activations_are_those_of_a_plain_forward(self, case):
@@ -121,7 +121,7 @@ class TestContrast:
 
     def test_the_second_time_it_is_read(self, case, monkeypatch):
         first = mayne.contrast(case)
-        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("computed again"))
+        monkeypatch.setattr(work, "model_of", lambda *_: pytest.fail("computed again"))
         assert torch.equal(mayne.contrast(case).parts, first.parts)
 
     def test_groups_are_drawn_whole(self):

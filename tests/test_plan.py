@@ -15,7 +15,8 @@ from companion.cost import cost_of, job_cost, plan
 from companion.models import MODELS, model_of
 from companion.profiles import Settings, load_profile, override
 from companion.tan import experiment
-from companion.tan.jobs import Job, compute, inputs
+from companion.tan.jobs import Job, inputs
+from companion.tan.work import compute
 from steerkit import SteerkitError, evaluate
 from steerkit.formats import question
 from steerkit.layout import length

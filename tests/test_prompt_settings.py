@@ -15,8 +15,9 @@ from companion import cost, models, store
 from companion.cost import job_cost
 from companion.data.datasets import load_dataset, personas
 from companion.outline import outline
-from companion.tan import experiment, jobs, tables
-from companion.tan.jobs import MEAN, Job, compute, settings_of, vectors_by_setting
+from companion.tan import experiment, jobs, tables, work
+from companion.tan.jobs import MEAN, Job, settings_of
+from companion.tan.work import compute, vectors_by_setting
 from companion.templates import SETTINGS
 from steerkit import Vectors
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
@@ -49,7 +50,7 @@ def job(smoke):
 def no_system(own_folders, smoke_store, model, monkeypatch) -> Job:
     """A job whose model has a template without a place for a system prompt; nothing is computed yet."""
     plain = replace(model, template=TEMPLATES["base"])
-    monkeypatch.setattr(jobs, "model_of", lambda *_: plain)
+    monkeypatch.setattr(work, "model_of", lambda *_: plain)
     return Job(smoke_store.settings, "shift", NAME, "statement", 1)
 
 
@@ -156,7 +157,7 @@ class TestWithoutSystemPrompt:
         assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
         assert frame.attrs["settings_without_a_place"] == ["SYS_NEG", "SYS_POS"]
         assert [pair[:2] for pair in frame.attrs["cosines"]] == list(combinations([*NO_SYSTEM, MEAN], 2))
-        plain = jobs.model_of("tiny")
+        plain = models.model_of("tiny")
         raw = plain_vectors(plain, no_system, NO_SYSTEM)
         mean = sum(raw.values()) / 3
         found = vectors_by_setting(no_system, plain).values[-1, 0]

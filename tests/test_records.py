@@ -19,7 +19,7 @@ from companion.data.datasets import load_dataset
 from companion.data.splits import groups_of
 from companion.page import Run
 from companion.profiles import load_profile, override
-from companion.tan import experiment, jobs, records
+from companion.tan import experiment, records, work
 from companion.tan.records import SIDES, TOLERANCE
 from steerkit.errors import SteerkitError
 
@@ -107,7 +107,7 @@ class TestRoundTrip:
         asked = (experiment.slopes, experiment.shift_slopes)
         ran = [slopes(smoke_records, form) for slopes in asked]
         recorded = replace(smoke_records, recorded=True)
-        monkeypatch.setattr(jobs, "model_of", lambda *_: pytest.fail("loaded"))
+        monkeypatch.setattr(work, "model_of", lambda *_: pytest.fail("loaded"))
         monkeypatch.setenv("STEERKIT_ARTIFACTS", str(artifacts.artifacts_dir().parent / "empty"))
         for one, slopes in zip(ran, asked, strict=True):
             other = slopes(recorded, form)
@@ -221,7 +221,7 @@ class TestAudit:
 class TestCommandLine:
     def test_record_keeps_finished_tables_and_audit_reads_them(self, smoke, own_folders, monkeypatch):
         monkeypatch.setattr(records, "FOLDER", own_folders / "records")
-        monkeypatch.setattr(jobs, "compute", lambda *_: pytest.fail("computed"))
+        monkeypatch.setattr(work, "compute", lambda *_: pytest.fail("computed"))
         code, out = command_line("record", "smoke", "--stage", "shift", "--format", "statement")
         assert code == 0
         assert "".join(out.split()) == str(own_folders / "records/smoke/shift-statement.parquet")

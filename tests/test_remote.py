@@ -17,7 +17,7 @@ from companion.cost import job_cost
 from companion.mayne import activations as runs
 from companion.models import load_model
 from companion.profiles import load_profile
-from companion.tan import jobs
+from companion.tan import jobs, work
 from companion.tiny import tiny_tokenizer
 from steerkit import Example, Model, differences, evaluate, load_vectors, remote
 from steerkit.extraction import extract as mean_vector
@@ -124,10 +124,10 @@ class TestWhatTravels:
         (stage, form), smoke = what, load_profile("smoke")
         settings = replace(smoke, train=None, test=None, remote=server.url)
         job = jobs.Job(settings, stage, "narcissism", form, 1)
-        jobs.compute(job)  # the engine checks itself on the longest example it has met
+        work.compute(job)  # the engine checks itself on the longest example it has met
         monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path / "others"))  # where nothing is kept
         before = len(server.seen())
-        jobs.compute(job)
+        work.compute(job)
         seen, planned = server.seen()[before:], job_cost(job)
         assert len(seen) == planned.requests
         assert 0.5 < sum(each["request"] for each in seen) / planned.sent < 1.4
@@ -214,7 +214,7 @@ def test_a_grid_with_resampled_vectors_comes_from_the_server(server):
     """The whole way of a table: vectors, self-check, grid, manifest."""
     profiles = [load_profile("smoke", remote=where) for where in (server.url, "off")]
     there, here = (jobs.Job(profile, "grid", "openness", "letter", 2) for profile in profiles)
-    found = artifacts.table(there.name, jobs.inputs(there), lambda: jobs.compute(there))
+    found = artifacts.table(there.name, jobs.inputs(there), lambda: work.compute(there))
     assert found.attrs["manifest"]["source"]["where"] == "remote"
     columns = ["matching", "not_matching", "propensity"]
-    close(*(torch.tensor(table[columns].to_numpy()) for table in (found, jobs.compute(here))))
+    close(*(torch.tensor(table[columns].to_numpy()) for table in (found, work.compute(here))))

@@ -17,7 +17,8 @@ from companion import published
 from companion.page import BOOK_FORMATS, Run
 from companion.profiles import load_profile
 from companion.tan import experiment, tables
-from companion.tan.jobs import MEAN, pairwise
+from companion.tan.jobs import MEAN
+from companion.tan.work import pairwise
 from companion.templates import SETTINGS
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS

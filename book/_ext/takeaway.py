@@ -142,7 +142,7 @@ def vectors_of(results: Iterable[Result]) -> list[Kept]:
     tables = (store.read_table(artifacts_dir() / f"{name}.parquet") for name in grids)
     for manifest in (table.attrs["manifest"] for table in tables if table is not None):
         about, layer = manifest["inputs"], manifest["inputs"]["layer"]
-        inputs = about | {"layers": [layer]}  # see `companion.tan.jobs.vectors_of`
+        inputs = about | {"layers": [layer]}  # see `companion.tan.work.vectors_of`
         source = store.path_of(f"vectors-{manifest['name']}", inputs, "safetensors")
         model, dataset = Path(about["model"]).name, Path(about["dataset"]).stem
         each = Kept(source, model, dataset, about["format"], layer)

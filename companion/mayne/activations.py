@@ -25,6 +25,7 @@ from companion.code import syntax_hash
 from companion.data import ask
 from companion.data.plain_text import SKIP, plain_text, windows
 from companion.data.splits import groups_of
+from companion.models import model_of
 from companion.outline import outline
 from companion.places import ROOT
 from companion.profiles import Settings
@@ -200,7 +201,7 @@ def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
     stacked = Vectors(tuple(vectors), (case.layer,), values[:, None])
 
     def compute() -> pd.DataFrame:
-        model = jobs.model_of(settings.model, settings.remote)
+        model = model_of(settings.model, settings.remote)
         options = {"fidelity": settings.fidelity, "engine": settings.engine}
         found = evaluate(model, examples(case, model)[1], stacked, MULTIPLIERS, **options)
         table = found.table(case.dataset)
@@ -218,7 +219,7 @@ def gradients(case: Case) -> pd.DataFrame:
     fidelity = settings.fidelity if case.format == "letter" else None
 
     def compute() -> pd.DataFrame:
-        model = jobs.model_of(settings.model, settings.remote)
+        model = model_of(settings.model, settings.remote)
         asked = examples(case, model)[1]
         found = gradient.gradients(model, asked, case.layer, fidelity=settings.fidelity)
         table = pd.concat([pd.DataFrame({"example_id": [one.id for one in asked]}), frame(found)], axis=1)
@@ -296,7 +297,7 @@ def residuals(
 
 def _answers(case: Case) -> pd.DataFrame:
     """Columns example_id, group, side, part ("mean", or the number of one of `picked`), then the coordinates."""
-    model = jobs.model_of(case.settings.model, case.settings.remote)
+    model = model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
     groups = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
     answers = answer_activations(model, train, case.layer)
@@ -317,7 +318,7 @@ def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
     text, settings = plain_text(tokens, case.dataset, path, case.settings.seed), case.settings
 
     def compute() -> pd.DataFrame:
-        model = jobs.model_of(settings.model, settings.remote)
+        model = model_of(settings.model, settings.remote)
         batches = [batch.tolist() for batch in windows(model, text.text, tokens).split(TOGETHER)]
         found = residuals(model, batches, case.layer, [SKIP] * len(batches), norms=what == "norms")
         kept = torch.cat([part.flatten(0, 1) for part in found])[:tokens]

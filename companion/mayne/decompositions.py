@@ -22,7 +22,7 @@ from companion.mayne import activations
 from companion.mayne.activations import CODE, Case, Contrast, contrast, example_groups, inputs_of, steered
 from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
 from companion.mayne.solvers import METHODS
-from companion.tan import jobs
+from companion.models import model_of
 from companion.tan.dose import neutral_text
 from steerkit import steerability, traces
 from steerkit.decomposition import decompose
@@ -120,7 +120,7 @@ def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
     """The multiple of `other` [d] that moves next tokens of a neutral text as much as `vector` [d] does, in KL."""
 
     def compute() -> pd.DataFrame:
-        model = jobs.model_of(case.settings.model, case.settings.remote)
+        model = model_of(case.settings.model, case.settings.remote)
         start = [model.tokenizer.bos_token_id] if model.template.bos else []
         tokens = [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
 

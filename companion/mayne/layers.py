@@ -14,8 +14,8 @@ import torch
 
 from companion import store
 from companion.mayne.activations import CODE, Case, example_groups, examples, gradients, inputs_of
+from companion.models import model_of
 from companion.outline import outline
-from companion.tan import jobs
 from steerkit.errors import need
 from steerkit.extraction import extract
 from steerkit.stats import mean_interval
@@ -33,7 +33,7 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
     layers = range(0, outline(case.settings.model).n_layers, step)
 
     def compute() -> pd.DataFrame:
-        model = jobs.model_of(case.settings.model, case.settings.remote)
+        model = model_of(case.settings.model, case.settings.remote)
         vectors = extract(model, examples(case, model)[0], layers)
         table = pd.DataFrame([_row(replace(case, layer=layer), vectors.at(layer)[0]) for layer in layers])
         table.attrs = {"engine": "gradient", "source": model.source}

@@ -15,7 +15,7 @@ from companion import inference
 from companion.data.splits import groups_of, item_id
 from companion.models import model_of
 from companion.profiles import Settings
-from companion.tan import experiment, jobs
+from companion.tan import experiment, jobs, work
 from companion.tan.dose import dose_of
 from companion.tan.jobs import Job
 from steerkit import steerability
@@ -62,14 +62,14 @@ def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
     for name in settings.datasets[:datasets]:
         job = Job(settings, "grid", name, "letter", layer)
         train, test = jobs.examples(job, model)
-        vectors = jobs.vectors_of(job, [layer], train)
+        vectors = work.vectors_of(job, [layer], train)
         groups = groups_of(jobs.dataset_of(name, settings.source), [example.id for example in train])
-        found = jobs.differences_of(job, [layer], train).values
+        found = work.differences_of(job, [layer], train).values
         vectors = concatenate(vectors, shuffled(found, [layer], 1, 0, groups=groups))
         norm = vectors.values[0].norm().item()
         length = LENGTH * dose_of(model, vectors, 1.0)["residual_norm"]
         longer = replace(job, settings=replace(settings, multipliers=(-length / norm, 0.0, length / norm)))
-        slopes = steerability.slopes(jobs.scored(longer, model, test, vectors).table(name))
+        slopes = steerability.slopes(work.scored(longer, model, test, vectors).table(name))
         moved = slopes["steerability"] * length / norm
         parts.append(slopes.assign(moved=moved, times=length / norm, norm=length))
     every = pd.concat(parts, ignore_index=True)

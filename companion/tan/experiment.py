@@ -17,8 +17,8 @@ from companion import store
 from companion.data.splits import groups_of
 from companion.models import MODELS
 from companion.profiles import Settings
-from companion.tan import records
-from companion.tan.jobs import Job, Stage, compute, dataset_of, datasets_of, inputs
+from companion.tan import records, work
+from companion.tan.jobs import Job, Stage, dataset_of, datasets_of, inputs
 from steerkit import stats, steerability
 from steerkit.errors import one_of
 from steerkit.formats import FORMATS
@@ -61,7 +61,7 @@ def _collected(settings: Settings, stage: Stage, answer_format: str) -> pd.DataF
         return records.read(settings, stage, answer_format)
     layer = None if stage == "sweep" else layer_of(settings, answer_format)
     wanted = _jobs(settings, stage, answer_format, layer)
-    parts = [store.table(job.name, inputs(job), lambda job=job: compute(job)) for job in wanted]
+    parts = [store.table(job.name, inputs(job), lambda job=job: work.compute(job)) for job in wanted]
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
     return found

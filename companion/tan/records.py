@@ -20,7 +20,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import load_profile
-from companion.tan import jobs
+from companion.tan import jobs, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need
 
@@ -196,19 +196,19 @@ def audit(
     drawn = rng.choice([example.id for example in test], size=min(examples_each, len(test)), replace=False)
     chosen = sorted(drawn.tolist())
     if stage == "shift":
-        setting, found = str(rng.choice(jobs.settings_of(model))), jobs.vectors_by_setting(job, model)
+        setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
         mine = mine[mine["setting"] == setting]
         _, test = jobs.examples(job, model, setting)
     elif stage not in APART:
-        found = jobs.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
+        found = work.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
     few, mine = [example for example in test if example.id in chosen], mine[mine["example_id"].isin(chosen)]
     if stage == "authors":
-        mine, again = mine[mine["of"] == name], jobs.slopes_by_author(job, model, chosen)
+        mine, again = mine[mine["of"] == name], work.slopes_by_author(job, model, chosen)
         return _compared(job, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage])
     if stage == "placebo":
-        again = jobs.slopes_beside(job, model, few, jobs.vectors_beside_of(job, model, train)[0])
+        again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
         return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])
-    again = jobs.scored(job, model, few, found).table(name)
+    again = work.scored(job, model, few, found).table(name)
     return _compared(job, mine, again, chosen, ["example_id", "vector", "layer", "multiplier"], SIDES)
 
 

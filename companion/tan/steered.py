@@ -13,7 +13,7 @@ import torch
 
 from companion.models import model_of
 from companion.profiles import Settings
-from companion.tan import experiment, jobs
+from companion.tan import experiment, jobs, work
 from companion.tan.jobs import Job
 from steerkit import traces
 from steerkit.generation import generate, prompt_tokens
@@ -45,7 +45,7 @@ def written(
     for name, rank in chosen.items():
         job = Job(settings, "grid", name, form, layer)
         train, [first, *_] = jobs.examples(job, model)
-        vectors = jobs.vectors_of(job, [layer], train)
+        vectors = work.vectors_of(job, [layer], train)
         asked = model.tokenizer.decode(first.prompt)
         how = {"layer": layer, "multipliers": strengths, "max_new_tokens": most}
         for strength, text in generate(model, first, vectors, **how):

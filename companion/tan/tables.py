@@ -118,7 +118,7 @@ def cosines(
 ) -> pd.DataFrame:
     """Cosines between the vectors of a data set, beside how far apart their settings are (appendix).
 
-    `pairs` has those of `companion.tan.jobs.pairwise` by data set; the baselines come from OOD SLOPES. One row a data
+    `pairs` has those of `companion.tan.work.pairwise` by data set; the baselines come from OOD SLOPES. One row a data
     set and pair: dataset, model, first, second, cosine, distance (absolute difference of the mean unsteered
     propensities; MEAN has the average of the settings that have a vector) and format.
     """

@@ -175,7 +175,7 @@ class TestCost:
             monkeypatch.setenv("STEERKIT_ARTIFACTS", str(tmp_path_factory.mktemp(where[:4])))
             monkeypatch.setenv("STEERKIT_REMOTE", where)
             models.model_of(few.model)  # loading and deploying are not what is compared
-            seconds, tables = timed(lambda: [jobs.compute(job) for job in asked])
+            seconds, tables = timed(lambda: [work.compute(job) for job in asked])
             numbers = [torch.tensor(table[["matching", "not_matching"]].to_numpy()) for table in tables]
             return seconds, torch.cat(numbers)
 
