@@ -73,6 +73,20 @@ class TestFindings:
         assert said.startswith("1. **An autoencoder")
 
 
+@pytest.mark.parametrize("verdict", front.AUTHORS)
+def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
+    medians = {
+        "pairs": ["known", "new"],
+        "median": [0.9, 0.5],
+        "low": [0.8, 0.4],
+        "high": [1, 0.6],
+        "others": [0.3, 0.1],
+    }
+    verdicts = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
+    said = front.findings(results(tan_authors__medians=medians, tan_authors__verdict=verdicts))
+    assert front.AUTHORS[verdict] in said and "0.50 [0.40, 0.60] in 1 models" in said and "reach 0.10" in said
+
+
 def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
     rows = {"dataset": ["a"] * 4 + ["b"], "steerable": ["most"] * 4 + ["least"]}
     rows["multiplier"] = [-3.0, 0.0, 3.0, 6.0, 0.0]

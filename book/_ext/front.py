@@ -18,6 +18,11 @@ from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
 
 [ORDER] = [one for one in CLAIMS if one.id == "dataset-property"]
+AUTHORS = {
+    "concept": "The concept decides more than who wrote it down.",
+    "text": "Who wrote a concept down decides more than the concept.",
+    "undecided": "Neither the concept nor its author decides alone.",
+}
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 
@@ -25,7 +30,7 @@ SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 def findings(own: Iterable[Result]) -> str:
     """A numbered list of what was found; what the runs at hand do not tell is left out."""
     by_id = {result.exhibit.id: result for result in own}
-    told = [find(by_id) for find in (_reliability, _order, _text, _autoencoder)]
+    told = [find(by_id) for find in (_reliability, _order, _text, _authors, _autoencoder)]
     return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
 
 
@@ -79,6 +84,22 @@ def _text(by_id: dict[str, Result]) -> str | None:
         f"**How steerable a concept is {what}.** Within kinds of data sets, two unrelated models that read the same text "
         f"agree on the order ({_interval(one)}, {one.n} sets); one model, reading what other authors wrote about the same "
         f"concepts, agrees with itself at {_interval(two)}. [Text or concept?](tan/texts.md)"
+    )
+
+
+def _authors(by_id: dict[str, Result]) -> str | None:
+    verdicts, medians = (_table(by_id, "tan-authors", part) for part in ("verdict", "medians"))
+    if verdicts is None or medians is None:
+        return None
+    [verdict] = verdicts[verdicts["pairs of authors"] == "new"]["verdict"]
+    new = medians[medians["pairs"] == "new"]
+    moved = "; ".join(f"{row.median:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in new.itertuples())
+    others = "; ".join(f"{value:.2f}" for value in new["others"])
+    return (
+        f"**{AUTHORS[verdict]}** By a rule registered before the run, on texts by up to four authors of "
+        f"each concept. Of its slope on its own texts a vector keeps, at the median, this share on another author's: {moved} in "
+        f"{len(new)} models; vectors of other concepts by that author reach {others}. "
+        f"[Several authors](beyond/authors.md)"
     )
 
 
