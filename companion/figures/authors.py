@@ -108,7 +108,9 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     medians = shown.groupby("model", sort=False)["ratio"].median()
     said = "; ".join(f"{labels[model]} {value:.2f}" for model, value in medians.items())
-    return Drawn(figure, found, f"Median transfer between authors of one concept: {said}.")
+    return Drawn(
+        figure, found.drop(columns="shuffled"), f"Median transfer between authors of one concept: {said}."
+    )
 
 
 def _panel(axes: Axes, part: pd.DataFrame, pairs: list[tuple[str, str]]) -> None:

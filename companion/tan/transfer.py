@@ -190,20 +190,19 @@ def transfers(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
 
     Columns dataset, kind, author, by, pairs (known, new), own (slope of the author's pairs under its own vector), low and
     high of it, steers (above zero), moved (under the vector of `by` at the same norm), others (under the author's
-    vectors of other concepts, likewise), ratio and others_ratio (over own), shuffled_most (95% point of |ratio| with
-    labels exchanged).
+    vectors of other concepts, likewise), ratio and others_ratio (over own), shuffled (arrays: the ratio of vectors with
+    labels exchanged, `SHUFFLES` of them).
     """
     rng, rows = np.random.default_rng(0), []
     for concept in concepts(table):
         for author, by in permutations(concept.authors, 2):
             own = stats.mean_interval(concept.own(author))
             moved, others = concept.moved(author, by), concept.others[author]
-            null = np.abs(concept.shuffled(author, by, rng) / own.estimate)
             row = {"dataset": concept.name, "kind": kinds[concept.name], "author": author, "by": by}
             row |= {"pairs": SETS[is_new(author, by)], "own": own.estimate, "low": own.low, "high": own.high}
             row |= {"steers": own.low > 0, "moved": moved, "others": others}
             row |= {"ratio": moved / own.estimate, "others_ratio": others / own.estimate}
-            rows.append(row | {"shuffled_most": float(np.percentile(null, 95))})
+            rows.append(row | {"shuffled": concept.shuffled(author, by, rng) / own.estimate})
     return pd.DataFrame(rows)
 
 
@@ -211,8 +210,8 @@ def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     """Median transfer over concepts and ordered pairs of authors that steer themselves, from `transfers` of one model.
 
     One row for the known and one for the new pairs: pairs, n, concepts, median, low, high (bootstrap of concepts within
-    kind), others (median for other concepts by the same author), others_low, others_high, shuffled (median of
-    `shuffled_most`).
+    kind), others (median for other concepts by the same author), others_low, others_high, shuffled_most (95% point of the
+    median when every vector has its labels exchanged).
     """
     rng, rows = np.random.default_rng(0), []
     for which in SETS:
@@ -233,7 +232,8 @@ def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
         ends = np.percentile(sampled, [2.5, 97.5], axis=0)
         row |= {"median": part["ratio"].median(), "low": ends[0, 0], "high": ends[1, 0]}
         row |= {"others": part["others_ratio"].median(), "others_low": ends[0, 1], "others_high": ends[1, 1]}
-        rows.append(row | {"shuffled": part["shuffled_most"].median()})
+        null = np.abs(np.median(np.stack(part["shuffled"].to_list()), axis=0))
+        rows.append(row | {"shuffled_most": float(np.percentile(null, 95))})
     return pd.DataFrame(rows)
 
 
