@@ -12,7 +12,7 @@ from companion import models
 from companion.data.datasets import load_dataset
 from companion.data.splits import group_items
 from companion.profiles import override
-from companion.tan import experiment, jobs
+from companion.tan import experiment, jobs, work
 from companion.tan.jobs import Job
 from companion.templates import SETTINGS
 from steerkit.vectors import Vectors
@@ -26,7 +26,7 @@ PAIRS = {"letter": 2, "statement": 1, "yes-no": 2}  # examples a pair makes
 @pytest.fixture
 def stop(monkeypatch):
     """From here on, computing anything is a failure."""
-    monkeypatch.setattr(experiment, "compute", lambda *_: pytest.fail("computed although the table is there"))
+    monkeypatch.setattr(work, "compute", lambda *_: pytest.fail("computed although the table is there"))
 
 
 @pytest.fixture

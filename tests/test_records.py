@@ -43,7 +43,7 @@ def written(smoke_store, tmp_path_factory) -> Path:
 def smoke_records(smoke, written, own_folders, monkeypatch):
     """Settings of `smoke`, and its records in a folder of this test."""
     monkeypatch.setattr(records, "FOLDER", shutil.copytree(written, own_folders / "records"))
-    monkeypatch.setattr(experiment, "compute", lambda *_: pytest.fail("computed although the table is there"))
+    monkeypatch.setattr(work, "compute", lambda *_: pytest.fail("computed although the table is there"))
     return smoke.settings
 
 
