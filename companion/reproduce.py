@@ -16,11 +16,15 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
+
+import psutil
 
 import companion
 import steerkit
@@ -30,6 +34,9 @@ from steerkit.errors import SteerkitError, told
 from steerkit.files import locked
 
 LONGEST = 80  # characters of a folder for sockets
+ROOM = 6e9  # bytes of free memory for two notebooks at a time
+KERNELS: set[Any] = set()  # managers of the kernels that run
+STOPPED = Event()  # nobody waits for these any more
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,41 @@ def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str],
                 store.table(job.name, inputs(job), lambda job=job, step=step: work.compute(job, step))
                 count += 1
     return count
+
+
+def run_notebooks(
+    exhibits: Sequence[Exhibit], given: dict[str, Any], place: Callable[[Exhibit], Path], force: bool = False
+) -> Iterator[Outcome]:
+    """`run_notebook` for some exhibits, two at a time where there is room; outcomes in the order in which they end.
+
+    Whoever stops asking ends what is running, and nothing of it is left.
+    """
+    STOPPED.clear()
+    with ThreadPoolExecutor(_at_once()) as pool:
+        waiting = [pool.submit(_in_a_thread, each, given, place(each), force) for each in exhibits]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            STOPPED.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for kernel in tuple(KERNELS):
+                kernel.end()
+
+
+def _in_a_thread(*run: Any) -> Outcome:
+    """`run_notebook`, and the event loop that jupyter makes for a thread closed after it."""
+    from jupyter_core.utils import ensure_event_loop
+
+    try:
+        return run_notebook(*run)
+    finally:
+        ensure_event_loop().close()
+
+
+def _at_once() -> int:
+    """A notebook is one thread for most of its time, and some 1.5 GB."""
+    return 2 if (os.cpu_count() or 1) > 1 and psutil.virtual_memory().available > ROOM else 1
 
 
 def run_notebook(
@@ -150,7 +192,20 @@ def _kernel_manager(folder: Path) -> type:
             options["env"] = {**options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
             # At its end a kernel is interrupted, and says so among the lines of ours.
             options["extra_arguments"] = [*options.get("extra_arguments", []), "--log-level=50"]
+            KERNELS.add(self)
             await super().start_kernel(**options)
+            if STOPPED.is_set():  # while it started
+                self.end()
+
+        async def cleanup_resources(self, restart: bool = False) -> None:
+            KERNELS.discard(self)
+            await super().cleanup_resources(restart)
+
+        def end(self) -> None:
+            """From another thread than the one it runs in, which then finds it dead."""
+            process = getattr(self.provisioner, "process", None)
+            if process is not None:
+                process.kill()
 
     return LocalKernelManager
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from companion.cli import screen
 from companion.exhibits import EXHIBITS, Exhibit, page_of
 from companion.places import BOOK, need_clone
 from companion.profiles import BOOK_FORMATS, PUBLISHED, Settings, load_profile
-from companion.reproduce import Outcome, compute_tables, last_run, run_notebook, up_to_date
+from companion.reproduce import Outcome, compute_tables, last_run, run_notebooks, up_to_date
 from companion.results import place
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
@@ -89,13 +89,7 @@ def reproduce_all(
             with _timed(report, "tables"):
                 _tables(bars, tables, settings, stages, BOOK_FORMATS, report)
             with _timed(report, "notebooks"):
-                bars.start_task(bar)
-                for number, exhibit in enumerate(exhibits, 1):
-                    bars.update(bar, description=f"notebook {number} of {len(exhibits)}, {exhibit.id}")
-                    outcome = run_notebook(exhibit, {"profile": profile}, place(exhibit, profile), force)
-                    report.outcomes.append(outcome)
-                    screen.say(bars, f"{exhibit.id}: {outcome.status}, {screen.duration(outcome.seconds)}")
-                    bars.advance(bar)
+                _notebooks(bars, bar, exhibits, report, force)
         if book and not report.failed:
             screen.say(bars, "the book")
             with _timed(report, "book"), screen.waiting(console, "the book: Jupyter Book compiles the pages"):
@@ -103,6 +97,21 @@ def reproduce_all(
     if not machine:
         show(console, report)
     return report
+
+
+def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], report: Report, force: bool) -> None:
+    """Run them under a bar; those under way end with this function, whatever ends it."""
+    bars.start_task(bar)
+    bars.update(bar, description=f"notebook 1 of {len(exhibits)}")
+    how = {"profile": report.profile}, lambda one: place(one, report.profile), force
+    with closing(run_notebooks(exhibits, *how)) as ended:
+        for number, outcome in enumerate(ended, 1):
+            report.outcomes.append(outcome)
+            screen.say(bars, f"{outcome.exhibit}: {outcome.status}, {screen.duration(outcome.seconds)}")
+            next_one = min(number + 1, len(exhibits))
+            bars.update(bar, advance=1, description=f"notebook {next_one} of {len(exhibits)}")
+    asked = [exhibit.id for exhibit in exhibits]
+    report.outcomes.sort(key=lambda outcome: asked.index(outcome.exhibit))
 
 
 def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine: bool = False) -> list[Path]:
