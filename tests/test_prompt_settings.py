@@ -11,7 +11,7 @@ import torch
 from conftest import refused
 from plain_model import differences, propensities
 
-from companion import cost, models, store
+from companion import cost, store
 from companion.cost import job_cost
 from companion.data.datasets import load_dataset, personas
 from companion.outline import outline
@@ -34,7 +34,7 @@ EXAMPLES = {"statement": 2, "letter": 4}  # two pairs; a letter example for each
 
 @pytest.fixture
 def model():
-    return models.model_of("tiny")
+    return work.model_of("tiny")
 
 
 @pytest.fixture
@@ -148,16 +148,16 @@ class TestWithoutSystemPrompt:
         steps: list[int] = []
         frame = compute(no_system, steps.append)
         monkeypatch.setattr(cost, "outline", lambda name: replace(outline(name), template=TEMPLATES["base"]))
-        work = job_cost(no_system)
-        passes, reads = work.token_passes, work.reads
-        assert work.prompts == 3 * EXAMPLES["statement"]
+        planned = job_cost(no_system)
+        passes, reads = planned.token_passes, planned.reads
+        assert planned.prompts == 3 * EXAMPLES["statement"]
         assert passes == sum(steps) and len(steps) > 1 and 0 < reads < passes
         assert list(frame["setting"].unique()) == list(NO_SYSTEM)
         assert list(frame["vector"].unique()) == [*NO_SYSTEM, MEAN]
         assert len(frame) == 3 * 4 * EXAMPLES["statement"] * 3 and not frame.duplicated(CELL).any()
         assert frame.attrs["settings_without_a_place"] == ["SYS_NEG", "SYS_POS"]
         assert [pair[:2] for pair in frame.attrs["cosines"]] == list(combinations([*NO_SYSTEM, MEAN], 2))
-        plain = models.model_of("tiny")
+        plain = work.model_of("tiny")
         raw = plain_vectors(plain, no_system, NO_SYSTEM)
         mean = sum(raw.values()) / 3
         found = vectors_by_setting(no_system, plain).values[-1, 0]
