@@ -177,6 +177,16 @@ def compared(
     return found if own else [*found, settings]
 
 
+def those_with(settings: Settings, stage: Stage, answer_format: str, names: str = "") -> list[Settings]:
+    """The recorded profiles among some, by commas; else the profile itself and those it is compared with."""
+    chosen = [name.strip() for name in names.split(",") if name.strip()] or [
+        settings.profile,
+        *settings.compared,
+    ]
+    there = [name for name in dict.fromkeys(chosen) if path_of(name, stage, answer_format).exists()]
+    return [load_profile(name, recorded=True) for name in there]
+
+
 def audit(
     settings: Settings, stage: Stage, answer_format: str, rng: np.random.Generator, examples_each: int = 2
 ) -> dict[str, Any]:
