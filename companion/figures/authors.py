@@ -89,7 +89,7 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     style.need(len(shown) > 0, "an author whose vector steers his own texts", "none", "use more pairs.")
     pairs = list(dict.fromkeys(zip(shown["by"], shown["author"], strict=True)))
     pairs.sort(key=lambda pair: [list(NAMES).index(one) for one in pair])
-    with style.drawing(1.3 + 0.3 * len(pairs), 1, len(models), sharey=True, squeeze=False) as (
+    with style.drawing(1.3 + 0.36 * len(pairs), 1, len(models), sharey=True, squeeze=False) as (
         figure,
         panels,
     ):
