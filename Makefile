@@ -59,10 +59,11 @@ bench: install  ## time the engine against upstream-style evaluation, and signed
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/pursuit.py
 
-check: install  ## who imports whom, lint, layout of the code
+check: install  ## who imports whom, lint, layout of the code, types of the library
 	PYTHONPATH=book $(BIN)/lint-imports --no-cache
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
 	$(PYTHON) -m venv .venv-newest

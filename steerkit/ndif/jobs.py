@@ -11,7 +11,7 @@ import io
 import logging
 import time
 from collections.abc import Callable
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -74,7 +74,9 @@ class Backend(RemoteBackend):
         return blob
 
 
-def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> list[torch.Tensor]:
+def results_of(
+    model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list
+) -> list[torch.Tensor]:
     """What `work(site, *args)` gives on the server: from the ledger, from a job that runs already, or from a new one."""
     about = {"model": model.lm.to_model_key(), "server": model.remote, "dtype": str(model.dtype)}
     about["weights"] = model.source.get("sha256", "")  # of a folder, whose content may change
@@ -91,12 +93,12 @@ def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: li
             raise
 
 
-def answer_of(model: Model, work: FunctionType, site: SimpleNamespace) -> Any:
+def answer_of(model: Model, work: Callable[..., Any], site: SimpleNamespace) -> Any:
     """A small question about the server itself, never kept; no patience with a server that is not there."""
     return _wait(_reached(lambda: send(model, work, site, []), model, ()), model, time.time(), ())
 
 
-def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> Backend:
+def send(model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list) -> Backend:
     """Send a job; its id is in the backend that comes back."""
     backend = _backend(model)
     with model.lm.session(backend=backend):
@@ -111,7 +113,7 @@ def _backend(model: Model, job: str | None = None) -> Backend:
     return made
 
 
-def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list, key: str) -> Any:
+def _finish(model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list, key: str) -> Any:
     """Wait for the job of a request, sending it when there is none, and again when it is lost."""
 
     def once() -> Any:
@@ -150,7 +152,7 @@ def _retried(call: Callable[[], Any], kind: str, times: int, waits: tuple[float,
     """`call()`, at most so many times, with pauses between, as long as it ends in a failure of this kind."""
 
     def tell(state: tenacity.RetryCallState) -> None:
-        log.warning("%s; %s in %g s", state.outcome.exception().found, words, state.next_action.sleep)
+        log.warning("%s; %s in %g s", state.outcome.exception().found, words, state.next_action.sleep)  # type: ignore[attr-defined]
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda e: isinstance(e, RemoteFailure) and getattr(e, kind)),

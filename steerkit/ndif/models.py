@@ -26,7 +26,7 @@ def open_remote(
 
     lm = _outline(place, served, attention)
     chosen, name, host = template_for(template, lm.tokenizer), source["model"], host_of(url)
-    there = {"dtype_reason": f"the server's ({host})", "remote": url}
+    there: dict[str, Any] = {"dtype_reason": f"the server's ({host})", "remote": url}
     asking = Model(name, lm, *find_sites(lm), chosen, torch.device("cpu"), torch.float32, **there)
     about = answer_of(asking, traces.describe, traces.site_of(asking))
     source = {"model": name, "hub_id": None, "revision": served[1]} | source
