@@ -2,7 +2,7 @@
 
 import ast
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -152,9 +152,16 @@ class TestOverrides:
             ({"model": 3}, "model as a text"),
             ({"datasets": 3}, "datasets as a list"),
             ({"layer": "10"}, "layer as a number for each"),
+            ({"datasets": [1]}, "datasets as a list of names"),
+            ({"layer": {"letter": None}}, "layer as a number for each"),
+            ({"seed": True}, "seed as a whole number"),
+            ({"seed": -2}, "seed of at least 0"),
             ({"test": 0}, "test of at least 1"),
+            ({"test": {}}, "test of at least 1; found {}"),
+            ({"sweep": replace(SMOKE.sweep, template="none")}, "a chat template"),
+            ({"sweep": replace(SMOKE.sweep, step={"letter": 0})}, "step of at least 1"),
             ({"train": {"letter": -5}}, "train of at least 1"),
-            ({"multipliers": ["a", "b"]}, "two different multipliers"),
+            ({"multipliers": ["a", "b"]}, "multipliers as a list of numbers"),
             ({"multipliers": [1.0]}, "two different multipliers"),
             ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
         ],
