@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import nnsight
@@ -24,11 +25,12 @@ from nnsight.intervention.backends.remote import RemoteBackend
 from nnsight.schema.response import ResponseModel
 
 from steerkit import traces
+from steerkit.errors import need
 from steerkit.files import locked
 from steerkit.model import Model
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
-from steerkit.ndif.failures import LATER, RemoteFailure, explain
+from steerkit.ndif.failures import KEPT, LATER, VERSIONS, RemoteFailure, explain
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to reach a server
 SENDS = 4  # how often one job is sent, when workers die under it
@@ -39,6 +41,9 @@ BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # wh
 QUIET = 60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
+MOST = (
+    3 << 29
+)  # bytes of an answer; what `JOB_TOKENS` leave in a residual stream 16,384 wide are two thirds of it
 # One for all questions: its certificates take longer to read than an answer. It keeps no connection.
 CLIENT = httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -53,18 +58,23 @@ class Backend(RemoteBackend):
         """What came back."""
         self.received = len(content)
         if self.compress:
-            content = zstandard.ZstdDecompressor().decompress(content)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            content = _within(zstandard.ZstdDecompressor().read_to_iter(content))
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["found"]
+
+    def download_result(self, url: str) -> Any:
+        """What lies behind a link of the server: its own, or that of a store, which is not asked for in the clear."""
+        host, place = urlsplit(self.host).hostname, urlsplit(url)
+        if place.hostname != host and place.scheme != "https":
+            raise ValueError(f"a link to {place.netloc}")
+        return self.finalize(_got(url, {}) or b"")
 
     def poll(self, tracer: Any = None) -> Any:
         """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
         headers = {"ndif-api-key": self.api_key} if self.api_key else {}
-        reply = CLIENT.get(f"{self.host}/response/{self.job_id}", headers=headers)
-        self.status = None
-        if reply.status_code == httpx.codes.NOT_FOUND:
+        content, self.status = _got(f"{self.host}/response/{self.job_id}", headers), None
+        if content is None:
             return None
-        reply.raise_for_status()
-        response = ResponseModel.model_validate_json(reply.text)
+        response = ResponseModel.model_validate_json(content)
         self.status = response.status
         return self.handle(response)
 
@@ -72,6 +82,25 @@ class Backend(RemoteBackend):
         blob = super()._serialize(tracer)
         self.sent = len(blob)
         return blob
+
+
+def _got(url: str, headers: dict[str, str]) -> bytes | None:
+    """The content behind an address, as it was sent; None where there is none."""
+    with CLIENT.stream("GET", url, headers=headers | {"accept-encoding": "identity"}) as reply:
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            return None
+        reply.raise_for_status()
+        return _within(reply.iter_raw())
+
+
+def _within(parts: Iterable[bytes]) -> bytes:
+    """The parts together, unless that is more than any job gives."""
+    whole = bytearray()
+    for part in parts:
+        whole += part
+        if len(whole) > MOST:
+            raise ValueError(f"more than {MOST:,} bytes")
+    return bytes(whole)
 
 
 def results_of(
@@ -86,7 +115,10 @@ def results_of(
         if found is not None:
             return found
         try:
-            return ledger.keep(key, _finish(model, work, site, args, key))
+            result = _finish(model, work, site, args, key)
+            sound = isinstance(result, list) and all(map(torch.is_tensor, result))
+            need(sound, f"tensors from {host_of(model.remote)}", type(result).__name__, VERSIONS, KEPT)
+            return ledger.keep(key, result)
         except RemoteFailure as failure:
             if failure.memory:  # what halves its batches on this machine does so for a server
                 raise torch.OutOfMemoryError(str(failure)) from None
@@ -170,7 +202,7 @@ def _wait(sent: Backend, model: Model, since: float, waits: tuple[float, ...]) -
     while True:
         found = _reached(sent.poll, model, waits)
         if found is not None:
-            return found["found"]
+            return found
         now, before = time.monotonic(), shown
         if sent.status is not None:
             known, shown = now, sent.status.value.lower()
