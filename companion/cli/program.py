@@ -295,7 +295,7 @@ def unpack_artifacts(
 
 
 def _complain(message: str) -> int:
-    typer.secho(message, err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    typer.secho(screen.plain(message), err=True, fg=None if os.environ.get("NO_COLOR") else "red")
     return 1
 
 
