@@ -196,6 +196,8 @@ class TestErrors:
         ("arguments", "expected"),
         [
             (["run", "tan-fig-1", "-p", "layr=3"], "parameters of tan-fig-1"),
+            (["run", "tan-fig-1", "-p", "model=\ud800"], "model in UTF-8"),
+            (["run", "tan-fig-1", "--profile", "desk"], "a profile"),
             (["reproduce", "--only", "rimsky-*"], "a figure or table"),
             (["reproduce", "--profile", "desk"], "a profile"),
             ([*EXTRACT, "--model", "tinny"], "a registered model"),

@@ -81,6 +81,8 @@ def run(
     """Execute one notebook with new parameters."""
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
+    if "profile" in given:
+        load_profile(given["profile"])  # a wrong one is refused before a kernel starts
     folder = out or Path("out") / exhibit
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
