@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from steerkit.errors import told
+from steerkit.errors import NOT_READ, told
 
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
@@ -63,7 +63,7 @@ def _made(folder: Path, what: str, mend: str) -> Iterator[None]:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with told((OSError,), f"a file to read at {path}", "check the path.", NOT_READ), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

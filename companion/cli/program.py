@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import time
@@ -251,6 +252,7 @@ def plan(
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
     from companion import cost
 
+    need(hours is None or 0 < hours < math.inf, "a number of hours", str(hours), "give more than 0.")
     formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
     found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None, hours)
     if as_json:
