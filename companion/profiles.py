@@ -14,7 +14,7 @@ import yaml
 from companion.data.datasets import names
 from companion.places import PROFILES
 from companion.templates import TEMPLATES
-from steerkit.errors import SteerkitError, need, one_of
+from steerkit.errors import need, one_of, told
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
@@ -95,6 +95,16 @@ class Settings:
     remote: str = ""
 
 
+class _Once(yaml.SafeLoader):
+    """YAML in which no line is there twice; the last one would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.YAMLError(f"a line twice among {', '.join(map(str, found))}")
+        return found
+
+
 def folder() -> Path:
     """Where profiles are: STEERKIT_PROFILES, else those that come with the package."""
     return Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
@@ -112,17 +122,19 @@ def load_profile(name: str, **overrides: Any) -> Settings:
     """
     one_of("a profile", name, profile_names())
     path = folder() / f"{name}.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Lines that are missing or misplaced, and files that are none.
+    kinds = (yaml.YAMLError, TypeError, KeyError, AttributeError, OSError, UnicodeDecodeError, RecursionError)
+
+    def found(error: Exception) -> str:
+        return f"{path.name} with another form ({' '.join(str(error).split())})"
+
+    with told(kinds, "a profile with the lines of profiles/laptop.yaml", "mend the profile.", found=found):
+        values = yaml.load(path.read_text(encoding="utf-8"), _Once)
         _check_known(values, path.name)
         parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
         parts |= {name: _datasets(values[name]) for name in ("datasets", "others") if name in values}
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:  # lines missing, or misplaced
-        expected = "a profile with the lines of profiles/laptop.yaml"
-        found = f"{path.name} with another form ({' '.join(str(error).split())})"
-        raise SteerkitError(expected, found, next_step="mend the profile.") from error
     return override(settings, **overrides)
 
 
@@ -172,6 +184,8 @@ def _check(settings: Settings) -> None:
                 repr(value),
                 "mend that setting.",
             )
+            for form in value if isinstance(value, dict) else ():
+                one_of(f"an answer format in {name}", form, FORMATS)
             if name in LEAST and value is not None:
                 least = min(value.values(), default=0) if isinstance(value, dict) else value
                 wanted = f"{name} of at least {LEAST[name]}"
