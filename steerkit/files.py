@@ -63,7 +63,7 @@ def _made(folder: Path, what: str, mend: str) -> Iterator[None]:
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
-    with told((OSError,), f"a file to read at {path}", "check the path.", NOT_READ), path.open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -71,7 +71,8 @@ def folder_hash(folder: Path) -> str:
     """One sha256 over configuration, tokenizer and weights of a checkpoint folder."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
-        digest.update(f"{path.name} {file_hash(path)}\n".encode())
+        with told((OSError,), f"a file to read at {path}", "check the path.", NOT_READ):
+            digest.update(f"{path.name} {file_hash(path)}\n".encode())
     return digest.hexdigest()
 
 
