@@ -64,10 +64,11 @@ dist: install  ## wheel, site and results as the files of a release, in dist/ (a
 	tar -czf dist/book.tar.gz -C _build html
 	cp book/generated/downloads/*.zip dist/
 
-check: install  ## who imports whom, lint, layout of the code
+check: install  ## who imports whom, lint, layout of the code, types of the library
 	PYTHONPATH=book $(BIN)/lint-imports --no-cache
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
 	$(PYTHON) -m venv .venv-newest

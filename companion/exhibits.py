@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from companion.places import BOOK, EXECUTED, NOTEBOOKS
-from steerkit.errors import need
+from steerkit.errors import need, told
 
 TAN, MAYNE, BEYOND = "Tan et al. 2024", "Mayne et al. 2024", "Beyond the papers"
 
@@ -131,6 +131,8 @@ def convert(parameter: Parameter, value: Any) -> Any:
     expected = f"{parameter.name} of type {parameter.type} ({parameter.help or 'no description'})"
     found, following = f"{value!r}, a {type(value).__name__}", f"{parameter.name}={parameter.default!r}"
     need(type(value) is wanted, expected, found, f"give it as in {following}.", "Nothing was run.")
+    with told((UnicodeEncodeError,), f"{parameter.name} in UTF-8", "look at its bytes.", "Nothing was run."):
+        str(value).encode()
     return value
 
 

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from companion.data.datasets import names
 from companion.places import PROFILES
-from steerkit.errors import SteerkitError, need, one_of
+from companion.templates import TEMPLATES
+from steerkit.errors import need, one_of, told
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
 BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
-# What a setting must be, by its annotation, and how to say so.
-KINDS: dict[str, tuple[type, str]] = {
-    "str": (str, "a text"),
-    "int": (int, "a whole number"),
-    "bool": (bool, "true or false"),
-    "tuple[str, ...]": (tuple, "a list"),
-    "tuple[float, ...]": (tuple, "a list"),
-    "dict[str, int]": (dict, "a number for each answer format"),
-    "int | dict[str, int] | None": (int | dict, "a whole number, or one for each answer format"),
+# How to say what a setting must be, by its annotation; and the least that a number may be, by its name.
+KINDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "bool": "true or false",
+    "tuple[str, ...]": "a list of names",
+    "tuple[float, ...]": "a list of numbers",
+    "dict[str, int]": "a number for each answer format",
+    "int | dict[str, int] | None": "a whole number, or one for each answer format",
 }
+LEAST = {"train": 1, "test": 1, "step": 1, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,16 @@ class Settings:
     remote: str = ""
 
 
+class _Once(yaml.SafeLoader):
+    """YAML in which no line is there twice; the last one would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.YAMLError(f"a line twice among {', '.join(map(str, found))}")
+        return found
+
+
 def folder() -> Path:
     """Where profiles are: STEERKIT_PROFILES, else those that come with the package."""
     return Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
@@ -109,17 +122,19 @@ def load_profile(name: str, **overrides: Any) -> Settings:
     """
     one_of("a profile", name, profile_names())
     path = folder() / f"{name}.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # Lines that are missing or misplaced, and files that are none.
+    kinds = (yaml.YAMLError, TypeError, KeyError, AttributeError, OSError, UnicodeDecodeError, RecursionError)
+
+    def found(error: Exception) -> str:
+        return f"{path.name} with another form ({' '.join(str(error).split())})"
+
+    with told(kinds, "a profile with the lines of profiles/laptop.yaml", "mend the profile.", found=found):
+        values = yaml.load(path.read_text(encoding="utf-8"), _Once)
         _check_known(values, path.name)
         parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
         parts |= {name: _datasets(values[name]) for name in ("datasets", "others") if name in values}
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:  # lines missing, or misplaced
-        expected = "a profile with the lines of profiles/laptop.yaml"
-        found = f"{path.name} with another form ({' '.join(str(error).split())})"
-        raise SteerkitError(expected, found, next_step="mend the profile.") from error
     return override(settings, **overrides)
 
 
@@ -159,18 +174,42 @@ def _check_known(values: dict[str, Any], where: str) -> None:
 
 
 def _check(settings: Settings) -> None:
-    if settings.remote:
-        server(settings.remote)  # an address that is none is said now, not after an hour
     for owner in (settings, settings.sweep, settings.shift):
+        kinds = get_type_hints(type(owner))
         for setting in (each for each in fields(owner) if each.type in KINDS):
-            (wanted, words), value = KINDS[setting.type], getattr(owner, setting.name)
-            fits = value is None or isinstance(value, wanted)
-            need(fits, f"{setting.name} as {words}", repr(value), "mend that setting.")
-            if setting.name in ("train", "test") and value is not None:
-                least = min(value.values() if isinstance(value, dict) else [value])
-                need(least > 0, f"{setting.name} of at least 1", str(value), "leave it out for all items.")
+            name, value = setting.name, getattr(owner, setting.name)
+            need(
+                _fits(value, kinds[name]),
+                f"{name} as {KINDS[setting.type]}",
+                repr(value),
+                "mend that setting.",
+            )
+            for form in value if isinstance(value, dict) else ():
+                one_of(f"an answer format in {name}", form, FORMATS)
+            if name in LEAST and value is not None:
+                least = min(value.values(), default=0) if isinstance(value, dict) else value
+                wanted = f"{name} of at least {LEAST[name]}"
+                need(least >= LEAST[name], wanted, str(value), "give more, or leave it out for the usual.")
         given = owner.multipliers
-        finite = {value for value in given if isinstance(value, int | float) and math.isfinite(value)}
+        finite = {value for value in given if abs(value) <= sys.float_info.max}
         step = "give a range such as -1.5,0,1.5; a slope needs two points."
         fits = len(finite) > 1 and finite >= set(given)
         need(fits, "at least two different multipliers", f"{list(given)}", step)
+    need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
+    one_of("a chat template", settings.sweep.template, ["", *TEMPLATES])
+    if settings.remote:
+        server(settings.remote)  # an address that is none is said now, not after an hour
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is what an annotation says, and what is in it as well."""
+    inside = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, each) for each in inside)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(
+            _fits(k, inside[0]) and _fits(v, inside[1]) for k, v in value.items()
+        )
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(each, inside[0]) for each in value)
+    return type(value) is kind or (kind is float and type(value) is int)

@@ -10,7 +10,23 @@ stream at layer l is the output of block l.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same for type checkers and editors, which run no `__getattr__`
+    from steerkit.decomposition import decompose as decompose, top_features as top_features
+    from steerkit.errors import SteerkitError as SteerkitError
+    from steerkit.extraction import differences as differences, extract as extract, shuffled as shuffled
+    from steerkit.formats import ask as ask, ledger as ledger
+    from steerkit.generation import generate as generate
+    from steerkit.gradient import gradients as gradients
+    from steerkit.grid import Grid as Grid, evaluate as evaluate
+    from steerkit.load import load_model as load_model
+    from steerkit.model import Model as Model, wrap as wrap
+    from steerkit.prompts import Example as Example
+    from steerkit.sae import load_sae as load_sae
+    from steerkit.stats import mean_interval as mean_interval, rank_correlation as rank_correlation
+    from steerkit.steerability import slopes as slopes, summary as summary
+    from steerkit.vectors import Vectors as Vectors, load_vectors as load_vectors
 
 __version__ = "0.1.0"
 

@@ -205,7 +205,7 @@ def checked(vector: torch.Tensor, sae: Sae) -> np.ndarray:
     found = numbers(vector)
     finite, expected = bool(np.isfinite(found).all()), "a vector of finite numbers, not all zero"
     mend = "extract it again; for the features of the zero vector use top_features."
-    need(finite and found.any(), expected, "zeros only" if finite else "NaN or infinity", mend)
+    need(finite and found.any(), expected, "zeros only" if finite else "NaN or infinity", mend)  # type: ignore[arg-type]
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from steerkit.errors import told
+from steerkit.errors import NOT_READ, told
 
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
@@ -71,7 +71,8 @@ def folder_hash(folder: Path) -> str:
     """One sha256 over configuration, tokenizer and weights of a checkpoint folder."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern)):
-        digest.update(f"{path.name} {file_hash(path)}\n".encode())
+        with told((OSError,), f"a file to read at {path}", "check the path.", NOT_READ):
+            digest.update(f"{path.name} {file_hash(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -61,7 +61,7 @@ class Grid:
         matching, other = self.scores[:, 0].numpy(), self.scores[:, 1].numpy()
         propensity = matching - other
         cell = p, v, layer, k = np.nonzero(np.isfinite(propensity))  # cells that `fewer` left out are NaN
-        columns = {"dataset": dataset}
+        columns = {"dataset": dataset}  # type: dict
         for name in ("example_id", "format", "positive_letter", "positive_answer"):
             values = [getattr(one, name.removeprefix("example_")) for one in self.examples]
             columns[name] = np.asarray(values)[p]
@@ -116,7 +116,7 @@ def evaluate(
             broken = f"NaN or infinity for example {examples[index].id}"
             need(bool(found.isfinite().all()), "finite scores", broken, mend)
             if cells:
-                scores[index][(slice(None), *at)] = found[:, 1:]
+                scores[index][(slice(None), *at)] = found[:, 1:]  # type: ignore[index]
             if 0 in multipliers:
                 scores[index, ..., multipliers.index(0)] = found[:, :1, None]
         if progress is not None:

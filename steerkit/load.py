@@ -135,7 +135,7 @@ def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, att
     mend = "merge it (peft's `merge_and_unload`), save the model, and load that."
     need(not tuned, expected, f"{ADAPTER} beside the weights", mend, NOT_LOADED)
     how = {"dtype": dtype, "device_map": str(device), "use_safetensors": True}
-    module = read_weights(place, attention, **how)
+    module = read_weights(place, attention, **how)  # type: ignore[arg-type]
     with reading(place):
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         lm = TransformersModel(module, task="text-generation", tokenizer=tokenizer, device=device)
@@ -158,11 +158,11 @@ def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, *
         # Without trust_remote_code=False transformers asks on the terminal.
         config = AutoConfig.from_pretrained(place, gguf_file=gguf, trust_remote_code=False)
     kind = architecture(config, place)
-    if attention == "sdpa" and not kind._supports_sdpa:
+    if attention == "sdpa" and not kind._supports_sdpa:  # type: ignore[attr-defined]
         attention = "eager"
     how |= {"config": config, "gguf_file": gguf, "attn_implementation": attention}
     with reading(place):  # tensors of another shape are allowed, to be named with the others
-        model, info = kind.from_pretrained(
+        model, info = kind.from_pretrained(  # type: ignore[attr-defined]
             place, output_loading_info=True, ignore_mismatched_sizes=True, **how
         )
     expected = f"the weights of a {kind.__name__} at {place}, as its config.json describes them"

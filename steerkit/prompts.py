@@ -220,4 +220,4 @@ def _cut(
     if merged and closing:
         decoded = [text.removeprefix("(") for text in decoded]
     sound = closing == other and all(len(text) == 1 and text.isupper() for text in decoded)
-    return lead, letters, closing if sound else None
+    return lead, letters, closing if sound else None  # type: ignore[return-value]

@@ -63,7 +63,7 @@ def two_branches(example: Example, start: int, closing: int, scale: str, mean: b
         weight = 1.0 / len(scored) if mean else 1.0
         reads = tuple(Read(len(head) - 1 + i, token, side, weight) for i, token in enumerate(scored))
         branches.append(Branch((head + scored)[:-1], reads))
-    return Question(example.id, example.prompt[:cut], tuple(branches), scale)
+    return Question(example.id, example.prompt[:cut], tuple(branches), scale)  # type: ignore[arg-type]
 
 
 def completions(example: Example, fidelity: Fidelity = "letter") -> Question:

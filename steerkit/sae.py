@@ -55,10 +55,13 @@ class Sae:
             # The extremes carry NaN and infinity and need no array of the size of the weights, as isfinite would.
             finite = not array.numel() or all(end.isfinite() for end in array.aminmax())
             need(finite, f"finite numbers in {name}", "NaN or infinity", "fetch the file again.")
+        short = bool(self.W_dec.norm(dim=-1).isfinite().all())
+        need(short, "decoder directions whose norm is a number of float32", "infinity", "rescale the file.")
         silent, mend = self.threshold is None, "fetch the complete file."
         need(self.kind != "jumprelu" or not silent, "a threshold for jumprelu", "none", mend)
         needs_k = self.kind == "topk" or (self.kind == "batchtopk" and silent)
         sound = not needs_k or (isinstance(self.k, int | float) and 1 <= self.k <= f)
+        sound = sound and (self.kind != "topk" or self.k % 1 == 0)
         need(sound, f"k between 1 and {f} for {self.kind}", repr(self.k), "look into cfg.json.")
 
     @property

@@ -29,6 +29,10 @@ _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activa
 # What the folder names of a release say beside layer and source, from the path and these two; open to more.
 RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 
+# What a setting is when it is there.
+_TYPES = dict.fromkeys(("architecture", "activation_fn", "hook_name", "model_name", "source"), str)
+_TYPES |= {"hook_layer": int, "model_from_pretrained_kwargs": dict, "activation_fn_kwargs": dict}
+
 
 def read_npz(path: Path) -> dict[str, Any]:
     """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input.
@@ -63,10 +67,13 @@ def read_folder(folder: Path) -> dict[str, Any]:
     """
     expected = f"a SAELens configuration in {CONFIG} beside the weights"
     mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
-    with told((OSError, ValueError, AttributeError, TypeError), expected, mend, NOT_READ):
+    with told((OSError, ValueError, AttributeError, TypeError, RecursionError), expected, mend, NOT_READ):
         stated = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         stated = {**(stated.get("metadata") or {}), **stated}
     config = {_RENAMED.get(name, name): value for name, value in stated.items()}
+    for name, wanted in _TYPES.items():
+        value = config.get(name)
+        _understood(value is None or type(value) is wanted, f"{name} as {wanted.__name__}", repr(value)[:60])
     kind, subtract = _kind(config), config.get("apply_b_dec_to_input", True)
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)

@@ -126,6 +126,13 @@ def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: tor
     reach, name = most * float(vectors.values.double().norm(dim=-1).max()), str(dtype).removeprefix("torch.")
     expected = f"multipliers that move activations by at most {limit:.2g}, what {name} can square"
     need(reach <= limit, expected, f"{reach:.2g} with multiplier {most:g}", "use smaller multipliers.")
+    small, expected = (
+        min(most, reach or most),
+        f"multipliers that move activations by at least {SHORTEST:g}, or 0",
+    )
+    need(
+        not 0 < small < SHORTEST, expected, f"{reach:.2g} with multiplier {most:g}", "use larger multipliers."
+    )
     least = most * min(APART * info.eps, 0.02)
     for one, other in pairwise(sorted(multipliers)):
         expected = f"multipliers at least {least:.2g} apart in {name}"

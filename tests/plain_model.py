@@ -62,7 +62,7 @@ def score(model: Model, example: Example, side: int, layer: int, delta: torch.Te
     tokens = strings(example)[side]
     first, start = len(example.prompt) + len(example.lead), len(example.prompt) - (fidelity != "bench")
     rows = logits(model, tokens, start, layer, delta)
-    if example.format == "statement":
+    if example.format in ("statement", "options"):
         chosen = rows.log_softmax(-1)
         return float(sum(chosen[i - 1, tokens[i]] for i in range(first, len(tokens)))) / (len(tokens) - first)
     if example.format == "yes-no" or fidelity == "letter":

@@ -196,7 +196,12 @@ class TestErrors:
         ("arguments", "expected"),
         [
             (["run", "tan-fig-1", "-p", "layr=3"], "parameters of tan-fig-1"),
+            (["run", "tan-fig-1", "-p", "model=\ud800"], "model in UTF-8"),
+            (["run", "tan-fig-1", "--profile", "desk"], "a profile"),
             (["reproduce", "--only", "rimsky-*"], "a figure or table"),
+            (["plan", "--profile", "smoke", "--hours", "nan"], "a number of hours"),
+            ([*EXTRACT, "--model", "loops"], "a file to read at loops"),
+            ([*EXTRACT, "--out", "loops/config.json/v.safetensors"], "a file to write"),
             (["reproduce", "--profile", "desk"], "a profile"),
             ([*EXTRACT, "--model", "tinny"], "a registered model"),
             ([*EXTRACT, "--layers", "4"], "a layer from 0 to 3"),
@@ -212,10 +217,12 @@ class TestErrors:
     )
     def test_an_error_is_one_paragraph_and_no_file(self, steerkit, vectors, home, arguments, expected):
         (home / "file").write_text("")
+        (home / "loops").mkdir()
+        (home / "loops" / "config.json").symlink_to("config.json")
         code, out, err = steerkit(*(vectors if a == "VECTORS" else a for a in arguments))
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert err.startswith(f"Expected {expected}") and " found " in err and " Next: " in err
-        assert [path.name for path in home.rglob("*")] == ["file"]
+        assert sorted(path.name for path in home.rglob("*")) == ["config.json", "file", "loops"]
 
     @pytest.mark.parametrize(
         "arguments", [["--debug", "run", "tan-fig-9"], ["run", "tan-fig-9", "--debug"], ["run", "tan-fig-9"]]

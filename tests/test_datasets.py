@@ -199,6 +199,7 @@ class TestBadFiles:
             (persona_row(" \u2028"), "not empty", "row mine/0000"),
             ("[" * 99999, "JSON from line 1", "recursion"),
             ('{"pair": ' + "9" * 5000 + "}", "JSON from line 1", "digits"),
+            ('{"pair": 1, "pair": 2}', "JSON from line 1", "'pair' twice"),
             # A line separator is none of JSON lines.
             (json.dumps(persona_row("a\u2028b"), ensure_ascii=False) + "\n{oops", "JSON in line 2", "{oops"),
         ],
@@ -484,6 +485,7 @@ class TestWhatPeopleBring:
             ("positive,negative\n", "none"),
             ('positive,negative\n"a,b\n', "Error"),
             ("positive,negative\na,\n", "row mine/0000"),
+            ("positive,negative, Positive\na,b,c\n", "['positive', 'negative', 'positive']"),
         ],
     )
     def test_a_table_of_another_kind_is_refused(self, tmp_path, text, found):

@@ -401,7 +401,7 @@ class TestBadInput:
     def test_an_unknown_method_names_the_known_ones(self, sae, vector):
         refused(decompose, vector, sae, "omp", 3, said=r"encode, encode-scaled, .*found 'omp'")
 
-    @pytest.mark.parametrize("norm", [None, 0.0, -1.0, np.nan, np.inf])
+    @pytest.mark.parametrize("norm", [None, 0.0, -1.0, 1e300, np.nan, np.inf])
     def test_scaled_encoding_needs_a_norm(self, norm, sae, vector):
         refused(decompose, vector, sae, "encode-scaled", 3, target_norm=norm, said="target_norm")
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,10 @@ def near(*good: object) -> st.SearchStrategy[str]:
 
 
 VALUE = st.none() | st.booleans() | st.floats() | st.integers() | TEXT | st.lists(TEXT, max_size=2)
+SETTING = (
+    VALUE | st.lists(NUMBER | st.none(), max_size=3) | st.dictionaries(near("letter"), VALUE, max_size=2)
+)
+CHANGED = st.sampled_from([each.name for each in fields(profiles.Settings)])
 SOUND = [
     {"question": 'Would you say this?\n"I love tea"', "statement": "I love tea", "pair": 0},
     {"question": "Which?\n\nChoices:\n (A) red\n (B) blue"},
@@ -131,9 +136,12 @@ OPTIONS = {
     "plan": {"--profile": near("smoke", "mine")},
     "run": {"--profile": TEXT, "-p": near("layer=99", "nothing=1")},
     "record": {"--stage": TEXT},
+    "verify": {"--profile": TEXT},
+    "reproduce": {"--profile": near("smoke", "mine")},
     "artifacts": {},
 }
 WORDS = {"run": near("tan-fig-1"), "record": TEXT, "artifacts": st.sampled_from(["pack", "unpack", "none"])}
+WORDS["reproduce"] = TEXT.map("--only=none{}".format)  # of the arguments only: it takes minutes
 
 
 @st.composite
@@ -186,7 +194,7 @@ def check_numbers(words: list[str], folder: Path) -> None:
 
 
 @DRAWN
-@given(commands(), data(), st.dictionaries(near("model", "datasets", "sweep", "train"), VALUE, max_size=2))
+@given(commands(), data(), st.dictionaries(CHANGED | TEXT, SETTING, max_size=2))
 def test_every_command_ends_in_a_result_or_a_sentence(place, words, content, changed):
     for name in ("mine.jsonl", "mine.json", "mine.csv"):
         (place / name).write_bytes(content)

@@ -209,6 +209,9 @@ CASES = {
     "multipliers that are roundings apart": lambda s: run_grid(
         s, vectors_of(1.0, width=32), multipliers=(1, 1.0000001)
     ),
+    "multipliers that move nothing": lambda s: run_grid(
+        s, vectors_of(1.0, width=32), multipliers=(0, 1e-320)
+    ),
     "norm past the precision": lambda s: vectors_of(1e30),
     "file with a vector file's names and other values": lambda s: other_vectors(s),
     "pack that is compressed": lambda s: compressed(s),

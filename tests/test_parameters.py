@@ -2,7 +2,7 @@
 
 import ast
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -95,7 +95,8 @@ def write(tmp_path, monkeypatch):
 
     def save(text: str | None = None, **changes) -> None:
         values = {k: v for k, v in (valid | changes).items() if v != "absent"}
-        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values) if text is None else text)
+        text = yaml.safe_dump(values) if text is None else text
+        (tmp_path / "mine.yaml").write_text(text, errors="surrogatepass")
 
     return save
 
@@ -122,6 +123,9 @@ class TestProfiles:
         [
             {"text": "model: [tiny"},
             {"text": "- model"},
+            {"text": "model: tiny\nmodel: tiny-gemma3\n"},
+            {"text": "[" * 5000},
+            {"text": "# \ud800"},
             {"model": "absent"},
             {"sweep": {"train": 2}},
             {"sweep": {"train": 2, "test": 2, "step": {}, "multipliers": [0, 1], "stride": 3}},
@@ -152,9 +156,17 @@ class TestOverrides:
             ({"model": 3}, "model as a text"),
             ({"datasets": 3}, "datasets as a list"),
             ({"layer": "10"}, "layer as a number for each"),
+            ({"datasets": [1]}, "datasets as a list of names"),
+            ({"layer": {"letter": None}}, "layer as a number for each"),
+            ({"layer": {"prose": 1}}, "an answer format in layer"),
+            ({"seed": True}, "seed as a whole number"),
+            ({"seed": -2}, "seed of at least 0"),
             ({"test": 0}, "test of at least 1"),
+            ({"test": {}}, "test of at least 1; found {}"),
+            ({"sweep": replace(SMOKE.sweep, template="none")}, "a chat template"),
+            ({"sweep": replace(SMOKE.sweep, step={"letter": 0})}, "step of at least 1"),
             ({"train": {"letter": -5}}, "train of at least 1"),
-            ({"multipliers": ["a", "b"]}, "two different multipliers"),
+            ({"multipliers": ["a", "b"]}, "multipliers as a list of numbers"),
             ({"multipliers": [1.0]}, "two different multipliers"),
             ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
         ],

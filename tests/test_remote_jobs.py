@@ -1,6 +1,7 @@
 """Jobs on a server: what is tried again, what is not, what a killed client or server leaves, and what is said."""
 
 import io
+import json
 import logging
 import os
 import pickle
@@ -14,13 +15,14 @@ import miniremote
 import pytest
 import torch
 import websocket
+import zstandard
 from conftest import asked, close, random_vectors, refused
 from nnsight import CONFIG
 from nnsight.intervention.backends.remote import RemoteError
 
 from companion.mayne import activations as mayne_runs
 from companion.models import load_model
-from steerkit import evaluate, traces
+from steerkit import SteerkitError, evaluate, traces
 from steerkit.ndif import jobs as remote_jobs
 from steerkit.ndif import ledger as remote_ledger
 from steerkit.ndif.failures import RemoteFailure, explain
@@ -192,6 +194,65 @@ class TestWaiting:
         torch.save({"found": Bad()}, content)
         with pytest.raises(pickle.UnpicklingError):
             backend.finalize(content.getvalue())
+
+
+def saved(value: object) -> bytes:
+    """A result as servers send it."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    return zstandard.compress(content.getvalue())
+
+
+def replies(status: object, result: bytes = b"", code: int = 200):
+    """A server that says this of every job, and sends this for its result."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        to_result = "response" not in request.url.path
+        assert not to_result or "ndif-api-key" not in request.headers
+        content = (
+            result if to_result else status if isinstance(status, bytes) else json.dumps(status).encode()
+        )
+        headers = {"location": "http://169.254.169.254/"} if code == 302 else {}
+        return httpx.Response(code if to_result else 200, headers=headers, stream=httpx.ByteStream(content))
+
+    return answer
+
+
+DONE = {"id": "x", "status": "COMPLETED", "data": "http://127.0.0.1:1/result/x"}
+EVIL = {
+    "an answer without end": (replies(b" " * 70_000), "more than 65,536 bytes"),
+    "a result without end": (replies(DONE, bytes(70_000)), "more than 65,536 bytes"),
+    "a bomb": (replies(DONE, zstandard.compress(bytes(10**8))), "more than 65,536 bytes"),
+    "a link elsewhere": (replies(DONE | {"data": "http://169.254.169.254/x"}), "a link to 169.254.169.254"),
+    "a link to a file": (replies(DONE | {"data": "file:///etc/passwd"}), "a link to"),
+    "no link": (replies(DONE | {"data": [1]}), "an exception"),
+    "a redirect": (replies(DONE, code=302), "Redirect location"),
+    "no result": (replies(DONE, code=404), "an exception"),
+    "no JSON": (replies(b"<html>"), "an exception"),
+    "another JSON": (replies([1]), "an exception"),
+    "another result": (replies(DONE, saved({"lost": 1})), "'found'"),
+    "numbers for tensors": (replies(DONE, saved({"found": [1]})), "found list"),
+}
+
+
+@pytest.mark.parametrize("what", EVIL)
+def test_a_server_that_does_harm_gets_one_sentence(model, monkeypatch, what):
+    """What it says and sends has a size, and its links lead to itself or to a store behind https."""
+    answer, said = EVIL[what]
+    monkeypatch.setattr(CONFIG.API, "APIKEY", KEY)
+    monkeypatch.setattr(remote_jobs, "CLIENT", httpx.Client(transport=httpx.MockTransport(answer)))
+    monkeypatch.setattr(remote_jobs, "MOST", 2**16)
+    monkeypatch.setattr(remote_jobs, "send", lambda *_: remote_jobs._backend(model, "x"))
+    with pytest.raises(SteerkitError, match=said) as caught:
+        ask(model, 50)
+    assert "\n" not in str(caught.value) and KEY[:6] not in str(caught.value)
+
+
+@pytest.mark.parametrize("quoted", [KEY, KEY[:9], KEY[-9:], f"'{KEY[4:12]}...'"])
+def test_no_part_of_a_key_is_repeated(quoted):
+    failure = explain(RemoteError(f"Invalid API key {quoted}"), "x", "host", KEY)
+    assert "does not accept: words with the key in them" in failure.found
+    assert quoted.strip("'.") not in str(failure)
 
 
 def ask_four(remote: str) -> list[tuple[int, float]]:

@@ -145,19 +145,18 @@ class TestCheck:
     """What `make check` asks, so that it is asked wherever the tests run."""
 
     @pytest.mark.parametrize(
-        "command",
-        [("lint-imports", "--no-cache"), ("ruff", "check", "."), ("ruff", "format", "--check", ".")],
-        ids=lambda command: " ".join(command),
+        "command", ["lint-imports --no-cache", "ruff check .", "ruff format --check .", "mypy"]
     )
     def test_it_finds_nothing(self, command):
-        program = Path(sys.executable).with_name(command[0])
+        name, *words = command.split()
+        program = Path(sys.executable).with_name(name)
         if not program.exists():
-            pytest.skip(f"{command[0]} is not installed (extra: test)")
+            pytest.skip(f"{name} is not installed (extra: test)")
         paths = os.pathsep.join([str(ROOT), str(ROOT / "book")])
         there = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": paths}}
-        done = subprocess.run([program, *command[1:]], **there, capture_output=True, text=True)
+        done = subprocess.run([program, *words], **there, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-        assert " ".join(command) in (ROOT / "Makefile").read_text()
+        assert f"/{command}\n" in (ROOT / "Makefile").read_text()
 
 
 class TestImports:
@@ -168,6 +167,8 @@ class TestImports:
                 found = getattr(steerkit, name)
                 assert isinstance(found, str) or (callable(found) and found.__doc__), name
         assert not {path.stem for path in (ROOT / "steerkit").glob("*.py")} & set(steerkit.__all__)
+        given = re.findall(r"(\w+) as \1\b", (ROOT / "steerkit/__init__.py").read_text())  # to type checkers
+        assert sorted([*given, "__version__"]) == steerkit.__all__
         with pytest.raises(AttributeError, match="no attribute 'steer'"):
             steerkit.steer  # noqa: B018
 

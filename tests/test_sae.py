@@ -277,6 +277,10 @@ class TestFolders:
             ),
             ({"d_in": D + 1}, "d_in 6, the size of the weights, in cfg.json; found 7"),
             ({"d_sae": 3}, "d_sae 20"),
+            ({"hook_name": 5}, "hook_name as str in cfg.json; found 5"),
+            ({"hook_layer": "2"}, "hook_layer as int"),
+            ({"architecture": ["standard"]}, "architecture as str"),
+            ({"architecture": "topk", "k": 2.5}, f"k between 1 and {F} for topk; found 2.5"),
             *[
                 ({"architecture": each, "k": k}, f"k between 1 and {F} for {each}")
                 for each in ("topk", "batchtopk")
@@ -297,7 +301,7 @@ class TestFolders:
         assert load_sae(write_folder(tmp_path, scaling_factor=torch.ones(F))).kind == "jumprelu"
         refused(load_sae, write_folder(tmp_path, scaling_factor=torch.full((F,), 2.0)), said="scaling_factor")
 
-    @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"metadata": 3}'])
+    @pytest.mark.parametrize("text", [None, "", "[]", "{", '{"metadata": 3}', "[" * 99999])
     def test_a_configuration_that_is_none_is_refused(self, tmp_path, text):
         folder = write_folder(tmp_path)
         (folder / "cfg.json").unlink() if text is None else (folder / "cfg.json").write_text(text)
@@ -343,6 +347,7 @@ class TestWhatDoesNotFit:
             broken.view(-1)[-1] = bad
             refused(make, "jumprelu", said=f"finite numbers in {name}", **{name: broken})
         refused(make, "jumprelu", said=" of shape ", **{name: arrays()[name][:-1]})
+        refused(make, "relu", said="decoder directions whose norm", W_dec=arrays()["W_dec"] * 1e30)
 
     def test_a_vector_as_weights_an_unknown_kind_and_jumprelu_without_threshold_are_refused(self):
         refused(make, "relu", W_enc=torch.zeros(3), said=r"W_enc of shape \[0, 0\]")

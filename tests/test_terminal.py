@@ -86,6 +86,11 @@ class TestList:
         assert not CONTROL.search(done.stdout) and done.stderr == ""
 
 
+def test_a_terminal_obeys_no_name_of_a_file():
+    code, seen = on_a_terminal("ledger", "--model", "tiny", "--data", "\x1b[2J\x9b2Jx.jsonl")
+    assert code == 1 and "a data file at \ufffd[2J\ufffd2Jx.jsonl; found no" in " ".join(seen.split())
+
+
 class TestReproduce:
     COMMAND = ("reproduce", "--profile", "smoke", "--no-book", "--only", "tan-fig-2")
 

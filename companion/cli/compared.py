@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from companion.cli.screen import plain
 from companion.data.datasets import Dataset
 from companion.data.splits import group_items
 from companion.models import weights_of
@@ -63,11 +64,13 @@ def check_model(vectors: dict[str, Any], model: dict[str, Any], force: bool) -> 
     step = f"extract vectors of this model, {FORCE}"
     need(force or same or not known, f"the model that the vectors are of, {of}", here, step)
     if not same:  # forced, or a revision on the hub beside a hash of files, here or on a server
-        logger.warning(f"The vectors are of {of}, and the model is {here}.")
+        logger.warning(plain(f"The vectors are of {of}, and the model is {here}."))
     for what, path in {"precision": ("source", "dtype"), "chat template": ("template", "sha256")}.items():
         one, other = said(about, *path)[:12], said(model, *path)[:12]
         if one and other and one != other:
-            logger.warning(f"The vectors were extracted in another {what}: {one}, and here it is {other}.")
+            logger.warning(
+                plain(f"The vectors were extracted in another {what}: {one}, and here it is {other}.")
+            )
 
 
 def check_items(vectors: dict[str, Any], tested: dict[str, Any], items: Sequence[Item], force: bool) -> None:
@@ -85,7 +88,7 @@ def check_items(vectors: dict[str, Any], tested: dict[str, Any], items: Sequence
     step = f"give the data, --split and --seed of the extraction, {FORCE}"
     need(force or not any(seen), "test items that did not train the vectors", found, step)
     if any(seen):
-        logger.warning(f"Of the test items {found}.")
+        logger.warning(plain(f"Of the test items {found}."))
 
 
 def check_labels(items: Sequence[Item], labels: Sequence[str]) -> None:
@@ -111,10 +114,10 @@ def check_data(vectors: dict[str, Any], dataset: Dataset, force: bool) -> None:
 def check_sae(vectors: dict[str, Any], sae: Sae) -> None:
     """Say that an autoencoder names another model; names are no identity, so it is no more than said."""
     own = said(vectors, "inputs", "model")
-    one, other = (_plain(name) for name in (own, sae.model))
+    one, other = (_letters(name) for name in (own, sae.model))
     if one and other and one not in other and other not in one:
-        logger.warning(f"The autoencoder was trained on {sae.model}, and the vector is of {own}.")
+        logger.warning(plain(f"The autoencoder was trained on {sae.model}, and the vector is of {own}."))
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return "".join(letter for letter in name.rpartition("/")[2].lower() if letter.isalnum())

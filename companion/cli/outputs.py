@@ -49,7 +49,7 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
     What is there and no file is refused always; an input, an artefact, a link and a file of another kind without `force`.
     """
     need(path.suffix == suffix, f"a file that ends in {suffix}", repr(str(path)), ELSEWHERE)
-    kinds, wanted = (OSError, ValueError), f"a file to write, {str(path)[:200]}"
+    kinds, wanted = (OSError, ValueError, RuntimeError), f"a file to write, {str(path)[:200]}"
     with told(kinds, wanted, ELSEWHERE, found=lambda error: str(error)[:200]):
         there, link = path.exists(), path.is_symlink()
         need(path.is_file() or not there, "a place for a file", f"a folder or a device at {path}", ELSEWHERE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import time
@@ -81,6 +82,8 @@ def run(
     """Execute one notebook with new parameters."""
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
+    if "profile" in given:
+        load_profile(given["profile"])  # a wrong one is refused before a kernel starts
     folder = out or Path("out") / exhibit
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
@@ -249,6 +252,7 @@ def plan(
     """Prompts, token-passes, requests, bytes, memory and hours of a profile, before anything starts."""
     from companion import cost
 
+    need(hours is None or 0 < hours < math.inf, "a number of hours", str(hours), "give more than 0.")
     formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
     found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None, hours)
     if as_json:
@@ -295,7 +299,7 @@ def unpack_artifacts(
 
 
 def _complain(message: str) -> int:
-    typer.secho(message, err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    typer.secho(screen.plain(message), err=True, fg=None if os.environ.get("NO_COLOR") else "red")
     return 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,12 @@ from steerkit.errors import SteerkitError
 
 WIDTH = 160  # of tables in a file or a pipe
 LONG = 60  # characters, from which a cell makes its table need lines between rows
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed
+
+
+def plain(text: str) -> str:
+    """A text without what a terminal obeys: names come from files and servers of others."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def console(machine: bool = False) -> Console:
@@ -109,13 +116,13 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
     table = Table(*columns, title=title or None, title_justify="left", show_lines=lines)
     for row in rows:
         cells = ("" if row[c] is None else row[c] for c in columns)
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(str(cell))) for cell in cells))
     console().print(table)
 
 
 def tell(as_json: bool, text: str, value: Any) -> None:
     """A text for people, or a value for machines."""
-    print_json(value) if as_json else typer.echo(text)
+    print_json(value) if as_json else typer.echo(plain(text))
 
 
 def print_json(value: Any) -> None:

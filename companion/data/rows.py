@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -56,7 +57,7 @@ def read_rows(content: bytes, path: str) -> list[Any]:
 def _parse(text: str, path: str, first_line: int) -> Any:
     step = "mend or delete that line."
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         expected = f"JSON in line {first_line + error.lineno - 1} of {path}"
         found = f"{text.split(chr(10))[error.lineno - 1].strip(chr(13))[:60]!r} ({error.msg})"
@@ -66,16 +67,25 @@ def _parse(text: str, path: str, first_line: int) -> Any:
         raise SteerkitError(expected, found, done=NOT_LOADED, next_step=step) from error
 
 
+def _once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object none of whose fields is there twice: which of them is meant nobody knows."""
+    if twice := [name for name, count in Counter(name for name, _ in fields).items() if count > 1]:
+        raise ValueError(f"{twice[0]!r} twice in one object")
+    return dict(fields)
+
+
 def _table(text: str, path: str) -> list[dict[str, str]]:
     """Rows of a table with a header, separated by whichever of comma, semicolon and tab its first line has most of."""
     separator = max(",;\t", key=text.partition("\n")[0].count)
     step = "save it as CSV with a header and one row an item."
     with told((csv.Error,), f"a table in {path}", step, NOT_LOADED):
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        rows, header = list(reader), [str(name).strip().lower() for name in reader.fieldnames or ()]
+    _need(len({*header}) == len(header), f"columns of different names in {path}", str(header), next_step=step)
     for number, row in enumerate(rows):
         found = f"more of them in row {number}, {str(row.get(None))[:60]}"
         _need(None not in row, f"as many columns as the header of {path} has", found, next_step=step)
-    return [{str(name).strip().lower(): value or None for name, value in row.items()} for row in rows]
+    return [dict(zip(header, (value or None for value in row.values()), strict=True)) for row in rows]
 
 
 def parse_rows(

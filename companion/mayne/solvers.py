@@ -27,6 +27,7 @@ import torch
 from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, largest, numbers, on_rows
 from steerkit.errors import SteerkitError, need
 from steerkit.sae import Sae
+from steerkit.vectors import LONGEST, SHORTEST
 
 BATCH = 64  # activations encoded at once
 CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on it
@@ -34,9 +35,11 @@ CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on 
 
 def _scaled(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]) -> list[Solution]:
     norm = inputs.get("target_norm")
-    usable = norm is not None and bool(np.isfinite(norm)) and norm > 0
-    mend = "give the mean norm of activations at this layer."
-    need(usable, "a positive target_norm for encode-scaled", repr(norm), mend)
+    usable, mend = (
+        norm is not None and SHORTEST <= norm <= LONGEST,
+        "give the mean norm of activations at this layer.",
+    )
+    need(usable, f"a target_norm for encode-scaled, {SHORTEST:g} to {LONGEST:g}", repr(norm), mend)
     scale = float(norm) / float(np.linalg.norm(vector))
     dense = numbers(sae.encode(torch.from_numpy(vector * scale))) / scale
     return [largest(dense, count) for count in counts]

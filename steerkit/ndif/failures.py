@@ -11,6 +11,7 @@ from typing import Any
 from steerkit.errors import SteerkitError
 
 THERE, KEPT = "on the server", "Finished jobs are kept."
+PIECE = 6  # letters of a key that are not repeated
 
 
 class RemoteFailure(SteerkitError):
@@ -33,7 +34,7 @@ _BUSY = r"reconnecting|Service temporarily unavailable|\b50[234]\b|Too Many Requ
 _KEY = "get one from the people who run the server and put it into NDIF_API_KEY, or run `nnsight login`."
 _OFFERED = "ask for a model that the server offers (`nnsight.status()`), or for a folder that it can read."
 _LOG = "see the server's log; the model may be too large for it."
-_VERSIONS = "compare Python, nnsight and torch there and here: `nnsight.compare()`."
+VERSIONS = "compare Python, nnsight and torch there and here: `nnsight.compare()`."
 _FEWER = "ask for fewer layers, multipliers or vectors at a time, or raise the server's limit."
 _ANYIO = "the server needs anyio<4.15; or ask for fewer vectors at a time."
 LATER = "run the command again; it goes on where it stopped."
@@ -43,7 +44,7 @@ _KNOWN = (
     ("Invalid API key", "a key that it does not accept", _KEY),
     ("Could not deploy this model", "a model that it does not have and cannot get", _OFFERED),
     ("Error starting model", "a model that it cannot start", _LOG),
-    ("payload could not be read", "a request that it cannot read", _VERSIONS),
+    ("payload could not be read", "a request that it cannot read", VERSIONS),
     ("exceeded the execution timeout", "a job that took longer than it allows", _FEWER),
     ("error parsing the body", "a request that it cannot take in", _ANYIO),
     (_NO_MEMORY, "no memory left", "ask for fewer conditions at a time.", "memory"),
@@ -55,11 +56,14 @@ _KNOWN = (
 def explain(error: BaseException, what: str, host: str, secret: str | None = None) -> RemoteFailure:
     """The failure behind an exception of nnsight, httpx or the operating system.
 
-    `what` was asked of `host`; `secret` is the key, which must not be in a message, and which servers quote.
+    `what` was asked of `host`; `secret` is the key, of which nothing must be in a message, and which servers quote.
     """
-    text = str(error).replace(secret, "(the key)") if secret else str(error)
+    text = str(error)
     lines, there = [line.strip() for line in text.splitlines() if line.strip()], f"{THERE} {host}"
+    lines = [line for line in lines if not line.startswith("For more information check")]  # httpx's
     line = lines[-1][:300].rstrip(".") if lines else ""  # what a traceback ends with: type and message
+    if secret and any(secret[at : at + PIECE] in line for at in range(max(1, len(secret) - PIECE + 1))):
+        line = "words with the key in them"
     if _unreachable(error):
         found = f"no connection to {host} ({line or type(error).__name__})"
         next_step = f"check the address and that the server is up, then {LATER}"

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable
-from types import FunctionType, SimpleNamespace
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import nnsight
@@ -24,11 +25,12 @@ from nnsight.intervention.backends.remote import RemoteBackend
 from nnsight.schema.response import ResponseModel
 
 from steerkit import traces
+from steerkit.errors import need
 from steerkit.files import locked
 from steerkit.model import Model
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
-from steerkit.ndif.failures import LATER, RemoteFailure, explain
+from steerkit.ndif.failures import KEPT, LATER, VERSIONS, RemoteFailure, explain
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)  # seconds between attempts to reach a server
 SENDS = 4  # how often one job is sent, when workers die under it
@@ -39,6 +41,9 @@ BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # wh
 QUIET = 60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
+MOST = (
+    3 << 29
+)  # bytes of an answer; what `JOB_TOKENS` leave in a residual stream 16,384 wide are two thirds of it
 # One for all questions: its certificates take longer to read than an answer. It keeps no connection.
 CLIENT = httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -53,18 +58,23 @@ class Backend(RemoteBackend):
         """What came back."""
         self.received = len(content)
         if self.compress:
-            content = zstandard.ZstdDecompressor().decompress(content)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            content = _within(zstandard.ZstdDecompressor().read_to_iter(content))
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["found"]
+
+    def download_result(self, url: str) -> Any:
+        """What lies behind a link of the server: its own, or that of a store, which is not asked for in the clear."""
+        host, place = urlsplit(self.host).hostname, urlsplit(url)
+        if place.hostname != host and place.scheme != "https":
+            raise ValueError(f"a link to {place.netloc}")
+        return self.finalize(_got(url, {}) or b"")
 
     def poll(self, tracer: Any = None) -> Any:
         """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
         headers = {"ndif-api-key": self.api_key} if self.api_key else {}
-        reply = CLIENT.get(f"{self.host}/response/{self.job_id}", headers=headers)
-        self.status = None
-        if reply.status_code == httpx.codes.NOT_FOUND:
+        content, self.status = _got(f"{self.host}/response/{self.job_id}", headers), None
+        if content is None:
             return None
-        reply.raise_for_status()
-        response = ResponseModel.model_validate_json(reply.text)
+        response = ResponseModel.model_validate_json(content)
         self.status = response.status
         return self.handle(response)
 
@@ -74,7 +84,28 @@ class Backend(RemoteBackend):
         return blob
 
 
-def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> list[torch.Tensor]:
+def _got(url: str, headers: dict[str, str]) -> bytes | None:
+    """The content behind an address, as it was sent; None where there is none."""
+    with CLIENT.stream("GET", url, headers=headers | {"accept-encoding": "identity"}) as reply:
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            return None
+        reply.raise_for_status()
+        return _within(reply.iter_raw())
+
+
+def _within(parts: Iterable[bytes]) -> bytes:
+    """The parts together, unless that is more than any job gives."""
+    whole = bytearray()
+    for part in parts:
+        whole += part
+        if len(whole) > MOST:
+            raise ValueError(f"more than {MOST:,} bytes")
+    return bytes(whole)
+
+
+def results_of(
+    model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list
+) -> list[torch.Tensor]:
     """What `work(site, *args)` gives on the server: from the ledger, from a job that runs already, or from a new one."""
     about = {"model": model.lm.to_model_key(), "server": model.remote, "dtype": str(model.dtype)}
     about["weights"] = model.source.get("sha256", "")  # of a folder, whose content may change
@@ -84,19 +115,22 @@ def results_of(model: Model, work: FunctionType, site: SimpleNamespace, args: li
         if found is not None:
             return found
         try:
-            return ledger.keep(key, _finish(model, work, site, args, key))
+            result = _finish(model, work, site, args, key)
+            sound = isinstance(result, list) and all(map(torch.is_tensor, result))
+            need(sound, f"tensors from {host_of(model.remote)}", type(result).__name__, VERSIONS, KEPT)
+            return ledger.keep(key, result)
         except RemoteFailure as failure:
             if failure.memory:  # what halves its batches on this machine does so for a server
                 raise torch.OutOfMemoryError(str(failure)) from None
             raise
 
 
-def answer_of(model: Model, work: FunctionType, site: SimpleNamespace) -> Any:
+def answer_of(model: Model, work: Callable[..., Any], site: SimpleNamespace) -> Any:
     """A small question about the server itself, never kept; no patience with a server that is not there."""
     return _wait(_reached(lambda: send(model, work, site, []), model, ()), model, time.time(), ())
 
 
-def send(model: Model, work: FunctionType, site: SimpleNamespace, args: list) -> Backend:
+def send(model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list) -> Backend:
     """Send a job; its id is in the backend that comes back."""
     backend = _backend(model)
     with model.lm.session(backend=backend):
@@ -111,7 +145,7 @@ def _backend(model: Model, job: str | None = None) -> Backend:
     return made
 
 
-def _finish(model: Model, work: FunctionType, site: SimpleNamespace, args: list, key: str) -> Any:
+def _finish(model: Model, work: Callable[..., Any], site: SimpleNamespace, args: list, key: str) -> Any:
     """Wait for the job of a request, sending it when there is none, and again when it is lost."""
 
     def once() -> Any:
@@ -150,7 +184,7 @@ def _retried(call: Callable[[], Any], kind: str, times: int, waits: tuple[float,
     """`call()`, at most so many times, with pauses between, as long as it ends in a failure of this kind."""
 
     def tell(state: tenacity.RetryCallState) -> None:
-        log.warning("%s; %s in %g s", state.outcome.exception().found, words, state.next_action.sleep)
+        log.warning("%s; %s in %g s", state.outcome.exception().found, words, state.next_action.sleep)  # type: ignore[attr-defined]
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda e: isinstance(e, RemoteFailure) and getattr(e, kind)),
@@ -168,7 +202,7 @@ def _wait(sent: Backend, model: Model, since: float, waits: tuple[float, ...]) -
     while True:
         found = _reached(sent.poll, model, waits)
         if found is not None:
-            return found["found"]
+            return found
         now, before = time.monotonic(), shown
         if sent.status is not None:
             known, shown = now, sent.status.value.lower()

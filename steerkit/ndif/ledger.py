@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from steerkit.files import artifacts_dir, file_hash, write_atomically
@@ -38,7 +39,7 @@ def clean() -> None:
             path.unlink(missing_ok=True)
 
 
-def key_of(about: dict[str, str], work: FunctionType, args: Any) -> str:
+def key_of(about: dict[str, str], work: Callable[..., Any], args: Any) -> str:
     """Name of a request: the model, the server, the code that is sent, and its arguments."""
     content = json.dumps([about, work.__name__, *map(file_hash, CODE), args], sort_keys=True, default=_shown)
     return f"{work.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from steerkit import traces
-from steerkit.errors import first_line, told
+from steerkit.errors import first_line, need, told
 from steerkit.model import Model, find_sites
 from steerkit.ndif.address import host_of
+from steerkit.ndif.failures import VERSIONS
 from steerkit.ndif.jobs import answer_of
 from steerkit.ndif.ledger import clean
 from steerkit.templates import template_for
@@ -26,9 +27,11 @@ def open_remote(
 
     lm = _outline(place, served, attention)
     chosen, name, host = template_for(template, lm.tokenizer), source["model"], host_of(url)
-    there = {"dtype_reason": f"the server's ({host})", "remote": url}
+    there: dict[str, Any] = {"dtype_reason": f"the server's ({host})", "remote": url}
     asking = Model(name, lm, *find_sites(lm), chosen, torch.device("cpu"), torch.float32, **there)
     about = answer_of(asking, traces.describe, traces.site_of(asking))
+    sound = isinstance(about, dict) and "device" in about and hasattr(torch, str(about.get("dtype")))
+    need(sound, f"precision and device from {host}", repr(about)[:80], VERSIONS, "Nothing was loaded.")
     source = {"model": name, "hub_id": None, "revision": served[1]} | source
     source |= {"where": "remote", "server": host, "dtype": about["dtype"], "device": about["device"]}
     source |= {"server_versions": about, "template": chosen.about()}
