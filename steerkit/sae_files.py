@@ -30,7 +30,9 @@ _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activa
 RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 
 # What a setting is when it is there.
-_TYPES = dict.fromkeys(("architecture", "activation_fn", "hook_name", "model_name", "source"), str)
+_TYPES: dict[str, type] = dict.fromkeys(
+    ("architecture", "activation_fn", "hook_name", "model_name", "source"), str
+)
 _TYPES |= {"hook_layer": int, "model_from_pretrained_kwargs": dict, "activation_fn_kwargs": dict}
 
 
