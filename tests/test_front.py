@@ -83,7 +83,7 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
         "others": [0.3, 0.1],
     }
     verdicts = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
-    said = front.findings(results(tan_authors__medians=medians, tan_authors__verdict=verdicts))
+    said = front.findings(results(ext_authors__medians=medians, ext_authors__verdict=verdicts))
     assert front.AUTHORS[verdict] in said and "0.50 [0.40, 0.60] in 1 models" in said and "reach 0.10" in said
 
 

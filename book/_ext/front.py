@@ -88,7 +88,7 @@ def _text(by_id: dict[str, Result]) -> str | None:
 
 
 def _authors(by_id: dict[str, Result]) -> str | None:
-    verdicts, medians = (_table(by_id, "tan-authors", part) for part in ("verdict", "medians"))
+    verdicts, medians = (_table(by_id, "ext-authors", part) for part in ("verdict", "medians"))
     if verdicts is None or medians is None:
         return None
     [verdict] = verdicts[verdicts["pairs of authors"] == "new"]["verdict"]
