@@ -74,17 +74,17 @@ def run_notebooks(
 
     Whoever stops asking ends what is running, and nothing of it is left.
     """
-    STOPPED.clear()
-    with ThreadPoolExecutor(_at_once()) as pool:
+    pool = ThreadPoolExecutor(_at_once())
+    try:
         waiting = [pool.submit(_in_a_thread, each, given, place(each), force) for each in exhibits]
-        try:
-            for done in as_completed(waiting):
-                yield done.result()
-        finally:
-            STOPPED.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for kernel in tuple(KERNELS):
-                kernel.end()
+        for done in as_completed(waiting):
+            yield done.result()
+    finally:
+        STOPPED.set()
+        for kernel in tuple(KERNELS):
+            kernel.end()
+        pool.shutdown(cancel_futures=True)  # waits for those that are dead
+        STOPPED.clear()
 
 
 def _in_a_thread(*run: Any) -> Outcome:

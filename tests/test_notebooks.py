@@ -114,7 +114,9 @@ class TestReproduce:
         for part, about in parts.items():
             assert len(about["caption"]) > 20 and about["line"].startswith("Profile smoke; ")
             assert len(pd.read_csv(executed / f"{name}-{part}.csv")) > 0
-            if not part.startswith("published") and not name.startswith(("tan-tab", "mayne-")):
+            if not part.startswith(("published", "registered", "gap")) and not name.startswith(
+                ("tan-tab", "mayne-")
+            ):
                 engine = "none, by hand" if name == "tan-walkthrough" else "tree|gradient"
                 assert about["artefacts"] and re.search(f"engine ({engine})", about["line"])
             if part in BOOK_FORMATS and not name.startswith("mayne-"):
@@ -209,6 +211,9 @@ class TestFailure:
         kernels = [kernel.provisioner.process for kernel in reproduce.KERNELS]
         running.close()
         assert len(kernels) == 1 and kernels[0].poll() is not None and not reproduce.KERNELS
+        assert (
+            run_notebook(replace(broken, id="quick"), {}, force=True).status == "done"
+        )  # the next one is not ended
         left = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".lock"}
         assert left == {"quick.ipynb", "quick.run.json"}
 
