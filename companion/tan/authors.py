@@ -2,7 +2,7 @@
 
 Format *statement*. A concept has up to four authors, each with the same number of pairs: Perez et al. 2022 wrote with a
 model, for the AI-risk concepts also by hand; this book has statements of its own (`bundled`) and small scenes
-(`scenes`). CAA's sets are no further author, for they were taken from those of Perez et al.
+(`scenes`). CAA's sets are left out: for three of four concepts their questions are those of Perez et al.
 
 The slope at multiplier 0 of an example is linear in the vector, g @ v, and a vector is a mean of differences d. So one
 gradient and one difference a pair give it for the vector of any pairs at all: also for all but the example's own pair.
