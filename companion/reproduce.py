@@ -37,6 +37,7 @@ LONGEST = 80  # characters of a folder for sockets
 ROOM = 6e9  # bytes of free memory for two notebooks at a time
 KERNELS: set[Any] = set()  # managers of the kernels that run
 STOPPED = Event()  # nobody waits for these any more
+THREADS: dict[str, str] = {}  # what kernels that run side by side are told, so that they share the cores
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def run_notebooks(
 
     Whoever stops asking ends what is running, and nothing of it is left.
     """
-    pool = ThreadPoolExecutor(_at_once())
+    count = _at_once()
+    pool = ThreadPoolExecutor(count)
+    if count > 1:
+        THREADS["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // count))
     try:
         waiting = [pool.submit(_in_a_thread, each, given, place(each), force) for each in exhibits]
         for done in as_completed(waiting):
@@ -85,6 +89,7 @@ def run_notebooks(
             kernel.end()
         pool.shutdown(cancel_futures=True)  # waits for those that are dead
         STOPPED.clear()
+        THREADS.clear()
 
 
 def _in_a_thread(*run: Any) -> Outcome:
@@ -189,7 +194,7 @@ def _kernel_manager(folder: Path) -> type:
             # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
             with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-            options["env"] = {**options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
+            options["env"] = {**THREADS, **options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
             # At its end a kernel is interrupted, and says so among the lines of ours.
             options["extra_arguments"] = [*options.get("extra_arguments", []), "--log-level=50"]
             KERNELS.add(self)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from unittest.mock import ANY
 
 import nbformat
 import pandas as pd
@@ -13,7 +14,7 @@ from conftest import command_line
 from companion import exhibits, reproduce
 from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
 from companion.profiles import BOOK_FORMATS, load_profile
-from companion.reproduce import run_notebook
+from companion.reproduce import Outcome, run_notebook
 from companion.tan import records
 
 
@@ -201,21 +202,21 @@ class TestFailure:
     def test_who_stops_asking_ends_what_runs_and_keeps_what_is_done(self, broken, tmp_path, monkeypatch):
         """Two at a time: when the quick one is there, the other, which would sleep for an hour, is under way."""
         monkeypatch.setattr(reproduce, "_at_once", lambda: 2)
-        cells = {"slow": "import time\ntime.sleep(3600)", "quick": "1"}
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        alone = "import os\nassert os.environ['OMP_NUM_THREADS'] == str(max(1, os.cpu_count() // 2))"
+        cells = {"slow": "import time\ntime.sleep(3600)", "quick": alone}
         for name, cell in cells.items():
             nbformat.write(new_notebook('profile: str = "good"', cell), tmp_path / f"{name}.ipynb")
         running = reproduce.run_notebooks(
             [replace(broken, id=name) for name in cells], {}, lambda one: one.executed
         )
-        assert next(running).exhibit == "quick"
+        assert next(running) == Outcome("quick", "done", ANY)
         kernels = [kernel.provisioner.process for kernel in reproduce.KERNELS]
         running.close()
         assert len(kernels) == 1 and kernels[0].poll() is not None and not reproduce.KERNELS
-        assert (
-            run_notebook(replace(broken, id="quick"), {}, force=True).status == "done"
-        )  # the next one is not ended
         left = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".lock"}
         assert left == {"quick.ipynb", "quick.run.json"}
+        assert run_notebook(broken, {}).status == "done"  # the next one is not ended
 
 
 def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own_folders, monkeypatch):
