@@ -60,7 +60,10 @@ class TestWorlds:
     def test_a_world_of_concepts(self):
         shared, moved, _ = judged(1, 0)
         assert (shared["concept"] > 0.9).all() and (shared["difference_low"] > 0).all()
-        assert moved["median"].between(0.9, 1.1).all() and (moved["shuffled_most"] < 0.3).all()
+        assert (
+            moved[["median", "whole"]].stack().between(0.9, 1.1).all()
+            and (moved["shuffled_most"] < 0.3).all()
+        )
         assert transfer.verdict({"a": shared, "b": shared}, {"a": moved, "b": moved}) == "concept"
 
     def test_a_world_of_texts(self):

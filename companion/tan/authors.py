@@ -123,18 +123,13 @@ def slopes(
             named, steer = ["", *found.names], torch.cat([steer, rows])
         norms = steer.norm(dim=1).numpy()
         for author, gradient in gradients.items():
-            count = len(gradient), len(named)
-            parts.append(
-                {
-                    **{
-                        name: np.full(count[0] * count[1], each)
-                        for name, each in (("author", author), ("of", of), ("by", by))
-                    },
-                    "example_id": np.repeat(ids[author], count[1]),
-                    "by_id": np.tile(named, count[0]),
-                    "slope": (gradient @ steer.T).numpy().ravel(),
-                    "norm": np.tile(norms, count[0]),
-                }
-            )
+            size = len(gradient) * len(named)
+            cells = {name: np.full(size, each) for name, each in zip(WORDS, (author, of, by), strict=False)}
+            cells |= {
+                "example_id": np.repeat(ids[author], len(named)),
+                "by_id": np.tile(named, len(gradient)),
+            }
+            cells |= {"slope": (gradient @ steer.T).numpy().ravel(), "norm": np.tile(norms, len(gradient))}
+            parts.append(cells)  # a frame of each of so many would take longer than the products
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return pd.DataFrame({"dataset": concept} | columns).astype(dict.fromkeys(WORDS, object))

@@ -112,15 +112,12 @@ class Kind:
         rows = [[c.halves(a, rng) if a in c.authors else empty for a in self.authors] for c in found]
         self.halved = np.array(rows)  # [concept, author, halving, 2]
 
-    def parts(self, new: bool | None, rows: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    def parts(self, new: bool, rows: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
         """Components (concept, interaction, author) over the concepts `rows` and the pairs of authors that are new, or
-        known (None: all). `order` [concept, author] exchanges the concepts of every author."""
+        known. `order` [concept, author] exchanges the concepts of every author."""
         means = np.take_along_axis(self.means, order, 0) if order is not None else self.means
-        pairs = [
-            (i, j)
-            for i, j in combinations(range(len(self.authors)), 2)
-            if new is None or is_new(self.authors[i], self.authors[j]) == new
-        ]
+        every = combinations(range(len(self.authors)), 2)
+        pairs = [(i, j) for i, j in every if is_new(self.authors[i], self.authors[j]) == new]
         between, author = [], []
         for pair in pairs:
             both = means[rows][:, pair]
@@ -211,17 +208,15 @@ def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
 
     One row for the known and one for the new pairs: pairs, n, concepts, median, low, high (bootstrap of concepts within
     kind), others (median for other concepts by the same author), others_low, others_high, shuffled_most (95% point of the
-    median when every vector has its labels exchanged).
+    median when every vector has its labels exchanged); and, not registered, whole: the ratio of the summed slopes of all
+    pairs of authors, also of those that do not steer, which no choice of large denominators can make small.
     """
     rng, rows = np.random.default_rng(0), []
     for which in SETS:
-        part = found[found["steers"] & (found["pairs"] == which)]
-        need(
-            len(part) > 0,
-            f"pairs of authors that steer ({which})",
-            "none",
-            "use more pairs or another model.",
-        )
+        every = found[found["pairs"] == which]
+        part = every[every["steers"]]
+        expected, step = f"pairs of authors that steer ({which})", "use more pairs or another model."
+        need(len(part) > 0, expected, "none", step)
         row = {"pairs": which, "n": len(part), "concepts": part["dataset"].nunique()}
         names = {k: p["dataset"].unique() for k, p in part.groupby("kind")}
         by_name = {name: p[["ratio", "others_ratio"]].to_numpy() for name, p in part.groupby("dataset")}
@@ -233,7 +228,8 @@ def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
         row |= {"median": part["ratio"].median(), "low": ends[0, 0], "high": ends[1, 0]}
         row |= {"others": part["others_ratio"].median(), "others_low": ends[0, 1], "others_high": ends[1, 1]}
         null = np.abs(np.median(np.stack(part["shuffled"].to_list()), axis=0))
-        rows.append(row | {"shuffled_most": float(np.percentile(null, 95))})
+        row |= {"shuffled_most": float(np.percentile(null, 95))}
+        rows.append(row | {"whole": every["moved"].sum() / every["own"].sum()})
     return pd.DataFrame(rows)
 
 
