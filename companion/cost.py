@@ -123,7 +123,7 @@ def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -
 
 def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
     """Jobs by stage and format, where there are any."""
-    asked = [(stage, form) for form in formats for stage in (*STAGES, "authors") if stage in stages]
+    asked = [(stage, form) for form in formats for stage in (*STAGES, *jobs.DRAWN) if stage in stages]
     found = {(stage, form): pending(settings, form, stage) for stage, form in asked}
     return {each: missing for each, missing in found.items() if missing}
 
@@ -193,17 +193,18 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
     names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
     # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
-    cells = [] if stage in ("placebo", "authors") else cells_of(names, layers, job.part.multipliers, {})
+    cells = [] if stage in ("placebo", *jobs.DRAWN) else cells_of(names, layers, job.part.multipliers, {})
     conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
-    sizes = (1, 1) if stage == "authors" else np.divide(_sizes(job), _sizes(few))
+    sizes = (1, 1) if stage in jobs.DRAWN else np.divide(_sizes(job), _sizes(few))
     (of_train, of_test), width, parts = sizes, len(layers) * about.width, []
     for setting in asked:
         train, test = jobs.examples(few, about, setting)
         questions = [question(example, settings.fidelity) for example in test]
         if stage != "placebo":
-            parts.append(_extraction(train, of_train, width, stage in ("grid", "authors")))
-        parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
+            parts.append(_extraction(train, of_train, width, stage in ("grid", *jobs.DRAWN)))
+        passes = 3 if stage == "products" else 1  # two gradients and the unsteered scores
+        parts += [_evaluation(questions, of_test, conditions, len(names) * width)] * passes
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
     spent = about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads

@@ -152,11 +152,11 @@ def override(settings: Settings, **values: Any) -> Settings:
 
 
 def _datasets(given: str | list[str]) -> list[str]:
-    """Names of data sets; "tan" are the 40 of the paper and "selected" the 13 of its main figures."""
+    """Names of data sets; "tan" are the 40 of the paper, "selected" the 13 of its main figures, "apart" 60 others."""
     from companion.published import SELECTED
 
     if isinstance(given, str):
-        groups = {"tan": names("tan"), "selected": SELECTED}
+        groups = {"tan": names("tan"), "selected": SELECTED, "apart": names("apart")}
         return list(groups.get(given) or [name.strip() for name in given.split(",")])
     return given
 

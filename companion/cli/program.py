@@ -31,7 +31,7 @@ from steerkit.ndif.address import server
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 VERSION = "Show the version, and that of the libraries that decide numbers."
-STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), or several authors."
+STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), several authors, or all pairs in products."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "model", "published", "ours", "verdict", "false_agree")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -129,15 +129,17 @@ def reproduce(
 @app.command()
 def record(
     profile: opt.LongProfile,
-    stage: opt.option(Literal["grid", "shift", "placebo", "sweep", "authors"], STAGE) = "grid",
+    stage: opt.option(Literal["grid", "shift", "placebo", "sweep", "authors", "products"], STAGE) = "grid",
     answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
 
+    from companion.tan.jobs import DRAWN
+
     need_clone("records that are committed")
-    every = ("statement",) if stage == "authors" else opt.FORMATS
+    every = ("statement",) if stage in DRAWN else opt.FORMATS
     paths = record_all(load_profile(profile), stage, _formats(answer_format, every), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})

@@ -78,11 +78,13 @@ def _source(about: dict[str, str], collection: str, upstream: str, **own: Any) -
 
 
 def names(source: str = "bundled") -> tuple[str, ...]:
-    """Names of the data sets of a source: "bundled", "scenes", "papers" (every set in the registry), or "tan" (the 40 of
-    Tan et al. 2024 in the order of their runs)."""
-    one_of("a source", source, (*OURS, "papers", "tan"))
+    """Names of the data sets of a source: "bundled", "scenes", "papers" (every set in the registry), "tan" (the 40 of
+    Tan et al. 2024 in the order of their runs), or "apart" (60 further persona sets, kept apart to confirm on)."""
+    one_of("a source", source, (*OURS, "papers", "tan", "apart"))
     if source in OURS:
         return tuple(sorted(path.stem for path in (HERE / source).glob("*.jsonl")))
+    if source == "apart":
+        return tuple(name for name, each in sources().items() if each.path.startswith("mwe_more/"))
     return tuple(sources() if source == "papers" else _read("sources.json")["tan_2024"])
 
 

@@ -49,6 +49,11 @@ def authors(settings: Settings, answer_format: str = "statement") -> pd.DataFram
     return _collected(settings, "authors", answer_format)
 
 
+def products(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
+    """The PRODUCTS table of all data sets (`companion.tan.products.table`)."""
+    return _collected(settings, "products", answer_format)
+
+
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     """`placebo`, or None for a recorded run of which nobody has recorded it."""
     recorded = records.path_of(settings.profile, "placebo", answer_format).exists()

@@ -1,6 +1,7 @@
 """One job: a data set, a format, a stage; the items it takes, the examples they make, and all that decides its table.
 
-The stages are the main grid, its placebos, the layer sweep, one concept by several authors, and the grid over prompt
+The stages are the main grid, its placebos, the layer sweep, one concept by several authors, all products of the pairs of a
+set, and the grid over prompt
 settings of section 5, where a vector is extracted under each setting and one more is their mean. A model without a
 system prompt has no SYS settings; the table then holds the others, and says so. `companion.tan.work` runs a job.
 """
@@ -20,7 +21,7 @@ from companion.data.forms import first_label
 from companion.data.splits import Split, limit, make_split
 from companion.models import dtype_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
-from companion.tan import authors
+from companion.tan import authors, products
 from companion.tan.placebo import OTHERS
 from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
 from steerkit.errors import need
@@ -30,7 +31,8 @@ from steerkit.prompts import Example
 if TYPE_CHECKING:
     from steerkit.model import Model
 
-Stage = Literal["grid", "sweep", "shift", "placebo", "authors"]
+Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products"]
+DRAWN = ("authors", "products")  # stages that draw pairs of their own, the same to train and to test
 Progress = Callable[[int], None]
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
@@ -115,6 +117,8 @@ def inputs(job: Job) -> dict[str, Any]:
     if job.stage == "authors":
         kind = authors.of_kind(job.dataset, datasets_of(settings, "authors"))
         return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
+    if job.stage == "products":
+        return about | {"pairs": products.PAIRS}
     if job.stage == "shift":
         return about | {"personas": personas(job.dataset, settings.source)}
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
@@ -132,9 +136,12 @@ def split_of(job: Job) -> Split:
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
-    """Tokenised training and test examples of a job in one prompt setting; by several authors they are the same."""
+    """Tokenised training and test examples of a job in one prompt setting; of `DRAWN` stages they are the same."""
     if job.stage == "authors":
         every = [one for each in examples_by_author(job, job.dataset, model).values() for one in each]
+        return every, every
+    if job.stage == "products":
+        every = _asked(job, model, products.pairs_of(job.dataset, job.settings.source, job.settings.seed))
         return every, every
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
     split = split_of(job)
@@ -148,12 +155,16 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
 
 def examples_by_author(job: Job, concept: str, model: Model) -> dict[str, list[Example]]:
     """Tokenised pairs of a concept by author."""
-    step = "leave the format out."
-    need(job.format == "statement", "the format statement for texts of several authors", job.format, step)
-    asked = prompter(model.tokenizer, model.template, job.settings.spelling)
-    ask = FORMATS[job.format].ask
     found = authors.pairs_of(concept, job.settings.seed)
-    return {author: [ask(asked, *pair) for pair in pairs] for author, pairs in found.items()}
+    return {author: _asked(job, model, pairs) for author, pairs in found.items()}
+
+
+def _asked(job: Job, model: Model, pairs: Sequence[authors.Pair]) -> list[Example]:
+    """Pairs of texts as examples."""
+    expected = f"the format statement for the stage {job.stage}"
+    need(job.format == "statement", expected, job.format, "leave the format out.")
+    asked, ask = prompter(model.tokenizer, model.template, job.settings.spelling), FORMATS[job.format].ask
+    return [ask(asked, *pair) for pair in pairs]
 
 
 def settings_of(model: Model) -> tuple[str, ...]:

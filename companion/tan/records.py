@@ -20,7 +20,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import load_profile
-from companion.tan import jobs, work
+from companion.tan import jobs, products, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need
 
@@ -35,7 +35,8 @@ TOLERANCE = 2e-3
 HALF_TOLERANCE = 0.3  # in bfloat16, which keeps a score of 10 to 0.06 at every step
 KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
 SIDES = ["matching", "not_matching"]
-APART = {"placebo": ["slope"], "authors": ["slope", "norm"]}  # stages that keep no scores: their numbers
+# Stages that keep no scores: their numbers.
+APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
 # Notebooks that need one table, the main grid.
 GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
 
@@ -81,7 +82,7 @@ def write(
     """
     path = path_of(settings.profile, stage, answer_format)
     small, parts = _small(table, stage), table.attrs["manifests"]
-    if stage != "authors":  # the groups too, so that a reader needs the scores and not the data
+    if stage not in jobs.DRAWN:  # the groups too, so that a reader needs the scores and not the data
         for name, part in small.groupby("dataset", sort=False):
             dataset = jobs.dataset_of(name, settings.source)
             small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
@@ -215,6 +216,9 @@ def audit(
     if stage == "authors":
         mine, again = mine[mine["of"] == name], work.slopes_by_author(job, model, chosen)
         return _compared(job, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage])
+    if stage == "products":
+        again = work.products_of(job, model, chosen)
+        return _compared(job, mine, again, chosen, ["example_id", "by_id"], APART[stage])
     if stage == "placebo":
         again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
         return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])

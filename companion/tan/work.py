@@ -19,7 +19,7 @@ import numpy as np
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors
+from companion.tan import authors, products
 from companion.tan.dose import dose_of
 from companion.tan.jobs import (
     MEAN,
@@ -187,7 +187,32 @@ def slopes_by_author(
     return authors.slopes(job.dataset, named, moved, found)
 
 
-APART = {"shift": _compute_shift, "placebo": _compute_placebo, "authors": _compute_authors}
+def _compute_products(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+    """PRODUCTS table of one data set."""
+    frame = products_of(job, model, progress=progress)
+    frame.attrs = {"engine": "gradient", "source": model.source}
+    return frame
+
+
+def products_of(
+    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
+) -> pd.DataFrame:
+    """All pairs of a data set, or these `ids`, as tests of all its pairs."""
+    from steerkit.gradient import gradients
+    from steerkit.grid import evaluate
+
+    train, _ = examples(job, model)
+    found = differences_of(job, [job.layer], train, progress)
+    tests = [one for one in train if one.id in ids or not ids]
+    moved = [gradients(model, tests, at, progress=progress) for at in (job.layer, len(model.layers) - 1)]
+    plain = evaluate(model, tests, found.select(names=found.names[:1]), [0.0], progress=progress)
+    frame = products.table(found, [one.id for one in tests], *moved, plain.scores[:, :, 0, 0, 0].numpy())
+    frame.insert(0, "dataset", job.dataset)
+    return frame
+
+
+APART = {"shift": _compute_shift, "placebo": _compute_placebo}
+APART |= {"authors": _compute_authors, "products": _compute_products}
 
 
 def vectors_beside_of(

@@ -1,0 +1,73 @@
+"""A data set in products: what each of its pairs, as a training pair, does to each other one as a test.
+
+Format *statement*. The slope at multiplier 0 is the product of the gradient of the test pair and the difference of the
+training pair, and a vector is a mean of differences. So a few matrices [test, train] of a data set answer for every vector
+that can be made of its pairs, for every test, and for all halves of both, without another run of the model:
+
+    slope    gradient at the steered block times difference: what is measured when one steers
+    direct   gradient at the last block times difference: what the unembedding alone would make of it (the logit lens,
+             nostalgebraist 2020), through the final norm
+    product  difference times difference: how alike the pairs are before anything is steered
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from companion.data.ask import short, statement_pairs, texts_of, yes_no
+from companion.data.datasets import load_dataset
+from steerkit.errors import need
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import torch
+
+    from steerkit.items import Item
+    from steerkit.vectors import Vectors
+
+PAIRS = 40  # of each data set
+MATRICES = ("slope", "direct", "product")
+SIDES = ("matching", "not_matching")
+
+
+@cache
+def pairs_of(dataset: str, source: str, seed: int = 0) -> list[tuple[Item, Item]]:
+    """At most `PAIRS` pairs (matching, other) of a data set, drawn at random; three at least.
+
+    Left out are pairs of which an option is one or two words, or both begin with Yes or No: they differ by a word.
+    """
+    rng = np.random.default_rng(crc32(f"{seed} {dataset}".encode()))
+    every = statement_pairs(load_dataset(dataset, source).items, rng)
+    kept = [pair for pair in every if not (short(texts_of(*pair)) or yes_no(texts_of(*pair)))]
+    step = "give more pairs whose two texts are longer than a word or two."
+    need(len(kept) > 2, f"three pairs or more in {dataset}", f"{len(kept)} of {len(every)}", step)
+    return random.Random(seed).sample(kept, min(PAIRS, len(kept)))
+
+
+def table(
+    differences: Vectors,
+    tests: Sequence[str],
+    gradients: torch.Tensor,
+    last: torch.Tensor,
+    scores: np.ndarray,
+) -> pd.DataFrame:
+    """PRODUCTS table of a data set: a row a (test pair example_id, training pair by_id), with the three products.
+
+    `differences` [p, 1, d] are those of all pairs; of the pairs `tests` are the gradients at the steered block and at the
+    `last` one [t, d], and the unsteered scores [t, 2], columns matching and not_matching (nats per token).
+    """
+    import pandas as pd
+
+    rows, ids = differences.values[:, 0].double(), differences.names
+    own = rows[[ids.index(each) for each in tests]]
+    columns = {"example_id": np.repeat(tests, len(ids)), "by_id": np.tile(ids, len(tests))}
+    for name, left in zip(MATRICES, (gradients, last, own), strict=True):
+        columns[name] = (left.double() @ rows.T).numpy().ravel()
+    return pd.DataFrame(columns | {s: np.repeat(scores[:, i], len(ids)) for i, s in enumerate(SIDES)})
