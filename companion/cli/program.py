@@ -135,7 +135,6 @@ def record(
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
-
     from companion.tan.jobs import DRAWN
 
     need_clone("records that are committed")

@@ -19,13 +19,11 @@ from zlib import crc32
 
 import numpy as np
 
-from companion.data.ask import short, statement_pairs, texts_of, yes_no
+from companion.data.ask import short, statement_pairs, texts_of, words, yes_no
 from companion.data.datasets import load_dataset
 from steerkit.errors import need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     import torch
 
@@ -51,23 +49,33 @@ def pairs_of(dataset: str, source: str, seed: int = 0) -> list[tuple[Item, Item]
     return random.Random(seed).sample(kept, min(PAIRS, len(kept)))
 
 
+def bag(pair: tuple[Item, Item]) -> str:
+    """The words of both texts of a pair, sorted, those of four letters and more as hashes: enough to count, not to read."""
+    sides = [sorted(words(text)) for text in texts_of(*pair)]
+    return " | ".join(
+        " ".join(w if len(w) < 4 else f"{crc32(w.encode()):08x}" for w in side) for side in sides
+    )
+
+
 def table(
     differences: Vectors,
-    tests: Sequence[str],
+    tests: dict[str, str],
     gradients: torch.Tensor,
     last: torch.Tensor,
     scores: np.ndarray,
 ) -> pd.DataFrame:
     """PRODUCTS table of a data set: a row a (test pair example_id, training pair by_id), with the three products.
 
-    `differences` [p, 1, d] are those of all pairs; of the pairs `tests` are the gradients at the steered block and at the
-    `last` one [t, d], and the unsteered scores [t, 2], columns matching and not_matching (nats per token).
+    `differences` [p, 1, d] are those of all pairs; of the pairs `tests`, by id with their `bag` (column words), are the
+    gradients at the steered block and at the `last` one [t, d], and the unsteered scores [t, 2], columns matching and
+    not_matching (nats per token).
     """
     import pandas as pd
 
     rows, ids = differences.values[:, 0].double(), differences.names
     own = rows[[ids.index(each) for each in tests]]
-    columns = {"example_id": np.repeat(tests, len(ids)), "by_id": np.tile(ids, len(tests))}
+    columns = {"example_id": np.repeat(list(tests), len(ids)), "by_id": np.tile(ids, len(tests))}
     for name, left in zip(MATRICES, (gradients, last, own), strict=True):
         columns[name] = (left.double() @ rows.T).numpy().ravel()
-    return pd.DataFrame(columns | {s: np.repeat(scores[:, i], len(ids)) for i, s in enumerate(SIDES)})
+    columns |= {side: np.repeat(scores[:, i], len(ids)) for i, side in enumerate(SIDES)}
+    return pd.DataFrame(columns | {"words": np.repeat(np.array(list(tests.values()), object), len(ids))})

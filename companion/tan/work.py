@@ -204,11 +204,14 @@ def products_of(
     train, _ = examples(job, model)
     found = differences_of(job, [job.layer], train, progress)
     tests = [one for one in train if one.id in ids or not ids]
+    drawn = products.pairs_of(job.dataset, job.settings.source, job.settings.seed)
+    bags = {first.id: products.bag((first, other)) for first, other in drawn}
     moved = [gradients(model, tests, at, progress=progress) for at in (job.layer, len(model.layers) - 1)]
     plain = evaluate(model, tests, found.select(names=found.names[:1]), [0.0], progress=progress)
-    frame = products.table(found, [one.id for one in tests], *moved, plain.scores[:, :, 0, 0, 0].numpy())
+    named = {one.id: bags[one.id] for one in tests}
+    frame = products.table(found, named, *moved, plain.scores[:, :, 0, 0, 0].numpy())
     frame.insert(0, "dataset", job.dataset)
-    return frame
+    return frame.assign(kind=drawn[0][0].kind)
 
 
 APART = {"shift": _compute_shift, "placebo": _compute_placebo}
