@@ -17,20 +17,21 @@ import pandas as pd
 import yaml
 
 from companion.data import datasets
+from companion.tan.pairs import by_others
 from companion.tan.ranks import ceiling, correlated, doubled
 from steerkit import stats
 from steerkit.errors import need
 
 KNOWN = {"model", "bundled"}
-REGISTERED = Path(datasets.__file__).with_name("registered") / "text-or-concept.yaml"
+REGISTERED = Path(datasets.__file__).with_name("registered")
 DRAWS, HALVINGS, SHUFFLES = 2000, 20, 99
 LINE = 0.7  # transfer above which the concept decides
 SETS = ("known", "new")
 
 
-def registered() -> dict[str, Any]:
+def registered(name: str = "text-or-concept") -> dict[str, Any]:
     """Question, statistics and verdict as they were written before anything was run."""
-    return yaml.safe_load(REGISTERED.read_text(encoding="utf-8"))
+    return yaml.safe_load((REGISTERED / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 class Concept:
@@ -54,7 +55,7 @@ class Concept:
 
     def own(self, author: str) -> np.ndarray:
         """Slope of each pair of an author under the mean of its other pairs."""
-        return _without_itself(self.slopes[author, author])
+        return by_others(self.slopes[author, author])
 
     @cached_property
     def means(self) -> dict[str, float]:
@@ -67,7 +68,7 @@ class Concept:
         for _ in range(HALVINGS):
             order = rng.permutation(len(slopes))
             parts = order[: len(order) // 2], order[len(order) // 2 :]
-            found.append([_without_itself(slopes[np.ix_(part, part)]).mean() for part in parts])
+            found.append([by_others(slopes[np.ix_(part, part)]).mean() for part in parts])
         return np.array(found)
 
     def moved(self, author: str, by: str) -> float:
@@ -80,12 +81,6 @@ class Concept:
         signs = rng.choice([-1.0, 1.0], (SHUFFLES, len(lengths)))
         norm = np.sqrt((lengths**2).sum()) / len(lengths)
         return signs @ self.slopes[author, by].mean(axis=0) / len(lengths) * self.norm[author] / norm
-
-
-def _without_itself(slopes: np.ndarray) -> np.ndarray:
-    """Mean of each row [p, p] without its diagonal."""
-    need(slopes.shape[0] == slopes.shape[1] > 1, "two pairs or more", str(slopes.shape), "use more pairs.")
-    return (slopes.sum(axis=1) - np.diag(slopes)) / (len(slopes) - 1)
 
 
 def concepts(table: pd.DataFrame) -> list[Concept]:

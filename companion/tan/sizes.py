@@ -1,0 +1,120 @@
+"""How many training and test pairs a steerability needs, as registered in `how-many.yaml`.
+
+The slope of test pair i under the difference of training pair j is taken as a mean of the set, an effect of i, one of j and
+a rest, all random: a two-way design, from which the error of any number of either follows (generalisability theory,
+Cronbach et al. 1972). Products of two entries that share a row, a column, both or neither, each averaged over all there
+are, estimate the components without bias, also where a pair is easy as a test and strong as a training pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from companion.tan import pairs
+from companion.tan.pairs import Pairs
+from steerkit.errors import need
+
+SIZES = (5, 10, 20, 40, 80, 160, 320)
+ENOUGH, WITHIN = 0.9, 1.5
+PARTS = ("training", "test", "rest")
+
+
+def components(slope: np.ndarray) -> dict[str, float]:
+    """Variance components of slopes [test, training pair] off the diagonal: training, test, rest; and the squared mean."""
+    n = len(slope)
+    need(n > 3, "four pairs or more", str(n), "use more pairs.")
+    off = np.where(np.eye(n, dtype=bool), 0.0, slope)
+    rows, columns, squares = off.sum(axis=1), off.sum(axis=0), (off**2).sum()
+    same_test = ((rows**2).sum() - squares) / (n * (n - 1) * (n - 2))
+    same_training = ((columns**2).sum() - squares) / (n * (n - 1) * (n - 2))
+    apart = off.sum() ** 2 - (rows**2).sum() - (columns**2).sum() - 2 * (rows @ columns)
+    apart = (apart + squares + (off * off.T).sum()) / (n * (n - 1) * (n - 2) * (n - 3))
+    rest = squares / (n * (n - 1)) - same_test - same_training + apart
+    return {"training": same_training - apart, "test": same_test - apart, "rest": rest, "square": apart}
+
+
+def error(parts: Mapping[str, float] | pd.DataFrame, train: int, test: int) -> float | pd.Series:
+    """Variance of a mean over `train` training and `test` other test pairs."""
+    return parts["training"] / train + parts["test"] / test + parts["rest"] / (train * test)
+
+
+def of_sets(table: pd.DataFrame) -> pd.DataFrame:
+    """`components` of every set of a PRODUCTS table, with dataset, kind and mean; and from ten-by-ten quarters of the
+    pairs, shown (half the squared difference of two means that share no pair), and one and other, those means."""
+    rows = []
+    for each in pairs.sets(table):
+        means = np.array([_apart(each, quarters) for quarters in each.quarters()])
+        row = {"dataset": each.dataset, "kind": each.kind, "mean": pairs.by_others(each.slope).mean()}
+        row |= components(each.slope) | {"shown": (np.diff(means) ** 2).mean() / 2}
+        rows.append(row | {"one": means[:, 0], "other": means[:, 1]})
+    return pd.DataFrame(rows)
+
+
+def _apart(found: Pairs, quarters: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Means of two quarters as tests under the vectors of the two others."""
+    a, b, c, d = quarters
+    return float(found.slope[np.ix_(a, b)].mean()), float(found.slope[np.ix_(c, d)].mean())
+
+
+def between(found: pd.DataFrame) -> float:
+    """Variance of the sets' true means within kinds: the covariance of two measurements that share no pair."""
+    one, other = (np.stack(found[side].to_list()) for side in ("one", "other"))
+    total = 0.0
+    for _, index in found.groupby("kind").indices.items():
+        for x, y in zip(one[index].T, other[index].T, strict=True):
+            total += np.cov(x, y)[0, 1] * len(index)
+    return total / len(found) / one.shape[1]
+
+
+def reliability(found: pd.DataFrame) -> pd.DataFrame:
+    """Reliability of the order of sets by numbers of training and test pairs, from `of_sets` of one model.
+
+    Columns train, test, reliability (the square of a measured order's correlation with the true one) and error (standard
+    error of a set's mean, nats per token, root mean square over sets).
+    """
+    true, rows = between(found), []
+    for train in SIZES:
+        for test in SIZES:
+            noise = float(error(found[[*PARTS]].mean(), train, test))
+            row = {"train": train, "test": test, "reliability": true / (true + noise)}
+            rows.append(row | {"error": np.sqrt(max(noise, 0.0))})
+    return pd.DataFrame(rows)
+
+
+def check(found: pd.DataFrame, size: int = 10) -> float:
+    """The error of quarters over the one that the components say, as the ratio of their sums over sets."""
+    return float(found["shown"].sum() / error(found, size, size).sum())
+
+
+def shares(table: pd.DataFrame, sizes: Sequence[int] = (5, 10, 20)) -> pd.DataFrame:
+    """The error of the anti-steerable share, by as many training as other test pairs: size, error (standard deviation
+    over draws, root mean square over sets) and error_all (the same where the vector is that of all other pairs)."""
+    rows = []
+    for size in sizes:
+        found = np.array([_share_errors(each, size) for each in pairs.sets(table)])
+        rows.append((size, *np.sqrt((found**2).mean(axis=0))))
+    return pd.DataFrame(rows, columns=["size", "error", "error_all"])
+
+
+def _share_errors(found: Pairs, size: int, draws: int = 100) -> tuple[float, float]:
+    rng, count = np.random.default_rng(0), len(found.ids)
+    need(2 * size <= count, f"{2 * size} pairs in {found.dataset}", str(count), "ask for fewer.")
+    backwards, drawn = pairs.by_others(found.slope) < 0, []
+    for _ in range(draws):
+        order = rng.permutation(count)
+        train, test = order[:size], order[size : 2 * size]
+        moved = found.slope[np.ix_(test, train)].mean(axis=1)
+        drawn.append(((moved < 0).mean(), backwards[test].mean()))
+    return tuple(np.std(drawn, axis=0))
+
+
+def enough(tables: Sequence[pd.DataFrame]) -> int | None:
+    """The least number of training and of test pairs at which every model's `reliability` is above `ENOUGH`."""
+    for size in SIZES:
+        own = [table[(table["train"] == size) & (table["test"] == size)] for table in tables]
+        if all(one["reliability"].item() > ENOUGH for one in own):
+            return size
+    return None

@@ -1,0 +1,246 @@
+"""What a data set's pairs say beforehand: the formulas against plain ones, and worlds in which the answers are known."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from companion.data.datasets import load_dataset, names
+from companion.tan import backwards, common, pairs, predict, products, sizes, transfer
+from steerkit.errors import SteerkitError
+from steerkit.vectors import Vectors
+
+WIDTH, COUNT = 24, 16
+REGISTERED = ("predict", "backwards", "words-apart", "how-many")
+
+
+def world(
+    rng: np.random.Generator, *, spread: float = 0.4, agree: bool = True, words: bool = False
+) -> pd.DataFrame:
+    """PRODUCTS tables of sets whose pairs point along a direction of the set, the more the stronger.
+
+    With `agree` gradients do too, so that agreement tells steerability, and an item's own part along the direction tells
+    its slope; with `words` differences point along the words of their pair instead, and tests move by these alone.
+    """
+    parts = []
+    for number in range(24):
+        strength, direction = rng.uniform(0, 2), rng.normal(size=WIDTH) / np.sqrt(WIDTH)
+        vocabulary = rng.normal(size=(30, WIDTH)) / np.sqrt(WIDTH)
+        chosen = rng.integers(30, size=COUNT)
+        own = rng.normal(1, spread, size=(COUNT, 1))
+        rows = strength * own * direction + 0.3 * rng.normal(size=(COUNT, WIDTH)) / np.sqrt(WIDTH)
+        if words:
+            rows = vocabulary[chosen]
+        moved = rows if agree or words else rng.normal(size=(COUNT, WIDTH)) / np.sqrt(WIDTH)
+        ids = tuple(f"{i:02d}" for i in range(COUNT))
+        tests = {one: f"a {w:08d} | b {w:08d}" for one, w in zip(ids, chosen + 100 * number, strict=True)}
+        differences = Vectors(ids, (0,), torch.from_numpy(rows[:, None]))
+        scores = rng.normal(-4, 1, size=(COUNT, 2))
+        last = torch.from_numpy(rng.normal(size=(COUNT, WIDTH)))
+        table = products.table(differences, tests, torch.from_numpy(moved), last, scores)
+        parts.append(table.assign(dataset=f"s{number:02d}", kind="persona"))
+    return pd.concat(parts, ignore_index=True)
+
+
+@cache
+def agreeing() -> pd.DataFrame:
+    """A world in which what is known beforehand tells the answer."""
+    return world(np.random.default_rng(0))
+
+
+@cache
+def without() -> pd.DataFrame:
+    """A world in which it tells nothing."""
+    return world(np.random.default_rng(1), agree=False)
+
+
+class TestMatrices:
+    """The numbers of one set against plain formulas over its vectors."""
+
+    def test_products_are_those_of_the_vectors(self):
+        rng = np.random.default_rng(0)
+        rows, near, last = (rng.normal(size=(4, 3)) for _ in range(3))
+        differences = Vectors(tuple("abcd"), (0,), torch.from_numpy(rows[:, None]))
+        tests = dict.fromkeys("cb", "x | y")
+        of_two = [torch.from_numpy(each[[2, 1]]) for each in (near, last)]
+        found = products.table(differences, tests, *of_two, np.array([[-1.0, -2.0], [-3.0, -4.0]]))
+        one = found[(found["example_id"] == "b") & (found["by_id"] == "d")].iloc[0]
+        expected = [near[1] @ rows[3], last[1] @ rows[3], rows[1] @ rows[3], -3, -4]
+        assert one[[*products.MATRICES, *products.SIDES]].tolist() == pytest.approx(expected)
+
+    def test_projection_agreement_and_norm_are_those_of_the_vectors(self):
+        rows = np.random.default_rng(2).normal(1, 1, size=(6, 5))
+        product = rows @ rows.T
+        rest = [np.delete(rows, i, 0).mean(axis=0) for i in range(6)]
+        expected = [row @ mean / np.linalg.norm(mean) for row, mean in zip(rows, rest, strict=True)]
+        assert pairs.projections(product) == pytest.approx(expected)
+        units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        cosines = [units[i] @ units[j] for i, j in permutations(range(6), 2)]
+        assert pairs.agreement(product) == pytest.approx(np.mean(cosines))
+
+    def test_what_is_known_of_training_pairs_is_of_their_vector(self):
+        [each] = [one for one in pairs.sets(agreeing()) if one.dataset == "s03"]
+        train = np.arange(0, COUNT, 2)
+        known = predict.known(each, train)
+        part = each.product[np.ix_(train, train)]
+        assert known["norm"] == pytest.approx(np.sqrt(part.mean()))
+        along = pairs.projections(part)
+        assert known["separation"] == pytest.approx(along.mean() / along.std(ddof=1))
+
+    def test_bags_count_words_and_do_not_show_them(self):
+        item = load_dataset("openness").items[0]
+        bag = products.bag((item, item))
+        assert "|" in bag and not any(len(word) not in (1, 2, 3, 8) for word in bag.split())
+        assert bag == products.bag((item, item))
+
+
+class TestPredict:
+    """The league and its verdict, where agreement tells and where nothing does."""
+
+    def test_in_a_world_of_agreement_it_is_found(self):
+        league = predict.league(predict.halvings(agreeing()))
+        rows = league[league["given"] == ""].set_index("predictor")
+        assert rows.loc["agreement", "low"] > 0.4 and rows.loc["agreement", "holm"] < 0.01
+        assert rows.loc["measured", "estimate"] > 0.9 and np.isnan(rows.loc["measured", "holm"])
+        assert abs(rows.loc["surprise", "estimate"]) < 0.5
+        assert predict.choice({"a": league}) in ("agreement", "separation", "norm ratio")
+
+    def test_where_nothing_tells_the_verdict_is_none(self):
+        league = predict.league(predict.halvings(without()))
+        assert predict.verdict("agreement", {"a": league}) == "none"
+
+    @pytest.mark.parametrize(
+        ("low", "estimate", "said"),
+        [(0.1, 0.6, "good enough"), (0.1, 0.4, "goes with it"), (-0.1, 0.6, "none")],
+    )
+    def test_the_verdict_takes_all_three_intervals_and_the_line(self, low, estimate, said):
+        rows = [
+            {"predictor": "agreement", "given": g, "estimate": estimate, "low": low}
+            for g in ("", *predict.CONTROLS)
+        ]
+        sound = pd.DataFrame(rows).assign(low=0.2, estimate=0.9)
+        assert predict.verdict("agreement", {"a": pd.DataFrame(rows), "b": sound}) == said
+
+
+class TestBackwards:
+    """Items that go backwards in sets never seen."""
+
+    def test_in_a_world_where_their_own_difference_tells_they_are_found(self):
+        first, second = (
+            backwards.features(world(np.random.default_rng(seed), spread=1.2)) for seed in (3, 4)
+        )
+        found = backwards.judged(first, second, second).set_index("features")
+        assert found.loc["all", "low"] > 0.65 and found.loc["cosine", "area"] > 0.8
+        assert found.loc["slopes of the other model", "area"] == pytest.approx(1)  # it is the same one
+        assert found.loc["margin", "area"] < 0.65 and (found["null_most"] < 0.6).all()
+        assert backwards.verdicts([found.reset_index()]) == {"predictable": True, "more than words": True}
+
+    def test_areas_are_those_of_scikit_learn(self):
+        items = backwards.features(world(np.random.default_rng(3), spread=1.2))
+        found = backwards.areas(items["cosine"].round(1).to_numpy(), items)
+        for name, area in found["area"].items():
+            part = items[items["dataset"] == name]
+            assert area == pytest.approx(roc_auc_score(part["backwards"], part["cosine"].round(1)))
+
+    def test_calibration_is_by_tenths_of_all_items(self):
+        items = pd.DataFrame({"backwards": [False] * 50 + [True] * 50})
+        found = backwards.calibration(np.linspace(0, 1, 100), items)
+        assert found["n"].tolist() == [10] * 10 and found["observed"].tolist() == [0] * 5 + [1] * 5
+
+    def test_sets_that_go_one_way_alone_are_refused(self):
+        items = backwards.features(agreeing()).assign(backwards=False)
+        with pytest.raises(SteerkitError, match="items that go forwards and some that go backwards"):
+            backwards.fit(items)
+
+
+class TestCommon:
+    """What is left without common words."""
+
+    def test_where_words_carry_all_nothing_is_left(self):
+        every, content = common.compared([world(np.random.default_rng(5), words=True)])
+        table = common.kept(common.slopes(every[0], content))
+        assert table["high"].item() < 0.3 and common.verdict([table]) == "words"
+        assert 0.6 < table["drawn"].item() < 1.4
+
+    def test_where_they_carry_nothing_all_is_left(self):
+        every, content = common.compared([agreeing()])
+        table = common.kept(common.slopes(every[0], content))
+        assert 0.9 < table["kept"].item() < 1.1 and common.verdict([table]) == "more than words"
+
+    def test_a_word_of_many_pairs_or_few_letters_is_no_content_word(self):
+        [every], content = common.compared([agreeing()])
+        assert "a" not in content and all(len(word) == 8 for word in content)
+        often = [[("00000000 00000001", "b")], [("00000000", "b")]] * 10
+        found = [
+            pairs.Pairs("s", "persona", ("i",), *[np.eye(1)] * 3, *[np.ones(1)] * 2, one) for one in often
+        ]
+        assert common.content_words(found) == set()
+        assert common.in_common(every[0], content).diagonal().max() == 1
+
+
+class TestSizes:
+    """Variance components of slopes over tests and training pairs."""
+
+    def test_components_are_those_of_the_world(self):
+        rng, found = np.random.default_rng(0), []
+        for _ in range(400):
+            test, train = rng.normal(0, 1, (12, 1)), rng.normal(0, 2, (1, 12))
+            train = train + 0.5 * test.T  # a pair that is easy as a test trains well too
+            found.append(sizes.components(1.5 + test + train + rng.normal(0, 3, (12, 12))))
+        mean = pd.DataFrame(found).mean()
+        expected = {"training": 4.25, "test": 1, "rest": 9, "square": 2.25}
+        assert mean[[*expected]].tolist() == pytest.approx([*expected.values()], abs=0.25)
+
+    def test_components_are_the_means_of_all_products(self):
+        slope = np.random.default_rng(1).normal(size=(5, 5))
+        cells = [*permutations(range(5), 2)]
+        kinds: dict[tuple[bool, bool], list[float]] = {}
+        for i, j in cells:
+            for k, m in cells:
+                if i == k or j == m or not {i, j} & {k, m}:
+                    kinds.setdefault((i == k, j == m), []).append(slope[i, j] * slope[k, m])
+        mean = {key: np.mean(each) for key, each in kinds.items()}
+        found = sizes.components(slope)
+        assert found["square"] == pytest.approx(mean[False, False])
+        assert found["test"] == pytest.approx(mean[True, False] - mean[False, False])
+        assert found["training"] == pytest.approx(mean[False, True] - mean[False, False])
+        assert sum(found.values()) == pytest.approx(mean[True, True])
+
+    def test_quarters_show_the_error_that_the_components_say(self):
+        found = sizes.of_sets(agreeing())
+        assert sizes.check(found, COUNT // 4) == pytest.approx(1, abs=0.2)
+        table = sizes.reliability(found)
+        same = table[table["train"] == table["test"]]["reliability"]
+        assert same.is_monotonic_increasing and 0 < same.iloc[0] < same.iloc[-1] < 1
+        assert (
+            sizes.enough([table])
+            == table["train"][(table["train"] == table["test"]) & (table["reliability"] > 0.9)].min()
+        )
+
+    def test_shares_are_surer_with_more_pairs(self):
+        found = sizes.shares(agreeing(), (3, 5, 8))
+        assert found["error"].is_monotonic_decreasing and (found["error"] >= found["error_all"]).all()
+        with pytest.raises(SteerkitError, match="pairs in s00"):
+            sizes.shares(agreeing(), (COUNT,))
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_registrations_say_what_would_refute_them(name):
+    about = transfer.registered(name)
+    assert {"question", "known beforehand", "data", "statistics", "verdict", "refuted if"} <= set(about)
+
+
+def test_the_sets_kept_apart_are_none_of_the_forty():
+    assert len(names("apart")) == 60 and not set(names("apart")) & set(names("tan"))
+
+
+def test_pairs_that_a_word_tells_apart_are_left_out():
+    found = products.pairs_of("openness", "bundled")
+    assert len(found) == len({first.id for first, _ in found}) <= products.PAIRS
+    assert found == products.pairs_of.__wrapped__("openness", "bundled")
