@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from itertools import permutations
 
@@ -11,9 +12,14 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset, names
-from companion.tan import backwards, common, pairs, predict, products, sizes, transfer
+from companion.models import model_of
+from companion.tan import backwards, common, pairs, predict, products, screening, sizes, transfer
 from steerkit.errors import SteerkitError
+from steerkit.extraction import extract
+from steerkit.grid import evaluate
+from steerkit.prompts import Prompter
 from steerkit.vectors import Vectors
 
 WIDTH, COUNT = 24, 16
@@ -244,3 +250,56 @@ def test_pairs_that_a_word_tells_apart_are_left_out():
     found = products.pairs_of("openness", "bundled")
     assert len(found) == len({first.id for first, _ in found}) <= products.PAIRS
     assert found == products.pairs_of.__wrapped__("openness", "bundled")
+
+
+class TestScreen:
+    """`steerkit screen`: what is measured on a set's own pairs."""
+
+    def test_a_set_that_steers_is_told_from_one_that_does_not(self):
+        sound = max(pairs.sets(agreeing()), key=lambda one: one.slope.mean())
+        found = screening.screened(sound)
+        assert found["low"] > found["shuffled"] and found["p"] == 0.01 and found["pairs"] == COUNT
+        assert found["steerability"] == pytest.approx(pairs.by_others(sound.slope).mean())
+        lows = [screening.screened(one)["low"] for one in pairs.sets(without())]
+        assert np.mean(np.array(lows) > 0) <= 0.1
+
+    def test_intervals_hold_training_and_test_noise(self):
+        """Two-way noise around 1: the interval covers it about as often as it says."""
+        rng, hits = np.random.default_rng(0), 0
+        for _ in range(200):
+            slope = (
+                1
+                + rng.normal(0, 1, (COUNT, 1))
+                + rng.normal(0, 1, (1, COUNT))
+                + rng.normal(0, 1, (COUNT,) * 2)
+            )
+            ids, none = tuple(map(str, range(COUNT))), np.ones(COUNT)
+            one = pairs.Pairs("s", "persona", ids, slope, slope, slope @ slope.T, none, none, [])
+            found = screening.screened(one)
+            hits += found["low"] < 1 < found["high"]
+        assert 0.9 < hits / 200 <= 0.99
+
+    def test_the_slope_is_that_of_steering_without_the_pair(self):
+        """Against the grid: the vector of all other pairs, at a small multiplier, on the pair left out."""
+        model = model_of("tiny")
+        dataset = load_dataset("openness")
+        prompter = Prompter(model.tokenizer, model.template)
+        examples = examples_of(prompter, dataset, range(16), "statement", 0)
+        found = screening.of_examples(model, examples, 1)
+        for i in (0, len(examples) - 1):
+            rest = [one for j, one in enumerate(examples) if j != i]
+            vector = extract(model, rest, [1])
+            scores = evaluate(model, [examples[i]], vector, [-0.01, 0.01]).propensity.ravel()
+            assert pairs.by_others(found.slope)[i] == pytest.approx(
+                (scores[1] - scores[0]).item() / 0.02, abs=1e-4
+            )
+
+    def test_the_command_says_it_by_layer(self, steerkit):
+        asked = ("screen", "--model", "tiny", "--data", "openness")
+        code, screen, _ = steerkit(*asked, "--layers", "0,1", "--json")
+        rows = json.loads(screen)
+        assert code == 0 and [row["layer"] for row in rows] == [0, 1] and rows[0]["pairs"] == 60
+        code, screen, _ = steerkit(*asked, "--format", "letter", "--most", "8")
+        assert code == 0 and "steerability" in screen and "layer 2" in screen
+        code, _, said = steerkit(*asked, "--most", "5")
+        assert code == 1 and "6 pairs or more" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from companion.cli.outputs import check_output, ours
 from companion.cli.screen import print_rows, tell
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset
-from companion.data.splits import make_split
+from companion.data.splits import group_items, make_split
 from companion.models import load_model
 from companion.saes import open_sae
 from steerkit.errors import need, one_of, told
@@ -101,6 +102,40 @@ def sweep(
     contents = {path: store.table_bytes(table, about) for path, table in tables.items()}
     write_together(contents, gone=[beside] if ours(beside) else [])
     tell(as_json, "\n".join(map(str, tables)), {"files": list(tables)})
+
+
+DEPTH = 0.6  # of the blocks: where vectors steer most in the models of this book
+
+
+def screen(
+    model: opt.Model,
+    data: opt.Data,
+    layers: opt.option(str, "Blocks such as 10,13 or all; default: one at 0.6 of the depth.", free=True) = "",
+    answer_format: opt.Format = "statement",
+    source: opt.Source = "bundled",
+    most: opt.option(int, "Most pairs, drawn at random.") = 80,
+    seed: opt.Seed = 0,
+    remote: opt.Remote = "",
+    as_json: opt.Json = False,
+) -> None:
+    """Say what to expect of steering with a data set: every pair under the mean of the others, by one backward pass."""
+    from companion.tan.screening import of_examples, screened
+
+    opened, every, _, items = _asked(model, data, answer_format, "all", source, seed, "train")
+    chosen = parse_layers(layers or str(int(DEPTH * len(opened.layers))), len(opened.layers))
+    groups = dict(zip((item.id for item in items), group_items(items), strict=True))
+    drawn = {groups[one.id]: one for one in random.Random(seed).sample(every, len(every))}
+    examples = list(drawn.values())[: max(0, most)]  # no two forms of one question
+    found = {layer: screened(of_examples(opened, examples, layer)) for layer in chosen}
+    if as_json:
+        print_rows([{"layer": layer} | each for layer, each in found.items()], as_json, ())
+        return
+    named = {layer: f"layer {layer}" for layer in found}
+    rows = [
+        {"": name} | {named[layer]: f"{found[layer][name]:.4g}" for layer in found}
+        for name in found[chosen[0]]
+    ]
+    print_rows(rows, as_json, ("", *named.values()))
 
 
 def ledger(

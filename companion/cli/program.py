@@ -150,7 +150,7 @@ def _formats(given: list[str] | None, default: Any) -> list[str]:
     return given or list(default)
 
 
-for command in (own.extract, own.sweep, own.ledger, own.decompose, own.generate):
+for command in (own.extract, own.sweep, own.screen, own.ledger, own.decompose, own.generate):
     app.command()(command)
 
 

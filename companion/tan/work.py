@@ -198,18 +198,12 @@ def products_of(
     job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
 ) -> pd.DataFrame:
     """All pairs of a data set, or these `ids`, as tests of all its pairs."""
-    from steerkit.gradient import gradients
-    from steerkit.grid import evaluate
-
     train, _ = examples(job, model)
     found = differences_of(job, [job.layer], train, progress)
     tests = [one for one in train if one.id in ids or not ids]
     drawn = products.pairs_of(job.dataset, job.settings.source, job.settings.seed)
     bags = {first.id: products.bag((first, other)) for first, other in drawn}
-    moved = [gradients(model, tests, at, progress=progress) for at in (job.layer, len(model.layers) - 1)]
-    plain = evaluate(model, tests, found.select(names=found.names[:1]), [0.0], progress=progress)
-    named = {one.id: bags[one.id] for one in tests}
-    frame = products.table(found, named, *moved, plain.scores[:, :, 0, 0, 0].numpy())
+    frame = products.measured(model, tests, found, job.layer, bags, progress)
     frame.insert(0, "dataset", job.dataset)
     return frame.assign(kind=drawn[0][0].kind)
 

@@ -1,0 +1,138 @@
+"""What the pairs of a data set say beforehand: predictors, items that go backwards, common words, numbers of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from companion.figures import style
+from companion.figures.style import Drawn
+from companion.tan import backwards, predict, sizes
+
+APART, FORTY = "sixty sets kept apart", "forty sets of the paper"
+COLORS = {APART: style.BLUE, FORTY: style.FAINT}
+
+
+def league(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+    """Rank correlations of what is known beforehand with steerability (`tan.predict.league`, columns model and sets)."""
+    shown = table[table["given"] == ""]
+    rows = [*predict.PREDICTORS, *predict.CONTROLS, predict.MEASURED]
+    named = {
+        "norm": "norm of the vector",
+        "words": "words alone",
+        "measured": "measured on the training pairs",
+    }
+    lines = {0: "-", predict.LINE: "--"}
+    axis = "rank correlation with steerability, within kinds"
+    alt = "Rank correlations with steerability of the sets kept apart"
+    return _panels(shown, labels, "predictor", rows, named, lines, axis, alt)
+
+
+def areas(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+    """How well items that go backwards are told in sets never seen (`tan.backwards.judged`, with a column model)."""
+    shown = table.rename(columns={"area": "estimate"}).assign(sets=APART)
+    lines = {0.5: "-", backwards.LINE: "--"}
+    rows = list(dict.fromkeys(shown["features"]))
+    axis = "area under the curve within sets"
+    return _panels(shown, labels, "features", rows, {}, lines, axis, "Area under the curve")
+
+
+def _panels(
+    table: pd.DataFrame,
+    labels: Mapping[str, str],
+    key: str,
+    rows: Sequence[str],
+    named: Mapping[str, str],
+    lines: Mapping[float, str],
+    axis: str,
+    alt: str,
+) -> Drawn:
+    """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others."""
+    style.checked(table, ("model", "sets", key, "estimate", "low", "high"), ["estimate", "low", "high"])
+    models = list(dict.fromkeys(table["model"]))
+    with style.drawing(1.2 + 0.3 * len(rows), 1, len(models), sharey=True, sharex=True, squeeze=False) as (
+        figure,
+        [panels],
+    ):
+        for axes, model in zip(panels, models, strict=True):
+            for which in (FORTY, APART):
+                own = table[(table["model"] == model) & (table["sets"] == which)].set_index(key)
+                own = own.loc[[row for row in rows if row in own.index]]
+                at = [rows.index(row) + (0.22 if which == FORTY else 0) for row in own.index]
+                axes.hlines(at, own["low"], own["high"], color=COLORS[which], lw=1.5)
+                axes.scatter(own["estimate"], at, s=22, color=COLORS[which], zorder=3)
+            for value, look in lines.items():
+                axes.axvline(value, color=style.BLACK, lw=0.9, ls=look, zorder=0)
+            axes.set(title=labels[model])
+        panels[0].set_yticks(range(len(rows)), [named.get(row, row) for row in rows])
+        panels[0].invert_yaxis()
+        figure.supxlabel(axis, fontsize=style.RC["axes.labelsize"])
+        there = [which for which in COLORS if (table["sets"] == which).any()]
+        handles = [style.dot(which, color=COLORS[which]) for which in there]
+        if len(handles) > 1:
+            figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    told = table[(table["sets"] == APART) & table[key].isin(rows)]
+    said = (f"{labels[row.model]}, {getattr(row, key)} {row.estimate:.2f}" for row in told.itertuples())
+    return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
+
+
+def calibration(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+    """Predicted and observed shares that go backwards (`tan.backwards.calibration`, with a column model)."""
+    style.checked(table, ("model", "predicted", "observed"), ["predicted", "observed"])
+    with style.drawing(3.4) as (figure, axes):
+        for model, part in table.groupby("model", sort=False):
+            color = style.model_color(str(model))
+            axes.plot(
+                part["predicted"], part["observed"], "o-", ms=4.5, color=color, label=labels[str(model)]
+            )
+        _diagonal(axes)
+        axes.set(xlabel="predicted share that goes backwards", ylabel="observed share")
+        axes.legend()
+    ends = table.groupby("model", sort=False)["observed"].agg(["first", "last"])
+    said = "; ".join(f"{labels[m]} {row['first']:.2f} to {row['last']:.2f}" for m, row in ends.iterrows())
+    return Drawn(figure, table, f"Observed share from the lowest to the highest tenth: {said}.")
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.axline((0, 0), slope=1, color=style.BLACK, lw=0.9, ls="--", zorder=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+
+
+def dose(table: pd.DataFrame, labels: Mapping[str, str], most: int) -> Drawn:
+    """Slope by number of common content words, as a share of the set's mean (`tan.common.dose`, with model and sets)."""
+    style.checked(table, ("model", "sets", "common", "share"), ["share"])
+    with style.drawing(2.9) as (figure, axes):
+        for (model, which), part in table.groupby(["model", "sets"], sort=False):
+            look = {"color": style.model_color(model), "ls": "-" if which == APART else ":"}
+            axes.plot(
+                part["common"], part["share"], marker="o", ms=4.5, label=f"{labels[model]}, {which}", **look
+            )
+        axes.axhline(1, color=style.BLACK, lw=0.9, zorder=0)
+        axes.set_xticks(range(most + 1), [*map(str, range(most)), f"{most} or more"])
+        axes.set(xlabel="content words that test and training pair share", ylabel="slope over the set's mean")
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.legend()
+    none = table[(table["common"] == 0) & (table["sets"] == APART)]
+    said = "; ".join(f"{labels[row.model]} {row.share:.2f}" for row in none.itertuples())
+    return Drawn(figure, table, f"Median share of a set's slope without a common content word: {said}.")
+
+
+def reliability(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+    """Reliability of the order of sets by numbers of pairs (`tan.sizes.reliability`, with a column model)."""
+    style.checked(table, ("model", "train", "test", "reliability"), ["reliability"])
+    models = list(dict.fromkeys(table["model"]))
+    with style.drawing(3.4, 1, len(models), sharey=True, squeeze=False) as (figure, [panels]):
+        for axes, model in zip(panels, models, strict=True):
+            wide = table[table["model"] == model].pivot(index="test", columns="train", values="reliability")
+            look = {"annot": True, "fmt": ".2f", "cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False}
+            sns.heatmap(wide, ax=axes, linewidths=1, annot_kws={"fontsize": style.SMALL}, **look)
+            axes.set(title=labels[model], xlabel="training pairs", ylabel="")
+            axes.tick_params(length=0)
+        panels[0].set_ylabel("test pairs")
+        panels[0].invert_yaxis()
+    same = table[(table["train"] == table["test"]) & table["train"].isin(sizes.SIZES[1:4])]
+    said = (f"{labels[row.model]}, {row.train}: {row.reliability:.2f}" for row in same.itertuples())
+    return Drawn(figure, table, f"Reliability by as many training as test pairs: {'; '.join(said)}.")
