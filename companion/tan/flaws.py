@@ -201,14 +201,17 @@ def groups(settings: Settings) -> dict[str, int]:
 
 
 def overview(
-    plain: Settings, clean: pd.DataFrame, released: pd.DataFrame, bracket: pd.DataFrame
+    plain: Settings,
+    clean: pd.DataFrame,
+    released: pd.DataFrame,
+    bracket: pd.DataFrame,
+    newlines: pd.DataFrame,
 ) -> pd.DataFrame:
     """What each flaw changes: columns flaw, switch, released, corrected (mean steerability over data sets, or a count).
 
-    `clean`, `released` and `bracket` are SLOPES tables in `letter`: as corrected, with the released split, and with
-    the closing bracket in the score.
+    `clean`, `released`, `bracket` and `newlines` are SLOPES tables in `letter`: as corrected, with the released split,
+    with the closing bracket in the score, and with the templates' last newlines lost.
     """
-    newlines = experiment.slopes(replace(plain, spelling="as-released"), "letter")
     theirs, ours = (f"positive: {personas(SWAPPED, source)[0]}" for source in ("papers", "bundled"))
     repeated = _repeated(plain)
     rows = [
