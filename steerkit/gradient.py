@@ -10,6 +10,7 @@ how far apart they are is measured wherever both are at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -24,50 +25,65 @@ from steerkit.remote import run
 TRAINING = 3  # a backward pass keeps about so many times the memory of a forward
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of the propensity of p examples at l layers, `values` [p, l, d] float32, and their unsteered `scores`
+    [p, 2], float64, matching first."""
+
+    layers: tuple[int, ...]
+    values: torch.Tensor
+    scores: torch.Tensor
+
+    def at(self, layer: int) -> torch.Tensor:
+        """Those of one layer, [p, d]."""
+        return self.values[:, self.layers.index(layer)]
+
+
 def gradients(
     model: Model,
     examples: Sequence[Example],
-    layer: int,
+    layers: Sequence[int],
     *,
     fidelity: Fidelity = "letter",
     batch_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> torch.Tensor:
-    """Gradient of the propensity of each example, [p, d] float32: `gradients(...) @ v` is the slope at zero.
+) -> Gradients:
+    """Gradients of the propensity of each example: `gradients(...).at(layer) @ v` is the slope at zero, [p].
 
     Parameters
     ----------
-    layer : 0-based block to whose output a vector would be added, at the tokens that `evaluate` steers
+    layers : 0-based blocks to whose output a vector would be added, at the tokens that `evaluate` steers; all of them
+        take one forward, and one backward down to the lowest
     fidelity : how letters are scored, see `steerkit.propensity`
     batch_tokens : tokens of one forward, halved and retried when memory runs out
     progress : called with the token-passes just done
     """
     trust.check_examples(model, examples)
-    trust.check_layers(model, [layer])
-    questions = [question(example, fidelity) for example in examples]
-    work = traces.gradients if _branches_work(model, questions, layer) else traces.gradients_apart
+    trust.check_layers(model, layers)
+    layers, questions = list(layers), [question(example, fidelity) for example in examples]
+    work = traces.gradients if _branches_work(model, questions, layers) else traces.gradients_apart
     tokens = batch_tokens or trust.room(model) // TRAINING
-    found = torch.zeros(len(questions), model.width)
+    values = torch.zeros(len(questions), len(layers), model.width)
+    scores = torch.zeros(len(questions), 2, dtype=torch.float64)
 
-    def attempt(part: list[int], most: int) -> torch.Tensor:
-        [values] = run(model, work, [questions[i] for i in part], layer, most)
-        return values
+    def attempt(part: list[int], most: int) -> list[torch.Tensor]:
+        return run(model, work, [questions[i] for i in part], layers, most)
 
     for batch in trust.batches(questions, 1, tokens):
-        for part, values in trust.halving(attempt, batch):
-            found[part] = values.float()
+        for part, (found, plain) in trust.halving(attempt, batch):
+            values[part], scores[part] = found.float(), plain
             if progress is not None:
                 progress(sum(length(questions[i], 1) for i in part))
-    return found
+    return Gradients(tuple(layers), values, scores)
 
 
-def _branches_work(model: Model, questions: Sequence[Question], layer: int) -> bool:
+def _branches_work(model: Model, questions: Sequence[Question], layers: list[int]) -> bool:
     """Whether all answers in one sequence give what plain sequences give, on the longest question."""
     one = max(questions, key=trust.reach)
     most = trust.SEQUENCE_TOKENS + length(one, 1)
     slow, fast = (
-        lambda work=work, asked=asked: run(model, work, asked, layer, most)[0][-1:]
+        lambda work=work, asked=asked: run(model, work, asked, layers, most)[0][-1:]
         for work, asked in ((traces.gradients_apart, [one]), (traces.gradients, [trust.sibling(one), one]))
     )
     instead = "a forward and backward for each answer of its own"
-    return trust.branches_work(model, ("gradients", one.scale, layer), one, slow, fast, instead)
+    return trust.branches_work(model, ("gradients", one.scale, *layers), one, slow, fast, instead)

@@ -254,52 +254,61 @@ def steered_logits(
     return [logits]
 
 
-def gradients(site: Site, questions: Sequence, layer: int, most: int) -> list[torch.Tensor]:
-    """Gradients [p, d] of propensities by what is added after a block, all branches in one forward; `steerkit.gradient`."""
+def gradients(site: Site, questions: Sequence, layers: Sequence[int], most: int) -> list[torch.Tensor]:
+    """Gradients [p, l, d] of propensities by what is added after blocks, and unsteered scores [p, 2]; `steerkit.gradient`.
+
+    All branches and blocks in one forward and one backward, which ends at the lowest of the blocks.
+    """
     batch = layout(questions, rows_of(questions, 1, most), [0])
     inputs, overrides = masked_inputs(site, batch)
     rows, columns = (batch.conditions == 0).nonzero(as_tuple=True)
-    delta = torch.zeros(len(questions), site.width, requires_grad=True)
-    owners = batch.owners[rows, columns]
-    signed = batch.weights * (1 - 2 * batch.reads[:, 4])
+    deltas = torch.zeros(len(questions), len(layers), site.width, requires_grad=True)
+    owners, asked, side = batch.owners[rows, columns], batch.reads[:, 0], batch.reads[:, 4]
     logprob = questions[0].scale == "logprob"
     with torch.enable_grad(), site.lm.trace(**inputs):
         for index, each in enumerate(site.layers):
             narrow(each, overrides.get(index))
-            if index == layer:
+            if index in layers:
                 given = each.output
-                hidden = stream(given).detach()
-                added = delta[owners].to(hidden.device, hidden.dtype)
+                hidden = stream(given).detach() if index == min(layers) else stream(given)
+                added = deltas[owners, layers.index(index)].to(hidden.device, hidden.dtype)
                 where = (rows.to(hidden.device), columns.to(hidden.device))
                 each.output = instead(given, hidden.index_put(where, added, accumulate=True))
         final = site.head.input
         at, place, tokens = batch.reads[:, 1:4].T.to(final.device)
-        values = read(site, final[at, place], tokens, logprob).double()
-        propensity = (values * signed.to(values.device)).sum()
-        found = nnsight.save(torch.autograd.grad(propensity, delta)[0])
-    return [found]
+        values = read(site, final[at, place], tokens, logprob).double().cpu() * batch.weights
+        found = nnsight.save(torch.autograd.grad((values * (1 - 2 * side)).sum(), deltas)[0])
+        values = nnsight.save(values.detach())
+    scores = torch.zeros(len(questions), 2, dtype=torch.float64)
+    return [found, scores.index_put((asked, side), values, accumulate=True)]
 
 
-def gradients_apart(site: Site, questions: Sequence, layer: int, most: int) -> list[torch.Tensor]:
-    """The same the obvious way: a plain forward and backward for every branch."""
-    found = torch.zeros(len(questions), site.width)
+def gradients_apart(site: Site, questions: Sequence, layers: Sequence[int], most: int) -> list[torch.Tensor]:
+    """The same the obvious way: a plain forward and backward for every branch and block."""
+    found = torch.zeros(len(questions), len(layers), site.width)
+    scores = torch.zeros(len(questions), 2, dtype=torch.float64)
     for n, question in enumerate(questions):
         start = len(question.prefix)
         for branch in question.branches:
-            delta = torch.zeros(site.width, requires_grad=True)
             sequence = torch.tensor([[*question.prefix, *branch.tokens]])
-            with torch.enable_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
-                given = site.layers[layer].output
-                hidden = stream(given).detach()
-                added = delta.to(hidden.device, hidden.dtype)
-                ahead = hidden[:, start:] + added
-                site.layers[layer].output = instead(given, torch.cat([hidden[:, :start], ahead], 1))
-                logits = site.lm.output.logits[0, start:].double()
-                scores = logits.log_softmax(-1) if question.scale == "logprob" else logits
-                parts = [(1 - 2 * r.side) * r.weight * scores[r.position, r.token] for r in branch.reads]
-                slope = nnsight.save(torch.autograd.grad(sum(parts), delta)[0])
-            found[n] += slope
-    return [found]
+            for at, layer in enumerate(layers):
+                delta = torch.zeros(site.width, requires_grad=True)
+                with torch.enable_grad(), site.lm.trace(input_ids=sequence, use_cache=False):
+                    given = site.layers[layer].output
+                    hidden = stream(given).detach()
+                    added = delta.to(hidden.device, hidden.dtype)
+                    ahead = hidden[:, start:] + added
+                    site.layers[layer].output = instead(given, torch.cat([hidden[:, :start], ahead], 1))
+                    logits = site.lm.output.logits[0, start:].double()
+                    told = logits.log_softmax(-1) if question.scale == "logprob" else logits
+                    parts = [r.weight * told[r.position, r.token] for r in branch.reads]
+                    signed = [(1 - 2 * r.side) * part for r, part in zip(branch.reads, parts, strict=True)]
+                    slope = nnsight.save(torch.autograd.grad(sum(signed), delta)[0])
+                    values = nnsight.save(torch.stack(parts).detach().cpu())
+                found[n, at] += slope
+            for r, value in zip(branch.reads, values, strict=True):
+                scores[n, r.side] += value
+    return [found, scores]
 
 
 def divergences(site: Site, tokens: Sequence[int], layer: int, deltas: torch.Tensor) -> list[torch.Tensor]:

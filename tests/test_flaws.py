@@ -179,7 +179,7 @@ class TestDuplicates:
 
 @pytest.fixture(scope="module")
 def found(smoke_store, tmp_path_factory):
-    """The grids behind the tables that `overview` is given, the sweeps, its table, and the spellings it asked for."""
+    """The grids behind the tables that `overview` is given, the sweeps, and its table."""
     folder = shutil.copytree(smoke_store.folder, tmp_path_factory.mktemp("flaws") / "artifacts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEERKIT_ARTIFACTS", str(folder))
@@ -187,14 +187,14 @@ def found(smoke_store, tmp_path_factory):
         plain = replace(override(smoke_store.settings, datasets=NAME), layer={"letter": layer})
         changes = {side: dict([switch.split("=")]) for side, switch in SWITCHES.items()}
         sides = {side: replace(plain, **changes.get(side, {})) for side in ("clean", *SWITCHES)}
-        given = [experiment.slopes(sides[side], "letter") for side in ("clean", "released", "bracket")]
-        asked, own = [], experiment.slopes
-        patch.setattr(experiment, "slopes", lambda *how: asked.append(how[0].spelling) or own(*how))
+        given = [
+            experiment.slopes(sides[side], "letter") for side in ("clean", "released", "bracket", "newlines")
+        ]
         table = flaws.overview(plain, *given).set_index("switch")
         grids = {side: experiment.grid(settings, "letter") for side, settings in sides.items()}
         chosen = {each: replace(plain, sweep=replace(plain.sweep, template=each)) for each in ("qwen", "")}
         sweeps = {template: experiment.sweep(settings, "letter") for template, settings in chosen.items()}
-    return grids, sweeps, table, asked
+    return grids, sweeps, table
 
 
 def full_mean(grid) -> float:
@@ -208,12 +208,12 @@ def number(text: str, after: str = "mean steerability") -> float:
 class TestOverview:
     @pytest.mark.parametrize("side", SWITCHES)
     def test_both_sides_are_means_over_the_examples_of_the_full_vector(self, found, side):
-        grids, _, table, asked = found
+        grids, _, table = found
         row = table.loc[SWITCHES[side]]
         assert number(row["corrected"]) == pytest.approx(full_mean(grids["clean"]), abs=6e-5)
         assert number(row["released"]) == pytest.approx(full_mean(grids[side]), abs=6e-5)
         # Each switch does something; only the tiny model's template has no last newline to lose.
-        assert (row["released"] == row["corrected"]) == (side == "newlines") and asked == ["as-released"]
+        assert (row["released"] == row["corrected"]) == (side == "newlines")
 
     def test_half_precision_is_the_effect_on_all_vectors_of_the_grid(self, found):
         effect, row = flaws.precision_effect(found[0]["clean"]), found[2].loc["flaws.half_precision"]

@@ -24,34 +24,47 @@ def test_the_slope_at_zero_is_that_of_the_grid_over_small_multipliers(any_model,
     examples, vectors, step = asked(form, any_model), random_vectors(any_model, ["full"]), 0.01
     propensity = evaluate(any_model, examples, vectors, [-step, step], layers=[1]).propensity[:, 0, 0]
     expected = (propensity[:, 1] - propensity[:, 0]) / (2 * step)
-    found = gradients(any_model, examples, 1) @ vectors.at(1)[0]
+    found = gradients(any_model, examples, [1]).at(1) @ vectors.at(1)[0]
     assert_close(found.double(), expected, rtol=2e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_branches_of_one_sequence_give_what_plain_sequences_give_and_parts_what_the_whole_gives(model, form):
     examples, shares = asked(form, model, 5), []
-    whole = gradients(model, examples, 2, progress=shares.append)
+    whole = gradients(model, examples, [2, 0, 3], progress=shares.append)
     questions = [question(example, "letter") for example in examples]
-    [apart] = traces.gradients_apart(traces.site_of(model), questions, 2, 1024)
-    assert_close(whole, apart, rtol=1e-4, atol=1e-6)
-    assert_close(gradients(model, examples, 2, batch_tokens=1), whole, rtol=1e-4, atol=1e-6)
-    assert len(shares) >= 1 and whole.abs().max() > 0
+    apart, scores = traces.gradients_apart(traces.site_of(model), questions, [2, 0, 3], 1024)
+    assert_close(whole.values, apart, rtol=1e-4, atol=1e-6)
+    assert_close(whole.scores, scores, rtol=1e-4, atol=1e-5)
+    parts = gradients(model, examples, [2, 0, 3], batch_tokens=1)
+    assert_close(parts.values, whole.values, rtol=1e-4, atol=1e-6)
+    assert len(shares) >= 1 and whole.values.abs().amax((0, 2)).min() > 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_one_backward_gives_every_layer_and_the_unsteered_scores(any_model, form):
+    examples, vectors = asked(form, any_model), random_vectors(any_model, ["full"])
+    together = gradients(any_model, examples, [0, 1, 2, 3])
+    for layer in range(4):
+        alone = gradients(any_model, examples, [layer]).at(layer)
+        assert_close(together.at(layer), alone, rtol=1e-4, atol=1e-6)
+    plain = evaluate(any_model, examples, vectors, [0.0]).scores[:, :, 0, 0, 0]
+    assert_close(together.scores, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_that_takes_no_mask_is_asked_branch_by_branch_and_says_so(tokenizer):
     AttentionInterface.register("numb", deaf)
     own = own_model(tokenizer)
     examples = asked("statement", own, 2)
-    wanted = gradients(own, examples, 1)
+    wanted = gradients(own, examples, [1]).at(1)
     own.lm._module.config._attn_implementation = "numb"
     with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
-        found = gradients(own, examples, 1)
-    assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+        found = gradients(own, examples, [1])
+    assert_close(found.at(1), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_layer_that_is_not_there_is_refused(model):
-    refused(gradients, model, asked("letter", model, 1), 9, said="a layer from 0 to 3")
+    refused(gradients, model, asked("letter", model, 1), [9], said="a layer from 0 to 3")
 
 
 def test_directions_are_those_of_scikit_learn_and_all_placebos_have_the_norm_of_the_vector():

@@ -285,7 +285,7 @@ class TestScreen:
         dataset = load_dataset("openness")
         prompter = Prompter(model.tokenizer, model.template)
         examples = examples_of(prompter, dataset, range(16), "statement", 0)
-        found = screening.of_examples(model, examples, 1)
+        found = screening.of_examples(model, examples, [1])[1]
         for i in (0, len(examples) - 1):
             rest = [one for j, one in enumerate(examples) if j != i]
             vector = extract(model, rest, [1])

@@ -88,9 +88,9 @@ class TestLeaks:
     def test_so_it_is_in_gradients(self, tokenizer, recurrent):
         examples = asked("letter", recurrent, 3)
         with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
-            found = gradients(recurrent, examples, 3)
+            found = gradients(recurrent, examples, [3]).at(3)
         with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
-            close(found, torch.cat([gradients(recurrent, [one], 3) for one in examples]))
+            close(found, torch.cat([gradients(recurrent, [one], [3]).at(3) for one in examples]))
 
     def test_inputs_that_a_model_cannot_take_mean_the_direct_engine(self, tokenizer):
         model = own_model(tokenizer)
@@ -193,7 +193,7 @@ class TestPositions:
         call = {
             "evaluate": lambda given: evaluate(model, given, random_vectors(model), [1.0]),
             "differences": lambda given: differences(model, given, [1]),
-            "gradients": lambda given: gradients(model, given, 1),
+            "gradients": lambda given: gradients(model, given, [1]),
         }[work]
         call(examples[:1])
         refused(call, examples, said="at most 24 tokens, the positions of gpt2; found 25 tokens in item e23")

@@ -126,7 +126,7 @@ def screen(
     groups = dict(zip((item.id for item in items), group_items(items), strict=True))
     drawn = {groups[one.id]: one for one in random.Random(seed).sample(every, len(every))}
     examples = list(drawn.values())[: max(0, most)]  # no two forms of one question
-    found = {layer: screened(of_examples(opened, examples, layer)) for layer in chosen}
+    found = {layer: screened(each) for layer, each in of_examples(opened, examples, chosen).items()}
     if as_json:
         print_rows([{"layer": layer} | each for layer, each in found.items()], as_json, ())
         return

@@ -221,8 +221,10 @@ def gradients(case: Case) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         model = model_of(settings.model, settings.remote)
         asked = examples(case, model)[1]
-        found = gradient.gradients(model, asked, case.layer, fidelity=settings.fidelity)
-        table = pd.concat([pd.DataFrame({"example_id": [one.id for one in asked]}), frame(found)], axis=1)
+        every = gradient.gradients(model, asked, [case.layer], fidelity=settings.fidelity)
+        table = pd.concat(
+            [pd.DataFrame({"example_id": [one.id for one in asked]}), frame(every.at(case.layer))], axis=1
+        )
         table.attrs = {"engine": "gradient", "source": model.source}
         return table
 

@@ -24,14 +24,10 @@ from companion.data.datasets import load_dataset
 from steerkit.errors import need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     import pandas as pd
     import torch
 
     from steerkit.items import Item
-    from steerkit.model import Model
-    from steerkit.prompts import Example
     from steerkit.vectors import Vectors
 
 PAIRS = 40  # of each data set
@@ -59,24 +55,6 @@ def bag(pair: tuple[Item, Item]) -> str:
     return " | ".join(
         " ".join(w if len(w) < 4 else f"{crc32(w.encode()):08x}" for w in side) for side in sides
     )
-
-
-def measured(
-    model: Model,
-    tests: Sequence[Example],
-    differences: Vectors,
-    layer: int,
-    bags: Mapping[str, str] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """PRODUCTS table of some tests: two gradients each, and their unsteered scores."""
-    from steerkit.gradient import gradients
-    from steerkit.grid import evaluate
-
-    moved = [gradients(model, tests, at, progress=progress) for at in (layer, len(model.layers) - 1)]
-    plain = evaluate(model, tests, differences.select(names=differences.names[:1]), [0.0], progress=progress)
-    named = {one.id: (bags or {}).get(one.id, "") for one in tests}
-    return table(differences, named, *moved, plain.scores[:, :, 0, 0, 0].numpy())
 
 
 def table(

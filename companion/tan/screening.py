@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 LEAST, DRAWS, SHUFFLES = 6, 200, 99
 
 
-def of_examples(model: Model, examples: Sequence[Example], layer: int) -> Pairs:
-    """The pairs of a set in matrices, each test and training pair; `LEAST` at least, no two of one question."""
+def of_examples(model: Model, examples: Sequence[Example], layers: Sequence[int]) -> dict[int, Pairs]:
+    """The pairs of a set in matrices, each test and training pair, by layer; `LEAST` at least, no two of one question."""
     from steerkit.extraction import differences
+    from steerkit.gradient import gradients
     from steerkit.vectors import Vectors
 
     expected = f"{LEAST} pairs or more, to say anything of their set"
     need(len(examples) >= LEAST, expected, str(len(examples)), "give more.")
-    found = Vectors(tuple(one.id for one in examples), (layer,), differences(model, examples, [layer]))
-    table = products.measured(model, examples, found, layer)
-    [only] = pairs.sets(table.assign(dataset="", kind=""))
-    return only
+    last, ids = len(model.layers) - 1, tuple(one.id for one in examples)
+    found, rows = gradients(model, examples, sorted({*layers, last})), differences(model, examples, layers)
+    made = {}
+    for at, layer in enumerate(layers):
+        own = Vectors(ids, (layer,), rows[:, [at]])
+        table = products.table(
+            own, dict.fromkeys(ids, ""), found.at(layer), found.at(last), found.scores.numpy()
+        )
+        [made[layer]] = pairs.sets(table.assign(dataset="", kind=""))
+    return made
 
 
 def screened(found: Pairs) -> dict[str, Any]:

@@ -182,7 +182,10 @@ def slopes_by_author(
             found[concept, author] = _differences(job, name, about, [job.layer], train, progress)
     asked = {author: [one for one in each if one.id in ids or not ids] for author, each in own.items()}
     asked = {author: each for author, each in asked.items() if each}
-    moved = {author: gradients(model, each, job.layer, progress=progress) for author, each in asked.items()}
+    moved = {
+        author: gradients(model, each, [job.layer], progress=progress).at(job.layer)
+        for author, each in asked.items()
+    }
     named = {author: [one.id for one in each] for author, each in asked.items()}
     return authors.slopes(job.dataset, named, moved, found)
 
@@ -198,12 +201,17 @@ def products_of(
     job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
 ) -> pd.DataFrame:
     """All pairs of a data set, or these `ids`, as tests of all its pairs."""
+    from steerkit.gradient import gradients
+
     train, _ = examples(job, model)
     found = differences_of(job, [job.layer], train, progress)
     tests = [one for one in train if one.id in ids or not ids]
     drawn = products.pairs_of(job.dataset, job.settings.source, job.settings.seed)
     bags = {first.id: products.bag((first, other)) for first, other in drawn}
-    frame = products.measured(model, tests, found, job.layer, bags, progress)
+    last = len(model.layers) - 1
+    moved = gradients(model, tests, sorted({job.layer, last}), progress=progress)
+    near, named = moved.at(job.layer), {one.id: bags[one.id] for one in tests}
+    frame = products.table(found, named, near, moved.at(last), moved.scores.numpy())
     frame.insert(0, "dataset", job.dataset)
     return frame.assign(kind=drawn[0][0].kind)
 
@@ -232,8 +240,8 @@ def slopes_beside(
     """PLACEBO table of some test examples."""
     from steerkit.gradient import gradients
 
-    slopes = gradients(model, test, job.layer, fidelity=job.settings.fidelity, progress=progress)
-    frame = slopes_at_zero(slopes, vectors, test)
+    found = gradients(model, test, [job.layer], fidelity=job.settings.fidelity, progress=progress)
+    frame = slopes_at_zero(found.at(job.layer), vectors, test)
     frame.insert(0, "dataset", job.dataset)
     return frame
 
