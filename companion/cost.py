@@ -203,8 +203,7 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
         questions = [question(example, settings.fidelity) for example in test]
         if stage != "placebo":
             parts.append(_extraction(train, of_train, width, stage in ("grid", *jobs.DRAWN)))
-        passes = 3 if stage == "products" else 1  # two gradients and the unsteered scores
-        parts += [_evaluation(questions, of_test, conditions, len(names) * width)] * passes
+        parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
     spent = about.block_parameters * done.token_passes + about.width * about.vocabulary * done.reads

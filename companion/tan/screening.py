@@ -43,8 +43,8 @@ def screened(found: Pairs) -> dict[str, Any]:
     """What is measured, and what is known without steering.
 
     Keys pairs, steerability (mean slope under the mean of the other pairs), low, high (95%, training and test noise
-    together), shuffled (95% point under vectors of exchanged labels), p (of the vector among these: no test noise), backwards (share of pairs below 0); and of
-    `predict.known` agreement, separation, accessibility, margin and norm.
+    together), shuffled (95% point under vectors of exchanged labels), p (of the vector among these, without test noise),
+    backwards (share of pairs below 0); and of `predict.known` agreement, separation, accessibility, margin and norm.
     """
     count, rng, own = len(found.ids), np.random.default_rng(0), pairs.by_others(found.slope)
     by_training = pairs.by_others(found.slope.T)  # what each training pair does to all others
