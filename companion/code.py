@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 
@@ -16,13 +17,18 @@ def syntax_hash(paths: Iterable[Path]) -> str:
     """
     definitions = []
     for path in paths:
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(module):
-            for name in ("body", "orelse", "finalbody"):
-                if isinstance(nodes := getattr(node, name, None), list):
-                    setattr(node, name, [each for each in nodes if _computes(each)])
-        definitions += map(ast.dump, module.body)
+        definitions += _definitions(path.read_text(encoding="utf-8"))
     return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()[:16]
+
+
+@cache
+def _definitions(source: str) -> list[str]:
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        for name in ("body", "orelse", "finalbody"):
+            if isinstance(nodes := getattr(node, name, None), list):
+                setattr(node, name, [each for each in nodes if _computes(each)])
+    return [*map(ast.dump, module.body)]
 
 
 def _computes(node: ast.AST) -> bool:

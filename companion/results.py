@@ -76,13 +76,13 @@ class Result:
 
     @cached_property
     def label(self) -> str:
-        """The tab of a reader who compares: model and profile, and whether all of it was read from records."""
+        """The tab of a reader who compares: the model, and whether all of it was read from records."""
         try:
             name = label_of(load_profile(self.profile))
         except SteerkitError:  # a profile that is no longer there
             name = "a profile that is gone"
         recorded = [part.get("records") for part in self.parts if part["artefacts"]]
-        return f"{name} ({self.profile}{', recorded' if recorded and all(recorded) else ''})"
+        return name.replace(" on the papers", ", papers") + ", recorded" * bool(recorded and all(recorded))
 
 
 def own_profile(executed: Path | None = None) -> str | None:

@@ -20,7 +20,7 @@ def results(tmp_path):
             exhibit, _, part = name.replace("_", "-").rpartition("--")
             pd.DataFrame(columns).to_csv(tmp_path / f"{exhibit}-{part}.csv", index=False)
             about = SimpleNamespace(id=exhibit)
-            found.append(SimpleNamespace(exhibit=about, folder=tmp_path, label="A model (desk)"))
+            found.append(SimpleNamespace(exhibit=about, folder=tmp_path, label="A model, recorded"))
         return found
 
     return make
@@ -92,7 +92,7 @@ def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
     rows["multiplier"] = [-3.0, 0.0, 3.0, 6.0, 0.0]
     rows["text"] = ["[no](x)", "plain", "a | b", "left out", "not this"]
     said = front.example(results(tan_steered__texts=rows))
-    for part in ("*a*", "| +0 | plain |", "| -3 | \\[no](x) |", "| +3 | a \\| b |"):
+    for part in ("*a*", "| 0 | plain |", "| -3 | \\[no](x) |", "| 3 | a \\| b |"):
         assert part in said
     assert "left out" not in said and "not this" not in said
     assert front.example([]) == ""

@@ -91,12 +91,23 @@ class TestExhibit:
         tabs = re.findall(r"^(:+)\{tab-item\} (.+)", text, re.MULTILINE)
         outer = max(len(colons) for colons, _ in tabs)
         labels = [label for colons, label in tabs if len(colons) == outer]
-        assert labels == ["tiny random model (smoke)", "tiny random Gemma 3 (smoke-gemma)"]
+        assert labels == ["tiny random model", "tiny random Gemma 3"]
         first, second = text.split("{tab-item} tiny random Gemma 3")
         assert "/notebooks/smoke-gemma/tan-fig-1-letter.png" in second and "smoke-gemma/" not in first
         assert "smoke-gemma/tan-fig-1-letter.json>" in second and "letter.csv>" not in second
         assert "It works." in second and "It works." not in first
         assert text.count("{dropdown} Run it again") == 1 and pages.SAME_AXES in text
+
+    def test_two_profiles_of_one_model_are_told_apart(self, result):
+        own = result()
+        text = pages.exhibit_block([own, own])
+        assert text.count("{tab-item} tiny random model (smoke)") == 2
+
+    def test_a_folded_table_has_a_short_title_and_its_whole_caption_below(self, result):
+        text = pages.exhibit_block([result()])
+        assert "{dropdown} Caption of numbers" in text and "Caption of numbers." in text
+        assert pages.title("Of " * 9 + "words.") == ("Of " * 8).strip() + "…"
+        assert pages.title("Shares (95%), by set") == "Shares (95%)"
 
     def test_claims_stand_at_the_exhibit_they_rest_on_and_all_of_them_on_the_start_page(self, result):
         """Every format has a column."""

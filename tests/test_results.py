@@ -87,12 +87,12 @@ class TestFound:
         assert found.parts == [] and found.files == [executed / "walkthrough.ipynb"]
         refused(results.results_of, replace(about, needs=("grid",)), executed, said="an executed notebook")
 
-    def test_a_tab_says_model_and_profile_and_whether_all_was_recorded(self, executed):
+    def test_a_tab_says_the_model_and_whether_all_was_recorded(self, executed):
         leave(executed, "tan-fig-1", "smoke", records=["laptop-full/grid-letter"])
         leave(executed / "gone", "tan-fig-1", "gone", records=[])
         own, gone = results.results_of(EXHIBITS["tan-fig-1"], executed)
-        assert own.label == "tiny random model (smoke, recorded)"
-        assert gone.label == "a profile that is gone (gone)"
+        assert own.label == "tiny random model, recorded"
+        assert gone.label == "a profile that is gone"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from _ext import pages
 from _ext.markdown import table
+from companion import models
 from companion.claims import CLAIMS
 from companion.profiles import BOOK_FORMATS
 from companion.results import Result
@@ -46,7 +47,7 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
         return None
     wrong, theirs = found["anti_steerable"], found["published_anti_steerable"].median()
     what = "backwards on many examples" if wrong.median() >= MANY else "on nearly every example"
-    name = by_id["tan-fig-1"].label.partition(" (")[0]
+    name = by_id["tan-fig-1"].label.partition(",")[0]
     return (
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
         f"{(found['mean'] > 0).sum()} of {len(found)} data sets; {_percent(wrong.median())} of the test items of the "
@@ -63,8 +64,10 @@ def _order(by_id: dict[str, Result]) -> str | None:
     if not kept.any():
         return None
     row = rows[kept].iloc[0]
+    name, _, data = row["model"].partition(" (")
     return (
-        f"**In the papers' own format the order of the data sets follows that of Llama-2-7B.** With {row['model']} the rank "
+        "**In the papers' own format the order of the data sets follows that of Llama-2-7B.** With "
+        f"{models.label(name)}{f' ({data}' if data else ''} the rank "
         f"correlation is {row['ours']}; between the papers' two models: {row['published']}. "
         f"[Generalisation](tan/generalisation.md)"
     )
@@ -124,7 +127,7 @@ def example(own: Iterable[Result]) -> str:
     if texts is None:
         return ""
     most = texts[(texts["steerable"] == "most") & texts["multiplier"].isin(SHOWN)]
-    rows = [{"multiplier": f"{row.multiplier:+g}", "the model writes": row.text} for row in most.itertuples()]
+    rows = [{"multiplier": f"{row.multiplier:g}", "the model writes": row.text} for row in most.itertuples()]
     head = f"The behaviour is *{most['dataset'].iloc[0]}*, the most steerable data set of the run. "
     return f"{head}[More text, and where it breaks](tan/steered.md)\n\n{table(rows)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ SERVER = "https://api.ndif.us"  # the public NDIF service; any other address sta
 SAME_AXES = "Slopes and curves of one answer format have the same scale in the tabs of all models with a "
 SAME_AXES += "record. A model without one has its own: compare its numbers, not its heights."
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
+TITLE = 8
 Part = dict[str, Any]
 
 
@@ -38,7 +40,12 @@ def exhibit_block(results: list[Result]) -> str:
     if len(results) > 1:
         drawn = any(result.is_figure(part) for result in results for part in result.parts)
         ordered = sorted(results, key=lambda result: rank.get(result.profile, len(rank)))
-        shown = tabs("profile", [(result.profile, result.label, _body(result)) for result in ordered])
+        labels = [result.label for result in ordered]
+        named = [
+            f"{one} ({each.profile})" if labels.count(one) > 1 else one
+            for each, one in zip(ordered, labels, strict=True)
+        ]
+        shown = tabs("profile", [(r.profile, name, _body(r)) for r, name in zip(ordered, named, strict=True)])
         shown += f"\n\n{SAME_AXES if drawn else ''}"
     return f"{shown}\n\n{folded('Run it again', again(own.exhibit, own.parameters), class_container='rerun')}"
 
@@ -53,13 +60,23 @@ def _body(result: Result) -> str:
         body = f"{head}\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
         tab.append((part["part"], part["tab"] + ", recorded" * bool(part.get("records")), body))
     shown = [tabs("format", tab)] if figures else []
-    shown += [folded(p["caption"], _rows(result, p)) if figures else _rows(result, p) for p in rest]
+    shown += [folded(title(p["caption"]), _rows(result, p)) if figures else _rows(result, p) for p in rest]
     name = result.exhibit.id
     notebook = f"[the notebook with its outputs](/notebooks/{name}.ipynb)"
     if not result.is_own:
         notebook = "data and vector graphics of this tab are in [the archive](/use/downloads.md)"
     files = f"{notebook} · [all downloads](/use/downloads.md) · [where it comes from](/use/provenance.md)"
     return "\n\n".join([*shown, *_verdicts(result), _parameters(result), files])
+
+
+def title(caption: str) -> str:
+    """The head of a caption, of at most `TITLE` words: it stands whole below its table.
+
+    >>> title("Shares of the variance, with intervals over concepts.")
+    'Shares of the variance'
+    """
+    words = re.split(r"[,;:.(](?=\s|$)", caption, maxsplit=1)[0].split()
+    return " ".join(words[:TITLE]) + ("…" if len(words) > TITLE else "")
 
 
 def _image(result: Result, part: Part) -> str:
