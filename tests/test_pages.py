@@ -98,6 +98,15 @@ class TestExhibit:
         assert "It works." in second and "It works." not in first
         assert text.count("{dropdown} Run it again") == 1 and pages.SAME_AXES in text
 
+    def test_a_claim_has_its_rule_once_and_a_line_a_run_the_papers_data_first(self):
+        about = {"false world": "no effect", "false agree": 0.05, "detectable": 0.2}
+        other = CLAIMS.iloc[:1].assign(model="qwen2.5-coder-1.5b (papers' data)", verdict="not testable here")
+        text = pages.by_claim(pd.concat([CLAIMS, other]).assign(**about))
+        assert text.count("Rule: more than half.") == 1 and text.startswith("**1. It works.** ")
+        first, second = text.index("(papers' data), *letter*"), text.index("tiny random model, *letter*")
+        assert first < second < text.index("**2. It varies.**")
+        assert '<span class="verdict not">not testable here</span>' in text
+
     def test_two_profiles_of_one_model_are_told_apart(self, result):
         own = result()
         text = pages.exhibit_block([own, own])
@@ -115,7 +124,10 @@ class TestExhibit:
         own = result(claims=pd.concat([CLAIMS, other]))
         text = pages.exhibit_block([own])
         assert "| claim | published | here, format statement | here, format letter |" in text
-        assert "| It works. | 1 of 1 | **agrees** (tiny): 1 of 1 | **differs** (tiny): 0 of 1 |" in text
+        one, two = (
+            f"{pages.badge(word)} tiny random model: {n} of 1" for word, n in (("agrees", 1), ("differs", 0))
+        )
+        assert f"| It works. | 1 of 1 | {one} | {two} |" in text
         assert "It varies." not in text
         # A claim belongs to the paper whose table it is in, whatever exhibit shows it.
         short = CLAIMS.iloc[:1].assign(exhibit="mayne-ext-decompose", statement="It is short.")

@@ -10,7 +10,9 @@ import pandas as pd
 
 ESCAPES = str.maketrans({"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "[": "\\["})
 # Pieces of a cell that stay as they are.
-ROLE = re.compile(r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>)")
+ROLE = re.compile(
+    r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>|<span [^>]*>[^<]*</span>|\*\w+\*)"
+)
 
 
 def table(rows: pd.DataFrame | Iterable[dict[str, Any]], cell: Callable[[Any], str] | None = None) -> str:

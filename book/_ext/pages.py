@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from _ext.markdown import code, folded, table, table_of_markdown, tabs
+from companion import models
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.places import BOOK, ROOT
 from companion.profiles import BOOK_FORMATS, load_profile
@@ -87,7 +88,8 @@ def _image(result: Result, part: Part) -> str:
 
 def _rows(result: Result, part: Part) -> str:
     rows = pd.read_csv(result.file(part, "csv"), keep_default_na=False)
-    return f"{table(rows)}\n\n{part['caption']} {_downloads(result, part)}\n\n{_origin(part)}"
+    shown = by_claim(rows) if result.exhibit.id in CLAIMS and part["part"] == "claims" else table(rows)
+    return f"{shown}\n\n{part['caption']} {_downloads(result, part)}\n\n{_origin(part)}"
 
 
 def offered(result: Result) -> tuple[str, ...]:
@@ -111,6 +113,35 @@ def _origin(part: Part) -> str:
     return f"{{.manifest}}\n{part['line']}{read}"
 
 
+def by_claim(rows: pd.DataFrame) -> str:
+    """Every claim with its rule, and a line for each run that was judged by it, the papers' own data and format first."""
+    blocks = []
+    for number, (claim, own) in enumerate(rows.groupby("statement", sort=False), 1):
+        own = own.sort_values("model", key=lambda names: ~names.str.contains("papers' data"), kind="stable")
+        [rule], where = own["rule"].unique(), EXHIBITS[own["exhibit"].iloc[0]]
+        line = {
+            "run": own["model"].map(_called) + ", *" + own["format"] + "*",
+            "verdict": own["verdict"].map(badge),
+        }
+        line |= {"published": own["published"], "here": own["ours"]}
+        line |= {name: own[name] for name in ("false agree", "detectable")}
+        head = f"**{number}. {claim}** Rule: {rule}. False world: {own['false world'].iloc[0]}. "
+        blocks.append(
+            f"{head}[{where.number}](/notebooks/{where.id}.ipynb)\n\n{table_of_markdown(pd.DataFrame(line))}"
+        )
+    return "\n\n".join(blocks)
+
+
+def _called(model: str) -> str:
+    name, _, data = model.partition(" (")
+    return " and ".join(map(models.label, name.split(", "))) + (f" ({data}" if data else "")
+
+
+def badge(verdict: str) -> str:
+    """A verdict as a coloured word."""
+    return f'<span class="verdict {verdict.split()[0]}">{verdict}</span>'
+
+
 def claims(result: Result) -> pd.DataFrame:
     """All verdicts of a result's profile, with the paper of each; no rows when the notebooks of claims have not run."""
     paths = {EXHIBITS[name].paper: result.folder / f"{name}-claims.csv" for name in CLAIMS}
@@ -127,9 +158,12 @@ def _verdicts(result: Result) -> list[str]:
         return []
     chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
     head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    rows = rows.assign(found="**" + rows["verdict"] + "** (" + rows["model"] + "): " + rows["ours"])
+    rows = rows.assign(
+        found=rows["verdict"].map(badge) + " " + rows["model"].map(_called) + ": " + rows["ours"]
+    )
     wide, formats = _by_format(rows, "published", "found")
-    return [f"{head}\n\n{table(wide.rename(columns={form: f'here, format {form}' for form in formats}))}"]
+    named = wide.rename(columns={form: f"here, format {form}" for form in formats})
+    return [f"{head}\n\n{table_of_markdown(named)}"]
 
 
 def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
