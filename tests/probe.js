@@ -1,7 +1,6 @@
 // What a page is like as drawn: run in it by test_browser.py. Tabs and folds are opened first, since what they hide
 // is part of the page too.
 (async () => {
-  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
   await document.fonts.ready;
   const opened = document.createElement("style");
   opened.textContent = ".sd-tab-content { display: block !important; }";

@@ -64,6 +64,13 @@ class TestCorrelation:
         assert own.estimate == pytest.approx(expected)
         assert correlated(x, y, STRATA, given)["estimate"] == pytest.approx(expected)
 
+    def test_of_several_measurements_each_has_its_own_given_values(self):
+        (x, y), given = sides(columns=3), sides(columns=3, seed=5)[0]
+        each = [correlated(x[[i]], y[[i]], STRATA, given[[i]])["estimate"] for i in range(3)]
+        together = correlated(x, y, STRATA, given)
+        assert together["estimate"] == pytest.approx(np.mean(each))
+        assert together["low"] < together["estimate"] < together["high"]
+
     def test_p_is_the_share_of_all_permutations_within_strata(self):
         strata = pd.Series(["a"] * 4 + ["b"] * 3)
         x, y = np.array([1, 2, 3, 4, 9, 8, 7.0]), np.array([1, 3, 2, 4, 2, 3, 1.0])

@@ -37,13 +37,30 @@ def about(page, name: str) -> str:
     return found["content"] if found else ""
 
 
-def test_every_page_of_the_contents_is_there_with_formulas_typeset_by_a_script_of_the_site(pages, built_site):
+def test_every_page_of_the_contents_is_there_with_formulas_that_need_no_script(pages, built_site):
     contents = yaml.safe_load((exhibits.BOOK / "_toc.yml").read_text())
     files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
     assert {f"{file}.html" for file in (contents["root"], *files)} <= set(pages)
-    scripts = [script["src"] for script in pages["tan/question.html"].find_all("script", src=True)]
-    [own] = [urlsplit(script).path for script in scripts if "mathjax" in script]
-    assert (built_site / "tan" / own).exists()
+    formulas = pages["tan/question.html"].find_all("math")
+    assert len(formulas) > 10 and not any(
+        "\\" in formula.text for page in pages.values() for formula in page.find_all("math")
+    )
+
+
+def test_no_page_loads_more_than_three_megabytes(pages, built_site):
+    """What a browser fetches at the first visit: the page, its scripts, styles and images, tabs that are closed included."""
+
+    def weight(name: str, page: bs4.BeautifulSoup) -> int:
+        named = [tag.get("src") or tag.get("href") for tag in page.find_all(["script", "link", "img"])]
+        files = {
+            built_site.joinpath(name).parent.joinpath(unquote(urlsplit(one or "").path)).resolve()
+            for one in named
+        }
+        return (built_site / name).stat().st_size + sum(
+            file.stat().st_size for file in files if file.is_file()
+        )
+
+    assert {name: size for name, page in pages.items() if (size := weight(name, page)) > 3e6} == {}
 
 
 def test_every_image_has_alt_text_that_says_something_and_exists(pages, built_site):

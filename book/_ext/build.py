@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from _ext import crate, front, measured, pages, provenance, takeaway, tokens
 from _ext.finish import lighten
+from _ext.icons import slim
 from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
 from companion.places import BOOK, EXECUTED, ROOT
@@ -30,6 +30,7 @@ def build() -> Path:
     site = ROOT / "_build" / "html"
     shutil.copy(GENERATED / crate.NAME, site / crate.NAME)
     lighten(site)
+    slim(site)
     return site / "index.html"
 
 
@@ -61,13 +62,9 @@ def compiled(builder: str) -> Path:
 
 
 def write_pages() -> None:
-    """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads; and MathJax."""
+    """What no hand writes: an include file an exhibit, verdicts, parameters, provenance, downloads."""
     found = [result for exhibit in EXHIBITS.values() for result in results.results_of(exhibit, EXECUTED)]
     own = [result for result in found if result.is_own]
-    # What typesets formulas comes from an installed package: pages must not ask another host for it.
-    files = importlib.metadata.files("sphinx-mathjax-offline") or []
-    mathjax = Path(next(file for file in files if file.name == "tex-svg.js").locate())
-    store.write_atomically(GENERATED / "assets" / "mathjax" / "tex-svg.js", mathjax.read_bytes())
     for name in EXHIBITS:
         _write(f"{name}.md", pages.exhibit_block([result for result in found if result.exhibit.id == name]))
     for name, write in front.PARTS.items():

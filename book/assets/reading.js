@@ -3,7 +3,7 @@
 const MODES = { light: "Light", dark: "Dark", auto: "System Settings" };
 
 const keep = () => {
-  for (const box of document.querySelectorAll(".scroll, .bd-content figure, .cell_output .output, .bd-content pre, mjx-container")) {
+  for (const box of document.querySelectorAll(".scroll, .bd-content figure, .cell_output .output, .bd-content pre, div.math")) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
   }
 };

@@ -76,7 +76,7 @@ def correlated(
 def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
     """Ranks [n, k] within strata, centred and scaled: summed products of two sides are their stratified correlations.
 
-    What the ranks of `given` [n, 1] explain is taken out first.
+    What the ranks of `given`, [n, 1] or [n, k], explain is taken out first, column by column.
     """
     found = np.zeros(values.shape)
     for label in np.unique(strata):
@@ -84,7 +84,7 @@ def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = 
         ranks = rankdata(values[part], axis=0) - (part.sum() + 1) / 2
         if given is not None:
             held = rankdata(given[part], axis=0) - (part.sum() + 1) / 2
-            ranks -= held * (held * ranks).sum(axis=0) / max((held**2).sum(), 1)
+            ranks -= held * (held * ranks).sum(axis=0) / np.maximum((held**2).sum(axis=0), 1)
         size = np.sqrt((ranks**2).sum(axis=0))
         found[part] = np.divide(ranks, size, out=np.zeros(ranks.shape), where=size > 0) * np.sqrt(part.mean())
     return found
