@@ -9,12 +9,13 @@ import stat
 import subprocess
 import zipfile
 from itertools import product
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from _ext import build as book
-from _ext import crate, finish, pdf, takeaway
+from _ext import crate, finish, icons, mathml, pdf, takeaway
 from conftest import command_line, refused
 
 from companion import exhibits
@@ -111,8 +112,47 @@ def test_an_image_gets_the_size_of_its_file_where_it_has_none_and_nothing_else_i
     plt.imsave(tmp_path / "a.png", np.zeros((7, 300)))
     body = '<p>x</p><img alt="a > b" src="../_images/a.png" style="width: 100%;" /><p>y</p>'
     kept = '<img src="a.png" width="5"/><img src="b.png"/><img src="a.svg"/>'
-    wanted = body.replace("<img ", '<img width="300" height="7" ') + kept
+    wanted = body.replace("<img ", '<img loading="lazy" width="300" height="7" ') + kept
     assert finish.sized(body + kept, {"a.png": tmp_path / "a.png"}) == wanted
+
+
+def test_a_formula_is_mathml_with_its_number_and_the_address_that_others_name():
+    nodes = pytest.importorskip("docutils.nodes")
+
+    def starttag(node, tag, suffix, **how):
+        return f'<{tag} class="{how["CLASS"]}" id="{",".join(node["ids"])}">{suffix}'
+
+    writer = SimpleNamespace(body=[], starttag=starttag)
+    block = nodes.math_block("", r"s_i \le \frac{1}{2}", number=4, ids=["equation-s"])
+    for draw, node in ((mathml.block, block), (mathml.inline, nodes.math("", "x"))):
+        with pytest.raises(nodes.SkipNode):
+            draw(writer, node)
+    first, second = writer.body
+    assert first.startswith('<div class="math" id="equation-s"><span class="eqno">(4)</span><math')
+    assert (
+        "<mfrac>" in first and 'display="block"' in first and "eqno" not in second and "<mi>x</mi>" in second
+    )
+
+
+def test_pages_get_the_icons_they_show_as_style_and_not_the_script_of_all(tmp_path):
+    script = tmp_path / icons.SCRIPT
+    script.parent.mkdir(parents=True)
+    shapes = (
+        '"sun":[1,1,[],"f0","M0 0z"]',
+        'bars:[448,512,["navicon"],"f0c9","M0 96z"]',
+        '"sun":[512,512,[],"f1","M1 1z"]',
+    )
+    script.write_text(",".join(shapes))
+    tag = '<script src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    (tmp_path / "a.html").write_text(
+        f'{tag}<span class="fa-solid fa-bars"></span><i class="theme fas  fa-sun fa-lg"></i>'
+    )
+    icons.slim(tmp_path)
+    page, sheet = (tmp_path / "a.html").read_text(), (tmp_path / "_static" / "icons.css").read_text()
+    assert page.startswith('<link rel="stylesheet" href="../_static/icons.css" />') and not script.exists()
+    assert ".fa-bars {" in sheet and "M1%201z" in sheet and "M0%200z" not in sheet  # of a name the solid one
+    icons.slim(tmp_path)  # a site that has them already
+    refused(icons.rules, "", ["sun"], said="the icon sun")
 
 
 @pytest.mark.parametrize(

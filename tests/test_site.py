@@ -48,10 +48,11 @@ def test_every_page_of_the_contents_is_there_with_formulas_that_need_no_script(p
 
 
 def test_no_page_loads_more_than_three_megabytes(pages, built_site):
-    """What a browser fetches at the first visit: the page, its scripts, styles and images, tabs that are closed included."""
+    """What a browser fetches at the first visit: the page, its scripts and styles. Images come when they are seen."""
 
     def weight(name: str, page: bs4.BeautifulSoup) -> int:
-        named = [tag.get("src") or tag.get("href") for tag in page.find_all(["script", "link", "img"])]
+        named = [tag.get("src") or tag.get("href") for tag in page.find_all(["script", "link"])]
+        assert all(image.get("loading") == "lazy" for image in page.select("img[src*=_images]"))
         files = {
             built_site.joinpath(name).parent.joinpath(unquote(urlsplit(one or "").path)).resolve()
             for one in named

@@ -42,7 +42,7 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree:
 
 
 def sized(body: str, sources: dict[str, Path]) -> str:
-    """A page's HTML with width and height, in pixels, in every PNG image that lacks them.
+    """A page's HTML with width and height, in pixels, in every PNG image that lacks them; such images load when seen.
 
     `sources` gives the file of an image's last part of the address; an image that is not in it stays as it is.
     """
@@ -55,7 +55,7 @@ def sized(body: str, sources: dict[str, Path]) -> str:
         if source is None or source.suffix != ".png" or {"width", "height"} & set(said):
             return found[0]
         width, height = imagesize.get(source)
-        return f'<img width="{width}" height="{height}"' + found[0].removeprefix("<img")
+        return f'<img loading="lazy" width="{width}" height="{height}"' + found[0].removeprefix("<img")
 
     return IMAGE.sub(add, body)
 

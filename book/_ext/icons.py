@@ -11,7 +11,7 @@ from steerkit.errors import need
 
 SCRIPT = Path("_static/scripts/fontawesome.js")
 TAG = re.compile(r'<script src="([^"]*)_static/scripts/fontawesome\.js[^"]*"></script>')
-USED = re.compile(r'<i class="[^"]*\bfa[srb]?(?:-solid|-regular|-brands)? +fa-([a-z0-9-]+)')
+USED = re.compile(r'class="[^"]*\bfa[srb]?(?:-solid|-regular|-brands)? +fa-([a-z0-9-]+)')
 SHAPE = ".fas::before, .fa-solid::before, .fab::before, .fa-brands::before { content: ''; display: inline-block; width: 1em; "
 SHAPE += "height: 1em; vertical-align: -0.125em; background: currentColor; mask: var(--icon) center / contain no-repeat; }\n"
 SHAPE += ".fa-lg { font-size: 1.25em; line-height: 0.05em; vertical-align: -0.075em; }\n"

@@ -29,5 +29,7 @@ def _write(writer: Any, node: Element, tag: str, display: str) -> None:
     from docutils.nodes import SkipNode
     from latex2mathml.converter import convert
 
-    writer.body.append(f'<{tag} class="math">{convert(node.astext(), display=display)}</{tag}>')
+    number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
+    formula = convert(node.astext(), display=display)
+    writer.body.append(f"{writer.starttag(node, tag, '', CLASS='math')}{number}{formula}</{tag}>")
     raise SkipNode
