@@ -18,7 +18,7 @@ COLORS = {APART: style.BLUE, FORTY: style.FAINT}
 
 def league(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     """Rank correlations of what is known beforehand with steerability (`tan.predict.league`, columns model and sets)."""
-    shown = table[table["given"] == ""]
+    shown = table[table["given"] == ""].dropna(subset="estimate")  # of what does not vary there is none
     rows = [*predict.PREDICTORS, *predict.CONTROLS, predict.MEASURED]
     named = {
         "norm": "norm of the vector",

@@ -19,6 +19,7 @@ from companion.tan.words import describe, log_odds
 PREDICTORS = ("agreement", "separation", "norm ratio", "accessibility", "surprise", "margin")
 CONTROLS = ("norm", "words")
 MEASURED, TARGET = "measured", "steerability"
+DRAWS = 500  # of twenty halvings each
 LINE = 0.5  # a rank correlation that is good enough to say what to expect
 
 
@@ -63,7 +64,7 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
     for given in ("", *CONTROLS):
         for name in (*PREDICTORS, *CONTROLS, MEASURED):
             if name != given:
-                row = correlated(wide[name], wide[TARGET], kinds, wide.get(given))
+                row = correlated(wide[name], wide[TARGET], kinds, wide.get(given), DRAWS)
                 rows.append({"predictor": name, "given": given} | row)
     table = pd.DataFrame(rows).assign(holm=np.nan)
     for _, part in table[table["predictor"].isin(PREDICTORS)].groupby("given"):
