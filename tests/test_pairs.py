@@ -117,7 +117,15 @@ class TestPredict:
         assert rows.loc["agreement", "low"] > 0.4 and rows.loc["agreement", "holm"] < 0.05
         assert rows.loc["measured", "estimate"] > 0.9 and np.isnan(rows.loc["measured", "holm"])
         assert abs(rows.loc["surprise", "estimate"]) < 0.5
-        assert predict.choice({"a": league}) in ("agreement", "separation", "norm ratio")
+
+    def test_the_choice_is_by_the_mean_over_models_given_the_norm_and_no_rival_is_chosen(self):
+        rows = [
+            (name, given, one) for given in ("", "norm") for name, one in (("margin", 0.1), ("surprise", 0.3))
+        ]
+        rows += [("words", "norm", 0.9), ("measured", "norm", 0.9), ("margin", "", 0.9)]
+        one = pd.DataFrame(rows, columns=["predictor", "given", "estimate"])
+        other = one.assign(estimate=one["estimate"].where(one["predictor"] != "margin", 0.6))
+        assert predict.choice({"a": one}) == "surprise" and predict.choice({"a": one, "b": other}) == "margin"
 
     def test_where_nothing_tells_the_verdict_is_none(self):
         league = predict.league(predict.halvings(without()))
