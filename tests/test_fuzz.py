@@ -116,6 +116,14 @@ OPTIONS = {
         "--layers": LAYERS,
     }
     | {"--out": near("g.parquet"), "--multipliers": near("-1,1", "-1.5,0,1.5", "0,1"), "--format": FORM},
+    "screen": {
+        "--model": MODEL,
+        "--data": SET,
+        "--layers": LAYERS,
+        "--format": FORM,
+        "--most": near(6, 8, 80),
+        "--seed": near(0, 1),
+    },
     "ledger": {"--model": MODEL, "--data": SET, "--item": NUMBER.map(str), "--format": FORM},
     "generate": {
         "--model": MODEL,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from companion.data.ask import Texts
-from companion.data.datasets import names
 from companion.tan.products import MATRICES
 from steerkit.errors import need
 
@@ -36,11 +35,6 @@ class Pairs:
         rng = np.random.default_rng(0)
         for _ in range(HALVINGS):
             yield np.array_split(rng.permutation(len(self.ids)), 4)
-
-
-def kept_apart(datasets: Iterable[str]) -> bool:
-    """Whether these are data sets that were kept apart to confirm on."""
-    return set(datasets) <= set(names("apart"))
 
 
 def sets(table: pd.DataFrame) -> list[Pairs]:
