@@ -176,7 +176,14 @@ JSON_COMMANDS = {
     "artifacts pack": ["artifacts", "pack", "all.tar"],
     "artifacts unpack": ["artifacts", "unpack", "all.tar"],
 }
-ELSEWHERE = {"verify", "reproduce", "plan", "decompose", "generate"}  # tested with what they compute
+ELSEWHERE = {
+    "verify",
+    "reproduce",
+    "plan",
+    "decompose",
+    "generate",
+    "screen",
+}  # tested with what they compute
 LONG = {"run", "record", "audit", "formats", "book"}
 
 
