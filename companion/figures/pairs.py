@@ -75,8 +75,9 @@ def _panels(
         if len(handles) > 1:
             figure.legend(handles=handles, loc="outside upper center", ncols=2)
     told = table[(table["sets"] == APART) & table[key].isin(rows)]
-    said = (f"{labels[row.model]}, {getattr(row, key)} {row.estimate:.2f}" for row in told.itertuples())
-    return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
+    numbers = (told[key] + " " + told["estimate"].map("{:.2f}".format)).groupby(told["model"], sort=False)
+    said = "; ".join(f"{labels[model]}: {', '.join(each)}" for model, each in numbers)
+    return Drawn(figure, table, f"{alt}. {said}.")
 
 
 def calibration(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
