@@ -217,7 +217,10 @@ def audit(
         mine, again = mine[mine["of"] == name], work.slopes_by_author(job, model, chosen)
         return _compared(job, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage])
     if stage == "products":
-        again = work.products_of(job, model, chosen)
+        again, largest = work.products_of(job, model, chosen), mine["product"].abs().max()
+        mine, again = (
+            each.assign(product=each["product"] / largest) for each in (mine, again)
+        )  # no score: relative
         return _compared(job, mine, again, chosen, ["example_id", "by_id"], APART[stage])
     if stage == "placebo":
         again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
