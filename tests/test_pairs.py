@@ -13,11 +13,24 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from companion import store
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
 from companion.models import model_of
-from companion.tan import backwards, common, pairs, predict, products, screening, sizes, transfer
+from companion.profiles import load_profile, override
+from companion.tan import (
+    backwards,
+    common,
+    experiment,
+    pairs,
+    predict,
+    products,
+    records,
+    screening,
+    sizes,
+    transfer,
+)
 from steerkit.errors import SteerkitError
 from steerkit.extraction import extract
 from steerkit.grid import evaluate
@@ -344,3 +357,19 @@ class TestFigures:
         for label in self.LABELS.values():
             assert re.search(rf"{label}[^;.]* -?\d\.\d\d", found.alt)
         assert len(found.table) and found.figure.axes
+
+
+def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_number(own_folders, monkeypatch):
+    """The stage from the command's side: computed, recorded, read, computed again and compared."""
+    monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+    settings = override(load_profile("smoke"), datasets="openness", layer=1)
+    table = experiment.products(settings)
+    assert len(table) == products.PAIRS**2 and set(table["kind"]) == {"persona"}
+    path = records.write(settings, "products", "statement", table)
+    [first], [again] = (pairs.sets(one) for one in (table, records.read(settings, "products", "statement")))
+    assert first.ids == again.ids and np.allclose(first.slope, again.slope, rtol=1e-6, atol=1e-7)
+    found = records.audit(settings, "products", "statement", np.random.default_rng(0))
+    assert found["agrees"] and found["cells"] == 2 * products.PAIRS
+    kept = store.read_table(path)
+    store.write_table(path, kept.assign(slope=kept["slope"] + 0.01), kept.attrs["manifest"])
+    assert not records.audit(settings, "products", "statement", np.random.default_rng(0))["agrees"]
