@@ -9,7 +9,7 @@ in any of them makes new artefacts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -158,17 +158,11 @@ def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.Da
     return frame
 
 
-def _compute_authors(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
-    """AUTHORS table of one concept."""
-    frame = slopes_by_author(job, model, progress=progress)
-    frame.attrs = {"engine": "gradient", "source": model.source}
-    return frame
-
-
 def slopes_by_author(
     job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
 ) -> pd.DataFrame:
-    """The tests of one concept under the vectors of all of its kind, by all authors; of these `ids` under its own."""
+    """AUTHORS table of one concept: its tests under the vectors of all of its kind, by all authors; of these `ids` under
+    its own."""
     from steerkit.gradient import gradients
 
     found, own = {}, examples_by_author(job, job.dataset, model)
@@ -190,17 +184,10 @@ def slopes_by_author(
     return authors.slopes(job.dataset, named, moved, found)
 
 
-def _compute_products(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
-    """PRODUCTS table of one data set."""
-    frame = products_of(job, model, progress=progress)
-    frame.attrs = {"engine": "gradient", "source": model.source}
-    return frame
-
-
 def products_of(
     job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
 ) -> pd.DataFrame:
-    """All pairs of a data set, or these `ids`, as tests of all its pairs."""
+    """PRODUCTS table of one data set: all its pairs, or these `ids`, as tests of all of them."""
     from steerkit.gradient import gradients
 
     train, _ = examples(job, model)
@@ -216,8 +203,19 @@ def products_of(
     return frame.assign(kind=drawn[0][0].kind)
 
 
+def _drawn(make: Callable) -> Callable:
+    """The table of a stage that draws its own pairs, with what its manifest says."""
+
+    def compute(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+        frame = make(job, model, progress=progress)
+        frame.attrs = {"engine": "gradient", "source": model.source}
+        return frame
+
+    return compute
+
+
 APART = {"shift": _compute_shift, "placebo": _compute_placebo}
-APART |= {"authors": _compute_authors, "products": _compute_products}
+APART |= {"authors": _drawn(slopes_by_author), "products": _drawn(products_of)}
 
 
 def vectors_beside_of(
