@@ -187,9 +187,12 @@ def _model_line(manifests: list[dict]) -> str:
     first, inputs = manifests[0], manifests[0]["inputs"]
     engines = ", ".join(sorted({m.get("engine", "?") for m in manifests}))
     sets, (train, test, *_) = {m["inputs"]["dataset"] for m in manifests}, inputs["limits"]
+    items = f"split {inputs['split']} with up to {train} training and {test} test groups"
+    if "pairs" in inputs:  # drawn for themselves, each training pair and test
+        items = f"{inputs['pairs']} pairs drawn of each"
     return (
         f"{inputs['model']}, weights {inputs['weights'][:12]}; {len(sets)} {inputs['source']} data sets, "
-        f"split {inputs['split']} with up to {train} training and {test} test groups, seed {inputs['seed']}; "
+        f"{items}, seed {inputs['seed']}; "
         f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; "
         f"computed in {sum(m['seconds'] for m in manifests):.0f} s."
     )

@@ -78,12 +78,15 @@ def gradients(
 
 
 def _branches_work(model: Model, questions: Sequence[Question], layers: list[int]) -> bool:
-    """Whether all answers in one sequence give what plain sequences give, on the longest question."""
-    one = max(questions, key=trust.reach)
+    """Whether all answers in one sequence give what plain sequences give, on the longest question.
+
+    At the lowest layer, whose gradient passes through all blocks above it.
+    """
+    one, lowest = max(questions, key=trust.reach), min(layers)
     most = trust.SEQUENCE_TOKENS + length(one, 1)
     slow, fast = (
-        lambda work=work, asked=asked: run(model, work, asked, layers, most)[0][-1:]
+        lambda work=work, asked=asked: run(model, work, asked, [lowest], most)[0][-1:]
         for work, asked in ((traces.gradients_apart, [one]), (traces.gradients, [trust.sibling(one), one]))
     )
     instead = "a forward and backward for each answer of its own"
-    return trust.branches_work(model, ("gradients", one.scale, *layers), one, slow, fast, instead)
+    return trust.branches_work(model, ("gradients", one.scale, lowest), one, slow, fast, instead)

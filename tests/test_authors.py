@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from companion import registered
 from companion.data import datasets
 from companion.data.ask import short, texts_of, yes_no
 from companion.data.datasets import load_dataset, names
@@ -175,7 +176,7 @@ class TestTexts:
 
 def test_the_registration_is_there_and_complete():
     """It is printed on the page; a change after the run would be seen in the history of the file."""
-    about = transfer.registered()
+    about = registered.read("text-or-concept")
     wanted = ("question", "models", "left out", "statistics", "verdict", "null hypothesis", "refuted if")
     assert set(wanted) <= set(about)
     assert set(about["statistics"]) == {"shares", "transfer", "beside it"}

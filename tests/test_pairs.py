@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from companion import store
+from companion import page, registered, store
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
@@ -29,7 +29,6 @@ from companion.tan import (
     records,
     screening,
     sizes,
-    transfer,
 )
 from steerkit.errors import SteerkitError
 from steerkit.extraction import extract
@@ -38,6 +37,7 @@ from steerkit.prompts import Prompter
 from steerkit.vectors import Vectors
 
 WIDTH, COUNT = 24, 16
+LABELS = {"a": "Model A", "b": "Model B"}
 REGISTERED = ("predict", "backwards", "words-apart", "how-many")
 
 
@@ -261,7 +261,7 @@ class TestSizes:
 
 @pytest.mark.parametrize("name", REGISTERED)
 def test_registrations_say_what_would_refute_them(name):
-    about = transfer.registered(name)
+    about = registered.read(name)
     assert {"question", "known beforehand", "data", "statistics", "verdict", "refuted if"} <= set(about)
 
 
@@ -331,8 +331,6 @@ class TestScreen:
 class TestFigures:
     """What is drawn, and what its words say."""
 
-    LABELS = {"a": "Model A", "b": "Model B"}  # noqa: RUF012
-
     def drawn(self, name: str):
         """A figure of two models."""
         tables = {
@@ -348,13 +346,13 @@ class TestFigures:
             "reliability": lambda: sizes.reliability(sizes.of_sets(agreeing())),
         }
         one = tables[name]()
-        table = pd.concat([one.assign(model=model) for model in self.LABELS], ignore_index=True)
-        return getattr(figures, name)(table, self.LABELS, *((1,) if name == "dose" else ()))
+        table = pd.concat([one.assign(model=model) for model in LABELS], ignore_index=True)
+        return getattr(figures, name)(table, LABELS, *((1,) if name == "dose" else ()))
 
     @pytest.mark.parametrize("name", ["league", "areas", "calibration", "dose", "reliability"])
     def test_every_figure_names_both_models_and_a_number_of_each(self, name):
         found = self.drawn(name)
-        for label in self.LABELS.values():
+        for label in LABELS.values():
             assert re.search(rf"{label}[^;.]* -?\d\.\d\d", found.alt)
         assert len(found.table) and found.figure.axes
 
@@ -365,6 +363,7 @@ def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_numb
     settings = override(load_profile("smoke"), datasets="openness", layer=1)
     table = experiment.products(settings)
     assert len(table) == products.PAIRS**2 and set(table["kind"]) == {"persona"}
+    assert f"{products.PAIRS} pairs drawn of each" in page.manifest_line(settings, table.attrs["manifests"])
     path = records.write(settings, "products", "statement", table)
     [first], [again] = (pairs.sets(one) for one in (table, records.read(settings, "products", "statement")))
     assert first.ids == again.ids and np.allclose(first.slope, again.slope, rtol=1e-6, atol=1e-7)

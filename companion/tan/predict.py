@@ -20,6 +20,7 @@ PREDICTORS = ("agreement", "separation", "norm ratio", "accessibility", "surpris
 CONTROLS = ("norm", "words")
 MEASURED, TARGET = "measured", "steerability"
 DRAWS = 500  # of twenty halvings each
+KNOWN = (*PREDICTORS, *CONTROLS, MEASURED, TARGET)
 LINE = 0.5  # a rank correlation that is good enough to say what to expect
 
 
@@ -60,7 +61,7 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
     corrected for the predictors; NaN for what is none).
     """
     kinds, rows = found.groupby("dataset", sort=False)["kind"].first(), []
-    wide = {name: found.pivot(index="dataset", columns="halving", values=name) for name in _columns()}
+    wide = {name: found.pivot(index="dataset", columns="halving", values=name) for name in KNOWN}
     for given in ("", *CONTROLS):
         for name in (*PREDICTORS, *CONTROLS, MEASURED):
             if name != given:
@@ -70,10 +71,6 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
     for _, part in table[table["predictor"].isin(PREDICTORS)].groupby("given"):
         table.loc[part.index, "holm"] = holm(part["p"].to_numpy())
     return table
-
-
-def _columns() -> tuple[str, ...]:
-    return (*PREDICTORS, *CONTROLS, MEASURED, TARGET)
 
 
 def choice(leagues: Mapping[str, pd.DataFrame]) -> str:

@@ -9,29 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import combinations, permutations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from companion.data import datasets
 from companion.tan.pairs import by_others
 from companion.tan.ranks import ceiling, correlated, doubled
 from steerkit import stats
 from steerkit.errors import need
 
 KNOWN = {"model", "bundled"}
-REGISTERED = Path(datasets.__file__).with_name("registered")
 DRAWS, HALVINGS, SHUFFLES = 2000, 20, 99
 LINE = 0.7  # transfer above which the concept decides
 SETS = ("known", "new")
-
-
-def registered(name: str = "text-or-concept") -> dict[str, Any]:
-    """Question, statistics and verdict as they were written before anything was run."""
-    return yaml.safe_load((REGISTERED / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 class Concept:
