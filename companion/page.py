@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 REDRAWN = "Redrawn from numbers digitised from the published figure "
 REDRAWN += "(Llama-2-7B-chat unless it says otherwise)."
+# What begins markup in a page, and may stand in the name of a model, a file or a profile.
+TEXT = str.maketrans({"<": "&lt;", "{": "&#123;", "[": "\\[", "$": "\\$"})
 Source = Any  # a table of the package, something with a `manifest`, a manifest, or several of these
 
 
@@ -82,8 +84,9 @@ class Run:
             layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
             layer = "by layer" if None in layers else ", ".join(map(str, sorted(layers)))
             caption += f" {self.model_label}, answer format *{part}*, layer {layer}."
-        display(Image(data=png.read_bytes(), format="png", width=750, alt=drawn.alt))
-        self._explain(part, source, caption, drawn.alt, tab)
+        alt = " ".join(drawn.alt.split())
+        display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
+        self._explain(part, source, caption, alt, tab)
 
     def show_published(self, drawn: Drawn, caption: str) -> None:
         """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
@@ -94,7 +97,8 @@ class Run:
         stem = f"{self.id}-{name}"
         store.write_atomically(self.folder / f"{stem}.csv", store.csv(table))
         # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
-        display(HTML(table.style.hide(axis="index").set_uuid(stem).to_html()))
+        shown = table.style.hide(axis="index").format(escape="html").format_index(escape="html", axis=1)
+        display(HTML(shown.set_uuid(stem).to_html()))
         self._explain(name, source, caption)
 
     def show_gap(self, name: str, reason: str, source: Source) -> None:
@@ -105,13 +109,17 @@ class Run:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
         manifests = manifests_in(source)
         inputs = [manifest["inputs"] for manifest in manifests]
+        caption, line = (
+            " ".join(each.split()).translate(TEXT)
+            for each in (caption, manifest_line(self.settings, manifests))
+        )
         about = {
             "exhibit": self.id,
             "part": part,
             "tab": tab or (FORMATS[part].tab if part in FORMATS else part),
             "caption": caption,
             "alt": alt,
-            "line": manifest_line(self.settings, manifests),
+            "line": line,
             "profile": self.settings.profile,
             "model": self.settings.model,
             "commit": store.commit(),
@@ -125,7 +133,7 @@ class Run:
             "versions": store.versions(),
         }
         store.write_atomically(self.folder / f"{self.id}-{part}.json", json.dumps(about, indent=1).encode())
-        display(Markdown(f"{caption}\n\n{about['line']}"))
+        display(Markdown(f"{caption}\n\n{line}"))
 
 
 def start(exhibit: str, profile: str, **overrides: Any) -> Run:

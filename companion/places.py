@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from steerkit.errors import need
+from steerkit.errors import need, told
 
 ROOT = Path(__file__).parents[1]  # the clone, or the folder that the packages are installed in
 SHIPPED = Path(__file__).parent / "shipped"
@@ -38,6 +39,17 @@ def at_home() -> None:
     need(bool(cache), "a home folder, or STEERKIT_CACHE", "no HOME and no entry for this user", mend)
     os.environ["HOME"] = cache
     os.environ.setdefault("LOGNAME", "steerkit")  # torch names a folder after it
+
+
+def at_work() -> None:
+    """Refuse a folder that is gone, and a Python without assertions and docstrings, which are checks and claims here."""
+    mend = "unset PYTHONOPTIMIZE, and give python no -O."
+    found = f"optimisation level {sys.flags.optimize}"
+    need(not sys.flags.optimize, "a Python that keeps assertions and docstrings", found, mend)
+    with told(
+        (OSError,), "a folder to work in", "change to one that exists.", found=lambda _: "one that is gone"
+    ):
+        Path.cwd()
 
 
 def need_clone(what: str) -> None:

@@ -140,8 +140,8 @@ def among(names: Iterable[str]) -> list[str]:
 
 
 def label(name: str) -> str:
-    """The short plot label of a data set; a set that is not of the paper keeps its own name."""
-    return str(_datasets()["label"].get(name, name))
+    """The short plot label of a data set; a set that is not of the paper keeps its own name, a file without its folder."""
+    return str(_datasets()["label"].get(name, Path(name).name))
 
 
 def personas(name: str) -> tuple[str, str]:

@@ -64,6 +64,26 @@ def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_i
     assert os.environ["HOME"] == str(tmp_path) and os.environ["LOGNAME"] == "somebody"
 
 
+@pytest.mark.parametrize(
+    ("folder", "options", "said"),
+    [
+        ("gone", [], "a folder to work in; found one that is gone"),
+        (".", ["-OO"], "found optimisation level 2"),
+    ],
+)
+def test_a_folder_that_is_gone_and_a_python_without_docstrings_get_a_sentence(
+    folder, options, said, tmp_path, monkeypatch
+):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / folder)
+    if folder == "gone":
+        (tmp_path / folder).rmdir()
+    command = [sys.executable, *options, "-m", "companion.cli", "list"]
+    path = os.pathsep.join(map(str, (places.ROOT, places.ROOT / "book")))
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr and "steerkit does not know" not in done.stderr
+
+
 def test_an_environment_without_pip_is_told_how_to_get_it_and_another_failure_what_it_was(
     tmp_path, monkeypatch
 ):

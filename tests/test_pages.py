@@ -6,16 +6,19 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from _ext import markdown, measured, pages, provenance, tokens
 from markdown_it import MarkdownIt
 
+from companion import page
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset
 from companion.exhibits import EXHIBITS, MAYNE, TAN, parameters_of, parse_assignments, resolve
 from companion.outline import outline
+from companion.profiles import load_profile
 from companion.results import Result
 from steerkit.formats import FORMATS, ledger
 from steerkit.prompts import Prompter
@@ -227,6 +230,26 @@ def test_a_cell_is_text_whatever_is_in_it_but_links_downloads_and_code_may_stay_
     value = "see {download}`data <a/b.csv>` or [page](/x.md) or `f(x|y)` but not {this} <b>"
     _, _, [found] = cells(markdown.table_of_markdown(pd.DataFrame({"x": [value]})))
     assert found == r"see {download}`data <a/b.csv>` or [page](/x.md) or `f(x\|y)` but not &#123;this} &lt;b>"
+
+
+def test_names_are_text_in_what_a_notebook_shows_and_a_page_says(tmp_path, monkeypatch, result):
+    """A file or a folder may be called anything; of a caption all is ours but names."""
+    shown = []
+    monkeypatch.setattr(page, "display", shown.append)
+    settings = replace(load_profile("smoke"), model=HOSTILE)
+    manifest = {"inputs": {"dataset": HOSTILE, "data_sha256": "0", "weights": "1", "model": HOSTILE}}
+    manifest |= {"name": "grid", "key": "0", "seconds": 0.0, "engine": "tree", "code": "", "commit": ""}
+    manifest["inputs"] |= {"limits": [1, 1], "split": "clean", "source": "bundled", "seed": 0}
+    run = page.Run("tan-fig-1", settings, tmp_path)
+    table = pd.DataFrame({HOSTILE: [HOSTILE]})
+    run.show_table(table, "names", manifest, f"**Names** of {run.model_label}")
+    cells, below = (getattr(each, "data", each) for each in shown)
+    assert cells.count("&lt; c {d} $e$ [f](g)") == 2 and " < c" not in cells
+    html = MarkdownIt("commonmark", {"html": True}).render(below)
+    assert html.count("&lt; c {d} $e$ [f](g) second line") == 2 and "<strong>Names</strong>" in html
+    assert "{d}" not in below and r"\$e\$" in below  # a role and a formula in the book's Markdown
+    text = pages._body(result(alt=HOSTILE))
+    assert r"a \| b &lt; c &#123;d} \$e\$ \[f](g) second line" in text
 
 
 def test_tabs_in_tabs_come_out_as_tabs_in_tabs():

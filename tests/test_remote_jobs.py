@@ -248,6 +248,15 @@ def test_a_server_that_does_harm_gets_one_sentence(model, monkeypatch, what):
     assert "\n" not in str(caught.value) and KEY[:6] not in str(caught.value)
 
 
+@pytest.mark.parametrize("code", [200, 401])
+def test_the_reply_to_a_job_has_a_size_too(model, monkeypatch, code):
+    answer = httpx.MockTransport(lambda _: httpx.Response(code, stream=httpx.ByteStream(b" " * 70_000)))
+    monkeypatch.setattr(remote_jobs, "CLIENT", httpx.Client(transport=answer))
+    monkeypatch.setattr(remote_jobs, "MOST", 2**16)
+    with pytest.raises(SteerkitError, match="more than 65,536 bytes"):
+        ask(model, 51)
+
+
 @pytest.mark.parametrize("quoted", [KEY, KEY[:9], KEY[-9:], f"'{KEY[4:12]}...'"])
 def test_no_part_of_a_key_is_repeated(quoted):
     failure = explain(RemoteError(f"Invalid API key {quoted}"), "x", "host", KEY)

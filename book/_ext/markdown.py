@@ -18,7 +18,7 @@ ROLE = re.compile(
 def table(rows: pd.DataFrame | Iterable[dict[str, Any]], cell: Callable[[Any], str] | None = None) -> str:
     """Rows as a Markdown table in a box that scrolls by itself on a phone; cells are text, not Markdown."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    return fence("div", "scroll", f"\n{plain(frame, cell or _escaped)}\n")
+    return fence("div", "scroll", f"\n{plain(frame, cell or escaped)}\n")
 
 
 def table_of_markdown(rows: pd.DataFrame | Iterable[dict[str, Any]]) -> str:
@@ -33,7 +33,8 @@ def plain(frame: pd.DataFrame, cell: Callable[[Any], str] = str) -> str:
     return "\n".join([*head, *rows])
 
 
-def _escaped(value: object) -> str:
+def escaped(value: object) -> str:
+    """A value as text that is no markup."""
     return " ".join(str(value).split()).translate(ESCAPES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from _ext.markdown import code, folded, table, table_of_markdown, tabs
+from _ext.markdown import code, escaped, folded, table, table_of_markdown, tabs
 from companion import models
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.places import BOOK, ROOT
@@ -58,7 +58,7 @@ def _body(result: Result) -> str:
     tab = []
     for part in figures:
         head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
-        body = f"{head}\n\n**What it shows.** {part['alt']}\n\n{_origin(part)}"
+        body = f"{head}\n\n**What it shows.** {escaped(part['alt'])}\n\n{_origin(part)}"
         tab.append((part["part"], part["tab"] + ", recorded" * bool(part.get("records")), body))
     shown = [tabs("format", tab)] if figures else []
     shown += [folded(title(p["caption"]), _rows(result, p)) if figures else _rows(result, p) for p in rest]

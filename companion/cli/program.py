@@ -22,7 +22,7 @@ from companion.cli.doctor import examine
 from companion.cli.outputs import check_output
 from companion.cli.screen import print_json, print_rows, tell
 from companion.packs import pack, unpack
-from companion.places import at_home, need_clone
+from companion.places import at_home, at_work, need_clone
 from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
 from companion.reproduce import run_notebook
 from steerkit.errors import SteerkitError, need
@@ -324,6 +324,7 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("STEERKIT_DEBUG")
     try:
         at_home()
+        at_work()
         app(arguments, prog_name="steerkit")
     except SteerkitError as error:
         if debug:

@@ -60,6 +60,7 @@ RC = {
     "figure.max_open_warning": 0,
     "svg.fonttype": "path",
     "svg.hashsalt": "steerkit",  # the same figure gives the same file
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ import tenacity
 import torch
 import zstandard
 from nnsight.intervention.backends.display import StatusDisplay
-from nnsight.intervention.backends.remote import RemoteBackend
+from nnsight.intervention.backends.remote import RemoteBackend, RemoteError
+from nnsight.schema.request import RequestModel
 from nnsight.schema.response import ResponseModel
 
 from steerkit import traces
@@ -68,15 +70,25 @@ class Backend(RemoteBackend):
             raise ValueError(f"a link to {place.netloc}")
         return self.finalize(_got(url, {}) or b"")
 
+    def _post(self, request: RequestModel, blob: bytes) -> ResponseModel:
+        """Send a job; nnsight's own takes a reply of any length."""
+        about = {"nnsight-version": nnsight.__version__, "python-version": sys.version}
+        about |= self._key() | {"ndif-timestamp": repr(time.time())}
+        parts = {"blob": ("request", blob, "application/octet-stream")}
+        form = {"data": {"data": request.metadata()}, "files": parts, "timeout": DEADLINE}
+        return ResponseModel.model_validate_json(_got(f"{self.host}/request", about, "POST", **form) or b"")
+
     def poll(self, tracer: Any = None) -> Any:
         """nnsight's own waits ten minutes for a silent server, and hides whether it knows the job."""
-        headers = {"ndif-api-key": self.api_key} if self.api_key else {}
-        content, self.status = _got(f"{self.host}/response/{self.job_id}", headers), None
+        content, self.status = _got(f"{self.host}/response/{self.job_id}", self._key()), None
         if content is None:
             return None
         response = ResponseModel.model_validate_json(content)
         self.status = response.status
         return self.handle(response)
+
+    def _key(self) -> dict[str, str]:
+        return {"ndif-api-key": self.api_key} if self.api_key else {}
 
     def _serialize(self, tracer: Any) -> bytes:
         blob = super()._serialize(tracer)
@@ -84,13 +96,18 @@ class Backend(RemoteBackend):
         return blob
 
 
-def _got(url: str, headers: dict[str, str]) -> bytes | None:
+def _got(url: str, headers: dict[str, str], method: str = "GET", **sent: Any) -> bytes | None:
     """The content behind an address, as it was sent; None where there is none."""
-    with CLIENT.stream("GET", url, headers=headers | {"accept-encoding": "identity"}) as reply:
-        if reply.status_code == httpx.codes.NOT_FOUND:
+    with CLIENT.stream(method, url, headers=headers | {"accept-encoding": "identity"}, **sent) as reply:
+        if method == "GET" and reply.status_code == httpx.codes.NOT_FOUND:
             return None
+        content = _within(reply.iter_raw())
+        if reply.is_error:  # what the server has to say about it
+            raise RemoteError(
+                f"{reply.status_code} {reply.reason_phrase}: {content.decode(errors='replace')}"
+            )
         reply.raise_for_status()
-        return _within(reply.iter_raw())
+        return content
 
 
 def _within(parts: Iterable[bytes]) -> bytes:
