@@ -42,7 +42,7 @@ NUMERIC_CODE += (
     "companion/tiny.py",
 )
 NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py", "companion/tan/authors.py")
-NUMERIC_CODE += ("companion/tan/products.py",)
+NUMERIC_CODE += ("companion/tan/products.py", "companion/tan/unigram.py")
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 

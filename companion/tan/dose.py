@@ -29,6 +29,12 @@ def neutral_text() -> str:
     return " ".join((HERE / "neutral.txt").read_text(encoding="utf-8").split())
 
 
+def neutral_tokens(model: Model) -> list[int]:
+    """The text as this model reads it."""
+    start = [model.tokenizer.bos_token_id] if model.template.bos else []
+    return [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
+
+
 def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]:
     """What one steered layer gets, as plain numbers for a manifest.
 
@@ -43,10 +49,8 @@ def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]
     named = dict(zip(vectors.names, values, strict=True))
     kinds = [[name for name in named if name.startswith(kind)][:FEW] for kind in ("full", *MATCHED)]
     measured = [name for kind in kinds for name in kind]
-    start = [model.tokenizer.bos_token_id] if model.template.bos else []
-    tokens = [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
     deltas = multiplier * vectors.select(names=measured).values[:, 0]
-    moved, norms = run(model, traces.divergences, tokens, layer, deltas)
+    moved, norms = run(model, traces.divergences, neutral_tokens(model), layer, deltas)
     return {
         "norm": {name: _short(value.norm()) for name, value in named.items() if not name.startswith(MATCHED)},
         "residual_norm": _short(norms.median()),

@@ -54,6 +54,11 @@ def products(settings: Settings, answer_format: str = "statement") -> pd.DataFra
     return _collected(settings, "products", answer_format)
 
 
+def unigram(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
+    """The UNIGRAM table of all data sets (`companion.tan.unigram.table`)."""
+    return _collected(settings, "unigram", answer_format)
+
+
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     """`placebo`, or None for a recorded run of which nobody has recorded it."""
     recorded = records.path_of(settings.profile, "placebo", answer_format).exists()

@@ -1,9 +1,9 @@
 """One job: a data set, a format, a stage; the items it takes, the examples they make, and all that decides its table.
 
 The stages are the main grid, its placebos, the layer sweep, one concept by several authors, all products of the pairs of a
-set, and the grid over prompt
-settings of section 5, where a vector is extracted under each setting and one more is their mean. A model without a
-system prompt has no SYS settings; the table then holds the others, and says so. `companion.tan.work` runs a job.
+set, a shift of single tokens beside the vector, and the grid over prompt settings of section 5, where a vector is
+extracted under each setting and one more is their mean. A model without a system prompt has no SYS settings; the table
+then holds the others, and says so. `companion.tan.work` runs a job.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ from steerkit.prompts import Example
 if TYPE_CHECKING:
     from steerkit.model import Model
 
-Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products"]
-DRAWN = ("authors", "products")  # stages that draw pairs of their own, the same to train and to test
+Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products", "unigram"]
+DRAWN = (
+    "authors",
+    "products",
+    "unigram",
+)  # stages that draw pairs of their own, the same to train and to test
 Progress = Callable[[int], None]
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
@@ -117,7 +121,7 @@ def inputs(job: Job) -> dict[str, Any]:
     if job.stage == "authors":
         kind = authors.of_kind(job.dataset, datasets_of(settings, "authors"))
         return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
-    if job.stage == "products":
+    if job.stage in ("products", "unigram"):
         return about | {"pairs": products.PAIRS}
     if job.stage == "shift":
         return about | {"personas": personas(job.dataset, settings.source)}
@@ -140,7 +144,7 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
     if job.stage == "authors":
         every = [one for each in examples_by_author(job, job.dataset, model).values() for one in each]
         return every, every
-    if job.stage == "products":
+    if job.stage in ("products", "unigram"):
         every = _asked(job, model, products.pairs_of(job.dataset, job.settings.source, job.settings.seed))
         return every, every
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)

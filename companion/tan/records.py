@@ -20,7 +20,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import load_profile
-from companion.tan import jobs, products, work
+from companion.tan import jobs, products, unigram, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need
 
@@ -37,6 +37,7 @@ KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector",
 SIDES = ["matching", "not_matching"]
 # Stages that keep no scores: their numbers.
 APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
+APART |= {"unigram": [*unigram.NUMBERS]}
 # Notebooks that need one table, the main grid.
 GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
 
@@ -222,6 +223,8 @@ def audit(
             each.assign(product=each["product"] / largest) for each in (mine, again)
         )  # no score: relative
         return _compared(job, mine, again, chosen, ["example_id", "by_id"], APART[stage])
+    if stage == "unigram":
+        return _compared(job, mine, work.unigram_of(job, model, chosen), chosen, ["example_id"], APART[stage])
     if stage == "placebo":
         again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
         return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])

@@ -19,7 +19,7 @@ import numpy as np
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors, products
+from companion.tan import authors, products, unigram
 from companion.tan.dose import dose_of
 from companion.tan.jobs import (
     MEAN,
@@ -203,6 +203,17 @@ def products_of(
     return frame.assign(kind=drawn[0][0].kind)
 
 
+def unigram_of(
+    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
+) -> pd.DataFrame:
+    """UNIGRAM table of one data set: all its tests, or these `ids`."""
+    pairs, _ = examples(job, model)
+    found = differences_of(job, [job.layer], pairs, progress)
+    frame = unigram.table(model, pairs, found, job.settings.seed, ids)
+    frame.insert(0, "dataset", job.dataset)
+    return frame.assign(kind=dataset_of(job.dataset, job.settings.source).items[0].kind)
+
+
 def _drawn(make: Callable) -> Callable:
     """The table of a stage that draws its own pairs, with what its manifest says."""
 
@@ -215,7 +226,7 @@ def _drawn(make: Callable) -> Callable:
 
 
 APART = {"shift": _compute_shift, "placebo": _compute_placebo}
-APART |= {"authors": _drawn(slopes_by_author), "products": _drawn(products_of)}
+APART |= {"authors": _drawn(slopes_by_author), "products": _drawn(products_of), "unigram": _drawn(unigram_of)}
 
 
 def vectors_beside_of(

@@ -1,0 +1,185 @@
+"""Raising single tokens at the dose of a vector, as registered in `unigram.yaml`: the control of chapter 2 on words.
+
+Half of the pairs of a data set make a vector, and from the same texts the log odds of every token: of its share in the
+matching answers over that in the others. Added to the logits of each next token they need no direction in any residual
+stream. Both are given the same dose, nats a token on the neutral text, and both are tried on pairs of the other half.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from companion.tan.dose import neutral_tokens
+from companion.tan.ranks import correlated
+from steerkit.errors import need
+
+if TYPE_CHECKING:
+    import torch
+
+    from steerkit.model import Model
+    from steerkit.prompts import Example
+    from steerkit.vectors import Vectors
+
+TESTS, ADDED, DRAWS = 10, 0.5, 2000
+KINDS = ("vector", "shift", "exchanged")  # what moves a test pair; the last is the shift of exchanged labels
+NUMBERS = (*KINDS, "kl", "scale")
+LINE = 0.7
+
+
+def table(
+    model: Model, pairs: Sequence[Example], found: Vectors, seed: int, ids: Collection[str]
+) -> pd.DataFrame:
+    """UNIGRAM table of a data set: a row a test pair, of those in `ids` where there are any.
+
+    `found` [p, 1, d] are the differences of the pairs. Columns example_id; vector, shift and exchanged (half of the
+    difference in propensity between the two signs of the dose, nats a token); kl (the dose, of the half's vector at
+    multiplier 1) and scale (of the log odds at that dose).
+    """
+    from steerkit import evaluate
+    from steerkit.extraction import mean_difference
+
+    middle, rows = len(pairs) // 2, []
+    halves = pairs[:middle], pairs[middle:]
+    for turn, (train, test) in enumerate((halves, halves[::-1])):
+        tests = [one for one in test[:TESTS] if one.id in ids or not ids]
+        if not tests:
+            continue
+        own = [found.names.index(one.id) for one in train]
+        vector = mean_difference(found.values[own], found.layers)
+        dose = dose_at(model, vector)
+        rng = np.random.default_rng(crc32(f"{seed} {pairs[0].id} {turn}".encode()))
+        odds = {"shift": log_odds(train), "exchanged": log_odds(exchanged(train, rng))}
+        scale = {name: scale_at(neutral(model, each), each, dose) for name, each in odds.items()}
+        moved = evaluate(model, tests, vector, [-1.0, 1.0]).propensity[:, 0, 0]
+        effects = {"vector": ((moved[:, 1] - moved[:, 0]) / 2).tolist()}
+        effects |= {
+            name: [shifted(model, one, each, scale[name]) for one in tests] for name, each in odds.items()
+        }
+        about = {"example_id": [one.id for one in tests], "kl": dose, "scale": scale["shift"]}
+        rows.append(pd.DataFrame(about | effects))
+    return pd.concat(rows, ignore_index=True)
+
+
+def log_odds(train: Sequence[Example]) -> dict[int, float]:
+    """Log of the smoothed share of each token in the matching answers over that in the others."""
+    sides = [(one.matching, one.not_matching) for one in train]
+    counts = [Counter(token for answer in side for token in answer) for side in zip(*sides, strict=True)]
+    known = sorted(counts[0] | counts[1])
+    totals = [count.total() + ADDED * len(known) for count in counts]
+    shares = [
+        {t: (count[t] + ADDED) / total for t in known} for count, total in zip(counts, totals, strict=True)
+    ]
+    return {t: float(np.log(shares[0][t] / shares[1][t])) for t in known}
+
+
+def exchanged(train: Sequence[Example], rng: np.random.Generator) -> list[Example]:
+    """The same pairs, each with its two answers exchanged or not, by a coin."""
+    coins = rng.random(len(train)) < 0.5
+    return [
+        replace(one, matching=one.not_matching, not_matching=one.matching) if coin else one
+        for one, coin in zip(train, coins, strict=True)
+    ]
+
+
+def _probabilities(model: Model, prefix: Sequence[int], tokens: Sequence[int], odds: Mapping) -> torch.Tensor:
+    """Unsteered probabilities [n, known] of the tokens with odds, after each of `tokens`."""
+    import torch
+
+    from steerkit import traces
+    from steerkit.remote import run
+
+    [logits] = run(model, traces.steered_logits, prefix, tokens, 0, torch.zeros(model.width))
+    return logits.float().log_softmax(-1)[:, list(odds)].double().exp()
+
+
+def neutral(model: Model, odds: Mapping[int, float]) -> torch.Tensor:
+    """The same on the neutral text, from the second token on, as doses are measured."""
+    return _probabilities(model, [], neutral_tokens(model), odds)[1:]
+
+
+def dose_at(model: Model, vector: Vectors) -> float:
+    """Nats a token on the neutral text of a vector [1, 1, d] at multiplier 1."""
+    from steerkit import traces
+    from steerkit.remote import run
+
+    [layer] = vector.layers
+    return float(run(model, traces.divergences, neutral_tokens(model), layer, vector.values[0])[0][0])
+
+
+def normalised(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> torch.Tensor:
+    """By how much all logits fall when odds are added to them and the probabilities [n, known] sum to one again, [n]."""
+    import torch
+
+    moved = (scale * torch.tensor(list(odds.values()), dtype=torch.float64)).expm1()
+    return (plain @ moved).log1p()
+
+
+def divergence(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> float:
+    """Mean divergence of the unsteered from the shifted distributions, nats a token."""
+    import torch
+
+    return float(
+        (normalised(plain, odds, scale) - scale * (plain @ torch.tensor(list(odds.values())).double())).mean()
+    )
+
+
+def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> float:
+    """The scale at which the odds have this dose; the divergence grows with it."""
+    from scipy.optimize import brentq
+
+    most = 1.0
+    while (reached := divergence(plain, odds, most)) < dose:
+        need(
+            most < 64, f"a shift of tokens of {dose:.3g} nats", f"at most {reached:.3g}", "use longer texts."
+        )
+        most *= 2
+    return float(brentq(lambda scale: divergence(plain, odds, scale) - dose, 0, most))
+
+
+def shifted(model: Model, one: Example, odds: Mapping[int, float], scale: float) -> float:
+    """Half of the change in propensity of a pair (nats a token) between the odds times scale and times minus scale."""
+    from steerkit.formats import question
+
+    effect, asked = 0.0, question(one)
+    for branch in asked.branches:
+        plain = _probabilities(model, asked.prefix, branch.tokens, odds)
+        fall = normalised(plain, odds, scale) - normalised(plain, odds, -scale)
+        for read in branch.reads:
+            gain = scale * odds.get(read.token, 0.0) - float(fall[read.position]) / 2
+            effect += (1 - 2 * read.side) * read.weight * gain
+    return effect
+
+
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """From the UNIGRAM table of one model, one row: sets; share, low, high (effect of the shift over that of the vector);
+    exchanged (the same of exchanged labels), exchanged_low, exchanged_high; order, order_low and order_high."""
+    means = table.groupby("dataset", sort=False)[[*KINDS]].mean()
+    values = means.to_numpy()
+    need(len(values) > 1, "two data sets", str(len(values)), "use more sets.")
+    drawn = values[np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))].sum(axis=1)
+    row: dict[str, float] = {"sets": len(means)}
+    for at, (name, key) in enumerate((("share", "{}"), ("exchanged", "exchanged_{}")), 1):
+        low, high = np.percentile(drawn[:, at] / drawn[:, 0], [2.5, 97.5])
+        row |= {
+            name: values[:, at].sum() / values[:, 0].sum(),
+            key.format("low"): low,
+            key.format("high"): high,
+        }
+    kinds = table.groupby("dataset", sort=False)["kind"].first()
+    order = correlated(means["vector"], means["shift"], kinds)
+    row |= {"order": order["estimate"], "order_low": order["low"], "order_high": order["high"]}
+    return pd.DataFrame([row])
+
+
+def verdict(found: Sequence[pd.DataFrame]) -> str:
+    """The registered verdict, from `shares` of every model on the sixty sets."""
+    if all(each["low"].item() > LINE for each in found):
+        return "tokens do as much"
+    return "the vector does more" if all(each["high"].item() < LINE for each in found) else "undecided"
