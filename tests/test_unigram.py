@@ -11,7 +11,7 @@ from companion.models import model_of
 from companion.profiles import load_profile, override
 from companion.tan import experiment, records, unigram
 from companion.tan.dose import neutral_tokens
-from steerkit import extraction
+from steerkit import extraction, traces
 from steerkit.errors import SteerkitError
 from steerkit.grid import evaluate
 from steerkit.prompts import Prompter
@@ -75,7 +75,10 @@ def test_the_effect_of_a_shift_is_that_of_whole_logits_with_the_odds_added(model
 
 def test_doses_are_divergences_and_the_same_for_vector_and_shift(model, pairs):
     odds, vector = unigram.log_odds(pairs[:6]), extraction.extract(model, pairs[:6], [1])
-    dose, plain = unigram.dose_at(model, vector), unigram.neutral(model, odds)
+    told = unigram.neutral(model)
+    dose, plain = unigram.dose_at(model, vector, told), told[:, list(odds)].double().exp()
+    slow, _ = traces.divergences(traces.site_of(model), neutral_tokens(model), 1, vector.values[0])
+    assert dose == pytest.approx(float(slow), rel=1e-4)
     scale = unigram.scale_at(plain, odds, dose)
     told = logits(model, neutral_tokens(model))[1:]
     shifted = (told + scale * whole(model, odds)).log_softmax(-1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -45,7 +45,7 @@ def table(
     from steerkit import evaluate
     from steerkit.extraction import mean_difference
 
-    middle, rows = len(pairs) // 2, []
+    middle, rows, told = len(pairs) // 2, [], neutral(model)
     halves = pairs[:middle], pairs[middle:]
     for turn, (train, test) in enumerate((halves, halves[::-1])):
         tests = [one for one in test[:TESTS] if one.id in ids or not ids]
@@ -53,10 +53,12 @@ def table(
             continue
         own = [found.names.index(one.id) for one in train]
         vector = mean_difference(found.values[own], found.layers)
-        dose = dose_at(model, vector)
+        dose = dose_at(model, vector, told)
         rng = np.random.default_rng(crc32(f"{seed} {pairs[0].id} {turn}".encode()))
         odds = {"shift": log_odds(train), "exchanged": log_odds(exchanged(train, rng))}
-        scale = {name: scale_at(neutral(model, each), each, dose) for name, each in odds.items()}
+        scale = {
+            name: scale_at(told[:, list(each)].double().exp(), each, dose) for name, each in odds.items()
+        }
         moved = evaluate(model, tests, vector, [-1.0, 1.0]).propensity[:, 0, 0]
         effects = {"vector": ((moved[:, 1] - moved[:, 0]) / 2).tolist()}
         effects |= {
@@ -88,29 +90,31 @@ def exchanged(train: Sequence[Example], rng: np.random.Generator) -> list[Exampl
     ]
 
 
-def _probabilities(model: Model, prefix: Sequence[int], tokens: Sequence[int], odds: Mapping) -> torch.Tensor:
-    """Unsteered probabilities [n, known] of the tokens with odds, after each of `tokens`."""
+def logprobs(
+    model: Model, prefix: Sequence[int], tokens: Sequence[int], layer: int, delta: Any
+) -> torch.Tensor:
+    """Log-probabilities [n, vocabulary] after each of `tokens`, with `delta` [d] added there after a block."""
+    from steerkit import traces
+    from steerkit.remote import run
+
+    return run(model, traces.steered_logits, prefix, tokens, layer, delta)[0].float().log_softmax(-1)
+
+
+def neutral(model: Model, layer: int = 0, delta: Any = None) -> torch.Tensor:
+    """The same of the neutral text, from the second token on, as doses are measured."""
     import torch
 
-    from steerkit import traces
-    from steerkit.remote import run
-
-    [logits] = run(model, traces.steered_logits, prefix, tokens, 0, torch.zeros(model.width))
-    return logits.float().log_softmax(-1)[:, list(odds)].double().exp()
+    delta = torch.zeros(model.width) if delta is None else delta
+    return logprobs(model, [], neutral_tokens(model), layer, delta)[1:]
 
 
-def neutral(model: Model, odds: Mapping[int, float]) -> torch.Tensor:
-    """The same on the neutral text, from the second token on, as doses are measured."""
-    return _probabilities(model, [], neutral_tokens(model), odds)[1:]
-
-
-def dose_at(model: Model, vector: Vectors) -> float:
-    """Nats a token on the neutral text of a vector [1, 1, d] at multiplier 1."""
-    from steerkit import traces
-    from steerkit.remote import run
+def dose_at(model: Model, vector: Vectors, told: torch.Tensor) -> float:
+    """Nats a token on the neutral text, of which `told` is `neutral`, of a vector [1, 1, d] at multiplier 1."""
+    import torch
 
     [layer] = vector.layers
-    return float(run(model, traces.divergences, neutral_tokens(model), layer, vector.values[0])[0][0])
+    moved = neutral(model, layer, vector.values[0, 0])
+    return float(torch.nn.functional.kl_div(moved, told, reduction="sum", log_target=True)) / len(told)
 
 
 def normalised(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> torch.Tensor:
@@ -145,11 +149,14 @@ def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> flo
 
 def shifted(model: Model, one: Example, odds: Mapping[int, float], scale: float) -> float:
     """Half of the change in propensity of a pair (nats a token) between the odds times scale and times minus scale."""
+    import torch
+
     from steerkit.formats import question
 
-    effect, asked = 0.0, question(one)
+    effect, asked, nothing = 0.0, question(one), torch.zeros(model.width)
     for branch in asked.branches:
-        plain = _probabilities(model, asked.prefix, branch.tokens, odds)
+        told = logprobs(model, asked.prefix, branch.tokens, 0, nothing)
+        plain = told[:, list(odds)].double().exp()
         fall = normalised(plain, odds, scale) - normalised(plain, odds, -scale)
         for read in branch.reads:
             gain = scale * odds.get(read.token, 0.0) - float(fall[read.position]) / 2
