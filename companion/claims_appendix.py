@@ -6,7 +6,7 @@ import numpy as np
 
 from companion import published
 from companion.tan.evidence import Evidence
-from companion.trials import SMALL, between, both_ways, enough, half_of, ranked
+from companion.trials import SMALL, between, both_ways, enough, halves_of, ranked
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.stats import Interval
@@ -36,7 +36,7 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
     said = f"Spearman {both.corr('spearman').iloc[0, 1]:.2f} (Llama-2-7B)"
     enough(e.sets, said)
-    halves = [half_of(each.groups, np.random.default_rng(0)) for each in e.sets]
+    halves = [halves_of(each.groups) for each in e.sets]
     slopes = [each.slopes for each in e.sets]
     pairs = both_ways(halves, (slopes, np.mean), (slopes, np.var))
     return ranked(said, "within kinds, on disjoint items, {}", pairs, [each.kind for each in e.sets], 0.3)

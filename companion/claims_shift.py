@@ -7,7 +7,7 @@ whatever is correlated is taken from disjoint halves of the test items, once eac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +19,7 @@ from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
-from companion.trials import FEWEST, TESTED, both_ways, counted, enough, half_of, ranked, share_of
+from companion.trials import FEWEST, TESTED, both_ways, counted, enough, halves_of, ranked, share_of
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -34,14 +34,14 @@ CLAIMS: list[Claim] = []
 
 @dataclass(frozen=True)
 class Moved:
-    """One data set over prompt settings: slopes [p] of every training and test setting, and two halves of its items."""
+    """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items."""
 
     name: str
     kind: str
     groups: np.ndarray
     slopes: dict[Pair, np.ndarray]
     baselines: pd.DataFrame  # unsteered propensity, [p, settings]
-    half: np.ndarray
+    halves: np.ndarray
 
 
 @lru_cache(maxsize=4)
@@ -54,9 +54,10 @@ def moved(e: Evidence) -> list[Moved]:
     for name in e.shifts["dataset"].unique():
         rows = wide.loc[name].dropna(axis=1, how="all")
         labels = group[name].loc[rows.index].to_numpy()
-        half = half_of(labels, np.random.default_rng(0))
         slopes = {pair: rows[pair].to_numpy() for pair in rows.columns}
-        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, unsteered.loc[name], half))
+        found.append(
+            Moved(name, e.kinds.get(name, ""), labels, slopes, unsteered.loc[name], halves_of(labels))
+        )
     return found
 
 
@@ -68,19 +69,22 @@ def _having(e: Evidence, shift: Pair, said: str, which: str = "") -> list[Moved]
 
 
 def _halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
-    """A number of two settings over sets, from disjoint halves of the items, once each way."""
+    """A number of two settings over sets, from disjoint halves of the items."""
     sides = (([each.slopes[pair] for each in sets], measure) for pair in (one, other))
-    return both_ways([each.half for each in sets], *sides)
+    return both_ways([each.halves for each in sets], *sides)
 
 
 def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Trial:
     """Whether a number in distribution goes with the same one under a shift, over data sets."""
     sets = _having(e, shift, said, f" with {'->'.join(shift)}")
-    whole = ([measure(each.slopes[pair]) for each in sets] for pair in (SAME, shift))
-    raw = scipy_stats.spearmanr(*whole).statistic
-    again = [scipy_stats.spearmanr(x, y).statistic for x, y in _halves(sets, SAME, SAME, measure)]
-    ours = f"on disjoint halves {{}}; on shared items {raw:.2f}, in distribution with itself {np.mean(again):.2f}"
-    return ranked(said, ours, _halves(sets, SAME, shift, measure), [each.kind for each in sets], rho / 2)
+    whole = [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
+    kinds, disjoint = (
+        [each.kind for each in sets],
+        (_halves(sets, SAME, other, measure) for other in (shift, SAME)),
+    )
+    shared, apart, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, *disjoint))
+    beside = f"on shared items {shared.effect.estimate:.2f}, in distribution with itself {itself.effect.estimate:.2f}"
+    return replace(apart, ours=f"on disjoint halves {{}}; {beside}")
 
 
 @claim(CLAIMS, "tan-fig-5", steers=True)
@@ -199,10 +203,11 @@ def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     least, found = LEAST[FORMATS[e.form].unit], []
     for each in moved(e):
         named = [setting for setting in SETTINGS if setting in each.baselines]
-        own = {test: each.slopes[test, test][each.half].mean() for test in named}
+        half = each.halves[0]
+        own = {test: each.slopes[test, test][half].mean() for test in named}
         pairs = [(a, b) for b in named for a in named if a != b and own[b] > least]
         if len(pairs) >= 4:
-            relative = [each.slopes[pair][~each.half].mean() / own[pair[1]] for pair in pairs]
+            relative = [each.slopes[pair][~half].mean() / own[pair[1]] for pair in pairs]
             distance = [(each.baselines[a] - each.baselines[b]).abs().mean() for a, b in pairs]
             level = [each.baselines[b].mean() for _, b in pairs]
             found.append(tuple(map(np.array, (relative, distance, level))))

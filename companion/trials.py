@@ -14,6 +14,9 @@ from steerkit.stats import Interval
 
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
+HALVINGS = (
+    10  # one halving alone is a draw of its own: between two of them a correlation moves by a tenth or two
+)
 SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
 
 
@@ -32,19 +35,22 @@ def enough(sets: Sized, said: str, which: str = "") -> None:
     require(len(sets) >= FEWEST, said, f"only {len(sets)} data sets{which}")
 
 
-def half_of(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which items are in the first of two random halves that no group is in both of, [p] of bool."""
-    labels = np.unique(groups)
-    return np.isin(groups, rng.permutation(labels)[: len(labels) // 2])
+def halves_of(groups: np.ndarray) -> np.ndarray:
+    """Which items are in the first of two random halves that no group is in both of, `HALVINGS` times, [n, p] of bool."""
+    labels, rng = np.unique(groups), np.random.default_rng(0)
+    first = [rng.permutation(labels)[: len(labels) // 2] for _ in range(HALVINGS)]
+    return np.array([np.isin(groups, each) for each in first])
 
 
 def both_ways(halves: Sequence[np.ndarray], *sides: tuple[Sequence[np.ndarray], Callable]) -> list[tuple]:
-    """Two numbers over sets from disjoint halves of their items, once each way; a side is values [p] and what is taken."""
-    pairs = []
-    for one in (halves, [~half for half in halves]):
-        (x, first), (y, second) = sides
-        taken = [(first(a[half]), second(b[~half])) for a, b, half in zip(x, y, one, strict=True)]
-        pairs.append(tuple(map(np.array, zip(*taken, strict=True))))
+    """Two numbers over sets from disjoint halves [n, p] of their items, each halving once each way; a side is values [p]
+    and what is taken."""
+    pairs, ((x, first), (y, second)) = [], sides
+    for turn in range(HALVINGS):
+        for flip in (False, True):
+            chosen = [half[turn] ^ flip for half in halves]
+            taken = [(first(a[one]), second(b[~one])) for a, b, one in zip(x, y, chosen, strict=True)]
+            pairs.append(tuple(map(np.array, zip(*taken, strict=True))))
     return pairs
 
 

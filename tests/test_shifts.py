@@ -344,6 +344,6 @@ class TestRun:
         frame = pd.read_csv(own_folders / "tan-fig-5-letter.csv")
         assert frame.to_dict("list") == {"no figure, because": ["Nothing steers more than <1e9>."]}
         about = json.loads((own_folders / "tan-fig-5-letter.json").read_text())
-        assert about["caption"] == "Nothing steers more than <1e9>." and about["alt"] == ""
+        assert about["caption"] == "Nothing steers more than &lt;1e9>." and about["alt"] == ""
         assert len(about["artefacts"]) == 3 and about["profile"] == "smoke" and "smoke" in about["line"]
         assert not list(own_folders.glob("*.png"))
