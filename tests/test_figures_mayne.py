@@ -224,7 +224,7 @@ class TestDecompositions:
         assert lines["signed-pursuit, random vector"].get_color() == style.PUBLISHED
         assert axes.get_ylim()[0] == decompositions.FLOOR
         assert texts(axes) == ["below the panel: encode: −800"]
-        assert "With 8 features: signed-pursuit 0.8 [0.75, 0.85]" in found.alt
+        assert "pairs: signed-pursuit 0.8 [0.75, 0.85]" in found.alt
 
     def test_behaviour_has_a_row_a_vector_with_its_interval(self):
         found = decompositions.behaviour(behaviour_table(), "statement")

@@ -1,4 +1,4 @@
-"""The start page: three findings in sentences, one example of steered text, and how the claims fared, from the runs.
+"""The start page: the findings in sentences, one example of steered text, and how the claims fared, from the runs.
 
 The words before a colon depend on the numbers behind it: a run that found something else says so.
 """
@@ -7,22 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pandas as pd
 
 from _ext import pages
 from _ext.markdown import table
 from companion import models
 from companion.claims import CLAIMS
-from companion.profiles import BOOK_FORMATS
+from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
+from companion.tan.predict import MEASURED
+from companion.tan.tables import name_of
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
 
-[ORDER] = [one for one in CLAIMS if one.id == "dataset-property"]
+ORDER, BACKWARDS = (
+    next(one for one in CLAIMS if one.id == name) for name in ("dataset-property", "anti-steerable")
+)
 AUTHORS = {
-    "concept": "The concept decides more than who wrote it down.",
-    "text": "Who wrote a concept down decides more than the concept.",
-    "undecided": "Neither the concept nor its author decides alone.",
+    "concept": "How far a concept can be steered is decided more by the concept than by who wrote it down.",
+    "text": "How far a concept can be steered is decided more by who wrote it down than by the concept.",
+    "undecided": "Neither the concept nor who wrote it down decides alone how far it can be steered.",
 }
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
@@ -31,7 +36,7 @@ SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 def findings(own: Iterable[Result]) -> str:
     """A numbered list of what was found; what the runs at hand do not tell is left out."""
     by_id = {result.exhibit.id: result for result in own}
-    told = [find(by_id) for find in (_reliability, _order, _text, _authors, _autoencoder)]
+    told = [find(by_id) for find in (_reliability, _order, _text, _authors, _predict, _autoencoder)]
     return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
 
 
@@ -52,8 +57,22 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
         f"{(found['mean'] > 0).sum()} of {len(found)} data sets; {_percent(wrong.median())} of the test items of the "
         f"median set move the wrong way, and {_percent(wrong.max())} of the worst. The paper's median is "
-        f"{_percent(theirs)}. [Reliability](tan/reliability.md)"
+        f"{_percent(theirs)}.{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
+
+
+def _whichever(by_id: dict[str, Result], form: str) -> str:
+    """How many of these items are more than an accident of the training pairs."""
+    own = by_id.get("tan-claims")
+    if own is None:
+        return ""
+    rows, name = pages.claims(own), name_of(load_profile(own.profile))
+    rows = rows[(rows["claim"] == BACKWARDS.statement) & (rows["format"] == form) & (rows["model"] == name)]
+    found = [
+        f" Of the items that go backwards under vectors from redrawn pairs as well: {ours}."
+        for ours in rows["ours"]
+    ]
+    return "".join(found)
 
 
 def _order(by_id: dict[str, Result]) -> str | None:
@@ -82,42 +101,71 @@ def _text(by_id: dict[str, Result]) -> str | None:
     if same.empty or other.empty:
         return None
     (one,), (two,) = (list(row.itertuples()) for row in (same, other))
-    what = "belongs to the text" if one.estimate > two.high else "cannot be told from the text"
+    what = "belongs to the text" if one.disjoint > two.high else "cannot be told from the text"
     return (
         f"**How steerable a concept is {what}.** Within kinds of data sets, two unrelated models that read the same text "
-        f"agree on the order ({_interval(one)}, {one.n} sets); one model, reading what other authors wrote about the same "
-        f"concepts, agrees with itself at {_interval(two)}. [Text or concept?](tan/texts.md)"
+        f"agree on the order: {_interval(one)} over {one.n} sets, {one.disjoint:.2f} when each is tested on items of its own "
+        f"(of at most {one.disjoint_ceiling:.2f}). It is no knowledge of the concept: their vectors from shuffled labels agree "
+        f"at {one.placebo:.2f}. One model, reading what other authors wrote about the same concepts, agrees with itself at "
+        f"{_interval(two)}. [Text or concept?](tan/texts.md)"
     )
 
 
 def _authors(by_id: dict[str, Result]) -> str | None:
-    verdicts, medians = (_table(by_id, "ext-authors", part) for part in ("verdict", "medians"))
-    if verdicts is None or medians is None:
+    tables = [_table(by_id, "ext-authors", part) for part in ("verdict", "medians", "shares-intervals")]
+    if any(table is None for table in tables):
         return None
-    [verdict] = verdicts[verdicts["pairs of authors"] == "new"]["verdict"]
-    new = medians[medians["pairs"] == "new"]
-    moved = "; ".join(f"{row.median:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in new.itertuples())
-    others = "; ".join(f"{value:.2f}" for value in new["others"])
+    verdicts, medians, shares = (table[table.iloc[:, 0] == "new"] for table in tables)
+    [verdict] = verdicts["verdict"]
+    share = _ends(shares, "concept", "concept_low", "concept_high")
+    others = "; ".join(f"{value:.2f}" for value in medians["others"])
     return (
-        f"**{AUTHORS[verdict]}** By a rule registered before the run, on texts by up to four authors of "
-        f"each concept. Of its slope on its own texts a vector keeps, at the median, this share on another author's: {moved} in "
-        f"{len(new)} models; vectors of other concepts by that author reach {others}. "
-        f"[Several authors](beyond/authors.md)"
+        f"**{AUTHORS[verdict]}** By a rule registered before the run, on texts by up to four authors of each concept: of the "
+        f"variance in steerability the concept itself has {share} in {len(shares)} models. Where a vector points is another "
+        f"matter. On another author's texts of its concept it keeps {_ends(medians, 'median', 'low', 'high')} of its slope; "
+        f"vectors of other concepts by the same author reach {others}. [Several authors](beyond/authors.md)"
+    )
+
+
+def _predict(by_id: dict[str, Result]) -> str | None:
+    verdict, league = (_table(by_id, "ext-predict", part) for part in ("verdict", "league"))
+    if verdict is None or league is None:
+        return None
+    [chosen], [found] = (
+        verdict[verdict["step"].str.startswith(step)]["found"] for step in ("chosen", "verdict")
+    )
+    what = "can be predicted" if found == "good enough" else "is better measured than predicted"
+    apart = league[league["given"].isna() & league["sets"].str.startswith("sixty")].set_index("predictor")
+    known, measured = (
+        "; ".join(f"{value:.2f}" for value in apart.loc[[name], "estimate"]) for name in (chosen, MEASURED)
+    )
+    return (
+        f"**How far a data set can be steered {what}.** Of what can be known of training pairs beforehand, *{chosen}* was chosen "
+        f"on the paper's sets; on sixty sets kept apart its rank correlation with steerability is {known} in two models. One "
+        f"backward pass over the same pairs has {measured}. [Before you steer](beyond/before.md)"
     )
 
 
 def _autoencoder(by_id: dict[str, Result]) -> str | None:
-    found = _table(by_id, "mayne-tab-1", "statement-features")
-    if found is None:
+    found, curve = (
+        _table(by_id, "mayne-tab-1", "statement-features"),
+        _table(by_id, "mayne-fig-2", "statement-dose"),
+    )
+    if found is None or curve is None:
         return None
     ours = found[(found["source"] != "published") & found["also in zero"].notna()]
     if ours.empty:
         return None
     shared, of = map(int, ours.iloc[0]["also in zero"].split(" of "))
-    what = "mostly repeats its own bias" if 2 * shared >= of else "reports more than its own bias"
+    norm = curve["vector_norm"].iloc[0]
+    null = {what: np.interp(norm, part["norm"], part["shared"]) for what, part in curve.groupby("what")}
+    same = min(null["label-shuffled"], null["isotropic"]) >= shared - 0.5
+    what = "says what it says of any vector so short" if same else "reports more than its own bias"
     return (
         f"**An autoencoder that is given a steering vector {what}.** Of the {of} features that it ranks first in the vector, "
-        f"{shared} stand among the first {of} of the zero vector as well. [Encoding](mayne/encoding.md)"
+        f"{shared} stand among the first {of} of the zero vector as well; of vectors from shuffled labels "
+        f"{null['label-shuffled']:.1f}, of isotropic directions {null['isotropic']:.1f}. How the autoencoder was trained decides "
+        f"whether zero activates anything: [the verdicts by autoencoder](mayne/claims.md). [Encoding](mayne/encoding.md)"
     )
 
 
@@ -143,10 +191,11 @@ def score(own: list[Result]) -> str:
 
 
 KINDS = {
-    "reproduced": "are reproduced wherever they could be tested",
-    "not": "are not",
-    "mixed": "hold in one run and not in another",
-    "open": "are open (the interval holds both answers)",
+    "reproduced": "are reproduced in every run that could test them",
+    "partly": "in some runs, and are open in the others",
+    "mixed": "in some runs, and not in others",
+    "not": "in none",
+    "open": "are open (every interval holds both answers)",
     "untestable": "cannot be tested on these models",
 }
 
@@ -156,11 +205,18 @@ def _kind(verdicts: set[str]) -> str:
         return "untestable"
     if {AGREES, DIFFERS} <= verdicts:
         return "mixed"
-    return "reproduced" if AGREES in verdicts else "not" if DIFFERS in verdicts else "open"
+    if AGREES in verdicts:
+        return "reproduced" if verdicts == {AGREES} else "partly"
+    return "not" if DIFFERS in verdicts else "open"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}%"
+
+
+def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:
+    """A number with its interval, of every model."""
+    return "; ".join(f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in rows[[middle, low, high]].to_numpy())
 
 
 def _interval(row: tuple) -> str:

@@ -180,7 +180,7 @@ def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
         axes.set_ylabel(f"of {COUNT} features,\nthose of zero")
         figure.legend(loc="outside lower center", ncols=3)
     alt = f"How many of the {COUNT} most active features are those of the zero vector, by norm: {'; '.join(said)}."
-    return Drawn(figure, rows, alt)
+    return Drawn(figure, rows.assign(vector_norm=norm), alt)
 
 
 # --- figure 3: the default component ----------------------------------------------------------------------
@@ -274,7 +274,10 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
     with style.drawing(3.9, 1, 2) as (figure, panels):
         for axes, role, (_, one), their in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
             _pre_activations(axes, table[table["role"] == role], one)
-            title = f"{one['feature']}: feature {one['ours']}\n(published: {their})"
+            along = signed(one["projection of the vector"])
+            title = (
+                f"chosen as {one['feature']}: feature {one['ours']},\nprojection {along} (published: {their})"
+            )
             axes.set(title=title, xlabel="pre-activation")
         panels[0].set_ylabel("answer tokens")
         title = f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}"

@@ -8,7 +8,7 @@ source of texts; the tables start from the SLOPES of `read`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,8 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
 
     One row a pair and a choice of sets: pair (of `PAIRS`, those asked for), first, second, sets ("all", "within kinds",
     and each kind), n, estimate, low, high, p; placebo and placebo_most (mean and largest absolute correlation of the
-    placebo vectors, one with one) and ceiling. Where the table has a column `score` (`companion.tan.words`) there are
+    placebo vectors, one with one) and ceiling; of two models on one text also disjoint (the estimate when each is tested
+    on its own half of the items, mean over halvings) and disjoint_ceiling. Where the table has a column `score` (`companion.tan.words`) there are
     given_words, given_words_low and given_words_high: the same with the mean word score of the sets held constant.
     """
     theirs = published.datasets()[[f"mean_{model}" for model in PUBLISHED]].set_axis(PUBLISHED, axis=1)
@@ -109,11 +110,27 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
             row |= correlated(every[first], every[second], labels)
             row |= null(others.get(first, []), others.get(second, []), labels)
             row["ceiling"] = ceiling(*(ends.get((run, sets), np.nan) for run in (first, second)))
+            if pair == PAIRS[0]:
+                row |= _on_disjoint_items(full, (first, second), labels)
             if first in words and pair == PAIRS[0]:
                 held = correlated(every[first], every[second], labels, words[first])
                 row |= {f"given_words{end}": held[end[1:] or "estimate"] for end in ("", "_low", "_high")}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Series) -> dict[str, float]:
+    """Rank correlation of two runs, each on another half of the items that both have, and the highest to be expected."""
+    both = full[full["run"].isin(runs)]
+    wide = both.pivot(index=["dataset", "group", "example_id"], columns="run", values="steerability").dropna()
+    one, two = halves(wide)
+    found = {
+        pair: correlated(one[pair[0]], two[pair[1]], labels, draws=0)["estimate"]
+        for pair in product(runs, runs)
+    }
+    first, second = runs
+    disjoint = (found[first, second] + found[second, first]) / 2
+    return {"disjoint": disjoint, "disjoint_ceiling": ceiling(found[first, first], found[second, second])}
 
 
 def _pairs(table: pd.DataFrame | None, chosen: Sequence[str]) -> list[tuple[str, str, str]]:
