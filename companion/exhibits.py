@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -140,4 +141,13 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     """`["layer=13", ...]` of the command line as a dictionary."""
     for text in texts:
         need("=" in text, "parameters as name=value", repr(text), "write -p name=value.", "Nothing was run.")
-    return dict(text.split("=", 1) for text in texts)
+    pairs = [text.split("=", 1) for text in texts]
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    need(
+        not twice,
+        "each parameter once",
+        f"{', '.join(twice)} twice",
+        "leave one of them out.",
+        "Nothing was run.",
+    )
+    return dict(pairs)

@@ -56,13 +56,21 @@ def unpack(source: Path) -> list[str]:
     step = "check out the commit and install the versions with which it was made."
     done = "Nothing was unpacked: these artefacts would not be found here."
     need(not other, f"a pack made by this version of the code ({source.name})", found, step, done)
+    folder, new = store.artifacts_dir(), []
     for name, sha256 in hashes.items():
         plain = Path(name).name == name and name.endswith(SUFFIXES) and len(name) < LONGEST
         whole = name in contents and hashlib.sha256(contents[name]).hexdigest() == sha256
         need(plain and whole, A_PACK.format(source), f"{name[:LONGEST]} missing or altered", AGAIN, DONE)
+        there = folder / name
+        need(
+            there.is_file() or not there.exists(),
+            f"a file or nothing at {there}",
+            "a folder",
+            "move it away.",
+            DONE,
+        )
         own = store.name_in(contents[name], Path(name).suffix)
         need(own == name, A_PACK.format(source), f"{name} with a manifest of {own or 'nothing'}", AGAIN, DONE)
-    folder, new = store.artifacts_dir(), []
     for name in hashes:
         if not (folder / name).exists():
             new.append(name)
@@ -76,7 +84,8 @@ def unpack(source: Path) -> list[str]:
 
 
 def _model_of(name: str, content: bytes) -> str:
-    return store.manifest_in(content, Path(name).suffix).get("inputs", {}).get("model", "")
+    inputs = store.manifest_in(content, Path(name).suffix).get("inputs")
+    return inputs.get("model", "") if isinstance(inputs, dict) else ""
 
 
 def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, bytes]]:
@@ -93,7 +102,10 @@ def _read(source: Path) -> tuple[str, dict[str, str], dict[str, str], dict[str, 
                         raise tarfile.TarError("members larger than the file")
                     contents[entry.name] = archive.extractfile(entry).read()
         about = json.loads(contents.pop(CONTENTS))
-        return about["code"], dict(about["versions"]), dict(about["sha256"]), contents
+        versions, hashes = dict(about["versions"]), dict(about["sha256"])
+        if not all(isinstance(name, str) for name in hashes):
+            raise TypeError("a name that is no text")
+        return about["code"], versions, hashes, contents
 
 
 def _fault(error: Exception) -> str:

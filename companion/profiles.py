@@ -107,7 +107,9 @@ class _Once(yaml.SafeLoader):
 
 def folder() -> Path:
     """Where profiles are: STEERKIT_PROFILES, else those that come with the package."""
-    return Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
+    chosen = Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
+    need(chosen.is_dir(), "a folder of profiles in STEERKIT_PROFILES", str(chosen), "mend it, or unset it.")
+    return chosen
 
 
 def profile_names() -> list[str]:

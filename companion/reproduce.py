@@ -30,8 +30,8 @@ import companion
 import steerkit
 from companion import profiles, store
 from companion.exhibits import Exhibit, resolve
-from steerkit.errors import SteerkitError, told
-from steerkit.files import locked
+from steerkit.errors import SteerkitError, need, told
+from steerkit.files import file_hash, locked
 
 LONGEST = 80  # characters of a folder for sockets
 ROOM = 6e9  # bytes of free memory for two notebooks at a time
@@ -122,6 +122,7 @@ def run_notebook(
             return Outcome(exhibit.id, "failed", time.perf_counter() - start, str(error))
         seconds = round(time.perf_counter() - start, 1)
         record = {"key": wanted, "parameters": values, "finished": time.time(), "seconds": seconds}
+        record["sha256"] = file_hash(output)
         store.write_atomically(_record_path(output), json.dumps(record, indent=1).encode())
     return Outcome(exhibit.id, "done", time.perf_counter() - start)
 
@@ -160,9 +161,12 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
         with failed, died:
             papermill.execute_notebook(str(source), target, parameters=values, cwd=here, **quiet, **kernel)
         _tidy(scratch / output.name)
+        moves = {path: output.with_name(path.name) for path in scratch.iterdir()}
+        taken = next((str(target) for target in moves.values() if target.is_dir()), "")
+        need(not taken, f"files or nothing beside {output}", f"a folder at {taken}", "move it away.", kept)
         _record_path(output).unlink(missing_ok=True)
-        for path in scratch.iterdir():
-            path.replace(output.with_name(path.name))
+        for path, target in moves.items():
+            path.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

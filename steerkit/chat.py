@@ -38,6 +38,13 @@ def carried(tokenizer: Any) -> dict[str, Any]:
     """
     dated: list[str] = []
     text, spelling = _first_whole(tokenizer, dated)
+    again, expected = (
+        _render(tokenizer, spelling(SYSTEM, USER), []),
+        "a chat template that says the same twice",
+    )
+    need(text == again, expected, "two prompts that differ", INSTEAD, NOT_LOADED)
+    taken = next((place for place in ("{system}", "{user}") if place in text), "")
+    need(not taken, "a chat template without the words {system} and {user}", taken, INSTEAD, NOT_LOADED)
     user = f"\t\n{USER}\n\t"
     trim = user not in _render(tokenizer, spelling(SYSTEM, user), dated)
     _check_end(tokenizer, text, spelling)
@@ -46,6 +53,16 @@ def carried(tokenizer: Any) -> dict[str, Any]:
     starts = bool(bos) and text.startswith(bos)
     text = text.removeprefix(bos) if starts else text
     return {"text": text, "bos": starts, "trim": trim, "date": "".join(dated[:1])}
+
+
+def check_rendered(tokenizer: Any, system: str, user: str, prompt: str) -> None:
+    """Refuse a template that makes another prompt of a question than the one that was read off the probe texts."""
+    bos = tokenizer.bos_token or ""
+    made = [_tried(tokenizer, spelling(system, user), [])[0].removeprefix(bos) for spelling in SPELLINGS]
+    same = any(each.strip() == prompt.removeprefix(bos).strip() for each in made)
+    found = repr(next((each for each in made if each), ""))
+    expected = f"the chat template to make {shorten(repr(prompt), 200, placeholder=' ...')} of a question"
+    need(same, expected, shorten(found, 200, placeholder=" ..."), INSTEAD, "Nothing was run.")
 
 
 def _role(role: str, text: str, listed: bool = False) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _parts(
         return found if total else trust.in_order(found, forwards)
 
     for batch in trust.batches(questions, 1, max(tokens, JOB_TOKENS) if remote else tokens):
-        for part, values in trust.halving(attempt, batch):
+        for part, values in trust.halving(attempt, batch, trust.row_tokens(model)):
             yield part, values
             if progress is not None:
                 progress(sum(contrast_length(examples[i]) for i in part))

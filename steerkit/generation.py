@@ -77,8 +77,9 @@ def prompt_tokens(model: Model, prompt: str | Example, system: str | None = None
     found = f"the template {template.name!r} of a base model, which has no place for one"
     placed = system is None or template.has_system
     need(placed, "a chat template with a system prompt", found, "leave the system prompt out.")
-    text = template.render(DEFAULT_SYSTEM if system is None else system, prompt)
-    return Prompter(model.tokenizer, template).ids(text)
+    system = DEFAULT_SYSTEM if system is None else system
+    asked = prompt, template.user_at(system)
+    return Prompter(model.tokenizer, template).ids(template.render(system, prompt), asked)
 
 
 def deltas_of(vectors: Vectors, name: str, layer: int, multipliers: Sequence[float]) -> torch.Tensor:

@@ -70,7 +70,7 @@ def gradients(
         return run(model, work, [questions[i] for i in part], layers, most)
 
     for batch in trust.batches(questions, 1, tokens):
-        for part, (found, plain) in trust.halving(attempt, batch):
+        for part, (found, plain) in trust.halving(attempt, batch, trust.row_tokens(model)):
             values[part], scores[part] = found.float(), plain
             if progress is not None:
                 progress(sum(length(questions[i], 1) for i in part))

@@ -164,7 +164,7 @@ def self_check(
     together, most = [trust.sibling(one), one], SEQUENCE_TOKENS + length(one, 1)
     slow, fast = direct(model, one, few, cells), tree(model, [together], few, cells, most)[1]
     gaps = (slow - fast).abs()[slow.isfinite()]  # a model that gives NaN gives it in either engine
-    unit = trust.yardstick(slow) if model.dtype in trust.HALF else 1.0
+    unit = trust.yardstick(slow) if model.dtype in trust.HALF else trust.small(slow)
     return float((gaps / unit).nan_to_num(torch.inf).max()) if len(gaps) else 0.0
 
 
@@ -191,4 +191,4 @@ def _parts(
         return in_order(found, forwards)
 
     for indices in batches(questions, conditions, max(tokens, JOB_TOKENS) if remote else tokens):
-        yield from halving(attempt, indices)
+        yield from halving(attempt, indices, trust.row_tokens(model))

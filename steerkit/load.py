@@ -5,6 +5,7 @@ Code that comes with a checkpoint is never run, and weights are read from safete
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -157,7 +158,10 @@ def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, *
     with reading(place):
         # Without trust_remote_code=False transformers asks on the terminal.
         config = AutoConfig.from_pretrained(place, gguf_file=gguf, trust_remote_code=False)
+    config.return_dict = True  # all that is read here has a name
     kind = architecture(config, place)
+    if gguf is None and not getattr(config, "quantization_config", None):
+        check_files(Path(place))
     if attention == "sdpa" and not kind._supports_sdpa:  # type: ignore[attr-defined]
         attention = "eager"
     how |= {"config": config, "gguf_file": gguf, "attn_implementation": attention}
@@ -171,12 +175,49 @@ def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, *
     return model
 
 
+def check_files(place: Path) -> None:
+    """Refuse what transformers would read wrongly: whole numbers as weights, which it casts, and a tensor in two shards."""
+    from safetensors import safe_open
+
+    index = place / "model.safetensors.index.json"
+    with reading(str(place)):
+        single = [place / "model.safetensors"]
+        shards = {} if single[0].exists() or not index.exists() else _read_index(index)
+        found = [place / shard for shard in sorted({*shards.values()})] or single
+        stored = {}
+        for path in filter(Path.exists, found):  # one that lacks is named by transformers
+            with safe_open(str(path), framework="pt") as file:
+                stored |= {(name, path.name): file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    mend = "get the checkpoint again as it was released."
+    whole = [name for (name, _), kind in stored.items() if kind[0] in "IU" or kind == "BOOL"]
+    odd = [name for name in whole if not _CONSTANTS.search(name)]
+    expected = f"floating-point weights at {place}, or a quantization_config that says how to read others"
+    need(not odd, expected, f"whole numbers in {some(odd)}", mend, NOT_LOADED)
+    twice = [name for name, shard in stored if shards.get(name, shard) != shard]
+    need(
+        not twice,
+        f"each tensor at {place} where its index says",
+        f"{some(twice)} elsewhere too",
+        mend,
+        NOT_LOADED,
+    )
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    return json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+
+
 def architecture(config: Any, place: str) -> type:
     """The class of a configuration: the causal language model of its family, else the one that it names itself."""
     import transformers
 
     known, name = transformers.MODEL_FOR_CAUSAL_LM_MAPPING, (config.architectures or ["no architecture"])[0]
     kind = known[type(config)] if type(config) in known else getattr(transformers, name, None)
+    named = getattr(transformers, name, None)
+    own = getattr(named, "config_class", None) or type(config)
+    found = f"model_type {config.model_type} and architectures {name}"
+    mend = "get the checkpoint again as it was released."
+    need(own is type(config), f"one family in the config.json of {place}", found, mend, NOT_LOADED)
     causal = kind is not None and kind.can_generate() and not getattr(config, "is_encoder_decoder", False)
     mend = "choose a model that continues a text."
     need(causal, f"a causal language model at {place}", f"{name} ({config.model_type})", mend, NOT_LOADED)

@@ -17,15 +17,19 @@ Every example comes out in the same five parts, whatever the format::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from steerkit.chat import check_rendered
 from steerkit.errors import need
 from steerkit.items import Item, letter_of
 from steerkit.templates import DEFAULT_SYSTEM, Template
 
+TRIED = 16  # questions that a chat template is tried on
+KEPT = 0.7  # of the letters of an answer that come back from its tokens; normalisation may cost a few
 # What `statement` puts before a first-person statement; sets with questions put their question there.
 STATEMENT_REQUEST = "Tell me something about yourself."
 
@@ -110,12 +114,16 @@ class Prompter:
         """A user message and two answers as an example; `split` cuts lead and closing off the answers."""
         body = body.strip() if self.strip else body
         prompt, tails = self.template.render(self.system, self.before + body), []
-        start = self.ids(prompt, body)
+        if self.template.name == "auto":
+            self._check_rendered(prompt, self.before + body)
+        asked = body, self.template.user_at(self.system)
+        start = self.ids(prompt, asked)
         for answer in (self.template.gap() + each for each in answers):
-            whole = self.ids(prompt + answer, body, answer)
+            whole = self.ids(prompt + answer, asked, (answer, len(prompt)))
             if whole[: len(start)] != start:  # the tokenizer would merge across the border
                 whole = start + self._as_text(answer)
             tails.append(whole[len(start) :])
+            self._check_kept(name, answer, tails[-1])
         lead, sides, closing = split(self.tokenizer, tails)
         matching, other = map(tuple, sides)
         differ, pair = matching != other and all(sides), f"{answers[0]!r} and {answers[1]!r}"
@@ -123,19 +131,45 @@ class Prompter:
         need(differ, f"two different answers for item {name}", f"{pair}, the same tokens", mend)
         return Example(name, form, tuple(start), tuple(lead), matching, other, tuple(closing), **positive)
 
-    def ids(self, text: str, *said: str) -> list[int]:
+    def ids(self, text: str, *said: tuple[str, int]) -> list[int]:
         """Tokens of a prompt, with the beginning-of-sequence token where the template has it.
 
-        Of what was `said` in it, in that order, nothing is a control token: a data set may hold `</s>` or `<|im_end|>`.
+        Of what was `said` in it, each with the place from which on it stands there, nothing is a control token: a data set
+        may hold `</s>` or `<|im_end|>`, which the template has as well.
         """
-        ids, rest = [], text
-        for part in (each.strip() for each in said if any(token in each for token in self._control)):
-            before, _, rest = rest.partition(part)
-            ids += self.tokenizer(before, add_special_tokens=False).input_ids + self._as_text(part)
-        ids += self.tokenizer(rest, add_special_tokens=False).input_ids
+        ids, done = [], 0
+        for part, start in said:
+            if any(token in part for token in self._control):
+                at = text.index(part.strip(), max(start, done))
+                ids += self.tokenizer(text[done:at], add_special_tokens=False).input_ids
+                ids += self._as_text(part.strip())
+                done = at + len(part.strip())
+        ids += self.tokenizer(text[done:], add_special_tokens=False).input_ids
         bos = self.tokenizer.bos_token_id
         starts = self.template.bos and bos is not None and (not ids or ids[0] != bos)
         return [bos, *ids] if starts else ids
+
+    def _check_rendered(self, prompt: str, user: str) -> None:
+        """Refuse a template that makes something else of a question than of the probe: tried on the first and the longest."""
+        tried = self._tried
+        if self.system and (tried["count"] < TRIED or len(user) > tried["longest"]):
+            tried |= {"count": tried["count"] + 1, "longest": max(len(user), tried["longest"])}
+            check_rendered(self.tokenizer, self.system, user, prompt)
+
+    @cached_property
+    def _tried(self) -> dict[str, int]:
+        return {"count": 0, "longest": 0}
+
+    def _check_kept(self, name: str, answer: str, tokens: Sequence[int]) -> None:
+        """Refuse a tokenizer that loses much of an answer: to a token for what is unknown, or altogether."""
+        kept = [token for token in tokens if token != self.tokenizer.unk_token_id]
+        wanted, found = (
+            Counter("".join(text.split()).casefold()) for text in (answer, self.tokenizer.decode(kept))
+        )
+        share = (wanted & found).total() / max(wanted.total(), 1)
+        expected = f"a tokenizer that keeps the text of item {name}, {answer.strip()[:60]!r}"
+        mend = "use the tokenizer that belongs to the model, or leave the item out."
+        need(share >= KEPT, expected, f"{self.tokenizer.decode(tokens)[:60]!r}", mend)
 
     @cached_property
     def _control(self) -> set[str]:

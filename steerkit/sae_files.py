@@ -33,7 +33,12 @@ RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 _TYPES: dict[str, type] = dict.fromkeys(
     ("architecture", "activation_fn", "hook_name", "model_name", "source"), str
 )
-_TYPES |= {"hook_layer": int, "model_from_pretrained_kwargs": dict, "activation_fn_kwargs": dict}
+_TYPES |= {
+    "rescale_acts_by_decoder_norm": bool,
+    "hook_layer": int,
+    "model_from_pretrained_kwargs": dict,
+    "activation_fn_kwargs": dict,
+}
 
 
 def read_npz(path: Path) -> dict[str, Any]:
@@ -72,6 +77,10 @@ def read_folder(folder: Path) -> dict[str, Any]:
     with told((OSError, ValueError, AttributeError, TypeError, RecursionError), expected, mend, NOT_READ):
         stated = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         stated = {**(stated.get("metadata") or {}), **stated}
+    twice = [
+        new for old, new in _RENAMED.items() if old in stated and stated.get(new, stated[old]) != stated[old]
+    ]
+    _understood(not twice, "each setting once", f"two values of {', '.join(twice)}")
     config = {_RENAMED.get(name, name): value for name, value in stated.items()}
     for name, wanted in _TYPES.items():
         value = config.get(name)
@@ -80,6 +89,11 @@ def read_folder(folder: Path) -> dict[str, Any]:
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)
         _understood(value in (None, False, "none"), f"{name} none", f"{name} {value!r}")
+    _understood(
+        config.get("hook_head_index") is None, "a whole residual stream", "hook_head_index, one head of it"
+    )
+    hook, out = config.get("hook_name") or "", config.get("hook_name_out")
+    _understood(out in (None, hook), "an autoencoder", f"a transcoder, from {hook} to {out}")
     centred = (config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights")
     _understood(not centred, "a model as released", "one whose writing weights were centred")
     _understood(isinstance(subtract, bool), "apply_b_dec_to_input true or false", repr(subtract))
@@ -92,15 +106,22 @@ def read_folder(folder: Path) -> dict[str, Any]:
         arrays["W_enc"].mul_(norms)
         arrays["b_enc"].mul_(norms)
         arrays["W_dec"].div_(norms.clamp_min(1e-8)[:, None])
-    hook = config.get("hook_name") or ""
     number = re.search(r"(?:blocks|layers|h)\.(\d+)\b", hook)
     layer = int(number[1]) if number else config.get("hook_layer")
+    _understood(
+        config.get("hook_layer") in (None, layer),
+        f"hook_layer {layer}, as in {hook},",
+        f"{config.get('hook_layer')}",
+    )
+    other = re.search("vision|encoder|image|audio", hook)
+    _understood(not other, "a hook in the decoder of a language model", hook)
     if layer is not None and hook.endswith("hook_resid_pre"):
         layer -= 1  # the output of the block before
     source, model = config.get("source") or folder.resolve().name, config.get("model_name") or ""
     about = {"kind": kind, "layer": layer, "hook": hook, "model": model, "source": source}
     if kind in ("topk", "batchtopk"):
         about["k"] = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
+        _understood(not isinstance(about["k"], bool), "k as a number", repr(about["k"]))
     return arrays | about | {"subtract_decoder_bias": subtract}
 
 
@@ -123,6 +144,15 @@ def _arrays(path: Path, kind: str) -> dict[str, torch.Tensor]:
     refused = told((OSError, SafetensorError), expected, mend, NOT_READ)
     with refused, safe_open(str(path), framework="pt") as file:
         arrays = {name: _float32(file.get_tensor(name), name) for name in file.keys()}  # noqa: SIM118
+    thresholds = [name for name in arrays if name.endswith("threshold")]
+    _understood(len(thresholds) < 2, "one threshold", ", ".join(thresholds))
+    unknown = set(arrays) - {*ARRAYS, *_SCALES, *thresholds}
+    _understood(not unknown, f"arrays among {', '.join(ARRAYS)}", f"{', '.join(sorted(unknown))} as well")
+    _understood(
+        all(arrays[name].ndim == 2 for name in ("W_enc", "W_dec") if name in arrays),
+        "W_enc and W_dec of two dimensions",
+        "one of another number",
+    )
     if "log_threshold" in arrays:
         arrays["threshold"] = arrays["log_threshold"].exp()
     if "topk_threshold" in arrays:

@@ -40,6 +40,11 @@ class Template:
         text = re.sub(r"\{(system|user)\}", lambda place: given[place[0]], self.text)  # texts may have braces
         return text.strip() if self.strip else text
 
+    def user_at(self, system: str) -> int:
+        """Where in the rendered prompt the user's message begins."""
+        head = self.text.partition("{user}")[0].replace("{system}", system)
+        return len(head.lstrip() if self.strip else head)
+
     def gap(self) -> str:
         """What stands between prompt and answer."""
         return " " if self.space else ""

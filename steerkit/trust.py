@@ -139,6 +139,16 @@ def yardstick(scores: torch.Tensor) -> float:
     return float(torch.maximum(effect, SHARE_OF_SCORE * size).clamp(min=torch.finfo(torch.float32).tiny))
 
 
+def small(scores: torch.Tensor) -> float:
+    """By how much the tolerance of single precision shrinks where steering does less than a hundred times as much.
+
+    Down to a twentieth, which is rounding. `scores` are as in `yardstick`.
+    """
+    found = scores.nan_to_num(0.0, 0.0, 0.0)
+    effect = float((found - found[:, :1]).abs().max())
+    return min(1.0, max(effect / (100 * TOLERANCE[torch.float32]), 0.05))
+
+
 def check_examples(model: Model, examples: Sequence[Example]) -> None:
     """Raise when there are none, and for tokens or positions that the model does not have.
 
@@ -248,6 +258,12 @@ def room(model: Model) -> int:
     return max(1, min(int(fits), CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS))
 
 
+def row_tokens(model: Model) -> int:
+    """Longest branched sequence of a model: some hold a buffer of as many tokens as they have positions."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(SEQUENCE_TOKENS, limit or SEQUENCE_TOKENS)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that a forward on this device can have, what torch holds in reserve included."""
     if device.type == "cuda":
@@ -265,8 +281,9 @@ def token_bytes(config: Any, itemsize: int, sequence: int, attention: str) -> in
     """
     text = config.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    heads = getattr(text, "num_attention_heads", 1)  # a recurrent model has none
     states, mask = itemsize * (8 * text.hidden_size + 3 * inner), sequence * (itemsize + 3)
-    return states + mask + (attention == "eager") * text.num_attention_heads * sequence * (2 * itemsize + 4)
+    return states + mask + (attention == "eager") * heads * sequence * (2 * itemsize + 4)
 
 
 def head_bytes(config: Any) -> int:

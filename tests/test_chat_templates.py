@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from transformers.utils import chat_template_utils
 from companion.tiny import tiny_tokenizer
 from steerkit import chat
 from steerkit.chat import ANSWER, SYSTEM, USER
+from steerkit.prompts import TRIED, Prompter, _whole
 from steerkit.templates import Template, template_for
 
 OPEN = "{% if add_generation_prompt %}Assistant:{% endif %}"
@@ -52,6 +54,43 @@ LOSES = {
 def test_a_template_that_does_not_give_back_what_it_is_given_is_refused_with_both_texts(given):
     error = refused(auto, given, said="gives back the system text and what the user says, .*Is THIS your")
     assert error.found[0] in "'\"" and error.done == "Nothing was loaded."
+
+
+def test_a_template_that_says_something_else_each_time_or_has_our_places_in_it_is_refused():
+    refused(auto, "{{ range(99999) | random }} " + TURNS + OPEN, said="says the same twice")
+    for place in ("{user}", "{system}"):
+        refused(auto, "{{ '" + place + "' }} " + TURNS + OPEN, said="without the words .*found " + place)
+
+
+CHANGES = {
+    "two spaces": (turns("m.content | replace('  ', ' ')"), "One  or two?"),
+    "a tab": (turns("m.content | replace('\t', ' ')"), "One\tor two?"),
+    "a capital": (turns("m.content[:1] | upper + m.content[1:]"), "is it so?"),
+    "a mark": (turns("m.content.split('[INST]')[0]"), "What does [INST] do?"),
+    "length": (turns("m.content[:2000]"), "Really? " * 300 + "Yes?"),
+    "shortness": (turns("m.content if m.content | length > 200 else m.content | title"), "is it so?"),
+}
+
+
+def asking(given: str) -> Callable[[str], object]:
+    """Puts a question through a prompter with this template."""
+    tokenizer = tiny_tokenizer(["Yes No"])
+    tokenizer.chat_template = given
+    prompter = Prompter(tokenizer, template_for("auto", tokenizer))
+    return lambda question: prompter.example("x", "statement", question, ("Yes", "No"), _whole)
+
+
+@pytest.mark.parametrize(("given", "question"), CHANGES.values(), ids=CHANGES)
+def test_a_template_that_changes_a_question_and_not_the_probe_is_refused_at_that_question(given, question):
+    refused(asking(given), question, said="the chat template to make")
+
+
+def test_the_first_questions_are_tried_and_whichever_is_longer_than_all_before():
+    given, question = CHANGES["length"]
+    ask = asking(given)
+    for _ in range(TRIED + 1):
+        ask("Is it so?")
+    refused(ask, question, said="the chat template to make")
 
 
 FAILS = {

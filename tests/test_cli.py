@@ -16,6 +16,7 @@ from conftest import command_line, raising, refused
 
 from companion import claims, claims_mayne, store, verdicts
 from companion.cli import options
+from companion.cli.outputs import check_notebook
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
@@ -24,6 +25,7 @@ from companion.places import ROOT
 from companion.profiles import load_profile, override
 from companion.tan import experiment
 from steerkit import load_vectors
+from steerkit.files import file_hash
 from steerkit.propensity import FIDELITIES
 from steerkit.trust import ENGINES
 
@@ -154,6 +156,18 @@ class TestWriting:
         about = store.read_table(home / "deep" / "grid.parquet").attrs["manifest"]
         assert about["engine"] == "direct"
 
+    def test_a_notebook_that_somebody_changed_is_not_written_over(self, tmp_path):
+        exhibit, target = EXHIBITS["tan-fig-5"], tmp_path / "tan-fig-5.ipynb"
+        check_notebook(tmp_path, exhibit, force=False)
+        target.write_text("mine")
+        refused(check_notebook, tmp_path, exhibit, force=False, said="no run left.* or add --force")
+        check_notebook(tmp_path, exhibit, force=True)
+        record = tmp_path / "tan-fig-5.run.json"
+        record.write_text(json.dumps({"sha256": file_hash(target)}))
+        check_notebook(tmp_path, exhibit, force=False)
+        target.write_text("mine, with a remark")
+        refused(check_notebook, tmp_path, exhibit, force=False, said="or that was changed since")
+
     def test_a_notebook_runs_with_a_file_of_the_user_given_by_a_relative_path(self, steerkit, home):
         shutil.copy(BUNDLED / "openness.jsonl", home / "mine.jsonl")
         settings = override(load_profile("smoke"), datasets="mine.jsonl", layer=1)
@@ -198,6 +212,11 @@ class TestErrors:
             (["run", "tan-fig-1", "-p", "layr=3"], "parameters of tan-fig-1"),
             (["run", "tan-fig-1", "-p", "model=\ud800"], "model in UTF-8"),
             (["run", "tan-fig-1", "--profile", "desk"], "a profile"),
+            (["run", "tan-fig-1", "-p", "layer=1", "-p", "layer=2"], "each parameter once"),
+            (
+                ["run", "tan-fig-5", "--out", str(EXHIBITS["tan-fig-5"].notebook.parent)],
+                "a folder for results",
+            ),
             (["reproduce", "--only", "rimsky-*"], "a figure or table"),
             (["plan", "--profile", "smoke", "--hours", "nan"], "a number of hours"),
             ([*EXTRACT, "--model", "loops"], "a file to read at loops"),

@@ -468,14 +468,18 @@ class TestWhatPeopleBring:
 
     @pytest.mark.parametrize("separator", [",", ";", "\t"])
     def test_a_table_of_two_or_three_columns_reads_like_rows(self, tmp_path, separator):
-        lines = [("Prompt", "positive", " negative"), ("Go on.", '"a, ""b""; c\nd"', "e"), ("", "f", "g")]
+        lines = [
+            ("Prompt", "positive", " negative"),
+            ("Go on.", '"a, ""b""; c\nd"', "e"),
+            ("Stay.", "f", "g"),
+        ]
         for columns in (lines, [line[1:] for line in lines]):
             path = tmp_path / "mine.CSV"
             path.write_bytes(("\ufeff" + "\r\n".join(map(separator.join, columns))).encode())
             first, second = load_dataset(str(path)).items
             assert (first.matching_text, first.not_matching_text) == ('a, "b"; c\nd', "e")
-            assert second.stem == "Tell me something about yourself."
-            assert first.stem == ("Go on." if columns is lines else second.stem)
+            stems = ("Go on.", "Stay.") if columns is lines else 2 * ("Tell me something about yourself.",)
+            assert (first.stem, second.stem) == stems
 
     @pytest.mark.parametrize(
         ("text", "found"),
@@ -483,6 +487,7 @@ class TestWhatPeopleBring:
             ("positive,negative\na,b,c\n", "row 0"),
             ("a,b\nc,d\n", "['a', 'b'] in row mine/0000"),
             ("positive,negative\n", "none"),
+            ("prompt,positive,negative\na,b,c\n,d,e\n", "none in row mine/0001, and 1 without"),
             ('positive,negative\n"a,b\n', "Error"),
             ("positive,negative\na,\n", "row mine/0000"),
             ("positive,negative, Positive\na,b,c\n", "['positive', 'negative', 'positive']"),

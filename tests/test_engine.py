@@ -12,6 +12,7 @@ from steerkit import Vectors, evaluate, traces
 from steerkit.formats import question
 from steerkit.grid import direct, tree
 from steerkit.layout import length
+from steerkit.trust import small
 
 WAYS = [("letter", fidelity) for fidelity in ("letter", "paper", "bench")]
 WAYS += [("statement", "letter"), ("yes-no", "letter")]
@@ -216,6 +217,13 @@ class TestWork:
             calls.append(watch.calls)
         # The self-check: plain runs of the unsteered model, the first and the last layer, and one tree.
         assert calls == [[3 + 1 + 1] * 4, [1] * 4]
+
+
+@pytest.mark.parametrize(("effect", "share"), [(2.0, 1.0), (0.02, 0.2), (1e-5, 0.05)])
+def test_where_steering_does_little_the_engines_must_be_closer(effect, share):
+    assert small(torch.tensor([[20.0, 20.0 + effect], [19.0, 19.0]], dtype=torch.float64)) == pytest.approx(
+        share
+    )
 
 
 @pytest.mark.parametrize(

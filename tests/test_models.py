@@ -160,14 +160,31 @@ class TestTensors:
             (lambda w: w, {"vocab_size": 7}, r"2 of another shape \(lm_head.weight \[22, 32\] for \[7, 32\]"),
             (lambda w: only(w, "lm_head.weight"), {}, r"1 missing \(lm_head.weight\)"),
             (lambda w: w | {"model.extra": w[TENSOR].clone()}, {}, r"1 unexpected \(model.extra\)"),
+            (lambda w: w | {TENSOR: (50 * w[TENSOR]).to(torch.int8)}, {}, rf"whole numbers in {TENSOR}"),
+            (lambda w: w | {TENSOR: w[TENSOR] > 0}, {}, rf"whole numbers in {TENSOR}"),
+            (lambda w: w, {"model_type": "gemma"}, "model_type gemma and architectures LlamaFor"),
         ],
-        ids=["missing", "renamed", "shape", "more layers", "fewer layers", "vocabulary", "head", "extra"],
+        ids="missing renamed shape deeper shallower vocabulary head extra int8 bool family".split(),
     )
     @pytest.mark.parametrize("shards", [1, 2])
     def test_what_its_configuration_does_not_say_is_refused(self, checkpoint, change, config, said, shards):
         store(checkpoint, change(load_file(checkpoint / "model.safetensors")), shards)
         edit(checkpoint / "config.json", **config)
         refused(models.load_model, str(checkpoint), said=said)
+
+    def test_a_tensor_that_stands_in_another_shard_as_well_is_refused(self, checkpoint):
+        weights = load_file(checkpoint / "model.safetensors")
+        store(checkpoint, weights, 2)
+        index = json.loads((checkpoint / "model.safetensors.index.json").read_text())["weight_map"]
+        other = (
+            checkpoint / {"0.safetensors": "1.safetensors", "1.safetensors": "0.safetensors"}[index[TENSOR]]
+        )
+        save_file(load_file(other) | {TENSOR: 0 * weights[TENSOR]}, other, metadata={"format": "pt"})
+        refused(models.load_model, str(checkpoint), said=rf"where its index says; found {TENSOR} elsewhere")
+
+    def test_outputs_have_names_whatever_the_configuration_says(self, checkpoint):
+        edit(checkpoint / "config.json", return_dict=False)
+        assert models.load_model(str(checkpoint)).config.return_dict
 
     @pytest.mark.parametrize(
         ("change", "config"),

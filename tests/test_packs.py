@@ -121,6 +121,19 @@ class TestRoundTrip:
         assert all(name.endswith((".parquet", ".safetensors")) and not name.startswith(".") for name in names)
 
 
+def test_a_table_whose_inputs_are_no_table_of_names_is_nobodys(packed):
+    store.write_table(
+        packed.parent / "artifacts" / "odd.parquet", pd.DataFrame({"x": [1.0]}), {"inputs": None}
+    )
+    assert len(pack(packed.with_name("one.tar"), "one")) == 2
+
+
+def test_a_folder_in_the_place_of_an_artefact_is_not_written_over(packed, laptop):
+    name = next(iter(name for name in members(packed) if name != CONTENTS))
+    (laptop / name).mkdir()
+    refused(unpack, packed, said="found a folder. Nothing was unpacked")
+
+
 def repacked(change):
     """A damage: the pack with members that `change` makes of its own."""
     return lambda path: write_tar(path, change(members(path)))

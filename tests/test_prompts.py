@@ -17,8 +17,9 @@ from companion.templates import prompter as asking
 from companion.tiny import tiny_tokenizer
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS, ask
+from steerkit.generation import prompt_tokens
 from steerkit.items import Item
-from steerkit.prompts import STATEMENT_REQUEST, Prompter, yes_no_body
+from steerkit.prompts import STATEMENT_REQUEST, Prompter, _whole, yes_no_body
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES, Template
 
 YES = Item("d/0003", "Do you love music?", " Yes", " No", statement="I love music a lot.")
@@ -161,6 +162,15 @@ class TestBorders:
         # Where only one of the two answers is merged with the prompt, both still start after it.
         asked = Prompter(merging_tokenizer(":Y"), replace(BARE, text="Yes:"))
         assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
+
+    def test_a_question_that_is_a_control_token_is_not_taken_for_the_templates(self):
+        tokenizer = tiny_tokenizer(["a < / s > b Yes No"])
+        template = replace(BARE, text="a </s> {user} </s>", bos=False)
+        asked, end = asking(tokenizer, template), tokenizer.eos_token_id
+        ids = list(asked.example("d/0", "statement", "</s>", ("Yes", "No"), _whole).prompt)
+        assert ids.count(end) == 2 and ids.index(end) == 2 and ids[-1] == end and len(ids) > 6
+        speaker = SimpleNamespace(tokenizer=tokenizer, template=template)
+        assert prompt_tokens(speaker, "</s>") == ids
 
     @pytest.mark.parametrize("template", ["llama-2", "plain"])
     def test_a_control_token_in_a_data_set_is_text_in_question_and_answer(self, template):

@@ -271,6 +271,12 @@ class TestFolders:
             ({"normalize_activations": True}, "normalize_activations True"),
             ({"reshape_activations": "hook_z"}, "reshape_activations 'hook_z'"),
             ({"apply_b_dec_to_input": "yes"}, "'yes'"),
+            ({"rescale_acts_by_decoder_norm": "false"}, "as bool in cfg.json; found 'false'"),
+            ({"hook_name": POST, "hook_point": "blocks.2.hook_resid_post"}, "two values of hook_name"),
+            ({"hook_name": POST, "hook_layer": 2}, "hook_layer 3, as in blocks.3"),
+            ({"hook_name": POST, "hook_name_out": "blocks.3.hook_mlp_out"}, "a transcoder, from"),
+            ({"hook_name": POST, "hook_head_index": 3}, "one head of it"),
+            ({"hook_name": "vision_tower.layers.3"}, "decoder of a language model"),
             (
                 {"model_from_pretrained_kwargs": {"center_writing_weights": True}},
                 "writing weights were centred",
@@ -296,6 +302,17 @@ class TestFolders:
     def test_a_missing_array_is_named(self, tmp_path, name):
         for written in (write_npz(tmp_path, **{name: None}), write_folder(tmp_path / "f", without=name)):
             refused(load_sae, written, said=f"found no {name} .*Nothing was read")
+
+    @pytest.mark.parametrize(
+        ("arrays", "said"),
+        [
+            ({"W_skip": torch.ones(D, D)}, "W_skip as well"),
+            ({"log_threshold": torch.ones(F)}, "one threshold in .*log_threshold"),
+            ({"W_dec": torch.ones(F)}, "of two dimensions"),
+        ],
+    )
+    def test_arrays_that_would_be_left_out_or_misread_are_refused(self, tmp_path, arrays, said):
+        refused(load_sae, write_folder(tmp_path, **arrays), said=said)
 
     def test_a_scaling_factor_is_refused_unless_it_is_one(self, tmp_path):
         assert load_sae(write_folder(tmp_path, scaling_factor=torch.ones(F))).kind == "jumprelu"

@@ -7,7 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from companion import store
+from companion.exhibits import Exhibit
+from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need, told
+from steerkit.files import file_hash
 from steerkit.vectors import load_vectors
 
 ELSEWHERE, FORCE = "choose another name.", "choose another name, or give --force."
@@ -64,3 +67,21 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
     need(not kept, "a file outside the folder of artefacts", str(path), FORCE)
     wanted = f"no file, or an older one of this kind, at {path}"
     need(not there or ours(path), wanted, "another kind of file", FORCE)
+
+
+def check_notebook(folder: Path, exhibit: Exhibit, force: bool) -> None:
+    """Refuse to execute a notebook over its source, or over one that was changed since it was executed."""
+    target, source = folder / f"{exhibit.id}.ipynb", exhibit.notebook
+    step = "choose another folder as --out."
+    need(target.resolve() != source.resolve(), "a folder for results", f"that of {source.name} itself", step)
+    if force or not target.exists():
+        return
+    written = last_run(target)
+    same = bool(written) and written.get("sha256") in (None, file_hash(target))
+    found = f"one in {folder} that no run left, or that was changed since"
+    need(
+        same,
+        f"no {target.name}, or the one of an earlier run",
+        found,
+        "choose another --out, or add --force.",
+    )

@@ -19,7 +19,7 @@ from companion import exhibits
 from companion.cli import options as opt
 from companion.cli import own, screen
 from companion.cli.doctor import examine
-from companion.cli.outputs import check_output
+from companion.cli.outputs import check_notebook, check_output
 from companion.cli.screen import print_json, print_rows, tell
 from companion.packs import pack, unpack
 from companion.places import at_home, at_work, need_clone
@@ -76,6 +76,7 @@ def run(
     parameter: opt.Parameters = None,
     profile: opt.SameProfile = None,
     out: opt.option(Path | None, "Folder for the executed notebook and its files.") = None,
+    force: opt.Force = False,
     remote: opt.Remote = "",
     as_json: opt.Json = False,
 ) -> None:
@@ -87,6 +88,7 @@ def run(
     folder = out or Path("out") / exhibit
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
+    check_notebook(folder, chosen, force)
     before = _stamps(folder, exhibit)
     with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{exhibit} runs"):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)

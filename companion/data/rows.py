@@ -97,7 +97,14 @@ def parse_rows(
     more than two: CAA's survival-instinct lists up to eight. A row without the fields of its format or without exactly
     two options is refused, and one whose labels name no option or the same one twice.
     """
-    how = row_format, more_options
+    how, asked = (
+        (row_format, more_options),
+        [isinstance(row, Mapping) and bool(row.get("prompt")) for row in rows],
+    )
+    bare = [i for i, (row, has) in enumerate(zip(rows, asked, strict=True)) if not has and _contrasts(row)]
+    found = f"none in row {dataset}/{bare[0]:04d}, and {len(bare)} without in all" if bare else ""
+    mend = "give every row its prompt, or none (then they are statements about oneself)."
+    _need(not (bare and any(asked)), "a prompt in every row, or in none", found, next_step=mend)
     return tuple(_parse_row(row, f"{dataset}/{i:04d}", *how) for i, row in enumerate(rows))
 
 
@@ -113,6 +120,11 @@ def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: boo
     expected, where = f"{expected} (pair: a number)", f"{fields} in row {item_id}"
     with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
         return reader(row, item_id, more_options=more_options)
+
+
+def _contrasts(row: Any) -> bool:
+    """Whether a row is a pair of texts, with a prompt or without."""
+    return isinstance(row, Mapping) and "positive" in row and "negative" in row
 
 
 def _recognise(row: Any, item_id: str) -> str:
@@ -132,8 +144,8 @@ def _text(row: Mapping[str, Any], field: str, kind: type = str) -> Any:
 
 def _pair(row: Mapping[str, Any]) -> int | None:
     pair = row.get("pair")
-    if isinstance(pair, str):  # of a table
-        pair = float(pair) if pair.strip().removesuffix(".0").isdecimal() else pair
+    if isinstance(pair, str) and (digits := pair.strip().removesuffix(".0")).isdecimal():  # of a table
+        return int(digits)
     if isinstance(pair, float) and pair.is_integer():  # a column of numbers in which some are missing
         return int(pair)
     if pair is not None and type(pair) is not int:
@@ -195,7 +207,7 @@ def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Ite
 
 def _contrast(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
     """Two answers to a prompt, or two statements, as a choice: the positive one is (A) in the 1st, 3rd ... item."""
-    prompt = (_text(row, "prompt") if "prompt" in row else STATEMENT_REQUEST).strip()
+    prompt = (_text(row, "prompt") if row.get("prompt") else STATEMENT_REQUEST).strip()
     yes, no = (_text(row, field).strip() for field in CONTRAST[1:])
     answers, texts = ((" (A)", " (B)"), (yes, no))
     if int(item_id.rpartition("/")[2]) % 2:
