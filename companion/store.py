@@ -123,13 +123,15 @@ def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any
 
 def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:
     """Whether a manifest is of this artefact: a file is not believed because of its name."""
-    return (about.get("name"), about.get("key")) == (name, key(inputs))
+    return about.get("name") == name and about.get("key") == key(about.get("inputs")) == key(inputs)
 
 
 def name_in(content: bytes, suffix: str) -> str:
-    """The file name that the manifest inside a table or a vector file gives it, empty where there is none."""
+    """The file name that the manifest inside a table or a vector file gives it; empty where there is none, or one whose
+    inputs have another key under this code."""
     about = manifest_in(content, suffix)
-    return f"{about['name']}-{about['key']}{suffix}" if {"name", "key"} <= set(about) else ""
+    said = {"name", "key", "inputs"} <= set(about) and about["key"] == key(about["inputs"])
+    return f"{about['name']}-{about['key']}{suffix}" if said else ""
 
 
 def same_numbers(one: bytes, other: bytes, suffix: str) -> bool:

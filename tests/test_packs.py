@@ -160,6 +160,15 @@ def renamed(found: dict[str, bytes]) -> dict[str, bytes]:
     return promised(json.loads(found.pop(CONTENTS)), found | {one: found[other]})
 
 
+def of_other_inputs(found: dict[str, bytes]) -> dict[str, bytes]:
+    """A table whose manifest has the key of its name, and inputs that are not those of the key."""
+    name = next(name for name in found if name.endswith(".parquet"))
+    table = store.read_table(io.BytesIO(found[name]))
+    about = dict(table.attrs["manifest"]) | {"inputs": {"model": "other"}}
+    content = store.table_bytes(table, about)
+    return promised(json.loads(found.pop(CONTENTS)), found | {name: content})
+
+
 def zipped(path: Path) -> None:
     """The same archive, compressed: megabytes that become gigabytes."""
     path.write_bytes(gzip.compress(path.read_bytes()))
@@ -195,6 +204,7 @@ LISTS = {  # instead of the list of contents
     "no text": b"\xff\xfe",
     "of another form": b'["grid"]',
     "whose hashes are no list": b'{"code": "x", "versions": {}, "sha256": "abc"}',
+    "whose names are no text": b'{"code": "x", "versions": {}, "sha256": [[1, "x"]]}',
 }
 DAMAGE = {
     "an altered member": repacked(altered),
@@ -208,6 +218,7 @@ DAMAGE = {
     **{f"a list {k}": repacked(lambda found, v=v: found | {CONTENTS: v}) for k, v in LISTS.items()},
     "a table that is none": repacked(with_file("grid-0123456789ab.parquet")),
     "a table of another name": repacked(renamed),
+    "a table of other inputs": repacked(of_other_inputs),
     "a name that no disk takes": repacked(with_file("x" * 5000 + ".parquet")),
     "a compressed archive": zipped,
     "a member larger than the file": swollen,
