@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from collisions import collisions
 from sklearn.metrics import roc_auc_score
 
 from companion import page, registered, store
@@ -354,7 +355,7 @@ class TestFigures:
         found = self.drawn(name)
         for label in LABELS.values():
             assert re.search(rf"{label}[^;.]* -?\d\.\d\d", found.alt)
-        assert len(found.table) and found.figure.axes
+        assert len(found.table) and found.figure.axes and collisions(found.figure) == []
 
 
 def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_number(own_folders, monkeypatch):

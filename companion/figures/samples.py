@@ -135,7 +135,8 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
             axes.axhline(0, color=style.BLACK, lw=0.9)
             slope, mean = (signed(np.polyfit(y.index, y, 1)[0]) for y in (curve["one"], curve["mean"]))
             label, short = published.label(dataset), example.rpartition("/")[2]  # its id without the data set
-            axes.set(title=f"{label}\nexample {short} ({why}): slope {slope}", xlabel="multiplier")
+            title = f"{style.lines(label, 38)}\nexample {short} ({why}): slope {slope}"
+            axes.set(title=title, xlabel="multiplier")
             said = f"example {short} of {label} ({why}) moves by {slope} {style.PER_UNIT[kind]}"
             words.append(f"{said}, its data set by {mean} on average")
         panels[0].set_ylabel(f"propensity ({style.UNITS[kind]})")
