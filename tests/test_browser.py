@@ -244,3 +244,19 @@ def test_a_bad_page_is_caught(browser, serve, tmp_path):
     if page.violations is not None:
         assert any("color-contrast" in line for line in page.violations)
         assert any("image-alt" in line for line in page.violations)
+
+
+FOUND = "[...document.querySelectorAll('ul.search > li > a')].map((link) => link.getAttribute('href'))"
+
+
+@pytest.mark.parametrize("word", ["steerability", "propensity"])
+def test_a_search_finds_chapters_before_notebooks_and_the_reference(browser, root, word):
+    browser.resize(*DESK)
+    browser.open(f"{root}search.html?q={word}")
+    done = "Boolean(document.querySelector('#search-results > p'))"
+    browser.run(
+        f"new Promise((next) => {{ const at = setInterval(() => {{ if ({done}) {{ clearInterval(at); setTimeout(next, 500); }} }}, 50); }})"
+    )
+    pages = [link.partition("?")[0].partition("#")[0] for link in browser.run(FOUND)]
+    behind = [page.startswith(("notebooks/", "api.html", "_modules/")) for page in pages]
+    assert len(pages) > 5 and not any(behind[:5])
