@@ -5,8 +5,15 @@ import pytest
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset
 from companion.data.forms import OTHER
+from companion.models import model_of
 from companion.templates import prompter
 from steerkit.formats import FORMATS, question
+
+
+@pytest.fixture(scope="module")
+def model():
+    """One that knows the words."""
+    return model_of("tiny")
 
 
 @pytest.fixture(scope="module", params=["openness", "corrigible-neutral-HHH"])
