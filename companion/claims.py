@@ -196,7 +196,7 @@ def anti_steerable(e: Evidence) -> Trial:
         return effect([each[rng.integers(len(each))] for each in alike], alike)
 
     raw, every = (np.mean([(each.slopes <= 0).mean() for each in some]) for some in (sets, e.sets))
-    ours = f"mean share {{}} over {len(sets)} sets; under one vector {raw:.2f}, and {every:.2f} over all {len(e.sets)}"
+    ours = f"mean share {{}} over {len(sets)} sets that steer; under one vector {raw:.2f}, and {every:.2f} over all {len(e.sets)} sets"
     return Trial(said, ours, effect([each.slopes for each in sets], drawn), theirs.mean() / 2, false)
 
 

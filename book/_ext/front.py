@@ -69,7 +69,7 @@ def _whichever(by_id: dict[str, Result], form: str) -> str:
     rows, name = pages.claims(own), name_of(load_profile(own.profile))
     rows = rows[(rows["claim"] == BACKWARDS.statement) & (rows["format"] == form) & (rows["model"] == name)]
     found = [
-        f" Of the items that go backwards under vectors from redrawn pairs as well: {ours}."
+        f" Counting only items that go backwards under vectors from redrawn pairs too: {ours}."
         for ours in rows["ours"]
     ]
     return "".join(found)
