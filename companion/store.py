@@ -11,10 +11,12 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = b"steerkit.manifest"
+TOLD = "STEERKIT_TOLD"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
 NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/tan/work.py")
@@ -115,10 +118,29 @@ def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any
             return found
         for scratch in path.parent.glob(f".{path.name}.*.tmp"):  # of killed runs: we hold the lock
             scratch.unlink(missing_ok=True)
+        _tell(path.stem.rpartition("-")[0])
         start = time.perf_counter()
         made = compute()
         write(path, made, time.perf_counter() - start)
         return read(path)
+
+
+@contextmanager
+def telling() -> Iterator[Path]:
+    """A file in which the processes that are started meanwhile say what they compute, a line each."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[TOLD] = str(Path(folder, "told"))
+        try:
+            yield Path(os.environ[TOLD])
+        finally:
+            del os.environ[TOLD]
+
+
+def _tell(name: str) -> None:
+    """Say what is being computed to whoever waits for this process, see `telling`."""
+    if told := os.environ.get(TOLD):
+        with suppress(OSError), Path(told).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
 
 
 def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:

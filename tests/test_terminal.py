@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import command_line
 
-from companion import cli, exhibits, places
+from companion import cli, exhibits, places, store
 from companion.cli import progress, screen
 from companion.exhibits import EXHIBITS
 from companion.reproduce import Outcome
@@ -89,6 +90,16 @@ class TestList:
 def test_a_terminal_obeys_no_name_of_a_file():
     code, seen = on_a_terminal("ledger", "--model", "tiny", "--data", "\x1b[2J\x9b2Jx.jsonl")
     assert code == 1 and "a data file at \ufffd[2J\ufffd2Jx.jsonl; found no" in " ".join(seen.split())
+
+
+def test_who_waits_for_another_process_sees_what_it_computes(own_folders, capsys):
+    """A table that is computed is told, one that is read is not; a name of a file moves no cursor."""
+    with store.telling() as told, screen.waiting(screen.console(machine=True), "it runs", told):
+        for _ in range(2):
+            store.table("grid-openness", {"x": 1}, lambda: pd.DataFrame({"x": [1.0]}))
+        told.write_text(told.read_text() + "\x1b[2J\n")
+    assert capsys.readouterr().err == "  grid-openness\n  \N{REPLACEMENT CHARACTER}[2J\n"
+    assert store.TOLD not in os.environ
 
 
 class TestReproduce:

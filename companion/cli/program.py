@@ -25,6 +25,7 @@ from companion.packs import pack, unpack
 from companion.places import at_home, at_work, need_clone
 from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
 from companion.reproduce import run_notebook
+from companion.store import telling
 from steerkit.errors import SteerkitError, need
 from steerkit.ndif.address import server
 
@@ -90,7 +91,8 @@ def run(
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
     check_notebook(folder, chosen, force)
     before = _stamps(folder, exhibit)
-    with screen.stoppable(), screen.waiting(screen.console(machine=True), f"{exhibit} runs"):
+    watcher = screen.console(machine=True)
+    with screen.stoppable(), telling() as told, screen.waiting(watcher, f"{exhibit} runs", told):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
     if outcome.status == "failed":
         raise typer.Exit(_complain(outcome.error))

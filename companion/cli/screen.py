@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from rich.text import Text
 from steerkit.errors import SteerkitError
 
 WIDTH = 160  # of tables in a file or a pipe
+EVERY = 0.5  # seconds between two looks at what another process says
 LONG = 60  # characters, from which a cell makes its table need lines between rows
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and line feed
 
@@ -65,13 +67,38 @@ def say(bars: Progress, text: str) -> None:
 
 
 @contextmanager
-def waiting(screen: Console, text: str) -> Iterator[None]:
-    """Something of unknown length: a spinner with the time so far, where somebody watches."""
+def waiting(screen: Console, text: str, told: Path | None = None) -> Iterator[None]:
+    """Something of unknown length: a spinner with the time so far, where somebody watches.
+
+    What is written into the file `told` meanwhile, line by line, is shown behind the text; or in lines, where nobody does.
+    """
     words = progress.TextColumn("{task.description}", markup=False)
     columns = (progress.SpinnerColumn(), words, progress.TimeElapsedColumn())
     with Progress(*columns, console=screen, disable=not watched(screen), transient=True) as bar:
-        bar.add_task(text, total=None)
-        yield
+        task, done = bar.add_task(text, total=None), Event()
+
+        def show(line: str) -> None:
+            bar.update(task, description=plain(f"{text}: {line}"))
+            say(bar, plain(line))
+
+        follower = Thread(target=_follow, args=(told, done, show), daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()
+
+
+def _follow(told: Path | None, done: Event, show: Callable[[str], None]) -> None:
+    """`show` every line of a file that grows, until it is `done`, and those of the end too."""
+    seen, over = 0, told is None
+    while not over:
+        over = done.wait(EVERY)
+        lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+        for line in lines[seen:]:
+            show(line)
+        seen = len(lines)
 
 
 @contextmanager
