@@ -23,7 +23,7 @@ from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import compared, progress, screen
 from companion.cli import own as own_data
-from companion.cli.outputs import check_output
+from companion.cli.outputs import check_notebook, check_output
 from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
@@ -35,11 +35,13 @@ from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
 from companion.templates import prompter
-from steerkit import SteerkitError, Vectors, evaluate
+from steerkit import SteerkitError, Vectors, ask, evaluate
+from steerkit.load import check_files
 from steerkit.prompts import split_letters
 from steerkit.templates import TEMPLATES, template_for
 from steerkit.vectors import load_vectors
 
+TABLE = exhibits.EXHIBITS["tan-tab-2"]
 SNAPSHOT = Path(__file__).with_name("messages.json")
 AB, WRONG = "Q\n (A) a\n (B) b", "answer_not_matching_behavior"
 ANSWERED = {"answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
@@ -215,7 +217,36 @@ CASES = {
     "norm past the precision": lambda s: vectors_of(1e30),
     "file with a vector file's names and other values": lambda s: other_vectors(s),
     "pack that is compressed": lambda s: compressed(s),
+    "whole numbers as weights": lambda s: stored(s, torch.int8),
+    "template that says something else each time": lambda s: template(
+        s, "{{ range(99999) | random }}" + TURNS + "{% if add_generation_prompt %}assistant:{% endif %}"
+    ),
+    "template with our places": lambda s: template(
+        s, "{{ '{user}' }}" + TURNS + "{% if add_generation_prompt %}assistant:{% endif %}"
+    ),
+    "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
+    "row without a prompt": lambda s: load_rows(
+        s, {"prompt": "Q", "positive": "a", "negative": "b"}, {"positive": "c", "negative": "d"}
+    ),
+    "parameter given twice": lambda s: exhibits.parse_assignments(["layer=1", "layer=2"]),
+    "notebook over its source": lambda s: check_notebook(TABLE.notebook.parent, TABLE, False),
+    "notebook over somebody's": lambda s: over_notebook(s),
+    "folder of profiles that is not there": lambda s: (
+        s.patch.setenv("STEERKIT_PROFILES", str(s.path / "none")),
+        profiles.load_profile("smoke"),
+    ),
 }
+
+
+def stored(s, kind: torch.dtype) -> None:
+    """A checkpoint whose one tensor is of this kind."""
+    save_file({"lm_head.weight": torch.ones(2, 2, dtype=kind)}, s.path / "model.safetensors")
+    check_files(s.path)
+
+
+def over_notebook(s) -> None:
+    (s.path / f"{TABLE.id}.ipynb").write_text("{}")
+    check_notebook(s.path, TABLE, False)
 
 
 def case(name: str):
