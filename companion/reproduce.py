@@ -199,8 +199,10 @@ def _kernel_manager(folder: Path) -> type:
             with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
             options["env"] = {**THREADS, **options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
-            # At its end a kernel is interrupted, and says so among the lines of ours.
-            options["extra_arguments"] = [*options.get("extra_arguments", []), "--log-level=50"]
+            # At its end a kernel is interrupted, and says so among the lines of ours; and a file of the user's that is
+            # called pandas.py is not the library.
+            quiet, foreign = "--log-level=50", "--InteractiveShellApp.ignore_cwd=True"
+            options["extra_arguments"] = [*options.get("extra_arguments", []), quiet, foreign]
             KERNELS.add(self)
             await super().start_kernel(**options)
             if STOPPED.is_set():  # while it started

@@ -30,7 +30,9 @@ NOT_LOADED = "Nothing was loaded."
 ADAPTER = "adapter_config.json"
 SHOWN = 3  # names in a message
 # Masks and frequencies that older versions of transformers saved with the weights; newer ones make them anew.
-_CONSTANTS = re.compile(r"(attn|attention)\.(bias|masked_bias)$|\.(causal_mask|inv_freq|position_ids|token_type_ids)$")
+_CONSTANTS = re.compile(
+    r"(attn|attention)\.(bias|masked_bias)$|\.(causal_mask|inv_freq|position_ids|token_type_ids)$"
+)
 
 
 def load_model(

@@ -20,7 +20,7 @@ def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_in_an_ascii_locale(tmp_path):
+def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_and_library_in_an_ascii_locale(tmp_path):
     long, kernels = tmp_path / ("scratch-of-a-cluster-" * 6), tmp_path / "jupyter" / "kernels" / "python3"
     for folder in (long, kernels):
         folder.mkdir(parents=True)
@@ -33,8 +33,11 @@ def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_in_an_ascii
     place = {"TMPDIR": str(long), "JUPYTER_PATH": str(kernels.parents[1])}
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = ["run", "tan-fig-5", "--profile", "published", "--out", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "companion.cli", *words]
-    done = subprocess.run(command, env=os.environ | place | locale, capture_output=True, check=False)
+    (tmp_path / "pandas.py").write_text("raise RuntimeError('a file of the user')")
+    place["PYTHONPATH"] = os.pathsep.join(map(str, (places.ROOT, places.ROOT / "book")))
+    command = [sys.executable, "-P", "-m", "companion.cli", *words]
+    place = os.environ | place | locale
+    done = subprocess.run(command, env=place, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tan-fig-5.ipynb" in {path.name for path in (tmp_path / "out").iterdir()}
 
