@@ -126,7 +126,8 @@ def _release(name: str, download: bool) -> Path:
     release, _, sae_id = name.removeprefix(RELEASE).partition("/")
     expected = "saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
     step = "take both from the table of pretrained autoencoders in the documentation of SAELens."
-    need(release and sae_id and ".." not in sae_id.split("/"), expected, repr(name), step, NOT_READ)
+    inside = not {".", "..", ""} & {release, *sae_id.split("/")}
+    need(inside, expected, repr(name), step, NOT_READ)
     folder = cache_dir("sae", release).joinpath(*sae_id.split("/"))
     with locked(folder):
         if not folder.is_dir():

@@ -22,7 +22,8 @@ def cache_dir(*parts: str) -> Path:
     """The cache folder (STEERKIT_CACHE, else the platform's user cache), made when missing."""
     from platformdirs import user_cache_path
 
-    folder = Path(os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")).joinpath(*parts)
+    chosen = os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")
+    folder = Path(chosen).expanduser().joinpath(*parts)
     with _made(folder, *CACHE):
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "no permission to write")
@@ -35,8 +36,9 @@ def artifacts_dir() -> Path:
     if not chosen:
         return cache_dir("artifacts")
     mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
-    with _made(Path(chosen), "a folder for artefacts that can be written", mend):
-        return Path(chosen)
+    folder = Path(chosen).expanduser()
+    with _made(folder, "a folder for artefacts that can be written", mend):
+        return folder
 
 
 @contextmanager

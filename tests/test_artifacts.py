@@ -185,6 +185,12 @@ class TestWriting:
         monkeypatch.undo()
         assert visible(tmp_path / "out") == ["file"] and (tmp_path / "out" / "file").read_bytes() == b"old"
 
+    def test_a_folder_may_begin_with_that_of_the_user(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("STEERKIT_ARTIFACTS", "~/mine")
+        monkeypatch.setenv("STEERKIT_CACHE", "~/cache")
+        assert files.artifacts_dir() == tmp_path / "mine" and files.cache_dir("x") == tmp_path / "cache" / "x"
+
     @pytest.mark.parametrize("variable", ["STEERKIT_ARTIFACTS", "STEERKIT_CACHE"])
     def test_an_unwritable_folder_is_reported_with_its_variable(self, tmp_path, monkeypatch, variable):
         (tmp_path / "file").write_text("")

@@ -182,7 +182,9 @@ def test_what_sae_lens_refuses_or_must_not_fetch_leaves_nothing_behind(asked, ow
     refused(open_sae, NAME, said="pip install 'sae-lens")
 
 
-@pytest.mark.parametrize("name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x"])
+@pytest.mark.parametrize(
+    "name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x", "saelens:../x/y"]
+)
 def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name):
     refused(saes.path_of, name, said="RELEASE/ID")
     assert asked == []
