@@ -108,7 +108,7 @@ class _Once(yaml.SafeLoader):
 def folder() -> Path:
     """Where profiles are: STEERKIT_PROFILES, else those that come with the package."""
     chosen = Path(os.environ.get("STEERKIT_PROFILES") or PROFILES)
-    need(chosen.is_dir(), "a folder of profiles in STEERKIT_PROFILES", str(chosen), "mend it, or unset it.")
+    need(chosen.is_dir(), "a folder of profiles", str(chosen), "set STEERKIT_PROFILES to one, or unset it.")
     return chosen
 
 
