@@ -166,7 +166,9 @@ class Prompter:
         wanted, found = (
             Counter("".join(text.split()).casefold()) for text in (answer, self.tokenizer.decode(kept))
         )
-        share = (wanted & found).total() / max(wanted.total(), 1)
+        drop = "mend the item, or drop it from the data set."
+        need(bool(wanted), f"an answer with text for item {name}", repr(answer), drop)
+        share = (wanted & found).total() / wanted.total()
         expected = f"a tokenizer that keeps the text of item {name}, {answer.strip()[:60]!r}"
         mend = "use the tokenizer that belongs to the model, or leave the item out."
         need(share >= KEPT, expected, f"{self.tokenizer.decode(tokens)[:60]!r}", mend)

@@ -163,6 +163,12 @@ class TestBorders:
         asked = Prompter(merging_tokenizer(":Y"), replace(BARE, text="Yes:"))
         assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
 
+    def test_an_answer_without_text_is_refused(self, words):
+        ask = asking(words, BARE).example
+        refused(
+            ask, "d/0", "statement", "music", (" ", "Yes"), _whole, said="an answer with text for item d/0"
+        )
+
     def test_a_question_that_is_a_control_token_is_not_taken_for_the_templates(self):
         tokenizer = tiny_tokenizer(["a < / s > b Yes No"])
         template = replace(BARE, text="a </s> {user} </s>", bos=False)
