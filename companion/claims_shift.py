@@ -1,7 +1,7 @@
 """The claims of Tan et al. 2024 about changed prompts and other models (section 5), in the form of `companion.claims`.
 
 Steerability in and out of distribution shares items, answers and vector; what two numbers share by that says nothing. So
-whatever is correlated is taken from disjoint halves of the test items, once each way.
+whatever is correlated is taken from disjoint halves of the test items, both ways, over several halvings.
 """
 
 from __future__ import annotations
@@ -78,10 +78,8 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
     """Whether a number in distribution goes with the same one under a shift, over data sets."""
     sets = _having(e, shift, said, f" with {'->'.join(shift)}")
     whole = [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
-    kinds, disjoint = (
-        [each.kind for each in sets],
-        (_halves(sets, SAME, other, measure) for other in (shift, SAME)),
-    )
+    kinds = [each.kind for each in sets]
+    disjoint = (_halves(sets, SAME, other, measure) for other in (shift, SAME))
     shared, apart, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, *disjoint))
     beside = f"on shared items {shared.effect.estimate:.2f}, in distribution with itself {itself.effect.estimate:.2f}"
     return replace(apart, ours=f"on disjoint halves {{}}; {beside}")

@@ -14,9 +14,7 @@ from steerkit.stats import Interval
 
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
-HALVINGS = (
-    10  # one halving alone is a draw of its own: between two of them a correlation moves by a tenth or two
-)
+HALVINGS = 10  # one alone is a draw of its own: between two of them a correlation moves by a tenth or two
 SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier: less is no steering
 
 

@@ -38,11 +38,9 @@ def carried(tokenizer: Any) -> dict[str, Any]:
     """
     dated: list[str] = []
     text, spelling = _first_whole(tokenizer, dated)
-    again, expected = (
-        _render(tokenizer, spelling(SYSTEM, USER), []),
-        "a chat template that says the same twice",
-    )
-    need(text == again, expected, "two prompts that differ", INSTEAD, NOT_LOADED)
+    again = _render(tokenizer, spelling(SYSTEM, USER), [])
+    twice = "a chat template that says the same twice"
+    need(text == again, twice, "two prompts that differ", INSTEAD, NOT_LOADED)
     taken = next((place for place in ("{system}", "{user}") if place in text), "")
     need(not taken, "a chat template without the words {system} and {user}", taken, INSTEAD, NOT_LOADED)
     user = f"\t\n{USER}\n\t"

@@ -199,3 +199,18 @@ class TestRecords:
         part = found.query("dataset == 'openness'")
         groups = experiment.groups(smoke.settings, grid, "openness", part["example_id"])
         assert part["group"].tolist() == groups
+
+
+@pytest.mark.parametrize("own", [0.0, 3.0])
+def test_items_that_two_models_share_do_not_make_them_agree_on_disjoint_ones(own):
+    """Sets alike but for the items that both models read: full agreement on these, and none on items of their own."""
+    rng = np.random.default_rng(0)
+    index = [(f"s{i:02d}", j) for i in range(20) for j in range(8)]
+    slopes = own * np.repeat(rng.normal(size=20), 8) + rng.normal(size=160)
+    one = pd.DataFrame(index, columns=["dataset", "group"]).assign(steerability=slopes)
+    one["example_id"] = one["dataset"] + "/" + one["group"].astype(str)
+    full = pd.concat([one.assign(run=run) for run in ("a", "b")])
+    strata = pd.Series("persona", sorted(one["dataset"].unique()))
+    found = texts._on_disjoint_items(full, ("a", "b"), strata)
+    assert found["disjoint"] == pytest.approx(found["disjoint_ceiling"], abs=0.3)
+    assert found["disjoint"] > 0.8 if own else abs(found["disjoint"]) < 0.4

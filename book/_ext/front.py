@@ -147,10 +147,8 @@ def _predict(by_id: dict[str, Result]) -> str | None:
 
 
 def _autoencoder(by_id: dict[str, Result]) -> str | None:
-    found, curve = (
-        _table(by_id, "mayne-tab-1", "statement-features"),
-        _table(by_id, "mayne-fig-2", "statement-dose"),
-    )
+    found = _table(by_id, "mayne-tab-1", "statement-features")
+    curve = _table(by_id, "mayne-fig-2", "statement-dose")
     if found is None or curve is None:
         return None
     ours = found[(found["source"] != "published") & found["also in zero"].notna()]

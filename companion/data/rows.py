@@ -97,10 +97,8 @@ def parse_rows(
     more than two: CAA's survival-instinct lists up to eight. A row without the fields of its format or without exactly
     two options is refused, and one whose labels name no option or the same one twice.
     """
-    how, asked = (
-        (row_format, more_options),
-        [isinstance(row, Mapping) and bool(row.get("prompt")) for row in rows],
-    )
+    how = row_format, more_options
+    asked = [isinstance(row, Mapping) and bool(row.get("prompt")) for row in rows]
     bare = [i for i, (row, has) in enumerate(zip(rows, asked, strict=True)) if not has and _contrasts(row)]
     found = f"none in row {dataset}/{bare[0]:04d}, and {len(bare)} without in all" if bare else ""
     mend = "give every row its prompt, or none (then they are statements about oneself)."

@@ -32,11 +32,8 @@ if TYPE_CHECKING:
     from steerkit.model import Model
 
 Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products", "unigram"]
-DRAWN = (
-    "authors",
-    "products",
-    "unigram",
-)  # stages that draw pairs of their own, the same to train and to test
+# Stages that draw pairs of their own, the same to train and to test.
+DRAWN = ("authors", "products", "unigram")
 Progress = Callable[[int], None]
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
