@@ -13,8 +13,10 @@ from text_worlds import made
 
 from companion import published
 from companion.figures import formats as figures
+from companion.figures import pairs as pairs_of_sets
 from companion.figures import style, texts
 from companion.tan import formats as concepts
+from companion.tan import sides
 from companion.tan import texts as slopes
 from steerkit.errors import SteerkitError
 
@@ -163,6 +165,21 @@ def in_halves() -> pd.DataFrame:
     return pd.DataFrame(about).assign(low=0.0, high=0.6)
 
 
+def written() -> pd.DataFrame:
+    about = {"dataset": ["a"] * 4 + ["b"] * 4, "steerable": ["least"] * 4 + ["most"] * 4}
+    about |= {"multiplier": [-2.0, 0, 1, 4] * 2, "dose": [0.4, 0, 0.2, 3, 0.6, 0, 0.3, 7]}
+    return pd.DataFrame(about | {"surprise": [2.0, 1, 1.5, np.nan, 3, 2, 2, 6]})
+
+
+def shifted() -> pd.DataFrame:
+    rng, about = np.random.default_rng(0), {"model": ["smollm2-135m"] * 9 + ["gemma3-270m"] * 9}
+    return pd.DataFrame(about | {name: rng.normal(size=18) for name in ("vector", "shift", "exchanged")})
+
+
+def effects(table: pd.DataFrame) -> style.Drawn:
+    return pairs_of_sets.tokens(table, {"smollm2-135m": "SmolLM2", "gemma3-270m": "Gemma"})
+
+
 def controlled() -> pd.DataFrame:
     about = {"control": ["a", "b"] * 2, "finding": ["x", "x", "y", "y"], "first": "m", "second": "n"}
     return pd.DataFrame(about).assign(estimate=[0.1, 0.2, 0.3, np.nan], low=0.0, high=0.5)
@@ -228,10 +245,10 @@ def test_items_show_both_rates_and_both_chances_in_percent():
 
 
 def test_a_set_is_a_point_of_its_two_texts_in_the_colour_of_what_becomes_of_the_matching_one():
-    found = slopes.likelihood(made(sets=SETS))
-    found["text"] = [slopes.MORE, slopes.LESS, slopes.OPEN, slopes.MORE, slopes.MORE] * 3
+    found = sides.by_set(made(sets=SETS))
+    found["text"] = [sides.MORE, sides.LESS, sides.OPEN, sides.MORE, sides.MORE] * 3
     found["steerable"] = found["dataset"] != SETS[4]
-    drawn = texts.likelihoods(found)
+    drawn = texts.sides(found)
     for axes, (run, part) in zip(drawn.figure.axes, found.groupby("run", sort=False), strict=True):
         *steered, (rest, _, _) = dots(axes)
         for (places, faces, _), (text, color) in zip(steered, texts.TEXTS.items(), strict=True):
@@ -239,6 +256,21 @@ def test_a_set_is_a_point_of_its_two_texts_in_the_colour_of_what_becomes_of_the_
             assert np.allclose(places, some[["matching", "other"]]) and {*faces} <= {to_hex(color)}
             assert f"{len(some)} {text} in {run}" in drawn.alt
         assert np.allclose(rest, part.loc[~part["steerable"], ["matching", "other"]])
+
+
+def test_a_text_is_a_point_of_its_dose_and_of_what_it_surprises_more_than_the_unsteered_one():
+    axes = texts.written(written()).figure.axes[0]
+    drawn = [line.get_xydata().tolist() for line in axes.lines if len(line.get_xydata()) > 1]
+    assert drawn[:2] == [[[0, 0], [0.2, 0.5], [3, pytest.approx(np.nan, nan_ok=True)]], [[0, 0], [0.4, 1]]]
+    assert drawn[2:4] == [[[0, 0], [0.3, 0], [7, 4]], [[0, 0], [0.6, 1]]]
+
+
+def test_a_set_is_a_point_of_its_vector_and_of_the_shift_beside_that_of_exchanged_answers():
+    table, drawn = shifted(), effects(shifted())
+    for axes, (model, part) in zip(drawn.figure.axes, table.groupby("model", sort=False), strict=True):
+        for (places, _, _), name in zip(dots(axes), ("exchanged", "shift"), strict=True):
+            assert np.allclose(places, part[["vector", name]])
+        assert f"{axes.get_title()} {(part['shift'] > part['vector']).mean():.0%}" in drawn.alt, model
 
 
 def test_halves_stand_beside_the_same_items_and_controls_below_each_other():

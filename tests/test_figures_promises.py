@@ -15,7 +15,17 @@ from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
-from test_figures_concepts import agreeing, controlled, in_halves, in_plane, plane, rows
+from test_figures_concepts import (
+    agreeing,
+    controlled,
+    effects,
+    in_halves,
+    in_plane,
+    plane,
+    rows,
+    shifted,
+    written,
+)
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
 from text_worlds import made
 
@@ -34,7 +44,8 @@ from companion.figures import (
 from companion.figures import flaws as drawings
 from companion.tan import flaws
 from companion.tan.means import by_range
-from companion.tan.texts import likelihood, shared_items
+from companion.tan.sides import by_set
+from companion.tan.texts import shared_items
 from steerkit import slopes
 
 LONG = ("my-own-set-with-a-very-long-name-that-nobody-can-print",)
@@ -85,7 +96,9 @@ def of_tables() -> dict:
         "bias": (formats.bias, rows(), "placebo", "estimate"),
         "correlations": (lambda table: texts.correlations(table, "kind"), agreeing(), "first", ""),
         "items": (texts.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
-        "likelihoods": (texts.likelihoods, likelihood(made(sets=SETS[:3])), "run", "matching"),
+        "sides": (texts.sides, by_set(made(sets=SETS[:3])), "run", "matching"),
+        "written": (texts.written, written(), "steerable", "dose"),
+        "tokens": (effects, shifted(), "model", "shift"),
         "halves": (texts.halves, in_halves(), "train", "shared"),
         "controls": (texts.controls, controlled(), "first", ""),
         "sets": (in_plane, plane(), "kind", "x"),
@@ -109,7 +122,7 @@ BARE = {
 RUNS = {"letters": ("letter", SETS), "statements": ("statement", SETS), "a long name": ("yes-no", LONG)}
 OF_SLOPES = ["figure 1", "figure 2", "figure 3", "ranges", "residuals", "sweep", "curves", "split", "bracket"]
 OF_TABLES = ["figure 4", "pool", "figure 5", "figure 6", "matrix", "moments", "figure 7", "cosine", "effects"]
-OF_TABLES += ["items", "likelihoods", "halves", "controls", "sets"]
+OF_TABLES += ["items", "sides", "written", "tokens", "halves", "controls", "sets"]
 OF_TABLES += ["bias", "correlations", "mayne 2", "mayne 5", "decompositions", "behaviour", "stability"]
 CASES = [(name, run) for run in RUNS for name in OF_SLOPES] + [("boxes", "letters")]
 CASES += [(name, "") for name in (*OF_TABLES, *BARE)]

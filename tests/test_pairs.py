@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from collisions import collisions
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from companion import page, registered, store
+from companion import page, published, registered, store
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
@@ -30,6 +31,7 @@ from companion.tan import (
     records,
     screening,
     sizes,
+    texts,
 )
 from steerkit.errors import SteerkitError
 from steerkit.extraction import extract
@@ -39,7 +41,7 @@ from steerkit.vectors import Vectors
 
 WIDTH, COUNT = 24, 16
 LABELS = {"a": "Model A", "b": "Model B"}
-REGISTERED = ("predict", "backwards", "words-apart", "how-many")
+REGISTERED = ("predict", "backwards", "words-apart", "how-many", "unigram")
 
 
 def world(
@@ -144,6 +146,21 @@ class TestPredict:
     def test_where_nothing_tells_the_verdict_is_none(self):
         league = predict.league(predict.halvings(without()))
         assert predict.verdict("agreement", {"a": league}) == "none"
+
+    def test_published_values_judge_each_predictor_within_kinds(self):
+        theirs = published.datasets()["mean_gemma-2-2b"].dropna()
+        sets = [name for name in theirs.index if texts.kind_of(name, "bundled") == "persona"]
+        rng = np.random.default_rng(0)
+        known = pd.DataFrame(rng.normal(size=(len(sets), len(predict.KNOWN))), sets, predict.KNOWN)
+        known["agreement"] = theirs[sets] ** 3  # the same order
+        rows = pd.concat([known.assign(halving=h, kind="persona") for h in range(2)])
+        found = predict.judged_by_published(rows.rename_axis("dataset").reset_index())
+        found = found[found["published"] == "gemma-2-2b"].set_index("predictor")
+        assert (
+            found.loc["agreement", "estimate"] == pytest.approx(1) and found.loc["agreement", "holm"] < 0.01
+        )
+        by_hand = spearmanr(known["margin"], theirs[sets]).statistic
+        assert found.loc["margin", "estimate"] == pytest.approx(by_hand) and found["holm"].notna().sum() == 6
 
     @pytest.mark.parametrize(
         ("low", "estimate", "said"),

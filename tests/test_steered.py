@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 import torch
-from conftest import asked
+from conftest import asked, refused
 
 from companion.profiles import load_profile
 from companion.tan import steered
@@ -39,3 +39,26 @@ def test_unsteered_text_is_what_the_model_would_say_and_every_strength_has_a_row
     assert set(found["steerable"]) == {"most", "middle", "least"}
     assert found["surprise"].dropna().ge(0).all() and found["distinct"].dropna().le(1).all()
     assert (found.groupby("dataset")["prompt"].nunique() == 1).all()
+    assert found["dose"].ge(0).all() and (found["dose"] == 0).equals(found["multiplier"] == 0)
+    refused(steered.written, settings, "statement", (1.0, 2.0), 6, said="0 among the strengths")
+
+
+def test_a_text_is_broken_where_it_surprises_a_nat_more_than_the_unsteered_one():
+    found = pd.DataFrame(
+        {"dataset": "a", "steerable": "most", "multiplier": [-2.0, 0, 1, 2, 4], "dose": [0.4, 0, 0.1, 0.5, 2]}
+    )
+    cases = {
+        "last": ([0.5, 1, 1.5, 1.9, 2.1], (0.5, 2, 2, 4)),
+        "negative": ([2.2, 1, 0, 1.5, 3], (0.1, 1, 0.4, -2)),
+    }
+    for surprise, (whole, whole_at, broken, broken_at) in cases.values():
+        surprising = found.assign(surprise=surprise)
+        row = steered.breaks(surprising.assign(broken=surprising["surprise"] > 1 + steered.BROKEN)).iloc[0]
+        assert row[["whole", "whole_at", "broken", "broken_at"]].tolist() == [
+            whole,
+            whole_at,
+            broken,
+            broken_at,
+        ]
+    [row] = steered.breaks(found.assign(broken=False)).itertuples()
+    assert (row.whole, row.whole_at) == (2, 4) and math.isnan(row.broken) and math.isnan(row.broken_at)

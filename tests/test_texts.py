@@ -89,25 +89,6 @@ class TestItems:
         assert texts.shared_items(table[table["run"] == "m"]).empty
 
 
-class TestLikelihood:
-    def test_a_set_may_be_steerable_while_its_matching_text_loses(self):
-        table, sign = made(sets=SETS[:3]), dict(zip(SETS[:3], (1, -1, 0), strict=True))
-        spread = np.random.default_rng(0).normal(0, 0.05, len(table))
-        matching = table["dataset"].map(sign).astype(float) + spread
-        matching = matching.where(table["vector"] == "full", spread)
-        table = table.assign(matching_slope=matching, steerability=matching + 2, not_matching_slope=-2.0)
-        found = texts.likelihood(table)
-        said = found.query("run == 'm'").set_index("dataset")["text"]
-        assert said[list(SETS[:2])].tolist() == [texts.MORE, texts.LESS] and found["steerable"].all()
-        by_hand = table[table["vector"] == "full"].groupby(["run", "dataset"])["matching_slope"].mean()
-        shown = found.set_index(["run", "dataset"])["matching"]
-        assert np.allclose(shown, by_hand.reindex(shown.index))
-        counts = texts.accounts(found).set_index("run").loc["m"]
-        assert counts[texts.MORE] >= 1 <= counts[texts.LESS]
-        every = counts[[texts.MORE, texts.LESS, texts.OPEN]].sum()
-        assert every == counts["steerable"] == counts["sets"] == 3
-
-
 class TestDisjoint:
     @pytest.mark.parametrize("signal", [0.0, 2.0])
     def test_items_that_share_their_noise_agree_and_halves_only_where_sets_differ(self, monkeypatch, signal):
@@ -166,8 +147,9 @@ class TestControls:
         kept = both.query("run == 'm' and kind == 'choice' and vector == 'full' and not yes_no")
         assert levels[without] == pytest.approx(kept["steerability"].mean())
         assert levels[f"{without}: items"] == len(kept)
-        one = controls.summed(both).iloc[0]
-        assert one["steerability"] == pytest.approx(4 * one["matching_slope"] - 2 * one["not_matching_slope"])
+        before, one = both.iloc[0], controls.summed(both).iloc[0]
+        whole = 4 * before["matching_slope"] - 2 * before["not_matching_slope"]
+        assert one["steerability"] == pytest.approx(whole)
 
     def test_every_property_is_tested_against_every_model_and_corrected_for_all(self):
         theirs = published.datasets()["mean_llama2-7b"].to_numpy()

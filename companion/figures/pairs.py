@@ -1,4 +1,4 @@
-"""What the pairs of a data set say beforehand: predictors, items that go backwards, common words, numbers of pairs."""
+"""What the pairs of a data set say: predictors, items that go backwards, common words, numbers of pairs, single tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from companion.figures import style
 from companion.figures.style import Drawn
-from companion.tan import backwards, predict, sizes
+from companion.tan import backwards, predict, sizes, unigram
 
 APART, FORTY = "sixty sets kept apart", "forty sets of the paper"
 COLORS = {APART: style.BLUE, FORTY: style.FAINT}
@@ -137,3 +137,31 @@ def reliability(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     same = table[(table["train"] == table["test"]) & table["train"].isin(sizes.SIZES[1:4])]
     said = (f"{labels[row.model]}, {row.train}: {row.reliability:.2f}" for row in same.itertuples())
     return Drawn(figure, table, f"Reliability by as many training as test pairs: {'; '.join(said)}.")
+
+
+def tokens(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+    """Effects of the vector and of a shift of tokens on each set: means of `tan.unigram.table`, and `model`."""
+    style.checked(table, ("model", *unigram.KINDS), list(unigram.KINDS))
+    models = list(dict.fromkeys(table["model"]))
+    with style.drawing(3.6, 1, len(models), squeeze=False) as (figure, [panels]):
+        for axes, model in zip(panels, models, strict=True):
+            part = table[table["model"] == model]
+            axes.scatter(part["vector"], part["exchanged"], s=12, color=style.FAINT, lw=0)
+            axes.scatter(part["vector"], part["shift"], s=16, color=style.BLUE, lw=0)
+            for slope, look in ((1, "-"), (unigram.LINE, "--")):
+                axes.axline((0, 0), slope=slope, color=style.BLACK, lw=0.9, ls=look, zorder=0)
+            axes.axhline(0, color=style.BLACK, lw=0.5, zorder=0)
+            axes.set(title=labels[model], xlabel="effect of the vector (nats a token)")
+        panels[0].set_ylabel("effect of the shift (nats a token)")
+        handles = [
+            style.dot("log odds of tokens", color=style.BLUE),
+            style.dot("the same, answers exchanged", color=style.FAINT),
+        ]
+        handles += [style.line("as far as the vector", 0.9, style.BLACK)]
+        handles += [style.line("the registered line", 0.9, style.BLACK, "--")]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    more = (table["shift"] > table["vector"]).groupby(table["model"], sort=False).mean()
+    said = "; ".join(f"{labels[model]} {share:.0%}" for model, share in more.items())
+    return Drawn(
+        figure, table, f"Share of sets that the shift of tokens moves farther than the vector does: {said}."
+    )

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from companion.figures import scatter, style
 from companion.figures.style import Drawn
 from companion.tan.ranks import KINDS, WITHIN
-from companion.tan.texts import LESS, MORE, OPEN, PAIRS
+from companion.tan.sides import LESS, MORE, OPEN
+from companion.tan.steered import BROKEN
+from companion.tan.texts import PAIRS
 
 HUES = (style.VERMILLION, style.BLUE, style.PUBLISHED, style.GREEN)
 COLORS = dict(zip(PAIRS, HUES, strict=True)) | {"models": style.VERMILLION, "formats": style.BLUE}
@@ -74,8 +76,8 @@ def items(table: pd.DataFrame) -> Drawn:
     return Drawn(figure, table, alt)
 
 
-def likelihoods(found: pd.DataFrame) -> Drawn:
-    """Each data set by what the vector does to its two texts (`tan.texts.likelihood`): below the diagonal it steers."""
+def sides(found: pd.DataFrame, unit: str = "nats per token per unit") -> Drawn:
+    """Each data set by what the vector does to its two texts (`tan.sides.by_set`): below the diagonal it steers."""
     style.checked(found, ("run", "dataset", "matching", "other", "text", "steerable"), ["matching", "other"])
     runs = list(found["run"].unique())
     with _squares(len(runs)) as (figure, panels, _):
@@ -93,7 +95,7 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
             axes.scatter(rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20)
             axes.set(title=run, xlim=ends, ylim=ends)
             axes.locator_params(nbins=5)
-        _outer(panels, "slope of the matching text\n(nats per token per unit)", "slope of the other text")
+        _outer(panels, f"slope of the matching text\n({unit})", "slope of the other text")
         edge = {"markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
         handles = [style.dot(f"matching text {text}", markerfacecolor=c, **edge) for text, c in TEXTS.items()]
         handles.append(style.dot("not steerable", "x", color=style.PUBLISHED))
@@ -102,6 +104,36 @@ def likelihoods(found: pd.DataFrame) -> Drawn:
     said = "; ".join(f"{count} {text} in {run}" for (run, text), count in counts.items()) or "none"
     alt = f"Slopes of the log-probability of either text, a point a data set. Matching text of steerable sets: {said}."
     return Drawn(figure, found, alt)
+
+
+def written(table: pd.DataFrame) -> Drawn:
+    """By how much a steered text surprises more than the unsteered one, over the dose (`tan.steered.written`)."""
+    style.checked(table, ("dataset", "steerable", "multiplier", "dose", "surprise"), ["dose"])
+    with style.drawing(3.2) as (figure, axes):
+        for color, (name, part) in zip(CONTROLS[1:], table.groupby("dataset", sort=False), strict=False):
+            more = part["surprise"] - part.loc[part["multiplier"] == 0, "surprise"].iloc[0]
+            for sign, look in ((1, "o-"), (-1, "s:")):
+                side = part[sign * part["multiplier"] >= 0].sort_values("dose")
+                axes.plot(side["dose"], more[side.index], look, color=color, ms=4.5)
+            label = style.lines(f"{part['steerable'].iloc[0]} steerable: {name}", 60)
+            axes.plot([], [], "o", color=color, label=label)
+        axes.axhline(BROKEN, color=style.BLACK, lw=0.9, ls="--", zorder=1.5)
+        axes.set_xscale("symlog", linthresh=0.1)
+        ticks = [0.0, 0.1, 0.3, 1.0, 3.0, 10.0]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xlim(-0.01, 1.15 * table["dose"].max())
+        axes.set(
+            xlabel="dose (nats a token on a neutral text)",
+            ylabel="surprise added\n(nats a token)",
+        )
+        handles, _ = axes.get_legend_handles_labels()
+        signs = [style.dot("with the vector", ls="-", color=style.BLACK)]
+        signs += [style.dot("against it", "s", ls=":", color=style.BLACK)]
+        signs += [style.line("counts as broken", 0.9, style.BLACK, "--")]
+        figure.legend(handles=[*handles, *signs], loc="outside lower center", ncols=2)
+    worst = table.loc[table["dose"].idxmax()]
+    alt = f"Surprise of steered texts by dose, up to {worst['dose']:.2g} nats, where a text costs {worst['surprise']:.2g} a token."
+    return Drawn(figure, table, alt)
 
 
 def controls(table: pd.DataFrame) -> Drawn:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from companion import published
 from companion.tan import pairs
 from companion.tan.pairs import Pairs, by_others
 from companion.tan.ranks import correlated, holm
+from companion.tan.texts import PUBLISHED
 from companion.tan.words import describe, log_odds
 
 PREDICTORS = ("agreement", "separation", "norm ratio", "accessibility", "surprise", "margin")
@@ -70,6 +72,24 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows).assign(holm=np.nan)
     for _, part in table[table["predictor"].isin(PREDICTORS)].groupby("given"):
         table.loc[part.index, "holm"] = holm(part["p"].to_numpy())
+    return table
+
+
+def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations within kinds of the same with the published steerability of the papers' models: not registered.
+
+    `found` are `halvings` of one model on the forty sets. Columns as in `league`, and `published`, the model whose values
+    judge; holm is over predictors and published models.
+    """
+    kinds, rows = found.groupby("dataset", sort=False)["kind"].first(), []
+    theirs, own = published.datasets(), found.groupby("dataset")[[*KNOWN]].mean()
+    for model in PUBLISHED:
+        for name in (*PREDICTORS, *CONTROLS, MEASURED):
+            row = {"published": model, "predictor": name}
+            rows.append(row | correlated(own[name], theirs[f"mean_{model}"].dropna(), kinds))
+    table = pd.DataFrame(rows).assign(holm=np.nan)
+    tested = table.index[table["predictor"].isin(PREDICTORS)]
+    table.loc[tested, "holm"] = holm(table.loc[tested, "p"].to_numpy())
     return table
 
 

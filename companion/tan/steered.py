@@ -1,4 +1,4 @@
-"""What a steered model writes: greedy text under growing multipliers, and how the unsteered model finds it.
+"""What a steered model writes: greedy text under growing doses, and how the unsteered model finds it.
 
 The sets are chosen by a rule and not for their looks: the most steerable one, the one in the middle, and the least
 steerable one of a run; the prompt is that of the first test example.
@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
 from companion.models import model_of
 from companion.profiles import Settings
 from companion.tan import experiment, jobs, work
+from companion.tan.dose import neutral_tokens
 from companion.tan.jobs import Job
 from steerkit import traces
+from steerkit.errors import need
 from steerkit.generation import generate, prompt_tokens
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.remote import run
 
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0, 6.0, 12.0)  # the largest of the grid is 1.5
+BROKEN = 1.0  # nats a token by which a text surprises more than the unsteered one, where it counts as broken
 
 
 def by_rule(means: pd.Series) -> dict[str, str]:
@@ -36,9 +40,11 @@ def written(
 ) -> pd.DataFrame:
     """Texts of the sets chosen by rule, at most `most` tokens each.
 
-    Columns dataset, steerable (which of the rule), multiplier, prompt, text; surprise (mean negative log-probability of
-    its tokens without steering, nats) and distinct (share of different words), by which a text that falls apart is seen.
+    Columns dataset, steerable (which of the rule), multiplier, dose (`companion.tan.dose`, nats a token), prompt, text;
+    surprise (mean negative log-probability of its tokens without steering, nats), distinct (share of different words) and
+    broken (it surprises by `BROKEN` more than the unsteered text), by which a text that falls apart is seen.
     """
+    need(0 in strengths, "0 among the strengths: the unsteered text", f"{list(strengths)}", "add it.")
     layer, model = experiment.layer_of(settings, form), model_of(settings.model, settings.remote)
     slopes = experiment.slopes(settings, form).query("vector == 'full'")
     chosen, rows = by_rule(slopes.groupby("dataset", sort=False)["steerability"].mean()), []
@@ -48,12 +54,18 @@ def written(
         vectors = work.vectors_of(job, [layer], train)
         asked = model.tokenizer.decode(first.prompt)
         how = {"layer": layer, "multipliers": strengths, "max_new_tokens": most}
-        for strength, text in generate(model, first, vectors, **how):
+        deltas = torch.tensor(strengths)[:, None] * vectors.values[0]
+        doses, _ = run(model, traces.divergences, neutral_tokens(model), layer, deltas)
+        for (strength, text), dose in zip(
+            generate(model, first, vectors, **how), doses.tolist(), strict=True
+        ):
             words = text.split()
-            row = {"dataset": name, "steerable": rank, "multiplier": strength, "prompt": asked, "text": text}
-            row["surprise"] = surprise(model, first, text, layer)
+            row = {"dataset": name, "steerable": rank, "multiplier": strength, "dose": dose, "prompt": asked}
+            row |= {"text": text, "surprise": surprise(model, first, text, layer)}
             rows.append(row | {"distinct": len({*words}) / len(words) if words else float("nan")})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    plain = table[table["multiplier"] == 0].set_index("dataset")["surprise"]
+    return table.assign(broken=table["surprise"] > table["dataset"].map(plain) + BROKEN)
 
 
 def surprise(model: Model, prompt: Example, text: str, layer: int) -> float:
@@ -65,3 +77,22 @@ def surprise(model: Model, prompt: Example, text: str, layer: int) -> float:
     [logits] = run(model, traces.steered_logits, start[:-1], [start[-1], *new], layer, nothing)
     found = logits[:-1].double().log_softmax(-1).cpu()
     return float(-found[torch.arange(len(new)), torch.tensor(new)].mean())
+
+
+def breaks(table: pd.DataFrame) -> pd.DataFrame:
+    """Where the texts of `written` break: a row a data set, with the largest dose before and the smallest one that does.
+
+    Columns dataset, steerable, whole, whole_at (the largest dose below every broken one, nats a token, and its
+    multiplier), broken, broken_at (the smallest that is broken; NaN where none is).
+    """
+    rows = []
+    for name, part in table.sort_values("dose", kind="stable").groupby("dataset", sort=False):
+        first = part[part["broken"]].head(1)
+        before = part[part["dose"] < first["dose"].min()] if len(first) else part
+        row = {"dataset": name, "steerable": part["steerable"].iloc[0]}
+        for what, found in (("whole", before.tail(1)), ("broken", first)):
+            row[what], row[f"{what}_at"] = (
+                found[["dose", "multiplier"]].to_numpy()[0] if len(found) else (np.nan,) * 2
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -18,7 +18,6 @@ from companion.data.datasets import names
 from companion.profiles import Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import dataset_of
-from companion.tan.means import means
 from companion.tan.ranks import DRAWS, ceiling, choices, correlated, doubled, halves, shuffles
 from companion.tan.tables import MOVED, SAME, name_of
 from steerkit import stats, steerability
@@ -223,42 +222,6 @@ def _joint(first: pd.Series, second: pd.Series, draws: int = DRAWS) -> dict[str,
         p = (1 + (shuffled >= found["joint"] - 1e-12).sum()) / (draws + 1)
         found |= {"joint_low": ends.low, "joint_high": ends.high, "joint_p": float(p)}
     return found
-
-
-# --- what steering does to the matching text -------------------------------------------------------------------------
-
-MORE, LESS, OPEN = "more likely", "less likely", "not decided"
-
-
-def likelihood(table: pd.DataFrame) -> pd.DataFrame:
-    """What the vector does to the log-probability per token of either text, by run and data set.
-
-    Columns run, dataset, kind; mean, low and high steerability; the same of the slopes of the two texts, as matching,
-    matching_low, ... and other, ...; steerable (low > 0); text (is the matching text itself more or less likely, or has
-    its interval 0 inside).
-    """
-    parts = []
-    for run, part in table.groupby("run", sort=False):
-        found = _means(part, "steerability")
-        for name, column in {"matching": "matching_slope", "other": "not_matching_slope"}.items():
-            ends = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-            found = found.join(_means(part, column).rename(columns=ends))
-        text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
-        found = found.assign(run=run, steerable=found["low"] > 0, text=text)
-        parts.append(found.join(part.groupby("dataset")["kind"].first()).reset_index())
-    return pd.concat(parts, ignore_index=True)
-
-
-def _means(slopes: pd.DataFrame, column: str) -> pd.DataFrame:
-    kept = slopes[slopes["vector"] == "full"].assign(steerability=lambda rows: rows[column])
-    return means(kept, ["dataset"], "group").set_index("dataset")[["mean", "low", "high"]]
-
-
-def accounts(found: pd.DataFrame) -> pd.DataFrame:
-    """How many steerable sets of each run make the matching text more likely, less likely, or leave it open."""
-    texts = {text: found["steerable"] & (found["text"] == text) for text in (MORE, LESS, OPEN)}
-    counts = pd.DataFrame({"steerable": found["steerable"], **texts}).assign(sets=1)
-    return counts.groupby(found["run"], sort=False).sum().reset_index()
 
 
 # --- disjoint items --------------------------------------------------------------------------------------------------
