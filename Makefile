@@ -32,8 +32,8 @@ pdf: install  ## the whole book as one PDF, after make book (needs Chromium)
 smoke: install  ## all notebooks with a tiny random model, in a minute
 	$(BIN)/steerkit reproduce --profile smoke --no-book
 
-test: install  ## run the tests
-	$(BIN)/python -m pytest -q -n 2
+test: install  ## run the tests; all of them with SLOW=1 (browser, families of models, killed runs, fuzz, dry runs)
+	$(BIN)/python -m pytest -q -n 2 $(if $(SLOW),,-m "not slow")
 
 fuzz: install  ## drive every command with 10,000 drawn inputs
 	STEERKIT_FUZZ=10000 $(BIN)/python -m pytest -q -x --hypothesis-show-statistics tests/test_fuzz.py

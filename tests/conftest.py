@@ -67,11 +67,18 @@ ORDER = [
 ]
 
 
+# Whole files that `make test` leaves to `make test SLOW=1`: each takes a minute or more.
+SLOW = "browser dry_run families fuzz installed kill_resume worked_examples".split()
+
+
 def name_of(path: str) -> str:
     return Path(path).stem.removeprefix("test_")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if name_of(item.path) in SLOW:
+            item.add_marker("slow")
     places = {name: place for place, name in enumerate(ORDER)}
     items.sort(key=lambda item: places.get(name_of(item.path), len(places)))
 
