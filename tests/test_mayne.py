@@ -18,14 +18,14 @@ from companion.cli import own
 from companion.data import plain_text
 from companion.exhibits import NOTEBOOKS
 from companion.mayne import activations as mayne
-from companion.mayne import decompositions, encoder, features, layers
+from companion.mayne import decompositions, encoder, features, layers, meanings
 from companion.mayne.activations import Contrast
 from companion.mayne.baselines import reconstruct, reconstruction_curve
 from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
 from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs, work
-from steerkit.decomposition import decompose
+from steerkit.decomposition import decompose, top_features
 from steerkit.errors import SteerkitError
 from steerkit.extraction import differences, mean_difference
 from steerkit.grid import evaluate
@@ -190,6 +190,38 @@ class TestPlain:
         assert set(one[:, 0].tolist()) == {model.tokenizer.bos_token_id}
         assert one[:, 1:].flatten().tolist()[:40] == other.flatten().tolist()[:40]
         refused(plain_text.windows, without, "I", 5, said="a text of more than 1 tokens")
+
+
+class TestMeanings:
+    def test_the_places_are_those_of_a_search_token_by_token(self, statement):
+        text = mayne.plain(statement)
+        features = top_features(statement.sae, text.values.mean(0), 4).feature.tolist()
+        found = meanings.top_texts(statement, text, features, 3)
+        model = models.model_of("tiny")
+        source = plain_text.plain_text(400, statement.dataset).text
+        tokens = plain_text.windows(model, source, 400)
+        for feature in features:
+            best = {}  # of each window its most active token
+            for at, value in enumerate(statement.sae.encode(text.values)[:, feature].tolist()):
+                window, place = divmod(at, tokens.shape[1] - 1)
+                if value > best.get(window, (0, 0))[0]:
+                    best[window] = (
+                        value,
+                        model.tokenizer.decode(tokens[window, place + 1 : place + 2]).strip(),
+                    )
+            rows = found[found["feature"] == feature]
+            wanted = sorted(best.values(), reverse=True)[:3]
+            assert rows["activation"].tolist() == pytest.approx([value for value, _ in wanted])
+            said = [text.partition("«")[2].partition("»")[0].strip() for text in rows["text"]]
+            assert said == [token for _, token in wanted]
+
+    def test_a_feature_that_never_fires_has_no_row_and_another_text_is_refused(self, statement, tmp_path):
+        text = mayne.plain(statement)
+        quiet = replace(text, values=-1e3 * statement.sae.W_enc[:, 3].expand(4, -1))
+        assert meanings.top_texts(statement, quiet, [3]).empty
+        (tmp_path / "own.txt").write_text("I love the sea and the people. " * 40)
+        own = mayne.plain(statement, path=str(tmp_path / "own.txt"))
+        refused(meanings.top_texts, statement, own, [3], said=r"plain text of the package; found own\.txt")
 
 
 def contrast_of(positive: torch.Tensor, negative: torch.Tensor) -> Contrast:
