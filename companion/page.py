@@ -79,6 +79,7 @@ class Run:
         """
         from companion.figures import style
 
+        points = style.points(drawn.figure)
         png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
         if part in FORMATS:
             layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
@@ -86,7 +87,7 @@ class Run:
             caption += f" {self.model_label}, answer format *{part}*, layer {layer}."
         alt = " ".join(drawn.alt.split())
         display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
-        self._explain(part, source, caption, alt, tab)
+        self._explain(part, source, caption, alt, tab, points)
 
     def show_published(self, drawn: Drawn, caption: str) -> None:
         """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
@@ -105,7 +106,9 @@ class Run:
         """Say in the place of a figure why there is none."""
         self.show_table(pd.DataFrame({"no figure, because": [reason]}), name, source, reason)
 
-    def _explain(self, part: str, source: Source, caption: str, alt: str = "", tab: str = "") -> None:
+    def _explain(
+        self, part: str, source: Source, caption: str, alt: str = "", tab: str = "", points: Sequence = ()
+    ) -> None:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
         manifests = manifests_in(source)
         inputs = [manifest["inputs"] for manifest in manifests]
@@ -119,6 +122,7 @@ class Run:
             "tab": tab or (FORMATS[part].tab if part in FORMATS else part),
             "caption": caption,
             "alt": alt,
+            "points": points,
             "line": line,
             "profile": self.settings.profile,
             "model": self.settings.model,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,12 +11,13 @@ import pytest
 from drawn import points, ticks
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
+from test_figures_shifts import our_rows, published_rows
 from text_worlds import made
 
 from companion import published
 from companion.figures import formats as figures
 from companion.figures import pairs as pairs_of_sets
-from companion.figures import style, texts
+from companion.figures import settings, style, texts
 from companion.tan import formats as concepts
 from companion.tan import sides
 from companion.tan import texts as slopes
@@ -173,6 +176,7 @@ def written() -> pd.DataFrame:
 
 def shifted() -> pd.DataFrame:
     rng, about = np.random.default_rng(0), {"model": ["smollm2-135m"] * 9 + ["gemma3-270m"] * 9}
+    about["dataset"] = [f"s{i}" for i in range(9)] * 2
     return pd.DataFrame(about | {name: rng.normal(size=18) for name in ("vector", "shift", "exchanged")})
 
 
@@ -271,6 +275,24 @@ def test_a_set_is_a_point_of_its_vector_and_of_the_shift_beside_that_of_exchange
         for (places, _, _), name in zip(dots(axes), ("exchanged", "shift"), strict=True):
             assert np.allclose(places, part[["vector", name]])
         assert f"{axes.get_title()} {(part['shift'] > part['vector']).mean():.0%}" in drawn.alt, model
+
+
+@pytest.mark.parametrize("draw", [lambda: effects(shifted()), lambda: in_plane(plane()), lambda: figure_6()])
+def test_names_stand_where_the_points_of_the_png_are(draw, tmp_path):
+    drawn = draw()
+    points = style.points(drawn.figure)
+    png, *_ = style.save(drawn.figure, tmp_path / "a", drawn.table)
+    image = plt.imread(png)[..., :3]
+    assert len(points) >= 6
+    for x, y, name in points:
+        around = image[y - 3 : y + 4, x - 3 : x + 4].reshape(-1, 3)
+        assert (around.min(axis=1) < 0.75).mean() > 0.4, name  # paper and grid are lighter
+        assert re.fullmatch(r".+ \(\S+, \S+\)", name)
+
+
+def figure_6() -> style.Drawn:
+    rows = pd.concat([published_rows("llama2-7b"), our_rows()])
+    return settings.figure_6(rows, "llama2-7b", "smollm2-135m")
 
 
 def test_halves_stand_beside_the_same_items_and_controls_below_each_other():

@@ -1,6 +1,7 @@
 """What Sphinx leaves out of a page, and what it puts in for nothing; an extension of the book in `_config.yml`.
 
-Added: the sizes of images, so that the text below does not jump while they load, and a sentence that describes the page.
+Added: the sizes of images, so that the text below does not jump while they load, names at the points of figures, and a
+sentence that describes the page.
 Removed: the script that would run cells on another host's server, which is there twice, an error in every browser.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ NAMED = re.compile(r'(?<=_images/)[^"<>\s]+\.png')
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 # docutils calls a bibliography a list, and its entries something else: screen readers then find an empty list.
 BIBLIOGRAPHY = ('<div role="list" class="citation-list">', '<div class="citation-list">')
+REACH = 9  # pixels of the image around a point
 LONGEST = 160  # characters of a description: what search engines show
 
 
@@ -55,9 +58,22 @@ def sized(body: str, sources: dict[str, Path]) -> str:
         if source is None or source.suffix != ".png" or {"width", "height"} & set(said):
             return found[0]
         width, height = imagesize.get(source)
-        return f'<img loading="lazy" width="{width}" height="{height}"' + found[0].removeprefix("<img")
+        image = f'<img loading="lazy" width="{width}" height="{height}"' + found[0].removeprefix("<img")
+        return pointed(image, source.with_suffix(".json"), f"0 0 {width} {height}")
 
     return IMAGE.sub(add, body)
+
+
+def pointed(image: str, about: Path, box: str) -> str:
+    """An image with the names of its points, of which a browser shows the one that is pointed at; as it is without any."""
+    points = json.loads(about.read_text(encoding="utf-8")).get("points") if about.exists() else None
+    if not points:
+        return image
+    spots = "".join(
+        f'<circle cx="{x}" cy="{y}" r="{REACH}"><title>{html.escape(name)}</title></circle>'
+        for x, y, name in points
+    )
+    return f'<span class="points">{image}<svg viewBox="{box}" aria-hidden="true">{spots}</svg></span>'
 
 
 def described(tree: document | None) -> str:

@@ -141,13 +141,14 @@ def reliability(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
 
 def tokens(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     """Effects of the vector and of a shift of tokens on each set: means of `tan.unigram.table`, and `model`."""
-    style.checked(table, ("model", *unigram.KINDS), list(unigram.KINDS))
+    style.checked(table, ("model", "dataset", *unigram.KINDS), list(unigram.KINDS))
     models = list(dict.fromkeys(table["model"]))
     with style.drawing(3.6, 1, len(models), squeeze=False) as (figure, [panels]):
         for axes, model in zip(panels, models, strict=True):
             part = table[table["model"] == model]
             axes.scatter(part["vector"], part["exchanged"], s=12, color=style.FAINT, lw=0)
             axes.scatter(part["vector"], part["shift"], s=16, color=style.BLUE, lw=0)
+            style.pointed(axes, part["vector"], part["shift"], part["dataset"])
             for slope, look in ((1, "-"), (unigram.LINE, "--")):
                 axes.axline((0, 0), slope=slope, color=style.BLACK, lw=0.9, ls=look, zorder=0)
             axes.axhline(0, color=style.BLACK, lw=0.5, zorder=0)

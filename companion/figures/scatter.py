@@ -123,6 +123,7 @@ def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> Non
     """
     figure.draw_without_rendering()  # only now is known where things stand
     for axes, points, names in panels:
+        style.pointed(axes, points["x"], points["y"], points.get("dataset", points.index.to_series()))
         dots = axes.transData.transform(points[["x", "y"]].to_numpy(dtype=float))
         for text in axes.texts:
             if text.get_gid() == "corner":

@@ -248,9 +248,11 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
             axes.margins(0.12)
             scatter.corner(axes, ranks)
             same = of_model.get(SAME, pd.DataFrame(columns=["x", "y"], dtype=float))
-            others = [both.reset_index(drop=True) for shift, both in of_model.items() if shift != SAME]
+            others = [
+                both.rename_axis("dataset").reset_index() for at, both in of_model.items() if at != SAME
+            ]
             far = list(same["y"].nlargest(scatter.NAMED).index)
-            names.append((axes, pd.concat([same, *others]), far))
+            names.append((axes, pd.concat([same.assign(dataset=same.index), *others]), far))
             alt += f" {whose.label}: {_spoken(ranks)}"
             if far:
                 x, y = map(number, same.loc[far[0]])

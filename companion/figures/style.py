@@ -248,6 +248,32 @@ def rank_correlation(left: pd.Series, right: pd.Series) -> tuple[float, int]:
     return float(both.corr("spearman", min_periods=3).iloc[0, 1]), len(both)
 
 
+def pointed(axes: Axes, x: Iterable[float], y: Iterable[float], sets: Iterable[str]) -> None:
+    """Keep which data set is at which place of a panel, for `points`: the book shows names to who points at one."""
+    names = [published.label(name) for name in sets]
+    places = np.column_stack([np.asarray(list(each), dtype=float) for each in (x, y)])
+    vars(axes.figure).setdefault("pointed", []).append((axes, places, names))
+
+
+def points(figure: Figure) -> list[tuple[int, int, str]]:
+    """Pixels of the figure's PNG where data sets are, from the left and from the top, and what each is called, with its
+    two numbers."""
+    kept, found, usual = vars(figure).get("pointed", []), [], figure.dpi
+    if not kept:
+        return []
+    figure.set_dpi(RC["savefig.dpi"])  # the layout depends on it, by a pixel or two
+    with theme():
+        paper = _sheet(figure)
+    for axes, places, names in kept:
+        pixels = axes.transData.transform(places)
+        across, down = pixels[:, 0] - paper.x0 * figure.dpi, paper.y1 * figure.dpi - pixels[:, 1]
+        for i in np.flatnonzero(np.isfinite(pixels).all(axis=1)):
+            text = f"{names[i]} ({number(places[i, 0])}, {number(places[i, 1])})"
+            found.append((round(across[i]), round(down[i]), text))
+    figure.set_dpi(usual)
+    return found
+
+
 def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
     """Write a figure as PNG and SVG and its table as CSV, once all three are made, and close the figure."""
     contents = {}

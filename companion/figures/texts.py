@@ -93,6 +93,7 @@ def sides(found: pd.DataFrame, unit: str = "nats per token per unit") -> Drawn:
                 axes.scatter(some["matching"], some["other"], c=color, ec=style.BLACK, lw=0.6, s=24, zorder=3)
             rest = part[~part["steerable"]]
             axes.scatter(rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20)
+            style.pointed(axes, part["matching"], part["other"], part["dataset"])
             axes.set(title=run, xlim=ends, ylim=ends)
             axes.locator_params(nbins=5)
         _outer(panels, f"slope of the matching text\n({unit})", "slope of the other text")
