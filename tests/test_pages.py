@@ -20,6 +20,7 @@ from companion.exhibits import EXHIBITS, MAYNE, TAN, parameters_of, parse_assign
 from companion.outline import outline
 from companion.profiles import load_profile
 from companion.results import Result
+from companion.tan import records
 from steerkit.formats import FORMATS, ledger
 from steerkit.prompts import Prompter
 
@@ -291,6 +292,15 @@ def test_the_page_on_parity_shows_every_number_of_the_record_and_what_it_was_mea
         assert word in text.splitlines()[-1]
     path.write_text(json.dumps(RECORD | {"operations": [RECORD["operations"][0] | {"gpu": 0.25}]}))
     assert "not run" not in measured.parity(path) and "0.25" in measured.parity(path)
+
+
+def test_every_record_is_there_with_its_command_its_sets_and_its_time():
+    rows = cells(measured.records())
+    assert len(rows) >= len(records.available()) > 20
+    [row] = (row for row in rows if row[0] == "`steerkit record laptop-full --stage grid --format statement`")
+    made = records.read(load_profile("laptop-full"), "grid", "statement").attrs["record"]
+    assert row[1:3] == ["40", f"{sum(part['seconds'] for part in made['manifests']) / 60:.0f}"]
+    assert made["manifests"][0]["commit"] in row[3]
 
 
 @pytest.mark.skipif(not measured.PARITY.exists(), reason="make test-ndif has not been run for this copy")

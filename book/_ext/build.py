@@ -73,7 +73,7 @@ def write_pages() -> None:
         _write(f"{name}-picture.md", pages.picture(next(one for one in own if one.exhibit.id == name)))
     for name, paper in (("tan", TAN), ("mayne", MAYNE)):
         _write(f"verdicts-{name}.md", pages.verdicts(own, paper))
-    for make in (measured.bench, measured.scaling, measured.parity, measured.families):
+    for make in (measured.bench, measured.scaling, measured.parity, measured.families, measured.records):
         _write(f"{make.__name__}.md", make())
     _write("tokens.md", tokens.page(own[0].parts[0]["model"]))
     _write("notebooks.md", pages.notebook_table(own))

@@ -1,17 +1,20 @@
-"""Pages of committed measurements (`benchmarks/*.json`): the engine's speed, what a grid costs, a server's numbers."""
+"""Pages of what was measured and committed (`benchmarks/*.json`, `records/`): speed, what a grid costs, a server's numbers."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from _ext.markdown import folded, table
+from _ext.markdown import folded, table, table_of_markdown
 from companion.cost import BENCHMARKS, PLANS, counted, grid_passes, record
 from companion.outline import LENGTHS, SHAPES, config_of
+from companion.store import read_table
+from companion.tan import records as committed
 
 PARITY = BENCHMARKS / "parity.json"
 TOLERANCE = 1e-4  # float32, same threads: batches of another shape round differently, nothing else may differ
@@ -31,6 +34,21 @@ def bench() -> str:
 
 def _versions(about: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+
+
+def records() -> str:
+    """Every committed record with the command that makes it, and how long that took."""
+    rows = []
+    for name in committed.available():
+        about = read_table(committed.FOLDER / f"{name}.parquet").attrs["manifest"]
+        sets = {made["inputs"]["dataset"] for made in about["manifests"]}
+        row = {"command": f"`{about['command']}`", "data sets": str(len(sets))}
+        rows.append(row | {"minutes": f"{about['seconds'] / 60:.0f}", "commit": ", ".join(_commits(about))})
+    return table_of_markdown(rows)
+
+
+def _commits(about: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(made["commit"] or "none" for made in about["manifests"]))
 
 
 def scaling() -> str:
