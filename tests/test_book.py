@@ -45,6 +45,13 @@ def test_metadata_describes_files_of_the_site_and_the_archive_is_in_it_and_whole
     files = [entity for entity in entities if entity["@type"] == "File"]
     runs = [entity for entity in entities if entity["@type"] == "CreateAction"]
     assert len(files) > 100 and len(runs) >= len(exhibits.EXHIBITS)
+    known = {entity["@id"]: entity for entity in entities}
+    assert known["./"]["conformsTo"] == {"@id": crate.PROFILE} and crate.PROFILE in known
+    assert {one["@id"] for one in known["./"]["mentions"]} == {run["@id"] for run in runs}
+    for run in runs:  # what the Process Run Crate profile asks of an action
+        tools = [known[each["@id"]]["@type"] for each in run["instrument"]]
+        assert tools == ["SoftwareSourceCode", "SoftwareApplication"] and run["startTime"] < run["endTime"]
+        assert {each["@id"] for each in run["object"]} <= set(known)
     for entity in files:
         name = entity["@id"]
         assert hashlib.sha256((built_site / name).read_bytes()).hexdigest() == entity["sha256"], name

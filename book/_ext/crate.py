@@ -1,6 +1,7 @@
 """RO-Crate metadata of the results (https://www.researchobject.org/ro-crate/specification/1.1).
 
-One flat graph: the data set, its files, and a CreateAction for every execution of a notebook.
+One flat graph in the Process Run Crate profile: the data set, its files, and a CreateAction for every execution of a
+notebook.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from companion.models import MODELS
 from companion.results import Result
 
 NAME = "ro-crate-metadata.json"
+PROFILE, VERSION = "https://w3id.org/ro/wfrun/process/0.5", "0.5"
 LICENCE = "https://spdx.org/licenses/MIT"
 NOTEBOOK = "application/x-ipynb+json"
 KINDS = {".csv": "text/csv", ".svg": "image/svg+xml", ".json": "application/json", ".ipynb": NOTEBOOK}
@@ -37,12 +39,14 @@ def crate(results: list[Result], where: Where) -> dict[str, Any]:
     root = _entity(
         "./",
         "Dataset",
+        conformsTo={"@id": PROFILE},
         name=about["title"],
         description="Figures, tables, the data behind them and the executed notebooks that made them.",
         version=about["version"],
         datePublished=_time(max(result.finished for result in results)),
         license={"@id": LICENCE},
         author={"@id": "#authors"},
+        publisher={"@id": "#authors"},
         citation=_ids(papers),
         hasPart=_ids(files),
         mentions=_ids(actions),
@@ -55,6 +59,7 @@ def crate(results: list[Result], where: Where) -> dict[str, Any]:
         package | ({"url": url} if url else {}),
         _entity("#python", "ComputerLanguage", name="Python", url="https://www.python.org/"),
         _entity(LICENCE, "CreativeWork", name="MIT licence"),
+        _entity(PROFILE, "CreativeWork", name="Process Run Crate", version=VERSION),
         *papers,
         *(entity for result in results for entity in _parameters(result)),
         *_inputs(results),
@@ -94,18 +99,19 @@ def _files(result: Result, where: Where) -> Iterable[Entity]:
 def _action(result: Result, where: Where) -> Entity:
     used = [*map(_input, result.inputs), *_parameters(result)]
     exhibit, commits = result.exhibit, unique(part["commit"] for part in result.parts)
+    made = [{"@id": where(path)} for path in result.files if where(path)]
     return _entity(
         f"#run-{exhibit.id}-{result.profile}",
         "CreateAction",
         name=f"{exhibit.number}, {exhibit.title}: notebook {exhibit.id}, profile {result.profile}",
         description=f"Code at commit {', '.join(commits) or 'unknown'}.",
-        actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+        actionStatus="http://schema.org/CompletedActionStatus",
         startTime=_time(result.finished - result.seconds),
         endTime=_time(result.finished),
         agent={"@id": "#authors"},
         instrument=[{"@id": f"#notebook-{exhibit.id}"}, {"@id": "#steerkit"}],
         object=_ids({entity["@id"]: entity for entity in used}.values()),
-        result=[{"@id": where(path)} for path in result.files if where(path)],
+        result=made[0] if len(made) == 1 else made,
     )
 
 
@@ -133,5 +139,6 @@ def _source(exhibit: Exhibit) -> Entity:
         description=f"{exhibit.paper}, {exhibit.number}: {exhibit.title}",
         encodingFormat=NOTEBOOK,
         programmingLanguage={"@id": "#python"},
+        version=citation()["version"],
         sha256=hashlib.sha256(exhibit.notebook.read_bytes()).hexdigest(),
     )
