@@ -116,6 +116,19 @@ class TestFindings:
         assert title in said and "*norm* was chosen" in said and "is 0.40 in" in said and "has 0.80." in said
 
 
+@pytest.mark.parametrize("verdict", front.TOKENS)
+def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answers(results, verdict):
+    shares = {"sets": [60, 60], "share": [1.5, 0.9], "low": [1.2, 0.8], "high": [2, 1.1]}
+    shares |= {"exchanged": [0.0, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
+    said = front.findings(results(ext_unigram__verdict={"verdict": [verdict]}, ext_unigram__shares=shares))
+    for part in (
+        front.TOKENS[verdict],
+        "1.50 [1.20, 2.00]; 0.90 [0.80, 1.10] times",
+        "random, 0.00 [-0.20, 0.30]",
+    ):
+        assert part in said
+
+
 @pytest.mark.parametrize("verdict", front.AUTHORS)
 def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
     medians = {"pairs": ["known", "new"], "median": [0.9, 0.5], "low": [0.8, 0.4], "high": [1, 0.6]}

@@ -29,6 +29,11 @@ AUTHORS = {
     "text": "How far a concept can be steered is decided more by who wrote it down than by the concept.",
     "undecided": "Neither the concept nor who wrote it down decides alone how far it can be steered.",
 }
+TOKENS = {
+    "tokens do as much": "What a vector does to given answers, raising their single tokens does as well.",
+    "the vector does more": "A vector does more than raising single tokens.",
+    "undecided": "Whether a vector does more than raising single tokens is not decided.",
+}
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 
@@ -36,7 +41,8 @@ SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
 def findings(own: Iterable[Result]) -> str:
     """A numbered list of what was found; what the runs at hand do not tell is left out."""
     by_id = {result.exhibit.id: result for result in own}
-    told = [find(by_id) for find in (_reliability, _order, _text, _authors, _predict, _autoencoder)]
+    finds = (_reliability, _order, _text, _authors, _tokens, _predict, _autoencoder)
+    told = [find(by_id) for find in finds]
     return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
 
 
@@ -124,6 +130,20 @@ def _authors(by_id: dict[str, Result]) -> str | None:
         f"variance in steerability the concept itself has {share} in {len(shares)} models. Where a vector points is another "
         f"matter. On another author's texts of its concept it keeps {_ends(medians, 'median', 'low', 'high')} of its slope; "
         f"vectors of other concepts by the same author reach {others}. [Several authors](beyond/authors.md)"
+    )
+
+
+def _tokens(by_id: dict[str, Result]) -> str | None:
+    verdict, shares = (_table(by_id, "ext-unigram", part) for part in ("verdict", "shares"))
+    if verdict is None or shares is None:
+        return None
+    [found] = verdict["verdict"]
+    null = _ends(shares, "exchanged", "exchanged_low", "exchanged_high")
+    return (
+        f"**{TOKENS[found]}** By a rule registered before the run, on {shares['sets'].max()} sets kept apart: the log odds of "
+        "the tokens of the training answers, added to the logits of every next token at the dose of the vector, move the tests "
+        f"{_ends(shares, 'share', 'low', 'high')} times as far as the vector in {len(shares)} models; with the answers "
+        f"exchanged at random, {null}. The dose is that on a neutral text. [Single tokens](beyond/single-tokens.md)"
     )
 
 
