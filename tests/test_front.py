@@ -119,7 +119,7 @@ class TestFindings:
 @pytest.mark.parametrize("verdict", front.TOKENS)
 def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answers(results, verdict):
     shares = {"sets": [60, 60], "share": [1.5, 0.9], "low": [1.2, 0.8], "high": [2, 1.1]}
-    shares |= {"exchanged": [0.0, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
+    shares |= {"exchanged": [-0.002, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
     said = front.findings(results(ext_unigram__verdict={"verdict": [verdict]}, ext_unigram__shares=shares))
     for part in (
         front.TOKENS[verdict],

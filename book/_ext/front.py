@@ -234,7 +234,8 @@ def _percent(share: float) -> str:
 
 def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:
     """A number with its interval, of every model."""
-    return "; ".join(f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in rows[[middle, low, high]].to_numpy())
+    numbers = rows[[middle, low, high]].to_numpy().round(2) + 0.0  # no "-0.00"
+    return "; ".join(f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in numbers)
 
 
 def _interval(row: tuple) -> str:

@@ -52,7 +52,7 @@ def exhibit_block(results: list[Result]) -> str:
 
 
 def _body(result: Result) -> str:
-    """Figures in tabs, tables (folded where there are figures), verdicts, parameters, files."""
+    """Figures in tabs, tables (folded where there are figures, but for texts), verdicts, parameters, files."""
     figures = [part for part in result.parts if result.is_figure(part)]
     rest = [part for part in result.parts if part not in figures]
     tab = []
@@ -61,7 +61,10 @@ def _body(result: Result) -> str:
         body = f"{head}\n\n**What it shows.** {escaped(part['alt'])}\n\n{_origin(part)}"
         tab.append((part["part"], part["tab"] + ", recorded" * bool(part.get("records")), body))
     shown = [tabs("format", tab)] if figures else []
-    shown += [folded(title(p["caption"]), _rows(result, p)) if figures else _rows(result, p) for p in rest]
+    for part in rest:
+        columns = pd.read_csv(result.file(part, "csv"), nrows=0).columns
+        fold = bool(figures) and "text" not in columns
+        shown.append(folded(title(part["caption"]), _rows(result, part)) if fold else _rows(result, part))
     name = result.exhibit.id
     notebook = f"[the notebook with its outputs](/notebooks/{name}.ipynb)"
     if not result.is_own:
