@@ -95,7 +95,8 @@ def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
     assert ".csv" in {path.suffix for path in other.files}  # which the archive holds
     graph = json.loads(takeaway.site_metadata([other]))["@graph"]
     [action] = [entity for entity in graph if entity["@type"] == "CreateAction"]
-    assert {each["@id"].rpartition(".")[2] for each in action["result"]} == {"json"}
+    made = action["result"] if isinstance(action["result"], list) else [action["result"]]
+    assert {each["@id"].rpartition(".")[2] for each in made} == {"json"}
 
 
 def test_every_file_the_page_offers_is_there(smoke, found, executed_notebooks, tmp_path):
