@@ -128,7 +128,7 @@ def _sweep_batch(model: Model):
 
 
 def prefix_cache(model: Model) -> dict[str, float]:
-    """Tree against plain transformers with the prompt in a cache and all conditions in one batch (times faster)."""
+    """Tree against plain transformers with the prompt in a cache and conditions in batches (times faster)."""
     return _against(model, opponents.cached, 4)
 
 

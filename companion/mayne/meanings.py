@@ -6,6 +6,7 @@ A number is no meaning. The texts say what a feature answers to, as far as so fe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -43,9 +44,9 @@ def top_texts(case: Case, plain: Plain, features: Sequence[int], count: int = 10
     return pd.DataFrame(rows, columns=["feature", "active", "rank", "activation", "text"])
 
 
-def shown(tokenizer: object, window: Sequence[int], place: int) -> str:
+def shown(tokenizer: Any, window: Sequence[int], place: int) -> str:
     """A token with some before and after, itself between two marks."""
     start = max(SKIP, place - BEFORE)
     parts = window[start:place], window[place : place + 1], window[place + 1 : place + 1 + AFTER]
-    before, token, after = (tokenizer.decode(part) for part in parts)  # type: ignore[attr-defined]
+    before, token, after = (tokenizer.decode(part) for part in parts)
     return " ".join(f"{before}«{token}»{after}".split())
