@@ -162,11 +162,10 @@ def _against(model: Model, other: Callable, prompts: int, step: int = 1) -> dict
 def product_rate(model: Model) -> dict[str, float]:
     """Products with weights that the tree does a second, unembedding included, as a share of the machine's rate."""
     examples, vectors = statement_examples(model, "narcissism", 0, PROMPTS), _vectors(model, 1)
-    layers, conditions = vectors.layers[:10], 1 + 10 * (len(MULTIPLIERS) - 1)
-    work = partial(evaluate, model, examples, vectors, MULTIPLIERS, layers=layers)
+    work = partial(evaluate, model, examples, vectors, MULTIPLIERS, layers=vectors.layers[:10])
     pairs = [(timed(work), opponents.product_rate()) for _ in range(3)]
     seconds, rate = min(pairs)[0], max(rate for _, rate in pairs)
-    done = opponents.operations(model, examples, conditions) / seconds
+    done = opponents.operations(model, work) / seconds
     return {"tree_per_second": done, "machine_per_second": rate, "ratio": done / rate}
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import opponents
 import torch
 import transformers
 from nnsight import TransformersModel
@@ -35,7 +36,6 @@ from steerkit.grid import evaluate
 from steerkit.layout import length
 from steerkit.model import Model, wrap
 from steerkit.prompts import Example
-from steerkit.traces import SHARE_FROM
 from steerkit.vectors import Vectors
 
 DTYPE = "bfloat16"
@@ -87,19 +87,16 @@ def timed(model: Model, work: Callable[[], Any], seconds: float) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int, float]]:
-    """Per stage: the work, token-passes as the planner counts them, and those that the blocks really do."""
+def stages(model: Model, count: int) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Per stage: the work, and token-passes as the planner counts them."""
     asked, depth = prompts(model, count), len(model.layers)
     layer = MODELS[model.name].layer if MODELS[model.name].layer < depth else depth // 2
     read = sum(contrast_length(example) for example in asked)
-    found = {"extraction": (lambda: differences(model, asked, range(depth)), read, float(read))}
+    found = {"extraction": (lambda: differences(model, asked, range(depth)), read)}
     for stage, made in (("sweep", vectors(model, 1, range(depth))), ("grid", vectors(model, 6, [layer]))):
         conditions = 1 + len(made.names) * len(made.layers) * (len(MULTIPLIERS) - 1)
-        sizes = [(length(question(e), conditions), length(question(e), 1)) for e in asked]
-        shared = made.layers[0] + 1 if made.layers[0] >= SHARE_FROM else 0  # run once, without branches
-        done = sum(one * shared + tree * (depth - shared) for tree, one in sizes) / depth
         work = lambda made=made: check(evaluate(model, asked, made, MULTIPLIERS))  # noqa: E731
-        found[stage] = (work, sum(tree for tree, _ in sizes), done)
+        found[stage] = (work, sum(length(question(each), conditions) for each in asked))
     return found
 
 
@@ -115,11 +112,11 @@ def measure(name: str, device: str, tiny: bool, count: int, seconds: float) -> l
     weights = sum(w.numel() for w in set(model.lm._module.parameters()))
     tables = {model.lm._module.get_input_embeddings().weight, model.lm._module.get_output_embeddings().weight}
     each = 2 * (weights - sum(table.numel() for table in tables))
-    for stage, (work, planned, done) in stages(model, count).items():
+    for stage, (work, planned) in stages(model, count).items():
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         took = timed(model, work, seconds)
-        speed, share = planned * each / took, done * each / took / rate
+        speed, done = planned * each / took, opponents.operations(model, work)
         row = {
             "model": name,
             "stage": stage,
@@ -128,12 +125,13 @@ def measure(name: str, device: str, tiny: bool, count: int, seconds: float) -> l
             "seconds": took,
             "prompts_per_second": count / took,
             "operations_per_second": speed,
-            "share": share,
+            "operations": done,
+            "share": done / took / rate,
             "whole_hours": whole_hours(name, stage, speed),
             "peak_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         }
         rows.append(row)
-        print(f"{name:12} {stage:10} {count / took:8.1f} prompts/s, share {share:.2f}", flush=True)
+        print(f"{name:12} {stage:10} {count / took:8.1f} prompts/s, share {row['share']:.2f}", flush=True)
     return rows
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
 
-from steerkit.formats import question
-from steerkit.layout import length
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.vectors import Vectors
@@ -83,10 +81,20 @@ def product_rate(repetitions: int = 20) -> float:
     return max(best)
 
 
-def operations(model: Model, examples: Sequence[Example], conditions: int) -> float:
-    """Of a grid, in products with weights alone: all tokens through the blocks, and those that are read through the head."""
-    asked = [question(example) for example in examples]
-    tokens = sum(length(each, conditions) for each in asked)
-    reads = conditions * sum(len(branch.reads) for each in asked for branch in each.branches)
-    weights = sum(w.numel() for block in model.layers for w in block._module.parameters() if w.dim() == 2)
-    return 2.0 * (tokens * weights + reads * model.head._module.weight.numel())
+def operations(model: Model, work: Callable[[], object]) -> float:
+    """What some work does in products with weights alone, in the blocks and in the head, counted as they are called."""
+    counts, handles = [], []
+    parts = [
+        part for block in model.layers for part in block._module.modules()
+    ]  # a block that is skipped calls none
+
+    def count(module: torch.nn.Module, given: tuple) -> None:
+        counts.append(2.0 * module.weight.numel() * given[0].shape[:-1].numel())
+
+    for part in (*parts, model.head._module):
+        if (weight := getattr(part, "weight", None)) is not None and weight.dim() == 2:
+            handles.append(part.register_forward_pre_hook(count))
+    work()
+    for handle in handles:
+        handle.remove()
+    return sum(counts)

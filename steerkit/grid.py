@@ -2,7 +2,8 @@
 
 `direct` is the obvious one, a plain forward of the whole sequence for every branch and cell, meant to be read
 (`steerkit.traces.direct`). `tree` does the whole grid of a batch of prompts in one forward: tokens before the first
-steered one are shared by all conditions (`layout`), and so is the residual stream up to the lowest steered block.
+steered one are shared by all conditions (`layout`), and a condition has no tokens of its own below the block that it
+steers.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ Site = Batch = SimpleNamespace  # what `site_of` and `layout` make
 HEAD_ROWS = 512  # positions whose full logits exist at the same time
 BROKEN = -1  # stands for the token that logits which are not finite would choose
 SHARE_FROM = 2  # lowest steered block from which a run of its own for the blocks below pays
+STAGES = 6  # into how many parts the blocks of a sweep are cut, each with the conditions that are steered below its end
 
 
 def site_of(model: Model) -> SimpleNamespace:
@@ -103,55 +104,94 @@ def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, most: int)
     A part is one forward, in rows of at most `most` tokens; conditions of a question that do not fit in a row go into
     further forwards, which repeat the prefix.
     """
-    scores, conditions = [], 1 + len(cells)
+    scores, depths = [], [-1, *(cell[1] for cell in cells)]
     for questions in parts:
         longest = max(questions, key=lambda q: length(q, 1))
         start, period = len(longest.prefix), length(longest, 1) - len(longest.prefix)
         step = max(1, (most - start) // period)
-        found = torch.zeros(len(questions), 2, conditions, dtype=torch.float64)
-        for first in range(0, conditions, step):
-            some = range(first, min(first + step, conditions))
+        found = torch.zeros(len(questions), 2, len(depths), dtype=torch.float64)
+        for first in range(0, len(depths), step):
+            some = range(first, min(first + step, len(depths)))
             rows = rows_of(questions, len(some), most)
-            batch = layout(questions, rows, some)
-            below = layout(questions, rows, [0])
-            values = tree_batch(site, batch, below, vectors, [(0, 0, 0.0), *cells], questions[0].scale)
-            question, side, condition = batch.reads[:, 0], batch.reads[:, 4], batch.reads[:, 5]
-            found.index_put_((question, side, condition), values * batch.weights, accumulate=True)
+            stages = [(end, layout(questions, rows, now)) for end, now in stages_of(site, some, depths)]
+            values = tree_batch(site, stages, vectors, [(0, 0, 0.0), *cells], questions[0].scale)
+            reads, weights = stages[-1][1].reads, stages[-1][1].weights
+            question, side, condition = reads[:, 0], reads[:, 4], reads[:, 5]
+            found.index_put_((question, side, condition), values * weights, accumulate=True)
         scores.append(found)
     return [torch.cat(scores).to(site.scores)]
 
 
-def tree_batch(
-    site: Site, batch: Batch, single: Batch, vectors: dict, cells: Sequence, scale: str
-) -> torch.Tensor:
-    """The value of every read of one laid-out batch, [n] float64; `single` has one condition of the same rows.
+def stages_of(site: Site, some: Sequence[int], depths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """How a forward widens on its way up: the last block of each stage, and the conditions that are laid out in it.
 
-    No condition steers below the lowest steered block, so up to there a token is the same in all of them: one run of
-    `single` gives the residual stream of the whole batch.
+    `depths` are the steered blocks of all conditions. Up to its block a condition is the unsteered run and needs no
+    tokens of its own. The last stage ends behind the last block. Where no trace can be stopped there are two at most.
     """
-    edits = edits_of(batch, vectors, cells, site.dtype)
-    shared = min((cell[1] for cell in cells[1:]), default=0)
-    shared = shared if shared >= SHARE_FROM else -1
-    if shared >= 0:
-        [given] = outputs(site, *masked_inputs(site, single), [shared])
-        hidden = stream(given)
-        below = hidden[torch.arange(len(hidden))[:, None], batch.singles]
-    if shared in edits:
-        add(below, edits.pop(shared))
+    blocks, most = len(site.layers), 2 if site.head._module.weight.is_meta else STAGES
+    steered = sorted({depths[each] for each in some} - {-1})
+    size = -(-len(steered) // (most - 1)) or 1
+    begins = [depth for depth in steered[::size] if depth >= SHARE_FROM]
+    ends = [*begins, blocks]
+    found = [(end, [0, *(each for each in some if 0 <= depths[each] < end)]) for end in ends]
+    return [*found[:-1], (blocks, list(some))]
+
+
+def tree_batch(site: Site, stages: Sequence, vectors: dict, cells: Sequence, scale: str) -> torch.Tensor:
+    """The value of every read of the last of some stages, [n] float64.
+
+    Each stage, a last block and a batch, goes on with the residual stream that the one before it ended with.
+    """
+    given, below = None, (-1, None)
+    for end, batch in stages:
+        edits = edits_of(batch, vectors, cells, site.dtype)
+        if given is not None:
+            hidden = stream(given)
+            hidden = hidden[torch.arange(len(hidden))[:, None], places(below[1], batch)]
+            if below[0] in edits:
+                add(hidden, edits[below[0]])
+            given = instead(given, hidden)
+        given = raised(site, batch, edits, (below[0], given), end, scale)
+        below = end, batch
+    return given.double().cpu()
+
+
+def places(below: Batch, batch: Batch) -> torch.Tensor:
+    """Where the tokens [r, s] of a batch stand in the same rows of fewer conditions; those of new ones, unsteered."""
+    known = torch.isin(batch.conditions, below.conditions)
+    count = int(below.conditions.max()) + 2
+    conditions = torch.where(known, batch.conditions, 0)
+    keys, wanted = below.singles * count + below.conditions + 1, batch.singles * count + conditions + 1
+    index = torch.arange(keys.shape[1]).expand_as(keys)
+    found = torch.full((len(keys), int(keys.max()) + 1), keys.shape[1])
+    # Padding has the key of a first token, which comes before it.
+    return found.scatter_reduce(1, keys, index, "amin").gather(1, wanted)
+
+
+def raised(site: Site, batch: Batch, edits: dict, below: tuple, end: int, scale: str) -> Any:
+    """What block `end` gives; behind the last one, what is read.
+
+    `below` are the last block that has run already, and what it gave for this batch.
+    """
     inputs, overrides = masked_inputs(site, batch)
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
+        found = nnsight.save([])
         for index, layer in enumerate(site.layers):
-            if index <= shared:
-                layer.skip(instead(given, below))
+            if index <= below[0]:
+                layer.skip(below[1])
                 continue
             narrow(layer, overrides.get(index))
+            if index == end:
+                found.append(layer.output)
+                break
             if index in edits:
                 add(stream(layer.output), edits[index])
-        final = site.head.input
-        rows, columns, tokens = batch.reads[:, 1:4].T.to(final.device)
-        values = nnsight.save(read(site, final[rows, columns], tokens, scale == "logprob"))
+        if not found:
+            final = site.head.input
+            rows, columns, tokens = batch.reads[:, 1:4].T.to(final.device)
+            found.append(read(site, final[rows, columns], tokens, scale == "logprob"))
         stop(site, tracer)
-    return values.double().cpu()
+    return found[0]
 
 
 def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -> dict[int, tuple]:
@@ -211,9 +251,11 @@ def read(site: Site, hidden: torch.Tensor, tokens: torch.Tensor, logprob: bool) 
         return scaled(site, logits if bias is None else logits + bias[tokens])
     found = []
     for rows, wanted in zip(hidden.split(HEAD_ROWS), tokens.split(HEAD_ROWS), strict=True):
-        logits = unembed(site, rows).float() if logprob else unembed(site, rows)
-        chosen = logits.gather(-1, wanted[:, None])[:, 0]
-        found.append(chosen - logits.logsumexp(-1) if logprob else chosen)
+        logits = unembed(site, rows)
+        if logprob:
+            found.append(-torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none"))
+        else:
+            found.append(logits.gather(-1, wanted[:, None])[:, 0])
     return torch.cat(found)
 
 

@@ -36,7 +36,7 @@ MASKED = ("sdpa", "eager")  # attention implementations that take a 4-D mask
 # what a forgotten window does to a tiny model is less than what rounding does to the logits of a real one.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.03}
 SHARE_OF_SCORE = 0.1
-SEQUENCE_TOKENS = 1024  # longest branched sequence: attention grows with its square
+SEQUENCE_TOKENS = 768  # longest branched sequence: attention grows with its square
 SHORTEST = 64  # below this, halving the sequence frees nothing worth having
 # Tokens of one forward that make it fast. On a CPU throughput is flat from about half of this; a GPU wants more, and
 # beyond this gains nothing but padding.

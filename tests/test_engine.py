@@ -178,15 +178,32 @@ def cells_of(vectors, layers) -> list[tuple[int, int, float]]:
 
 class TestWork:
     @pytest.mark.parametrize("lowest", [0, 1, 2, 3])
-    def test_blocks_up_to_the_lowest_steered_one_run_once_without_branches(self, any_model, lowest):
-        """And the rest once with; what the three prompts begin with once. Letters do without unembedding."""
+    @pytest.mark.parametrize("stages", [2, 3, 6])
+    def test_a_condition_runs_in_no_block_below_its_own(self, any_model, lowest, stages, monkeypatch):
+        """But for those that are put together; what the three prompts begin with once. Letters do without unembedding."""
         (questions, prefix, branch), vectors = unpadded("letter", any_model, 3), random_vectors(any_model)
         cells = cells_of(vectors, range(lowest, 4))
+        monkeypatch.setattr(traces, "STAGES", stages)
         with Watch(any_model) as watch:
             tree(any_model, [questions], vectors, cells, 10_000)
-        shared = lowest + 1 if lowest > 1 else 0
-        once, spread = ([(1, prefix - 1 + 3 * (1 + branch * n))] for n in (1, 1 + len(cells)))
-        assert watch.blocks == [once] * shared + [spread] * (4 - shared) and watch.head == []
+        begins = {2: {lowest}, 3: {lowest, lowest + (5 - lowest) // 2}, 6: set(range(lowest, 4))}[stages]
+        ends = [*sorted(begins & {2, 3}), 4]
+        upto = [next(end for end in ends if end >= block) for block in range(4)]
+        counts = [1 + sum(layer < end for _, layer, _ in cells) for end in upto]
+        assert watch.blocks == [[(1, prefix - 1 + 3 * (1 + branch * n))] for n in counts]
+        assert watch.head == []
+
+    def test_how_many_stages_there_are_changes_no_number(self, any_model, monkeypatch):
+        questions, vectors = (
+            [question(one) for one in asked("statement", any_model, 3)],
+            random_vectors(any_model),
+        )
+        cells, found = [*cells_of(vectors, [3, 1, 2]), (1, 0, 0.5)], []
+        for stages in (2, 3, 6):
+            monkeypatch.setattr(traces, "STAGES", stages)
+            for most in (60, 10_000):
+                found.append(tree(any_model, [questions], vectors, cells, most))
+                close(found[-1], found[0])
 
     def test_statements_unembed_the_tokens_read_and_no_others_a_few_at_a_time(self, any_model, monkeypatch):
         (questions, *_), vectors = unpadded("statement", any_model, 2), random_vectors(any_model)
@@ -206,7 +223,8 @@ class TestWork:
         with Watch(model) as watch:
             tree(model, [questions], vectors, cells, prefix + 5 * branch)
         assert watch.calls == [3, 3, 3, 3]
-        assert watch.blocks[3] == [(1, prefix + n * branch) for n in (5, 5, 3)]
+        # The unsteered one, and those of block 2: three, three and none.
+        assert watch.blocks[3] == [(1, prefix + n * branch) for n in (4, 4, 1)]
 
     def test_more_cells_make_no_more_runs_and_the_self_check_is_made_once(self, tokenizer):
         fresh, calls = own_model(tokenizer), []
@@ -231,8 +249,8 @@ def test_where_steering_does_little_the_engines_must_be_closer(effect, share):
     [
         (120, 10, [(1, 98)] * 5),
         (190, 10, [(1, 147)] * 3 + [(1, 49)]),
-        (1100, 25, [(1, 980), (1, 245)]),
-        (5000, 25, [(2, 980)]),
+        (1100, 25, [(1, 735), (1, 490)]),
+        (5000, 25, [(2, 735)]),
     ],
 )
 def test_a_forward_has_as_many_whole_rows_as_its_tokens_allow(model, batch_tokens, count, shapes):
@@ -242,7 +260,7 @@ def test_a_forward_has_as_many_whole_rows_as_its_tokens_allow(model, batch_token
     vectors, multipliers = random_vectors(model), [0.0, 1.0, 2.0, 3.0]
     evaluate(model, examples[:1], vectors, [1.0])  # the self-check
     with Watch(model) as watch:
-        evaluate(model, examples, vectors, multipliers, layers=[0, 3], batch_tokens=batch_tokens)
+        evaluate(model, examples, vectors, multipliers, layers=[0, 1], batch_tokens=batch_tokens)
     assert watch.blocks[0] == shapes
 
 

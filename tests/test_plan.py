@@ -17,7 +17,7 @@ from companion.profiles import Settings, load_profile, override
 from companion.tan import experiment
 from companion.tan.jobs import Job, inputs
 from companion.tan.work import compute
-from steerkit import SteerkitError, evaluate
+from steerkit import SteerkitError, evaluate, traces
 from steerkit.formats import question
 from steerkit.layout import length
 from steerkit.traces import SHARE_FROM
@@ -73,7 +73,8 @@ class TestTokenPasses:
     @pytest.mark.parametrize("form", ["letter", "statement"])
     @pytest.mark.parametrize("stage", ["sweep", "grid", "shift"])
     def test_it_is_what_the_first_block_really_sees(self, one_at_a_time, tmp_path, monkeypatch, stage, form):
-        """Block 1 is steered (in the sweep all are), so block 0 runs over every token that there is."""
+        """Block 1 is steered (in the sweep all are), so in one stage block 0 runs over every token that there is."""
+        monkeypatch.setattr(traces, "STAGES", 2)
         job = Job(SMOKE, stage, "openness", form, 1)
         watch, planned = seen(job, tmp_path, monkeypatch), job_cost(job)
         assert tokens(watch.blocks[0]) == planned.token_passes

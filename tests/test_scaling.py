@@ -151,7 +151,10 @@ class TestBenchmark:
         assert stages == [(model, stage) for model in models for stage in ("extraction", "sweep", "grid")]
         for row in tried["rows"]:
             assert row["prompts_per_second"] == pytest.approx(row["prompts"] / row["seconds"])
-            assert row["operations_per_second"] > 0 and 0 < row["share"] < 1
+            assert row["share"] == pytest.approx(row["operations"] / row["seconds"] / tried["matmul_rate"])
+            # What prompts and conditions share runs once and is counted once; padding is counted.
+            planned = row["operations_per_second"] * row["seconds"]
+            assert 0.2 * planned < row["operations"] < 1.2 * planned
 
     def test_token_passes_are_those_of_the_prompt_lengths(self, tried):
         """Four prompts: 24 conditions in the sweep of four blocks, 36 for six vectors, and one more."""
@@ -178,5 +181,6 @@ class TestBenchmark:
         # Without a GPU the real one refuses.
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(sys, "argv", [str(BENCHMARK)])
+        monkeypatch.syspath_prepend(str(BENCHMARK.parent))
         with pytest.raises(SystemExit, match="needs a GPU"):
             runpy.run_path(str(BENCHMARK), run_name="__main__")
