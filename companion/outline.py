@@ -97,6 +97,11 @@ def opened(place: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
 
 
+def layers_of(name: str) -> int:
+    """How many blocks a model has; of one whose shape is registered without a download."""
+    return config_of(name).num_hidden_layers if spec_of(name).shape else outline(name).n_layers
+
+
 def config_of(name: str, **other: Any) -> Any:
     """The transformers configuration of a model whose shape is registered; `other` settings replace its own."""
     shape = {**spec_of(name).shape, **other}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from companion import published
-from companion.outline import outline
+from companion.outline import layers_of
 from companion.profiles import Settings
 from companion.tan import experiment, tables
 from companion.tan.formats import kind_of
@@ -125,7 +125,7 @@ class Evidence:
     @property
     def n_layers(self) -> int:
         """Blocks of the model."""
-        return outline(self.settings.model).n_layers
+        return layers_of(self.settings.model)
 
     @cached_property
     def ranges(self) -> pd.DataFrame:
