@@ -77,6 +77,12 @@ def _datasets() -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, float))
 
 
+def kind(name: str) -> str:
+    """What the items of a data set of the paper are: "persona", statements to answer with Yes or No, or "choice"."""
+    category = tan()["datasets"].get(name, {"category": "caa"})["category"]  # the pooled ones are of CAA
+    return "choice" if category in ("advanced-ai-risk", "caa") else "persona"
+
+
 def datasets() -> pd.DataFrame:
     """The 40 data sets of the paper with their in-distribution (BASE->BASE) numbers, one row each, in its order.
 

@@ -285,6 +285,15 @@ class TestFigure4:
         assert drawn.alt.endswith(f"unexplained {theirs:.0%}.")
         refused(bias.figure_4, make_parts().assign(letter=0.7), "paper", said="add up to the total")
 
+    def test_figure_4_keeps_sets_of_one_kind_together_and_says_their_averages_apart(self):
+        drawn = bias.figure_4(make_parts().assign(kind=["choice", "persona", ""]), "paper")
+        left, right = drawn.figure.axes
+        assert ticks(left) == ["narcissism", "openness", "my-own-set"]  # not by the unexplained share
+        heads = [text for text in texts(right) if text.startswith("sets of")]
+        assert heads == [f"sets of {each}" for each in ("Yes or No", "written-out options", "others")]
+        assert "Sets of Yes or No: letter 10%, answer 0%, unexplained 90%." in drawn.alt
+        assert "Sets of written-out options: letter 50%, answer 20%, unexplained 30%." in drawn.alt
+
 
 class TestAsPublished:
     def test_figure_1_published_draws_the_digitised_numbers(self):
@@ -340,7 +349,12 @@ class TestAsPublished:
             for row, name in enumerate(table["dataset"]):
                 parts = published_parts(name)
                 np.testing.assert_allclose(shown[row], parts if prefix else parts / parts.sum())
-        assert table["share_unexplained"].is_monotonic_increasing
+        assert list(table["kind"]) == ["persona"] * 8 + ["choice"] * 5
+        assert table.groupby("kind")["share_unexplained"].is_monotonic_increasing.all()
+        ends = [
+            f"{each:.0%}" for each in (table["share_unexplained"].min(), table["share_unexplained"].max())
+        ]
+        assert f"between {ends[0]} (" in drawn.alt and f" and {ends[1]} (" in drawn.alt
         np.testing.assert_allclose(table[list(PARTS)].sum(axis=1), table["total"], atol=0.05)
         assert f"unexplained {table['share_unexplained'].mean():.0%}" in drawn.alt
 

@@ -25,6 +25,9 @@ SPACE = 0.8  # between data sets, in heights of a box row
 HATCHED = {"fc": "white", "hatch": "//////"}
 PARTS = {"letter": style.BLUE, "answer": style.ORANGE, "unexplained": "#D9D9D9"}
 COLUMNS = ["total", *PARTS]
+# Kinds of sets, in the order of the rows; a set of the user's own may be of none.
+ASKED = {"persona": "Yes or No", "choice": "written-out options", "": "others"}
+GAP = 1.3  # before the sets of another kind, in rows
 # Who gets what both factors explain; the names are those of stats.variance_parts.
 ORDERS = {"paper": "letter first", "answer-first": "answer first", "shapley": "overlap halved"}
 
@@ -231,6 +234,7 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     """Variance of steerability split into letter, answer and the rest, published left, ours right; totals in the margin.
 
     `parts` has dataset, total, and the three parts, which add up to it; `order` says which factor got what both explain.
+    Where `parts` has a `kind`, sets with another kind of items stand apart.
     """
     table = _shares(parts)
     with _stacks(table, 1.55, ("published_", "")) as (figure, panels):
@@ -252,6 +256,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     alt = f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
     alt += f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
     alt += f"{_averages(known, '')}."
+    for kind, rows in known.groupby("kind", sort=False) if known["kind"].nunique() > 1 else ():
+        alt += f" Sets of {ASKED[kind]}: {_averages(rows, '')}."
     if theirs.empty:
         return Drawn(figure, table, f"{alt} The paper shows no Llama-2-7b values for them.")
     alt += f" The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are"
@@ -260,7 +266,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
 
 def _shares(parts: pd.DataFrame) -> pd.DataFrame:
     """Parts as shares of the total variance, ours and the published (letter first), least unexplained first."""
-    rows = style.checked(parts, ("dataset", *COLUMNS), COLUMNS).set_index("dataset")[COLUMNS].astype(float)
+    rows = style.checked(parts, ("dataset", *COLUMNS), COLUMNS).set_index("dataset")
+    kinds, rows = rows.get("kind", pd.Series("", rows.index)), rows[COLUMNS].astype(float)
     adds_up = np.allclose(rows[[*PARTS]].sum(axis=1), rows["total"], rtol=1e-6, atol=1e-9)
     expected, once = "each data set once, with parts that add up to the total", rows.index.is_unique
     next_step = "pass the parts of one format and layer."
@@ -271,7 +278,14 @@ def _shares(parts: pd.DataFrame) -> pd.DataFrame:
         each[[*PARTS]] = each[[*PARTS]].div(each["total"].where(each["total"] > 0), axis=0)
     table = ours.join(theirs.add_prefix("published_")).sort_values("unexplained", kind="stable").reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
-    return table
+    return _by_kind(table.assign(kind=table["dataset"].map(kinds)))
+
+
+def _by_kind(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows kind by kind; the index are their places from the top, with a gap between kinds."""
+    table = table.sort_values("kind", key=lambda kinds: kinds.map([*ASKED].index), kind="stable")
+    heads = (table["kind"] != table["kind"].shift()).to_numpy().cumsum()
+    return table.set_axis(np.arange(len(table)) + GAP * heads * (heads[-1:] > 1))
 
 
 def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
@@ -281,6 +295,7 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     # The parts are digitised one by one: their sum is the total to 0.02 only, and shares are of the sum.
     split = table[[*PARTS]].div(table[[*PARTS]].sum(axis=1, min_count=3), axis=0).add_prefix("share_")
     table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
+    table = _by_kind(table.assign(kind=table["dataset"].map(published.kind)))
     with _stacks(table, 1.75, ("", "share_")) as (figure, panels):
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
@@ -298,8 +313,12 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
 def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterator[tuple[Figure, list[Axes]]]:
     """A panel of stacked parts for each prefix of the columns, a row for each data set."""
     words = zip(PARTS.values(), ("letter (A/B)", "answer (Yes/No)", "unexplained"), strict=True)
-    with style.drawing(room + 0.27 * len(table), 1, len(prefixes), sharey=True) as (figure, panels):
+    height = room + 0.27 * (table.index.max() + 1)
+    with style.drawing(height, 1, len(prefixes), sharey=True) as (figure, panels):
         for axes, prefix in zip(panels, prefixes, strict=True):
+            for kind, rows in table.groupby("kind", sort=False) if table["kind"].nunique() > 1 else ():
+                place = {"xy": (0, rows.index.min() - 0.5), "xycoords": axes.get_yaxis_transform()}
+                axes.annotate(f"sets of {ASKED[kind]}", **place, fontsize=style.SMALL, va="bottom")
             start = np.zeros(len(table))
             for part, color in PARTS.items():
                 width = table[prefix + part].fillna(0).to_numpy()
@@ -313,7 +332,7 @@ def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterat
 
 def _unexplained(table: pd.DataFrame, column: str) -> str:
     """Both ends of a table by the share that stays unexplained."""
-    low, high = table.iloc[0], table.iloc[-1]
+    low, high = table.loc[table[column].idxmin()], table.loc[table[column].idxmax()]
     return f"between {low[column]:.0%} ({low['label']}) and {high[column]:.0%} ({high['label']})"
 
 

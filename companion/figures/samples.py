@@ -196,7 +196,7 @@ def share_axis(axes: Axes, shares: pd.Series) -> None:
 def name_rows(axes: Axes, table: pd.DataFrame, empty: pd.Series | None = None) -> None:
     """Name the rows of a table with dataset and label, row 0 on top; an empty one says why."""
     labels = [style.lines(label, 22) for label in table["label"]]
-    axes.set(yticks=table.index, yticklabels=labels, ylim=(len(table) - 0.4, -0.6))
+    axes.set(yticks=table.index, yticklabels=labels, ylim=(table.index.max() + 0.6, -0.6))
     for row, name in table.loc[empty, "dataset"].items() if empty is not None else ():
         style.remark(axes, row, style.gap(name))
 
