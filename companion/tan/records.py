@@ -205,7 +205,8 @@ def audit(
     job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
     model = model_of(settings.model, settings.remote)
     train, test = jobs.examples(job, model)
-    drawn = rng.choice([example.id for example in test], size=min(examples_each, len(test)), replace=False)
+    there = [one.id for one in test if one.id in set(mine["example_id"])]  # not all pairs of a set are tests
+    drawn = rng.choice(there, size=min(examples_each, len(there)), replace=False)
     chosen = sorted(drawn.tolist())
     if stage == "shift":
         setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
