@@ -328,6 +328,9 @@ def main() -> None:
     """Entry point: one paragraph for an error, a traceback only with --debug or STEERKIT_DEBUG=1."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("STEERKIT_DEBUG")
+    # Before torch is there, and for kernels: where other programs are busy too, threads that spin while they wait for
+    # each other cost a factor of six.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         at_home()
         at_work()
