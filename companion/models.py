@@ -24,7 +24,7 @@ from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 if TYPE_CHECKING:
     import torch
 
-SLOW = ("float16",)  # precisions that a CPU only emulates
+HALF = ("float16", "bfloat16")
 NOTES = Path("remote") / "servers.json"  # the precision of each model on each server
 
 
@@ -207,15 +207,24 @@ def dtype_of(name: str, remote: str = "") -> str:
     if url := server(remote):
         return _noted().get(f"{name} {url}") or plain(model_of(name, url).dtype)
     spec = spec_of(name)
-    if spec.dtype not in (None, *SLOW):  # without torch where it can be had so
+    if spec.dtype not in (None, *HALF):  # without torch where it can be had so
         return spec.dtype
     at = load.device_of(None)
     return plain(load.choose_dtype(usual(spec, at), at)[0])
 
 
 def usual(spec: ModelSpec, device: torch.device) -> str | None:
-    """The registry's precision, but on a CPU none in which it takes many times as long; None: the device's."""
-    return None if device.type == "cpu" and spec.dtype in SLOW else spec.dtype
+    """The registry's precision, but none that the device only emulates, many times as slow; None: the device's.
+
+    A CPU has no instructions for float16, and some have them for bfloat16.
+    """
+    import torch
+
+    emulated = device.type == "cpu" and (
+        spec.dtype == "float16"
+        or (spec.dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+    return None if emulated else spec.dtype
 
 
 def location(spec: ModelSpec) -> str:

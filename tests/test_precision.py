@@ -15,10 +15,13 @@ from steerkit import differences, evaluate, load, load_vectors, traces
 
 class TestDtype:
     def test_of_a_registered_model_it_is_its_own_and_of_any_other_that_of_the_device(self, monkeypatch):
-        """With a GPU, too; nothing can be put on the one here. A CPU only emulates float16, and computes in float32."""
-        for gpu, other in ((False, "float32"), (True, "bfloat16")):
+        """With a GPU, too; nothing can be put on the one here. What a CPU only emulates it computes in float32."""
+        cases = (False, True, "float32"), (False, False, "float32"), (True, False, "bfloat16")
+        for gpu, half, other in cases:
             monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
-            own = {n: other if not gpu and s.dtype == "float16" else s.dtype for n, s in MODELS.items()}
+            monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda half=half: half)
+            slow = () if gpu else ("float16",) if half else ("float16", "bfloat16")
+            own = {name: other if spec.dtype in slow else spec.dtype for name, spec in MODELS.items()}
             assert {name: dtype_of(name) for name in MODELS} == own
             assert dtype_of("org/name") == other
         assert {MODELS[name].dtype for name in ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")} == {"float16"}

@@ -217,24 +217,29 @@ def audit(
     few, mine = [example for example in test if example.id in chosen], mine[mine["example_id"].isin(chosen)]
     if stage == "authors":
         mine, again = mine[mine["of"] == name], work.slopes_by_author(job, model, chosen)
-        return _compared(job, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage])
+        return _compared(
+            job, made, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage]
+        )
     if stage == "products":
         again, largest = work.products_of(job, model, chosen), mine["product"].abs().max()
         mine, again = (
             each.assign(product=each["product"] / largest) for each in (mine, again)
         )  # no score: relative
-        return _compared(job, mine, again, chosen, ["example_id", "by_id"], APART[stage])
+        return _compared(job, made, mine, again, chosen, ["example_id", "by_id"], APART[stage])
     if stage == "unigram":
-        return _compared(job, mine, work.unigram_of(job, model, chosen), chosen, ["example_id"], APART[stage])
+        return _compared(
+            job, made, mine, work.unigram_of(job, model, chosen), chosen, ["example_id"], APART[stage]
+        )
     if stage == "placebo":
         again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
-        return _compared(job, mine, again, chosen, ["example_id", "vector"], ["slope"])
+        return _compared(job, made, mine, again, chosen, ["example_id", "vector"], ["slope"])
     again = work.scored(job, model, few, found).table(name)
-    return _compared(job, mine, again, chosen, ["example_id", "vector", "layer", "multiplier"], SIDES)
+    return _compared(job, made, mine, again, chosen, ["example_id", "vector", "layer", "multiplier"], SIDES)
 
 
 def _compared(
     job: Job,
+    made: dict[str, Any],
     recorded: pd.DataFrame,
     again: pd.DataFrame,
     chosen: Sequence[str],
@@ -246,5 +251,6 @@ def _compared(
     complete = bool((both["_merge"] == "both").all() and both[numbers].notna().all(axis=None))
     about = {"record": f"{job.settings.profile}/{job.stage}-{job.format}", "dataset": job.dataset}
     about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
-    tolerance = TOLERANCE if dtype_of(job.settings.model) == "float32" else HALF_TOLERANCE
+    exact = made["inputs"]["dtype"] == dtype_of(job.settings.model) == "float32"
+    tolerance = TOLERANCE if exact else HALF_TOLERANCE
     return about | {"tolerance": tolerance, "agrees": complete and difference <= tolerance}
