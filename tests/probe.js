@@ -21,10 +21,15 @@
   });
   const small = [...document.querySelectorAll("article p, article li, article td, article th")].filter((node) =>
     node.checkVisibility() && node.textContent.trim() && parseFloat(getComputedStyle(node).fontSize) < 11.9);
+  // What begins left of the box it stands in is where nobody can scroll to.
+  const cut = [...document.querySelectorAll("article div.math")].filter((box) =>
+    [...box.querySelectorAll("math *")].some((part) =>
+      part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1));
   return {
     scrollWidth: document.documentElement.scrollWidth,
     wide: wide.map(name),
     small: small.map(name),
+    cut: cut.map(name),
     shift: window.steerkitShift ?? 0,
   };
 })()

@@ -157,6 +157,7 @@ WRONG = {
     "something is refused": lambda page, _: page.failed,
     "a phone scrolls sideways or cuts off": lambda page, _: sideways(page.phone, PHONE[0]),
     "a desk scrolls sideways or cuts off": lambda page, _: sideways(page.desk, DESK[0]),
+    "a formula begins out of reach": lambda page, _: page.phone["cut"] + page.desk["cut"],
     "text on a phone is too small to read": lambda page, _: page.phone["small"],
     # The browsers' own measure calls 0.1 good and 0.25 poor. Formulas are typeset after the text is drawn: on a busy
     # machine they alone have cost 0.1.
@@ -226,7 +227,9 @@ FOCUS = """(() => {
 BAD = """<!doctype html><html lang="en"><head><title>t</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head><body><main><article><h1>t</h1>
 <img src="none.png"><a href="#nowhere">x</a><p style="font-size:8px">small</p>
-<p id="late" style="color:#ddd">pale</p><div style="width:900px">wide</div>
+<p id="late" style="color:#ddd">pale</p>
+<div class="math" style="display:flex;flex-direction:row-reverse;overflow-x:auto"><math style="flex:none">
+<mtext>a formula that is longer than a phone is wide, said in words</mtext></math></div><div style="width:900px">wide</div>
 <script>console.error("oh"); setTimeout(() => { throw new Error("thrown"); }, 0);
 fetch("http://elsewhere.invalid/x").catch(() => {});</script></article></main></body></html>"""
 
@@ -241,6 +244,7 @@ def test_a_bad_page_is_caught(browser, serve, tmp_path):
     assert f"404 {address}none.png" in page.failed
     assert page.phone["scrollWidth"] > PHONE[0] and len(page.phone["wide"]) == 1
     assert page.desk["wide"] == [] and len(page.phone["small"]) == 1
+    assert page.desk["cut"] == [] and len(page.phone["cut"]) == 1
     if page.violations is not None:
         assert any("color-contrast" in line for line in page.violations)
         assert any("image-alt" in line for line in page.violations)
