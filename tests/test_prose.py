@@ -104,6 +104,9 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
 }
 
 
+COLUMN = 82  # characters of code
+
+
 def outside_fences(text: str) -> str:
     """A page without its fenced blocks, but with the sentences of those that hold some."""
     kept, fence, silent = [], "", False
@@ -134,6 +137,23 @@ def stray_numbers(text: str) -> list[str]:
         left = left.replace(words, "·")
     found = [match for pattern in (DIGITS, WORDS) for match in pattern.finditer(left)]
     return counts + [left[max(0, match.start() - 30) : match.end()] for match in found]
+
+
+def long_code(text: str) -> list[str]:
+    """Lines of commands and programs that are longer than the column of a page at its full width."""
+    found, language = [], None
+    for line in text.splitlines():
+        if mark := re.match(r"`{3,}(.*)", line):
+            language = mark[1] if language is None else None
+        elif language in ("bash", "python") and len(line) > COLUMN and not line.startswith("{"):
+            found.append(line)  # JSON lines cannot be broken
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_fits_its_box(page):
+    assert long_code(PAGES[page].read_text()) == []
+    assert long_code(f"```bash\n{'x' * COLUMN}\n{'y' * (COLUMN + 1)}\n```\n") == ["y" * (COLUMN + 1)]
 
 
 class TestNumbers:
