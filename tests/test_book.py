@@ -50,7 +50,8 @@ def test_metadata_describes_files_of_the_site_and_the_archive_is_in_it_and_whole
     assert {one["@id"] for one in known["./"]["mentions"]} == {run["@id"] for run in runs}
     for run in runs:  # what the Process Run Crate profile asks of an action
         tools = [known[each["@id"]]["@type"] for each in run["instrument"]]
-        assert tools == ["SoftwareSourceCode", "SoftwareApplication"] and run["startTime"] < run["endTime"]
+        assert tools == ["SoftwareSourceCode", "SoftwareApplication"]
+        assert run["startTime"] <= run["endTime"]  # in whole seconds, and a table takes less than one
         assert {each["@id"] for each in run["object"]} <= set(known)
     for entity in files:
         name = entity["@id"]
