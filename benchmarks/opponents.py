@@ -84,9 +84,8 @@ def product_rate(repetitions: int = 20) -> float:
 def operations(model: Model, work: Callable[[], object]) -> float:
     """What some work does in products with weights alone, in the blocks and in the head, counted as they are called."""
     counts, handles = [], []
-    parts = [
-        part for block in model.layers for part in block._module.modules()
-    ]  # a block that is skipped calls none
+    # Not hooks of the blocks, which are called for a block that is skipped, too.
+    parts = [part for block in model.layers for part in block._module.modules()]
 
     def count(module: torch.nn.Module, given: tuple) -> None:
         counts.append(2.0 * module.weight.numel() * given[0].shape[:-1].numel())

@@ -53,9 +53,8 @@ def tree_rate(
         count = 1
         while (took := seconds(count)) < SECONDS and count < len(asked):
             count *= 2
-        took = median(
-            [took, seconds(count), seconds(count)]
-        )  # a moment in which others were busy is no measure
+        # A moment in which others were busy is no measure.
+        took = median([took, seconds(count), seconds(count)])
         conditions = 1 + sum(value != 0 for value in multipliers)
         passes = sum(length(question(example), conditions) for example in asked[:count])
         RATES[about.name, dtype] = 2 * weights * passes / took

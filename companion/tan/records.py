@@ -205,7 +205,8 @@ def audit(
     job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
     model = model_of(settings.model, settings.remote)
     train, test = jobs.examples(job, model)
-    there = [one.id for one in test if one.id in set(mine["example_id"])]  # not all pairs of a set are tests
+    known = set(mine["example_id"])  # not all pairs of a set are tests
+    there = [one.id for one in test if one.id in known]
     drawn = rng.choice(there, size=min(examples_each, len(there)), replace=False)
     chosen = sorted(drawn.tolist())
     if stage == "shift":
