@@ -6,7 +6,6 @@ heavy tables have keys of their own (`companion.store`), so a change of a plot r
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -23,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
-
-import psutil
 
 import companion
 import steerkit
@@ -104,6 +101,8 @@ def _in_a_thread(*run: Any) -> Outcome:
 
 def _at_once() -> int:
     """A notebook is one thread for most of its time, and some 1.5 GB."""
+    import psutil
+
     return 2 if (os.cpu_count() or 1) > 1 and psutil.virtual_memory().available > ROOM else 1
 
 
@@ -173,6 +172,8 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
 
 def _kernel_manager(folder: Path) -> type:
     """A kernel of this interpreter that leaves its files in `folder` and talks over files instead of open TCP ports."""
+    import asyncio
+
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
     from traitlets import default
