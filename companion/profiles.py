@@ -56,6 +56,7 @@ class Shift:
     train: int | dict[str, int] | None
     test: int | dict[str, int] | None
     multipliers: tuple[float, ...]
+    datasets: tuple[str, ...] = ()  # empty: those of the profile
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def load_profile(name: str, **overrides: Any) -> Settings:
     with told(kinds, "a profile with the lines of profiles/laptop.yaml", "mend the profile.", found=found):
         values = yaml.load(path.read_text(encoding="utf-8"), _Once)
         _check_known(values, path.name)
+        for part in (values, values["sweep"], values["shift"]):
+            part |= {name: _datasets(part[name]) for name in ("datasets", "others") if name in part}
         parts = {"sweep": Sweep(**_tuples(values["sweep"])), "shift": Shift(**_tuples(values["shift"]))}
-        parts |= {name: _datasets(values[name]) for name in ("datasets", "others") if name in values}
         parts["remote"] = os.environ.get("STEERKIT_REMOTE") or values.get("remote", "")
         settings = Settings(profile=name, **_tuples(values | parts))
     return override(settings, **overrides)
@@ -144,6 +146,8 @@ def override(settings: Settings, **values: Any) -> Settings:
     """Settings with some values changed; `layer` and `datasets` may come in the short forms of the command line."""
     _check_known(values, "the settings asked for")
     given = {name: value for name, value in values.items() if value not in (None, "", -1, [], ())}
+    if "datasets" in given:  # of the grid over prompt settings too, whatever the profile takes there
+        given["shift"] = replace(given.get("shift", settings.shift), datasets=())
     if isinstance(given.get("datasets"), str):
         given["datasets"] = _datasets(given["datasets"])
     if isinstance(given.get("layer"), int):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from steerkit.model import Model
 
 Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products", "unigram"]
+PARTS = ("sweep", "shift")  # stages whose sizes, multipliers and data sets are a part of the settings
 # Stages that draw pairs of their own, the same to train and to test.
 DRAWN = ("authors", "products", "unigram")
 Progress = Callable[[int], None]
@@ -59,7 +60,7 @@ class Job:
     @property
     def part(self) -> Settings | Sweep | Shift:
         """The part of the settings that has the sizes and multipliers of this stage."""
-        return getattr(self.settings, self.stage) if self.stage in ("sweep", "shift") else self.settings
+        return getattr(self.settings, self.stage) if self.stage in PARTS else self.settings
 
     @property
     def split(self) -> str:
@@ -85,10 +86,10 @@ class Job:
 
 
 def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
-    """The data sets of a stage: a sweep may have its own, and few concepts have several authors."""
+    """The data sets of a stage: sweep and shift may have their own, and few concepts have several authors."""
     if stage == "authors":
         return authors.among(settings.datasets)
-    return (settings.sweep.datasets if stage == "sweep" else ()) or settings.datasets
+    return (getattr(settings, stage).datasets if stage in PARTS else ()) or settings.datasets
 
 
 @lru_cache(maxsize=64)

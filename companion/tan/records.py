@@ -67,8 +67,8 @@ def done(settings: Settings, stage: Stage, answer_format: str) -> list[str]:
 def without(settings: Settings, stage: Stage, kept: Sequence[str]) -> Settings | None:
     """The settings for the other data sets of a stage, if there are any; whose vectors are placebos stays."""
     left = tuple(name for name in jobs.datasets_of(settings, stage) if name not in kept)
-    if stage == "sweep":
-        found = replace(settings, sweep=replace(settings.sweep, datasets=left))
+    if stage in jobs.PARTS:
+        found = replace(settings, **{stage: replace(getattr(settings, stage), datasets=left)})
     else:
         found = replace(settings, datasets=left, others=settings.others or settings.datasets)
     return found if left else None
