@@ -19,7 +19,7 @@ from companion.data.datasets import load_dataset
 from companion.data.splits import groups_of
 from companion.page import Run
 from companion.profiles import load_profile, override
-from companion.tan import experiment, records, work
+from companion.tan import experiment, jobs, records, work
 from companion.tan.records import SIDES, TOLERANCE
 from steerkit.errors import SteerkitError
 
@@ -340,3 +340,11 @@ class TestExtended:
         assert records.done(override(same, layer=layer + 1), "grid", "letter") == []
         assert records.done(replace(same, seed=1), "grid", "letter") == []
         assert records.without(smoke_records, "grid", smoke_records.datasets) is None
+
+    def test_a_grid_over_prompt_settings_may_have_data_sets_of_its_own(self, smoke_records):
+        first, second = smoke_records.datasets[:2]
+        own = replace(smoke_records, shift=replace(smoke_records.shift, datasets=(first, second)))
+        assert tuple(experiment.shift(own, "letter")["dataset"].unique()) == (first, second)
+        assert tuple(experiment.grid(own, "letter")["dataset"].unique()) == own.datasets
+        assert jobs.datasets_of(records.without(own, "shift", [first]), "shift") == (second,)
+        assert jobs.datasets_of(override(own, datasets=second), "shift") == (second,)

@@ -147,7 +147,7 @@ def stands_in(exhibit: str, settings: Settings) -> bool:
     """
     if exhibit not in GRID_ONLY or not settings.long:
         return False
-    as_committed = replace(load_profile(settings.profile), datasets=settings.datasets)
+    as_committed = replace(load_profile(settings.profile), datasets=settings.datasets, shift=settings.shift)
     return settings == as_committed and any((FOLDER / settings.profile).glob("grid-*.parquet"))
 
 
