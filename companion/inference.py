@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import stats as scipy_stats
 
 from steerkit.errors import need
@@ -87,20 +86,22 @@ def quick_rank_correlation(
     """`stratified_rank_correlation` in closed form, for rules that are put to hundreds of worlds.
 
     Correlations are averaged as Fisher's z with weights n - 3; the standard error is that of Bonett and Wright (2000).
-    Strata of fewer than five points, or without variation, are left out.
+    Strata of fewer than five points, or without variation, are left out. Of sides [n, k] it is the mean over k intervals.
     """
-    x, y, strata = finite("x", x), finite("y", y), np.array(list(strata))
-    parts = []
-    for each in pd.unique(strata):
-        own, other = x[strata == each], y[strata == each]
-        if len(own) >= 5 and np.ptp(own) > 0 and np.ptp(other) > 0:
-            rho = float(spearman(own[:, None], other[:, None])[0])
-            parts.append((np.arctanh(np.clip(rho, -0.999, 0.999)), len(own) - 3, 1 + rho**2 / 2))
+    x, y, labels = _columns("x", x), _columns("y", y), np.array(list(strata))
+    z, error, total = (np.zeros(x.shape[1]) for _ in range(3))
+    for each in set(labels.tolist()):
+        own = labels == each
+        rho, weight = spearman(x[own], y[own]), max(own.sum() - 3.0, 0.0) * (own.sum() >= 5)
+        weight = np.where(np.isfinite(rho), weight, 0.0)
+        rho = np.nan_to_num(rho)
+        z += weight * np.arctanh(np.clip(rho, -0.999, 0.999))
+        error += weight * (1 + rho**2 / 2)
+        total += weight
     expected = "five points with different values on each side in at least one stratum"
-    need(bool(parts), expected, f"{len(x)} points in {len(set(strata))}", "add data sets.")
-    z, weight, inflation = map(np.array, zip(*parts, strict=True))
-    centre, error = (z @ weight) / weight.sum(), np.sqrt(weight @ inflation) / weight.sum()
-    low, middle, high = np.tanh([centre - 1.96 * error, centre, centre + 1.96 * error])
+    need(bool(total.all()), expected, f"{len(x)} points in {len(set(labels.tolist()))}", "add data sets.")
+    z, error = z / total, np.sqrt(error) / total
+    low, middle, high = np.tanh([z - 1.96 * error, z, z + 1.96 * error]).mean(axis=1)
     return Interval(float(middle), float(low), float(high))
 
 

@@ -71,13 +71,12 @@ def ranked(
     most = max(list(kinds).count(kind) for kind in set(kinds))
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
 
-    def effect(order: np.ndarray) -> Interval:
-        found = [inference.quick_rank_correlation(x, y[order], kinds) for x, y in pairs]
-        values = [(each.estimate, each.low, each.high) for each in found]
-        return Interval(*np.mean(values, axis=0))
+    x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
 
-    same = np.arange(len(kinds))
-    return Trial(said, ours, effect(same), least, lambda rng: effect(permuted(kinds, rng)))
+    def false(rng: np.random.Generator) -> Interval:
+        return inference.quick_rank_correlation(x, y[permuted(kinds, rng)], kinds)
+
+    return Trial(said, ours, inference.quick_rank_correlation(x, y, kinds), least, false)
 
 
 def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Trial:

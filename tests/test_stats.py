@@ -161,6 +161,9 @@ def test_a_correlation_within_strata_does_not_see_what_differs_between_them():
     assert one.estimate == pytest.approx(scipy.stats.spearmanr(x[:20], y[:20]).statistic)
     error = np.sqrt((1 + one.estimate**2 / 2) / 17)  # Bonett and Wright 2000
     assert one.high == pytest.approx(np.tanh(np.arctanh(one.estimate) + 1.96 * error))
+    apart = [quick_rank_correlation(x, side, kinds) for side in (y, -x)]  # of two measurements: the mean
+    both = quick_rank_correlation(np.column_stack([x, x]), np.column_stack([y, -x]), kinds)
+    assert both.low == pytest.approx(np.mean([each.low for each in apart]))
 
 
 def test_it_covers_the_truth_about_as_often_as_its_level_says():

@@ -47,7 +47,7 @@ class SetSlopes:
     answers: np.ndarray
     beside: Mapping[str, np.ndarray]
 
-    @property
+    @cached_property
     def training(self) -> np.ndarray:
         """Means under vectors of resampled training pairs, [n]: the noise of extraction."""
         return self.beside["resample"].mean(axis=1)
@@ -62,7 +62,7 @@ class SetSlopes:
         """Mean steerability with the noise of test groups and of training pairs."""
         return stats.mean_interval(self.slopes, self.groups, self.training)
 
-    @property
+    @cached_property
     def spread(self) -> float:
         """Standard deviation of the unsteered propensity over items."""
         return float(self.baseline.std(ddof=1))
