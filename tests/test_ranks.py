@@ -11,7 +11,7 @@ from conftest import refused
 from scipy.stats import spearmanr, ttest_1samp
 
 from companion.inference import stratified_rank_correlation
-from companion.tan.ranks import KINDS, WITHIN, ceiling, choices, correlated, doubled, halves, holm
+from companion.tan.ranks import KINDS, WITHIN, by_column, ceiling, choices, correlated, doubled, halves, holm
 from steerkit.errors import SteerkitError
 
 STRATA = pd.Series(["persona"] * 9 + ["choice"] * 6)
@@ -69,6 +69,9 @@ class TestCorrelation:
         each = [correlated(x[[i]], y[[i]], STRATA, given[[i]])["estimate"] for i in range(3)]
         together = correlated(x, y, STRATA, given)
         assert together["estimate"] == pytest.approx(np.mean(each))
+        apart = [correlated(x[[0]], y[[i]], STRATA, draws=0)["estimate"] for i in range(3)]
+        assert by_column(x[[0]], y, STRATA) == pytest.approx(apart)
+        assert np.isnan(by_column(x[[0]] * 0, y, STRATA)).all()
         assert together["low"] < together["estimate"] < together["high"]
 
     def test_p_is_the_share_of_all_permutations_within_strata(self):

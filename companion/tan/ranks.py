@@ -7,6 +7,8 @@ correlation of two halves of them (Spearman 1910, Brown 1910).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -44,12 +46,8 @@ def correlated(
     strongly, on either side. Left out are strata with fewer than three entries; where none is left, or a side is
     constant, there are NaN, and without `draws` the estimate alone.
     """
-    sides, labels = [pd.DataFrame(each).dropna() for each in (x, y, given) if each is not None], strata
-    for side in sides:
-        labels = labels[labels.index.isin(side.index)]
-    labels = labels[labels.groupby(labels).transform("size") >= FEWEST]
-    found = {"n": len(labels), **NONE}
-    values, names = [side.loc[labels.index].to_numpy() for side in sides], labels.to_numpy()
+    values, names = _common([each for each in (x, y, given) if each is not None], strata)
+    found = {"n": len(names), **NONE}
     if not len(names) or any((side == side[:1]).all() for side in values[:2]):
         return found
     first, second = (_aligned(side, names, *values[2:]) for side in values[:2])
@@ -64,13 +62,31 @@ def correlated(
             *values[:2], names.tolist(), draws=draws, given=held
         )
     except SteerkitError:  # one stratum, or a side that is constant in one
-        return {"n": len(labels), **NONE}
+        return {"n": len(names), **NONE}
     home, orders = shuffles(names, draws)
     shuffled = np.abs(np.einsum("nk,dnk->d", first[home], second[orders]) / first.shape[1])
     p = (1 + (shuffled >= abs(found["estimate"]) - 1e-12).sum()) / (draws + 1)
     # A t interval over few strata may reach beyond what a correlation can be.
     low, high = np.clip([ends.low, ends.high], -1, 1)
     return found | {"low": float(low), "high": float(high), "p": float(p)}
+
+
+def by_column(x: Side, y: Side, strata: pd.Series) -> np.ndarray:
+    """The estimates of `correlated` for columns [k] of y and those of x, or its only one; NaN where a side is constant."""
+    values, names = _common([x, y], strata)
+    if not len(names):
+        return np.full(values[1].shape[1], np.nan)
+    first, second = (np.where(np.ptp(side, axis=0) > 0, _aligned(side, names), np.nan) for side in values)
+    return (first * second).sum(axis=0)
+
+
+def _common(sides: Sequence[Side], strata: pd.Series) -> tuple[list[np.ndarray], np.ndarray]:
+    """Values [n, k] of sides and the stratum of each of the n entries that all of them have, in strata of enough."""
+    frames, labels = [pd.DataFrame(side).dropna() for side in sides], strata
+    for side in frames:
+        labels = labels[labels.index.isin(side.index)]
+    labels = labels[labels.groupby(labels).transform("size") >= FEWEST]
+    return [side.loc[labels.index].to_numpy() for side in frames], labels.to_numpy()
 
 
 def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:

@@ -136,7 +136,7 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
         store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
         for manifest in _of(about["manifests"], wanted)
     ]
-    kept.attrs = {"manifests": manifests, "record": about}
+    kept.attrs = {"manifests": manifests, "record": store.Manifest(about)}
     return kept
 
 

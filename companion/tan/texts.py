@@ -18,7 +18,7 @@ from companion.data.datasets import names
 from companion.profiles import Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import dataset_of
-from companion.tan.ranks import DRAWS, ceiling, choices, correlated, doubled, halves, shuffles
+from companion.tan.ranks import DRAWS, by_column, ceiling, choices, correlated, doubled, halves, shuffles
 from companion.tan.tables import MOVED, SAME, name_of
 from steerkit import stats, steerability
 from steerkit.errors import need
@@ -165,8 +165,9 @@ def placebo_means(table: pd.DataFrame) -> dict[str, list[pd.Series]]:
 
 def null(first: Sequence[pd.Series], second: Sequence[pd.Series], strata: pd.Series) -> dict[str, float]:
     """Mean and largest absolute correlation of placebos, one with one."""
-    found = [correlated(x, y, strata, draws=0)["estimate"] for x, y in zip(first, second, strict=False)]
-    found = np.array(found or [np.nan])
+    found, count = np.array([np.nan]), min(len(first), len(second))
+    if count:
+        found = by_column(*(pd.concat(side[:count], axis=1) for side in (first, second)), strata)
     return {"placebo": float(found.mean()), "placebo_most": float(np.abs(found).max())}
 
 
@@ -205,9 +206,8 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
 
 def _retested(items: pd.DataFrame, strata: pd.Series) -> float:
     """Mean correlation of the slopes of a vector with those of vectors from resampled training pairs."""
-    drawn = [items[name] for name in items.dropna(axis=1) if name.startswith("resample")]
-    found = [correlated(items["full"], each, strata, draws=0)["estimate"] for each in drawn]
-    return float(np.mean(found)) if found else np.nan
+    drawn = items.dropna(axis=1).filter(like="resample")
+    return float(by_column(items["full"], drawn, strata).mean()) if len(drawn.columns) else np.nan
 
 
 def _joint(first: pd.Series, second: pd.Series, draws: int = DRAWS) -> dict[str, float]:
