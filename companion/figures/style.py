@@ -295,6 +295,7 @@ def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
 def _sheet(figure: Figure) -> Bbox:
     """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
     figure.draw_without_rendering()  # only now the layout is known
+    figure.set_layout_engine("none")  # and stays: each of the two files would make it again, twice
     drawn, own = figure.get_tightbbox(), figure.bbox_inches
     if own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1:
         return own
