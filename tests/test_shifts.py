@@ -313,6 +313,11 @@ def test_correlations_of_every_profile_and_format_stand_above_the_papers_own(thr
         assert row["pearson"] == pytest.approx(pearsonr(x, y.reindex(x.index)).statistic, abs=5.1e-4)
 
 
+def test_models_are_set_side_by_side_where_they_have_read_one_text():
+    runs = [load_profile(name) for name in ("laptop-full", "laptop-full-gemma", "laptop-papers-qwen")]
+    assert tables.on_one_text(runs) == [("smollm2-135m", "gemma3-270m")]
+
+
 class TestRun:
     """What a notebook's parameters come to."""
 

@@ -50,6 +50,11 @@ def name_of(settings: Settings) -> str:
     return f"{settings.model} (papers' data)" if settings.source == "papers" else settings.model
 
 
+def on_one_text(runs: Sequence[Settings]) -> list[tuple[str, str]]:
+    """Every two models that have read the same items: of others a scatter compares authors as well."""
+    return [(name_of(a), name_of(b)) for a, b in combinations(runs, 2) if a.source == b.source]
+
+
 def shifts_of(settings: Settings, answer_format: str) -> Found:
     """The SHIFTS table of one profile; its model is the profile's."""
     slopes = experiment.shift_slopes(settings, answer_format)
