@@ -357,19 +357,37 @@ def divergences(site: Site, tokens: Sequence[int], layer: int, deltas: torch.Ten
     """How far each of `deltas` [k, d], added after a block at every token, moves the next tokens of a text.
 
     Kullback-Leibler divergences [k] from the unsteered distribution, nats a token; and the norms [s - 1] of the residual
-    stream there. The first token is left out of both: an attention sink, with a norm far above all others.
+    stream there. The first token is left out of both: an attention sink, with a norm far above all others. Blocks below
+    run once, if the model goes on from there as it went before.
     """
     with torch.no_grad(), site.lm.trace(input_ids=torch.tensor([tokens]), use_cache=False):
-        norms = nnsight.save(stream(site.layers[layer].output)[0, 1:].float().norm(dim=-1).cpu())
-        logits = nnsight.save(site.lm.output.logits[0, 1:].float())
-    plain, moved = logits.log_softmax(-1), []
+        given = nnsight.save(site.layers[layer].output)
+        logits = nnsight.save(site.lm.output.logits[0])
+    hidden = stream(given)
+    norms, plain = hidden[0, 1:].float().norm(dim=-1).cpu(), logits[1:].float().log_softmax(-1)
+    again = resumed_logits(site, tokens, layer, given, torch.zeros_like(hidden[0, 0]))
+    resumes, moved = torch.allclose(again, logits, atol=1e-3, rtol=1e-3), []
     for delta in deltas:
-        [logits] = steered_logits(site, [], tokens, layer, delta)
-        steered = logits[1:].float().log_softmax(-1)
-        moved.append(
-            torch.nn.functional.kl_div(steered, plain, reduction="sum", log_target=True) / len(plain)
-        )
+        if resumes:
+            steered = resumed_logits(site, tokens, layer, given, delta)
+        else:
+            [steered] = steered_logits(site, [], tokens, layer, delta)
+        told = steered[1:].float().log_softmax(-1)
+        moved.append(torch.nn.functional.kl_div(told, plain, reduction="sum", log_target=True) / len(plain))
     return [torch.stack(moved).double().cpu(), norms]
+
+
+def resumed_logits(
+    site: Site, tokens: Sequence[int], layer: int, given: Any, delta: torch.Tensor
+) -> torch.Tensor:
+    """Logits [s, vocabulary] with `delta` [d] added at every token to what block `layer` gave; blocks below do not run."""
+    hidden = stream(given)
+    below = instead(given, hidden + delta.to(hidden.device, hidden.dtype))
+    with torch.no_grad(), site.lm.trace(input_ids=torch.tensor([tokens]), use_cache=False):
+        for index in range(layer + 1):
+            site.layers[index].skip(below)
+        logits = nnsight.save(site.lm.output.logits[0])
+    return logits
 
 
 def continued(

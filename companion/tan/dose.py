@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
-FEW = 4  # placebos of a kind whose divergence is measured
+FEW = 2  # placebos of a kind whose divergence is measured
 MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector
 
 
