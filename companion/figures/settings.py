@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,8 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
                 words.append(f"{shift[0]} to {shift[1]} ({style.sets(len(both))}) {said}")
             alt += f" {whose.label} {_unit(whose, measure)}: {'; '.join(words)}."
         _titles(panels, list(sources.values()), measure)
+        if count == 1:
+            figure.suptitle(next(iter(sources.values())).label, fontsize=10)
         handles = [style.dot(s.label, color=s.dots) for s in sources.values() if not s.published]
         if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
@@ -123,7 +126,7 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
     same, units = f"in distribution: {arrow(*SAME)}", [_unit(whose, measure) for whose in sources]
     if len(sources) == 1:
         for axes, shift in zip(panels.ravel(), MOVED, strict=True):
-            axes.set_title(f"{sources[0].label}: {arrow(*shift)}")
+            axes.set_title(arrow(*shift))
         for below, left in zip(panels[-1], panels[:, 0], strict=True):
             below.set_xlabel(f"{what}, {same}\n{units[0]}")
             left.set_ylabel(f"{what} under the shift\n{units[0]}")
@@ -206,12 +209,11 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
             if row > column:
                 both = wide.iloc[:, [column, row]].set_axis(["x", "y"], axis=1)
                 _two_models_panel(axes, both, sources[column], whose)
-                axes.set(xlabel=sources[column].label, ylabel=whose.label)
+                axes.set(xlabel=_wrapped(sources[column].label), ylabel=_wrapped(whose.label))
                 axes.label_outer()
                 names.append((axes, both, scatter.off_line(both)[:some]))
                 continue
-            label = whose.label.replace(": ", ":\n")
-            text = f"{label}\n({whose.unit}\nper unit multiplier)"
+            text = f"{_wrapped(whose.label)}\n({whose.unit}\nper unit multiplier)"
             if row < column:
                 pair = cells[tuple(wide.columns[[row, column]])]
                 rho = scatter.interval("Spearman", *pair[["spearman", "low", "high"]])
@@ -228,6 +230,11 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
     alt += f"{'; '.join(words)}."
     out = ", ".join(labels[model] for model in missing)
     return Drawn(figure, shifts, alt + (f" Without values for this shift: {out}." if out else ""))
+
+
+def _wrapped(label: str) -> str:
+    """The name of a model as wide as a small panel."""
+    return "\n".join(wrap(label, 18))
 
 
 def mean_variance(shifts: pd.DataFrame) -> Drawn:
