@@ -112,8 +112,10 @@ class TestFigure5:
             assert matplotlib.colors.to_hex(dots.get_facecolor()[0]) == color.lower()
 
     def test_of_one_model_it_is_two_by_two_and_the_variance_has_a_squared_unit(self):
-        axes = settings.figure_5(our_rows()).figure.axes
-        assert len(axes) == 4 and axes[0].get_title() == "smollm2-135m: BASE → USER_NEG"
+        figure = settings.figure_5(our_rows()).figure
+        axes = figure.axes
+        assert len(axes) == 4 and axes[0].get_title() == "BASE → USER_NEG"
+        assert figure.get_suptitle() == "smollm2-135m"  # as long as names come, a panel is too narrow for it
         assert "(nats per token per unit multiplier)" in axes[2].get_xlabel()
         axes = settings.figure_5(our_rows(), "variance").figure.axes
         assert axes[2].get_xlabel().endswith("(nats per token per unit multiplier)²")
