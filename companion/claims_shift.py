@@ -54,10 +54,9 @@ def moved(e: Evidence) -> list[Moved]:
     for name in e.shifts["dataset"].unique():
         rows = wide.loc[name].dropna(axis=1, how="all")
         labels = group[name].loc[rows.index].to_numpy()
-        slopes = {pair: rows[pair].to_numpy() for pair in rows.columns}
-        found.append(
-            Moved(name, e.kinds.get(name, ""), labels, slopes, unsteered.loc[name], halves_of(labels))
-        )
+        slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
+        plain = unsteered.loc[name].loc[rows.index]
+        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves_of(labels)))
     return found
 
 
@@ -201,14 +200,14 @@ def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     least, found = LEAST[FORMATS[e.form].unit], []
     for each in moved(e):
         named = [setting for setting in SETTINGS if setting in each.baselines]
-        half = each.halves[0]
+        half, level = each.halves[0], {setting: each.baselines[setting].to_numpy() for setting in named}
         own = {test: each.slopes[test, test][half].mean() for test in named}
         pairs = [(a, b) for b in named for a in named if a != b and own[b] > least]
         if len(pairs) >= 4:
             relative = [each.slopes[pair][~half].mean() / own[pair[1]] for pair in pairs]
-            distance = [(each.baselines[a] - each.baselines[b]).abs().mean() for a, b in pairs]
-            level = [each.baselines[b].mean() for _, b in pairs]
-            found.append(tuple(map(np.array, (relative, distance, level))))
+            distance = [np.abs(level[a] - level[b]).mean() for a, b in pairs]
+            under = [level[b].mean() for _, b in pairs]
+            found.append(tuple(map(np.array, (relative, distance, under))))
     return found
 
 
