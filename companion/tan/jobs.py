@@ -111,7 +111,7 @@ def inputs(job: Job) -> dict[str, Any]:
         "fidelity": settings.fidelity if job.format == "letter" else None,
         "multipliers": job.part.multipliers,
     }
-    if settings.balanced:
+    if settings.balanced and job.stage not in DRAWN:
         about["balanced"] = True
     if job.stage == "sweep":
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
