@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,9 +66,9 @@ def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str],
 
 
 def run_notebooks(
-    exhibits: Sequence[Exhibit], given: dict[str, Any], place: Callable[[Exhibit], Path], force: bool = False
+    runs: Iterable[tuple[Exhibit, dict[str, Any], Path]], force: bool = False
 ) -> Iterator[Outcome]:
-    """`run_notebook` for some exhibits, two at a time where there is room; outcomes in the order in which they end.
+    """`run_notebook` for each exhibit, values and output, two at a time where there is room; outcomes as they end.
 
     Whoever stops asking ends what is running, and nothing of it is left.
     """
@@ -77,7 +77,7 @@ def run_notebooks(
     if count > 1:
         THREADS["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // count))
     try:
-        waiting = [pool.submit(_in_a_thread, each, given, place(each), force) for each in exhibits]
+        waiting = [pool.submit(_in_a_thread, *each, force) for each in runs]
         for done in as_completed(waiting):
             yield done.result()
     finally:

@@ -90,11 +90,12 @@ class TestRecords:
         (tmp_path / ".profile").write_text("laptop")
         monkeypatch.setattr(book, "EXECUTED", tmp_path)
 
-        def run(exhibit, given, out):
-            found.append((given["profile"], out))
-            return self.outcome
+        def run(runs):
+            for _, given, out in runs:
+                found.append((given["profile"], out))
+                yield self.outcome
 
-        monkeypatch.setattr(book, "run_notebook", run)
+        monkeypatch.setattr(book, "run_notebooks", run)
         return found
 
     outcome = Outcome("x", "done", 1.0)

@@ -207,9 +207,8 @@ class TestFailure:
         cells = {"slow": "import time\ntime.sleep(3600)", "quick": alone}
         for name, cell in cells.items():
             nbformat.write(new_notebook('profile: str = "good"', cell), tmp_path / f"{name}.ipynb")
-        running = reproduce.run_notebooks(
-            [replace(broken, id=name) for name in cells], {}, lambda one: one.executed
-        )
+        each = [replace(broken, id=name) for name in cells]
+        running = reproduce.run_notebooks((one, {}, one.executed) for one in each)
         assert next(running) == Outcome("quick", "done", ANY)
         kernels = [kernel.provisioner.process for kernel in reproduce.KERNELS]
         running.close()

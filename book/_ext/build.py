@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from _ext import crate, front, measured, pages, provenance, takeaway, tokens
@@ -14,7 +15,7 @@ from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
 from companion.places import BOOK, EXECUTED, ROOT
 from companion.profiles import BOOK_FORMATS, load_profile
-from companion.reproduce import run_notebook
+from companion.reproduce import run_notebooks
 from companion.tan import records
 from steerkit.errors import need
 
@@ -36,15 +37,18 @@ def build() -> Path:
 
 def run_records() -> None:
     """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model."""
-    own = results.own_profile(EXECUTED)
-    for name in load_profile(own).compared if own else ():
+    own, runs = results.own_profile(EXECUTED), []
+    names = [name for name in (load_profile(own).compared if own else ()) if name != own]
+    for name in names:
         kept = [form for form in BOOK_FORMATS if records.path_of(name, "grid", form).exists()]
-        for exhibit in map(EXHIBITS.get, records.GRID_ONLY if name != own and kept else ()):
+        for exhibit in map(EXHIBITS.get, records.GRID_ONLY if kept else ()):
             forms = "letter" if exhibit.id == "tan-fig-4" and "letter" in kept else ",".join(kept)
-            parameters = {"profile": name, "answer_format": forms}
-            outcome = run_notebook(exhibit, parameters, EXECUTED / name / exhibit.executed.name)
-            drawn, wanted = outcome.status != "failed", f"{exhibit.id} to be drawn from the record of {name}"
-            following = f"run `steerkit run {exhibit.id} --profile {name}` to see more."
+            given = {"profile": name, "answer_format": forms}
+            runs.append((exhibit, given, EXECUTED / name / exhibit.executed.name))
+    with closing(run_notebooks(runs)) as ended:
+        for outcome in ended:
+            drawn, wanted = outcome.status != "failed", f"{outcome.exhibit} to be drawn from every record"
+            following = f"run `steerkit run {outcome.exhibit} --profile` with {', '.join(names)} to see more."
             need(drawn, wanted, outcome.error, following, "The book was not built.")
 
 

@@ -103,8 +103,8 @@ def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], report:
     """Run them under a bar; those under way end with this function, whatever ends it."""
     bars.start_task(bar)
     bars.update(bar, description=f"notebook 1 of {len(exhibits)}")
-    how = {"profile": report.profile}, lambda one: place(one, report.profile), force
-    with closing(run_notebooks(exhibits, *how)) as ended:
+    runs = [(one, {"profile": report.profile}, place(one, report.profile)) for one in exhibits]
+    with closing(run_notebooks(runs, force)) as ended:
         for number, outcome in enumerate(ended, 1):
             report.outcomes.append(outcome)
             screen.say(bars, f"{outcome.exhibit}: {outcome.status}, {screen.duration(outcome.seconds)}")
