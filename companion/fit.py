@@ -56,9 +56,9 @@ def _parts(works: Sequence[tuple[Job, float]]) -> pd.MultiIndex:
 
 
 def _groups(job: Job) -> tuple[int, int]:
-    """How many groups of items a job trains and tests on."""
-    split = jobs.split_of(job)
-    return len(set(split.groups(split.train))), len(set(split.groups(split.test)))
+    """How many groups of items a job trains and tests on, as its sizes count them."""
+    split, each = jobs.split_of(job), jobs.items_a_pair(job)
+    return len(set(split.groups(split.train))) // each, len(set(split.groups(split.test))) // each
 
 
 def _said(part: str, form: str, every: pd.Series, kept: pd.Series) -> str:

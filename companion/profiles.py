@@ -63,11 +63,12 @@ class Shift:
 class Settings:
     """Everything that decides the numbers of a run.
 
-    `train` and `test` count groups: pairs of a bundled set, single items of the papers'. `layer` maps a format to a block;
-    a format that is missing gets the block its sweep chooses. `counterbalanced` asks every item of `letter` and `yes-no`
-    in both of its forms, in the main grid; `balanced` counts as many items of each word and letter as of another. The
-    vectors of the next of `others` are placebos of a set; empty: of `datasets`. `recorded` reads the committed record
-    (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over several models show.
+    `train` and `test` count groups: pairs of a bundled set and of any statements, else items of the papers'. `layer` maps
+    a format to a block; a format that is missing gets the block its sweep chooses. `counterbalanced` asks every item of
+    `letter` and `yes-no` in both of its forms, in the main grid; `balanced` counts as many items of each word and letter
+    as of another. The vectors of the next of `others` are placebos of a set; empty: of `datasets`. `recorded` reads the
+    committed record (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over
+    several models show.
     A `long` profile is computed only when somebody asks for it. `remote` is the address of a server that runs the traces:
     it decides no number, and is in no key.
     """

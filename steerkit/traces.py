@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Site = Batch = SimpleNamespace  # what `site_of` and `layout` make
 HEAD_ROWS = 512  # positions whose full logits exist at the same time
+TRIED = 16  # tokens of a text on which it is tried whether a model goes on from a block
 BROKEN = -1  # stands for the token that logits which are not finite would choose
 SHARE_FROM = 2  # lowest steered block from which a run of its own for the blocks below pays
 STAGES = 6  # into how many parts the blocks of a sweep are cut, each with the conditions that are steered below its end
@@ -365,8 +366,9 @@ def divergences(site: Site, tokens: Sequence[int], layer: int, deltas: torch.Ten
         logits = nnsight.save(site.lm.output.logits[0])
     hidden = stream(given)
     norms, plain = hidden[0, 1:].float().norm(dim=-1).cpu(), logits[1:].float().log_softmax(-1)
-    again = resumed_logits(site, tokens, layer, given, torch.zeros_like(hidden[0, 0]))
-    resumes, moved = torch.allclose(again, logits, atol=1e-3, rtol=1e-3), []
+    few, start = list(tokens[:TRIED]), instead(given, hidden[:, :TRIED])
+    again = resumed_logits(site, few, layer, start, torch.zeros_like(hidden[0, 0]))
+    resumes, moved = torch.allclose(again, logits[:TRIED], atol=1e-3, rtol=1e-3), []
     for delta in deltas:
         if resumes:
             steered = resumed_logits(site, tokens, layer, given, delta)

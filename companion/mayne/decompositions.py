@@ -23,7 +23,7 @@ from companion.mayne.activations import CODE, Case, Contrast, contrast, example_
 from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
 from companion.mayne.solvers import METHODS
 from companion.models import model_of
-from companion.tan.dose import neutral_text
+from companion.tan.dose import neutral_tokens
 from steerkit import steerability, traces
 from steerkit.decomposition import decompose
 from steerkit.errors import need
@@ -34,7 +34,7 @@ from steerkit.stats import mean_interval
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"
 PURSUIT = "signed-pursuit"
-DICTIONARIES, TRIES = 20, 6  # shuffled dictionaries; steps towards an equal dose
+DICTIONARIES, TRIES, CLOSE = 20, 6, 0.01  # shuffled dictionaries; steps towards an equal dose, and how equal
 MODULES = ("mayne/decompositions", "mayne/baselines", "mayne/solvers", "saes")
 OWN_CODE = tuple(f"companion/{name}.py" for name in MODULES)
 LEVEL = (0.025, 0.975)
@@ -121,16 +121,19 @@ def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
 
     def compute() -> pd.DataFrame:
         model = model_of(case.settings.model, case.settings.remote)
-        start = [model.tokenizer.bos_token_id] if model.template.bos else []
-        tokens = [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
+        tokens = neutral_tokens(model)
 
-        def moved(delta: torch.Tensor) -> float:
-            return float(run(model, traces.divergences, tokens, case.layer, delta[None])[0])
+        def moved(*deltas: torch.Tensor) -> list[float]:
+            return run(model, traces.divergences, tokens, case.layer, torch.stack(deltas))[0].tolist()
 
-        wanted, factor = moved(vector), float(vector.norm() / other.norm())
+        factor = float(vector.norm() / other.norm())
+        wanted, found = moved(vector, factor * other)
         for _ in range(TRIES):  # near 0 a divergence grows with the square of the dose
-            factor *= (wanted / moved(factor * other)) ** 0.5
-        found = {"factor": factor, "kl": moved(factor * other), "kl_vector": wanted}
+            if abs(found / wanted - 1) < CLOSE:
+                break
+            factor *= (wanted / found) ** 0.5
+            [found] = moved(factor * other)
+        found = {"factor": factor, "kl": found, "kl_vector": wanted}
         table = pd.DataFrame([found])
         table.attrs = {"engine": "trace", "source": model.source}
         return table

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
-FEW = 2  # placebos of a kind whose divergence is measured
+FEW = 2  # placebos whose divergence is measured: label-shuffled ones
 MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector
 
 
@@ -47,8 +47,7 @@ def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]
 
     [layer], values = vectors.layers, vectors.values[:, 0]
     named = dict(zip(vectors.names, values, strict=True))
-    kinds = [[name for name in named if name.startswith(kind)][:FEW] for kind in ("full", *MATCHED)]
-    measured = [name for kind in kinds for name in kind]
+    measured = ["full", *[name for name in named if name.startswith("shuffled")][:FEW]]
     deltas = multiplier * vectors.select(names=measured).values[:, 0]
     moved, norms = run(model, traces.divergences, neutral_tokens(model), layer, deltas)
     return {

@@ -126,15 +126,23 @@ def inputs(job: Job) -> dict[str, Any]:
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
 
 
+def items_a_pair(job: Job) -> int:
+    """Groups of items that one of the sizes of a job takes: of statements without pair numbers it counts pairs."""
+    items = dataset_of(job.dataset, job.settings.source).items
+    single = not FORMATS[job.format].biased and items[0].kind == "persona" and items[0].pair is None
+    return 2 if single else 1
+
+
 def split_of(job: Job) -> Split:
     """The items of a job; of a balanced profile as many of each word and letter as of another."""
     dataset, labels = dataset_of(job.dataset, job.settings.source), None
+    sizes = (size and size * items_a_pair(job) for size in job.limits)
     if job.settings.balanced:
         letters = FORMATS[job.format].labels
         labels = [
             (item.positive_answer, first_label(item, letters) if letters else "") for item in dataset.items
         ]
-    return limit(make_split(dataset, job.split, job.settings.seed), *job.limits, labels)
+    return limit(make_split(dataset, job.split, job.settings.seed), *sizes, labels)
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
