@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from companion import exhibits, store
 from companion.exhibits import Exhibit
 from companion.page import label_of
 from companion.places import ROOT
-from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
+from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile, profile_names
 from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need
 
@@ -31,7 +32,7 @@ class Result:
     """What the notebook of one exhibit left under one profile.
 
     `address` is the folder as Sphinx names it; `parts` has one record a figure or table (`companion.page.record`),
-    figures of the book's formats first.
+    figures of the book's formats first, then records in the order of the profile.
     """
 
     exhibit: Exhibit
@@ -129,13 +130,20 @@ def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
     if not run.exists() or not notebook.exists() or (promised and not parts):
         return None
-    about, order = (
-        json.loads(run.read_text(encoding="utf-8")),
-        {form: i for i, form in enumerate(BOOK_FORMATS)},
-    )
-    parts.sort(key=lambda part: (order.get(part["part"], len(order)), part["part"]))
+    about = json.loads(run.read_text(encoding="utf-8"))
     given, seconds = about["parameters"], about.get("seconds", 0.0)
+    known = given["profile"] in profile_names()  # somebody may have taken it away since
+    parts.sort(key=partial(_turn, compared=load_profile(given["profile"]).compared if known else ()))
     return Result(exhibit, given["profile"], folder, address, given, about["finished"], seconds, parts)
+
+
+def _turn(part: dict[str, Any], compared: Sequence[str]) -> tuple[bool, int, int, str]:
+    """Where a part stands among its notebook's: formats of its own run, then records in the order of the profile, by format;
+    then what is neither, by name."""
+    name, profiles = part["part"], [record.split("/")[0] for record in part.get("records", [])]
+    form = next((at for at, form in enumerate(BOOK_FORMATS) if form in name), len(BOOK_FORMATS))
+    profile = next((at for at, one in enumerate(compared) if one in profiles), len(compared))
+    return name not in BOOK_FORMATS, profile, form, name
 
 
 def overview() -> list[dict[str, Any]]:

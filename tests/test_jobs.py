@@ -53,6 +53,21 @@ class TestKeys:
         assert len(found) == 2
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_size_is_as_many_pairs_of_statements_with_and_without_pair_numbers(paired, tmp_path):
+    rows = [json.loads(line) for line in (BUNDLED / "openness.jsonl").read_text().splitlines()]
+    for row in rows if not paired else ():
+        del row["pair"]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    job = replace(changed(train=5, test=3, balanced=True), dataset=str(path))
+    for form, sizes in (("statement", (10, 6)), ("letter", (10, 6) if paired else (5, 3))):
+        split = jobs.split_of(replace(job, format=form))
+        assert (len(split.train), len(split.test)) == sizes  # items
+    train, test = jobs.examples(replace(job, format="statement"), work.model_of("tiny", None))
+    assert (len(train), len(test)) == (5, 3)
+
+
 class TestCost:
     def test_the_estimate_is_what_the_run_reports_token_by_token(self, smoke):
         assert len(smoke.passes) == smoke.estimate.tables == 24 and min(smoke.passes.values()) > 0

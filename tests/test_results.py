@@ -63,6 +63,27 @@ class TestFound:
         assert [part["part"] for part in found.parts] == ["statement", "letter", "published"]
         assert found.address == "/notebooks" and found.seconds == 0.0
 
+    def test_records_come_in_the_order_of_the_profile_the_papers_data_first_and_then_by_format(
+        self, executed
+    ):
+        named = (
+            "laptop-papers-qwen-letter",
+            "laptop-full-statement",
+            "laptop-full-letter",
+            "laptop-full-gemma-letter",
+        )
+        leave(executed, "tan-fig-1", "laptop", ("published",))
+        for part in named:
+            leave(
+                executed,
+                "tan-fig-1",
+                "laptop",
+                (part,),
+                records=[f"{part.rpartition('-')[0]}/shift-{part.rpartition('-')[2]}"],
+            )
+        [found] = results.results_of(EXHIBITS["tan-fig-1"], executed)
+        assert [part["part"] for part in found.parts] == [*named, "published"]
+
     def test_published_numbers_and_a_folder_of_the_books_profile_are_no_further_tabs(self, executed):
         for folder in ("", "published", "smoke", "laptop"):
             leave(executed / folder, "tan-fig-1", folder or "smoke")
