@@ -285,6 +285,23 @@ class TestPairsOfSettings:
         assert words in drawn.alt
 
 
+@pytest.mark.parametrize("x", [0.0, 0.3, 0.5, 1.0])
+def test_a_name_stays_in_its_panel_wherever_its_point_is_and_is_tied_when_it_stands_away(x):
+    """In a small panel a long name fits on neither side of its point."""
+    with style.drawing(2.0, 1, 4) as (figure, panels):
+        axes = panels[0]
+        cloud = pd.DataFrame({"x": [0, 1, x], "y": [0, 1, 0.5]}, ["a", "b", "anti-LGBTQ-rights"], dtype=float)
+        axes.scatter(cloud["x"], cloud["y"])
+        scatter.write_names(figure, [(axes, cloud, ["anti-LGBTQ-rights"])])
+        name, *tie = axes.texts
+        box, frame, at = name.get_window_extent(), axes.bbox, axes.transData.transform((x, 0.5))
+        assert box.width > frame.width / 2
+        assert (box.min >= frame.min - 1).all() and (box.max <= frame.max + 1).all()
+        away = np.hypot(*(np.clip(at, box.min, box.max) - at)) * 72 / figure.dpi
+        assert bool(tie) == (away > scatter.AWAY)
+    plt.close(figure)
+
+
 def test_a_source_knows_published_values_and_refuses_two_units():
     assert scatter.farthest(pd.Series({"a": 0.0, "b": -2.0, "c": 1.0})) == ["b", "c"]  # a is on the line
     assert scatter.source(published.shifts(), "llama2-7b").published

@@ -24,6 +24,7 @@ BAND = 0.15  # how strong seaborn draws one
 # Where a name may stand: (side of the point, distance in points), nearest first.
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 PLACES = [(side, far) for far in (5, 9, 14, 24, 38, 55) for side in SIDES]
+AWAY = 9  # distance from which a name no longer tells which point it belongs to
 CORNERS = ((0.03, 0.97), (0.97, 0.03), (0.97, 0.97), (0.03, 0.03))
 Names = tuple[Axes, pd.DataFrame, Iterable[str]]
 
@@ -157,14 +158,15 @@ def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox
     text.set_in_layout(False)
     size, dot = text.get_window_extent().size, 72 / axes.figure.dpi
     at = axes.transData.transform(place)
-    shifts = [np.array(side) * (far / dot + size / 2) for side, far in PLACES]
-    boxes = [Bbox.from_bounds(*(at + shift - size / 2), *size) for shift in shifts]
+    starts = [at + np.array(side) * (far / dot + size / 2) - size / 2 for side, far in PLACES]
+    within = np.clip(starts, axes.bbox.min, axes.bbox.max - size)  # pushed back into the panel
+    boxes = [Bbox.from_bounds(*start, *size) for start in within]
     costs = [_cost(box, axes.bbox, dots, taken) for box in boxes]
     best = int(np.argmin([cost + far / 15 for cost, (_, far) in zip(costs, PLACES, strict=True)]))
-    box, (_, far) = boxes[best], PLACES[best]
-    text.set_position(shifts[best] * dot)
-    if far > 9:  # a name that stands away from its point is tied to it, by the nearest edge
-        end = (np.clip(at, box.min, box.max) - at) * dot
+    box = boxes[best]
+    text.set_position((within[best] + size / 2 - at) * dot)
+    end = (np.clip(at, box.min, box.max) - at) * dot
+    if np.hypot(*end) > AWAY:  # then it is tied to its point, by the nearest edge
         tie = {"arrowstyle": "-", "color": style.PUBLISHED, "lw": 0.7, "shrinkA": 0, "shrinkB": 2}
         line = axes.annotate("", place, end, textcoords="offset points", arrowprops=tie, zorder=2.5)
         line.set_in_layout(False)
