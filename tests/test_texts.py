@@ -64,6 +64,15 @@ class TestAgreement:
         pairs = texts.agreement(made(placebo="other-00"), texts.PAIRS[:1])
         assert pairs[["placebo", "placebo_most"]].isna().all(axis=None)
 
+    @pytest.mark.parametrize("others", [(24, 24), (200, 24)])
+    def test_placebos_of_two_models_are_a_control_when_both_trained_on_the_same_pairs(self, table, others):
+        pairs = texts.agreement(table, texts.PAIRS[:2])
+        again = table.assign(trained=table["run"].map(dict(zip(("m", "n"), others, strict=True))))
+        found = texts.agreement(again, texts.PAIRS[:2])
+        for pair, known in zip(texts.PAIRS, (len({*others}) == 1, True), strict=False):
+            wanted = within(pairs, pair)["placebo"] if known else np.nan
+            assert within(found, pair)["placebo"] == pytest.approx(wanted, nan_ok=True)
+
     def test_one_test_group_in_a_set_is_one_clear_sentence(self, table):
         refused(texts.agreement, table[table["group"] == 0], said=r"two test groups or more in .*; found one")
 

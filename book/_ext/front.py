@@ -17,7 +17,6 @@ from companion.claims import CLAIMS
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
 from companion.tan.predict import MEASURED
-from companion.tan.tables import name_of
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
 
@@ -72,13 +71,12 @@ def _whichever(by_id: dict[str, Result], form: str) -> str:
     own = by_id.get("tan-claims")
     if own is None:
         return ""
-    rows, name = pages.claims(own), name_of(load_profile(own.profile))
-    rows = rows[(rows["claim"] == BACKWARDS.statement) & (rows["format"] == form) & (rows["model"] == name)]
-    found = [
-        f" Counting only items that go backwards under vectors from redrawn pairs too: {ours}."
-        for ours in rows["ours"]
-    ]
-    return "".join(found)
+    rows, name = pages.claims(own), load_profile(own.profile).model
+    rows = rows[(rows["claim"] == BACKWARDS.statement) & (rows["format"] == form)]
+    where = {name: "", f"{name} (papers' data)": "on the papers' data "}
+    found = [where[row.model] + row.ours for row in rows.itertuples() if row.model in where]
+    what = " Counting only items that go backwards under vectors from redrawn pairs too: "
+    return f"{what}{'; '.join(found)}." if found else ""
 
 
 def _order(by_id: dict[str, Result]) -> str | None:
@@ -102,7 +100,9 @@ def _text(by_id: dict[str, Result]) -> str | None:
     found = _table(by_id, "tan-texts", "order")
     if found is None:
         return None
-    rows = found[found["sets"] == "within kinds"].dropna(subset=["estimate"])
+    rows = found[found["sets"] == "within kinds"].dropna(
+        subset=found.columns.intersection(["estimate", "placebo"])
+    )
     same, other = (rows[rows["pair"] == pair].head(1) for pair in PAIRS[:2])
     if same.empty or other.empty:
         return None

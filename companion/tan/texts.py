@@ -38,7 +38,8 @@ def with_other_texts(runs: Sequence[Settings]) -> list[Settings]:
 
 
 def read(runs: Sequence[Settings]) -> pd.DataFrame:
-    """SLOPES of several runs with their columns run (its name), model, source, kind and group; manifests in `attrs`."""
+    """SLOPES of several runs with their columns run (its name), model, source, trained (the sizes of its sets), kind and
+    group; manifests in `attrs`."""
     parts, manifests, named = [], [], [name_of(settings) for settings in runs]
     expected = "profiles of different models, or of different data"
     step = "name each model once on each source of texts."
@@ -48,6 +49,7 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
         slopes = experiment.with_groups(steerability.slopes(grid), grid, settings)
         kinds = {name: kind_of(name, settings.source) for name in settings.datasets}
         about = {"run": name_of(settings), "model": settings.model, "source": settings.source}
+        about["trained"] = " ".join(sorted({str(m["inputs"]["limits"]) for m in grid.attrs["manifests"]}))
         slopes = slopes[slopes["vector"] == "full"]
         every = pd.concat([slopes, _beside(settings, slopes)], ignore_index=True)
         parts.append(every.assign(kind=every["dataset"].map(kinds), **about))
@@ -87,7 +89,7 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
 
     One row a pair and a choice of sets: pair (of `PAIRS`, those asked for), first, second, sets ("all", "within kinds",
     and each kind), n, estimate, low, high, p; placebo and placebo_most (mean and largest absolute correlation of the
-    placebo vectors, one with one) and ceiling; of two models on one text also disjoint (the estimate when each is tested
+    placebo vectors, one with one; of one text only if both trained on the same pairs) and ceiling; of two models on one text also disjoint (the estimate when each is tested
     on its own half of the items, mean over halvings) and disjoint_ceiling. Where the table has a column `score` (`companion.tan.words`) there are
     given_words, given_words_low and given_words_high: the same with the mean word score of the sets held constant.
     """
@@ -107,7 +109,8 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
         for sets, labels in strata.items():
             row = {"pair": pair, "first": first, "second": second, "sets": sets}
             row |= correlated(every[first], every[second], labels)
-            row |= null(others.get(first, []), others.get(second, []), labels)
+            alike = pair != PAIRS[0] or _same_pairs(table, first, second)
+            row |= null(*(others.get(run, []) if alike else [] for run in (first, second)), labels)
             row["ceiling"] = ceiling(*(ends.get((run, sets), np.nan) for run in (first, second)))
             if pair == PAIRS[0]:
                 row |= _on_disjoint_items(full, (first, second), labels)
@@ -116,6 +119,11 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
                 row |= {f"given_words{end}": held[end[1:] or "estimate"] for end in ("", "_low", "_high")}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _same_pairs(table: pd.DataFrame, first: str, second: str) -> bool:
+    """Whether two runs had the labels of the same training pairs exchanged, so that their placebos are a control."""
+    return "trained" not in table or len({*table.loc[table["run"].isin([first, second]), "trained"]}) == 1
 
 
 def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Series) -> dict[str, float]:
