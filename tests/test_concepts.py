@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from companion import published
 from companion.profiles import load_profile, override
 from companion.tan import experiment, texts
-from companion.tan.formats import agreement, effects, headline
+from companion.tan.formats import agreement, effects, fullest, headline
 
 FORMATS = ("statement", "letter", "yes-no")
 SETS = tuple(published.datasets().index[:12])
@@ -35,6 +35,15 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
     table = pd.DataFrame(rows, columns=["model", "format", "dataset", "estimate"])
     above = {"above_zero": table["estimate"] > 0.5, "above_placebo": table["estimate"] > 1}
     return table.assign(kind="persona", source="bundled", bias_share=np.nan, **above)
+
+
+def test_a_model_on_two_texts_is_shown_on_the_one_that_was_asked_in_more_formats():
+    papers, bundled, qwen = map(load_profile, ("laptop-papers", "laptop-full", "laptop-papers-qwen"))
+    every = {"statement": [papers, bundled], "letter": [qwen, papers, bundled], "yes-no": [bundled]}
+    assert fullest(every) == {"statement": [bundled], "letter": [qwen, bundled], "yes-no": [bundled]}
+    del every["yes-no"]
+    assert {each.model for each in fullest(every)["letter"]} == {qwen.model, bundled.model}
+    assert len(fullest(every)["statement"]) == 1
 
 
 def means(table: pd.DataFrame, model: str, form: str) -> pd.Series:

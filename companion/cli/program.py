@@ -188,9 +188,9 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     """Concept or format: what was expected before the run, and what was found."""
     from companion import page
-    from companion.tan.formats import agreement, effects, headline
+    from companion.tan.formats import agreement, effects, fullest, headline
 
-    runs = page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS)
+    runs = fullest(page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS))
     table = effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
     rows = headline(table, agreement(table), seconds).to_dict("records")

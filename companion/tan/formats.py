@@ -6,6 +6,7 @@ Everything here is computed from GRID tables; models differ in scale and formats
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -21,6 +22,18 @@ from steerkit.errors import need
 from steerkit.formats import FORMATS
 
 KINDS = ("models", "formats")
+
+
+def fullest(runs: Mapping[str, Sequence[Settings]]) -> dict[str, list[Settings]]:
+    """Of a model on several texts the run that has the most of these formats"""
+    every = [settings for chosen in runs.values() for settings in chosen]
+    asked = Counter(settings.profile for settings in every)
+    best = {
+        settings.model: settings.profile for settings in sorted(every, key=lambda each: asked[each.profile])
+    }
+    return {
+        form: [each for each in chosen if each.profile == best[each.model]] for form, chosen in runs.items()
+    }
 
 
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
