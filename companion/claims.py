@@ -35,25 +35,29 @@ def every() -> list[Claim]:
     return [*CLAIMS, *claims_shift.CLAIMS, *claims_appendix.CLAIMS]
 
 
-def table(settings: Settings, formats: Sequence[str]) -> pd.DataFrame:
+def table(settings: Settings, answer_format: str = "") -> pd.DataFrame:
     """One row a claim, format and run, columns `companion.verdicts.COLUMNS`.
 
-    The runs are those that the profile compares, read from their records where there are any, and its own.
+    The runs are those that the profile compares, read from their records where there are any, and its own; the formats
+    those named, or each run's (`companion.tan.records.by_format`).
     """
+    runs = {stage: evidence(settings, answer_format, stage) for stage in ("placebo", "shift", "sweep")}
     rows = []
-    for form in formats:
-        runs = {stage: evidence(settings, form, stage) for stage in ("placebo", "shift", "sweep")}
+    for form in dict.fromkeys(form for found in runs.values() for form in found):
         for one in every():
-            chosen = runs[_stage(one)]
-            for found in [_together(chosen)] if one.across else chosen:
+            chosen = runs[_stage(one)].get(form, [])
+            for found in [_together(chosen)] if one.across and chosen else chosen:
                 named = ", ".join(run.name for run in (found, *found.others))
                 rows.append(judged(one, found, form, named, found.failure() if one.steers else ""))
     return frame(rows)
 
 
-def evidence(settings: Settings, form: str, stage: Stage = "placebo") -> list[Evidence]:
-    """What the claims are judged on in one format, run by run."""
-    return [Evidence(run, form) for run in records.compared(settings, stage, (form,))]
+def evidence(
+    settings: Settings, answer_format: str = "", stage: Stage = "placebo"
+) -> dict[str, list[Evidence]]:
+    """What the claims are judged on, run by run in each format."""
+    runs = records.by_format(settings, stage, answer_format)
+    return {form: [Evidence(run, form) for run in found] for form, found in runs.items()}
 
 
 def _stage(one: Claim) -> Stage:

@@ -16,10 +16,9 @@ import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 
 from companion import models, store
-from companion.profiles import BOOK_FORMATS, PUBLISHED, Settings, load_profile
+from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
-from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -50,27 +49,24 @@ class Run:
         """Whether only the paper's own numbers are drawn (profile `published`)."""
         return self.settings.profile == PUBLISHED
 
-    def formats(self, answer_format: str) -> tuple[str, ...]:
-        """The answer formats to show: one, "both" (the two of the book), or "all"; names may be joined by commas."""
-        if self.published:
-            return ()
-        named = {"both": BOOK_FORMATS, "all": tuple(FORMATS)}.get(answer_format) or answer_format.split(",")
-        for form in named:
-            one_of("an answer format", form, FORMATS)
-        return tuple(named)
+    def formats(self, answer_format: str, among: Sequence[str] = tuple(FORMATS)) -> tuple[str, ...]:
+        """The answer formats to show: those named (`records.named`), or the profile's that are `among` these."""
+        own = tuple(form for form in self.settings.formats if form in among)
+        return () if self.published else records.named(answer_format) or own
 
     def beside(self, answer_format: str, table: Callable[[Settings, str], Any]) -> list[pd.DataFrame]:
         """`table(settings, format)` of the runs whose figures are tabs beside this one (`companion.tan.records.beside`)."""
         return [table(settings, answer_format) for settings in records.beside(self.settings, answer_format)]
 
-    def by_format(self, profiles: str, stage: Stage, formats: Sequence[str]) -> dict[str, list[Settings]]:
-        """`compared` for each format by itself: a record may hold one and not another."""
-        return {form: self.compared(profiles, stage, (form,)) for form in formats}
-
-    def compared(self, profiles: str, stage: Stage, formats: Sequence[str]) -> list[Settings]:
-        """Settings of the profiles that a figure over several models shows (`companion.tan.records.compared`)."""
+    def by_format(
+        self, profiles: str, stage: Stage, answer_format: str, among: Sequence[str] = tuple(FORMATS)
+    ) -> dict[str, list[Settings]]:
+        """Settings of the profiles that a figure over several models shows, by format (`formats`, `records.by_format`)."""
+        if self.published:
+            return {}
         names = [name.strip() for name in profiles.split(",") if name.strip()]
-        return records.compared(self.settings, stage, formats, names)
+        found = records.by_format(self.settings, stage, answer_format, names)
+        return {form: runs for form, runs in found.items() if answer_format or form in among}
 
     def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
         """Save a figure with the data behind it and display both figure and manifest line.

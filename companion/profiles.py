@@ -19,7 +19,7 @@ from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 PUBLISHED = "published"  # the profile that draws the paper's own numbers and computes nothing
-BOOK_FORMATS = ("statement", "letter")  # "both": the format in which small models steer, and the papers' own
+BOOK_FORMATS = ("statement", "letter")  # the format in which small models steer, and the papers' own
 # How to say what a setting must be, by its annotation; and the least that a number may be, by its name.
 KINDS = {
     "str": "a text",
@@ -68,7 +68,7 @@ class Settings:
     `letter` and `yes-no` in both of its forms, in the main grid; `balanced` counts as many items of each word and letter
     as of another. The vectors of the next of `others` are placebos of a set; empty: of `datasets`. `recorded` reads the
     committed record (`companion.tan.records`) instead of computing. `compared` names the profiles that figures over
-    several models show.
+    several models show, `formats` the answer formats in which this one is run and shown where nobody names any.
     A `long` profile is computed only when somebody asks for it. `remote` is the address of a server that runs the traces:
     it decides no number, and is in no key.
     """
@@ -93,6 +93,7 @@ class Settings:
     seed: int = 0
     recorded: bool = False
     compared: tuple[str, ...] = ()
+    formats: tuple[str, ...] = BOOK_FORMATS
     long: bool = False
     remote: str = ""
 
@@ -203,6 +204,8 @@ def _check(settings: Settings) -> None:
         fits = len(finite) > 1 and finite >= set(given)
         need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
+    for form in settings.formats:
+        one_of("an answer format in formats", form, FORMATS)
     one_of("a chat template", settings.sweep.template, ["", *TEMPLATES])
     if settings.remote:
         server(settings.remote)  # an address that is none is said now, not after an hour

@@ -126,8 +126,7 @@ class SmokeRun:
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory) -> SmokeRun:
     from companion.cost import cost_of
-    from companion.page import BOOK_FORMATS
-    from companion.profiles import load_profile
+    from companion.profiles import BOOK_FORMATS, load_profile
     from companion.rate import RATES
     from companion.reproduce import compute_tables
 

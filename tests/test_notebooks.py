@@ -232,7 +232,7 @@ def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own
 @pytest.mark.parametrize("name", load_profile("laptop").compared)
 def test_figure_1_is_drawn_from_every_record_that_the_book_shows(name, tmp_path):
     """Not every record has placebos in every format: a book on a laptop is not to end there."""
-    forms = [form for form in BOOK_FORMATS if records.path_of(name, "grid", form).exists()]
+    forms = [form for form in load_profile(name).formats if records.path_of(name, "grid", form).exists()]
     given = {"profile": name, "answer_format": ",".join(forms)}
     outcome = run_notebook(EXHIBITS["tan-fig-1"], given, tmp_path / "tan-fig-1.ipynb")
     assert outcome.status == "done", outcome.error

@@ -280,14 +280,14 @@ class TestCompared:
         path = records.path_of("smoke-gemma", "shift", "letter")
         path.parent.mkdir()
         path.write_bytes(b"")
-        found = [(s.profile, s.model, s.recorded) for s in self.RUN.compared("", "shift", ("letter",))]
+        [shown] = self.RUN.by_format("", "shift", "letter").values()
+        found = [(s.profile, s.model, s.recorded) for s in shown]
         # The first has a record too, but is the run itself.
         assert found == [("smoke", "tiny", False), ("smoke-gemma", "tiny-gemma3", True)]
-        for stage, formats in (("grid", ("letter",)), ("shift", ("letter", "statement"))):
-            assert not self.RUN.compared("smoke-gemma", stage, formats)[0].recorded
-        found = self.RUN.by_format("smoke-gemma", "shift", ("letter", "statement"))  # one by one
+        assert not self.RUN.by_format("smoke-gemma", "grid", "letter")["letter"][0].recorded
+        found = self.RUN.by_format("smoke-gemma", "shift", "letter,statement")  # one by one
         assert {form: one.recorded for form, (one,) in found.items()} == {"letter": True, "statement": False}
-        refused(self.RUN.compared, "smoke,desk", "grid", ("letter",), said="a profile")
+        refused(self.RUN.by_format, "smoke,desk", "grid", "letter", said="a profile")
 
     @pytest.mark.parametrize(
         ("names", "compared", "expected"),
@@ -302,7 +302,7 @@ class TestCompared:
     )
     def test_they_are_those_named_else_those_of_the_profile(self, smoke_records, names, compared, expected):
         run = replace(self.RUN, settings=replace(self.RUN.settings, compared=compared))
-        assert [one.profile for one in run.compared(names, "grid", ("letter",))] == expected
+        assert [one.profile for one in run.by_format(names, "grid", "letter")["letter"]] == expected
 
 
 class TestExtended:

@@ -14,9 +14,9 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
 from companion import published
-from companion.page import BOOK_FORMATS, Run
-from companion.profiles import load_profile
-from companion.tan import experiment, tables
+from companion.page import Run
+from companion.profiles import BOOK_FORMATS, load_profile
+from companion.tan import experiment, records, tables
 from companion.tan.jobs import MEAN
 from companion.tan.work import pairwise
 from companion.templates import SETTINGS
@@ -327,14 +327,38 @@ class TestRun:
     def test_formats_have_two_short_names_and_may_be_joined(self):
         expected = {"both": BOOK_FORMATS, "all": tuple(FORMATS), "yes-no,letter": ("yes-no", "letter")}
         assert {given: self.run().formats(given) for given in expected} == expected
-        for given in ("", "letter,prose"):
+        for given in ("letter,prose", "letter,"):
             refused(self.run().formats, given, said="an answer format")
+
+    def test_where_none_is_named_the_profile_says_which(self):
+        assert self.run().formats("") == BOOK_FORMATS and self.run().formats("", ("letter",)) == ("letter",)
+        laptop = self.run("laptop")
+        assert laptop.formats("") == ("statement",) and laptop.formats("", ("letter",)) == ()
+        assert laptop.formats("letter") == laptop.formats("letter", ("statement",)) == ("letter",)
 
     @pytest.mark.parametrize("given", ["both", "prose"])
     def test_the_profile_published_runs_nothing(self, given):
         run = self.run("published")
         assert run.published and run.formats(given) == () and not self.run().published
-        assert [s.profile for s in run.compared("", "shift", run.formats(given))] == ["published"]
+        assert run.by_format("", "shift", given) == {}
+
+    def test_a_model_has_a_tab_in_the_formats_of_its_profile_and_in_any_that_is_named(self):
+        laptop = self.run("laptop")
+        names = {
+            form: [one.profile for one in runs] for form, runs in laptop.by_format("", "shift", "").items()
+        }
+        assert names == {"statement": ["laptop-full", "laptop-full-gemma"], "letter": ["laptop-papers-qwen"]}
+        [letter] = laptop.by_format("", "shift", "letter").values()
+        assert {one.profile for one in letter} == {"laptop-papers-qwen", "laptop-full", "laptop-full-gemma"}
+        assert list(laptop.by_format("", "shift", "", ("letter",))) == ["letter"]
+        [one] = laptop.by_format("laptop-full", "shift", "").values()  # a profile named: in its own formats
+        assert [each.profile for each in one] == ["laptop-full"]
+
+    def test_a_profile_that_is_shown_in_a_format_is_computed_where_no_record_of_it_is(self):
+        own = replace(load_profile("laptop"), formats=("letter",), compared=("laptop-full",))
+        found = records.by_format(own, "shift")
+        assert [(one.profile, one.recorded) for one in found["letter"]] == [("laptop", False)]
+        assert [one.profile for one in found["statement"]] == ["laptop-full"]
 
     def test_a_model_is_named_with_the_data_when_they_are_the_papers(self):
         plain, papers = (load_profile("laptop", source=source) for source in ("bundled", "papers"))

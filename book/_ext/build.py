@@ -14,10 +14,11 @@ from _ext.icons import slim
 from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
 from companion.places import BOOK, EXECUTED, ROOT
-from companion.profiles import BOOK_FORMATS, load_profile
+from companion.profiles import load_profile
 from companion.reproduce import run_notebooks
 from companion.tan import records
 from steerkit.errors import need
+from steerkit.formats import FORMATS
 
 GENERATED = BOOK / "generated"
 ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
@@ -40,11 +41,11 @@ def run_records() -> None:
     own, runs = results.own_profile(EXECUTED), []
     names = [name for name in (load_profile(own).compared if own else ()) if name != own]
     for name in names:
-        kept = [form for form in BOOK_FORMATS if records.path_of(name, "grid", form).exists()]
-        for exhibit in map(EXHIBITS.get, records.GRID_ONLY if kept else ()):
-            forms = "letter" if exhibit.id == "tan-fig-4" and "letter" in kept else ",".join(kept)
-            given = {"profile": name, "answer_format": forms}
-            runs.append((exhibit, given, EXECUTED / name / exhibit.executed.name))
+        kept = [form for form in load_profile(name).formats if records.path_of(name, "grid", form).exists()]
+        for exhibit in map(EXHIBITS.get, records.GRID_ONLY):
+            if forms := [form for form in kept if exhibit.id != "tan-fig-4" or FORMATS[form].biased]:
+                given = {"profile": name, "answer_format": ",".join(forms)}
+                runs.append((exhibit, given, EXECUTED / name / exhibit.executed.name))
     with closing(run_notebooks(runs)) as ended:
         for outcome in ended:
             drawn, wanted = outcome.status != "failed", f"{outcome.exhibit} to be drawn from every record"

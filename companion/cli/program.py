@@ -23,7 +23,7 @@ from companion.cli.outputs import check_notebook, check_output
 from companion.cli.screen import print_json, print_rows, tell
 from companion.packs import pack, unpack
 from companion.places import at_home, at_work, need_clone
-from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile
+from companion.profiles import PUBLISHED, load_profile
 from companion.reproduce import run_notebook
 from companion.store import telling
 from steerkit.errors import SteerkitError, need
@@ -168,18 +168,19 @@ def verify(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
 
     settings, watcher = load_profile(profile), screen.console(machine=True)
     report = progress.Report(profile)
-    progress.compute(settings, {"sweep", "grid", "placebo"}, BOOK_FORMATS, watcher, report)
-    parts = [(f"Tan et al. 2024, {form}", claims.table, form) for form in BOOK_FORMATS]
+    progress.compute(settings, {"sweep", "grid", "placebo"}, watcher, report)
+    parts = [("Tan et al. 2024", claims.table)]
     if saes.has_default(settings.model):
-        parts.append(("Mayne et al. 2024", claims_mayne.table, "statement"))
+        parts.append(("Mayne et al. 2024", claims_mayne.table))
     rows: list[dict[str, Any]] = []
     with screen.stoppable(report.kept):
-        for title, judge, form in parts:  # each part is shown as soon as it is there
+        for title, judge in parts:  # each paper is shown as soon as it is there
             with screen.waiting(watcher, f"judging: {title}"):
-                table = judge(settings, (form,)).astype(object)
-                rows += (found := table.where(table.notna(), None).to_dict("records"))
-            if not as_json:
-                print_rows(found, False, VERDICTS, title)
+                table = judge(settings).astype(object)
+            for form, found in table.where(table.notna(), None).groupby("answer_format", sort=False):
+                rows += found.to_dict("records")
+                if not as_json:
+                    print_rows(found.to_dict("records"), False, VERDICTS, f"{title}, {form}")
     if as_json:
         print_json(rows)
 
@@ -190,7 +191,7 @@ def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     from companion import page
     from companion.tan.formats import agreement, effects, fullest, headline
 
-    runs = fullest(page.start("ext-formats", profile).by_format("", "grid", opt.FORMATS))
+    runs = fullest(page.start("ext-formats", profile).by_format("", "grid", ",".join(opt.FORMATS)))
     table = effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
     rows = headline(table, agreement(table), seconds).to_dict("records")
@@ -251,7 +252,7 @@ def book(pdf: opt.option(bool, "Print the whole book as one PDF as well.", "--pd
 @app.command()
 def plan(
     profile: opt.Profile = "laptop",
-    answer_format: opt.BookFormats = None,
+    answer_format: opt.OwnFormats = None,
     remote: opt.option(bool, "For a server that holds the model.", "--remote") = False,
     hours: opt.option(float | None, "Fit into so many: fewer items, and what that leaves out.") = None,
     as_json: opt.Json = False,
@@ -260,7 +261,8 @@ def plan(
     from companion import cost
 
     need(hours is None or 0 < hours < math.inf, "a number of hours", str(hours), "give more than 0.")
-    formats, settings = _formats(answer_format, BOOK_FORMATS), load_profile(profile)
+    settings = load_profile(profile)
+    formats = _formats(answer_format, settings.formats)
     found = cost.plan(settings, formats, remote or server(profile=settings.remote) is not None, hours)
     if as_json:
         print_json(found)

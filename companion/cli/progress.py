@@ -20,7 +20,7 @@ from rich.table import Table
 from companion.cli import screen
 from companion.exhibits import EXHIBITS, Exhibit, page_of
 from companion.places import BOOK, need_clone
-from companion.profiles import BOOK_FORMATS, PUBLISHED, Settings, load_profile
+from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebooks, up_to_date
 from companion.results import place
 from companion.tan import experiment, records
@@ -87,7 +87,7 @@ def reproduce_all(
             bar = bars.add_task("notebooks", total=len(exhibits), start=False)
             bars.console.print(_outlook(exhibits, profile, force), highlight=False)
             with _timed(report, "tables"):
-                _tables(bars, tables, settings, stages, BOOK_FORMATS, report)
+                _tables(bars, tables, settings, stages, report)
             with _timed(report, "notebooks"):
                 _notebooks(bars, bar, exhibits, report, force)
         if book and not report.failed:
@@ -118,23 +118,24 @@ def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine
     """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
     console, report, paths = screen.console(machine), Report(settings.profile), []
     for form in formats:
+        settings = replace(settings, formats=(form,))
         if stage != "sweep":  # which of all data sets chooses the layer
             if experiment.given_layer(settings, form) is None:
-                compute(settings, {"sweep"}, (form,), console, report)
+                compute(settings, {"sweep"}, console, report)
             settings = replace(settings, layer={**settings.layer, form: experiment.layer_of(settings, form)})
         kept = records.done(settings, stage, form)
         if rest := records.without(settings, stage, kept):
-            compute(rest, {stage}, (form,), console, report)
+            compute(rest, {stage}, console, report)
             records.write(settings, stage, form, getattr(experiment, stage)(rest, form), kept)
         paths.append(records.path_of(settings.profile, stage, form))
         console.print(screen.link(paths[-1]))
     return paths
 
 
-def compute(settings: Settings, stages: set, formats: Sequence, console: Console, report: Report) -> None:
+def compute(settings: Settings, stages: set, console: Console, report: Report) -> None:
     """Compute missing tables under a bar; after Ctrl-C say what is kept."""
     with screen.stoppable(report.kept), screen.bars(console) as bars:
-        _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, formats, report)
+        _tables(bars, bars.add_task("tables", total=None, start=False), settings, stages, report)
 
 
 def compiled(pdf: bool = False) -> dict[str, str]:
@@ -169,15 +170,13 @@ def _outlook(exhibits: Sequence[Exhibit], profile: str, force: bool) -> str:
     return f"{len(exhibits)} notebooks, {len(waiting)} to run{told}."
 
 
-def _tables(
-    bars: Progress, bar: TaskID, settings: Settings, stages: set[str], formats: Sequence[str], report: Report
-) -> None:
+def _tables(bars: Progress, bar: TaskID, settings: Settings, stages: set[str], report: Report) -> None:
     """One bar in token-passes: the only unit in which sweeps and grids cost the same a step."""
     plan = None
     if stages:
         from companion.cost import cost_of
 
-        plan = cost_of(settings, formats, stages)
+        plan = cost_of(settings, settings.formats, stages)
     if plan is None:
         bars.remove_task(bar)
         return
@@ -198,7 +197,7 @@ def _tables(
         screen.say(bars, f"{share:3.0f} %  {name}")
         return lambda tokens: bars.advance(bar, tokens)
 
-    report.tables = before + compute_tables(settings, formats, stages, begin)
+    report.tables = before + compute_tables(settings, settings.formats, stages, begin)
     bars.update(bar, description="tables", completed=total["token_passes"])
 
 

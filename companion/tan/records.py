@@ -19,10 +19,11 @@ from companion import store
 from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
-from companion.profiles import load_profile
+from companion.profiles import BOOK_FORMATS, load_profile
 from companion.tan import jobs, products, unigram, work
 from companion.tan.jobs import Job, Stage
-from steerkit.errors import need
+from steerkit.errors import need, one_of
+from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,28 +156,51 @@ def beside(settings: Settings, answer_format: str) -> list[Settings]:
     """The recorded main grids whose figures are tabs beside one of these settings; none for a model without a record."""
     names = [name.split("/")[0] for name in available() if name.endswith(f"/grid-{answer_format}")]
     found = [load_profile(name, recorded=True) for name in names]
-    found = [each for each in found if each.source == settings.source]
+    found = [each for each in found if each.source == settings.source and answer_format in each.formats]
     return found if settings.model in {each.model for each in found} else []
 
 
+def named(answer_format: str) -> tuple[str, ...]:
+    """The answer formats that somebody asks for by name, by commas, as "both" (the two of the book) or "all"; or none."""
+    groups = {"": (), "both": BOOK_FORMATS, "all": tuple(FORMATS)}
+    found = groups[answer_format] if answer_format in groups else answer_format.split(",")
+    for form in found:
+        one_of("an answer format", form, FORMATS)
+    return tuple(found)
+
+
+def by_format(
+    settings: Settings, stage: Stage, answer_format: str = "", names: Sequence[str] = ()
+) -> dict[str, list[Settings]]:
+    """The profiles that a figure over several models shows, by format (`compared`).
+
+    Where no format is named, each profile in those that it is shown in (`Settings.formats`): a model that does nothing
+    in a format fills no panel of it. Whoever names formats gets every profile that has them.
+    """
+    asked = named(answer_format)
+    every = asked or (*BOOK_FORMATS, *(form for form in FORMATS if form not in BOOK_FORMATS))
+    found = {form: compared(settings, stage, form, names, shown=not asked) for form in every}
+    return {form: runs for form, runs in found.items() if runs}
+
+
 def compared(
-    settings: Settings, stage: Stage, formats: Sequence[str], names: Sequence[str] = ()
+    settings: Settings, stage: Stage, form: str, names: Sequence[str] = (), shown: bool = False
 ) -> list[Settings]:
     """Settings of the profiles that a figure over several models shows: `names`, else those the profile names.
 
-    A profile whose committed record holds all of `formats` is read from there, others are computed. A long one without
-    a record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
-    The profile itself stands in where no record is of its own model.
+    A profile whose committed record holds the format is read from there, others are computed. A long one without a
+    record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
+    The profile itself stands in where no record is of its own model. With `shown` only profiles that name the format.
     """
     found = []
     for name in names or settings.compared:
         own = name == settings.profile
-        kept = not own and all(path_of(name, stage, form).exists() for form in formats)
+        kept = not own and path_of(name, stage, form).exists()
         one = settings if own else load_profile(name, recorded=kept, remote=settings.remote)
-        if names or kept or not one.long:
+        if (names or kept or not one.long) and not (shown and form not in one.formats):
             found.append(one)
-    own = names or settings.model in {one.model for one in found}
-    return found if own else [*found, settings]
+    own = not names and settings.model not in {one.model for one in found}
+    return [*found, settings] if own and not (shown and form not in settings.formats) else found
 
 
 def those_with(settings: Settings, stage: Stage, answer_format: str, names: str = "") -> list[Settings]:
