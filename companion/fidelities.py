@@ -1,4 +1,4 @@
-"""The papers' own format, and how they score its letters.
+"""How the papers score the letters of their format.
 
 Tan et al. 2024 define the propensity as a difference of logits, m_LD = score(matching) - score(not matching). Their two
 code bases compute it differently, so each way has a name, and none replaces another. Importing this adds the two that
@@ -15,11 +15,9 @@ bench      the same two tokens, as steering-bench sums them            log-probs
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from steerkit.errors import need
-from steerkit.formats import FORMATS
 from steerkit.prompts import Example
 from steerkit.propensity import FIDELITIES, Question, two_branches
 
@@ -38,4 +36,3 @@ def _bench(example: Example) -> Question:
 
 FIDELITIES["paper"] = partial(two_branches, start=-1, closing=1, scale="logit")
 FIDELITIES["bench"] = _bench
-FORMATS["letter"] = replace(FORMATS["letter"], tab="Format: letter (the paper's)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,6 @@ class Run:
         own = tuple(form for form in self.settings.formats if form in among)
         return () if self.published else records.named(answer_format) or own
 
-    def beside(self, answer_format: str, table: Callable[[Settings, str], Any]) -> list[pd.DataFrame]:
-        """`table(settings, format)` of the runs whose figures are tabs beside this one (`companion.tan.records.beside`)."""
-        return [table(settings, answer_format) for settings in records.beside(self.settings, answer_format)]
-
     def by_format(
         self, profiles: str, stage: Stage, answer_format: str, among: Sequence[str] = tuple(FORMATS)
     ) -> dict[str, list[Settings]]:
@@ -68,6 +64,29 @@ class Run:
         found = records.by_format(self.settings, stage, answer_format, names)
         return {form: runs for form, runs in found.items() if answer_format or form in among}
 
+    def with_records(
+        self, stage: Stage, answer_format: str, among: Sequence[str] = tuple(FORMATS)
+    ) -> dict[str, list[Settings]]:
+        """This run in each of its formats, then the records that its profile is compared with, on the same data sets.
+
+        A run with values of its own stands alone, and so does one whose data sets a record lacks.
+        """
+        found = {form: [self.settings] for form in self.formats(answer_format, among)}
+        if self.settings == load_profile(self.settings.profile):
+            for one, form in each(self.by_format("", stage, answer_format, among)):
+                wanted = self.settings.datasets if stage == "grid" else one.datasets
+                if one.recorded and set(wanted) <= set(one.datasets):
+                    found.setdefault(form, []).append(replace(one, datasets=wanted))
+        return found
+
+    def show_run(self, drawn: Drawn, settings: Settings, form: str, source: Source, caption: str) -> None:
+        """`show` for one of `with_records`, which tab and caption name."""
+        label, part = label_of(settings), form if settings is self.settings else f"{settings.profile}-{form}"
+        layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
+        layer = "by layer" if None in layers else ", ".join(map(str, sorted(layers)))
+        caption += f" {label}, answer format *{form}*, layer {layer}."
+        self.show(drawn, part, source, caption, f"{label}, {form}")
+
     def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
         """Save a figure with the data behind it and display both figure and manifest line.
 
@@ -77,10 +96,6 @@ class Run:
 
         points = style.points(drawn.figure)
         png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
-        if part in FORMATS:
-            layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
-            layer = "by layer" if None in layers else ", ".join(map(str, sorted(layers)))
-            caption += f" {self.model_label}, answer format *{part}*, layer {layer}."
         alt = " ".join(drawn.alt.split())
         display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
         self._explain(part, source, caption, alt, tab, points)
@@ -115,7 +130,7 @@ class Run:
         about = {
             "exhibit": self.id,
             "part": part,
-            "tab": tab or (FORMATS[part].tab if part in FORMATS else part),
+            "tab": tab or part,
             "caption": caption,
             "alt": alt,
             "points": points,

@@ -34,7 +34,6 @@ class Format:
     question: Callable[[Example, Fidelity], Question]
     unit: str
     colour: str  # in every figure, colour-blind safe
-    tab: str  # its title in a book
     labels: tuple[str, ...] = ()  # the two answers between which a model chooses
 
     @property
@@ -44,12 +43,10 @@ class Format:
 
 
 _ROWS = (
-    Format("letter", Prompter.letter, lettered, "logits", "#0072B2", "Format: letter", ("A", "B")),
-    Format("statement", Prompter.statement, completions, "nats per token", "#D55E00", "Format: statement"),
-    Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", "Format: yes-no", ("Yes", "No")),
-    Format(
-        "options", Prompter.options, completions, "nats per token", "#CC79A7", "Format: options", ("A", "B")
-    ),
+    Format("letter", Prompter.letter, lettered, "logits", "#0072B2", ("A", "B")),
+    Format("statement", Prompter.statement, completions, "nats per token", "#D55E00"),
+    Format("yes-no", Prompter.yes_no, one_token, "logits", "#009E73", ("Yes", "No")),
+    Format("options", Prompter.options, completions, "nats per token", "#CC79A7", ("A", "B")),
 )
 FORMATS: dict[str, Format] = {form.name: form for form in _ROWS}
 

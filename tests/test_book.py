@@ -8,7 +8,6 @@ import re
 import stat
 import subprocess
 import zipfile
-from itertools import product
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -20,9 +19,6 @@ from conftest import command_line, refused
 
 from companion import exhibits
 from companion.cli import doctor
-from companion.profiles import load_profile
-from companion.reproduce import Outcome
-from companion.tan import records
 from steerkit.errors import SteerkitError
 
 
@@ -80,39 +76,6 @@ class TestWhatIsNotBuilt:
         done = subprocess.CompletedProcess([], 1, "fine\nx.md:3: WARNING: no such page\n", "")
         monkeypatch.setattr(book.subprocess, "run", lambda *_, **__: done)
         refused(book.compiled, "html", said=r"x\.md:3: WARNING: no such page")
-
-
-class TestRecords:
-    """Which notebooks are drawn from records before the book is compiled."""
-
-    @pytest.fixture
-    def ran(self, tmp_path, monkeypatch):
-        found = []
-        (tmp_path / ".profile").write_text("laptop")
-        monkeypatch.setattr(book, "EXECUTED", tmp_path)
-
-        def run(runs):
-            for _, given, out in runs:
-                found.append((given["profile"], out))
-                yield self.outcome
-
-        monkeypatch.setattr(book, "run_notebooks", run)
-        return found
-
-    outcome = Outcome("x", "done", 1.0)
-
-    def test_those_that_need_the_main_grid_only_under_each_recorded_profile(self, ran, tmp_path):
-        book.run_records()
-        named = load_profile("laptop").compared  # the first has one format only
-        expected = product(named, records.GRID_ONLY)
-        assert ran == [(profile, tmp_path / profile / f"{name}.ipynb") for profile, name in expected]
-
-    def test_one_that_fails_stops_the_book_and_there_may_be_none(self, ran, tmp_path, monkeypatch):
-        monkeypatch.setattr(TestRecords, "outcome", Outcome("x", "failed", 1.0, "no luck"))
-        refused(book.run_records, said="no luck")
-        monkeypatch.setattr(records, "FOLDER", tmp_path)
-        book.run_records()
-        assert len(ran) == 1
 
 
 CELL = "ab" * 32 + ".png"

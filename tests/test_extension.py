@@ -34,7 +34,7 @@ def number(prompter: Prompter, item: Item, shown: str) -> Example:
     return prompter.example(item.id, "number", body, answers, split_words, positive_answer=shown)
 
 
-NUMBER = Format("number", number, one_token, "logits", "#E69F00", "Format: number", ("1", "2"))
+NUMBER = Format("number", number, one_token, "logits", "#E69F00", ("1", "2"))
 
 
 class TestAnswerFormat:

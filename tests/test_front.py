@@ -55,7 +55,7 @@ class TestFindings:
         monkeypatch.setattr(front.pages, "claims", lambda _: rows)
         tables = {"tan_fig_1__statement": slopes(0.1, 0.2), "tan_claims__claims": {"x": [1]}}
         said = front.findings(results(**tables))
-        assert "vectors from redrawn pairs too: mean share 0.05. [Reliability]" in said
+        assert "vectors from redrawn pairs too: on the bundled data mean share 0.05. [Reliability]" in said
 
     @pytest.mark.parametrize(
         ("verdict", "form", "told"), [(AGREES, "letter", 1), (DIFFERS, "letter", 0), (AGREES, "statement", 0)]

@@ -261,16 +261,6 @@ class TestCommandLine:
             assert err.startswith(f"Expected {expected}") and err.count("\n") == 1
 
 
-def test_records_of_the_model_the_format_and_the_source_stand_beside_one_s_own(smoke_records):
-    """Whose figures are tabs beside one's own, and so share its axes."""
-
-    def beside(form: str = "letter", **changes) -> list[tuple]:
-        return [(s.profile, s.recorded) for s in records.beside(load_profile("smoke", **changes), form)]
-
-    assert beside() == [("smoke", True)]
-    assert beside("yes-no") == beside(source="papers") == beside(model="tiny-gemma3") == []
-
-
 class TestCompared:
     """Which profiles a figure over several models shows."""
 

@@ -13,7 +13,7 @@ from conftest import refused
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
-from companion import published
+from companion import page, published
 from companion.page import Run
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.tan import experiment, records, tables
@@ -353,6 +353,27 @@ class TestRun:
         assert list(laptop.by_format("", "shift", "", ("letter",))) == ["letter"]
         [one] = laptop.by_format("laptop-full", "shift", "").values()  # a profile named: in its own formats
         assert [each.profile for each in one] == ["laptop-full"]
+
+    def test_records_stand_beside_a_run_as_its_profile_says_it_and_on_its_data_sets(self):
+        run = self.run("laptop")
+        found = [(one.profile, form, one.datasets) for one, form in page.each(run.with_records("grid", ""))]
+        sets, beside = (
+            run.settings.datasets,
+            ("laptop-papers", "laptop-papers-gemma", "laptop-full", "laptop-full-gemma"),
+        )
+        wanted = [(name, "statement") for name in ("laptop", *beside)] + [("laptop-papers-qwen", "letter")]
+        assert found == [(*one, sets) for one in wanted]
+        assert [one.profile for one in run.with_records("grid", "", ("letter",))["letter"]] == [
+            "laptop-papers-qwen"
+        ]
+        sweeps = run.with_records("sweep", "")  # which have data sets of their own
+        assert sweeps == {
+            "statement": [run.settings],
+            "letter": [load_profile("laptop-papers-qwen", recorded=True)],
+        }
+        alone = Run("tan-fig-1", load_profile("laptop", layer=3), None)
+        assert alone.with_records("grid", "") == {"statement": [alone.settings]}
+        assert self.run("published").with_records("grid", "") == {}
 
     def test_a_profile_that_is_shown_in_a_format_is_computed_where_no_record_of_it_is(self):
         own = replace(load_profile("laptop"), formats=("letter",), compared=("laptop-full",))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 from _ext import crate, front, measured, pages, provenance, takeaway, tokens
@@ -14,11 +13,7 @@ from _ext.icons import slim
 from companion import results, store
 from companion.exhibits import EXHIBITS, MAYNE, TAN
 from companion.places import BOOK, EXECUTED, ROOT
-from companion.profiles import load_profile
-from companion.reproduce import run_notebooks
-from companion.tan import records
 from steerkit.errors import need
-from steerkit.formats import FORMATS
 
 GENERATED = BOOK / "generated"
 ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
@@ -26,7 +21,6 @@ ON_THE_START_PAGE = ("tan-fig-1", "mayne-fig-1")
 
 def build() -> Path:
     """Write the generated pages and compile the site; returns its first page. Every notebook must have been run."""
-    run_records()
     write_pages()
     compiled("html")
     site = ROOT / "_build" / "html"
@@ -34,23 +28,6 @@ def build() -> Path:
     lighten(site)
     slim(site)
     return site / "index.html"
-
-
-def run_records() -> None:
-    """Draw the figures of the records that the book's profile compares itself with: further tabs, and no model."""
-    own, runs = results.own_profile(EXECUTED), []
-    names = [name for name in (load_profile(own).compared if own else ()) if name != own]
-    for name in names:
-        kept = [form for form in load_profile(name).formats if records.path_of(name, "grid", form).exists()]
-        for exhibit in map(EXHIBITS.get, records.GRID_ONLY):
-            if forms := [form for form in kept if exhibit.id != "tan-fig-4" or FORMATS[form].biased]:
-                given = {"profile": name, "answer_format": ",".join(forms)}
-                runs.append((exhibit, given, EXECUTED / name / exhibit.executed.name))
-    with closing(run_notebooks(runs)) as ended:
-        for outcome in ended:
-            drawn, wanted = outcome.status != "failed", f"{outcome.exhibit} to be drawn from every record"
-            following = f"run `steerkit run {outcome.exhibit} --profile` with {', '.join(names)} to see more."
-            need(drawn, wanted, outcome.error, following, "The book was not built.")
 
 
 def compiled(builder: str) -> Path:

@@ -73,10 +73,11 @@ def _whichever(by_id: dict[str, Result], form: str) -> str:
         return ""
     rows, name = pages.claims(own), load_profile(own.profile).model
     rows = rows[(rows["claim"] == BACKWARDS.statement) & (rows["format"] == form)]
-    where = {name: "", f"{name} (papers' data)": "on the papers' data "}
-    found = [where[row.model] + row.ours for row in rows.itertuples() if row.model in where]
+    where = {name: "on the bundled data", f"{name} (papers' data)": "on the papers' data"}
+    shares = {row.model: row.ours.partition(";")[0] for row in rows.itertuples()}
+    found = [f"{where[model]} {share}" for model, share in shares.items() if model in where]
     what = " Counting only items that go backwards under vectors from redrawn pairs too: "
-    return f"{what}{'; '.join(found)}." if found else ""
+    return f"{what}{', and '.join(found)}." if found else ""
 
 
 def _order(by_id: dict[str, Result]) -> str | None:

@@ -22,8 +22,6 @@ from companion.verdicts import VERDICTS
 from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
-SAME_AXES = "Slopes and curves of one answer format have the same scale in the tabs of all models with a "
-SAME_AXES += "record. A model without one has its own: compare its numbers, not its heights."
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
 TITLE = 8
 Part = dict[str, Any]
@@ -39,7 +37,6 @@ def exhibit_block(results: list[Result]) -> str:
     own, shown = results[0], _body(results[0])
     rank = {name: at for at, name in enumerate(load_profile(own.profile).compared)}  # whose tab comes first
     if len(results) > 1:
-        drawn = any(result.is_figure(part) for result in results for part in result.parts)
         ordered = sorted(results, key=lambda result: rank.get(result.profile, len(rank)))
         labels = [result.label for result in ordered]
         named = [
@@ -47,7 +44,6 @@ def exhibit_block(results: list[Result]) -> str:
             for each, one in zip(ordered, labels, strict=True)
         ]
         shown = tabs("profile", [(r.profile, name, _body(r)) for r, name in zip(ordered, named, strict=True)])
-        shown += f"\n\n{SAME_AXES if drawn else ''}"
     return f"{shown}\n\n{folded('Run it again', again(own.exhibit, own.parameters), class_container='rerun')}"
 
 
@@ -59,7 +55,7 @@ def _body(result: Result) -> str:
     for part in figures:
         head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
         body = f"{head}\n\n**What it shows.** {escaped(part['alt'])}\n\n{_origin(part)}"
-        tab.append((part["part"], part["tab"] + ", recorded" * bool(part.get("records")), body))
+        tab.append((part["part"], part["tab"], body))
     shown = [tabs("format", tab)] if figures else []
     for part in rest:
         columns = pd.read_csv(result.file(part, "csv"), nrows=0).columns

@@ -24,6 +24,10 @@ CYCLE = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.SKY, sty
 Z = 1.959964  # half width of a normal 95% interval, in standard errors
 MARKERS = "osD^vP"
 WIDTHS = (0.5, 1.0, 1.5)  # of the paper's ranges
+HIGH, LOW = (
+    0.4,
+    0.1,
+)  # a line is named at its peak from so much of the highest peak on, and if it ends below so much of its own
 PER_LINE = 4  # panels in a row of small multiples
 
 
@@ -129,16 +133,27 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
 
 
 def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:
-    """Write the name of each line beyond its right end, moved apart where ends are close."""
-    ends, room = means.iloc[-1].sort_values(), 0.052 * np.ptp(axes.get_ylim())
+    """Write the name of each line beyond its right end, moved apart where ends are close; of one that fell, at its peak."""
+    top = means.max()
+    fell = (top > HIGH * top.max()) & (means.iloc[-1] < LOW * top)
+    for name in means.columns[fell]:
+        peak, box = (means[name].idxmax(), top[name]), {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}
+        color = {"color": looks[name]["color"], "fontsize": style.SMALL, "bbox": box, "va": "center"}
+        style.beside(axes, peak, (14, 0), _short(name), **color)
+    ends, room = means.iloc[-1][~fell].sort_values(), 0.052 * np.ptp(axes.get_ylim())
     heights = np.array(list(accumulate(ends, lambda below, end: max(end, below + room))))
     heights -= (heights - ends.to_numpy()).mean()
     last, step = means.index[-1], 0.02 * max(np.ptp(means.index), 1)
     axes.set_xlim(means.index[0] - step, last + step)
     for (name, end), height in zip(ends.items(), heights, strict=True):
         axes.plot([last, last + 2.5 * step], [end, height], lw=1, clip_on=False, **looks[name] | {"ls": "-"})
-        text = style.tick(name).split("\n")[0]
-        axes.text(last + 3 * step, height, text, va="center", fontsize=style.SMALL)
+        axes.text(last + 3 * step, height, _short(name), va="center", fontsize=style.SMALL)
+
+
+def _short(name: str) -> str:
+    """The label of a data set in one line."""
+    first, *more = style.tick(name).split("\n")
+    return first.rstrip("-") + "…" * bool(more)
 
 
 def range_ablation(table: pd.DataFrame) -> Drawn:

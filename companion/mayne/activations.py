@@ -186,9 +186,12 @@ def plain(case: Case, tokens: int = -1, path: str = "") -> Plain:
     """
     usual = 400 if case.settings.model.startswith("tiny") else 4_000
     count = tokens if tokens > 0 else 200_000 if case.sae_name in SCOPE_NAMES else usual
-    norms, values = _plain(case, "norms", count, path), _plain(case, "values", min(count, VALUES), path)
-    manifests = [norms.attrs["manifest"], values.attrs["manifest"]]
-    return Plain(norms["norm"].to_numpy(), tensor(values), manifests)
+    table = _plain(case, "values", min(count, VALUES), path)
+    values, manifests = tensor(table), [table.attrs["manifest"]]
+    if count <= VALUES:
+        return Plain(values.norm(dim=-1).numpy(), values, manifests)
+    norms = _plain(case, "norms", count, path)
+    return Plain(norms["norm"].to_numpy(), values, [norms.attrs["manifest"], *manifests])
 
 
 def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:

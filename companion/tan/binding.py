@@ -16,10 +16,11 @@ from companion.data.splits import groups_of, item_id
 from companion.models import model_of
 from companion.profiles import Settings
 from companion.tan import experiment, jobs, work
-from companion.tan.dose import dose_of
+from companion.tan.dose import neutral_tokens
 from companion.tan.jobs import Job
-from steerkit import steerability
+from steerkit import steerability, traces
 from steerkit.extraction import shuffled
+from steerkit.remote import run
 from steerkit.vectors import concatenate
 
 LENGTH = 0.1  # of the residual stream's norm: about as long as the vectors that steer in the format statement
@@ -59,6 +60,8 @@ def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
     deviation of the unsteered propensity). A direction of the letters moves A and B apart and the mean not at all.
     """
     layer, model, parts = experiment.layer_of(settings, "letter"), model_of(settings.model), []
+    [norms] = run(model, traces.residuals, [[neutral_tokens(model)]], layer, [1], True)
+    length = LENGTH * norms.median().item()
     for name in settings.datasets[:datasets]:
         job = Job(settings, "grid", name, "letter", layer)
         train, test = jobs.examples(job, model)
@@ -67,7 +70,6 @@ def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
         found = work.differences_of(job, [layer], train).values
         vectors = concatenate(vectors, shuffled(found, [layer], 1, 0, groups=groups))
         norm = vectors.values[0].norm().item()
-        length = LENGTH * dose_of(model, vectors, 1.0)["residual_norm"]
         longer = replace(job, settings=replace(settings, multipliers=(-length / norm, 0.0, length / norm)))
         slopes = steerability.slopes(work.scored(longer, model, test, vectors).table(name))
         moved = slopes["steerability"] * length / norm

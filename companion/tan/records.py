@@ -39,8 +39,9 @@ SIDES = ["matching", "not_matching"]
 # Stages that keep no scores: their numbers.
 APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
 APART |= {"unigram": [*unigram.NUMBERS]}
-# Notebooks that need one table, the main grid.
-GRID_ONLY = ("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4")
+# Notebooks that one record is enough for, and its stage.
+ENOUGH: dict[str, Stage] = dict.fromkeys(("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4"), "grid")
+ENOUGH |= {"tan-app-layers": "sweep"}
 
 
 def path_of(profile: str, stage: Stage, answer_format: str) -> Path:
@@ -142,22 +143,15 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
 
 
 def stands_in(exhibit: str, settings: Settings) -> bool:
-    """Whether a notebook reads the record of its profile: of a long one, as committed, whose main grid is all it needs.
+    """Whether a notebook reads the record of its profile: of a long one, as committed, that is all it needs.
 
     Other data sets are no other run; a record says by itself when it lacks one.
     """
-    if exhibit not in GRID_ONLY or not settings.long:
+    if exhibit not in ENOUGH or not settings.long:
         return False
     as_committed = replace(load_profile(settings.profile), datasets=settings.datasets, shift=settings.shift)
-    return settings == as_committed and any((FOLDER / settings.profile).glob("grid-*.parquet"))
-
-
-def beside(settings: Settings, answer_format: str) -> list[Settings]:
-    """The recorded main grids whose figures are tabs beside one of these settings; none for a model without a record."""
-    names = [name.split("/")[0] for name in available() if name.endswith(f"/grid-{answer_format}")]
-    found = [load_profile(name, recorded=True) for name in names]
-    found = [each for each in found if each.source == settings.source and answer_format in each.formats]
-    return found if settings.model in {each.model for each in found} else []
+    found = (FOLDER / settings.profile).glob(f"{ENOUGH[exhibit]}-*.parquet")
+    return settings == as_committed and any(found)
 
 
 def named(answer_format: str) -> tuple[str, ...]:
