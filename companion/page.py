@@ -81,11 +81,12 @@ class Run:
 
     def show_run(self, drawn: Drawn, settings: Settings, form: str, source: Source, caption: str) -> None:
         """`show` for one of `with_records`, which tab and caption name."""
-        label, part = label_of(settings), form if settings is self.settings else f"{settings.profile}-{form}"
+        label, own = label_of(settings), settings is self.settings
+        tab = f"{label}, {form}" + ", recorded" * (not own and label == self.model_label)
         layers = {manifest["inputs"].get("layer") for manifest in manifests_in(source)}
         layer = "by layer" if None in layers else ", ".join(map(str, sorted(layers)))
         caption += f" {label}, answer format *{form}*, layer {layer}."
-        self.show(drawn, part, source, caption, f"{label}, {form}")
+        self.show(drawn, form if own else f"{settings.profile}-{form}", source, caption, tab)
 
     def show(self, drawn: Drawn, part: str, source: Source, caption: str, tab: str = "") -> None:
         """Save a figure with the data behind it and display both figure and manifest line.

@@ -167,7 +167,7 @@ def _verdicts(result: Result) -> list[str]:
 
 def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
     """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
-    wide = rows.pivot_table(values, ["claim", beside], "format", aggfunc="; ".join).fillna("")
+    wide = rows.pivot_table(values, ["claim", beside], "format", aggfunc="<br>".join).fillna("")
     wide = wide.reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
     formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
     return wide[["claim", beside, *formats]], formats
