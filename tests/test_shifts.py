@@ -13,7 +13,7 @@ from conftest import refused
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 
-from companion import page, published
+from companion import page, profiles, published
 from companion.page import Run
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.tan import experiment, records, tables
@@ -374,6 +374,14 @@ class TestRun:
         alone = Run("tan-fig-1", load_profile("laptop", layer=3), None)
         assert alone.with_records("grid", "") == {"statement": [alone.settings]}
         assert self.run("published").with_records("grid", "") == {}
+
+    def test_no_record_stands_beside_a_run_on_sets_that_it_lacks(self, tmp_path, monkeypatch):
+        for path in profiles.folder().glob("laptop*.yaml"):
+            changed = path.read_text().replace("datasets: selected    #", "datasets: apart  #")
+            (tmp_path / path.name).write_text(changed)
+        monkeypatch.setenv("STEERKIT_PROFILES", str(tmp_path))
+        run = self.run("laptop")
+        assert run.with_records("grid", "") == {"statement": [run.settings]}
 
     def test_a_profile_that_is_shown_in_a_format_is_computed_where_no_record_of_it_is(self):
         own = replace(load_profile("laptop"), formats=("letter",), compared=("laptop-full",))

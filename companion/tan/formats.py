@@ -25,7 +25,7 @@ KINDS = ("models", "formats")
 
 
 def fullest(runs: Mapping[str, Sequence[Settings]]) -> dict[str, list[Settings]]:
-    """Of a model on several texts the run that has the most of these formats"""
+    """Of a model on several texts the run that has the most of these formats."""
     every = [settings for chosen in runs.values() for settings in chosen]
     asked = Counter(settings.profile for settings in every)
     best = {

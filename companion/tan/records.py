@@ -186,15 +186,15 @@ def compared(
     record is left out unless it is among `names`: nobody gets hours of work, or a model under terms of use, unasked.
     The profile itself stands in where no record is of its own model. With `shown` only profiles that name the format.
     """
-    found = []
+    found, fits = [], lambda one: not shown or form in one.formats
     for name in names or settings.compared:
         own = name == settings.profile
         kept = not own and path_of(name, stage, form).exists()
         one = settings if own else load_profile(name, recorded=kept, remote=settings.remote)
-        if (names or kept or not one.long) and not (shown and form not in one.formats):
+        if (names or kept or not one.long) and fits(one):
             found.append(one)
     own = not names and settings.model not in {one.model for one in found}
-    return [*found, settings] if own and not (shown and form not in settings.formats) else found
+    return [*found, settings] if own and fits(settings) else found
 
 
 def those_with(settings: Settings, stage: Stage, answer_format: str, names: str = "") -> list[Settings]:
