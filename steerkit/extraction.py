@@ -43,7 +43,7 @@ def extract(
     # A running sum: any number of examples fits.
     total = torch.zeros(1, len(layers), model.width, dtype=torch.float64)
     for _, values in _parts(model, examples, layers, batch_tokens, progress, total=True):
-        total += values
+        total += values[:, 0]
     return mean_difference((total / len(examples)).float(), layers, manifest)
 
 
@@ -60,24 +60,38 @@ def differences(
     Parameters are those of `extract`; for whoever wants to average them in ways of his own (`resampled`).
     """
     found = torch.zeros(len(examples), len(layers), model.width)
-    for part, values in _parts(model, examples, layers, batch_tokens, progress, total=False):
-        found[part] = values
+    for part, values in _parts(model, examples, layers, batch_tokens, progress):
+        found[part] = values[:, 0]
     return found
+
+
+def answers(model: Model, examples: Sequence[Example], layer: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Activations [tokens, d] of the matching and of the other answer of each example, float32 on the CPU.
+
+    For whoever looks at single tokens; the difference of the two means is what `differences` gives.
+    """
+    found: dict[int, torch.Tensor] = {}
+    for part, values in _parts(model, examples, [layer], ask=_tokens):
+        found |= dict(zip(part, values[:, :, 0], strict=True))
+    lengths = [(len(one.matching), len(one.not_matching)) for one in examples]
+    # Shorter answers leave zeros behind them.
+    return [found[i][: sum(each)].split(each) for i, each in enumerate(lengths)]
 
 
 def _parts(
     model: Model,
     examples: Sequence[Example],
     layers: Sequence[int],
-    tokens: int | None,
-    progress: Any,
-    total: bool,
+    tokens: int | None = None,
+    progress: Any = None,
+    total: bool = False,
+    ask: Callable[[Example], Question] | None = None,
 ) -> trust.Parts:
-    """Differences of some examples at a time with their indices; a job on a server holds several forwards."""
+    """What is asked of some examples at a time with their indices; a job on a server holds several forwards."""
     trust.check_examples(model, examples)
     trust.check_layers(model, layers)
     questions, tokens, remote = (
-        list(map(_contrast, examples)),
+        list(map(ask or _contrast, examples)),
         tokens or room(model),
         model.remote is not None,
     )
@@ -103,10 +117,19 @@ def contrast_length(example: Example) -> int:
 
 
 def _contrast(example: Example) -> Question:
-    """The answers as branches; every answer token is read, with weights that make a mean difference."""
+    """The answers as branches; every answer token is read, with weights that make one sum of them: a mean difference."""
     branches = [
-        Branch(answer, tuple(Read(i, token, side, sign / len(answer)) for i, token in enumerate(answer)))
-        for side, sign, answer in ((0, 1.0, example.matching), (1, -1.0, example.not_matching))
+        Branch(answer, tuple(Read(i, token, 0, sign / len(answer)) for i, token in enumerate(answer)))
+        for sign, answer in ((1.0, example.matching), (-1.0, example.not_matching))
+    ]
+    return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
+
+
+def _tokens(example: Example) -> Question:
+    """The same branches; every answer token is a sum of its own."""
+    branches = [
+        Branch(answer, tuple(Read(i, token, before + i, 1.0) for i, token in enumerate(answer)))
+        for before, answer in ((0, example.matching), (len(example.matching), example.not_matching))
     ]
     return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
 

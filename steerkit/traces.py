@@ -83,11 +83,12 @@ def instead(output: Any, hidden: torch.Tensor) -> Any:
     return (hidden, *output[1:]) if isinstance(output, tuple | list) else hidden
 
 
-def summed(hidden: torch.Tensor, batch: Batch, count: int) -> torch.Tensor:
-    """Weighted sums over the reads of each of `count` questions, [p, d] float32 on the CPU."""
-    question, row, index = batch.reads[:, :3].T
+def summed(hidden: torch.Tensor, batch: Batch, count: int, sides: int) -> torch.Tensor:
+    """Weighted sums over the reads of each side of `count` questions, [p, sides, d] float32 on the CPU."""
+    question, row, index, _, side, _ = batch.reads.T
     read = hidden[row.to(hidden.device), index.to(hidden.device)].float().cpu()
-    return torch.zeros(count, read.shape[1]).index_add(0, question, read * batch.weights[:, None].float())
+    found = torch.zeros(count, sides, read.shape[1])
+    return found.index_put((question, side), read * batch.weights[:, None].float(), accumulate=True)
 
 
 def stop(site: Site, tracer: Any) -> None:
@@ -419,15 +420,15 @@ def continued(
 def contrasts(
     site: Site, parts: Sequence, wanted: Sequence[int], total: bool, most: int
 ) -> list[torch.Tensor]:
-    """Weighted sums over answer tokens [p, l, d] float32, or with `total` their sum over questions [1, l, d].
+    """Weighted sums over answer tokens [p, sides, l, d] float32, or with `total` their sum over questions [1, ...].
 
     The answers of a question are branches of one sequence; see `steerkit.extraction`.
     """
-    found = []
+    found, sides = [], sides_of(parts)
     for questions in parts:
         batch = layout(questions, rows_of(questions, 1, most), [0])
-        values = outputs(site, *masked_inputs(site, batch), wanted, (batch, len(questions)))
-        values = torch.stack(values, dim=1)
+        values = outputs(site, *masked_inputs(site, batch), wanted, (batch, len(questions), sides))
+        values = torch.stack(values, dim=2)
         found.append(values.sum(0, keepdim=True) if total else values)
     return [torch.cat(found).sum(0, keepdim=True) if total else torch.cat(found)]
 
@@ -437,15 +438,23 @@ def contrasts_apart(
 ) -> list[torch.Tensor]:
     """The same the obvious way: each answer after its prompt, in a plain forward of its own."""
     questions = [question for part in parts for question in part]
-    found = torch.zeros(len(questions), len(wanted), site.width)
+    found = torch.zeros(len(questions), sides_of(parts), len(wanted), site.width)
     for n, question in enumerate(questions):
         for branch in question.branches:
-            inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
-            weights, start = torch.tensor([item.weight for item in branch.reads]), len(question.prefix)
-            given = outputs(site, inputs, {}, wanted)
-            hidden = [stream(each)[0, start:].float().cpu() for each in given]
-            found[n] += torch.stack([weights @ each for each in hidden])
+            inputs, start = (
+                {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])},
+                len(question.prefix),
+            )
+            hidden = [stream(each)[0, start:].float().cpu() for each in outputs(site, inputs, {}, wanted)]
+            for item in branch.reads:
+                found[n, item.side] += item.weight * torch.stack([each[item.position] for each in hidden])
     return [found.sum(0, keepdim=True) if total else found]
+
+
+def sides_of(parts: Sequence) -> int:
+    """How many sums each question asks for: one more than the largest side."""
+    branches = [branch for part in parts for question in part for branch in question.branches]
+    return 1 + max(item.side for branch in branches for item in branch.reads)
 
 
 def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms: bool) -> list[torch.Tensor]:

@@ -13,7 +13,15 @@ from transformers import AttentionInterface
 
 from companion.tiny import ARCHITECTURES
 from steerkit import traces
-from steerkit.extraction import contrast_length, differences, extract, mean_difference, resampled, shuffled
+from steerkit.extraction import (
+    answers,
+    contrast_length,
+    differences,
+    extract,
+    mean_difference,
+    resampled,
+    shuffled,
+)
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]
@@ -45,6 +53,21 @@ def test_rows_follow_the_examples_and_columns_the_layers_and_swapped_sides_turn_
     close(differences(model, examples[::-1], [3, 0]), whole.flip(0)[:, [3, 0]])
     swapped = [replace(e, matching=e.not_matching, not_matching=e.matching) for e in examples]
     close(differences(model, swapped, LAYERS), -whole)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_single_tokens_of_answers_are_those_of_plain_forwards_and_their_means_make_the_difference(
+    any_model, form
+):
+    examples = asked(form, any_model, 4)
+    found = answers(any_model, examples, 2)
+    for example, sides in zip(examples, found, strict=True):
+        of = zip(strings(example), (example.matching, example.not_matching), sides, strict=True)
+        for tokens, answer, side in of:
+            start = len(example.prompt) + len(example.lead)
+            close(side, activations(any_model, tokens, [2])[0, start : start + len(answer)])
+    means = torch.stack([one.mean(0) - other.mean(0) for one, other in found])
+    close(means, differences(any_model, examples, [2])[:, 0])
 
 
 def test_the_vector_is_the_mean_of_the_differences_and_called_full(model):
@@ -80,6 +103,9 @@ class TestSelfCheck:
             with pytest.warns(**WARNS):
                 found = differences(model, examples, [3, 1])
             close(found, wanted[:, [1, 0]])
+            with pytest.warns(**WARNS):
+                last = answers(model, examples, 3)
+            close(torch.stack([one.mean(0) - other.mean(0) for one, other in last]), wanted[:, 1])
 
     @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3"])
     def test_a_forgotten_window_is_noticed(self, tokenizer, monkeypatch, architecture):

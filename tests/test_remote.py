@@ -20,8 +20,8 @@ from companion.profiles import load_profile
 from companion.tan import jobs, work
 from companion.tiny import tiny_tokenizer
 from steerkit import Example, Model, differences, evaluate, load_vectors, remote
+from steerkit.extraction import answers, mean_difference
 from steerkit.extraction import extract as mean_vector
-from steerkit.extraction import mean_difference
 from steerkit.formats import question
 from steerkit.grid import direct, tree
 from steerkit.ndif import address
@@ -81,9 +81,9 @@ class TestTheSameNumbers:
 
     def test_of_what_an_autoencoder_reads(self, pair):
         examples, batches = asked("statement", pair[0]), [[[5, 6, 7, 8]] * 3, [[5, 6]]]
-        for one, other in zip(*(runs.answer_activations(m, examples, 2) for m in pair), strict=True):
-            close(other["positive"], one["positive"])
-            close(other["negative"], one["negative"])
+        for one, other in zip(*(answers(m, examples, 2) for m in pair), strict=True):
+            close(other[0], one[0])
+            close(other[1], one[1])
         norms = [runs.residuals(model, batches, 1, [1, 0], norms=True) for model in pair]
         assert [part.shape for part in norms[1]] == [(3, 3, 1), (1, 2, 1)]
         close(*(torch.cat([part.flatten() for part in each]) for each in norms))

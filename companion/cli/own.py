@@ -251,7 +251,8 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str, force: bool) ->
     """Activations of the training pairs of a data set, read with the very model that made the vector."""
     import torch
 
-    from companion.mayne.activations import answer_activations, picked
+    from companion.mayne.activations import picked
+    from steerkit.extraction import answers
 
     about, said = vectors.manifest.get("inputs", {}), compared.said
     form, name = said(about, "format"), said(about, "given") or said(about, "model")
@@ -264,8 +265,9 @@ def _pairs(vectors: Vectors, layer: int, data: str, source: str, force: bool) ->
     seed = seed if isinstance(seed, int) else 0
     model, examples, origin, _ = _asked(name, data, form, split, source, seed, "train")
     compared.check_model(vectors.manifest, origin, force)
-    read, sides = answer_activations(model, examples, layer), ("positive", "negative")
-    return {side: torch.cat([picked(each[side], form) for each in read]) for side in sides}
+    sides = zip(*answers(model, examples, layer), strict=True)
+    read = [torch.cat([picked(each, form) for each in side]) for side in sides]
+    return dict(zip(("positive", "negative"), read, strict=True))
 
 
 def _asked(

@@ -35,6 +35,7 @@ from companion.tan.jobs import Job
 from companion.templates import prompter
 from steerkit import traces
 from steerkit.errors import need, one_of
+from steerkit.extraction import answers
 from steerkit.formats import FORMATS
 from steerkit.grid import evaluate
 from steerkit.remote import JOB_TOKENS, run
@@ -265,18 +266,6 @@ def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:
     return sides[0], sides[1]
 
 
-def answer_activations(
-    model: Model, examples: Sequence[Example], layer: int
-) -> list[dict[str, torch.Tensor]]:
-    """Activations [tokens, d] of the positive and of the negative answer of each example, each after its prompt."""
-    answers = [answer for example in examples for answer in (example.matching, example.not_matching)]
-    prompts = [[*example.prompt, *example.lead] for example in examples for _ in range(2)]
-    batches = [[[*prompt, *answer]] for prompt, answer in zip(prompts, answers, strict=True)]
-    found = [each[0] for each in residuals(model, batches, layer, [-len(answer) for answer in answers])]
-    pairs = zip(found[::2], found[1::2], strict=True)
-    return [{"positive": positive, "negative": negative} for positive, negative in pairs]
-
-
 def picked(found: torch.Tensor, answer_format: str) -> torch.Tensor:
     """The tokens [m, d] that stand for an answer [tokens, d]: some of a completion, evenly spaced, or the only one."""
     count = ANSWER_TOKENS if answer_format == "statement" else 1
@@ -305,10 +294,9 @@ def _answers(case: Case) -> pd.DataFrame:
     model = model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
     groups = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
-    answers = answer_activations(model, train, case.layer)
     rows, labels = [], []
-    for example, group, sides in zip(train, groups, answers, strict=True):
-        for side, found in sides.items():
+    for example, group, both in zip(train, groups, answers(model, train, case.layer), strict=True):
+        for side, found in zip(("positive", "negative"), both, strict=True):
             parts = picked(found, case.format)
             rows += [found.mean(0), *parts]
             labels += [(example.id, group, side, part) for part in ("mean", *map(str, range(len(parts))))]
