@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import claims_appendix, claims_shift, inference, published
+from companion.inference import share_interval
 from companion.profiles import Settings
 from companion.tan import records
-from companion.tan.evidence import Evidence
+from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
-from companion.trials import SMALL, TESTED, between, counted, enough, ranked, share_of
-from companion.verdicts import Claim, Trial, Untestable, claim, frame, judged, require
+from companion.trials import SMALL, TESTED, between, counted, enough, published_order, ranked, share_of
+from companion.verdicts import OURS, Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
 from steerkit.formats import FORMATS
 from steerkit.stats import Interval
@@ -78,28 +79,22 @@ def _together(runs: Sequence[Evidence]) -> Evidence:
 def mean_positive(e: Evidence) -> Trial:
     """Adding the vector moves the mean propensity in the intended direction in nearly all data sets.
 
-    Rule: four sets of five: above 0 (Holm) by {SMALL} standard deviations
+    Rule: by the sign, as published, four sets of five
     False world: one label-shuffled vector a set
     """
     theirs, sets = e.llama("mean"), e.sets
     said = f"mean steerability above 0 in {int((theirs > 0).sum())} of {len(theirs)} data sets"
     enough(sets, said)
-    least = np.array([SMALL * each.spread for each in sets])
-    every = [
-        [stats.mean_interval(row, each.groups, each.training) for row in (each.slopes, *each.shuffled)]
-        for each in sets
-    ]
-
-    def effect(found: list[Interval]) -> Interval:
-        sure = inference.holm([each.p_above for each in found]) < TESTED
-        return share_of(sure & (np.array([each.estimate for each in found]) >= least))
+    drawn = np.array([each.shuffled.mean(axis=1) for each in sets])
 
     def false(rng: np.random.Generator) -> Interval:
-        return effect([rows[1 + rng.integers(len(rows) - 1)] for rows in every])
+        return share_of(rng.permuted(drawn, axis=1)[:, 0] > 0)
 
-    above = sum(each.slopes.mean() > 0 for each in sets)
-    ours = f"share of {len(sets)} data sets {{}}; by the sign alone, as published, {above} of {len(sets)}"
-    return Trial(said, ours, effect([rows[0] for rows in every]), 0.8, false, none=0.5)
+    above = np.array([each.slopes.mean() > 0 for each in sets])
+    sure = inference.holm([each.interval.p_above for each in sets]) < TESTED
+    sure &= [each.interval.estimate >= SMALL * each.spread for each in sets]
+    ours = f"{above.sum()} of {len(sets)} data sets, a share of {{}}; {sure.sum()} for certain (Holm), by {SMALL} "
+    return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5)
 
 
 @claim(CLAIMS, "tan-fig-1")
@@ -109,7 +104,7 @@ def beats_shuffled_labels(e: Evidence) -> Trial:
     Rule: half of the sets above 95 of 100 label-shuffled vectors; one in twenty is chance
     False world: a label-shuffled vector in the place of the vector
     """
-    said = "no placebo in the paper"
+    said = OURS
     enough(e.sets, said)
     full = np.array([each.beside["full"].mean() for each in e.sets])
     drawn = np.array([each.shuffled.mean(axis=1) for each in e.sets]).T  # [draws, sets]
@@ -144,7 +139,7 @@ def varies_across_datasets(e: Evidence) -> Trial:
     def effect(means: Sequence[np.ndarray]) -> Interval:
         middle = np.array([each.mean() for each in means])
         noise = np.array([each.var(ddof=1) / len(each) for each in means]) + training
-        return _spread_between(middle, noise)
+        return inference.spread_between(middle, noise)
 
     def false(rng: np.random.Generator) -> Interval:
         # Every set keeps its own noise and has the common mean; its sign is drawn anew, which a symmetric noise allows.
@@ -157,38 +152,45 @@ def varies_across_datasets(e: Evidence) -> Trial:
     return Trial(said, ours, effect(means), ratio / 2, false)
 
 
-def _spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
-    """Standard deviation of true means over their average, from Cochran's Q (Paule and Mandel; Viechtbauer 2007)."""
-    from scipy.optimize import brentq
-
-    freedom = len(means) - 1
-
-    def statistic(between: float) -> float:
-        weights = 1 / (noise + between)
-        centre = weights @ means / weights.sum()
-        return float(weights @ (means - centre) ** 2)
-
-    def root(wanted: float) -> float:
-        most = 100 * means.var() + noise.max()
-        return 0.0 if statistic(0.0) <= wanted else brentq(lambda b: statistic(b) - wanted, 0, most)
-
-    points = [root(float(wanted)) for wanted in (freedom, *scipy_stats.chi2.ppf([0.975, 0.025], freedom))]
-    return Interval(*(np.sqrt(points) / abs(means.mean())))
+def _alike(sets: Sequence[SetSlopes]) -> list[np.ndarray]:
+    """Slopes [n, p] of sets in which all items are alike: the set's mean and the noise of extraction."""
+    drawn = [each.beside["resample"] for each in sets]
+    return [one.slopes.mean() + each - each.mean(axis=0) for one, each in zip(sets, drawn, strict=True)]
 
 
 @claim(CLAIMS, "tan-fig-1", steers=True)
 def anti_steerable(e: Evidence) -> Trial:
-    """In data sets that steer, many examples are steered the wrong way, whichever training pairs are drawn.
+    """Many examples are steered the wrong way.
+
+    Rule: mean share over data sets, at least half of the published one
+    False world: all items of a set alike: the set's mean and the noise of extraction
+    """
+    theirs = e.llama("anti_steerable")
+    said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B)"
+    enough(e.sets, said)
+    alike = _alike(e.sets)
+
+    def effect(slopes: Sequence[np.ndarray]) -> Interval:
+        return stats.mean_interval([(each <= 0).mean() for each in slopes])
+
+    def false(rng: np.random.Generator) -> Interval:
+        return effect([each[rng.integers(len(each))] for each in alike])
+
+    ours = f"mean share {{}} over {len(e.sets)} data sets, worst {max((each.slopes <= 0).mean() for each in e.sets):.2f}"
+    return Trial(said, ours, effect([each.slopes for each in e.sets]), theirs.mean() / 2, false)
+
+
+@claim(CLAIMS, "tan-fig-1", steers=True)
+def backwards_whichever_pairs(e: Evidence) -> Trial:
+    """In data sets that steer, many examples are steered the wrong way whichever training pairs are drawn.
 
     Rule: mean share that {CONSISTENT:.0%} of the vectors from redrawn pairs steer the wrong way as well, at least half of
     the published share, which is of one vector
     False world: all items of a set alike: the set's mean and the noise of extraction
     """
-    theirs = e.llama("anti_steerable")
-    said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B, all sets, one vector)"
     sets = [each for each in e.sets if each.interval.low > 0]
-    enough(sets, said, " steer")
-    drawn = [each.beside["resample"] for each in sets]
+    enough(sets, OURS, " steer")
+    alike = _alike(sets)
 
     def effect(full: Sequence[np.ndarray], drawn: Sequence[np.ndarray]) -> Interval:
         wrong = zip(full, drawn, strict=True)
@@ -196,13 +198,12 @@ def anti_steerable(e: Evidence) -> Trial:
         return stats.mean_interval(shares)
 
     def false(rng: np.random.Generator) -> Interval:
-        noise = [each - each.mean(axis=0) for each in drawn]
-        alike = [one.slopes.mean() + each for one, each in zip(sets, noise, strict=True)]
         return effect([each[rng.integers(len(each))] for each in alike], alike)
 
-    raw, every = (np.mean([(each.slopes <= 0).mean() for each in some]) for some in (sets, e.sets))
-    ours = f"mean share {{}} over {len(sets)} sets that steer; under one vector {raw:.2f}, and {every:.2f} over all {len(e.sets)} sets"
-    return Trial(said, ours, effect([each.slopes for each in sets], drawn), theirs.mean() / 2, false)
+    own, drawn = [each.slopes for each in sets], [each.beside["resample"] for each in sets]
+    raw = np.mean([(each <= 0).mean() for each in own])
+    ours = f"mean share {{}} over {len(sets)} sets that steer; under one vector {raw:.2f}"
+    return Trial(OURS, ours, effect(own, drawn), e.llama("anti_steerable").mean() / 2, false)
 
 
 def _explained(letters: np.ndarray, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -219,7 +220,7 @@ def _explained(letters: np.ndarray, answers: np.ndarray, rows: np.ndarray) -> np
 def bias_explains_variance(e: Evidence) -> Trial:
     """Much of the variance of steerability is bias towards a letter or a word.
 
-    Rule: share explained beyond that of label-shuffled vectors, at least half of the published share
+    Rule: mean share that both explain, at least half of the published one
     False world: one label-shuffled vector a set
     """
     theirs = 1 - e.llama("variance_unexplained") / e.llama("variance_total")
@@ -228,28 +229,26 @@ def bias_explains_variance(e: Evidence) -> Trial:
     enough(e.sets, said)
     own = [_explained(each.letters, each.answers, each.slopes[None])[0] for each in e.sets]
     shuffled = np.array([_explained(each.letters, each.answers, each.shuffled) for each in e.sets])
-    chance = shuffled.mean(axis=1)
 
     def false(rng: np.random.Generator) -> Interval:
-        drawn = shuffled[np.arange(len(shuffled)), rng.integers(shuffled.shape[1], size=len(shuffled))]
-        return stats.mean_interval(drawn - chance)
+        return stats.mean_interval(rng.permuted(shuffled, axis=1)[:, 0])
 
-    ours = f"beyond placebos {{}}; explained {np.mean(own):.2f}, of placebos {chance.mean():.2f}"
-    return Trial(said, ours, stats.mean_interval(own - chance), theirs.mean() / 2, false)
+    ours = f"mean share {{}}; with label-shuffled vectors {shuffled.mean():.2f}"
+    return Trial(said, ours, stats.mean_interval(own), theirs.mean() / 2, false)
 
 
 @claim(CLAIMS, "tan-fig-1", steers=True)
 def two_clusters(e: Evidence) -> Trial:
     """In some data sets the examples fall into two clusters, one of them steered the wrong way.
 
-    Rule: at least one set, after Holm's correction over sets
+    Rule: at least one set, after Holm's correction over sets; to find none decides nothing
     False world: normal slopes with the mean and spread of each set
     """
     said = "myopic-reward has two clusters, one below 0 (figure 1)"
     sets = [each for each in e.sets if len(each.slopes) >= 20]
     require(sets, said, "fewer than 20 test examples in every data set")
 
-    def effect(slopes: Sequence[np.ndarray]) -> Interval:
+    def found(slopes: Sequence[np.ndarray]) -> tuple[int, int]:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
         p_values = np.empty(len(slopes))
         for size in {
@@ -259,19 +258,22 @@ def two_clusters(e: Evidence) -> Trial:
             rows = np.array([slopes[i] for i in these])
             p_values[these] = scipy_stats.kurtosistest(rows, axis=1, alternative="less").pvalue
         below = np.array([each.min() < 0 < each.max() for each in slopes])
-        return counted((inference.holm(p_values) < TESTED) & below, (p_values < TESTED) & below)
+        return tuple(int((p[below] < TESTED).sum()) for p in (inference.holm(p_values), p_values))
 
     def false(rng: np.random.Generator) -> Interval:
-        return effect([rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets])
+        drawn = [rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets]
+        return share_interval(found(drawn)[0], len(sets))
 
-    return Trial(said, f"{{}} of {len(sets)} data sets", effect([each.slopes for each in sets]), 1, false)
+    sure, maybe = found([each.slopes for each in sets])
+    ours = counted(sure, maybe, len(sets))
+    return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
 
 
 @claim(CLAIMS, "tan-fig-3", steers=True)
 def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
     """Some vectors steer towards one letter and some towards the other, data set by data set.
 
-    Rule: at least one set towards each letter, after Holm's correction over sets
+    Rule: at least one set towards each letter, after Holm's correction over sets; to find none decides nothing
     False world: every set with the mean gap between letters, and its own noise
     """
     said = "towards B in corrigible-neutral-HHH, towards A in self-awareness-good-text-model (figure 3)"
@@ -281,19 +283,21 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
     members = [np.unique(each.groups, return_inverse=True)[1] for each in sets]
     common = np.mean([each.mean() for each in signed])
 
-    def effect(signed: Sequence[np.ndarray]) -> Interval:
-        found = [stats.mean_interval(each, one.groups) for each, one in zip(signed, sets, strict=True)]
-        up = np.array([each.p_above for each in found])
-        ways = [(inference.holm(p) < TESTED, p < TESTED) for p in (up, 1 - up)]
-        sure, maybe = (min(each.sum() for each in kind) for kind in zip(*ways, strict=True))
-        return Interval(float(sure), float(sure), float(max(sure, maybe)))
+    def found(signed: Sequence[np.ndarray]) -> tuple[int, int]:
+        gaps = [stats.mean_interval(each, one.groups) for each, one in zip(signed, sets, strict=True)]
+        up = np.array([each.p_above for each in gaps])
+        ways = [(inference.holm(p), p) for p in (up, 1 - up)]
+        return tuple(min(int((p < TESTED).sum()) for p in kind) for kind in zip(*ways, strict=True))
 
     def false(rng: np.random.Generator) -> Interval:
         flips = [rng.choice([-1, 1], member.max() + 1)[member] for member in members]
         drawn = zip(flips, signed, strict=True)
-        return effect([common + flip * (each - each.mean()) for flip, each in drawn])
+        fewer, _ = found([common + flip * (each - each.mean()) for flip, each in drawn])
+        return share_interval(fewer, len(sets))
 
-    return Trial(said, f"{{}} of {len(sets)} data sets each way", effect(signed), 1, false)
+    sure, maybe = found(signed)
+    ours = f"each way {counted(sure, maybe, len(sets))}"
+    return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
 
 
 @claim(CLAIMS, "tan-fig-3")
@@ -311,25 +315,28 @@ def bias_is_not_mended_by_calibration(e: Evidence) -> Trial:
 def dataset_property(e: Evidence) -> Trial:
     """How steerable a data set is belongs to the data set: models agree on the order.
 
-    Rule: rank correlation with Llama-2-7B within kinds of sets above 0, at least half of that of two models there
+    Rule: rank correlation with Llama-2-7B, over all sets and within kinds, above 0, at least half of that of two models there
     False world: data sets exchanged within their kind
     """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
-    said = f"Spearman of Llama-2-7B and Qwen1.5-14B over 38 data sets {rho:.2f}"
+    said = f"{_two_models('mean')} (Llama-2-7B and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
     own, values = np.array([each.slopes.mean() for each in sets]), theirs[[each.name for each in sets]]
-    raw = scipy_stats.spearmanr(own, values).statistic
-    ours = f"within kinds {{}} over {len(sets)} data sets; over all {raw:.2f}"
-    return ranked(said, ours, [(own, values.to_numpy())], [each.kind for each in sets], rho / 2)
+    return ranked(said, "", [(own, values.to_numpy())], [each.kind for each in sets], rho / 2)
+
+
+def _two_models(what: str) -> str:
+    columns = published.datasets()[[f"{what}_llama2-7b", f"{what}_qwen1.5-14b"]]
+    return published_order(columns.iloc[:, 0], columns.iloc[:, 1])
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)
 def models_agree_in_distribution(e: Evidence) -> Trial:
     """Two unrelated models agree on the order of data sets in distribution.
 
-    Rule: rank correlation within kinds of sets above 0, at least half of the published one
+    Rule: rank correlation, over all sets and within kinds, above 0, at least half of the published one
     False world: data sets exchanged within their kind
     """
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
-    return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.mean())
+    return between(e, rho, _two_models("mean"), lambda each: each.slopes.mean())

@@ -6,7 +6,7 @@ import numpy as np
 
 from companion import published
 from companion.tan.evidence import Evidence
-from companion.trials import SMALL, between, both_ways, enough, halves_of, ranked
+from companion.trials import SMALL, between, both_ways, enough, halves_of, lesser, published_order, ranked
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.stats import Interval
@@ -18,51 +18,52 @@ CLAIMS: list[Claim] = []
 def models_agree_on_variance(e: Evidence) -> Trial:
     """Two unrelated models agree on which data sets have the larger variance of steerability.
 
-    Rule: rank correlation within kinds of sets above 0, at least half of the published one
+    Rule: rank correlation, over all sets and within kinds, above 0, at least half of the published one
     False world: data sets exchanged within their kind
     """
     both = published.datasets()[["variance_llama2-7b", "variance_qwen1.5-14b"]].dropna()
-    rho = both.corr("spearman").iloc[0, 1]
-    return between(e, rho, f"Spearman {rho:.2f}", lambda each: each.slopes.var())
+    rho, said = both.corr("spearman").iloc[0, 1], published_order(*(both[name] for name in both))
+    return between(e, rho, said, lambda each: each.slopes.var())
 
 
 @claim(CLAIMS, "tan-app-variance", steers=True)
 def variance_grows_with_the_mean(e: Evidence) -> Trial:
     """Data sets that steer more have more variance between their examples.
 
-    Rule: rank correlation within kinds of sets, on disjoint halves of the items, above 0, at least 0.3
+    Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, above 0, at least 0.3
     False world: data sets exchanged within their kind
     """
     both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
-    said = f"Spearman {both.corr('spearman').iloc[0, 1]:.2f} (Llama-2-7B)"
+    said = f"{published_order(*(both[name] for name in both))} (Llama-2-7B)"
     enough(e.sets, said)
     halves = [halves_of(each.groups) for each in e.sets]
     slopes = [each.slopes for each in e.sets]
     pairs = both_ways(halves, (slopes, np.mean), (slopes, np.var))
-    return ranked(said, "within kinds, on disjoint items, {}", pairs, [each.kind for each in e.sets], 0.3)
+    return ranked(said, "on disjoint items ", pairs, [each.kind for each in e.sets], 0.3)
 
 
 @claim(CLAIMS, "tan-app-layers", steers=True)
 def middle_layers_steer_best(e: Evidence) -> Trial:
     """Steerability peaks in the middle of the network.
 
-    Rule: mean of the middle half of the layers above that of the others by a fifth of the best layer's
+    Rule: mean of the middle half of the layers above that of the early and of the late ones by a fifth of the best layer's
     False world: layers exchanged within data sets
     """
     said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
     wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
     depth = wide.columns.to_numpy() / (e.n_layers - 1)
-    middle = (depth >= 0.25) & (depth <= 0.75)
+    early, late = depth < 0.25, depth > 0.75
     enough(wide, said)
-    require(middle.any() and not middle.all(), said, "layers of one depth only")
+    require(all(each.any() for each in (early, late, ~early & ~late)), said, "no layers of some depths")
     values = wide.to_numpy()
 
     def effect(values: np.ndarray) -> Interval:
-        highest = abs(values.mean(axis=0)).max()
-        return stats.mean_interval((values[:, middle].mean(1) - values[:, ~middle].mean(1)) / highest)
+        shares = values / abs(values.mean(axis=0)).max()
+        middle = shares[:, ~early & ~late].mean(1)
+        return lesser(*(stats.mean_interval(middle - shares[:, side].mean(1)) for side in (early, late)))
 
     best = wide.columns[values.mean(axis=0).argmax()]
-    ours = f"middle above the others by {{}} of the best layer's mean; best layer {best} of depth {depth[wide.columns == best][0]:.2f}"
+    ours = f"middle above the lower side by {{}} of the best layer's mean; best layer {best} of depth {depth[wide.columns == best][0]:.2f}"
     return Trial(said, ours, effect(values), 0.2, lambda rng: effect(rng.permuted(values, axis=1)))
 
 

@@ -1,13 +1,14 @@
 """The claims of Mayne et al. 2024, in the form of `companion.verdicts`: an effect with an interval, and false worlds.
 
 False worlds keep the training activations and take the meaning away: labels drawn at random by training group, or the
-same scatter around an isotropic direction. A claim that holds of these as well is true of any short difference, says
-nothing about the vector, and so cannot be put to the test on it: `not testable here`, with the rate.
+same scatter around an isotropic direction. A claim that holds of these as well is true of any short difference and says
+nothing about the vector: `not specific`, with the rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from companion.mayne.draws import Groups, Measure, smallest
 from companion.mayne.evidence import Evidence
 from companion.profiles import Settings
 from companion.tan.tables import name_of
-from companion.verdicts import Claim, Effect, Trial, claim, require
+from companion.verdicts import OURS, Claim, Effect, Trial, claim, require
 from steerkit.stats import mean_interval, t_interval
 
 TOP = 5  # most active features
@@ -31,7 +32,7 @@ SIZE = 0.2  # of the scatter over groups: a small effect (Cohen 1988)
 LOST, OWN = 0.2, 0.1  # of the vector's slope: lost in reconstruction, owed to the autoencoder's directions
 LEAST_GROUPS = 8  # training groups, of which half choose and half judge
 SHARED = published.shared_features()  # of those, in the paper
-DEALT, JUDGED = "directions dealt at random", "{verdict}: {ours}"
+DEALT, JUDGED = "directions shuffled", "{verdict}: {ours}"
 
 
 def table(settings: Settings, formats: Sequence[str] = ("statement",), sae: str = "") -> pd.DataFrame:
@@ -100,7 +101,13 @@ def bias_dominates(e: Evidence) -> Trial:
     ours = f"{{}} of {TOP} features in both; {float(measure(scaled)[0]):g} at the norm of activations; "
     ours += f"zero activates {active}"
     theirs = f"{SHARED} of {TOP} features in both"
-    return Trial(theirs, ours, e.effect(measure), SHARED, _worlds(measure, e.groups.isotropic))
+    world = _worlds(measure, e.groups.isotropic)
+    return Trial(theirs, ours, _counted(e.effect(measure)), SHARED, lambda rng: _counted(world(rng)))
+
+
+def _counted(found: Effect) -> Effect:
+    """An interval of a number of features that ends where such numbers do."""
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, float(TOP)))
 
 
 @claim(CLAIMS, "mayne-tab-1")
@@ -113,7 +120,7 @@ def same_features(e: Evidence) -> Trial:
 
     def effect(several: list[Groups]) -> Effect:
         counts = features.shared_with_zero(torch.stack([each.vector for each in several]), e.sae, TOP)
-        return mean_interval(counts.numpy())
+        return _counted(mean_interval(counts.numpy()))
 
     def world(rng: np.random.Generator) -> Effect:
         return effect([each.isotropic(rng) for each in e.others])
@@ -167,6 +174,7 @@ def negatives_turn_spurious(e: Evidence) -> Trial:
     groups = len(found.differences)
     few = f"{groups} training groups, of which half choose and half judge"
     require(groups >= LEAST_GROUPS, theirs, few)
+    require(len(found.cosines), theirs, "no two features of this autoencoder are as opposite")
     rng = np.random.default_rng(0)
 
     def signs(rng: np.random.Generator) -> torch.Tensor:
@@ -220,7 +228,7 @@ def pursuit_finds_the_autoencoders_features(e: Evidence) -> Trial:
     Rule: the sum steers more than on shuffled dictionaries, by at least {OWN:.0%} of the vector's slope
     False world: one of the shuffled dictionaries in the place of the autoencoder's
     """
-    theirs = "not in the paper"
+    theirs = OURS
     require(not e.silent, theirs, e.silent)
     shares = e.slopes(decompositions.pursued(e.case, e.sae))
 

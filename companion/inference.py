@@ -1,4 +1,4 @@
-"""What verdicts take beyond intervals (`steerkit.stats`): shares, many tests at once, and ranks within strata."""
+"""What verdicts take beyond intervals (`steerkit.stats`): shares, many tests at once, spread between sets, and ranks within strata."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats as scipy_stats
+from scipy.optimize import brentq
 
 from steerkit.errors import need
 from steerkit.stats import Interval, check_draws, finite, percentiles, spearman
@@ -38,6 +39,23 @@ def max_t(observed: Sequence[float] | np.ndarray, drawn: np.ndarray) -> np.ndarr
     scale = np.where(scale > 0, scale, 1)
     highest = (drawn / scale).max(axis=1)
     return (1 + (highest[:, None] >= observed / scale).sum(axis=0)) / (1 + len(highest))
+
+
+def spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
+    """Standard deviation of true means over their average, from Cochran's Q (Paule and Mandel; Viechtbauer 2007)."""
+    freedom = len(means) - 1
+
+    def statistic(between: float) -> float:
+        weights = 1 / (noise + between)
+        centre = weights @ means / weights.sum()
+        return float(weights @ (means - centre) ** 2)
+
+    def root(wanted: float) -> float:
+        most = 100 * means.var() + noise.max()
+        return 0.0 if statistic(0.0) <= wanted else brentq(lambda b: statistic(b) - wanted, 0, most)
+
+    points = [root(float(wanted)) for wanted in (freedom, *scipy_stats.chi2.ppf([0.975, 0.025], freedom))]
+    return Interval(*(np.sqrt(points) / abs(means.mean())))
 
 
 def stratified_rank_correlation(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
+from typing import Any
 
 import numpy as np
-from scipy import stats as scipy_stats
+import pandas as pd
 
-from companion import inference
+from companion import inference, published
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.verdicts import Trial, require
 from steerkit.stats import Interval
@@ -23,9 +24,9 @@ def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
     return inference.share_interval(int(np.sum(flags)), len(flags))
 
 
-def counted(certain: np.ndarray, possible: np.ndarray) -> Interval:
-    """How many sets: at least those certain after Holm's correction, at most those that could be."""
-    return Interval(float(certain.sum()), float(certain.sum()), float((certain | possible).sum()))
+def counted(certain: float, possible: float, of: int) -> str:
+    """In how many sets a test finds something, in words around the share; that it finds nothing does not say there is none."""
+    return f"{certain:g} of {of} data sets ({possible:g} before Holm's correction), a share of {{}}"
 
 
 def enough(sets: Sized, said: str, which: str = "") -> None:
@@ -64,19 +65,44 @@ def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 def ranked(
     said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
 ) -> Trial:
-    """Whether two numbers of data sets agree in rank within kinds of sets; the mean over `pairs` of such numbers.
+    """Whether two numbers of data sets agree in rank, over all sets and within kinds; the mean over `pairs` of such numbers.
 
-    In the false world the sets of one side are exchanged within their kind.
+    Both have to: a difference between kinds can make a correlation over all sets, or hide that there is none. In the
+    false world the sets of one side are exchanged within their kind.
     """
     most = max(list(kinds).count(kind) for kind in set(kinds))
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
-
     x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
 
     def false(rng: np.random.Generator) -> Interval:
-        return inference.quick_rank_correlation(x, y[permuted(kinds, rng)], kinds)
+        return lesser(*rank_correlations(x, y[permuted(kinds, rng)], kinds))
 
-    return Trial(said, ours, inference.quick_rank_correlation(x, y, kinds), least, false)
+    every, within = rank_correlations(x, y, kinds)
+    ours += f"{{}}, the lesser of {every.estimate:.2f} over all {len(x)} data sets and {within.estimate:.2f} within kinds"
+    return Trial(said, ours, lesser(every, within), least, false)
+
+
+def rank_correlations(x: Any, y: Any, kinds: Sequence[str]) -> tuple[Interval, Interval]:
+    """Over all data sets, and within kinds."""
+    return tuple(inference.quick_rank_correlation(x, y, strata) for strata in ([""] * len(kinds), kinds))
+
+
+def lesser(*effects: Interval) -> Interval:
+    """Of effects that all have to be there."""
+    return Interval(*(min(getattr(one, end) for one in effects) for end in ("estimate", "low", "high")))
+
+
+def both_models(name: str) -> tuple[float, str]:
+    """A published correlation: the weaker of the paper's two models, which a rule halves, and both in words."""
+    found = [published.statistic(name, model) for model in (published.MAIN, "qwen1.5-14b")]
+    return min(found, key=abs), "Spearman {:.2f} (Llama-2-7B), {:.2f} (Qwen1.5-14B)".format(*found)
+
+
+def published_order(one: pd.Series, other: pd.Series) -> str:
+    """The same two numbers of what the paper shows for two models or settings, in words."""
+    both = pd.concat([one, other], axis=1).dropna()
+    every, within = rank_correlations(*both.to_numpy().T, [published.kind(name) for name in both.index])
+    return f"Spearman {every.estimate:.2f} over {len(both)} data sets, {within.estimate:.2f} within kinds"
 
 
 def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Trial:
@@ -85,7 +111,5 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], f
     mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
     common = [name for name in mine if name in other]
     enough(common, said)
-    x, y = (np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
-    raw = scipy_stats.spearmanr(x, y).statistic
-    ours = f"within kinds {{}} over {len(common)} data sets; over all {raw:.2f}"
-    return ranked(said, ours, [(x, y)], [mine[name].kind for name in common], rho / 2)
+    pair = tuple(np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
+    return ranked(said, "", [pair], [mine[name].kind for name in common], rho / 2)

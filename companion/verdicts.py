@@ -4,12 +4,13 @@ A claim is turned into one effect with an interval, in a direction in which the 
 values fixed beforehand: `none`, the effect where the claim is false, and `least`, the smallest that counts.
 
     agrees               the interval is above `none`, and the effect is at least `least`
+    not specific         so it is, and so it would be without what the claim is about
     differs              the interval is below `least`
     inconclusive         anything else: this run cannot tell
-    not testable here    the claim has no meaning in this run, or a world in which it is false would pass as well
+    not testable here    the claim has no meaning in this run
 
 The rule is then put to worlds in which the claim is false (labels shuffled, sets alike, placebos for vectors): the share
-of them that it calls "agrees" is printed with every verdict, and above `MOST` no verdict is "agrees".
+of them that it calls "agrees" is printed with every verdict, and above `MOST` the verdict is "not specific".
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import pandas as pd
 
 from steerkit.stats import Interval as Effect  # an estimate with its 95% interval
 
-AGREES, DIFFERS, OPEN, UNTESTABLE = "agrees", "differs", "inconclusive", "not testable here"
-VERDICTS = (AGREES, DIFFERS, OPEN, UNTESTABLE)
+AGREES, UNSPECIFIC, DIFFERS, OPEN = "agrees", "not specific", "differs", "inconclusive"
+UNTESTABLE = "not testable here"
+VERDICTS = (AGREES, UNSPECIFIC, DIFFERS, OPEN, UNTESTABLE)
+OURS = "not in the paper"  # what stands for the published value of claims that this project adds
 MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
@@ -130,7 +133,7 @@ def judged(
     rate, effect = false_agree(found, worlds), found.effect
     verdict, ours = verdict_of(effect, found.least, found.none), found.ours.format(said(effect))
     if verdict == AGREES and rate > MOST:
-        verdict, ours = UNTESTABLE, f"{ours}; so say {rate:.0%} of runs in which the claim is false"
+        verdict, ours = UNSPECIFIC, f"{ours}; so say {rate:.0%} of runs in which the claim is false"
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
     row |= {"least": found.least, "false_agree": rate, "detectable": found.none + POWER * error}

@@ -14,7 +14,7 @@ from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
 from companion.profiles import load_profile
 from companion.templates import SETTINGS
-from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE, Trial, Untestable, verdict_of
+from companion.verdicts import AGREES, DIFFERS, OPEN, UNSPECIFIC, UNTESTABLE, Trial, Untestable, verdict_of
 from steerkit.stats import Interval
 
 COUNT, RUNS = 30, 20
@@ -142,12 +142,13 @@ WORLDS = {
     ),
     "anti-steerable": (
         lambda rng: evidence(sets(rng, 0.6 * ONES, items=1.0)),
+        lambda rng: evidence(sets(rng, 0.6 * ONES, items=0.01)),
+    ),
+    "backwards-whichever-pairs": (
+        lambda rng: evidence(sets(rng, 0.6 * ONES, items=1.0)),
         lambda rng: evidence(sets(rng, 0.6 * ONES, items=0.01, training=0.3)),
     ),
-    "bias-explains-variance": (
-        lambda rng: by_letter(rng, ONES),
-        lambda rng: by_letter(rng, ONES, of_placebos=1.5),
-    ),
+    "bias-explains-variance": (lambda rng: by_letter(rng, ONES), lambda rng: by_letter(rng, 0 * ONES)),
     "two-clusters": either(clusters),
     "letter-bias-has-a-direction-of-its-own": (
         lambda rng: by_letter(rng, EVERY_SIDE),
@@ -255,10 +256,53 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_and_says_how_often_it_doe
     assert (row["verdict"], row["ours"], row["false_agree"]) == (AGREES, "wet 1.00 [0.90, 1.10]", 0)
     assert row["detectable"] == pytest.approx(2.8 * 0.2 / 3.92)
     row = verdicts.judged(a_claim(always), None, "letter", "tiny")
-    assert row["verdict"] == UNTESTABLE and "100% of runs in which the claim is false" in row["ours"]
+    assert row["verdict"] == UNSPECIFIC and "100% of runs in which the claim is false" in row["ours"]
     row = verdicts.judged(a_claim(never), None, "letter", "tiny", failure="steering fails")
     assert (row["verdict"], row["ours"]) == (UNTESTABLE, "steering fails")
     assert list(verdicts.frame([row])) == verdicts.COLUMNS
+
+
+def test_a_bias_that_placebos_have_as_well_is_not_specific():
+    one = BY_ID["bias-explains-variance"]
+    alone, shared = (by_letter(np.random.default_rng(0), ONES, of_placebos=size) for size in (0.0, 1.5))
+    said = [verdicts.judged(one, each, "letter", "tiny", worlds=20)["verdict"] for each in (alone, shared)]
+    assert said == [AGREES, UNSPECIFIC]
+
+
+def test_an_order_that_holds_within_kinds_alone_or_between_them_alone_is_none():
+    """Two kinds that trade places; and two kinds with a gap between them and no order within."""
+    rng, one = np.random.default_rng(0), BY_ID["dataset-property"]
+    kind = np.arange(COUNT) % 2
+    inside = rng.normal(0, 0.3, COUNT)
+    for theirs, mine in (
+        (inside + 2 * kind, inside - 2 * kind),
+        (rng.permutation(inside) + 2 * kind, inside + 2 * kind),
+    ):
+        found = evidence(sets(rng, mine))
+        found.llama = lambda column, theirs=theirs, run=found: pd.Series(
+            theirs, [each.name for each in run.sets]
+        )
+        trial = one.judge(found)
+        assert verdict_of(trial.effect, trial.least, trial.none) != AGREES
+
+
+def test_steering_that_stays_as_strong_in_late_layers_has_no_peak_in_the_middle():
+    one = BY_ID["middle-layers-steer-best"]
+    trial = one.judge(layered(np.random.default_rng(0), lambda layer: min(layer, 15) / 15))
+    assert verdict_of(trial.effect, trial.least, trial.none) != AGREES
+
+
+def test_what_no_shift_can_lower_is_not_testable():
+    """Noise of items that drowns the sets: two halves in one and the same setting do not agree."""
+    rng, one = np.random.default_rng(0), BY_ID["id-and-ood-correlate"]
+    found = one.judge(moved(rng, ONES, ONES))
+    assert isinstance(found, Untestable) and "two halves in distribution agree at" in found.reason
+
+
+def test_to_find_none_among_few_sets_does_not_say_that_there_is_none():
+    for name in ("two-clusters", "some-sets-fail"):
+        trial = BY_ID[name].judge(WORLDS[name][1](np.random.default_rng(1)))
+        assert verdict_of(trial.effect, trial.least, trial.none) == OPEN and "0 of" in trial.ours
 
 
 def test_nothing_that_presupposes_steering_is_judged_where_steering_fails():

@@ -7,7 +7,7 @@ import pytest
 from _ext import front
 
 from companion.tan.texts import PAIRS
-from companion.verdicts import AGREES, DIFFERS, OPEN, UNTESTABLE
+from companion.verdicts import AGREES, DIFFERS, OPEN, OURS, UNSPECIFIC, UNTESTABLE
 
 
 @pytest.fixture
@@ -159,12 +159,16 @@ def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
 def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
     verdicts = {"holds": [AGREES, UNTESTABLE], "fails": [DIFFERS, OPEN], "both": [AGREES, DIFFERS]}
     verdicts |= {"open": [OPEN, UNTESTABLE], "closed": [UNTESTABLE], "holds too": [AGREES, OPEN]}
+    verdicts |= {"of placebos too": [UNSPECIFIC, OPEN], "ours": [AGREES]}
     rows = pd.Series(verdicts, name="verdict").explode().rename_axis("claim").reset_index()
+    rows["published"] = rows["claim"].map({"ours": OURS}).fillna("0.5")
     monkeypatch.setattr(front.pages, "claims", lambda _: rows)
     said = front.score([None])
-    assert said.startswith("Of 6 claims") and "**1** are reproduced in every run" in said
+    assert said.startswith("Of 7 claims") and "**1** are reproduced in every run" in said
+    assert said.endswith("1 more are this book's own.")
     for words in (
-        "in some runs, and are open",
+        "in some runs, and undecided",
+        "agree in number, and so do placebos",
         "in some runs, and not",
         "in none",
         "are open",

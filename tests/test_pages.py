@@ -109,7 +109,18 @@ class TestExhibit:
         assert text.count("Rule: more than half.") == 1 and text.startswith("**1. It works.** ")
         first, second = text.index("(papers' data), *letter*"), text.index("tiny random model, *letter*")
         assert first < second < text.index("**2. It varies.**")
-        assert '<span class="verdict not">not testable here</span>' in text
+        assert '<span class="verdict not-testable-here">not testable here</span>' in text
+
+    def test_the_start_page_has_the_papers_data_first_several_models_last_and_nothing_where_nothing_is_tested(
+        self, result
+    ):
+        names = ["tiny, tiny-gemma3", "tiny", "tiny (papers' data)"]
+        several, own, papers = (CLAIMS.iloc[:1].assign(model=name) for name in names)
+        untested = own.assign(verdict="not testable here", format="statement")
+        text = pages.verdicts([result(claims=pd.concat([several, own, papers, untested]))], TAN)
+        heads = ("tiny random model (papers' data)", "tiny random model", "several models")
+        head = " | ".join(f"{name}, *letter*" for name in heads)
+        assert f"| claim | {head} | numbers |" in text
 
     def test_two_profiles_of_one_model_are_told_apart(self, result):
         own = result()
@@ -138,8 +149,10 @@ class TestExhibit:
         short.to_csv(own.folder / "mayne-claims-claims.csv", index=False)
         text = pages.verdicts([own], TAN)
         assert "2 claims, 3 verdicts over formats and models: 2 agrees, 1 differs." in text
-        assert "| It works. | agrees | differs | [Figure 1](/notebooks/tan-fig-1.ipynb) |" in text
-        assert "| It varies. |  | agrees | [Figure 4](/notebooks/tan-fig-4.ipynb) |" in text
+        assert "| claim | tiny random model, *letter* | tiny random model, *statement* | numbers |" in text
+        good, bad = map(pages.badge, ("agrees", "differs"))
+        assert f"| It works. | {bad} | {good} | [Figure 1](/notebooks/tan-fig-1.ipynb) |" in text
+        assert f"| It varies. | {good} |  | [Figure 4](/notebooks/tan-fig-4.ipynb) |" in text
         assert "It is short." not in text and "It is short." in pages.verdicts([own], MAYNE)
 
     def test_the_start_page_has_a_figure_with_its_origin_and_nothing_else(self, result):

@@ -18,10 +18,11 @@ from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
 from companion.tan.predict import MEASURED
 from companion.tan.texts import PAIRS
-from companion.verdicts import AGREES, DIFFERS, UNTESTABLE
+from companion.verdicts import AGREES, DIFFERS, OURS, UNSPECIFIC, UNTESTABLE
 
 ORDER, BACKWARDS = (
-    next(one for one in CLAIMS if one.id == name) for name in ("dataset-property", "anti-steerable")
+    next(one for one in CLAIMS if one.id == name)
+    for name in ("dataset-property", "backwards-whichever-pairs")
 )
 AUTHORS = {
     "concept": "How far a concept can be steered is decided more by the concept than by who wrote it down.",
@@ -201,19 +202,20 @@ def example(own: Iterable[Result]) -> str:
 
 def score(own: list[Result]) -> str:
     """Of so many claims, how many hold: a claim counts by the runs in which it could be tested."""
-    rows, kinds = pages.claims(own[0]), {}
-    for name, verdicts in rows.groupby("claim", sort=False)["verdict"]:
-        kinds[name] = _kind({*verdicts} - {UNTESTABLE})
-    counts = pd.Series(kinds).value_counts()
+    rows = pages.claims(own[0])
+    theirs = rows[rows["published"] != OURS]
+    kinds = theirs.groupby("claim")["verdict"].agg(lambda verdicts: _kind({*verdicts} - {UNTESTABLE}))
+    counts, more = kinds.value_counts(), rows["claim"].nunique() - len(kinds)
     said = ", ".join(f"**{counts.get(kind, 0)}** {words}" for kind, words in KINDS.items())
-    return f"Of {len(kinds)} claims of both papers: {said}."
+    return f"Of {len(kinds)} claims of both papers: {said}. {more} more are this book's own."
 
 
 KINDS = {
     "reproduced": "are reproduced in every run that could test them",
-    "partly": "in some runs, and are open in the others",
+    "partly": "in some runs, and undecided in the others",
     "mixed": "in some runs, and not in others",
     "not": "in none",
+    "unspecific": "agree in number, and so do placebos",
     "open": "are open (every interval holds both answers)",
     "untestable": "cannot be tested on these models",
 }
@@ -226,7 +228,9 @@ def _kind(verdicts: set[str]) -> str:
         return "mixed"
     if AGREES in verdicts:
         return "reproduced" if verdicts == {AGREES} else "partly"
-    return "not" if DIFFERS in verdicts else "open"
+    if DIFFERS in verdicts:
+        return "not"
+    return "unspecific" if UNSPECIFIC in verdicts else "open"
 
 
 def _percent(share: float) -> str:

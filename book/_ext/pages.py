@@ -18,7 +18,7 @@ from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.places import BOOK, ROOT
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
-from companion.verdicts import VERDICTS
+from companion.verdicts import UNTESTABLE, VERDICTS
 from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
@@ -138,7 +138,7 @@ def _called(model: str) -> str:
 
 def badge(verdict: str) -> str:
     """A verdict as a coloured word."""
-    return f'<span class="verdict {verdict.split()[0]}">{verdict}</span>'
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
 def claims(result: Result) -> pd.DataFrame:
@@ -264,16 +264,20 @@ def notebook_table(own: list[Result]) -> str:
 
 
 def verdicts(own: list[Result], paper: str) -> str:
-    """How the claims of a paper fared, in a sentence; then the verdicts by format, with the figures that have numbers."""
+    """How the claims of a paper fared, in a sentence; then every verdict, a column a run, the papers' data first."""
     rows = claims(own[0]).query("paper == @paper")
     counts = rows["verdict"].value_counts()
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
     head = f"{rows['claim'].nunique()} claims, {len(rows)} verdicts over formats and models: {said}."
-    each = rows.groupby(["claim", "format"])["model"].transform("nunique") > 1
-    rows = rows.assign(said=rows["verdict"].where(~each, rows["verdict"] + " (" + rows["model"] + ")"))
-    wide, formats = _by_format(rows, "exhibit", "said")
-    wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide["exhibit"]]
-    return f"{head}\n\n{table_of_markdown(wide[['claim', *formats, 'numbers']])}"
+    rows = rows[rows["verdict"] != UNTESTABLE].assign(said=rows["verdict"].map(badge))
+    several = rows["model"].str.contains(",")
+    rows["run"] = rows["model"].map(_called).mask(several, "several models") + ", *" + rows["format"] + "*"
+    order = rows.assign(several=several, other=~rows["model"].str.contains("papers' data"))
+    runs = order.sort_values(["several", "other"], kind="stable")["run"].unique()
+    wide = rows.pivot(index=["claim", "exhibit"], columns="run", values="said").fillna("")
+    wide = wide.loc[list(dict.fromkeys(zip(rows["claim"], rows["exhibit"], strict=True))), runs].reset_index()
+    wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide.pop("exhibit")]
+    return f"{head} Empty where a run cannot test a claim.\n\n{table_of_markdown(wide)}"
 
 
 def picture(result: Result) -> str:
