@@ -40,8 +40,8 @@ class TestFindings:
     def test_reliability_is_told_by_the_median_set(self, results, wrong, title):
         said = front.findings(results(tan_fig_1__statement=slopes(*wrong)))
         assert said.startswith("1. **") and title in said and said.count("\n") == 0
-        shares = [f"{100 * share:.0f}% of" for share in wrong[1:]]
-        assert all(part in said for part in ("A model, format", "2 of 3 data sets", *shares))
+        share = f"{100 * wrong[1]:.0f}% of the test items"
+        assert all(part in said for part in ("A model, format", "2 of 3 data sets", share, "(paper: 20%)"))
 
     def test_and_says_how_much_of_it_is_no_accident_of_the_training_pairs(self, results, monkeypatch):
         row = {
@@ -55,17 +55,21 @@ class TestFindings:
         monkeypatch.setattr(front.pages, "claims", lambda _: rows)
         tables = {"tan_fig_1__statement": slopes(0.1, 0.2), "tan_claims__claims": {"x": [1]}}
         said = front.findings(results(**tables))
-        assert "vectors from redrawn pairs too: on the bundled data mean share 0.05. [Reliability]" in said
+        assert "in the sets that steer: on the bundled data mean share 0.05. [Reliability]" in said
 
     @pytest.mark.parametrize(
         ("verdict", "form", "told"), [(AGREES, "letter", 1), (DIFFERS, "letter", 0), (AGREES, "statement", 0)]
     )
     def test_the_order_is_told_where_it_agrees(self, results, monkeypatch, verdict, form, told):
         row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict}
-        row |= {"model": "m", "ours": "0.8", "published": "0.7"}
+        row |= {
+            "model": "m-1 (papers' data)",
+            "ours": "0.8, the lesser of 0.8 and 0.9",
+            "published": "0.7 over 38",
+        }
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
-        assert ("correlation is 0.8; between the papers' two models: 0.7." in said) == bool(told)
+        assert ("correlation with m is 0.8; between the papers' own two models, 0.7." in said) == bool(told)
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):
@@ -74,27 +78,29 @@ class TestFindings:
         said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
         assert (
             title in said
-            and "ρ = 0.90" in said
-            and "40 sets, 0.70 when" in said
-            and "labels agree at 0.60" in said
+            and "order of 40 sets (ρ = 0.90" in said
+            and "as well, 0.60, when" in said
+            and "same concepts does not agree with itself (ρ = 0.10" in said
         )
 
     @pytest.mark.parametrize(
         ("shared", "null", "title"),
         [
-            ("4 of 5", 4.8, "any vector so short"),
-            ("4 of 5", 1.0, "more than"),
-            ("1 of 5", 0.8, "any vector so short"),
+            ("4 of 5", 4.5, "says what it says of any vector so short"),
+            ("5 of 5", 1.0, "reports less of it than"),
+            ("1 of 5", 4.5, "reports more of it than"),
         ],
     )
     def test_the_autoencoder_is_told_by_what_it_says_of_placebos(self, results, shared, null, title):
+        """On either side of nine in ten of them."""
         rows = {"source": ["published", "ours"], "also in zero": ["4 of 5", shared]}
         curve = {"what": ["label-shuffled"] * 2 + ["isotropic"] * 2, "norm": [1, 3] * 2, "vector_norm": 2}
         curve["shared"] = [null - 0.5, null + 0.5] * 2
+        curve |= {"low": [null - 1] * 4, "high": [null + 1] * 4}
         said = front.findings(
             results(mayne_tab_1__statement_features=rows, mayne_fig_2__statement_dose=curve)
         )
-        assert title in said and f"{shared[0]} stand" in said and f"isotropic directions {null:.1f}" in said
+        assert title in said and f"{shared[0]} stand" in said and f"shuffled labels {null:.1f} (nine" in said
 
     def test_what_no_run_tells_is_left_out_and_the_rest_is_numbered(self, results):
         assert front.findings([]) == ""
@@ -108,22 +114,27 @@ class TestFindings:
     def test_a_prediction_is_told_by_the_sets_kept_apart(self, results, found, title):
         verdict = {"step": ["chosen on the forty", "verdict on the sixty"], "found": ["norm", found]}
         league = {"predictor": ["norm", "measured"] * 2 + ["norm"], "given": [None] * 4 + ["words"]}
-        league |= {
-            "sets": ["forty sets"] * 2 + ["sixty sets kept apart"] * 3,
-            "estimate": [0.9, 0.9, 0.4, 0.8, 0.1],
-        }
+        league |= {"sets": ["forty sets"] * 2 + ["sixty sets kept apart"] * 3, "model": "m-1"}
+        league["estimate"] = [0.9, 0.9, 0.4, 0.8, 0.1]
         said = front.findings(results(ext_predict__verdict=verdict, ext_predict__league=league))
-        assert title in said and "*norm* was chosen" in said and "is 0.40 in" in said and "has 0.80." in said
+        assert (
+            title in said and "*norm*, has a rank correlation of 0.40 (m)" in said and "has 0.80 (m)." in said
+        )
 
 
 @pytest.mark.parametrize("verdict", front.TOKENS)
 def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answers(results, verdict):
     shares = {"sets": [60, 60], "share": [1.5, 0.9], "low": [1.2, 0.8], "high": [2, 1.1]}
-    shares |= {"exchanged": [-0.002, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
+    shares |= {
+        "exchanged": [-0.002, 0.1],
+        "exchanged_low": -0.2,
+        "exchanged_high": 0.3,
+        "model": ["a-1", "b"],
+    }
     said = front.findings(results(ext_unigram__verdict={"verdict": [verdict]}, ext_unigram__shares=shares))
     for part in (
         front.TOKENS[verdict],
-        "1.50 [1.20, 2.00]; 0.90 [0.80, 1.10] times",
+        "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) times",
         "random, 0.00 [-0.20, 0.30]",
     ):
         assert part in said
@@ -131,16 +142,16 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
 
 @pytest.mark.parametrize("verdict", front.AUTHORS)
 def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
-    medians = {"pairs": ["known", "new"], "median": [0.9, 0.5], "low": [0.8, 0.4], "high": [1, 0.6]}
-    shares = {"pairs": ["known", "new"], "concept": [0.3, 0.2], "concept_low": 0.0, "concept_high": 0.25}
-    tables = {"medians": medians | {"others": [0.3, 0.1]}, "shares_intervals": shares}
+    both = {"pairs": ["known", "new"], "model": "a-1"}
+    medians = both | {"median": [0.9, 0.5], "low": [0.8, 0.4], "high": [1, 0.6]}
+    shares = both | {"concept": [0.3, 0.2], "concept_low": 0.0, "concept_high": 0.25}
+    tables = {"medians": medians, "shares_intervals": shares}
     tables["verdict"] = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
     said = front.findings(results(**{f"ext_authors__{name}": table for name, table in tables.items()}))
     for part in (
         front.AUTHORS[verdict],
-        "0.20 [0.00, 0.25] in 1 models",
-        "0.50 [0.40, 0.60] of",
-        "reach 0.10",
+        "0.20 [0.00, 0.25] (a)",
+        "0.50 [0.40, 0.60] (a) of",
     ):
         assert part in said
 

@@ -61,9 +61,8 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
     name = by_id["tan-fig-1"].label.partition(",")[0]
     return (
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
-        f"{(found['mean'] > 0).sum()} of {len(found)} data sets; {_percent(wrong.median())} of the test items of the "
-        f"median set move the wrong way, and {_percent(wrong.max())} of the worst. The paper's median is "
-        f"{_percent(theirs)}.{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
+        f"{(found['mean'] > 0).sum()} of {len(found)} data sets, and in the median set {_percent(wrong.median())} of the test "
+        f"items move the wrong way (paper: {_percent(theirs)}).{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
 
 
@@ -77,8 +76,8 @@ def _whichever(by_id: dict[str, Result], form: str) -> str:
     where = {name: "on the bundled data", f"{name} (papers' data)": "on the papers' data"}
     shares = {row.model: row.ours.partition(";")[0] for row in rows.itertuples()}
     found = [f"{where[model]} {share}" for model, share in shares.items() if model in where]
-    what = " Counting only items that go backwards under vectors from redrawn pairs too: "
-    return f"{what}{', and '.join(found)}." if found else ""
+    what = " Counting only items that vectors from redrawn pairs move backwards too, in the sets that steer: "
+    return f"{what}{', '.join(found)}." if found else ""
 
 
 def _order(by_id: dict[str, Result]) -> str | None:
@@ -89,11 +88,10 @@ def _order(by_id: dict[str, Result]) -> str | None:
     if not kept.any():
         return None
     row = rows[kept].iloc[0]
-    name, _, data = row["model"].partition(" (")
+    ours, theirs = row["ours"].partition(", the lesser")[0], row["published"].partition(" over")[0]
     return (
-        "**In the papers' own format the order of the data sets follows that of Llama-2-7B.** With "
-        f"{models.label(name)}{f' ({data}' if data else ''} the rank "
-        f"correlation is {row['ours']}; between the papers' two models: {row['published']}. "
+        "**In the papers' own format the order of the data sets follows that of Llama-2-7B.** The rank correlation with "
+        f"{_short(row['model'].partition(' (')[0])} is {ours}; between the papers' own two models, {theirs}. "
         f"[Generalisation](tan/generalisation.md)"
     )
 
@@ -110,12 +108,12 @@ def _text(by_id: dict[str, Result]) -> str | None:
         return None
     (one,), (two,) = (list(row.itertuples()) for row in (same, other))
     what = "belongs to the text" if one.disjoint > two.high else "cannot be told from the text"
+    itself = "agrees with itself" if two.low > 0 else "does not agree with itself"
     return (
-        f"**How steerable a concept is {what}.** Within kinds of data sets, two unrelated models that read the same text "
-        f"agree on the order: {_interval(one)} over {one.n} sets, {one.disjoint:.2f} when each is tested on items of its own "
-        f"(of at most {one.disjoint_ceiling:.2f}). It is no knowledge of the concept: their vectors from shuffled labels agree "
-        f"at {one.placebo:.2f}. One model, reading what other authors wrote about the same concepts, agrees with itself at "
-        f"{_interval(two)}. [Text or concept?](tan/texts.md)"
+        f"**How steerable a concept is {what}.** Two unrelated models that read the same text agree on the order of {one.n} "
+        f"sets ({_interval(one)}). They agree nearly as well, {one.placebo:.2f}, when a coin labels the training pairs: what they "
+        "share is how they read the texts. One model that reads what other authors wrote about the same concepts "
+        f"{itself} ({_interval(two)}). [Text or concept?](tan/texts.md)"
     )
 
 
@@ -126,12 +124,11 @@ def _authors(by_id: dict[str, Result]) -> str | None:
     verdicts, medians, shares = (table[table.iloc[:, 0] == "new"] for table in tables)
     [verdict] = verdicts["verdict"]
     share = _ends(shares, "concept", "concept_low", "concept_high")
-    others = "; ".join(f"{value:.2f}" for value in medians["others"])
     return (
-        f"**{AUTHORS[verdict]}** By a rule registered before the run, on texts by up to four authors of each concept: of the "
-        f"variance in steerability the concept itself has {share} in {len(shares)} models. Where a vector points is another "
-        f"matter. On another author's texts of its concept it keeps {_ends(medians, 'median', 'low', 'high')} of its slope; "
-        f"vectors of other concepts by the same author reach {others}. [Several authors](beyond/authors.md)"
+        f"**{AUTHORS[verdict]}** So says the rule registered before the run, of new pairs of authors: of the variance in "
+        f"steerability the concept itself has {share}. Where a vector points carries over better: on another author's "
+        f"texts of its concept it keeps {_ends(medians, 'median', 'low', 'high')} of its slope. "
+        "[Several authors](beyond/authors.md)"
     )
 
 
@@ -142,10 +139,9 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
     [found] = verdict["verdict"]
     null = _ends(shares, "exchanged", "exchanged_low", "exchanged_high")
     return (
-        f"**{TOKENS[found]}** By a rule registered before the run, on {shares['sets'].max()} sets kept apart: the log odds of "
-        "the tokens of the training answers, added to the logits of every next token at the dose of the vector, move the tests "
-        f"{_ends(shares, 'share', 'low', 'high')} times as far as the vector in {len(shares)} models; with the answers "
-        f"exchanged at random, {null}. The dose is that on a neutral text. [Single tokens](beyond/single-tokens.md)"
+        f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
+        f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
+        f"times as far as the vector; with the answers exchanged at random, {null}. [Single tokens](beyond/single-tokens.md)"
     )
 
 
@@ -159,12 +155,13 @@ def _predict(by_id: dict[str, Result]) -> str | None:
     what = "can be predicted" if found == "good enough" else "is better measured than predicted"
     apart = league[league["given"].isna() & league["sets"].str.startswith("sixty")].set_index("predictor")
     known, measured = (
-        "; ".join(f"{value:.2f}" for value in apart.loc[[name], "estimate"]) for name in (chosen, MEASURED)
+        " and ".join(f"{row.estimate:.2f} ({_short(row.model)})" for row in apart.loc[[name]].itertuples())
+        for name in (chosen, MEASURED)
     )
     return (
-        f"**How far a data set can be steered {what}.** Of what can be known of training pairs beforehand, *{chosen}* was chosen "
-        f"on the paper's sets; on sixty sets kept apart its rank correlation with steerability is {known} in two models. One "
-        f"backward pass over the same pairs has {measured}. [Before you steer](beyond/before.md)"
+        f"**How far a data set can be steered {what}.** On sixty sets kept apart the best predictor from the training pairs "
+        f"alone, *{chosen}*, has a rank correlation of {known} with steerability; one backward pass over the same pairs has "
+        f"{measured}. [Before you steer](beyond/before.md)"
     )
 
 
@@ -177,15 +174,18 @@ def _autoencoder(by_id: dict[str, Result]) -> str | None:
     if ours.empty:
         return None
     shared, of = map(int, ours.iloc[0]["also in zero"].split(" of "))
-    norm = curve["vector_norm"].iloc[0]
-    null = {what: np.interp(norm, part["norm"], part["shared"]) for what, part in curve.groupby("what")}
-    same = min(null["label-shuffled"], null["isotropic"]) >= shared - 0.5
-    what = "says what it says of any vector so short" if same else "reports more than its own bias"
+    norm, placebos = curve["vector_norm"].iloc[0], curve[curve["what"] == "label-shuffled"]
+    low, null, high = (
+        np.interp(norm, placebos["norm"], placebos[each]) for each in ("low", "shared", "high")
+    )
+    what = "says what it says of any vector so short"
+    if not low <= shared <= high:
+        what = f"reports {'more' if shared < low else 'less'} of it than of other vectors so short"
     return (
         f"**An autoencoder that is given a steering vector {what}.** Of the {of} features that it ranks first in the vector, "
-        f"{shared} stand among the first {of} of the zero vector as well; of vectors from shuffled labels "
-        f"{null['label-shuffled']:.1f}, of isotropic directions {null['isotropic']:.1f}. How the autoencoder was trained decides "
-        f"whether zero activates anything: [the verdicts by autoencoder](mayne/claims.md). [Encoding](mayne/encoding.md)"
+        f"{shared} stand among the first {of} of the zero vector as well; in vectors from shuffled labels {null:.1f} "
+        f"(nine in ten of them have {low:.0f} to {high:.0f}). How the autoencoder was trained decides whether zero activates "
+        "anything: [the verdicts by autoencoder](mayne/claims.md). [Encoding](mayne/encoding.md)"
     )
 
 
@@ -240,7 +240,13 @@ def _percent(share: float) -> str:
 def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:
     """A number with its interval, of every model."""
     numbers = rows[[middle, low, high]].to_numpy().round(2) + 0.0  # no "-0.00"
-    return "; ".join(f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in numbers)
+    told = (f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in numbers)
+    return " and ".join(f"{each} ({_short(name)})" for each, name in zip(told, rows["model"], strict=True))
+
+
+def _short(model: str) -> str:
+    """A model's family, where a sentence compares two of them."""
+    return models.label(model).partition("-")[0]
 
 
 def _interval(row: tuple) -> str:
