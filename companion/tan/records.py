@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from companion.profiles import Settings
+    from steerkit.model import Model
 
 FOLDER = RECORDS
 # Another machine, another thread count and other batches differ by rounding; scores are of order 1 to 30.
@@ -39,6 +40,9 @@ SIDES = ["matching", "not_matching"]
 # Stages that keep no scores: their numbers.
 APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
 APART |= {"unigram": [*unigram.NUMBERS]}
+# What tells the cells of an example apart, and what computes those of some of a stage that draws its pairs.
+CELL = {"placebo": ["vector"], "authors": ["author", "by", "by_id"], "products": ["by_id"], "unigram": []}
+OF_IDS = {"authors": work.slopes_by_author, "products": work.products_of, "unigram": work.unigram_of}
 # Notebooks that one record is enough for, and its stage.
 ENOUGH: dict[str, Stage] = dict.fromkeys(("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4"), "grid")
 ENOUGH |= {"tan-app-layers": "sweep"}
@@ -217,59 +221,43 @@ def audit(
     settings = replace(settings, recorded=False)
     recorded = read(settings, stage, answer_format)
     name = str(rng.choice(recorded["dataset"].unique()))
-    mine = recorded[recorded["dataset"] == name]
-    [made] = _of(recorded.attrs["manifests"], [name])
-    others, layer = (made["inputs"].get(name) for name in ("others", "layer"))  # of a sweep neither
+    mine, [made] = recorded[recorded["dataset"] == name], _of(recorded.attrs["manifests"], [name])
+    others, layer = (made["inputs"].get(each) for each in ("others", "layer"))  # of a sweep neither
     job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
-    model = model_of(settings.model, settings.remote)
-    train, test = jobs.examples(job, model)
-    known = set(mine["example_id"])  # not all pairs of a set are tests
-    there = [one.id for one in test if one.id in known]
-    drawn = rng.choice(there, size=min(examples_each, len(there)), replace=False)
-    chosen = sorted(drawn.tolist())
+    model, known = model_of(settings.model, settings.remote), set(mine["example_id"])
+    there = [one.id for one in jobs.examples(job, model)[1] if one.id in known]  # not all pairs are tests
+    chosen = sorted(rng.choice(there, size=min(examples_each, len(there)), replace=False).tolist())
+    again, mine = _again(job, model, chosen, rng), mine[mine["example_id"].isin(chosen)]
     if stage == "shift":
-        setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
-        mine = mine[mine["setting"] == setting]
-        _, test = jobs.examples(job, model, setting)
-    elif stage not in APART:
-        found = work.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
-    few, mine = [example for example in test if example.id in chosen], mine[mine["example_id"].isin(chosen)]
+        mine = mine[mine["setting"] == again["setting"].iloc[0]]
     if stage == "authors":
-        mine, again = mine[mine["of"] == name], work.slopes_by_author(job, model, chosen)
-        return _compared(
-            job, made, mine, again, chosen, ["author", "example_id", "by", "by_id"], APART[stage]
-        )
-    if stage == "products":
-        again, largest = work.products_of(job, model, chosen), mine["product"].abs().max()
-        mine, again = (
-            each.assign(product=each["product"] / largest) for each in (mine, again)
-        )  # no score: relative
-        return _compared(job, made, mine, again, chosen, ["example_id", "by_id"], APART[stage])
-    if stage == "unigram":
-        return _compared(
-            job, made, mine, work.unigram_of(job, model, chosen), chosen, ["example_id"], APART[stage]
-        )
-    if stage == "placebo":
-        again = work.slopes_beside(job, model, few, work.vectors_beside_of(job, model, train)[0])
-        return _compared(job, made, mine, again, chosen, ["example_id", "vector"], ["slope"])
-    again = work.scored(job, model, few, found).table(name)
-    return _compared(job, made, mine, again, chosen, ["example_id", "vector", "layer", "multiplier"], SIDES)
-
-
-def _compared(
-    job: Job,
-    made: dict[str, Any],
-    recorded: pd.DataFrame,
-    again: pd.DataFrame,
-    chosen: Sequence[str],
-    cell: Sequence[str],
-    numbers: Sequence[str],
-) -> dict[str, Any]:
-    both = recorded.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
-    difference = max(float((both[each] - both[f"{each}_again"]).abs().max()) for each in numbers)
+        mine = mine[mine["of"] == name]
+    cell = ["example_id", *CELL.get(stage, ("vector", "layer", "multiplier"))]
+    numbers = APART.get(stage, SIDES)
+    both = mine.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
+    units = {"product": mine["product"].abs().max()} if stage == "products" else {}  # no score: relative
+    gaps = [(both[each] - both[f"{each}_again"]).abs().max() / units.get(each, 1) for each in numbers]
     complete = bool((both["_merge"] == "both").all() and both[numbers].notna().all(axis=None))
-    about = {"record": f"{job.settings.profile}/{job.stage}-{job.format}", "dataset": job.dataset}
+    exact = made["inputs"]["dtype"] == dtype_of(settings.model) == "float32"
+    tolerance, difference = TOLERANCE if exact else HALF_TOLERANCE, float(max(gaps))
+    about = {"record": f"{settings.profile}/{stage}-{answer_format}", "dataset": name}
     about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
-    exact = made["inputs"]["dtype"] == dtype_of(job.settings.model) == "float32"
-    tolerance = TOLERANCE if exact else HALF_TOLERANCE
     return about | {"tolerance": tolerance, "agrees": complete and difference <= tolerance}
+
+
+def _again(job: Job, model: Model, ids: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
+    """The cells of some examples, computed again; over prompt settings those of one of them."""
+    if job.stage in OF_IDS:
+        return OF_IDS[job.stage](job, model, ids)
+    (train, test), setting = jobs.examples(job, model), "BASE"
+    if job.stage == "shift":
+        setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
+        _, test = jobs.examples(job, model, setting)
+    elif job.stage == "placebo":
+        found, _ = work.vectors_beside_of(job, model, train)
+    else:
+        found = work.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
+    few = [example for example in test if example.id in ids]
+    if job.stage == "placebo":
+        return work.slopes_beside(job, model, few, found)
+    return work.scored(job, model, few, found).table(job.dataset).assign(setting=setting)
