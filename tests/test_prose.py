@@ -79,6 +79,10 @@ def _block(model: str) -> str:
     return f"block {MODELS[model]['layer']} of {MODELS[model]['n_layers']}"
 
 
+def _correlation(model: str) -> float:
+    return published.statistic("spearman-id-ood", model)
+
+
 def _tested() -> int:
     return len(make_split(BUNDLED["narcissism"], "as-released").test)
 
@@ -95,6 +99,8 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "feature 4888": ("Mayne et al.: Table 1", lambda: published.default_component()[0] == 4888),
     "activation of 89.06": ("Mayne et al.: Table 1", lambda: set(ZERO["activation"][:1]) == {89.06}),
     "given as 86.20": ("Mayne et al.: Figure 3", lambda: published.default_component()[1] == 86.2),
+    "states, 0.891 for": ("Tan et al.: readers' notes", lambda: _correlation("llama2-7b") == 0.891),
+    "and 0.694 for": ("Tan et al.: readers' notes", lambda: _correlation("qwen1.5-14b") == 0.694),
     "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
     "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),
