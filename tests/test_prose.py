@@ -99,6 +99,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "feature 4888": ("Mayne et al.: Table 1", lambda: published.default_component()[0] == 4888),
     "activation of 89.06": ("Mayne et al.: Table 1", lambda: set(ZERO["activation"][:1]) == {89.06}),
     "given as 86.20": ("Mayne et al.: Figure 3", lambda: published.default_component()[1] == 86.2),
+    "cosine of −0.82": ("Mayne et al.: Figure 4", lambda: published.signs()[2] == -0.82),
     "states, 0.891 for": ("Tan et al.: readers' notes", lambda: _correlation("llama2-7b") == 0.891),
     "and 0.694 for": ("Tan et al.: readers' notes", lambda: _correlation("qwen1.5-14b") == 0.694),
     "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
