@@ -17,6 +17,7 @@ from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
 from companion.models import MODELS as REGISTRY
+from companion.profiles import load_profile
 from steerkit.stats import mean_interval
 
 BOOK = Path(__file__).parents[1] / "book"
@@ -83,6 +84,12 @@ def _correlation(model: str) -> float:
     return published.statistic("spearman-id-ood", model)
 
 
+def _swept() -> list[int]:
+    """Of the default profile's layer sweep in *statement*: every how many blocks, training pairs, test pairs."""
+    sweep = load_profile("laptop").sweep
+    return [sweep.step["statement"], sweep.train, sweep.test]
+
+
 def _tested() -> int:
     return len(make_split(BUNDLED["narcissism"], "as-released").test)
 
@@ -102,6 +109,10 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "cosine of −0.82": ("Mayne et al.: Figure 4", lambda: published.signs()[2] == -0.82),
     "states, 0.891 for": ("Tan et al.: readers' notes", lambda: _correlation("llama2-7b") == 0.891),
     "and 0.694 for": ("Tan et al.: readers' notes", lambda: _correlation("qwen1.5-14b") == 0.694),
+    "at every fifth block, with six training and six test pairs": (
+        "this project: the default profile",
+        lambda: _swept() == [5, 6, 6],
+    ),
     "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
     "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),
