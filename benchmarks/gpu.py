@@ -18,6 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import opponents
 import torch
 import transformers
 from nnsight import TransformersModel
+from torch.utils.benchmark import Timer
 
 from companion import cost, store
 from companion.models import MODELS
@@ -54,6 +56,15 @@ def build(name: str, device: str, tiny: bool) -> Model:
         module = transformers.AutoModelForCausalLM.from_config(config, **how)
     lm = TransformersModel(module.eval(), task="text-generation", tokenizer=tiny_tokenizer(["(A) (B)"]))
     return wrap(name, lm)
+
+
+@cache
+def matmul_rate(dtype: str) -> float:
+    """Floating-point operations per second of matrix products in a precision: what a benchmark is set against."""
+    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
+    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
+    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
+    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
 
 
 def prompts(model: Model, count: int) -> list[Example]:
@@ -108,7 +119,7 @@ def check(grid: Any) -> None:
 
 def measure(name: str, device: str, tiny: bool, count: int, seconds: float) -> list[dict[str, Any]]:
     """The rows of one model."""
-    model, rate, rows = build(name, device, tiny), cost.matmul_rate(DTYPE), []
+    model, rate, rows = build(name, device, tiny), matmul_rate(DTYPE), []
     weights = sum(w.numel() for w in set(model.lm._module.parameters()))
     tables = {model.lm._module.get_input_embeddings().weight, model.lm._module.get_output_embeddings().weight}
     each = 2 * (weights - sum(table.numel() for table in tables))
@@ -169,7 +180,7 @@ def main() -> None:
         "tiny": given.tiny,
         "dtype": DTYPE,
         "lengths_cut_by": DEFAULT,
-        "matmul_rate": cost.matmul_rate(DTYPE),
+        "matmul_rate": matmul_rate(DTYPE),
         "seconds": time.perf_counter() - began,
         "rows": rows,
     }

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.benchmark import Timer
 
 from companion.data.ask import statement_pairs
 from companion.fit import fitted
@@ -259,15 +258,6 @@ def _capped(job: Job, most: int) -> Settings:
     if job.part is job.settings:
         return replace(settings, train=train, test=test)
     return replace(settings, **{job.stage: fewer})
-
-
-@cache
-def matmul_rate(dtype: str) -> float:
-    """Floating-point operations per second of matrix products in a precision: what a benchmark is set against."""
-    n, device = (8192, "cuda") if torch.cuda.is_available() else (1024, "cpu")
-    given = {"a": torch.ones(n, n, dtype=getattr(torch, dtype), device=device)}
-    timer = Timer("a @ a", globals=given, num_threads=torch.get_num_threads())
-    return 2 * n**3 / timer.blocked_autorange(min_run_time=0.3).mean
 
 
 def memory(about: Outline, dtype: str) -> int:

@@ -10,13 +10,13 @@ from scipy import stats as scipy_stats
 from scipy.optimize import brentq
 
 from steerkit.errors import need
-from steerkit.stats import Interval, check_draws, finite, percentiles, spearman
+from steerkit.stats import LEVEL, Interval, check_draws, finite, percentiles, spearman
 
 
-def share_interval(count: int, of: int, level: float = 0.95) -> Interval:
+def share_interval(count: int, of: int) -> Interval:
     """A share with its Wilson interval (Wilson 1927)."""
-    found = scipy_stats.binomtest(count, of).proportion_ci(level, "wilson")
-    return Interval(count / of, float(found.low), float(found.high), level)
+    found = scipy_stats.binomtest(count, of).proportion_ci(LEVEL, "wilson")
+    return Interval(count / of, float(found.low), float(found.high))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -64,7 +64,6 @@ def stratified_rank_correlation(
     strata: Sequence[object],
     seed: int | np.random.Generator = 0,
     draws: int = 2000,
-    level: float = 0.95,
     given: np.ndarray | None = None,
 ) -> Interval:
     """Spearman's rank correlation of x and y [n] within strata: their mean, weighted by points, with a bootstrap interval.
@@ -76,7 +75,7 @@ def stratified_rank_correlation(
     no correlation, because a side is constant or follows from `given`, is left out of that draw.
     """
     columns = [_columns("x", x), _columns("y", y), *([] if given is None else [_columns("given", given)])]
-    check_draws(draws, level)
+    check_draws(draws)
     labels, sizes = np.asarray(strata), {len(strata), *map(len, columns)}
     need(len(sizes) == 1, "as many y, strata and given as x", f"{sizes}", "give one of each for every point.")
     parts = [np.flatnonzero(labels == label) for label in dict.fromkeys(labels.tolist())]
@@ -95,7 +94,7 @@ def stratified_rank_correlation(
     kept = weighed[:, weighed[1] > 0]
     found = "none: the given values decide the ranks of a side"
     need(np.isfinite(total) and kept.size, "a correlation that is defined", found, "leave `given` out.")
-    return percentiles(float(total), kept[0] / kept[1], level)
+    return percentiles(float(total), kept[0] / kept[1])
 
 
 def quick_rank_correlation(

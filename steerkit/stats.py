@@ -17,6 +17,8 @@ from scipy.stats import rankdata
 
 from steerkit.errors import need
 
+LEVEL = 0.95  # of every interval
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -25,7 +27,6 @@ class Interval:
     estimate: float
     low: float
     high: float
-    level: float = 0.95
     error: float = np.nan
     freedom: float = np.inf
 
@@ -41,7 +42,6 @@ def mean_interval(
     values: Sequence[float] | np.ndarray | pd.Series,
     groups: Sequence[object] | None = None,
     training: Sequence[float] | np.ndarray | None = None,
-    level: float = 0.95,
 ) -> Interval:
     """The mean of the slopes of p test items with a t interval, for test noise alone or with training noise together.
 
@@ -65,7 +65,6 @@ def mean_interval(
     shown = f"labels of shape {labels.shape} in {count} groups"
     fits = labels.shape == (p,) and count >= 2
     need(fits, expected, shown, "pass one label per item, or more items.")
-    _check_level(level)
     estimate = float(values.mean())
     sums = np.bincount(member, values - estimate)
     parts, freedoms = [count / (count - 1) * float(sums @ sums) / p**2], [count - 1]
@@ -78,24 +77,24 @@ def mean_interval(
     variance = sum(parts)
     spread = sum(part**2 / freedom for part, freedom in zip(parts, freedoms, strict=True))
     freedom = variance**2 / spread if spread > 0 else float(count - 1)
-    return t_interval(estimate, float(np.sqrt(variance)), freedom, level)
+    return t_interval(estimate, float(np.sqrt(variance)), freedom)
 
 
-def t_interval(estimate: float, error: float, freedom: float, level: float = 0.95) -> Interval:
+def t_interval(estimate: float, error: float, freedom: float) -> Interval:
     """An estimate with the t interval of its standard error."""
-    half = float(stdtrit(freedom, (1 + level) / 2)) * error
-    return Interval(estimate, estimate - half, estimate + half, level, error, freedom)
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    return Interval(estimate, estimate - half, estimate + half, error, freedom)
 
 
 def rank_correlation(
-    x: np.ndarray, y: np.ndarray, seed: int | np.random.Generator = 0, draws: int = 2000, level: float = 0.95
+    x: np.ndarray, y: np.ndarray, seed: int | np.random.Generator = 0, draws: int = 2000
 ) -> Interval:
     """Spearman's rank correlation of two arrays [n] with a bootstrap interval over the points.
 
     Draws in which one side is constant have no correlation and are left out.
     """
     x, y = finite("x", x), finite("y", y)
-    check_draws(draws, level)
+    check_draws(draws)
     sound = len(x) == len(y) and len(x) >= 3 and np.ptp(x) > 0 and np.ptp(y) > 0
     expected = "as many x as y, at least three, with different values on each side"
     found = f"{len(x)} x ({len(np.unique(x))} different) and {len(y)} y ({len(np.unique(y))} different)"
@@ -103,7 +102,7 @@ def rank_correlation(
     sample = np.random.default_rng(seed).integers(len(x), size=(len(x), draws))
     values = spearman(x[sample], y[sample])
     estimate = float(spearman(x[:, None], y[:, None])[0])
-    return percentiles(estimate, values[np.isfinite(values)], level)
+    return percentiles(estimate, values[np.isfinite(values)])
 
 
 def finite(name: str, values: Any, *dimensions: int) -> np.ndarray:
@@ -124,17 +123,12 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.divide((rank_x * rank_y).sum(axis=0), scale, out=np.full(len(scale), np.nan), where=scale > 0)
 
 
-def _check_level(level: float) -> None:
-    need(0 < level < 1, "a level between 0 and 1", str(level), "use e.g. level=0.95.")
-
-
-def check_draws(draws: int, level: float) -> None:
-    """Refuse no draws, and a level that is none."""
+def check_draws(draws: int) -> None:
+    """Refuse no draws."""
     need(draws >= 1, "draws of at least 1", f"draws {draws}", "use e.g. draws=2000.")
-    _check_level(level)
 
 
-def percentiles(estimate: float, values: np.ndarray, level: float) -> Interval:
+def percentiles(estimate: float, values: np.ndarray) -> Interval:
     """An estimate with the percentile interval of its bootstrap draws."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), level)
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(estimate, float(low), float(high))

@@ -14,7 +14,7 @@ from conftest import letters_of, refused
 
 import companion.data.datasets as datasets
 from companion.data.ask import statement_pairs
-from companion.data.datasets import Item, Source, load_dataset, load_questions, names, read_source, sources
+from companion.data.datasets import Item, Source, load_dataset, names, read_source, sources
 from companion.data.rows import parse_rows
 
 DATA = os.environ.get("STEERKIT_DATA")
@@ -241,12 +241,10 @@ class TestBadFiles:
         rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), labels="BA", pair=0)]
         assert len(load_rows(tmp_path, rows).items) == 2  # a mirrored one is accepted
 
-    def test_an_unknown_name_or_source_and_a_set_without_answers_are_refused(self):
+    def test_an_unknown_name_or_source_is_refused(self):
         error = refused(lambda: load_dataset("caa/raw/refusal"))
         assert "exists with source='papers'" in error.next_step
         assert refused(lambda: load_dataset("narcissism", source="paper")).found == "'paper'"
-        error = refused(lambda: load_dataset("caa/open-ended/refusal", source="papers"))
-        assert error.next_step == "use load_questions('caa/open-ended/refusal')."
 
 
 CONTENT = "".join(json.dumps(persona_row(f"s{i}", i % 2 == 0)) + "\n" for i in range(4)).encode()
@@ -300,12 +298,6 @@ class TestFetching:
         data = load_dataset("tiny", source="papers")
         assert (len(data.items), data.source, data.licence) == (4, "papers", "CC-BY-4.0")
         assert data.sha256 == TINY.sha256
-        # Open-ended questions are fetched the same way.
-        content = json.dumps([{"question": "Why?"}, {"question": "How?"}]).encode()
-        serve(content)
-        entry = source(content, format="questions", path="caa/open.json")
-        monkeypatch.setattr(datasets, "sources", lambda: {"open": entry})
-        assert load_questions("open") == ("Why?", "How?")
 
     @pytest.mark.parametrize(
         ("content", "expected", "found", "done"),
@@ -400,9 +392,6 @@ class TestPapersFiles:
         """And a set of statements gets letters and answers crossed in quarters."""
         source = sources()[name]
         assert len(read_source(source, DATA)) == source.bytes
-        if source.format == "questions":
-            assert len(load_questions(name, DATA)) == source.rows
-            return
         items = load_dataset(name, "papers", DATA).items
         assert len(items) == source.rows
         if source.format == "persona":
@@ -416,8 +405,7 @@ class TestPapersFiles:
             keys = ("".join(char for char in text.casefold() if char.isalnum()) for text in raw)
             return {key for key in keys if len(key) > 25}
 
-        answered = [name for name, source in sources().items() if source.format != "questions"]
-        known = set().union(*(texts(load_dataset(name, "papers", DATA).items) for name in answered))
+        known = set().union(*(texts(load_dataset(name, "papers", DATA).items) for name in sources()))
         assert not known & set().union(*(texts(load_dataset(name).items) for name in names("bundled")))
 
 

@@ -195,7 +195,7 @@ def test_draws_without_a_correlation_are_left_out():
 GROUPS, ITEMS = "one group label for each of {} items, and at least two groups", [1.0, 2.0]
 STRATA = "five points with different values on each side in at least one stratum"
 SIDES = "as many x as y, at least three, with different values on each side"
-FINITE, LEVEL = "finite {} dimension(s), at least one", "a level between 0 and 1"
+FINITE = "finite {} dimension(s), at least one"
 NAN, CUBE = _slopes(["A", "B"], ["", ""], [1.0, np.nan]), np.ones((2, 2, 2))
 BAD = "shape {} with {} values that are not finite"
 
@@ -209,7 +209,6 @@ BAD = "shape {} with {} values that are not finite"
         (lambda: mean_interval(ITEMS, training=[1.0]), "at least two resampled vectors", "one"),
         (lambda: mean_interval([1.0]), GROUPS.format(1), "labels of shape (1,) in 1 groups"),
         (lambda: mean_interval(ITEMS, [1, 2, 3]), GROUPS.format(2), "labels of shape (3,) in 3 groups"),
-        (lambda: mean_interval(ITEMS, level=95), LEVEL, "95"),
         (lambda: rank_correlation([1, 2, 3], [2, 1, 3], draws=0), "draws of at least 1", "draws 0"),
         (lambda: quick_rank_correlation([1, 2], [2, 1], "ab"), STRATA, "2 points in 2"),
         (lambda: rank_correlation([1, 2], [2, 1]), SIDES, "2 x (2 different) and 2 y (2 different)"),

@@ -45,8 +45,8 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Source:
-    """One raw file of the papers. `format` is a name of `rows.READERS`, or "questions" (no answers); `path` is where it
-    lies in a local data folder and in the cache; with `more_options` some questions list more than two."""
+    """One raw file of the papers. `format` is a name of `rows.READERS`; `path` is where it lies in a local data folder and
+    in the cache; with `more_options` some questions list more than two."""
 
     name: str
     format: str
@@ -111,18 +111,9 @@ def load_dataset(
     if source in OURS:
         content = (HERE / source / f"{name}.jsonl").read_bytes()
         return _dataset(name, content, source, "CC0-1.0", f"{name}.jsonl")
-    entry, step = sources()[name], f"use load_questions({name!r})."
-    expected, found = f"a data set with answers called {name}", "questions without answers"
-    need(entry.format != "questions", expected, found, step, done=NOT_LOADED)
+    entry = sources()[name]
     how = entry.licence, entry.path, entry.format, entry.more_options
     return _dataset(name, read_source(entry, data_dir), "papers", *how)
-
-
-def load_questions(name: str, data_dir: str | Path | None = None) -> tuple[str, ...]:
-    """Questions of a set without answers, e.g. ``"caa/open-ended/refusal"`` (CAA's open-ended test sets)."""
-    _check_name(name, "papers")
-    entry = sources()[name]
-    return tuple(row["question"] for row in read_rows(read_source(entry, data_dir), entry.path))
 
 
 def personas(name: str, source: str = "bundled") -> tuple[str, str]:

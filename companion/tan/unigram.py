@@ -129,9 +129,8 @@ def divergence(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> 
     """Mean divergence of the unsteered from the shifted distributions, nats a token."""
     import torch
 
-    return float(
-        (normalised(plain, odds, scale) - scale * (plain @ torch.tensor(list(odds.values())).double())).mean()
-    )
+    values = torch.tensor(list(odds.values()), dtype=torch.float64)
+    return float((normalised(plain, odds, scale) - scale * (plain @ values)).mean())
 
 
 def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> float:
