@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import refused
-from drawn import points, segments, texts
+from drawn import bands, points, segments, texts
 
 from companion import published
 from companion.figures import autoencoder, decompositions, style
@@ -139,7 +139,8 @@ class TestDose:
         kinds["isotropic"] = np.full(9, 2.0)
         parts = [pd.DataFrame({"what": what, "shared": shared}) for what, shared in kinds.items()]
         parts = [part.assign(norm=np.geomspace(1, 100, 9)) for part in parts]
-        found = autoencoder.dose(pd.concat(parts), 10.0, 100.0)
+        table = pd.concat(parts).eval("low = shared - 0.75\nhigh = shared + 0.75")
+        found = autoencoder.dose(table, 10.0, 100.0)
         [axes] = found.figure.axes
         lines = {line.get_label(): line for line in axes.lines}
         np.testing.assert_allclose(lines["label-shuffled"].get_ydata(), kinds["label-shuffled"])
@@ -147,6 +148,14 @@ class TestDose:
         assert texts(axes) == ["steering vector", "activations"]
         said = "vector 3 at the norm of the steering vector, 10, and 1 at that of activations, 100"
         assert said in found.alt
+        # A band for each placebo; the vector leaves that of shuffled labels where the lines are 0.75 apart.
+        shuffled, isotropic = bands(axes)
+        for outline, shared in ((shuffled, kinds["label-shuffled"]), (isotropic, kinds["isotropic"])):
+            ends = (shared.min() - 0.75, shared.max() + 0.75)
+            assert (outline[:, 1].min(), outline[:, 1].max()) == pytest.approx(ends)
+        assert "the vector below at 0 and above at 2 of 9 norms" in found.alt
+        assert "the vector below at 1 and above at 5 of 9 norms" in found.alt
+        assert found.table[["low", "high", "vector_norm"]].notna().all(axis=None)
 
 
 class TestDefault:

@@ -27,6 +27,7 @@ NAMES |= {SCALED: "vector, scaled to\nthe median norm", VECTOR: "steering vector
 NORM_BINS, PAIR_BINS = 60, 24
 COUNT = 5  # features of an input that are listed
 NONE = "no feature is active"
+DOSE = ("shared", "low", "high")
 BY_LAYER = ("format", "layer", "mean", "low", "high", "n")
 SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
 
@@ -160,18 +161,27 @@ def _cells(rows: pd.DataFrame) -> list[str]:
 
 
 def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
-    """Features shared with zero by norm (what, norm, shared); lines at the norm of the vector and of activations."""
-    rows = style.checked(curve, ("what", "norm", "shared"), ("norm", "shared"))
+    """Features shared with zero by norm (`features.dose_curve`); lines at the norm of the vector and of activations.
+
+    Of the placebos the mean, and as a band what lies between the 5th and the 95th percentile of the draws.
+    """
+    rows = style.checked(curve, ("what", "norm", *DOSE), ("norm", *DOSE))
     looks = {"label-shuffled": (style.BLUE, "--"), "isotropic": (style.PUBLISHED, ":")}
     looks[VECTOR] = (style.BLACK, "-")
-    said = []
-    with style.drawing(3.2) as (figure, axes):
+    said, own = [], rows.loc[rows["what"] == VECTOR, "shared"].array
+    with style.drawing(3.4) as (figure, axes):
         for what, part in rows.groupby("what", sort=False):
-            color, line = looks[what]
-            axes.plot(part["norm"], part["shared"], color=color, ls=line, lw=2, label=NAMES.get(what, what))
-            own, high = (number(np.interp(at, part["norm"], part["shared"])) for at in (norm, usual))
-            at_norm = f"{what} {own} at the norm of the steering vector, {number(norm)}"
+            (color, line), name = looks[what], NAMES.get(what, what)
+            axes.plot(part["norm"], part["shared"], color=color, ls=line, lw=2, label=name)
+            own_norm, high = (number(np.interp(at, part["norm"], part["shared"])) for at in (norm, usual))
+            at_norm = f"{what} {own_norm} at the norm of the steering vector, {number(norm)}"
             said.append(f"{at_norm}, and {high} at that of activations, {number(usual)}")
+            if what != VECTOR:
+                band = {"color": color, "alpha": 0.18, "lw": 0, "label": f"{name}, 5% to 95% of draws"}
+                axes.fill_between(part["norm"], part["low"], part["high"], **band)
+                below, above = int((own < part["low"].array).sum()), int((own > part["high"].array).sum())
+                said[-1] += f" (5% to 95% of draws, with the vector below at {below} and above at {above}"
+                said[-1] += f" of {len(own)} norms)"
         for place, text in ((norm, "steering vector"), (usual, "activations")):
             axes.axvline(place, color=style.FAINT, lw=1.3)
             style.beside(axes, (place, 0.03), (4, 0), text, ("data", "axes fraction"), **SMALL)

@@ -45,13 +45,18 @@ def shared_with_zero(vectors: torch.Tensor, sae: Sae, count: int = 5) -> torch.T
 
 
 def dose_curve(vectors: Mapping[str, torch.Tensor], sae: Sae, norms: Sequence[float]) -> pd.DataFrame:
-    """Features shared with zero by norm: what, norm, shared; the mean over the vectors [n, d] of each kind."""
-    rows = [
-        (what, norm, float(shared_with_zero(some * (norm / some.norm(dim=1, keepdim=True)), sae).mean()))
-        for what, some in vectors.items()
-        for norm in norms
-    ]
-    return pd.DataFrame(rows, columns=["what", "norm", "shared"])
+    """Features shared with zero by norm: what, norm, shared; the mean over the vectors [n, d] of each kind.
+
+    `low` and `high` are the 5th and 95th percentile over these vectors.
+    """
+    rows, ends = [], torch.tensor([0.05, 0.95])
+    for what, some in vectors.items():
+        for norm in norms:
+            found = shared_with_zero(some * (norm / some.norm(dim=1, keepdim=True)), sae)
+            rows.append(
+                (what, norm, float(found.mean()), *found.quantile(ends, interpolation="nearest").tolist())
+            )
+    return pd.DataFrame(rows, columns=["what", "norm", "shared", "low", "high"])
 
 
 @dataclass(frozen=True)
