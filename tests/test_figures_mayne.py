@@ -93,7 +93,11 @@ class TestNorms:
         assert [sum(some) for some in heights] == pytest.approx([1, 1, 1])
         assert axes.lines[0].get_xdata()[0] == 12.5 and axes.get_xscale() == "log"
         assert axes.get_xlim()[0] < 12.5 and texts(axes) == ["steering vector\n12.5"]
-        assert "36 tokens" in found.alt and "line at 12.5" in found.alt and "longer than 0.0%" in found.alt
+        assert (
+            "36 tokens" in found.alt
+            and "line at 12.5" in found.alt
+            and "12.5, is shorter than every token;" in found.alt
+        )
         assert "longer than 100.0%" in autoencoder.figure_1(norms(), 1e4).alt
 
     def test_the_table_counts_every_token_once(self):

@@ -59,12 +59,14 @@ def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
     plain = table[table["what"] == PLAIN]
     # Bins are narrow; half of a bin counts as below the middle of it.
     shares = plain["count"] / plain["count"].sum()
+    longer = f"longer than {shares[plain['high'] <= length].sum():.1%} of the tokens"
+    longer = "shorter than every token" if length <= plain["low"].min() else longer
     middle = plain.loc[shares.cumsum() >= 0.5, "low"].iloc[0]
     alt = (
         f"Histogram of the norms of the residual stream over {plain['count'].sum():,} tokens of plain text, from "
         f"{number(plain['low'].min())} to {number(plain['high'].max())}, median about {number(middle)}, with those of "
-        f"the positive and negative answers. The steering vector, a line at {number(length)}, is longer than "
-        f"{shares[plain['high'] <= length].sum():.1%} of the tokens; the median token is {number(middle / length)} "
+        f"the positive and negative answers. The steering vector, a line at {number(length)}, is "
+        f"{longer}; the median token is {number(middle / length)} "
         "times as long as the vector."
     )
     return Drawn(figure, table, alt)
