@@ -54,6 +54,12 @@ def answers() -> Contrast:
     return Contrast(both, both[:, :, None], np.arange(2), {})
 
 
+def exchanged() -> Contrast:
+    """The same with both sides exchanged: the vector is +2 along the first axis."""
+    sides = answers()
+    return Contrast(sides.means.flip(1), sides.parts.flip(1), sides.groups, {})
+
+
 def by_layer() -> pd.DataFrame:
     table = pd.DataFrame({"format": "statement", "layer": range(8), "n": 10})
     means = 0.1 * table["layer"] * (9 - table["layer"])
@@ -201,6 +207,18 @@ class TestSigns:
         assert found.table["feature"].tolist() == [0] * 4 + [1] * 4
         assert "Feature 0, truly negative: active on 0% of the positive and 100%" in found.alt
         assert "cosine of −0.6" in found.alt and "cosine of −0.82" in found.alt
+
+    def test_a_pair_that_fails_the_rule_on_all_groups_says_so_in_place_of_what_it_was_chosen_as(self):
+        kept, turned = (autoencoder.figure_4(sae(), each, 9.0, (0, 1)) for each in (answers(), exchanged()))
+        assert [axes.get_title().split(":")[0] for axes in kept.figure.axes] == [
+            "chosen as truly negative",
+            "chosen as spurious",
+        ]
+        negative, spurious = (axes.get_title() for axes in turned.figure.axes)
+        assert negative.startswith("best found as truly negative: feature 0") and "but fails:" in negative
+        assert "projection +2, should be below 0; activated by the vector" in negative
+        assert "projection −1.2, should be above 0; not activated by the vector" in spurious
+        assert turned.alt.count("It fails the rule") == 2 and "fails" not in kept.alt
 
     def test_the_numbers_are_those_of_the_formula_beside_theirs(self):
         table = autoencoder.pair_table(sae(), answers(), 9.0, (0, 1)).set_index("")

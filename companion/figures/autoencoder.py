@@ -286,11 +286,7 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
     with style.drawing(3.9, 1, 2) as (figure, panels):
         for axes, role, (_, one), their in zip(panels, roles, numbers.iterrows(), theirs, strict=True):
             _pre_activations(axes, table[table["role"] == role], one)
-            along = signed(one["projection of the vector"])
-            title = (
-                f"chosen as {one['feature']}: feature {one['ours']},\nprojection {along} (published: {their})"
-            )
-            axes.set(title=title, xlabel="pre-activation")
+            axes.set(title=_title(one, their), xlabel="pre-activation")
         panels[0].set_ylabel("answer tokens")
         title = f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}"
         figure.suptitle(f"{title}; published {signed(cosine)}", fontsize=10)
@@ -316,6 +312,25 @@ def pair_table(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) 
     return numbers.round(4).T.reset_index().set_axis(["", "negative", "spurious"], axis=1)
 
 
+def _title(one: pd.Series, theirs: int) -> str:
+    """What a feature of the pair was chosen as, or what of the rule it fails on all training groups."""
+    if failed := _failed(one):
+        return f"best found as {one['feature']}: feature {one['ours']}\n(published: {theirs}), but fails:\n{failed}"
+    along = signed(one["projection of the vector"])
+    return f"chosen as {one['feature']}: feature {one['ours']},\nprojection {along} (published: {theirs})"
+
+
+def _failed(one: pd.Series) -> str:
+    """What the vector does to a feature that the rule forbids; half of the groups chose the pair, all are shown."""
+    along, negative = one["projection of the vector"], one["feature"] == "truly negative"
+    scaled = one["scaled vector, pre-activation"] > one["threshold"]
+    active = one["activation of the vector"] > 0 if negative else scaled
+    side = "below" if negative else "above"
+    failed = [f"projection {signed(along)}, should be {side} 0"] if (along >= 0) == negative else []
+    failed += [f"{'' if negative else 'not '}activated by the vector"] if active == negative else []
+    return "; ".join(failed)
+
+
 def _pre_activations(axes: Axes, rows: pd.DataFrame, one: pd.Series) -> None:
     alone = one["projection of the vector"] + one["pre-activation at zero"]
     scaled, start = one["scaled vector, pre-activation"], one["threshold"]
@@ -332,11 +347,13 @@ def _pre_activations(axes: Axes, rows: pd.DataFrame, one: pd.Series) -> None:
 
 
 def _said(one: pd.Series) -> str:
+    failed = _failed(one)
     return (
         f"Feature {one['ours']}, {one['feature']}: active on {one['active on positive answers']:.0%} of the positive "
         f"and {one['active on negative answers']:.0%} of the negative answers' tokens; the vector projects on it with "
         f"{number(one['projection of the vector'])} and activates it with {number(one['activation of the vector'])}; "
         f"scaled to the norm of activations its pre-activation is {number(one['scaled vector, pre-activation'])}."
+        + (f" It fails the rule: {failed}." if failed else "")
     )
 
 
