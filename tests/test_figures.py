@@ -50,32 +50,33 @@ class TestFigure1:
     def test_figure_1_has_a_violin_and_a_bar_per_set_at_its_numbers_sorted_by_median_with_units(self, kind):
         slopes = make_slopes(kind)
         drawn = figure_1(slopes, "SmolLM2")
-        left, middle, right = drawn.figure.axes
+        left, middle, right = drawn.figure.axes  # ours, published, shares of both
         order = slopes.groupby("dataset")["steerability"].median().sort_values(ascending=False)
         assert ticks(left) == [published.label(name) for name in order.index]
-        assert len(bands(middle)) == len(order) == len(right.patches)
-        assert left.get_xlabel().endswith("(logits per unit multiplier)")
-        assert middle.get_xlabel().endswith(f"({style.UNITS[kind]} per unit multiplier)")
-        assert "SmolLM2" in middle.get_title() and "Llama-2-7b" in left.get_title()
+        assert len(bands(left)) == len(order) == len(right.patches)
+        assert middle.get_xlabel().endswith("(logits per unit multiplier)")
+        assert left.get_xlabel().endswith(f"({style.UNITS[kind]} per unit multiplier)")
+        assert "SmolLM2" in left.get_title() and "Llama-2-7b" in middle.get_title()
         assert left.get_ylim()[0] > left.get_ylim()[1]  # row 0 on top
         for row, bar in enumerate(right.patches):
             values = slopes.loc[slopes["dataset"] == drawn.table.loc[row, "dataset"], "steerability"]
             assert bar.get_width() == pytest.approx(np.mean(values <= 0))
             assert bar.get_y() + bar.get_height() / 2 == pytest.approx(row)
-            outline = bands(middle)[row]
+            outline = bands(left)[row]
             assert outline[:, 1].mean() == pytest.approx(row, abs=0.05)
             assert (outline[:, 0].min(), outline[:, 0].max()) == pytest.approx((values.min(), values.max()))
 
     def test_figure_1_published_markers_stand_at_their_numbers_and_gaps_say_why(self):
         sets = ("openness", "my-own-set", "sycophancy_train", "corrigible-more-HHH", "narcissism")
         shown = figure_1(make_slopes("letter", sets))
-        (left, _, right), drawn = shown.figure.axes, shown.table["dataset"].to_list()
-        marks = dict(zip(("mean", "median", "anti_steerable"), [*points(left), *points(right)], strict=True))
+        (_, middle, right), drawn = shown.figure.axes, shown.table["dataset"].to_list()
+        found = [*points(middle), *points(right)]
+        marks = dict(zip(("mean", "median", "anti_steerable"), found, strict=True))
         for name in ("openness", "narcissism"):
             for what, mark in marks.items():
                 row = drawn.index(name)
                 assert mark[row].tolist() == [published.dataset(name)[f"{what}_llama2-7b"], row]
-        assert sorted(texts(left)) == ["no published value", "not in the paper", "pooled in the paper"]
+        assert sorted(texts(middle)) == ["no published value", "not in the paper", "pooled in the paper"]
 
     def test_figure_1_alt_text_states_the_extremes_and_the_rank_correlation(self):
         slopes = make_slopes("letter")
@@ -141,7 +142,7 @@ class TestEveryFigure:
     @pytest.mark.parametrize(
         ("draw", "table", "panel", "axis"),
         [
-            (lambda t, b: figure_1(t, "m", b), make_slopes("letter"), 1, "x"),
+            (lambda t, b: figure_1(t, "m", b), make_slopes("letter"), 0, "x"),
             (bias.figure_3, make_slopes("statement"), 0, "x"),
             (figure_2, make_grid("statement"), 0, "y"),
             (figure_2, make_grid("statement"), 1, "y"),
@@ -203,7 +204,7 @@ class TestFigure3:
     def test_figure_3_letter_draws_our_groups_and_the_published_quartiles_contaminated_ones_faint(self):
         slopes = make_slopes("letter")
         figure = bias.figure_3(slopes).figure
-        theirs, ours = figure.axes
+        ours, theirs = figure.axes
         long = bias.groups(slopes)
         assert set(long.loc[long["dataset"] == "myopic-reward", "group"]) == {"A", "B"}
         medians = long.groupby(["dataset", "group"], sort=False)["value"].median()
@@ -267,17 +268,17 @@ class TestFigure4:
     def test_figure_4_bars_are_shares_of_the_total_ours_beside_published(self):
         drawn = bias.figure_4(make_parts(), "answer-first")
         left, right = drawn.figure.axes
-        ours = np.reshape(widths(right), (3, 3)).T  # row, part
+        ours = np.reshape(widths(left), (3, 3)).T  # row, part
         np.testing.assert_allclose(ours, [[0.5, 0.2, 0.3], [0.1, 0, 0.9], [0, 0, 0]], atol=1e-12)
-        starts = np.reshape([bar.get_x() for bar in right.patches], (3, 3)).T
+        starts = np.reshape([bar.get_x() for bar in left.patches], (3, 3)).T
         np.testing.assert_allclose(starts[:2], [[0, 0.5, 0.7], [0, 0.1, 0.1]], atol=1e-12)
-        theirs = np.reshape(widths(left), (3, 3)).T
+        theirs = np.reshape(widths(right), (3, 3)).T
         total = published.dataset("openness")["variance_total_llama2-7b"]
         np.testing.assert_allclose(theirs[0], published_parts("openness") / total)
         assert ticks(left) == ["openness", "narcissism", "my-own-set"]  # by our unexplained share
-        assert "no variance" in texts(right) and "not in the paper" in texts(left)
-        assert "2.0" in texts(right) and f"{total:#.2g}" in texts(left)
-        assert right.get_xlabel() == "share of the variance of steerability"
+        assert "no variance" in texts(left) and "not in the paper" in texts(right)
+        assert "2.0" in texts(left) and f"{total:#.2g}" in texts(right)
+        assert left.get_xlabel() == "share of the variance of steerability"
         assert "2 data sets (answer first): between 30% (openness) and 90% (narcissism)" in drawn.alt
         assert "letter 30%, answer 10%, unexplained 60%" in drawn.alt
         table = published.datasets().loc[["openness", "narcissism"]]

@@ -44,19 +44,19 @@ class TestRanges:
         left, right = layers.range_ablation(table).figure.axes
         for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
             ours = table[table["width"] == width].sort_values("mean", ascending=False)
-            assert sorted(x for x, _ in markers(right, shape)) == pytest.approx(sorted(ours["mean"]))
+            assert sorted(x for x, _ in markers(left, shape)) == pytest.approx(sorted(ours["mean"]))
             theirs = published.datasets()[f"mean_range_{width}_llama2-7b"][list(SETS[:3])]
-            assert sorted(x for x, _ in markers(left, shape)) == pytest.approx(sorted(theirs))
-        ends = sorted((line[0, 0], line[1, 0]) for line in segments(right))
+            assert sorted(x for x, _ in markers(right, shape)) == pytest.approx(sorted(theirs))
+        ends = sorted((line[0, 0], line[1, 0]) for line in segments(left))
         np.testing.assert_allclose(ends, sorted(zip(table["low"], table["high"], strict=True)))
-        assert texts(left) == ["not in the paper"]
-        assert right.get_xlabel().endswith("(logits per unit multiplier)")
+        assert texts(right) == ["not in the paper"]
+        assert left.get_xlabel().endswith("(logits per unit multiplier)")
         assert ticks(left) == [published.label(name) for name in ours["dataset"]]  # by the widest mean
         # Another unit keeps its own axis, and an empty panel is bare.
         table = by_range(make_grid("statement", ("my-own-set",)), (0.5, 1.5))
         left, right = layers.range_ablation(table).figure.axes
-        assert "nats per token" in right.get_xlabel() and len(left.get_xticks()) == 0
-        assert len(markers(right, "o")) == len(markers(right, "D")) == 1 and not markers(right, "s")
+        assert "nats per token" in left.get_xlabel() and len(right.get_xticks()) == 0
+        assert len(markers(left, "o")) == len(markers(left, "D")) == 1 and not markers(left, "s")
 
     def test_the_words_state_means_shrinking_and_the_published_ones(self):
         table = by_range(make_grid())
@@ -234,11 +234,11 @@ class TestFlaws:
     def test_pooled_sycophancy_shows_parts_and_pool_ours_and_published(self):
         drawn = drawings.pooled_sycophancy(pooled(slopes(make_grid(sets=SYCOPHANCY))))
         left, middle, right = drawn.figure.axes
-        mean, median = points(middle)
+        mean, median = points(left)
         np.testing.assert_allclose(mean[:, 0], drawn.table["mean"])
         np.testing.assert_allclose(median[:, 0], drawn.table["median"])
         np.testing.assert_allclose([bar.get_width() for bar in right.patches], drawn.table["anti_steerable"])
-        mean, median = points(left)
+        mean, median = points(middle)
         assert list(mean[:2, 0]) == [0.558, 0.443] and median[2, 0] == 0.714
         below = [label.splitlines()[1] for label in ticks(left)]
         assert below == ["(corrected)", "(corrected)", "(as released)"]

@@ -115,9 +115,9 @@ class TestNorms:
 
 
 class TestFeatures:
-    def test_bars_are_activations_published_left_and_ours_right(self):
+    def test_bars_are_activations_ours_left_and_published_right(self):
         found = autoencoder.figure_2(feature_table(), "v", "mine")
-        theirs, ours = found.figure.axes
+        ours, theirs = found.figure.axes
         widths = [[bar.get_width() for bar in group] for group in theirs.containers]
         assert widths[0] == [95.04, 36.34, 22.64, 18.89, 11.35]
         assert widths[1] == [89.06, 35.94, 19.80, 11.84, 10.74]
@@ -138,7 +138,7 @@ class TestFeatures:
 
     def test_inputs_that_activate_nothing_say_so(self):
         found = autoencoder.figure_2(feature_table().iloc[:0], "v")
-        assert texts(found.figure.axes[1]) == ["no feature is active"]
+        assert texts(found.figure.axes[0]) == ["no feature is active"]
         assert "none, since nothing is active" in found.alt
         assert found.table.iloc[-1][["input", "1"]].tolist() == ["zero", "no feature is active"]
 

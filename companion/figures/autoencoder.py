@@ -88,25 +88,26 @@ def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
 
 
 def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
-    """The most active features (input, rank, feature, activation) of `vector` and of zero: published left, ours right.
+    """The most active features (input, rank, feature, activation) of `vector` and of zero: ours left, published right.
 
     A missing bar means that the feature is not among the five of that input. `label` names the model.
     """
-    shown, title = table_1(table), "published:\nGemma-2-2B, Gemma Scope"
-    panels = {title: (_published_features(), published.VECTOR, style.PUBLISHED)}
-    panels[f"ours:\n{label or vector}"] = (table, vector, style.BLUE)
+    shown = table_1(table)
+    panels = {f"ours:\n{label or vector}": (table, vector, style.BLUE)}
+    theirs = (_published_features(), published.VECTOR, style.PUBLISHED)
+    panels["published:\nGemma-2-2B, Gemma Scope"] = theirs
     with style.drawing(3.7, 1, 2) as (figure, columns):
         for axes, (title, (rows, name, color)) in zip(columns, panels.items(), strict=True):
             _feature_bars(axes, rows, name, color)
             axes.set(title=title, xlabel="activation")
         columns[0].set_ylabel("feature")
         handles = []
-        for whose, color in (("published", style.PUBLISHED), ("ours", style.BLUE)):
+        for whose, color in (("ours", style.BLUE), ("published", style.PUBLISHED)):
             hollow = Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}")
             handles += [Patch(fc=color, label=f"vector, {whose}"), hollow]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     alt = "The most active features of a steering vector and of the zero vector."
-    for whose, (rows, name, _) in zip(("Published", "Ours"), panels.values(), strict=True):
+    for whose, (rows, name, _) in zip(("Ours", "Published"), panels.values(), strict=True):
         one, other = (rows[rows["input"] == each] for each in (name, ZERO))
         shared = len(set(one["feature"]) & set(other["feature"]))
         one, other = (", ".join(_cells(each)) or "none, since nothing is active" for each in (one, other))

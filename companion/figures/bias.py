@@ -82,17 +82,17 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
     boxes, lettered = box_places(long), kind == "letter"
     height = 1.6 + 0.145 * (boxes["y"].max() + 2)
     with style.drawing(height, 1, 1 + lettered, sharey=True, squeeze=False) as (figure, panels):
-        first, ours = panels[0, 0], panels[0, -1]
+        ours = panels[0, 0]
         draw_boxes(ours, long, boxes)
         if beside:
             ours.set_xlim(style.span(groups(each)["value"] for each in (slopes, *beside)))
         what = "slope" if kind == "statement" else "steerability"
         ours.set(xlabel=f"{what} ({style.PER_UNIT[kind]})", title=f"ours, {kind} format")
         if lettered:
-            _published_boxes(first, boxes)
+            _published_boxes(panels[0, 1], boxes)
         for axes in panels[0]:
             stripes(axes, boxes)
-        name_boxes(first, boxes)
+        name_boxes(ours, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
         if lettered:
             open_box = Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")
@@ -231,14 +231,14 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
 
 
 def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
-    """Variance of steerability split into letter, answer and the rest, published left, ours right; totals in the margin.
+    """Variance of steerability split into letter, answer and the rest, ours left, published right; totals in the margin.
 
     `parts` has dataset, total, and the three parts, which add up to it; `order` says which factor got what both explain.
     Where `parts` has a `kind`, sets with another kind of items stand apart.
     """
     table = _shares(parts)
-    with _stacks(table, 1.55, ("published_", "")) as (figure, panels):
-        for axes, totals in zip(panels, (table["published_total"], table["total"]), strict=True):
+    with _stacks(table, 1.55, ("", "published_")) as (figure, panels):
+        for axes, totals in zip(panels, (table["total"], table["published_total"]), strict=True):
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
                 style.remark(axes, row, why)
@@ -246,8 +246,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
             style.margin_numbers(axes, known.index, known.map("{:#.2g}".format), "total")
             axes.set(xlim=(0, 1), xlabel="share of the variance of steerability")
         samples.name_rows(panels[0], table)
-        panels[0].set_title("published:\nLlama-2-7b, letter first")
-        panels[1].set_title(f"ours:\n{ORDERS[order]}")
+        panels[0].set_title(f"ours:\n{ORDERS[order]}")
+        panels[1].set_title("published:\nLlama-2-7b, letter first")
     known = table.dropna(subset="unexplained")
     theirs = known.dropna(subset="published_unexplained")
     if known.empty:
@@ -299,7 +299,8 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     with _stacks(table, 1.75, ("", "share_")) as (figure, panels):
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
-        samples.name_rows(panels[0], table, table["total"].isna())
+        samples.name_rows(panels[0], table)
+        samples.remarks(panels[0], table, table["total"].isna())
         samples.head(figure, "figure 4")
     what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
     start, known = samples.known_of(what, table, "total")

@@ -109,21 +109,24 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
 
 
 def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
-    """The two sycophancy sets pooled, as released, and apart (`companion.tan.flaws.pooled`); published beside ours."""
+    """The two sycophancy sets pooled, as released, and apart (`companion.tan.flaws.pooled`); ours beside published."""
     rows, kind = _with_published(table), style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
     with style.drawing(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8]) as (figure, panels):
         left, middle, right = panels
-        samples.middles(left, rows, "published_", style.PUBLISHED, lw=7, alpha=0.5)
-        samples.middles(middle, rows, "", color, color, lw=7, alpha=0.5)
+        samples.middles(left, rows, "", color, color, lw=7, alpha=0.5)
+        samples.middles(middle, rows, "published_", style.PUBLISHED, lw=7, alpha=0.5)
+        left.locator_params(axis="x", nbins=4)
         right.barh(rows.index, rows["anti_steerable"], height=0.5, color=color, alpha=0.75)
         look = {"marker": "D", "s": 24, "color": style.PUBLISHED, "zorder": 3}
         right.scatter(rows["published_anti_steerable"], rows.index, **look)
         samples.share_axis(right, rows["anti_steerable"])
         words = ["train set\n(corrected)", "test set\n(corrected)", "both as one\n(as released)"]
         left.set(yticks=rows.index, yticklabels=words, ylim=(2.6, -0.6))
-        left.set(title="published:\nLlama-2-7b, letter", xlabel="steerability\n(logits per unit multiplier)")
-        middle.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
+        left.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
+        middle.set(
+            title="published:\nLlama-2-7b, letter", xlabel="steerability\n(logits per unit multiplier)"
+        )
         style.margin_numbers(right, rows.index, rows["n"].astype(str), "n (ours)")
         handles = [*samples.middles_legend(), style.dot("published share", "D", 5, color=style.PUBLISHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)

@@ -170,10 +170,10 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
     unit = style.PER_UNIT[kind]
     theirs, widths = _published_ranges(names), sorted({*wide.columns, *WIDTHS})
     with style.drawing(1.7 + 0.36 * len(names), 1, 2, sharey=True) as (figure, (left, right)):
-        _range_dots(left, theirs, names, widths, style.PUBLISHED)
-        _range_dots(right, rows, names, widths, style.FORMATS[kind])
-        titles = ("published:\nLlama-2-7b, letter", f"ours:\n{kind}, 95% intervals")
-        for axes, title, per in zip((left, right), titles, (style.PUBLISHED_UNIT, unit), strict=True):
+        _range_dots(left, rows, names, widths, style.FORMATS[kind])
+        _range_dots(right, theirs, names, widths, style.PUBLISHED)
+        titles = (f"ours:\n{kind}, 95% intervals", "published:\nLlama-2-7b, letter")
+        for axes, title, per in zip((left, right), titles, (unit, style.PUBLISHED_UNIT), strict=True):
             axes.set(title=title, xlabel=f"mean steerability\n({per})")
         figure.legend(handles=_range_legend(widths), loc="outside lower center", ncols=len(widths))
     means = ", ".join(f"{number(wide[width].mean())} within ±{width:g}" for width in wide.columns)

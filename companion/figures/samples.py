@@ -28,7 +28,7 @@ Chosen = Mapping[str, tuple[str, str]]  # why an example is shown: its data set 
 def figure_1(
     slopes: pd.DataFrame, by_set: pd.DataFrame, model: str, beside: Sequence[pd.DataFrame] = ()
 ) -> Drawn:
-    """Left the published median, mean and middle half, in the middle our violins, right the anti-steerable shares.
+    """Left our violins, in the middle the published median, mean and middle half, right the anti-steerable shares.
 
     `by_set` has a row a data set (index): n, mean, median, anti_steerable; `beside` are the slopes of the tabs beside
     this one, which share our axis.
@@ -39,34 +39,35 @@ def figure_1(
     table = ours.join(theirs.add_prefix("published_")).reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
     color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
-    shares, height = {"sharey": True, "width_ratios": [1.0, 1.45, 0.85]}, 1.85 + 0.34 * len(table)
+    shares, height = {"sharey": True, "width_ratios": [1.45, 1.0, 0.85]}, 1.85 + 0.34 * len(table)
     with style.drawing(height, 1, 3, **shares) as (figure, (left, middle, right)):
-        middles(left, table, "published_", grey, lw=4)
+        middles(middle, table, "published_", grey, lw=4)
         if table["published_median"].isna().all():
-            left.set_xticks([])
+            middle.set_xticks([])
         places = rows["dataset"].map(dict(zip(table["dataset"], table.index, strict=True)))
         shape = {"density_norm": "width", "cut": 0, "inner": "quart", "width": 0.85, "linewidth": 0.9}
         shape |= {"orient": "h", "native_scale": True, "color": color, "saturation": 1, "alpha": 0.55}
-        sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=middle, **shape)
-        middle.axvline(0, color=style.BLACK, lw=0.9)
+        sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=left, **shape)
+        left.axvline(0, color=style.BLACK, lw=0.9)
         if beside:
             tables = [rows, *(style.full_vectors(each, ITEM, "steerability") for each in beside)]
-            middle.set_xlim(style.span(each["steerability"] for each in tables))
+            left.set_xlim(style.span(each["steerability"] for each in tables))
         right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
         look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
         right.scatter(table["published_anti_steerable"], table.index, **look)
         share_axis(right, table["anti_steerable"])
         right.xaxis.set_major_locator(MultipleLocator(0.25))
-        name_rows(left, table, table["published_median"].isna())
-        left.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
+        name_rows(left, table)
+        remarks(middle, table, table["published_median"].isna())
+        middle.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
         title = f"ours:\n{style.lines(f'{model}, {kind}', 32)}"
-        middle.set(title=title, xlabel=f"steerability\n({unit} per unit multiplier)")
+        left.set(title=title, ylabel="", xlabel=f"steerability\n({unit} per unit multiplier)")
         handles = [
+            Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed"),
+            Patch(color=color, alpha=0.75, label="ours: anti-steerable share"),
             dot("published median", color=grey),
             dot("published mean", "D", 6.5, color=grey, mfc="white"),
             style.line("published middle half", 4, style.FAINT),
-            Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed"),
-            Patch(color=color, alpha=0.75, label="ours: anti-steerable share"),
             dot("published anti-steerable share", "D", 5, color=grey),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -109,7 +110,8 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         right.xaxis.set_major_locator(MultipleLocator(0.25))
         counts = table["n_anti_steerable"].dropna()
         style.margin_numbers(right, counts.index, counts.map("{:.0f}".format), "count")
-        name_rows(left, table, table["median"].isna())
+        name_rows(left, table)
+        remarks(left, table, table["median"].isna())
         head(figure, "figure 1")
         handles = [*middles_legend(), style.line("whiskers", 1, style.PUBLISHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
@@ -193,11 +195,15 @@ def share_axis(axes: Axes, shares: pd.Series) -> None:
     axes.set_xlabel("share of examples\nwith slope ≤ 0")
 
 
-def name_rows(axes: Axes, table: pd.DataFrame, empty: pd.Series | None = None) -> None:
-    """Name the rows of a table with dataset and label, row 0 on top; an empty one says why."""
+def name_rows(axes: Axes, table: pd.DataFrame) -> None:
+    """Name the rows of a table with dataset and label, row 0 on top."""
     labels = [style.lines(label, 22) for label in table["label"]]
     axes.set(yticks=table.index, yticklabels=labels, ylim=(table.index.max() + 0.6, -0.6))
-    for row, name in table.loc[empty, "dataset"].items() if empty is not None else ():
+
+
+def remarks(axes: Axes, table: pd.DataFrame, empty: pd.Series) -> None:
+    """Say in each empty row why it is so."""
+    for row, name in table.loc[empty, "dataset"].items():
         style.remark(axes, row, style.gap(name))
 
 
