@@ -25,6 +25,7 @@ from steerkit.errors import SteerkitError
 
 SETS = published.SELECTED[:5]
 MODELS = ("smollm2-135m", "gemma3-270m")
+LABELS = ("SmolLM2-135M-Instruct", "Gemma-3-270M (base)")
 WHITE = "#ffffff"
 LOOKS = (PathCollection.get_facecolors, PathCollection.get_edgecolors)
 
@@ -87,7 +88,7 @@ class TestEffects:
         assert {low > 0 for low in table["low"]} == {True, False}  # both kinds occur
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
         assert legend == [
-            *MODELS,
+            *LABELS,
             "interval holds 0",
             "slope at 0",
             "the same with shuffled labels, 95% point",
@@ -121,7 +122,8 @@ class TestEffects:
         table = rows()
         text = figures.effects(table).alt
         for (model, form), part in table.groupby(["model", "format"]):
-            assert f"{(part['low'] > 0).sum()} of 5 for {model} in {form}" in text
+            label = LABELS[MODELS.index(model)]
+            assert f"{(part['low'] > 0).sum()} of 5 for {label} in {form}" in text
         alone = rows(MODELS[:1], ("letter",))
         text, means = figures.effects(alone).alt, alone.set_index("dataset")["estimate"]
         most, least = published.label(means.idxmax()), published.label(means.idxmin())
@@ -136,18 +138,26 @@ class TestBias:
         (axes,) = found.figure.axes
         again = figures.bias(table).figure.axes[0]
         assert np.array_equal(points(axes)[0], points(again)[0])  # dots lie where they lay before
-        assert labels(axes) == [f"{model}, {form}" for form in ("letter", "yes-no") for model in MODELS]
+        assert labels(axes) == [f"{label}, {form}" for form in ("letter", "yes-no") for label in LABELS]
+        assert [text.get_text() for text in found.figure.legends[0].get_texts()] == ["a data set", "median"]
         *clouds, (medians, _, _) = dots(axes)
         for row, (places, faces, _) in enumerate(clouds):
-            model, form = labels(axes)[row].split(", ")
+            label, form = labels(axes)[row].split(", ")
+            model = MODELS[LABELS.index(label)]
             shares = table[(table["format"] == form) & (table["model"] == model)]["bias_share"]
             assert np.allclose(sorted(places[:, 0]), sorted(shares))
             assert np.abs(places[:, 1] - row).max() < 0.5
             assert set(faces) == {style.model_color(model).lower()}
             assert medians[row] == pytest.approx([shares.median(), row])
-            assert f"{shares.median():.2f} for {model} in {form}" in found.alt
+            assert f"{shares.median():.2f} for {label} in {form}" in found.alt
         assert len(clouds) == 4 and axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
         assert "statement" not in found.alt
+
+    def test_a_model_that_was_not_run_in_a_format_has_no_row_there(self):
+        table = rows(forms=("yes-no", "letter"))
+        missing = (table["model"] == MODELS[0]) & (table["format"] == "yes-no")
+        (axes,) = figures.bias(table[~missing]).figure.axes
+        assert labels(axes) == [f"{LABELS[0]}, letter", f"{LABELS[1]}, letter", f"{LABELS[1]}, yes-no"]
 
     def test_statements_alone_have_nothing_to_show(self):
         with pytest.raises(SteerkitError, match="rows of letter or yes-no; found only statement") as error:
@@ -218,7 +228,8 @@ class TestCorrelations:
             part = pairs[pairs["sets"] == sets].set_index(["first", "second"])["estimate"]
             assert np.allclose(drawn[0][:, 0], [part[row.first, row.second] for row in main.itertuples()])
         for label, row in zip(labels(axes), main.itertuples(), strict=True):
-            assert label.startswith(row.first) and label.endswith(row.second)
+            first, second = label.split(" – ")
+            assert (first, second) == (style.model_label(row.first), style.model_label(row.second))
             assert f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}] for " in found.alt
 
     def test_ceilings_and_placebos_stand_in_the_rows_of_their_pairs(self):
@@ -308,5 +319,11 @@ def test_sets_are_points_by_kind_and_each_panel_says_its_correlation():
     for axes, (_, part) in zip(drawn.figure.axes, points.groupby("panel", sort=False), strict=True):
         for (places, _, _), kind in zip(dots(axes), ("persona", "choice"), strict=True):
             assert np.allclose(places, part.loc[part["kind"] == kind, ["x", "y"]])
-    assert "smollm2-135m: rho 1; n: rho 2" in drawn.alt
+    assert "SmolLM2-135M-Instruct: rho 1; n: rho 2" in drawn.alt
     assert {"rho 1", "rho 2"} <= {text.get_text() for axes in drawn.figure.axes for text in axes.texts}
+
+
+def test_a_run_goes_by_the_label_of_its_model():
+    said = {"smollm2-135m": LABELS[0], "gemma3-270m (papers' data)": f"{LABELS[1]} (papers' data)"}
+    said |= {"gemma3-270m, letter": f"{LABELS[1]}, letter", "org/one, letter": "org/one, letter"}
+    assert {run: style.model_label(run) for run in said} == said

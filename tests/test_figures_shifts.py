@@ -102,7 +102,7 @@ class TestFigure5:
         span = np.ptp(ours[0].get_xlim())
         assert np.ptp(theirs[0].get_xlim()) > 5 * span
         assert np.ptp(np.vstack([points(axes) for axes in ours])) > 0.7 * span  # not squeezed
-        assert "nats per token" in ours[0].get_title() and "smollm2-135m" in ours[0].get_title()
+        assert "nats per token" in ours[0].get_title() and "SmolLM2-135M-Instruct" in ours[0].get_title()
         horizontal = np.array(ours[0].containers[0].lines[2][0].get_segments())
         np.testing.assert_allclose(horizontal[:, 0, 0], points(ours[0])[:, 0] - 0.02)
         np.testing.assert_allclose(horizontal[:, 1, 0], points(ours[0])[:, 0] + 0.03)
@@ -115,7 +115,9 @@ class TestFigure5:
         figure = settings.figure_5(our_rows()).figure
         axes = figure.axes
         assert len(axes) == 4 and axes[0].get_title() == "BASE → USER_NEG"
-        assert figure.get_suptitle() == "smollm2-135m"  # as long as names come, a panel is too narrow for it
+        assert (
+            figure.get_suptitle() == "SmolLM2-135M-Instruct"
+        )  # as long as names come, a panel is too narrow for it
         assert "(nats per token per unit multiplier)" in axes[2].get_xlabel()
         axes = settings.figure_5(our_rows(), "variance").figure.axes
         assert axes[2].get_xlabel().endswith("(nats per token per unit multiplier)²")
@@ -220,12 +222,15 @@ class TestModels:
         assert np.ptp(points(axes)[:, 1]) > 0.5 * np.ptp(axes.get_ylim())
         panels = np.reshape(settings.scatter_matrix(rows, "BASE", "BASE").figure.axes, (3, 3))
         assert np.ptp(panels[2, 0].get_ylim()) < 1 < np.ptp(panels[2, 0].get_xlim())
-        assert panels[2, 0].get_ylabel() == "smollm2-135m" and "nats per token" in texts(panels[2, 2])[0]
+        assert (
+            panels[2, 0].get_ylabel() == "SmolLM2-135M-\nInstruct"
+            and "nats per token" in texts(panels[2, 2])[0]
+        )
 
     def test_mean_variance_marks_the_training_setting_and_colours_the_test_setting(self):
         rows = pd.concat([published.shifts(), our_rows()])
         panels = settings.mean_variance(rows).figure.axes[:3]
-        titles = ["published: Llama-2-7b", "published: Qwen1.5-14B", "smollm2-135m"]
+        titles = ["published: Llama-2-7b", "published: Qwen1.5-14B", "SmolLM2-135M-Instruct"]
         assert [axes.get_title() for axes in panels] == titles
         colors = [matplotlib.colors.to_hex(c.get_facecolor()[0]) for c in panels[2].collections]
         assert colors == [style.SETTINGS[test].lower() for _, test in (tables.SAME, *tables.MOVED)]

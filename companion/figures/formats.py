@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from companion import published
 from companion.figures import style
-from companion.figures.style import Drawn
+from companion.figures.style import Drawn, model_label
 from steerkit.formats import FORMATS
 
 COLUMNS = ("model", "format", "dataset", "estimate", "low", "high", "at_zero", "placebo", "bias_share")
+MEDIAN = {"color": style.BLACK, "markeredgewidth": 2}
 ORDER = tuple(dict.fromkeys(("statement", *FORMATS)))
 
 
@@ -30,19 +31,21 @@ def effects(table: pd.DataFrame) -> Drawn:
             for model, part in table[table["format"] == form].groupby("model", sort=False):
                 shift = 0.36 * (models.index(model) - (len(models) - 1) / 2)
                 _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
-                above.append(f"{int((part['low'] > 0).sum())} of {len(part)} for {model} in {form}")
+                above.append(
+                    f"{int((part['low'] > 0).sum())} of {len(part)} for {model_label(model)} in {form}"
+                )
             axes.axvline(0, color=style.BLACK, lw=0.9)
             axes.set(title=form, xlabel=f"mean steerability\n({style.UNITS[form]} per unit)")
             axes.locator_params(axis="x", nbins=4)
         labels = [style.tick(name) if len(order) < 20 else published.label(name) for name in order]
         panels[0][0].set(yticks=range(len(order)), yticklabels=labels, ylim=(len(order) - 0.4, -0.6))
         panels[0][0].tick_params(axis="y", labelsize=style.SMALL)
-        colors = {model: style.model_color(model) for model in models}
-        handles = [style.dot(model, color=color, ls="-", lw=1.3) for model, color in colors.items()]
+        colors = {model_label(model): style.model_color(model) for model in models}
+        handles = [style.dot(label, color=color, ls="-", lw=1.3) for label, color in colors.items()]
         handles.append(style.dot("interval holds 0", markerfacecolor="white", color=style.PUBLISHED))
         handles.append(style.dot("slope at 0", "|", 6, color=style.BLACK))
         handles.append(style.dot("the same with shuffled labels, 95% point", "x", 4, color=style.PUBLISHED))
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(models) + 2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     alt = f"Mean steerability with 95% intervals of {style.sets(len(order))} by answer format and model. Intervals "
     alt += f"above zero: {', '.join(above)}. Most steerable in {forms[0]}: {published.label(order[0])}, "
     alt += f"least: {published.label(order[-1])}."
@@ -54,23 +57,24 @@ def bias(table: pd.DataFrame) -> Drawn:
     _checked(table)
     shown = table.dropna(subset="bias_share")
     style.need(not shown.empty, "rows of letter or yes-no", "only statement", "add one of these formats.")
-    models, forms = list(shown["model"].unique()), _checked(shown)
-    rows = [(model, form) for form in forms for model in models]
-    shares = [shown.loc[(shown[["model", "format"]] == list(row)).all(axis=1), "bias_share"] for row in rows]
-    with style.drawing(0.9 + 0.5 * len(rows)) as (figure, axes):
+    shown = shown.sort_values("format", key=lambda forms: forms.map(ORDER.index), kind="stable")
+    rows = {key: own["bias_share"] for key, own in shown.groupby(["model", "format"], sort=False)}
+    with style.drawing(1.3 + 0.5 * len(rows)) as (figure, axes):
         rng = np.random.default_rng(0)  # the same figure gives the same file
-        for row, ((model, _), own) in enumerate(zip(rows, shares, strict=True)):
+        for row, ((model, _), own) in enumerate(rows.items()):
             places = row + rng.uniform(-0.22, 0.22, len(own))
             axes.scatter(own, places, s=20, color=style.model_color(model), alpha=0.6, lw=0)
-        medians = [own.median() for own in shares]
+        medians = [own.median() for own in rows.values()]
         axes.scatter(medians, range(len(rows)), marker="|", s=380, color=style.BLACK, linewidths=2, zorder=5)
-        labels = [", ".join(row) for row in rows]
+        labels = [f"{model_label(model)},\n{form}" for model, form in rows]
         axes.set(yticks=range(len(rows)), yticklabels=labels)
         axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("share of the variance of per-sample steerability explained by the answer token")
-    found = shown.groupby(["model", "format"], sort=False)["bias_share"].median()
-    said = ", ".join(f"{value:.2f} for {model} in {form}" for (model, form), value in found.items())
+        axes.set_xlabel("share of the variance of per-sample steerability\nexplained by the answer token")
+        handles = [style.dot("a data set", color=style.PUBLISHED), style.dot("median", "|", 12, **MEDIAN)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    found = zip(medians, rows, strict=True)
+    said = ", ".join(f"{value:.2f} for {model_label(model)} in {form}" for value, (model, form) in found)
     alt = "One dot a data set: the share of the variance of per-sample steerability that the letter or word of the "
     alt += f"matching answer explains. Medians: {said}."
     return Drawn(figure, table, alt)

@@ -51,7 +51,8 @@ def source(rows: pd.DataFrame, model: str) -> Source:
     own = rows.loc[rows["model"] == model]
     kinds = list(own["format"].dropna().unique()) if "format" in own else []
     theirs = published.tan()["models"]
-    label, color = theirs.get(model, {}).get("label", model), style.model_color(model)
+    label = theirs[model]["label"] if model in theirs else style.model_label(model)
+    color = style.model_color(model)
     if not kinds and model in theirs:
         return Source(f"published: {label}", color, style.PUBLISHED, style.UNITS["letter"], True)
     style.need(len(kinds) < 2, f"one answer format of {model}", ", ".join(kinds), "choose the rows of one.")

@@ -134,7 +134,7 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
     for column, whose, unit in zip(panels.T, sources, units, strict=True):
         narrow = len(sources) == MOST and len(unit) > 30
         unit = unit.replace(" per unit", "\nper unit") if narrow else unit
-        column[0].set_title(f"{whose.label}\n{what}\n{unit}")
+        column[0].set_title(f"{style.lines(whose.label, 26 if narrow else 40)}\n{what}\n{unit}")
         column[-1].set_xlabel(same)
     for axes, shift in zip(panels[:, 0], MOVED, strict=True):
         axes.set_ylabel(arrow(*shift))
@@ -318,7 +318,7 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
             pair[0].set_ylabel("relative steerability")
             pair[0].margins(x=0.06, y=0.22)
             ends = _ends(kept, "relative", "{train} to {test}")
-            alt += f" {model}: {words[0]} with the test setting's own vector, {words[1]} without; from "
+            alt += f" {whose.label}: {words[0]} with the test setting's own vector, {words[1]} without; from "
             alt += f"{ends}, median {number(kept['relative'].median())}."
         own = style.line("as the test setting's own vector", 1, style.PUBLISHED, "--")
         figure.legend(handles=[own, *_pairs_legend(paper)], loc="outside lower center", ncols=2)
@@ -344,7 +344,7 @@ def cosine_distance(cosines: pd.DataFrame) -> Drawn:
             axes.set(title=whose.label, ylabel="cosine of two vectors")
             axes.set_xlabel(f"difference of mean unsteered propensity\n({whose.unit})")
             names.append((axes, both, scatter.off_line(both)))
-            alt += f" {model}: {words}; cosines from {_ends(own, 'cosine', '{first} and {second}')}."
+            alt += f" {whose.label}: {words}; cosines from {_ends(own, 'cosine', '{first} and {second}')}."
         dots = [style.dot("two settings", color=style.PUBLISHED)]
         dots.append(style.dot("a setting and the mean of the five", color=style.PUBLISHED, mfc="none"))
         scatter.legend(figure, spare, [*dots, *_pairs_legend(paper)], 2)

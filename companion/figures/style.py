@@ -7,6 +7,7 @@ models, prompt settings), in every figure; published values are grey or hatched.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,12 @@ def grid(count: int, columns: int, around: float, height: float, **sharing: obje
 def model_color(name: str) -> str:
     """The colour of a model; black for one that no figure of the papers shows."""
     return MODELS.get(name.partition(" ")[0], BLACK)  # "smollm2-135m (papers' data)" is the same model
+
+
+def model_label(run: str) -> str:
+    """What readers call the model of a run; what stands behind its name, as "(papers' data)", stays."""
+    own = re.split("[ ,]", run, maxsplit=1)[0]
+    return models.label(own) + run.removeprefix(own)
 
 
 def remark(axes: Axes, row: float, text: str) -> None:

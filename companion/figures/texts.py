@@ -94,15 +94,17 @@ def sides(found: pd.DataFrame, unit: str = "nats per token per unit") -> Drawn:
             rest = part[~part["steerable"]]
             axes.scatter(rest["matching"], rest["other"], marker="x", c=style.PUBLISHED, lw=0.9, s=20)
             style.pointed(axes, part["matching"], part["other"], part["dataset"])
-            axes.set(title=run, xlim=ends, ylim=ends)
+            axes.set(title=style.model_label(run), xlim=ends, ylim=ends)
             axes.locator_params(nbins=5)
         _outer(panels, f"slope of the matching text\n({unit})", "slope of the other text")
         edge = {"markeredgecolor": style.BLACK, "markeredgewidth": 0.6}
         handles = [style.dot(f"matching text {text}", markerfacecolor=c, **edge) for text, c in TEXTS.items()]
         handles.append(style.dot("not steerable", "x", color=style.PUBLISHED))
+        handles.append(style.line("both alike", 1, style.PUBLISHED, "--"))
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     counts = found[found["steerable"]].groupby(["run", "text"], sort=False).size()
-    said = "; ".join(f"{count} {text} in {run}" for (run, text), count in counts.items()) or "none"
+    rows = (f"{count} {text} in {style.model_label(run)}" for (run, text), count in counts.items())
+    said = "; ".join(rows) or "none"
     alt = f"Slopes of the log-probability of either text, a point a data set. Matching text of steerable sets: {said}."
     return Drawn(figure, found, alt)
 
@@ -153,14 +155,19 @@ def controls(table: pd.DataFrame) -> Drawn:
         handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     ends = groups["estimate"].agg(["min", "max"])
-    said = "; ".join(f"{low:.2f} to {high:.2f} for {' '.join(key)}" for key, (low, high) in ends.T.items())
+    said = "; ".join(
+        f"{low:.2f} to {high:.2f} for {finding} ({' '.join(_label(*pair).split())})"
+        for (finding, *pair), (low, high) in ends.T.items()
+    )
     return Drawn(figure, table, f"Lowest and highest correlation over {len(names)} controls: {said}.")
 
 
 def halves(table: pd.DataFrame) -> Drawn:
     """Correlation with a shift on the same items (open) and on disjoint halves (filled), `tan.texts.disjoint`."""
     style.checked(table, ("run", "format", "train", "test", "shared", "estimate", "low", "high"), ["shared"])
-    names = [f"{row.run}, {row.format}: {scatter.arrow(row.train, row.test)}" for row in table.itertuples()]
+    runs = (f"{style.model_label(row.run)}, {row.format}" for row in table.itertuples())
+    shifts = map(scatter.arrow, table["train"], table["test"])
+    names = [f"{run}: {shift}" for run, shift in zip(runs, shifts, strict=True)]
     with style.drawing(1.3 + 0.24 * len(table)) as (figure, axes):
         _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
         axes.scatter(table["shared"], range(len(table)), lw=0.9, s=24, zorder=4, **OUTLINE)
@@ -189,7 +196,7 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
                 some = part[part["kind"] == kind]
                 axes.scatter(some["x"], some["y"], marker=MARKS[kind], **look)
                 scatter.fitted_line(axes, some, look["color"], band=False)
-            axes.set_title(name)
+            axes.set_title(style.model_label(name))
             axes.locator_params(nbins=5)
             scatter.corner(axes, text)
             named.append((axes, part, scatter.off_line(part)[:2]))
@@ -199,7 +206,7 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
         handles = [style.dot(words[kind], MARKS[kind], color=style.BLACK) for kind in kinds]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
         scatter.write_names(figure, named)
-    said = "; ".join(f"{name}: {text}" for name, text in texts.items())
+    said = "; ".join(f"{style.model_label(name)}: {text}" for name, text in texts.items())
     alt = f"{ylabel} against {xlabel}, a point a data set. {said}."
     return Drawn(figure, points, " ".join(alt.split()))
 
@@ -247,12 +254,12 @@ def _outer(panels: list[Axes], xlabel: str, ylabel: str) -> None:
 
 def _label(first: str, second: str) -> str:
     """Both sides in few words: what they share is said once."""
-    one, other = first.removesuffix(PAPERS), second.removesuffix(PAPERS)
+    papers, ends = PAPERS in first and PAPERS in second, [style.model_label(run) for run in (first, second)]
+    one, other = (end.removesuffix(PAPERS) for end in ends)
     if one == other:
         return f"{one}:\nbundled texts – papers' texts"
-    if PAPERS in first and PAPERS in second:
-        return f"{one} – {other}\non the papers' texts"
-    return f"{first} –\n{second}" if len(first + second) > 30 else f"{first} – {second}"
+    both = (" –\n" if len(one + other) > 30 else " – ").join([one, other] if papers else ends)
+    return f"{both}\non the papers' texts" if papers else both
 
 
 def _in_words(table: pd.DataFrame, names: list[str]) -> str:
