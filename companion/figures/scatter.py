@@ -24,7 +24,7 @@ BAND = 0.15  # how strong seaborn draws one
 # Where a name may stand: (side of the point, distance in points), nearest first.
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 PLACES = [(side, far) for far in (5, 9, 14, 24, 38, 55) for side in SIDES]
-AWAY = 9  # distance from which a name no longer tells which point it belongs to
+AWAY = 6  # distance in points from which a name no longer tells which point it belongs to
 CORNERS = ((0.03, 0.97), (0.97, 0.03), (0.97, 0.97), (0.03, 0.03))
 Names = tuple[Axes, pd.DataFrame, Iterable[str]]
 
@@ -98,10 +98,15 @@ def farthest(distance: pd.Series, count: int = NAMED) -> list[str]:
 
 
 def off_line(points: pd.DataFrame) -> list[str]:
-    """The points farthest from the least-squares line of y on x; from the mean of y where x is constant."""
+    """The points farthest from the least-squares line of y on x; from the mean of y where x is constant.
+
+    Of a data set that has many points (column ``dataset``) the farthest one.
+    """
     x, y = points["x"] - points["x"].mean(), points["y"] - points["y"].mean()
     square = float((x**2).sum())
-    return farthest(y - x * (float((x * y).sum()) / square if square > 0 else 0.0))
+    away = y - x * (float((x * y).sum()) / square if square > 0 else 0.0)
+    sets = points.get("dataset", points.index.to_series())
+    return farthest(away[away.abs().groupby(sets).idxmax()])
 
 
 def corner(axes: Axes, text: str) -> None:
@@ -165,6 +170,7 @@ def _write_name(axes: Axes, point: pd.Series, dots: np.ndarray, taken: list[Bbox
     costs = [_cost(box, axes.bbox, dots, taken) for box in boxes]
     best = int(np.argmin([cost + far / 15 for cost, (_, far) in zip(costs, PLACES, strict=True)]))
     box = boxes[best]
+    text.set_multialignment("left" if box.x0 > at[0] else "right" if box.x1 < at[0] else "center")
     text.set_position((within[best] + size / 2 - at) * dot)
     end = (np.clip(at, box.min, box.max) - at) * dot
     if np.hypot(*end) > AWAY:  # then it is tied to its point, by the nearest edge
