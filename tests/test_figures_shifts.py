@@ -1,5 +1,7 @@
 """Figures 5 to 7 of Tan et al. and their appendix: what is drawn is what the table holds, in its own unit."""
 
+import re
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +11,7 @@ from conftest import refused
 from drawn import minus, texts
 from drawn import points as clouds
 from matplotlib.collections import PathCollection
-from scipy.stats import linregress, pearsonr, spearmanr
+from scipy.stats import linregress, spearmanr
 from test_shifts import make_slopes, make_vectors, some_shifts
 
 from companion import published
@@ -75,23 +77,26 @@ class TestFigure5:
     def test_it_has_a_column_a_model_and_a_row_a_shift_with_the_values_of_the_paper(self):
         rows = published_rows(*PAPER)
         drawn = settings.figure_5(rows)
-        panels, text = np.reshape(drawn.figure.axes, (4, 2)), drawn.alt
+        panels, text, far = np.reshape(drawn.figure.axes, (4, 2)), drawn.alt, {}
         for (row, column), axes in np.ndenumerate(panels):
             model = PAPER[column]
             both = tables.paired(rows, (model, *tables.SAME), (model, *tables.MOVED[row]), "mean")
             np.testing.assert_allclose(points(axes), both)
-            rho, r = (f(both["x"], both["y"]).statistic for f in (spearmanr, pearsonr))
-            assert f"ρ {rho:.2f} [" in corner_of(axes) and f"r {r:.2f} [" in corner_of(axes)
+            rho = spearmanr(both["x"], both["y"]).statistic
+            assert re.fullmatch(rf"ρ {rho:.2f} \[.+\]", corner_of(axes))  # and no other coefficient
             line = linregress(both["x"], both["y"])
             shown = next(line for line in axes.lines if line.get_linewidth() == 1.5)
             np.testing.assert_allclose(shown.get_ydata(), line.intercept + line.slope * shown.get_xdata())
             assert axes.get_xlim() == axes.get_ylim() == panels[0, 0].get_xlim()  # one unit, one range
-            assert names_of(axes) == named((both["y"] - both["x"]).abs())
+            far.setdefault(model, []).append((both["y"] - both["x"]).abs())
+        for model, column in zip(PAPER, panels.T, strict=True):  # the same sets in every panel
+            expected = named(pd.concat(far[model], axis=1).max(axis=1))
+            assert [names_of(axes) for axes in column] == [expected] * 4
         assert "Llama-2-7b" in panels[0, 0].get_title()
         assert "(logits per unit multiplier)" in panels[0, 1].get_title()
         assert [axes.get_ylabel() for axes in panels[:, 0]] == [f"{a} → {b}" for a, b in tables.MOVED]
-        assert "BASE to USER_NEG (39 data sets) Spearman 0.90, Pearson 0.89" in text
-        assert "SYS_NEG to USER_POS (39 data sets) Spearman 0.48, Pearson 0.50" in text
+        assert "BASE to USER_NEG (39 data sets) Spearman 0.90, farthest" in text
+        assert "SYS_NEG to USER_POS (39 data sets) Spearman 0.48, farthest" in text
         assert "farthest from x = y is life has no meaning (2.85 to −1.94)" in text
         variance = settings.figure_5(published_rows("llama2-7b"), "variance").alt
         assert "SYS_POS to USER_NEG (39 data sets) Spearman 0.54" in variance
@@ -107,6 +112,10 @@ class TestFigure5:
         np.testing.assert_allclose(horizontal[:, 0, 0], points(ours[0])[:, 0] - 0.02)
         np.testing.assert_allclose(horizontal[:, 1, 0], points(ours[0])[:, 0] + 0.03)
         assert not theirs[0].containers
+        low, high = ours[0].get_xlim()  # no interval is cut by the frame
+        for axes in ours:
+            ends = np.vstack([bar.get_segments() for bar in axes.containers[0].lines[2]])
+            assert low < ends.min() and ends.max() < high
         for axes, color in ((theirs[0], style.PUBLISHED), (ours[0], style.MODELS["smollm2-135m"])):
             (dots,) = (c for c in axes.collections if isinstance(c, PathCollection))
             assert matplotlib.colors.to_hex(dots.get_facecolor()[0]) == color.lower()
@@ -130,7 +139,7 @@ class TestFigure5:
         axes = drawn.figure.axes[0]
         assert corner_of(axes) == "no correlation:\nfewer than three data sets"
         assert len(points(axes)) == 2 and not [line for line in axes.lines if line.get_linewidth() == 1.5]
-        assert "no correlation (fewer than three data sets)" in drawn.alt
+        assert "no rank correlation (fewer than three data sets)" in drawn.alt
         rows = pd.concat([published_rows("gemma-2-2b"), our_rows().query("test != 'USER_POS'")])
         theirs, ours = np.reshape(settings.figure_5(rows).figure.axes, (4, 2)).T
         assert "not shown in the paper" in texts(theirs[0]) and len(points(theirs[2])) == 38

@@ -5,7 +5,7 @@ A SHIFTS table has one row a data set, model and shift (training and test settin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from textwrap import wrap
 
@@ -29,7 +29,6 @@ MOST = 3  # models side by side in figure 5
 OTHER = ("SYS_POS", "USER_NEG")  # the shift of figure 6
 WITHOUT_SYSTEM = ("BASE", "USER_NEG")  # the nearest to it for a model without a system prompt
 MARKERS = {"BASE": "o", "SYS_POS": "^", "SYS_NEG": "v"}  # by training setting; the colour is the test setting
-SIGNS = {"spearman": "ρ", "pearson": "r"}
 
 _note = partial(Line2D, [], [], ls="none")  # words in a legend
 Points = dict[tuple[str, ...], pd.DataFrame]  # by shift, columns x and y, a row a data set
@@ -50,9 +49,11 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
             whose, words = sources[model], []
             cells = shifts[shifts["model"] == model].set_index(["train", "test", "dataset"]).sort_index()
             alike = [m for m in points if sources[m].published] if whose.published else [model]
-            values = pd.concat([both for m in alike for both in points[m].values()]).to_numpy()
-            room = 0.08 * np.ptp(values) or 1.0
-            limits = values.min() - room, values.max() + 2.8 * room  # the correlations stand on top
+            low, high = _reach(shifts, alike, measure)
+            room = 0.06 * (high - low) or 1.0
+            limits = low - room, high + 2 * room  # the correlation stands on top
+            apart = pd.DataFrame({shift: both["y"] - both["x"] for shift, both in of_model.items()})
+            far = scatter.farthest(apart.abs().max(axis=1))  # the same sets in every panel
             for axes, (shift, both) in zip(column, of_model.items(), strict=True):
                 axes.set(xlim=limits, ylim=limits)
                 axes.locator_params(nbins=3 if count == MOST else 5)
@@ -64,10 +65,10 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
                 if measure == "mean":
                     _intervals(axes, both, cells, shift, whose.dots)
                 _cloud(axes, both, whose.dots, whose.color)
-                (corner, said), far = _told(both, SIGNS), scatter.farthest(both["y"] - both["x"])
+                corner, said = _told(both)
                 scatter.corner(axes, corner)
-                names.append((axes, both, far))
-                for name in far[:1]:
+                names.append((axes, both, [name for name in far if name in both.index]))
+                for name in scatter.farthest(both["y"] - both["x"], 1):
                     x, y = map(number, both.loc[name, ["x", "y"]])
                     said += f", farthest from x = y is {published.label(name)} ({x} to {y})"
                 words.append(f"{shift[0]} to {shift[1]} ({style.sets(len(both))}) {said}")
@@ -75,10 +76,11 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
         _titles(panels, list(sources.values()), measure)
         if count == 1:
             figure.suptitle(next(iter(sources.values())).label, fontsize=10)
-        handles = [style.dot(s.label, color=s.dots) for s in sources.values() if not s.published]
+        ours = [source for source in sources.values() if not source.published]
+        handles = [style.dot(s.label if count > 1 else "a data set", color=s.dots) for s in ours]
         if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
-        handles += [*scatter.line_legend(), _note(label="ρ Spearman, r Pearson [95%]")]
+        handles += [*scatter.line_legend(), _note(label="ρ Spearman [95%]")]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         scatter.write_names(figure, names, 13 if count == MOST else 18)
     return Drawn(figure, shifts, alt)
@@ -97,6 +99,14 @@ def _shifted(shifts: pd.DataFrame, measure: Measure) -> dict[str, Points]:
     return found
 
 
+def _reach(shifts: pd.DataFrame, models: list[str], measure: Measure) -> tuple[float, float]:
+    """Ends of what is drawn of some models, intervals included."""
+    drawn = [measure, *({"low", "high"} & set(shifts.columns) if measure == "mean" else ())]
+    ends = [paired(shifts, (m, *SAME), (m, *shift), end) for end in drawn for m in models for shift in MOVED]
+    values = pd.concat(ends).to_numpy()
+    return values.min(), values.max()
+
+
 def _intervals(axes: Axes, both: pd.DataFrame, cells: pd.DataFrame, shift: Sequence[str], color: str) -> None:
     """Error bars of x and y, where the table has them; `cells` are its rows of one model."""
     if not {"low", "high"} <= set(cells.columns):
@@ -108,13 +118,16 @@ def _intervals(axes: Axes, both: pd.DataFrame, cells: pd.DataFrame, shift: Seque
         axes.errorbar(both["x"], both["y"], xerr=x, yerr=y, **look)
 
 
-def _told(both: pd.DataFrame, names: Collection[str], below: str = "") -> tuple[str, str]:
-    """Correlations of a panel for its corner, with 95% intervals, and in a sentence; or why there are none."""
-    found, none = correlate(both), "no correlation" if len(names) > 1 else "no rank correlation"
+def _told(both: pd.DataFrame, below: str = "") -> tuple[str, str]:
+    """The rank correlation of a panel for its corner, with its 95% interval, and in a sentence; or why there is none.
+
+    It alone, as in the paper: Pearson's is 1.00 wherever a few sets are steered and the others lie at zero.
+    """
+    found = correlate(both)
     if found["reason"]:
-        return f"no correlation:\n{found['reason']}", f"{none} ({found['reason']})"
-    lines = [scatter.interval(SIGNS[name], *found[[name, f"{name}_low", f"{name}_high"]]) for name in names]
-    return "\n".join(lines) + below, ", ".join(f"{name.title()} {coefficient(found[name])}" for name in names)
+        return f"no correlation:\n{found['reason']}", f"no rank correlation ({found['reason']})"
+    rho = found[["spearman", "spearman_low", "spearman_high"]]
+    return scatter.interval("ρ", *rho) + below, f"Spearman {coefficient(found['spearman'])}"
 
 
 def _unit(whose: Source, measure: Measure) -> str:
@@ -128,7 +141,7 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
         for axes, shift in zip(panels.ravel(), MOVED, strict=True):
             axes.set_title(arrow(*shift))
         for below, left in zip(panels[-1], panels[:, 0], strict=True):
-            below.set_xlabel(f"{what}, {same}\n{units[0]}")
+            below.set_xlabel(f"{what}\n{same}\n{units[0]}")
             left.set_ylabel(f"{what} under the shift\n{units[0]}")
         return
     for column, whose, unit in zip(panels.T, sources, units, strict=True):
@@ -155,7 +168,7 @@ def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "
             place = "in distribution" if shift == SAME else "out of distribution"
             axes.set(title=f"{place}\n{arrow(*shift)}", xlabel=f"{x.label}\n{what} {_unit(x, measure)}")
             far, sets = scatter.off_line(both), style.sets(len(both))
-            corner, said = _told(both, ["spearman"], f"\n{sets}")
+            corner, said = _told(both, f"\n{sets}")
             scatter.corner(axes, corner)
             names.append((axes, both, far))
             labels = ", ".join(map(published.label, far))
