@@ -304,6 +304,8 @@ def _sheet(figure: Figure) -> Bbox:
     figure.draw_without_rendering()  # only now the layout is known
     figure.set_layout_engine("none")  # and stays: each of the two files would make it again, twice
     drawn, own = figure.get_tightbbox(), figure.bbox_inches
+    for axes in figure.axes:  # the solver's last digits vary, and an SVG names what it cuts by all of them
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 9))
     if own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1:
         return own
     return Bbox.union([own, drawn.padded(MARGIN)])
