@@ -9,7 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-LEAST = 2.0  # pixels that two boxes may share on either side: letters do not fill their boxes
+LEAST = 2.0  # pixels that two boxes may share from top to bottom: letters do not fill their boxes
+APART = 3.0  # pixels between the words of one line
 
 
 def shown(artist: Artist) -> Iterator[Text]:
@@ -37,6 +38,13 @@ def collisions(figure: Figure) -> list[tuple[str, str]]:
     found = []
     for (one, a), (other, b) in combinations(boxes, 2):
         wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        if wide > LEAST and high > LEAST:
+        if wide > -APART and high > LEAST:
             found.append((one, other))
     return found
+
+
+def cut(figure: Figure) -> list[str]:
+    """Labels of axes, titles among them, that are wider than the figure, after :func:`collisions`."""
+    words = [word for axes in figure.axes for word in (axes.title, axes.xaxis.label)]
+    boxes = ((word.get_text(), word.get_window_extent()) for word in words if word.get_text())
+    return [text for text, box in boxes if box.x0 < -1 or box.x1 > figure.bbox.x1 + 1]

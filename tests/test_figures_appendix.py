@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from collisions import collisions
 from conftest import refused
 from drawn import SETS, bands, bent, boxes, markers, medians_of, minus, points, segments, texts, ticks
 from drawn import make_grid as grid_of
@@ -191,10 +192,16 @@ class TestFlaws:
             for shape, side in (("D", "released"), ("o", "corrected")):
                 assert [x for x, _ in markers(axes, shape)] == pytest.approx(list(table[f"{what}_{side}"]))
             assert texts(axes)[-1] == "Δ"
-        assert texts(left)[:-1] == [minus(f"{d:+.2f}") for d in table["mean_difference"]]
+        assert texts(left)[:-1] == [minus(f"{d:+.2g}") for d in table["mean_difference"]]
         ends = [(line[0, 0], line[1, 0]) for line in segments(left)]
         np.testing.assert_allclose(ends[:4], table[["low_released", "high_released"]])
         np.testing.assert_allclose(ends[4:], table[["low_corrected", "high_corrected"]])
+
+    def test_ticks_of_small_effects_are_apart(self):
+        small, both = (slopes(make_grid(sets=sets, scale=0.02)) for sets in (SETS, SYCOPHANCY))
+        split = drawings.split_effect(flaws.split_effect(small, small))
+        pool = drawings.pooled_sycophancy(pooled(both))
+        assert [collisions(drawn.figure) for drawn in (split, pool)] == [[], []]
 
     def test_the_bracket_puts_the_letter_alone_on_the_corrected_side(self):
         letter = slopes(make_grid())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from collisions import collisions, cut
 from drawn import points, ticks
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
@@ -15,9 +17,9 @@ from test_figures_shifts import our_rows, published_rows
 from text_worlds import made
 
 from companion import published
+from companion.figures import authors, settings, style, texts
 from companion.figures import formats as figures
 from companion.figures import pairs as pairs_of_sets
-from companion.figures import settings, style, texts
 from companion.tan import formats as concepts
 from companion.tan import sides
 from companion.tan import texts as slopes
@@ -327,3 +329,48 @@ def test_a_run_goes_by_the_label_of_its_model():
     said = {"smollm2-135m": LABELS[0], "gemma3-270m (papers' data)": f"{LABELS[1]} (papers' data)"}
     said |= {"gemma3-270m, letter": f"{LABELS[1]}, letter", "org/one, letter": "org/one, letter"}
     assert {run: style.model_label(run) for run in said} == said
+
+
+def whose() -> pd.DataFrame:
+    """Orders of two authors in two models: 37 concepts, of which people wrote 12."""
+    ends = [(author, model) for author in ("model", "human") for model in MODELS]
+    found = [
+        (*one, *other, -0.5, 12 if "human" in one + other else 37) for one, other in combinations(ends, 2)
+    ]
+    columns = ["first_author", "first_model", "second_author", "second_model", "estimate", "n"]
+    return pd.DataFrame(found, columns=columns)
+
+
+class TestAuthors:
+    """Whose order, whose variance and what moves: drawn so that each number says what it rests on."""
+
+    def test_a_square_says_on_how_many_concepts_it_rests(self):
+        figure = authors.orders(whose(), dict(zip(MODELS, LABELS, strict=True))).figure
+        [axes] = figure.axes
+        words = [text.get_text() for text in axes.texts if text.get_text()]
+        assert words.count("−0.50\nn = 12") == 10 and words.count("−0.50\nn = 37") == 2
+        assert "n: concepts" in axes.get_title() and cut(figure) == []
+
+    def test_dashed_lines_are_in_the_legend_and_no_label_is_cut(self):
+        about = {
+            "model": MODELS,
+            "pairs": ["known", "new"],
+            "concept": [-0.3, 0.1],
+            "interaction": [1.3, 0.5],
+        }
+        shares = pd.DataFrame(about | {"author": [0.0, 0.4]})
+        ratios = {
+            "author": "scenes",
+            "by": "bundled",
+            "steers": True,
+            "ratio": [0.5, 0.9],
+            "others_ratio": 0.1,
+        }
+        moved = pd.DataFrame({"model": MODELS} | ratios).assign(shuffled=0.0)
+        labels = dict(zip(MODELS, LABELS, strict=True))
+        for drawn, line in (
+            (authors.shares(shares, labels), "half"),
+            (authors.transfers(moved, labels), "the registered line, 0.7"),
+        ):
+            assert line in [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+            assert collisions(drawn.figure) == cut(drawn.figure) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_figures_mayne as mayne
-from collisions import collisions
+from collisions import collisions, cut
 from conftest import refused
 from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
@@ -145,7 +145,7 @@ def test_it_has_one_width_legible_words_a_table_and_is_drawn_without_warnings(na
     assert smallest >= style.SMALL and smallest / 72 * 700 / style.WIDTH >= 10  # pixels on a page of 700
     assert not any("nan" in text.get_text().split() for text in words) and "nan" not in drawn.alt.split()
     assert len(drawn.alt) > 40 and len(drawn.table) > 0
-    assert collisions(drawn.figure) == []
+    assert collisions(drawn.figure) == [] and cut(drawn.figure) == []
     if "published" in name:
         assert samples.MARK in drawn.figure.get_suptitle() and samples.MARK in drawn.alt
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from collisions import collisions
+from collisions import collisions, cut
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -372,7 +372,7 @@ class TestFigures:
         found = self.drawn(name)
         for label in LABELS.values():
             assert re.search(rf"{label}[^;.]* -?\d\.\d\d", found.alt)
-        assert len(found.table) and found.figure.axes and collisions(found.figure) == []
+        assert len(found.table) and found.figure.axes and collisions(found.figure) == cut(found.figure) == []
 
 
 def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_number(own_folders, monkeypatch):

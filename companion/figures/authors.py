@@ -24,27 +24,29 @@ def orders(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     """Rank correlations between all orders of the concepts (`tan.transfer.orders`), authors side by side."""
     ends = ("first_author", "first_model", "second_author", "second_model")
     style.checked(table, (*ends, "estimate", "n"), [])
-    found = {}
+    found, counts = {}, {}
     for row in table.itertuples():
         first, second = (row.first_author, row.first_model), (row.second_author, row.second_model)
         found[first, second] = found[second, first] = row.estimate
+        counts[first, second] = counts[second, first] = f"{style.number(row.estimate, '.2f')}\nn = {row.n}"
     named = sorted(
         {one for pair in found for one in pair}, key=lambda one: (list(NAMES).index(one[0]), one[1])
     )
     wide = pd.DataFrame([[found.get((one, other), np.nan) for other in named] for one in named])
+    words = [[counts.get((one, other), "") for other in named] for one in named]
     said = [f"{NAMES[author]}\n{labels[model]}" for author, model in named]
-    with style.drawing(1.2 + 0.62 * len(named)) as (figure, axes):
+    with style.drawing(1.5 + 0.62 * len(named)) as (figure, axes):
         look = {
-            "annot": True,
-            "fmt": ".2f",
+            "annot": words,
+            "fmt": "",
             "cmap": "vlag",
-            "center": 0,
             "vmin": -1,
             "vmax": 1,
             "square": True,
         }
         sns.heatmap(wide, ax=axes, cbar=False, linewidths=1, xticklabels=said, yticklabels=said, **look)
         axes.grid(False)
+        axes.set_title("rank correlation within kinds; n: concepts that both have")
         axes.tick_params(length=0, labelsize=style.SMALL)
         axes.set_xticks(axes.get_xticks(), said, rotation=40, ha="right")
         for edge in range(0, len(named) + 1, len({model for _, model in named})):  # authors apart
@@ -66,7 +68,7 @@ def _ends(values: pd.Series) -> str:
 def shares(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     """What the variance between sets belongs to (`tan.transfer.shares` of each model, with a column `model`)."""
     style.checked(table, ("model", "pairs", *PARTS), list(PARTS))
-    with style.drawing(1.1 + 0.42 * len(table)) as (figure, axes):
+    with style.drawing(1.3 + 0.42 * len(table)) as (figure, axes):
         rows = [f"{labels[row.model]}, {row.pairs} pairs" for row in table.itertuples()]
         left, below = np.zeros(len(table)), np.zeros(len(table))
         for part, color in PARTS.items():
@@ -74,10 +76,10 @@ def shares(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
             start = np.where(value >= 0, left, below)
             axes.barh(rows, value, left=start, color=color, label=SAID[part], height=0.6)
             left, below = left + value.clip(min=0), below + value.clip(max=0)
-        axes.axvline(0.5, color=style.BLACK, lw=1, ls="--")
+        axes.axvline(0.5, color=style.BLACK, lw=1, ls="--", label="half")
         axes.invert_yaxis()
-        axes.set_xlabel("share of the variance of steerability over concepts and authors, noise taken out")
-        figure.legend(loc="outside lower center", ncols=len(PARTS))
+        axes.set_xlabel("share of the variance of steerability\nover concepts and authors, noise taken out")
+        figure.legend(loc="outside lower center", ncols=len(PARTS) + 1)
     said = "; ".join(f"{row} {share:.2f}" for row, share in zip(rows, table["concept"], strict=True))
     return Drawn(figure, table, f"Share of the concept: {said}.")
 
@@ -89,7 +91,7 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     style.need(len(shown) > 0, "an author whose vector steers his own texts", "none", "use more pairs.")
     pairs = list(dict.fromkeys(zip(shown["by"], shown["author"], strict=True)))
     pairs.sort(key=lambda pair: [list(NAMES).index(one) for one in pair])
-    with style.drawing(1.3 + 0.36 * len(pairs), 1, len(models), sharey=True, squeeze=False) as (
+    with style.drawing(1.5 + 0.36 * len(pairs), 1, len(models), sharey=True, squeeze=False) as (
         figure,
         panels,
     ):
@@ -105,7 +107,8 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         panels[0][0].invert_yaxis()
         handles = [style.dot("one concept", color=style.BLUE), style.line("median", 2.5, style.BLACK)]
         handles.append(style.dot("median of other concepts by the same author", "x", color=style.VERMILLION))
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        handles.append(style.line(f"the registered line, {LINE:g}", 0.9, ls="--"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     medians = shown.groupby("model", sort=False)["ratio"].median()
     said = "; ".join(f"{labels[model]} {value:.2f}" for model, value in medians.items())
     return Drawn(
@@ -126,5 +129,5 @@ def _panel(axes: Axes, part: pd.DataFrame, pairs: list[tuple[str, str]]) -> None
             )
             axes.vlines(own["ratio"].median(), row - 0.35, row + 0.35, color=style.BLACK, lw=2.5, zorder=4)
     for value, line in ((0, "-"), (1, "-"), (LINE, "--")):
-        axes.axvline(value, color=style.BLACK, lw=0.9, ls=line, zorder=0)
+        axes.axvline(value, color=style.PUBLISHED if line == "-" else style.BLACK, lw=0.9, ls=line, zorder=1)
     axes.set_xlim(SPAN[0] - 0.05, SPAN[1] + 0.05)

@@ -23,7 +23,7 @@ from steerkit.sae import Sae
 COLORS = {PLAIN: style.SKY, POSITIVE: style.GREEN, NEGATIVE: style.PURPLE}
 COLORS |= dict.fromkeys((SCALED, VECTOR), style.BLACK)
 NAMES = {PLAIN: "plain text", POSITIVE: "positive answers", NEGATIVE: "negative answers"}
-NAMES |= {SCALED: "vector, scaled to\nthe median norm", VECTOR: "steering vector"}
+NAMES |= {SCALED: "vector, scaled\nto the median\nnorm", VECTOR: "steering vector"}
 NORM_BINS, PAIR_BINS = 60, 24
 COUNT = 5  # features of an input that are listed
 NONE = "no feature is active"

@@ -53,7 +53,8 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
         left.set(title=f"mean, {kind} format", xlabel=f"steerability\n({unit})")
         samples.share_axis(right, wrong.max())
         right.xaxis.set_major_locator(MultipleLocator(0.25))
-        change = partial(number, form="+.2f")
+        change = partial(number, form="+.2g")
+        left.locator_params(axis="x", nbins=5)
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
             style.margin_numbers(axes, rows.index, rows[f"{what}_difference"].map(change), "Δ")
         handles = [style.dot(words[side], **look) for side, look in looks.items()]

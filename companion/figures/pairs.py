@@ -26,7 +26,7 @@ def league(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         "measured": "measured on the training pairs",
     }
     lines = {0: "-", predict.LINE: "--"}
-    axis = "rank correlation with steerability, within kinds"
+    axis = "rank correlation with steerability,\nwithin kinds"
     alt = "Rank correlations with steerability of the sets kept apart"
     return _panels(shown, labels, "predictor", rows, named, lines, axis, alt)
 
@@ -53,7 +53,7 @@ def _panels(
     """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others."""
     style.checked(table, ("model", "sets", key, "estimate", "low", "high"), ["estimate", "low", "high"])
     models = list(dict.fromkeys(table["model"]))
-    with style.drawing(1.2 + 0.3 * len(rows), 1, len(models), sharey=True, sharex=True, squeeze=False) as (
+    with style.drawing(1.4 + 0.3 * len(rows), 1, len(models), sharey=True, sharex=True, squeeze=False) as (
         figure,
         [panels],
     ):
@@ -65,15 +65,14 @@ def _panels(
                 axes.hlines(at, own["low"], own["high"], color=COLORS[which], lw=1.5)
                 axes.scatter(own["estimate"], at, s=22, color=COLORS[which], zorder=3)
             for value, look in lines.items():
-                axes.axvline(value, color=style.BLACK, lw=0.9, ls=look, zorder=0)
-            axes.set(title=labels[model])
+                axes.axvline(value, color=style.BLACK, lw=0.9, ls=look, zorder=1)
+            axes.set(title=labels[model], xlabel=axis)
         panels[0].set_yticks(range(len(rows)), [named.get(row, row) for row in rows])
         panels[0].invert_yaxis()
-        figure.supxlabel(axis, fontsize=style.RC["axes.labelsize"])
         there = [which for which in COLORS if (table["sets"] == which).any()]
         handles = [style.dot(which, color=COLORS[which]) for which in there]
-        if len(handles) > 1:
-            figure.legend(handles=handles, loc="outside upper center", ncols=2)
+        handles.append(style.line(f"the registered line, {max(lines):g}", 0.9, ls="--"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
     told = table[(table["sets"] == APART) & table[key].isin(rows)]
     numbers = (told[key] + " " + told["estimate"].map("{:.2f}".format)).groupby(told["model"], sort=False)
     said = "; ".join(f"{labels[model]}: {', '.join(each)}" for model, each in numbers)
@@ -98,7 +97,7 @@ def calibration(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
 
 
 def _diagonal(axes: Axes) -> None:
-    axes.axline((0, 0), slope=1, color=style.BLACK, lw=0.9, ls="--", zorder=0)
+    axes.axline((0, 0), slope=1, color=style.BLACK, lw=0.9, ls="--", zorder=0, label="observed as predicted")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
