@@ -204,6 +204,13 @@ def _check(settings: Settings) -> None:
         fits = len(finite) > 1 and finite >= set(given)
         need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
+    repeated = len(settings.datasets) - len({Path(name).stem for name in settings.datasets})
+    need(
+        not repeated,
+        "data sets of different names",
+        f"{repeated} of a name that is there already",
+        "name each once.",
+    )
     for form in settings.formats:
         one_of("an answer format in formats", form, FORMATS)
     one_of("a chat template", settings.sweep.template, ["", *TEMPLATES])

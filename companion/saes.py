@@ -124,7 +124,9 @@ def _obtaining(what: str, download: bool, next_step: str) -> AbstractContextMana
 def _release(name: str, download: bool) -> Path:
     """The SAELens folder of a release, in the cache; fetched through sae-lens when it is not there."""
     release, _, sae_id = name.removeprefix(RELEASE).partition("/")
-    expected = "saelens:RELEASE/ID, such as saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"
+    expected = (
+        "saelens:RELEASE/ID, such as saelens:gemma-scope-2b-pt-res-canonical/layer_14/width_16k/canonical"
+    )
     step = "take both from the table of pretrained autoencoders in the documentation of SAELens."
     inside = not {".", "..", ""} & {release, *sae_id.split("/")}
     need(inside, expected, repr(name), step, NOT_READ)

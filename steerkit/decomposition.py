@@ -211,4 +211,4 @@ def checked(vector: torch.Tensor, sae: Sae) -> np.ndarray:
 
 def _check_count(sae: Sae, count: int) -> None:
     expected = f"between 1 and {sae.n_features} features, as many as this autoencoder has"
-    need(1 <= count <= sae.n_features, expected, f"{count}", "ask for fewer.")
+    need(1 <= count <= sae.n_features, expected, f"{count}", "give a number of that range.")

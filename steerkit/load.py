@@ -252,4 +252,4 @@ def reading(place: str) -> AbstractContextManager[None]:
 
 def cause(error: BaseException) -> str:
     """What an exception says, on one line."""
-    return shorten(named(error), 400, placeholder=" ...")
+    return shorten(named(error), 400, placeholder=" ...").rstrip(".")

@@ -118,6 +118,8 @@ class Prompter:
             self._check_rendered(prompt, self.before + body)
         asked = body, self.template.user_at(self.system)
         start = self.ids(prompt, asked)
+        if self.tokenizer.unk_token_id in start:
+            self._check_kept(name, body, self._as_text(body))
         for answer in (self.template.gap() + each for each in answers):
             whole = self.ids(prompt + answer, asked, (answer, len(prompt)))
             if whole[: len(start)] != start:  # the tokenizer would merge across the border
@@ -161,7 +163,7 @@ class Prompter:
         return {"count": 0, "longest": 0}
 
     def _check_kept(self, name: str, answer: str, tokens: Sequence[int]) -> None:
-        """Refuse a tokenizer that loses much of an answer: to a token for what is unknown, or altogether."""
+        """Refuse a tokenizer that loses much of a text: to a token for what is unknown, or altogether."""
         kept = [token for token in tokens if token != self.tokenizer.unk_token_id]
         wanted, found = (
             Counter("".join(text.split()).casefold()) for text in (answer, self.tokenizer.decode(kept))

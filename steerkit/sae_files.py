@@ -157,6 +157,10 @@ def _arrays(path: Path, kind: str) -> dict[str, torch.Tensor]:
         arrays["threshold"] = arrays["log_threshold"].exp()
     if "topk_threshold" in arrays:
         arrays["threshold"] = arrays["topk_threshold"].expand(arrays["b_enc"].shape).contiguous()
+    used = kind in ("jumprelu", "batchtopk") or not thresholds
+    _understood(
+        used, "an architecture that has thresholds", f"{kind}, and {' and '.join(thresholds)} beside it"
+    )
     _require(ARRAYS if kind == "jumprelu" else ARRAYS[:-1], arrays, path)
     arrays, known = _unscaled(arrays), ARRAYS if kind in ("jumprelu", "batchtopk") else ARRAYS[:-1]
     return {name: arrays[name] for name in known if name in arrays}

@@ -112,6 +112,8 @@ def branches_work(model: Model, kind: tuple, one: Question, slow: Work, fast: Wo
 
     def check() -> float:
         expected, found = slow(), fast()
+        step = "check the weights of the model; a half precision that overflows needs float32 or bfloat16."
+        need(bool(expected.isfinite().all()), f"finite activations for item {one.id}", "others", step)
         return float(((expected - found).abs() / expected.abs().max()).nan_to_num(torch.inf).max())
 
     why = unsuited(model, reach(one))

@@ -74,7 +74,7 @@ CHANGES = {
 
 def asking(given: str) -> Callable[[str], object]:
     """Puts a question through a prompter with this template."""
-    tokenizer = tiny_tokenizer(["Yes No"])
+    tokenizer = tiny_tokenizer(["Yes No Is", *(question for _, question in CHANGES.values())])
     tokenizer.chat_template = given
     prompter = Prompter(tokenizer, template_for("auto", tokenizer))
     return lambda question: prompter.example("x", "statement", question, ("Yes", "No"), _whole)

@@ -241,6 +241,12 @@ class TestBadFiles:
         rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), labels="BA", pair=0)]
         assert len(load_rows(tmp_path, rows).items) == 2  # a mirrored one is accepted
 
+    def test_rows_that_repeat_an_earlier_one_are_said_and_mirrored_ones_are_none(self, tmp_path, caplog):
+        load_rows(tmp_path, [choice_row(), choice_row(options=("soup", "tea"), labels="BA")])
+        assert not caplog.text
+        load_rows(tmp_path, [choice_row(), choice_row("b?"), choice_row(), choice_row("b?")])
+        assert "2 of 4 rows repeat an earlier one, such as mine/0002 = mine/0000" in caplog.text
+
     def test_an_unknown_name_or_source_is_refused(self):
         error = refused(lambda: load_dataset("caa/raw/refusal"))
         assert "exists with source='papers'" in error.next_step

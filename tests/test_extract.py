@@ -122,6 +122,13 @@ class TestSelfCheck:
         with pytest.warns(**WARNS):
             differences(model, asked("letter", model), [2])
 
+    def test_weights_that_give_no_numbers_are_no_fault_of_the_attention(self, tokenizer):
+        model = own_model(tokenizer)
+        with torch.no_grad():
+            model.layers[1]._module.mlp.down_proj.weight[0, 0] = torch.nan
+        error = refused(lambda: differences(model, asked("statement", model), [2]))
+        assert error.expected.startswith("finite activations for item")
+
     def test_a_proof_at_a_low_layer_says_nothing_about_higher_ones(self, tokenizer, monkeypatch):
         """Block 0 sees everything; the blocks above have a window that nobody knows of."""
         name, settings = ARCHITECTURES["gemma3"]

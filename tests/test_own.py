@@ -22,6 +22,7 @@ from companion.data.splits import make_split
 from companion.places import ROOT
 from companion.tiny import tiny_lm, tiny_tokenizer
 from steerkit import Vectors, load_vectors
+from steerkit.items import Item
 
 ON_TINY = ["--model", "tiny", "--data", "openness"]
 STEPS, TO_GRID = ["--multipliers=-1,1"], ["--out", "g.parquet"]
@@ -95,10 +96,11 @@ class TestCompared:
 
     def test_another_precision_or_template_is_said(self, vectors, caplog):
         about = load_vectors(vectors).manifest["inputs"]
-        other = about | {"source": {"dtype": "bfloat16"}, "template": {"sha256": "0" * 64}}
+        other = about | {"source": {"dtype": "bfloat16"}, "template": {"sha256": "0" * 64}, "format": "x"}
         with caplog.at_level(logging.WARNING):
             compared.check_model({"inputs": other}, about, False)
         assert "another precision: bfloat16" in caplog.text and "another chat template" in caplog.text
+        assert "another format: x, and here it is" in caplog.text
 
     def test_a_folder_called_like_a_registered_model_must_be_the_same(self, steerkit, own_folders):
         folder = own_folders / "mine" / "tiny"
@@ -145,6 +147,19 @@ class TestCompared:
         compared.check_labels(yes, ())  # statements are asked without labels
         error = refused(compared.check_labels, yes, ("A", "B"), said="both answers")
         assert f"'Yes' in all {len(yes)} rows, such as openness/" in error.found
+
+    def test_training_answers_that_are_mostly_one_label_are_said(self, caplog):
+        """Of a choice set with nearly all answers (A) the vector would be that of the letter."""
+        items = [
+            Item(f"d/{i:04d}", "q", " (A)" if i else " (B)", " (B)" if i else " (A)", stem="q")
+            for i in range(12)
+        ]
+        compared.check_labels(items, ("A", "B"))
+        assert "Of 12 training items 11 have the answer 'A': the vector points towards it" in caplog.text
+        caplog.clear()
+        compared.check_labels(items[:3], ("A", "B"))
+        compared.check_labels(items, ())
+        assert not caplog.text
 
     @pytest.mark.parametrize(
         "inputs", [{"model": 5, "weights": [1]}, {"trained_on": [[1]], "split": 3}, {"template": "x"}]

@@ -37,7 +37,10 @@ TRIPLES = [
 def words():
     asked = [text for item in (YES, NO, CHOICE) for text in (item.question, item.statement or "")]
     spelled = [TEMPLATES["plain"].text, TEMPLATES["llama-2"].text, DEFAULT_SYSTEM, STATEMENT_REQUEST]
-    return tiny_tokenizer([*spelled, *asked, *PERSONA, "(A):  Yes No", *(" ".join(each) for each in TRIPLES)])
+    asked += [yes_no_body(item, answer) for item in (YES, NO, CHOICE) for answer in ("Yes", "No")]
+    return tiny_tokenizer(
+        [*spelled, *asked, *PERSONA, "(A):  Yes No Answer", *(" ".join(each) for each in TRIPLES)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,12 @@ class TestOtherFormats:
             assert yes_no_body(CHOICE, answer) == body
             example = prompter.yes_no(CHOICE, answer)
             assert words.decode(example.matching) == example.positive_answer == answer
+
+    def test_a_tokenizer_that_does_not_know_the_words_of_a_question_is_refused(self, prompter):
+        """The letters it knows; every such question would be one and the same prompt."""
+        foreign = replace(CHOICE, question="Который из них?\n\n (A) синий\n (B) красный")
+        with pytest.raises(SteerkitError, match=r"keeps the text of item .*Который"):
+            prompter.letter(foreign, "A")
 
     def test_answers_are_cut_to_the_token_that_tells_them_apart_and_there_must_be_one(self, prompter):
         letters = merging_tokenizer()

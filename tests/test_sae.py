@@ -227,10 +227,18 @@ class TestFolders:
         ],
     )
     def test_the_spellings_of_versions_4_to_6_are_understood(self, tmp_path, config, kind, k, layer):
-        sae = load_sae(write_folder(tmp_path, {"d_in": D, "d_sae": F, **config}), layer=layer)
+        without = "" if kind == "jumprelu" else "threshold"
+        sae = load_sae(
+            write_folder(tmp_path, {"d_in": D, "d_sae": F, **config}, without=without), layer=layer
+        )
         assert (sae.kind, sae.k, sae.layer) == (kind, k, layer)
         assert sae.subtract_decoder_bias  # the default of all versions
         assert (sae.threshold is not None) == (kind == "jumprelu")
+
+    def test_thresholds_that_the_architecture_does_not_have_are_refused(self, tmp_path):
+        """A folder that has lost its architecture would be read as plain ReLU."""
+        folder = write_folder(tmp_path, {"d_in": D, "d_sae": F, "hook_name": POST})
+        assert refused(lambda: load_sae(folder)).found.startswith("relu, and threshold beside it")
 
     def test_activations_rescaled_by_decoder_norms_are_folded_into_the_encoder(self, tmp_path):
         """Loops: the k largest of pre * |row|, which the decoder divides by |row| again."""

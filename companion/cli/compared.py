@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,8 @@ def check_model(vectors: dict[str, Any], model: dict[str, Any], force: bool) -> 
     need(force or same or not known, f"the model that the vectors are of, {of}", here, step)
     if not same:  # forced, or a revision on the hub beside a hash of files, here or on a server
         logger.warning(plain(f"The vectors are of {of}, and the model is {here}."))
-    for what, path in {"precision": ("source", "dtype"), "chat template": ("template", "sha256")}.items():
+    ways = {"precision": ("source", "dtype"), "chat template": ("template", "sha256"), "format": ("format",)}
+    for what, path in ways.items():
         one, other = said(about, *path)[:12], said(model, *path)[:12]
         if one and other and one != other:
             logger.warning(
@@ -92,15 +94,19 @@ def check_items(vectors: dict[str, Any], tested: dict[str, Any], items: Sequence
 
 
 def check_labels(items: Sequence[Item], labels: Sequence[str]) -> None:
-    """Refuse training answers that are all one label: their mean difference is the direction of the label."""
+    """Refuse training answers that are all one label, and warn of many: the mean difference has the label's direction."""
     if len(items) < 2 or not labels:
         return
-    found = {item.positive_answer or item.positive_letter for item in items}
-    one, row = next(iter(found)), items[0]
-    shown = f"{one!r} in all {len(items)} rows, such as {row.id}: {(row.statement or row.stem or '')[:60]!r}"
+    found = Counter(item.positive_answer or item.positive_letter for item in items)
+    [(one, most)], row, count = found.most_common(1), items[0], len(items)
+    if row.kind == "choice" and one not in labels:  # no letter is shown
+        return
+    shown = f"{one!r} in all {count} rows, such as {row.id}: {(row.statement or row.stem or '')[:60]!r}"
     step = "exchange the options of half of the rows, or use --format statement."
-    other = row.kind == "choice" and one not in labels  # no letter is shown
-    need(len(found) > 1 or other, "both answers among the training items", shown, step)
+    need(most < count, "both answers among the training items", shown, step)
+    if 2 * most - count > max(2, count / 50):
+        text = f"Of {count} training items {most} have the answer {one!r}: the vector points towards it as well. "
+        logger.warning(f"{text}Exchange the options of some rows, or use --format statement.")
 
 
 def check_data(vectors: dict[str, Any], dataset: Dataset, force: bool) -> None:

@@ -54,12 +54,14 @@ def extract(
     chosen = parse_layers(layers, len(opened.layers))
     found = mean_vector(opened, examples, chosen)
     zero = [layer for layer in chosen if not found.at(layer).any()]
-    step = "look at the data: half of the rows contradict the other half."
+    step = "look at the data, half of which may contradict the other half, and at the weights, which may be zero."
     need(not zero, "a vector that is not zero", f"no difference at all at layers {zero}", step)
     inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
     seconds = time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
-    text = f"{out}: {len(found.names)} vector, layers {found.layers[0]} to {found.layers[-1]}, width {found.width}"
+    text = (
+        f"{out}: {len(found.names)} vector, layers {', '.join(map(str, found.layers))}, width {found.width}"
+    )
     tell(as_json, text, {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -333,6 +334,7 @@ def main() -> None:
     # Before torch is there, and for kernels: where other programs are busy too, threads that spin while they wait for
     # each other cost a factor of six.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = lambda message, *_, **__: typer.secho(screen.plain(str(message)), err=True)
     try:
         at_home()
         at_work()

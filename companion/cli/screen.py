@@ -143,8 +143,13 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
     table = Table(*columns, title=title or None, title_justify="left", show_lines=lines)
     for row in rows:
         cells = ("" if row[c] is None else row[c] for c in columns)
-        table.add_row(*(cell if isinstance(cell, Text) else Text(plain(str(cell))) for cell in cells))
+        table.add_row(*(each if isinstance(each, Text) else _whole(each) for each in cells))
     console().print(table)
+
+
+def _whole(cell: Any) -> Text:
+    """A cell that is folded where it is too long, also within a word: some languages have no spaces."""
+    return Text(plain(str(cell)), overflow="fold")
 
 
 def tell(as_json: bool, text: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from companion.data.rows import MEND, NOT_LOADED
 from steerkit.errors import need
 from steerkit.items import Item, fold
 
+logger = logging.getLogger(__name__)
 _need = partial(need, next_step=MEND, done=NOT_LOADED)
 
 
@@ -19,6 +21,8 @@ def check_items(items: Sequence[Item]) -> None:
     For a user's own file: the papers' sets have a few of each, which are counted where they matter.
     """
     first: dict[tuple[str, ...], Item] = {}
+    rows: dict[str, Item] = {}
+    again: list[tuple[Item, Item]] = []
     for item in items:
         texts = [item.statement] if item.kind == "persona" else [item.matching_text, item.not_matching_text]
         shown = f"{' and '.join(repr(text[:60]) for text in texts)} in row {item.id}"
@@ -29,6 +33,12 @@ def check_items(items: Sequence[Item]) -> None:
         labels = f"{_label(before)} in row {before.id} and {_label(item)} in row {item.id}"
         asked = item.statement or item.stem or item.question
         _need(_label(before) == _label(item), f"one label for {asked[:60]!r}", labels)
+        if (earlier := rows.setdefault(fold(f"{item.question} {item.matching}"), item)) is not item:
+            again.append((item, earlier))
+    if again:
+        (item, earlier), count = again[0], len(again)
+        text = f"{count} of {len(items)} rows repeat an earlier one, such as {item.id} = {earlier.id}: they count twice, "
+        logger.warning(f"{text}and intervals are too narrow. Drop them.")
 
 
 def _label(item: Item) -> str:

@@ -126,7 +126,7 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
     if source == "papers":
         return published.personas(name)
     ours = _read("bundled_personas.json")
-    step = f"use setting BASE, or a bundled data set: {', '.join(names('bundled')[:3])}, ..."
+    step = f"name bundled data sets for prompt settings, in a profile as shift: {{datasets: [{names('bundled')[0]}]}}."
     need(name in ours, f"a positive and a negative persona sentence for {name}", "none", step)
     return ours[name]["positive"], ours[name]["negative"]
 
@@ -160,7 +160,7 @@ def _check_name(name: str, source: str) -> None:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     other = "papers" if source == "bundled" else "bundled"
     elsewhere = f"; {name} exists with source={other!r}" if name in names(other) else ""
-    step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl."
+    step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl, .json or .csv."
     raise SteerkitError(f"a data set of source {source!r}", repr(name), done=NOT_LOADED, next_step=step)
 
 
