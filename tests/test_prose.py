@@ -4,7 +4,6 @@ A number in a chapter is either included from a run, or cited, or a constant: of
 design. Constants are listed here, each with where it is from; those that the package knows are compared with it.
 """
 
-import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
 from companion.models import MODELS as REGISTRY
 from companion.profiles import load_profile
-from steerkit.stats import mean_interval
+from steerkit.stats import LEVEL
 
 BOOK = Path(__file__).parents[1] / "book"
 PAGES = {
@@ -67,7 +66,6 @@ BUNDLED = {name: load_dataset(name) for name in names("bundled")}
 SPLIT = "Tan et al.: the split of "
 QWEN = REGISTRY["qwen2.5-coder-1.5b"]
 MODELS, ZERO = published.tan()["models"], published.top_features(published.ZERO)
-LEVEL = inspect.signature(mean_interval).parameters["level"]
 
 
 def _sizes(split: str) -> list[int]:
@@ -118,7 +116,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),
     "| 10% | another 10% |": (SPLIT + "the layer sweep", lambda: _sizes("sweep")[::2] == [10, 10]),
     "download of 1.1 GB": ("the registry: Qwen", lambda: round(QWEN.wheel.megabytes, -2) == 1100),
-    "95% interval": ("this project: every interval", lambda: LEVEL.default == 0.95),
+    "95% interval": ("this project: every interval", lambda: LEVEL == 0.95),
 }
 
 
