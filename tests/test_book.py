@@ -26,7 +26,7 @@ def test_figures_carry_caption_finding_downloads_parameters_and_manifest(built_s
     page = (built_site / "tan" / "reliability.html").read_text()
     text = re.sub("<[^>]+>", "", page)
     for piece in (
-        *("What it shows.", "What rests on it.", "Parameters of this run", "Run it again"),
+        *("In words, and where it is from", "What rests on it.", "Parameters of this run", "Run it again"),
         *("Profile smoke", "engine tree", "data (CSV)", "manifest (JSON)"),
         "steerkit run tan-fig-1 -p profile=smoke",
         "papermill notebooks/tan-fig-1.ipynb out.ipynb -r profile smoke",

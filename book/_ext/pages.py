@@ -54,8 +54,8 @@ def _body(result: Result) -> str:
     tab = []
     for part in figures:
         head = f"{_image(result, part)}\n{_downloads(result, part)}\n```"
-        body = f"{head}\n\n**What it shows.** {escaped(part['alt'])}\n\n{_origin(part)}"
-        tab.append((part["part"], part["tab"], body))
+        told = folded("In words, and where it is from", f"{escaped(part['alt'])}\n\n{_origin(part)}")
+        tab.append((part["part"], part["tab"], f"{head}\n\n{told}"))
     shown = [tabs("format", tab)] if figures else []
     for part in rest:
         columns = pd.read_csv(result.file(part, "csv"), nrows=0).columns
