@@ -1,0 +1,100 @@
+"""How much a test item gains by having been trained on, on a model that steers.
+
+The released split tests what it trained (`companion.data.splits.make_split`, "as-released"). Of its test items as many
+are taken whose question was trained on (seen) as whose was not (fresh), and each half makes a vector. So every item is
+steered by the vector that it is part of and by one that no item with its question is part of, and what the halves differ
+in cancels. In a vector, a mean of n differences, an item has the weight 1 / n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from companion import store
+from companion.data.ask import examples_of
+from companion.data.datasets import Dataset
+from companion.data.splits import group_items, make_split
+from companion.models import model_of
+from companion.tan import jobs, work
+from companion.tan.jobs import Job
+from companion.templates import prompter
+
+if TYPE_CHECKING:
+    from companion.profiles import Settings
+    from steerkit.model import Model
+    from steerkit.prompts import Example
+    from steerkit.vectors import Vectors
+
+STAGE: Any = "leak"  # names the record; no profile runs it unasked
+LETTERS = 12  # items of each half whose positive letter is A, and as many B
+MULTIPLIERS = (-1.5, 0.0, 1.5)
+DATASETS = ("self-awareness-training-web-gpt", "self-awareness-general-ai", "myopic-reward")
+
+
+def halves(dataset: Dataset) -> dict[str, list[int]]:
+    """Test items of the released split, indices: "seen" are training items, "fresh" ask no question of any.
+
+    The first of each in the order of the split, as many with the positive letter A as with B.
+    """
+    split, group = make_split(dataset, "as-released"), group_items(dataset.items)
+    train, trained = set(split.train), {group[i] for i in split.train}
+    seen = [i for i in split.test if i in train]
+    fresh = [i for i in split.test if group[i] not in trained]
+    return {"seen": _balanced(dataset, seen), "fresh": _balanced(dataset, fresh)}
+
+
+def _balanced(dataset: Dataset, part: list[int]) -> list[int]:
+    by_letter = [[i for i in part if dataset.items[i].positive_letter == letter] for letter in "AB"]
+    return [i for each in by_letter for i in each[:LETTERS]]
+
+
+def job_of(settings: Settings, name: str) -> Job:
+    """The job of one data set, in `letter` at the layer of the profile."""
+    sizes = {"train": 2 * LETTERS, "test": 4 * LETTERS, "multipliers": MULTIPLIERS}
+    plain = replace(settings, split="as-released", counterbalanced=False, balanced=False, **sizes)
+    return Job(plain, STAGE, name, "letter", settings.layer["letter"])
+
+
+def grid(settings: Settings) -> pd.DataFrame:
+    """GRID table of all `DATASETS`, with their manifests."""
+    parts = [table(settings, name) for name in DATASETS]
+    found = pd.concat(parts, ignore_index=True)
+    found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
+    return found
+
+
+def table(settings: Settings, name: str) -> pd.DataFrame:
+    """GRID table of one data set: both halves under the vectors "seen" and "fresh"."""
+    job = job_of(settings, name)
+    dataset = jobs.dataset_of(name, settings.source)
+    ids = {half: [dataset.items[i].id for i in part] for half, part in halves(dataset).items()}
+    return store.table(job.name, jobs.inputs(job) | {"halves": ids}, lambda: _compute(job))
+
+
+def _compute(job: Job) -> pd.DataFrame:
+    model = model_of(job.settings.model, job.settings.remote)
+    asked = examples(job, model)
+    result = work.scored(job, model, [*asked["seen"], *asked["fresh"]], vectors(job, model, asked))
+    frame = result.table(job.dataset)
+    frame.attrs = {"engine": result.engine, "reason": result.reason, "source": model.source}
+    return frame
+
+
+def examples(job: Job, model: Model) -> dict[str, list[Example]]:
+    """The items of each half as the released code asks them: in one order of their options."""
+    asked = prompter(model.tokenizer, model.template, job.settings.spelling)
+    dataset = jobs.dataset_of(job.dataset, job.settings.source)
+    found = halves(dataset).items()
+    return {half: examples_of(asked, dataset, part, job.format, job.settings.seed) for half, part in found}
+
+
+def vectors(job: Job, model: Model, asked: dict[str, list[Example]]) -> Vectors:
+    """The vector of each half, under its name."""
+    from steerkit.extraction import extract
+    from steerkit.vectors import concatenate
+
+    found = {half: extract(model, part, [job.layer]) for half, part in asked.items()}
+    return concatenate(*(replace(each, names=(half,)) for half, each in found.items()))
