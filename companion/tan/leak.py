@@ -8,6 +8,7 @@ in cancels. In a vector, a mean of n differences, an item has the weight 1 / n.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from companion.models import model_of
 from companion.tan import jobs, work
 from companion.tan.jobs import Job
 from companion.templates import prompter
+from steerkit.errors import need
+from steerkit.stats import mean_interval
 
 if TYPE_CHECKING:
     from companion.profiles import Settings
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 STAGE: Any = "leak"  # names the record; no profile runs it unasked
 LETTERS = 12  # items of each half whose positive letter is A, and as many B
 MULTIPLIERS = (-1.5, 0.0, 1.5)
+TRAINED = 500  # training items of the released split in a file of a thousand
 DATASETS = ("self-awareness-training-web-gpt", "self-awareness-general-ai", "myopic-reward")
 
 
@@ -53,6 +57,8 @@ def _balanced(dataset: Dataset, part: list[int]) -> list[int]:
 
 def job_of(settings: Settings, name: str) -> Job:
     """The job of one data set, in `letter` at the layer of the profile."""
+    step = "take laptop-papers-qwen, or give the profile a layer."
+    need("letter" in settings.layer, "a profile with a layer for letter", settings.profile, step)
     sizes = {"train": 2 * LETTERS, "test": 4 * LETTERS, "multipliers": MULTIPLIERS}
     plain = replace(settings, split="as-released", counterbalanced=False, balanced=False, **sizes)
     return Job(plain, STAGE, name, "letter", settings.layer["letter"])
@@ -98,3 +104,33 @@ def vectors(job: Job, model: Model, asked: dict[str, list[Example]]) -> Vectors:
 
     found = {half: extract(model, part, [job.layer]) for half, part in asked.items()}
     return concatenate(*(replace(each, names=(half,)) for half, each in found.items()))
+
+
+def half_of(grid: pd.DataFrame) -> dict[str, str]:
+    """The half of every item of the record, "seen" or "fresh"."""
+    halves = [made["inputs"]["halves"] for made in grid.attrs["manifests"]]
+    return {name: half for each in halves for half, ids in each.items() for name in ids}
+
+
+def effect(slopes: pd.DataFrame, half: Mapping[str, str]) -> pd.DataFrame:
+    """What items gain by being part of a vector, from a SLOPES table with the column `group`: a row a data set.
+
+    Columns dataset, n; released, the mean slope of the seen items less that of the fresh ones under the vector of the
+    seen, which trained on these only, and null, the same of the same items under the other vector; gain, half of what the
+    first has more, which is the mean slope of an item under its own vector less that under the other; low and high
+    (95% interval over groups, the vectors given); gain_500, that of an item among `TRAINED`, whose weight is less.
+    """
+    rows = []
+    for name, part in slopes.groupby("dataset", sort=False):
+        wide = part.pivot(
+            index=["example_id", "group"], columns="vector", values="steerability"
+        ).reset_index()
+        seen = wide["example_id"].map(half) == "seen"
+        means = wide.groupby(seen)[["seen", "fresh"]].mean()
+        released, null = means.loc[True] - means.loc[False]
+        gain, more = (released - null) / 2, wide["seen"] - wide["fresh"]
+        around = more - more.groupby(seen).transform("mean")  # one vector may be longer than the other
+        found = mean_interval(gain + around.where(seen, -around), wide["group"])
+        in_500 = gain * seen.sum() / TRAINED
+        rows.append((name, len(wide), released, null, gain, found.low, found.high, in_500))
+    return pd.DataFrame(rows, columns="dataset n released null gain low high gain_500".split())

@@ -20,7 +20,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import BOOK_FORMATS, load_profile
-from companion.tan import jobs, products, unigram, work
+from companion.tan import jobs, leak, products, unigram, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
@@ -224,8 +224,9 @@ def audit(
     mine, [made] = recorded[recorded["dataset"] == name], _of(recorded.attrs["manifests"], [name])
     others, layer = (made["inputs"].get(each) for each in ("others", "layer"))  # of a sweep neither
     job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
+    job = leak.job_of(settings, name) if stage == leak.STAGE else job
     model, known = model_of(settings.model, settings.remote), set(mine["example_id"])
-    there = [one.id for one in jobs.examples(job, model)[1] if one.id in known]  # not all pairs are tests
+    there = [one.id for one in _examples(job, model)[1] if one.id in known]  # not all pairs are tests
     chosen = sorted(rng.choice(there, size=min(examples_each, len(there)), replace=False).tolist())
     again, mine = _again(job, model, chosen, rng), mine[mine["example_id"].isin(chosen)]
     if stage == "shift":
@@ -245,14 +246,23 @@ def audit(
     return about | {"tolerance": tolerance, "agrees": complete and difference <= tolerance}
 
 
+def _examples(job: Job, model: Model) -> tuple[list, list]:
+    """Training and test examples of a job."""
+    if job.stage != leak.STAGE:
+        return jobs.examples(job, model)
+    return [], [one for half in leak.examples(job, model).values() for one in half]
+
+
 def _again(job: Job, model: Model, ids: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
     """The cells of some examples, computed again; over prompt settings those of one of them."""
     if job.stage in OF_IDS:
         return OF_IDS[job.stage](job, model, ids)
-    (train, test), setting = jobs.examples(job, model), "BASE"
+    (train, test), setting = _examples(job, model), "BASE"
     if job.stage == "shift":
         setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
         _, test = jobs.examples(job, model, setting)
+    elif job.stage == leak.STAGE:
+        found = leak.vectors(job, model, leak.examples(job, model))
     elif job.stage == "placebo":
         found, _ = work.vectors_beside_of(job, model, train)
     else:
