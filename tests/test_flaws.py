@@ -187,10 +187,9 @@ def found(smoke_store, tmp_path_factory):
         plain = replace(override(smoke_store.settings, datasets=NAME), layer={"letter": layer})
         changes = {side: dict([switch.split("=")]) for side, switch in SWITCHES.items()}
         sides = {side: replace(plain, **changes.get(side, {})) for side in ("clean", *SWITCHES)}
-        given = [
-            experiment.slopes(sides[side], "letter") for side in ("clean", "released", "bracket", "newlines")
-        ]
-        table = flaws.overview(plain, *given).set_index("switch")
+        given = {side: experiment.slopes(settings, "letter") for side, settings in sides.items()}
+        split = given.pop("released"), given["clean"]
+        table = flaws.overview(plain, split=split, **given).set_index("switch")
         grids = {side: experiment.grid(settings, "letter") for side, settings in sides.items()}
         chosen = {each: replace(plain, sweep=replace(plain.sweep, template=each)) for each in ("qwen", "")}
         sweeps = {template: experiment.sweep(settings, "letter") for template, settings in chosen.items()}

@@ -19,8 +19,8 @@ FALLEN = ["B", "B, No"]  # the boxes that hold every row at another multiplier
 
 def split_effect(table: pd.DataFrame) -> Drawn:
     """Mean steerability and anti-steerable share when test items were trained on, and when they were not."""
-    words = {"released": "as released: test items also trained on", "corrected": "corrected: clean split"}
-    start = "Steerability under the released split, which tests trained items, and a clean one"
+    words = {"released": "as released: test items also trained on", "corrected": "corrected: not trained on"}
+    start = "Steerability of test items that were trained on, as released, and that were not"
     return _two_sides(table, words, start)
 
 

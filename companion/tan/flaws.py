@@ -48,8 +48,8 @@ def split_effect(
     The SLOPES tables hold the same data sets in one answer format; only the vector "full" counts. Examples with one
     label in `groups` are not independent. One row a data set, in the order of `clean`: dataset, format, and for each
     side ("released", "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
-    anti_steerable_difference, released minus corrected, in score per unit multiplier. The splits differ in their vectors
-    and in their test items, and the difference holds both.
+    anti_steerable_difference, released minus corrected, in score per unit multiplier. Where the sides differ in their
+    test items as well as in their vectors, the difference holds both (`companion.tan.leak` has the same items in both).
     """
     return _compared(_full(released), _full(clean), groups)
 
@@ -203,19 +203,19 @@ def groups(settings: Settings) -> dict[str, int]:
 def overview(
     plain: Settings,
     clean: pd.DataFrame,
-    released: pd.DataFrame,
+    split: tuple[pd.DataFrame, pd.DataFrame],
     bracket: pd.DataFrame,
     newlines: pd.DataFrame,
 ) -> pd.DataFrame:
     """What each flaw changes: columns flaw, switch, released, corrected (mean steerability over data sets, or a count).
 
-    `clean`, `released`, `bracket` and `newlines` are SLOPES tables in `letter`: as corrected, with the released split,
-    with the closing bracket in the score, and with the templates' last newlines lost.
+    `clean`, `bracket` and `newlines` are SLOPES tables in `letter`: as corrected, with the closing bracket in the score,
+    and with the templates' last newlines lost; `split` are two of one model, of items trained on and of the same not so.
     """
     theirs, ours = (f"positive: {personas(SWAPPED, source)[0]}" for source in ("papers", "bundled"))
     repeated = _repeated(plain)
     rows = [
-        ("test items among the training items", "split=as-released", _mean(released), _mean(clean)),
+        ("test items among the training items", "split=as-released", *map(_mean, split)),
         ("the closing bracket is scored", "fidelity=paper", _mean(bracket), _mean(clean)),
         ("templates lose their last newline", "spelling=as-released", _mean(newlines), _mean(clean)),
         ("logits in half precision", "flaws.half_precision", *_half_precision(plain)),
