@@ -79,7 +79,7 @@ class TestExhibit:
         for name in ("letter", "statement"):
             for piece in (
                 f"Caption of {name}.",
-                f"{{dropdown}} In words, and where it is from",
+                "{dropdown} In words, and where it is from",
                 f"Line of {name}.",
             ):
                 assert piece in text
