@@ -11,7 +11,7 @@ import pandas as pd
 ESCAPES = str.maketrans({"|": "\\|", "<": "&lt;", "{": "&#123;", "$": "\\$", "[": "\\["})
 # Pieces of a cell that stay as they are.
 ROLE = re.compile(
-    r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>|<span [^>]*>[^<]*</span>|\*\w+\*)"
+    r"(\{download\}`[^`]*`|\[[^\]\[]*\]\([^)]*\)|`[^`]*`|<a [^>]*>[^<]*</a>|<span [^>]*>[^<]*</span>|<br>|\*\w+\*)"
 )
 
 
