@@ -69,7 +69,9 @@ class TestFindings:
         }
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
-        assert ("correlation of m with it is 0.8; between the papers' own two models, 0.7." in said) == bool(told)
+        assert ("correlation of m with it is 0.8; between the papers' own two models, 0.7." in said) == bool(
+            told
+        )
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):

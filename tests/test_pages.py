@@ -243,7 +243,9 @@ def test_a_cell_is_text_whatever_is_in_it_but_links_downloads_and_code_may_stay_
     assert row[0] == r"a \| b &lt; c &#123;d} \$e\$ \[f](g) second line"
     value = "see {download}`data <a/b.csv>` or [page](/x.md) or `f(x|y)`<br>but not {this} <b>"
     _, _, [found] = cells(markdown.table_of_markdown(pd.DataFrame({"x": [value]})))
-    assert found == r"see {download}`data <a/b.csv>` or [page](/x.md) or `f(x\|y)`<br>but not &#123;this} &lt;b>"
+    assert (
+        found == r"see {download}`data <a/b.csv>` or [page](/x.md) or `f(x\|y)`<br>but not &#123;this} &lt;b>"
+    )
 
 
 def test_names_are_text_in_what_a_notebook_shows_and_a_page_says(tmp_path, monkeypatch, result):

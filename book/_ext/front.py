@@ -12,7 +12,6 @@ import pandas as pd
 
 from _ext import pages
 from _ext.markdown import table
-from companion import models
 from companion.claims import CLAIMS
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
@@ -91,7 +90,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
     ours, theirs = row["ours"].partition(", the lesser")[0], row["published"].partition(" over")[0]
     return (
         "**In the papers' own format the order of the data sets follows that of Llama-2-7B.** The rank correlation of "
-        f"{_short(row['model'].partition(' (')[0])} with it is {ours}; between the papers' own two models, {theirs}. "
+        f"{pages.family(row['model'].partition(' (')[0])} with it is {ours}; between the papers' own two models, {theirs}. "
         f"[Generalisation](tan/generalisation.md)"
     )
 
@@ -155,7 +154,9 @@ def _predict(by_id: dict[str, Result]) -> str | None:
     what = "can be predicted" if found == "good enough" else "is better measured than predicted"
     apart = league[league["given"].isna() & league["sets"].str.startswith("sixty")].set_index("predictor")
     known, measured = (
-        " and ".join(f"{row.estimate:.2f} ({_short(row.model)})" for row in apart.loc[[name]].itertuples())
+        " and ".join(
+            f"{row.estimate:.2f} ({pages.family(row.model)})" for row in apart.loc[[name]].itertuples()
+        )
         for name in (chosen, MEASURED)
     )
     return (
@@ -241,12 +242,9 @@ def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:
     """A number with its interval, of every model."""
     numbers = rows[[middle, low, high]].to_numpy().round(2) + 0.0  # no "-0.00"
     told = (f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in numbers)
-    return " and ".join(f"{each} ({_short(name)})" for each, name in zip(told, rows["model"], strict=True))
-
-
-def _short(model: str) -> str:
-    """A model's family, where a sentence compares two of them."""
-    return models.label(model).partition("-")[0]
+    return " and ".join(
+        f"{each} ({pages.family(name)})" for each, name in zip(told, rows["model"], strict=True)
+    )
 
 
 def _interval(row: tuple) -> str:

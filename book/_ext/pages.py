@@ -136,6 +136,12 @@ def _called(model: str) -> str:
     return " and ".join(map(models.label, name.split(", "))) + (f" ({data}" if data else "")
 
 
+def family(model: str) -> str:
+    """The first word of a model's label, where a table or a sentence has several; with its data as they are named."""
+    name, _, data = model.partition(" (")
+    return models.label(name).partition("-")[0] + (f" ({data}" if data else "")
+
+
 def badge(verdict: str) -> str:
     """A verdict as a coloured word."""
     return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
@@ -271,7 +277,8 @@ def verdicts(own: list[Result], paper: str) -> str:
     head = f"{rows['claim'].nunique()} claims, {len(rows)} verdicts over formats and models: {said}."
     rows = rows[rows["verdict"] != UNTESTABLE].assign(said=rows["verdict"].map(badge))
     several = rows["model"].str.contains(",")
-    rows["run"] = rows["model"].map(_called).mask(several, "several models") + ", *" + rows["format"] + "*"
+    called = family if rows["model"].map(family).nunique() == rows["model"].nunique() else _called
+    rows["run"] = rows["model"].map(called).mask(several, "several models") + ", *" + rows["format"] + "*"
     order = rows.assign(several=several, other=~rows["model"].str.contains("papers' data"))
     runs = order.sort_values(["several", "other"], kind="stable")["run"].unique()
     wide = rows.pivot(index=["claim", "exhibit"], columns="run", values="said").fillna("")
