@@ -4,19 +4,26 @@ import re
 
 import numpy as np
 import pytest
-from conftest import random_vectors
+from conftest import WORDS, random_vectors
 from plain_model import blocks, hooked
 
+from companion.tiny import tiny_tokenizer
 from steerkit import traces
 from steerkit.formats import ledger, question
 from steerkit.items import Item
-from steerkit.prompts import Prompter
+from steerkit.prompts import STATEMENT_REQUEST, Prompter
 from steerkit.templates import Template
 from steerkit.traces import site_of
 
 YES = Item("d/0", "you like the river", " Yes", " No", statement="I like the river")
 NO = Item("d/1", "you hate the river", " No", " Yes", statement="I hate red music")
 BARE = Template("bare", "{user}", space=True)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Of one that loses the words of a question there is no ledger."""
+    return tiny_tokenizer([" ".join(WORDS), "Choices:\n(A): \n(B): ", STATEMENT_REQUEST])
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,8 @@ class TestExhibit:
         several, own, papers = (CLAIMS.iloc[:1].assign(model=name) for name in names)
         untested = own.assign(verdict="not testable here", format="statement")
         text = pages.verdicts([result(claims=pd.concat([several, own, papers, untested]))], TAN)
+        none = result("smoke-gemma", "/notebooks/smoke-gemma", untested)
+        assert pages.verdicts([none], TAN).endswith("1 not testable here.")
         heads = ("tiny random model (papers' data)", "tiny random model", "several models")
         head = " | ".join(f"{name}, *letter*" for name in heads)
         assert f"| claim | {head} | numbers |" in text

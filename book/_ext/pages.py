@@ -275,7 +275,10 @@ def verdicts(own: list[Result], paper: str) -> str:
     counts = rows["verdict"].value_counts()
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
     head = f"{rows['claim'].nunique()} claims, {len(rows)} verdicts over formats and models: {said}."
-    rows = rows[rows["verdict"] != UNTESTABLE].assign(said=rows["verdict"].map(badge))
+    rows = rows[rows["verdict"] != UNTESTABLE].copy()
+    if rows.empty:
+        return head
+    rows["said"] = rows["verdict"].map(badge)
     several = rows["model"].str.contains(",")
     called = family if rows["model"].map(family).nunique() == rows["model"].nunique() else _called
     rows["run"] = rows["model"].map(called).mask(several, "several models") + ", *" + rows["format"] + "*"
