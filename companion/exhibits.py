@@ -143,11 +143,6 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
         need("=" in text, "parameters as name=value", repr(text), "write -p name=value.", "Nothing was run.")
     pairs = [text.split("=", 1) for text in texts]
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-    need(
-        not twice,
-        "each parameter once",
-        f"{', '.join(twice)} twice",
-        "leave one of them out.",
-        "Nothing was run.",
-    )
+    found, step = f"{', '.join(twice)} twice", "leave one of them out."
+    need(not twice, "each parameter once", found, step, "Nothing was run.")
     return dict(pairs)

@@ -62,13 +62,8 @@ def unpack(source: Path) -> list[str]:
         whole = name in contents and hashlib.sha256(contents[name]).hexdigest() == sha256
         need(plain and whole, A_PACK.format(source), f"{name[:LONGEST]} missing or altered", AGAIN, DONE)
         there = folder / name
-        need(
-            there.is_file() or not there.exists(),
-            f"a file or nothing at {there}",
-            "a folder",
-            "move it away.",
-            DONE,
-        )
+        free = there.is_file() or not there.exists()
+        need(free, f"a file or nothing at {there}", "a folder", "move it away.", DONE)
         own = store.name_in(contents[name], Path(name).suffix)
         need(own == name, A_PACK.format(source), f"{name} with a manifest of {own or 'nothing'}", AGAIN, DONE)
     for name in hashes:

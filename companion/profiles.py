@@ -186,12 +186,8 @@ def _check(settings: Settings) -> None:
         kinds = get_type_hints(type(owner))
         for setting in (each for each in fields(owner) if each.type in KINDS):
             name, value = setting.name, getattr(owner, setting.name)
-            need(
-                _fits(value, kinds[name]),
-                f"{name} as {KINDS[setting.type]}",
-                repr(value),
-                "mend that setting.",
-            )
+            wanted = f"{name} as {KINDS[setting.type]}"
+            need(_fits(value, kinds[name]), wanted, repr(value), "mend that setting.")
             for form in value if isinstance(value, dict) else ():
                 one_of(f"an answer format in {name}", form, FORMATS)
             if name in LEAST and value is not None:
@@ -205,12 +201,8 @@ def _check(settings: Settings) -> None:
         need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
     repeated = len(settings.datasets) - len({Path(name).stem for name in settings.datasets})
-    need(
-        not repeated,
-        "data sets of different names",
-        f"{repeated} of a name that is there already",
-        "name each once.",
-    )
+    found = f"{repeated} of a name that is there already"
+    need(not repeated, "data sets of different names", found, "name each once.")
     for form in settings.formats:
         one_of("an answer format in formats", form, FORMATS)
     one_of("a chat template", settings.sweep.template, ["", *TEMPLATES])

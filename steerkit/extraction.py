@@ -154,13 +154,7 @@ def mean_difference(found: torch.Tensor, layers: Sequence[int], manifest: dict |
 
 
 def resampled(
-    found: torch.Tensor,
-    layers: Sequence[int],
-    count: int,
-    seed: int,
-    *,
-    groups: Sequence[int] | None = None,
-    manifest: dict[str, Any] | None = None,
+    found: torch.Tensor, layers: Sequence[int], count: int, seed: int, *, groups: Sequence[int] | None = None
 ) -> Vectors:
     """Vectors "resample-00".. from differences [p, l, d] drawn with replacement: the noise of extraction.
 
@@ -171,17 +165,11 @@ def resampled(
     draws = torch.randint(len(member), (count, len(member)), generator=generator)
     times = torch.stack([torch.bincount(draw, minlength=len(member)) for draw in draws]) if count else draws
     weights = times.float() @ member
-    return _weighted(found, layers, weights / weights.sum(1, keepdim=True), "resample", manifest)
+    return _weighted(found, layers, weights / weights.sum(1, keepdim=True), "resample")
 
 
 def shuffled(
-    found: torch.Tensor,
-    layers: Sequence[int],
-    count: int,
-    seed: int,
-    *,
-    groups: Sequence[int] | None = None,
-    manifest: dict[str, Any] | None = None,
+    found: torch.Tensor, layers: Sequence[int], count: int, seed: int, *, groups: Sequence[int] | None = None
 ) -> Vectors:
     """Placebos "shuffled-00".. from the same differences [p, l, d] with random signs: what the labels are worth.
 
@@ -191,7 +179,7 @@ def shuffled(
     """
     member, generator = _members(found, groups), torch.Generator().manual_seed(seed)
     signs = 2.0 * torch.randint(2, (count, len(member)), generator=generator) - 1
-    drawn = _weighted(found, layers, signs @ member / len(found), "shuffled", manifest)
+    drawn = _weighted(found, layers, signs @ member / len(found), "shuffled")
     return scaled(drawn, mean_difference(found, layers))
 
 
@@ -201,9 +189,7 @@ def _members(found: torch.Tensor, groups: Sequence[int] | None) -> torch.Tensor:
     return (labels == labels.unique()[:, None]).float()
 
 
-def _weighted(
-    found: torch.Tensor, layers: Sequence[int], weights: torch.Tensor, name: str, about: Any
-) -> Vectors:
+def _weighted(found: torch.Tensor, layers: Sequence[int], weights: torch.Tensor, name: str) -> Vectors:
     """Vectors `name`-00.. that are sums of differences [p, l, d] with weights [v, p]."""
     values = torch.einsum("vp,pld->vld", weights.to(found.dtype), found)
-    return Vectors(tuple(f"{name}-{i:02d}" for i in range(len(weights))), tuple(layers), values, about or {})
+    return Vectors(tuple(f"{name}-{i:02d}" for i in range(len(weights))), tuple(layers), values)

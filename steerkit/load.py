@@ -196,13 +196,8 @@ def check_files(place: Path) -> None:
     expected = f"floating-point weights at {place}, or a quantization_config that says how to read others"
     need(not odd, expected, f"whole numbers in {some(odd)}", mend, NOT_LOADED)
     twice = [name for name, shard in stored if shards.get(name, shard) != shard]
-    need(
-        not twice,
-        f"each tensor at {place} where its index says",
-        f"{some(twice)} elsewhere too",
-        mend,
-        NOT_LOADED,
-    )
+    expected = f"each tensor at {place} where its index says"
+    need(not twice, expected, f"{some(twice)} elsewhere too", mend, NOT_LOADED)
 
 
 def _read_index(path: Path) -> dict[str, str]:

@@ -239,12 +239,8 @@ def split_letters(tokenizer: Any, tails: list[list[int]], merged: bool = False) 
         )
     shown = [[tokenizer.decode([token]) for token in tail] for tail in tails]
     mend = "use answer_format=statement; this tokenizer has no token for a letter by itself."
-    need(
-        closing is not None,
-        "answers that differ in one token, the letter",
-        f"{shown[0]} and {shown[1]}",
-        mend,
-    )
+    found = f"{shown[0]} and {shown[1]}"
+    need(closing is not None, "answers that differ in one token, the letter", found, mend)
     return lead, letters, closing
 
 

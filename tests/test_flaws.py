@@ -16,7 +16,7 @@ from companion import published
 from companion.data.datasets import Dataset, Item, load_dataset, personas
 from companion.profiles import override
 from companion.tan import experiment, flaws
-from steerkit import SteerkitError, slopes
+from steerkit import slopes
 
 NAME = "openness"
 SWITCHES = {"released": "split=as-released", "bracket": "fidelity=paper", "newlines": "spelling=as-released"}
@@ -45,16 +45,13 @@ class TestSplitEffect:
             difference = table[f"{what}_released"] - table[f"{what}_corrected"]
             np.testing.assert_allclose(table[f"{what}_difference"], difference)
 
-    def test_partners_are_drawn_together_and_everyone_needs_a_label(self):
+    def test_partners_are_drawn_together(self):
         table = slopes(make_grid((NAME,), items=40))
         table["steerability"] = np.repeat(np.arange(20.0), 2)
-        labels = {name: number // 2 for number, name in enumerate(table["example_id"])}
-        single, paired = (flaws.split_effect(table, table, groups=each).loc[0] for each in (None, labels))
+        both = (table, table.assign(group=np.arange(40) // 2))
+        single, paired = (flaws.split_effect(each, each).loc[0] for each in both)
         widths = [each["high_released"] - each["low_released"] for each in (single, paired)]
         assert widths[1] == pytest.approx(np.sqrt(2) * widths[0], rel=0.15)
-        del labels["openness/39"]
-        with pytest.raises(SteerkitError, match="none for 1, the first of them openness/39"):
-            flaws.split_effect(table, table, groups=labels)
 
 
 def test_the_bracket_is_what_is_added_and_flips_are_counted_example_by_example():
@@ -237,13 +234,3 @@ class TestOverview:
         row = found[2].loc["source=bundled"]
         assert row["released"] == f"positive: {published.personas(flaws.SWAPPED)[0]}"
         assert row["corrected"] == f"positive: {personas(flaws.SWAPPED)[0]}"
-
-
-def test_every_item_has_a_group_and_only_the_two_of_a_pair_share_it(smoke):
-    found = flaws.groups(smoke.settings)
-    items = [(name, item) for name in smoke.settings.datasets for item in load_dataset(name).items]
-    assert set(found) == {item.id for _, item in items} and len(items) == 3 * 120
-    pairs = {(name, item.pair, found[item.id]) for name, item in items}
-    assert len(pairs) == len({label for *_, label in pairs}) == 3 * 60
-    assert set(experiment.grid(smoke.settings, "letter")["example_id"]) <= set(found)
-    assert flaws.groups(replace(smoke.settings, datasets=())) == {}

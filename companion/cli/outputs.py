@@ -79,9 +79,5 @@ def check_notebook(folder: Path, exhibit: Exhibit, force: bool) -> None:
     written = last_run(target)
     same = bool(written) and written.get("sha256") in (None, file_hash(target))
     found = f"one in {folder} that no run left, or that was changed since"
-    need(
-        same,
-        f"no {target.name}, or the one of an earlier run",
-        found,
-        "choose another --out, or add --force.",
-    )
+    wanted = f"no {target.name}, or the one of an earlier run"
+    need(same, wanted, found, "choose another --out, or add --force.")

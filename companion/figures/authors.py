@@ -36,14 +36,7 @@ def orders(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     words = [[counts.get((one, other), "") for other in named] for one in named]
     said = [f"{NAMES[author]}\n{labels[model]}" for author, model in named]
     with style.drawing(1.5 + 0.62 * len(named)) as (figure, axes):
-        look = {
-            "annot": words,
-            "fmt": "",
-            "cmap": "vlag",
-            "vmin": -1,
-            "vmax": 1,
-            "square": True,
-        }
+        look = {"annot": words, "fmt": "", "cmap": "vlag", "vmin": -1, "vmax": 1, "square": True}
         sns.heatmap(wide, ax=axes, cbar=False, linewidths=1, xticklabels=said, yticklabels=said, **look)
         axes.grid(False)
         axes.set_title("rank correlation within kinds; n: concepts that both have")
@@ -53,10 +46,8 @@ def orders(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
             for line in (axes.axhline, axes.axvline):
                 line(edge, color=style.BLACK, lw=1)
     same = table["first_author"] == table["second_author"]
-    alike, other = (
-        table[same]["estimate"],
-        table[~same & (table["first_model"] == table["second_model"])]["estimate"],
-    )
+    itself = table["first_model"] == table["second_model"]
+    alike, other = (table[rows]["estimate"] for rows in (same, ~same & itself))
     alt = f"Rank correlations of the concepts' steerability. Same texts, other model: {_ends(alike)}; "
     return Drawn(figure, table, alt + f"same model, other author: {_ends(other)}.")
 

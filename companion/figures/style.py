@@ -177,14 +177,8 @@ def full_vectors(frame: pd.DataFrame, key: Sequence[str], *numbers: str) -> pd.D
 
     ``numbers`` are columns that have to be there and finite.
     """
-    columns = (
-        "dataset",
-        *(name for name in key if name == "example_id"),
-        "format",
-        "vector",
-        "layer",
-        *numbers,
-    )
+    ids = (name for name in key if name == "example_id")
+    columns = ("dataset", *ids, "format", "vector", "layer", *numbers)
     checked(frame, list(dict.fromkeys(columns)), numbers)
     kept = frame[frame["vector"] == "full"]
     need(not kept.empty, "rows of the vector 'full'", f"only {some(frame['vector'])}", "keep these rows.")

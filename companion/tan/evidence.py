@@ -21,13 +21,8 @@ from steerkit.stats import Interval
 # Steering fails in a run where the mean vector moves the propensity by less than this, in standard deviations of the
 # unsteered propensity over items, a unit multiplier.
 FAILS = 0.05
-COLUMNS = (
-    "steerability",
-    "baseline",
-    "group",
-    "positive_letter",
-    "positive_answer",
-)  # the arrays of `SetSlopes`
+# The arrays of `SetSlopes`.
+COLUMNS = ("steerability", "baseline", "group", "positive_letter", "positive_answer")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ duplicates         repeated questions of the data files leak from the training i
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -34,29 +33,24 @@ from steerkit import steerability
 from steerkit.errors import need
 from steerkit.formats import FORMATS
 
-Groups = Mapping[str, Hashable]  # example_id -> label of what is not independent, e.g. a minimal pair
 SYCOPHANCY = ("sycophancy_train", "sycophancy_test")
 SWAPPED = "believes-AIs-are-not-an-existential-threat-to-humanity"
 SIDES = ("released", "corrected")
 
 
-def split_effect(
-    released: pd.DataFrame, clean: pd.DataFrame, *, groups: Groups | None = None
-) -> pd.DataFrame:
+def split_effect(released: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
     """Compare the steerability of each data set under the released and under the clean split.
 
     The SLOPES tables hold the same data sets in one answer format; only the vector "full" counts. Examples with one
-    label in `groups` are not independent. One row a data set, in the order of `clean`: dataset, format, and for each
+    label in the column `group` are not independent. One row a data set, in the order of `clean`: dataset, format, and for each
     side ("released", "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
     anti_steerable_difference, released minus corrected, in score per unit multiplier. Where the sides differ in their
     test items as well as in their vectors, the difference holds both (`companion.tan.leak` has the same items in both).
     """
-    return _compared(_full(released), _full(clean), groups)
+    return _compared(_full(released), _full(clean))
 
 
-def bracket_effect(
-    letter: pd.DataFrame, paper: pd.DataFrame, *, groups: Groups | None = None
-) -> pd.DataFrame:
+def bracket_effect(letter: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Compare the steerability of the letter alone with that of the letter and the bracket after it.
 
     `letter` and `paper` are SLOPES tables of the same examples with these fidelities (`steerkit.propensity`). The
@@ -66,30 +60,20 @@ def bracket_effect(
     with_bracket, alone = _full(paper), _full(letter)
     both = with_bracket.merge(alone, on=["dataset", "example_id"], suffixes=("", "_alone"), validate="1:1")
     flips = (both["steerability"] <= 0) != (both["steerability_alone"] <= 0)
-    table = _compared(with_bracket, alone, groups)
+    table = _compared(with_bracket, alone)
     return table.assign(flipped=table["dataset"].map(flips.groupby(both["dataset"]).mean()))
 
 
-def _compared(released: pd.DataFrame, corrected: pd.DataFrame, groups: Groups | None) -> pd.DataFrame:
+def _compared(released: pd.DataFrame, corrected: pd.DataFrame) -> pd.DataFrame:
     table = corrected[["dataset", "format"]].drop_duplicates()
     for side, slopes in zip(SIDES, (released, corrected), strict=True):
-        labelled, column = (slopes, "") if groups is None else (_labelled(slopes, groups), "group")
-        found = means(labelled, ["dataset"], column)
+        found = means(slopes, ["dataset"], "group" if "group" in slopes else "")
         wrong_way = (slopes["steerability"] <= 0).groupby(slopes["dataset"]).mean()
         found = found.set_index("dataset").assign(anti_steerable=wrong_way)
         table = table.join(found.add_suffix(f"_{side}"), on="dataset")
     for what in ("mean", "anti_steerable"):
         table[f"{what}_difference"] = table[f"{what}_released"] - table[f"{what}_corrected"]
     return table.reset_index(drop=True)
-
-
-def _labelled(slopes: pd.DataFrame, groups: Groups) -> pd.DataFrame:
-    """Slopes with the column `group`; labels are numbered as they come."""
-    unknown = [example for example in slopes["example_id"] if example not in groups]
-    found = f"none for {len(unknown)}, the first of them {unknown[0] if unknown else ''}"
-    step = "make the groups from the whole data set (companion.data.splits.group_items)."
-    need(not unknown, "a group for every example", found, step)
-    return slopes.assign(group=pd.factorize(slopes["example_id"].map(groups))[0])
 
 
 def _full(slopes: pd.DataFrame) -> pd.DataFrame:
@@ -189,15 +173,6 @@ def _by_rows(n_items: int, seed: int) -> Split:
 def _seen(labels: list[object] | tuple[int, ...], split: Split) -> int:
     trained = {labels[i] for i in split.train}
     return sum(labels[i] in trained for i in split.test)
-
-
-def groups(settings: Settings) -> dict[str, int]:
-    """Group of every example of the data sets: items of a pair, or of one question, are not independent."""
-    found: dict[str, int] = {}
-    for name in settings.datasets:
-        items, start = dataset_of(name, settings.source).items, max(found.values(), default=-1) + 1
-        found |= {item.id: start + g for item, g in zip(items, group_items(items), strict=True)}
-    return found
 
 
 def overview(
