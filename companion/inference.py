@@ -1,4 +1,4 @@
-"""What verdicts take beyond intervals (`steerkit.stats`): shares, many tests at once, spread between sets, and ranks within strata."""
+"""What verdicts take beyond intervals (`steerkit.stats`): shares, many tests at once, spread and ranks of data sets."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from companion.data.datasets import names
+from companion.data.datasets import SUFFIXES, names
 from companion.places import PROFILES
 from companion.templates import TEMPLATES
 from steerkit.errors import need, one_of, told
@@ -200,7 +200,8 @@ def _check(settings: Settings) -> None:
         fits = len(finite) > 1 and finite >= set(given)
         need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
-    repeated = len(settings.datasets) - len({Path(name).stem for name in settings.datasets})
+    called = {Path(name).stem if name.lower().endswith(SUFFIXES) else name for name in settings.datasets}
+    repeated = len(settings.datasets) - len(called)
     found = f"{repeated} of a name that is there already"
     need(not repeated, "data sets of different names", found, "name each once.")
     for form in settings.formats:

@@ -81,9 +81,21 @@ class TestFindings:
         assert (
             title in said
             and "order of 40 sets (ρ = 0.90" in said
-            and "as well, 0.60, when" in said
+            and "labelled they agree at 0.60, about as well" in said
             and "same concepts does not agree with itself (ρ = 0.10" in said
         )
+
+    def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
+        order = {
+            "pair": PAIRS[:2],
+            "sets": "within kinds",
+            "n": 40,
+            "estimate": [0.9, 0.1],
+            "low": [0.7, 0.0],
+        }
+        order |= {"high": [0.95, 0.2], "disjoint": [0.7, None], "disjoint_ceiling": [0.8, None]}
+        said = front.findings(results(tan_texts__order=order | {"placebo": [0.2, 0.0]}))
+        assert "they agree at 0.20. One model" in said and "about as well" not in said
 
     @pytest.mark.parametrize(
         ("shared", "null", "title"),
@@ -120,7 +132,9 @@ class TestFindings:
         league["estimate"] = [0.9, 0.9, 0.4, 0.8, 0.1]
         said = front.findings(results(ext_predict__verdict=verdict, ext_predict__league=league))
         assert (
-            title in said and "*norm*, has a rank correlation of 0.40 (m)" in said and "has 0.80 (m)." in said
+            title in said
+            and "*norm*, has on sixty sets kept apart a rank correlation of 0.40 (m)" in said
+            and "has 0.80 (m)." in said
         )
 
 
@@ -147,13 +161,14 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
     both = {"pairs": ["known", "new"], "model": "a-1"}
     medians = both | {"median": [0.9, 0.5], "low": [0.8, 0.4], "high": [1, 0.6]}
     shares = both | {"concept": [0.3, 0.2], "concept_low": 0.0, "concept_high": 0.25}
-    tables = {"medians": medians, "shares_intervals": shares}
+    tables = {"medians": medians | {"others": [0.3, 0.1]}, "shares_intervals": shares}
     tables["verdict"] = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
     said = front.findings(results(**{f"ext_authors__{name}": table for name, table in tables.items()}))
     for part in (
         front.AUTHORS[verdict],
         "0.20 [0.00, 0.25] (a)",
         "0.50 [0.40, 0.60] (a) of",
+        "reach 0.10",
     ):
         assert part in said
 

@@ -108,10 +108,12 @@ def _text(by_id: dict[str, Result]) -> str | None:
     (one,), (two,) = (list(row.itertuples()) for row in (same, other))
     what = "belongs to the text" if one.disjoint > two.high else "cannot be told from the text"
     itself = "agrees with itself" if two.low > 0 else "does not agree with itself"
+    coin = f"With training pairs that a coin has labelled they agree at {one.placebo:.2f}"
+    if one.placebo >= one.low:
+        coin += ", about as well: what they share is how they read the texts"
     return (
         f"**How steerable a concept is {what}.** Two unrelated models that read the same text agree on the order of {one.n} "
-        f"sets ({_interval(one)}). They agree nearly as well, {one.placebo:.2f}, when a coin labels the training pairs: what they "
-        "share is how they read the texts. One model that reads what other authors wrote about the same concepts "
+        f"sets ({_interval(one)}). {coin}. One model that reads what other authors wrote about the same concepts "
         f"{itself} ({_interval(two)}). [Text or concept?](tan/texts.md)"
     )
 
@@ -123,10 +125,11 @@ def _authors(by_id: dict[str, Result]) -> str | None:
     verdicts, medians, shares = (table[table.iloc[:, 0] == "new"] for table in tables)
     [verdict] = verdicts["verdict"]
     share = _ends(shares, "concept", "concept_low", "concept_high")
+    others = " and ".join(f"{value:.2f}" for value in medians["others"])
     return (
         f"**{AUTHORS[verdict]}** So says the rule registered before the run, of new pairs of authors: of the variance in "
-        f"steerability the concept itself has {share}. Where a vector points carries over better: on another author's "
-        f"texts of its concept it keeps {_ends(medians, 'median', 'low', 'high')} of its slope. "
+        f"steerability the concept itself has {share}. On another author's texts of its concept a vector keeps "
+        f"{_ends(medians, 'median', 'low', 'high')} of its slope, where other concepts' vectors reach {others}. "
         "[Several authors](beyond/authors.md)"
     )
 
@@ -160,8 +163,8 @@ def _predict(by_id: dict[str, Result]) -> str | None:
         for name in (chosen, MEASURED)
     )
     return (
-        f"**How far a data set can be steered {what}.** On sixty sets kept apart the best predictor from the training pairs "
-        f"alone, *{chosen}*, has a rank correlation of {known} with steerability; one backward pass over the same pairs has "
+        f"**How far a data set can be steered {what}.** The predictor from the training pairs alone that did best on the "
+        f"paper's sets, *{chosen}*, has on sixty sets kept apart a rank correlation of {known} with steerability; one backward pass over the same pairs has "
         f"{measured}. [Before you steer](beyond/before.md)"
     )
 
