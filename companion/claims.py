@@ -27,6 +27,7 @@ from steerkit.formats import FORMATS
 from steerkit.stats import Interval
 
 CONSISTENT = 0.95  # of vectors from resampled pairs steer an anti-steerable item the wrong way
+MEANS = ("mean_llama2-7b", "mean_qwen1.5-14b")
 
 CLAIMS: list[Claim] = []
 
@@ -319,16 +320,11 @@ def dataset_property(e: Evidence) -> Trial:
     False world: data sets exchanged within their kind
     """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
-    said = f"{_two_models('mean')} (Llama-2-7B and Qwen1.5-14B)"
+    said = f"{published_order(*MEANS)} (Llama-2-7B and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
     own, values = np.array([each.slopes.mean() for each in sets]), theirs[[each.name for each in sets]]
     return ranked(said, "", [(own, values.to_numpy())], [each.kind for each in sets], rho / 2)
-
-
-def _two_models(what: str) -> str:
-    columns = published.datasets()[[f"{what}_llama2-7b", f"{what}_qwen1.5-14b"]]
-    return published_order(columns.iloc[:, 0], columns.iloc[:, 1])
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)
@@ -339,4 +335,4 @@ def models_agree_in_distribution(e: Evidence) -> Trial:
     False world: data sets exchanged within their kind
     """
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
-    return between(e, rho, _two_models("mean"), lambda each: each.slopes.mean())
+    return between(e, rho, published_order(*MEANS), lambda each: each.slopes.mean())

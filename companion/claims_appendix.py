@@ -21,8 +21,8 @@ def models_agree_on_variance(e: Evidence) -> Trial:
     Rule: rank correlation, over all sets and within kinds, above 0, at least half of the published one
     False world: data sets exchanged within their kind
     """
-    both = published.datasets()[["variance_llama2-7b", "variance_qwen1.5-14b"]].dropna()
-    rho, said = both.corr("spearman").iloc[0, 1], published_order(*(both[name] for name in both))
+    columns = ["variance_llama2-7b", "variance_qwen1.5-14b"]
+    rho, said = published.datasets()[columns].dropna().corr("spearman").iloc[0, 1], published_order(*columns)
     return between(e, rho, said, lambda each: each.slopes.var())
 
 
@@ -33,8 +33,7 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, above 0, at least 0.3
     False world: data sets exchanged within their kind
     """
-    both = published.datasets()[["mean_llama2-7b", "variance_llama2-7b"]].dropna()
-    said = f"{published_order(*(both[name] for name in both))} (Llama-2-7B)"
+    said = f"{published_order('mean_llama2-7b', 'variance_llama2-7b')} (Llama-2-7B)"
     enough(e.sets, said)
     halves = [halves_of(each.groups) for each in e.sets]
     slopes = [each.slopes for each in e.sets]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from companion import inference, published
 from companion.tan.evidence import Evidence, SetSlopes
@@ -24,9 +23,9 @@ def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
     return inference.share_interval(int(np.sum(flags)), len(flags))
 
 
-def counted(certain: float, possible: float, of: int) -> str:
+def counted(certain: int, possible: int, of: int) -> str:
     """In how many sets a test finds something, in words around the share; that it finds nothing does not say there is none."""
-    return f"{certain:g} of {of} data sets ({possible:g} before Holm's correction), a share of {{}}"
+    return f"{certain} of {of} data sets ({possible} before Holm's correction), a share of {{}}"
 
 
 def enough(sets: Sized, said: str, which: str = "") -> None:
@@ -98,9 +97,9 @@ def both_models(name: str) -> tuple[float, str]:
     return min(found, key=abs), "Spearman {:.2f} (Llama-2-7B), {:.2f} (Qwen1.5-14B)".format(*found)
 
 
-def published_order(one: pd.Series, other: pd.Series) -> str:
-    """The same two numbers of what the paper shows for two models or settings, in words."""
-    both = pd.concat([one, other], axis=1).dropna()
+def published_order(*columns: str) -> str:
+    """The same two numbers of two columns of what the paper shows (`companion.published.datasets`), in words."""
+    both = published.datasets()[[*columns]].dropna()
     every, within = rank_correlations(*both.to_numpy().T, [published.kind(name) for name in both.index])
     return f"Spearman {every.estimate:.2f} over {len(both)} data sets, {within.estimate:.2f} within kinds"
 
