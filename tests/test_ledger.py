@@ -7,8 +7,8 @@ import pytest
 from conftest import WORDS, random_vectors
 from plain_model import blocks, hooked
 
-from companion.tiny import tiny_tokenizer
-from steerkit import traces
+from companion.tiny import tiny_lm, tiny_tokenizer
+from steerkit import traces, wrap
 from steerkit.formats import ledger, question
 from steerkit.items import Item
 from steerkit.prompts import STATEMENT_REQUEST, Prompter
@@ -20,10 +20,16 @@ NO = Item("d/1", "you hate the river", " No", " Yes", statement="I hate red musi
 BARE = Template("bare", "{user}", space=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tokenizer():
     """Of one that loses the words of a question there is no ledger."""
     return tiny_tokenizer([" ".join(WORDS), "Choices:\n(A): \n(B): ", STATEMENT_REQUEST])
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    """One of this vocabulary: the session's knows fewer words."""
+    return wrap("llama", tiny_lm("llama", tokenizer))
 
 
 @pytest.fixture(scope="module")
