@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 
-from companion import models, store
+from companion import models, registered, store
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
@@ -78,6 +78,26 @@ class Run:
                 if one.recorded and set(wanted) <= set(one.datasets):
                     found.setdefault(form, []).append(replace(one, datasets=wanted))
         return found
+
+    def recorded(self, stage: Stage, *names: str) -> list[dict[str, pd.DataFrame]]:
+        """Tables of a stage by model, from the records of each of `names` (profiles, by commas).
+
+        All of the same models; else none, and the page says so.
+        """
+        found = [records.those_with(self.settings, stage, "statement", each) for each in names]
+        tables = [{one.model: experiment.table(one, stage) for one in chosen} for chosen in found]
+        if all(each.keys() == tables[0].keys() != set() for each in tables):
+            return tables
+        reason = (
+            f"No record of it, or of one model only: `steerkit record PROFILE --stage {stage}` makes one."
+        )
+        self.show_gap("gap", reason, [])
+        return [{} for _ in names]
+
+    def show_registered(self, name: str) -> None:
+        """Show what was registered before anything was run."""
+        caption = f"The registration, `companion/data/registered/{name}.yaml`."
+        self.show_table(registered.table(name), "registered", [], caption)
 
     def show_run(self, drawn: Drawn, settings: Settings, form: str, source: Source, caption: str) -> None:
         """`show` for one of `with_records`, which tab and caption name."""

@@ -213,6 +213,13 @@ class Manifest(dict):
         return self
 
 
+class Manifests(list):
+    """Those of several tables in one."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Manifests:
+        return self
+
+
 def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) -> dict[str, Any]:
     """What is known about an artefact when it is made."""
     known = {"name": name, "key": key(inputs), "inputs": inputs, "code": code_hash(), "versions": versions()}

@@ -379,7 +379,7 @@ def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_numb
     """The stage from the command's side: computed, recorded, read, computed again and compared."""
     monkeypatch.setattr(records, "FOLDER", own_folders / "records")
     settings = override(load_profile("smoke"), datasets="openness", layer=1)
-    table = experiment.products(settings)
+    table = experiment.table(settings, "products")
     assert len(table) == products.PAIRS**2 and set(table["kind"]) == {"persona"}
     assert f"{products.PAIRS} pairs drawn of each" in page.manifest_line(settings, table.attrs["manifests"])
     path = records.write(settings, "products", "statement", table)

@@ -109,7 +109,7 @@ def test_a_set_is_tried_on_the_halves_that_did_not_make_its_vector(model, pairs)
 
 def test_a_record_holds_the_table_and_its_audit_notices_a_changed_number(own_folders, monkeypatch):
     monkeypatch.setattr(records, "FOLDER", own_folders)
-    table = experiment.unigram(SETTINGS)
+    table = experiment.table(SETTINGS, "unigram")
     assert len(table) == 20 and set(table["kind"]) == {"persona"}
     records.write(SETTINGS, "unigram", "statement", table)
     for seed in range(5):  # half of the pairs are no tests: none of them is drawn

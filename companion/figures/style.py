@@ -56,7 +56,7 @@ RC = {
     "axes.edgecolor": "#444444",
     "grid.color": "#E4E4E4",
     "hatch.linewidth": 0.8,
-    "savefig.dpi": 150,
+    **dict.fromkeys(("figure.dpi", "savefig.dpi"), 150),  # the layout depends on it, by a pixel or two
     "figure.constrained_layout.use": True,
     "figure.max_open_warning": 0,
     "svg.fonttype": "path",
@@ -74,7 +74,9 @@ class Drawn:
     alt: str
 
 
-theme = partial(plt.rc_context, RC)  # under which figures are drawn and saved; nothing global changes
+theme = partial(plt.rc_context, RC)  # under which figures are drawn; nothing global changes
+# And saved: under the theme a figure that is laid out is laid out again for each file, and drawn once more for that.
+saving = partial(plt.rc_context, RC | {"figure.constrained_layout.use": False})
 
 
 @contextmanager
@@ -259,19 +261,14 @@ def pointed(axes: Axes, x: Iterable[float], y: Iterable[float], sets: Iterable[s
 def points(figure: Figure) -> list[tuple[int, int, str]]:
     """Pixels of the figure's PNG where data sets are, from the left and from the top, and what each is called, with its
     two numbers."""
-    kept, found, usual = vars(figure).get("pointed", []), [], figure.dpi
-    if not kept:
-        return []
-    figure.set_dpi(RC["savefig.dpi"])  # the layout depends on it, by a pixel or two
-    with theme():
+    found = []
+    for axes, places, names in vars(figure).get("pointed", []):
         paper = _sheet(figure)
-    for axes, places, names in kept:
         pixels = axes.transData.transform(places)
         across, down = pixels[:, 0] - paper.x0 * figure.dpi, paper.y1 * figure.dpi - pixels[:, 1]
         for i in np.flatnonzero(np.isfinite(pixels).all(axis=1)):
             text = f"{names[i]} ({number(places[i, 0])}, {number(places[i, 1])})"
             found.append((round(across[i]), round(down[i]), text))
-    figure.set_dpi(usual)
     return found
 
 
@@ -280,7 +277,7 @@ def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
     contents = {}
     try:
         errors.need(not table.empty, "a table behind the figure", "an empty one", "pass its frame.")
-        with theme():
+        with saving():
             paper = _sheet(figure)
             for form, silent in (("png", "Software"), ("svg", "Date")):
                 figure.savefig(sink := io.BytesIO(), format=form, metadata={silent: None}, bbox_inches=paper)
@@ -293,16 +290,26 @@ def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
     return [Path(f"{path}.{suffix}") for suffix in contents]
 
 
-def _sheet(figure: Figure) -> Bbox:
-    """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
-    figure.draw_without_rendering()  # only now the layout is known
-    figure.set_layout_engine("none")  # and stays: each of the two files would make it again, twice
-    drawn, own = figure.get_tightbbox(), figure.bbox_inches
+def laid_out(figure: Figure) -> None:
+    """Give everything its place, once."""
+    if figure.get_layout_engine() is None:
+        return
+    with saving():
+        figure.draw_without_rendering()  # only now the layout is known
+        figure.set_layout_engine(None)
     for axes in figure.axes:  # the solver's last digits vary, and an SVG names what it cuts by all of them
         axes.set_position(np.round(axes.get_position(original=True).bounds, 9))
-    if own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1:
-        return own
-    return Bbox.union([own, drawn.padded(MARGIN)])
+
+
+def _sheet(figure: Figure) -> Bbox:
+    """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
+    if "paper" not in vars(figure):
+        laid_out(figure)
+        with saving():
+            drawn, own = figure.get_tightbbox(), figure.bbox_inches
+        inside = own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1
+        vars(figure)["paper"] = own if inside else Bbox.union([own, drawn.padded(MARGIN)])
+    return vars(figure)["paper"]
 
 
 def _shrunk(png: bytes) -> bytes:

@@ -44,19 +44,9 @@ def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
     return _collected(settings, "placebo", answer_format)
 
 
-def authors(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
-    """The AUTHORS table of all concepts of which several authors wrote (`companion.tan.authors.slopes`)."""
-    return _collected(settings, "authors", answer_format)
-
-
-def products(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
-    """The PRODUCTS table of all data sets (`companion.tan.products.table`)."""
-    return _collected(settings, "products", answer_format)
-
-
-def unigram(settings: Settings, answer_format: str = "statement") -> pd.DataFrame:
-    """The UNIGRAM table of all data sets (`companion.tan.unigram.table`)."""
-    return _collected(settings, "unigram", answer_format)
+def table(settings: Settings, stage: Stage, answer_format: str = "statement") -> pd.DataFrame:
+    """The table of a stage by its name: of one that draws its own pairs (`companion.tan.authors`, `products`, `unigram`)."""
+    return _collected(settings, stage, answer_format)
 
 
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
@@ -73,7 +63,7 @@ def _collected(settings: Settings, stage: Stage, answer_format: str) -> pd.DataF
     wanted = _jobs(settings, stage, answer_format, layer)
     parts = [store.table(job.name, inputs(job), lambda job=job: work.compute(job)) for job in wanted]
     found = pd.concat(parts, ignore_index=True)
-    found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
+    found.attrs = {"manifests": store.Manifests(part.attrs["manifest"] for part in parts)}
     return found
 
 

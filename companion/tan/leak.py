@@ -68,7 +68,7 @@ def grid(settings: Settings) -> pd.DataFrame:
     """GRID table of all `DATASETS`, with their manifests."""
     parts = [table(settings, name) for name in DATASETS]
     found = pd.concat(parts, ignore_index=True)
-    found.attrs = {"manifests": [part.attrs["manifest"] for part in parts]}
+    found.attrs = {"manifests": store.Manifests(part.attrs["manifest"] for part in parts)}
     return found
 
 

@@ -138,10 +138,8 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     else:
         kept[SIDES] = kept[SIDES].astype(float)
         kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
-    manifests = [
-        store.Manifest(manifest, record=f"{settings.profile}/{path.stem}")
-        for manifest in _of(about["manifests"], wanted)
-    ]
+    record = f"{settings.profile}/{path.stem}"
+    manifests = store.Manifests(store.Manifest(one, record=record) for one in _of(about["manifests"], wanted))
     kept.attrs = {"manifests": manifests, "record": store.Manifest(about)}
     return kept
 

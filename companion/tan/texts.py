@@ -13,7 +13,7 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from companion import published
+from companion import published, store
 from companion.data.datasets import names
 from companion.profiles import Settings, load_profile
 from companion.tan import experiment, records
@@ -55,7 +55,7 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
         parts.append(every.assign(kind=every["dataset"].map(kinds), **about))
         manifests += grid.attrs["manifests"]
     table = pd.concat(parts, ignore_index=True)
-    table.attrs = {"manifests": manifests}
+    table.attrs = {"manifests": store.Manifests(manifests)}
     return table
 
 
