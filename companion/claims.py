@@ -167,7 +167,7 @@ def anti_steerable(e: Evidence) -> Trial:
     False world: all items of a set alike: the set's mean and the noise of extraction
     """
     theirs = e.llama("anti_steerable")
-    said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7B)"
+    said = f"mean share {theirs.mean():.2f}, worst {theirs.max():.2f} (Llama-2-7b)"
     enough(e.sets, said)
     alike = _alike(e.sets)
 
@@ -316,11 +316,11 @@ def bias_is_not_mended_by_calibration(e: Evidence) -> Trial:
 def dataset_property(e: Evidence) -> Trial:
     """How steerable a data set is belongs to the data set: models agree on the order.
 
-    Rule: rank correlation with Llama-2-7B, over all sets and within kinds, above 0, at least half of that of two models there
+    Rule: rank correlation with Llama-2-7b, over all sets and within kinds, above 0, at least half of that of two models there
     False world: data sets exchanged within their kind
     """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
-    said = f"{published_order(*MEANS)} (Llama-2-7B and Qwen1.5-14B)"
+    said = f"{published_order(*MEANS)} (Llama-2-7b and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
     own, values = np.array([each.slopes.mean() for each in sets]), theirs[[each.name for each in sets]]

@@ -33,7 +33,7 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, above 0, at least 0.3
     False world: data sets exchanged within their kind
     """
-    said = f"{published_order('mean_llama2-7b', 'variance_llama2-7b')} (Llama-2-7B)"
+    said = f"{published_order('mean_llama2-7b', 'variance_llama2-7b')} (Llama-2-7b)"
     enough(e.sets, said)
     halves = [halves_of(each.groups) for each in e.sets]
     slopes = [each.slopes for each in e.sets]
@@ -48,7 +48,7 @@ def middle_layers_steer_best(e: Evidence) -> Trial:
     Rule: mean of the middle half of the layers above that of the early and of the late ones by a fifth of the best layer's
     False world: layers exchanged within data sets
     """
-    said = "layer 13 of 32 (Llama-2-7B), 21 of 40 (Qwen1.5-14B)"
+    said = "layer 13 of 32 (Llama-2-7b), 21 of 40 (Qwen1.5-14B)"
     wide = e.layers.pivot(index="dataset", columns="layer", values="mean")
     depth = wide.columns.to_numpy() / (e.n_layers - 1)
     early, late = depth < 0.25, depth > 0.75
@@ -98,7 +98,7 @@ def wider_ranges_flatten_slopes(e: Evidence) -> Trial:
     """
     theirs = published.datasets()[["mean_range_0.5_llama2-7b", "mean_range_1.5_llama2-7b"]].dropna()
     loss = float((1 - theirs.iloc[:, 1] / theirs.iloc[:, 0]).mean())
-    said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7B)"
+    said = f"slopes over ±1.5 smaller than over ±0.5 by {loss:.2f} on average (Llama-2-7b)"
     require(not e.ranges.empty, said, "too few multipliers in this run")
     named = [each.name for each in e.sets if each.interval.low > 0]
     enough(named, said, " steer")

@@ -135,7 +135,7 @@ def ood_is_weaker(e: Evidence) -> Trial:
     """
     means = published.shifts().query("model == 'llama2-7b'").groupby(["train", "test"])["mean"].mean()
     own, other = means[SAME], means[FIRST_SHIFT]
-    said = f"mean {own:.2f} in distribution, {other:.2f} from BASE to USER_NEG (Llama-2-7B)"
+    said = f"mean {own:.2f} in distribution, {other:.2f} from BASE to USER_NEG (Llama-2-7b)"
     sets = _having(e, FIRST_SHIFT, said)
     same, shifted = (np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT))
 
@@ -189,7 +189,7 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
     """
     theirs = _published("llama2-7b")
     weak = theirs[SAME] <= 0.25
-    said = f"{int((theirs[FIRST_SHIFT][weak] <= 0.25).sum())} of {int(weak.sum())} sets at most 0.25 stay so (Llama-2-7B)"
+    said = f"{int((theirs[FIRST_SHIFT][weak] <= 0.25).sum())} of {int(weak.sum())} sets at most 0.25 stay so (Llama-2-7b)"
     sets, least = _having(e, FIRST_SHIFT, said), LEAST[FORMATS[e.form].unit]
     own, other = _halves(sets, SAME, FIRST_SHIFT)[0]
     fails, failed = own <= least, other <= least

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from companion.figures.style import Drawn
 
 REDRAWN = "Redrawn from numbers digitised from the published figure "
-REDRAWN += "(Llama-2-7B-chat unless it says otherwise)."
+REDRAWN += "(Llama-2-7b-chat unless it says otherwise)."
 # What begins markup in a page, and may stand in the name of a model, a file or a profile.
 TEXT = str.maketrans({"<": "&lt;", "{": "&#123;", "[": "\\[", "$": "\\$"})
 Source = Any  # a table of the package, something with a `manifest`, a manifest, or several of these

@@ -94,7 +94,7 @@ def lesser(*effects: Interval) -> Interval:
 def both_models(name: str) -> tuple[float, str]:
     """A published correlation: the weaker of the paper's two models, which a rule halves, and both in words."""
     found = [published.statistic(name, model) for model in (published.MAIN, "qwen1.5-14b")]
-    return min(found, key=abs), "Spearman {:.2f} (Llama-2-7B), {:.2f} (Qwen1.5-14B)".format(*found)
+    return min(found, key=abs), "Spearman {:.2f} (Llama-2-7b), {:.2f} (Qwen1.5-14B)".format(*found)
 
 
 def published_order(*columns: str) -> str:

@@ -45,7 +45,7 @@ NOT_PROSE = (
 # Names that hold a digit. A figure, table or section number is a name too.
 NAMES = re.compile(
     r"(?:Figures?|Tables?|Sections?|Extension)\s\d+(?:(?:,| and| to)\s\d+)*"
-    r"|SmolLM2(?:-135M)?(?:-Instruct)?|Llama-2-7B(?:-chat)?|Llama-3\.1-70B|Qwen1\.5-14B(?:-Chat)?|Gemma[- ][23](?:[- ](?:2B|270M))?"
+    r"|SmolLM2(?:-135M)?(?:-Instruct)?|Llama-2-7b(?:-chat)?|Llama-3\.1-70B|Qwen1\.5-14B(?:-Chat)?|Gemma[- ][23](?:[- ](?:2B|270M))?"
     r"|Qwen2\.5-Coder-1\.5B(?:-Instruct)?|Q4_1|Q4_K_M|GPT-2|H200|127\.0\.0\.1|Python 3\.1\d|sha256|CC0|CC BY 4\.0|Apache-2\.0|bfloat16|float(?:16|32|64)"
     r"|Tan et al\. 2024|Mayne et al\. 2024"
 )
@@ -96,7 +96,7 @@ def _tested() -> int:
 CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "forty": ("Tan et al.: data sets", lambda: len(names("tan")) == len(BUNDLED) == 40),
     "thirteen data sets": ("Tan et al.: figures", lambda: len(published.tan()["selected"]) == 13),
-    "block 13 of 32": ("Tan et al.: Llama-2-7B-chat", lambda: _block("llama2-7b") == "block 13 of 32"),
+    "block 13 of 32": ("Tan et al.: Llama-2-7b-chat", lambda: _block("llama2-7b") == "block 13 of 32"),
     "block 21 of 40": ("Tan et al.: Qwen1.5-14B-Chat", lambda: _block("qwen1.5-14b") == "block 21 of 40"),
     "item fifty on": (SPLIT + "the released code", lambda: _tested() == 120 - 50),
     "from the fiftieth on": (SPLIT + "the released code", lambda: _tested() == 120 - 50),

@@ -89,7 +89,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
     row = rows[kept].iloc[0]
     ours, theirs = row["ours"].partition(", the lesser")[0], row["published"].partition(" over")[0]
     return (
-        "**In the papers' own format the order of the data sets follows that of Llama-2-7B.** The rank correlation of "
+        "**In the papers' own format the order of the data sets follows that of Llama-2-7b.** The rank correlation of "
         f"{pages.family(row['model'].partition(' (')[0])} with it is {ours}; between the papers' own two models, {theirs}. "
         f"[Generalisation](tan/generalisation.md)"
     )

@@ -153,6 +153,6 @@ class Evidence:
         return f"steering fails: {failed[0].name} moves by {found} standard deviations a unit multiplier"
 
     def llama(self, column: str) -> pd.Series:
-        """A published number of Llama-2-7B for the data sets of this run that have one."""
+        """A published number of Llama-2-7b for the data sets of this run that have one."""
         names = published.among(self.settings.datasets)
         return published.datasets().loc[names, f"{column}_{published.MAIN}"].dropna()
