@@ -1,7 +1,7 @@
 """No input ends in a fault that steerkit does not know, and none in a number that a slow reference does not give.
 
 Commands, options, files and profiles are drawn by hypothesis, most of them near to something that works. `make fuzz`
-draws 10,000 anew; the tests draw the same 500 every time.
+draws 10,000 anew; the tests draw the same 300 every time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from companion import profiles, store
 from companion.cli.own import _asked
 from steerkit.vectors import load_vectors
 
-COUNT = int(os.environ.get("STEERKIT_FUZZ", 500))
+COUNT = int(os.environ.get("STEERKIT_FUZZ", 300))
 DRAWN = settings(
     max_examples=COUNT,
     deadline=None,
