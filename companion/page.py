@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 
-from companion import models, registered, store
-from companion.profiles import PUBLISHED, Settings, load_profile
+from companion import registered, store
+from companion.profiles import PUBLISHED, Settings, label_of, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import Stage
 from steerkit.formats import FORMATS
@@ -178,12 +178,6 @@ def start(exhibit: str, profile: str, **overrides: Any) -> Run:
     if records.stands_in(exhibit, settings):
         settings = replace(settings, recorded=True)
     return Run(exhibit, settings, Path(os.environ.get("STEERKIT_OUT", ".")))
-
-
-def label_of(settings: Settings) -> str:
-    """The name of a profile's model as a reader knows it; the papers' own data are named too."""
-    label = models.label(settings.model)
-    return f"{label} on the papers' data" if settings.source == "papers" else label
 
 
 def each(runs: Mapping[str, Sequence[Settings]]) -> Iterator[tuple[Settings, str]]:

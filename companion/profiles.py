@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+from companion import models
 from companion.data.datasets import SUFFIXES, names
 from companion.places import PROFILES
 from companion.templates import TEMPLATES
@@ -172,6 +173,12 @@ def _datasets(given: str | list[str]) -> list[str]:
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     """Lists become tuples, so that settings can be keys."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def label_of(settings: Settings) -> str:
+    """The name of a profile's model as a reader knows it; the papers' own data are named too."""
+    label = models.label(settings.model)
+    return f"{label} on the papers' data" if settings.source == "papers" else label
 
 
 def _check_known(values: dict[str, Any], where: str) -> None:

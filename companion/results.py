@@ -17,9 +17,8 @@ from typing import Any
 
 from companion import exhibits, store
 from companion.exhibits import Exhibit
-from companion.page import label_of
 from companion.places import ROOT
-from companion.profiles import BOOK_FORMATS, PUBLISHED, load_profile, profile_names
+from companion.profiles import BOOK_FORMATS, PUBLISHED, label_of, load_profile, profile_names
 from companion.reproduce import last_run
 from steerkit.errors import SteerkitError, need
 
