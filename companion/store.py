@@ -213,8 +213,8 @@ class Manifest(dict):
         return self
 
 
-class Manifests(list):
-    """Those of several tables in one."""
+class Manifests(tuple):
+    """Those of several tables in one; likewise."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Manifests:
         return self

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from conftest import raising, refused
 from drawn import SETS, bands, boxes, make_grid, medians_of, minus, points, segments, texts, ticks, widths
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.stats import spearmanr
 
 import steerkit
@@ -185,6 +187,20 @@ class TestEveryFigure:
         pd.testing.assert_frame_equal(pd.read_csv(csv), drawn["a"].table, rtol=5e-7, atol=0)  # seven digits
         assert plt.imread(png).shape[1] == round(150 * style.WIDTH) and "<svg" in svg.read_text()
         assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+    def test_it_is_laid_out_once_and_drawn_once_more_for_each_file(self, tmp_path, monkeypatch):
+        """With names and points too; the layout is most of what drawing costs."""
+        laid, done, draw = [], [], Figure.draw
+        solve = ConstrainedLayoutEngine.execute
+        monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *a: laid.append(1) or solve(*a))
+        monkeypatch.setattr(Figure, "draw", lambda *a: done.append(1) or draw(*a))
+        with style.drawing(3.0) as (figure, axes):
+            dots = pd.DataFrame({"x": [0.0, 1.0], "y": [1.0, 0.0]}, index=SETS[:2])
+            axes.scatter(dots["x"], dots["y"])
+            scatter.write_names(figure, [(axes, dots, SETS[:1])])
+        assert len(style.points(figure)) == 2
+        style.save(figure, tmp_path / "a", dots)
+        assert (len(laid), len(done)) == (1, 3)
 
     def test_a_failed_save_keeps_the_old_files_and_closes_the_figure(self, tmp_path, monkeypatch):
         slopes = make_slopes("statement")

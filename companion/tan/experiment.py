@@ -24,38 +24,8 @@ from steerkit.errors import one_of
 from steerkit.formats import FORMATS
 
 
-def grid(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The GRID table of all data sets: every test example under the vector at every multiplier."""
-    return _collected(settings, "grid", answer_format)
-
-
-def sweep(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
-    return _collected(settings, "sweep", answer_format)
-
-
-def shift(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
-    return _collected(settings, "shift", answer_format)
-
-
-def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
-    """The PLACEBO table of all data sets: slopes at multiplier 0 of the vector and of all it is set against."""
-    return _collected(settings, "placebo", answer_format)
-
-
 def table(settings: Settings, stage: Stage, answer_format: str = "statement") -> pd.DataFrame:
-    """The table of a stage by its name: of one that draws its own pairs (`companion.tan.authors`, `products`, `unigram`)."""
-    return _collected(settings, stage, answer_format)
-
-
-def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
-    """`placebo`, or None for a recorded run of which nobody has recorded it."""
-    recorded = records.path_of(settings.profile, "placebo", answer_format).exists()
-    return placebo(settings, answer_format) if recorded or not settings.recorded else None
-
-
-def _collected(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
+    """The table of a stage; those that draw their own pairs are in `companion.tan.authors`, `products` and `unigram`."""
     one_of("an answer format", answer_format, FORMATS)
     if settings.recorded:
         return records.read(settings, stage, answer_format)
@@ -65,6 +35,32 @@ def _collected(settings: Settings, stage: Stage, answer_format: str) -> pd.DataF
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": store.Manifests(part.attrs["manifest"] for part in parts)}
     return found
+
+
+def grid(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The GRID table of all data sets: every test example under the vector at every multiplier."""
+    return table(settings, "grid", answer_format)
+
+
+def sweep(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The GRID table of the layer sweep: every layer of the sweep, few items, own split."""
+    return table(settings, "sweep", answer_format)
+
+
+def shift(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The GRID table over prompt settings: `vector` is the training setting, `setting` the test prompts'."""
+    return table(settings, "shift", answer_format)
+
+
+def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
+    """The PLACEBO table of all data sets: slopes at multiplier 0 of the vector and of all it is set against."""
+    return table(settings, "placebo", answer_format)
+
+
+def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
+    """`placebo`, or None for a recorded run of which nobody has recorded it."""
+    recorded = records.path_of(settings.profile, "placebo", answer_format).exists()
+    return placebo(settings, answer_format) if recorded or not settings.recorded else None
 
 
 def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:
