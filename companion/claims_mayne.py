@@ -41,16 +41,18 @@ def table(settings: Settings, formats: Sequence[str] = ("statement",), sae: str 
     return verdicts.frame([row for case in cases for row in _rows(Evidence(case, case.sae))])
 
 
-def by_autoencoder(settings: Settings, form: str) -> pd.DataFrame:
-    """The verdict on each claim (rows) by every autoencoder of the model that is here (columns), and by the first with its
-    directions dealt at random: its biases and thresholds are trained, what it points at is not."""
+def by_autoencoder(settings: Settings, judged: pd.DataFrame, form: str, sae: str = "") -> pd.DataFrame:
+    """The verdict on each claim (rows) by every autoencoder of the model that is here (columns): that of a `table` of
+    `judged` claims first, and last again with its directions dealt at random: its biases and thresholds are trained, what
+    it points at is not."""
+    first, usual = activations.case(settings, answer_format=form, sae=sae), saes.default_sae(settings.model)
     own = (name for name, spec in saes.SAES.items() if spec.folder and settings.model in spec.models)
-    names = list(dict.fromkeys([saes.default_sae(settings.model), *own]))
-    cases = [activations.case(settings, answer_format=form, sae=name) for name in names]
-    evidence = [Evidence(case, case.sae) for case in cases]
-    evidence.append(Evidence(cases[0], shuffled(cases[0].sae, settings.seed)))
-    runs = zip((*names, DEALT), evidence, strict=True)
-    found = {name: {row["statement"]: JUDGED.format_map(row) for row in _rows(e)} for name, e in runs}
+    cases = {name: activations.case(settings, answer_format=form, sae=name) for name in (usual, *own)}
+    evidence = {name: Evidence(case, case.sae) for name, case in cases.items() if name != first.sae_name}
+    evidence[DEALT] = Evidence(first, shuffled(first.sae, settings.seed))
+    rows = {first.sae_name: judged[judged["answer_format"] == form].to_dict("records")}
+    rows |= {name: _rows(each) for name, each in evidence.items()}
+    found = {name: {row["statement"]: JUDGED.format_map(row) for row in some} for name, some in rows.items()}
     return pd.DataFrame(found).rename_axis("statement").reset_index()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import refused
+from saved_sae import save_sae
 from torch.testing import assert_close
 
 from companion import claims_mayne, models, store, verdicts
@@ -395,11 +396,18 @@ class TestClaims:
         assert bias["verdict"] == verdicts.UNSPECIFIC and bias["false_agree"] > 0.5
 
     def test_verdicts_stand_side_by_side_for_every_autoencoder(self, statement):
-        found = claims_mayne.by_autoencoder(statement.settings, "statement")
+        alone = claims_mayne.table(statement.settings)
+        found = claims_mayne.by_autoencoder(statement.settings, alone, "statement")
         assert list(found.columns) == ["statement", "tiny", claims_mayne.DEALT] and len(found) == 7
-        alone = claims_mayne.table(statement.settings).set_index("statement")["verdict"]
-        shown = found.set_index("statement")["tiny"].str.partition(":")[0]
-        assert shown.to_dict() == alone.to_dict()
+        assert (found["tiny"] == alone["verdict"] + ": " + alone["ours"]).all()
+
+    def test_the_judged_autoencoder_stands_first_beside_the_models_own(self, statement, tmp_path):
+        save_sae(statement.sae, tmp_path / "sae")
+        given = str(tmp_path / "sae")
+        judged = claims_mayne.table(statement.settings, sae=given)
+        found = claims_mayne.by_autoencoder(statement.settings, judged, "statement", given)
+        assert list(found.columns) == ["statement", given, "tiny", claims_mayne.DEALT]
+        assert (found["tiny"] == found[given]).all()  # the same weights
 
 
 class TestLayers:
