@@ -20,7 +20,18 @@ from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
-from companion.trials import SMALL, TESTED, between, counted, enough, published_order, ranked, share_of
+from companion.trials import (
+    SMALL,
+    TESTED,
+    Pairs,
+    between,
+    counted,
+    enough,
+    published_order,
+    ranked,
+    share_of,
+    unlabelled,
+)
 from companion.verdicts import OURS, Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -48,7 +59,7 @@ def table(settings: Settings, answer_format: str = "") -> pd.DataFrame:
     for form in dict.fromkeys(form for found in runs.values() for form in found):
         for one in every():
             chosen = runs[_stage(one)].get(form, [])
-            for found in [_together(chosen)] if one.across and chosen else chosen:
+            for found in _together(chosen) if one.across else chosen:
                 named = ", ".join(run.name for run in (found, *found.others))
                 rows.append(judged(one, found, form, named, found.failure() if one.steers else ""))
     return frame(rows)
@@ -69,11 +80,13 @@ def _stage(one: Claim) -> Stage:
     return "sweep" if one.exhibit == "tan-app-layers" else "placebo"
 
 
-def _together(runs: Sequence[Evidence]) -> Evidence:
-    """Models on one text as the evidence of one of them; of two texts the one that more models have read."""
-    texts = [[run for run in runs if run.settings.source == one.settings.source] for one in runs]
-    first, *others = max(texts, key=len)
-    return replace(first, others=tuple(others))
+def _together(runs: Sequence[Evidence]) -> list[Evidence]:
+    """Models on one text as the evidence of the first of them, text by text; where one model has read each, that one."""
+    texts: dict[str, list[Evidence]] = {}
+    for run in runs:
+        texts.setdefault(run.settings.source, []).append(run)
+    several = [some for some in texts.values() if len({run.settings.model for run in some}) > 1]
+    return [replace(first, others=tuple(others)) for first, *others in several or [[run] for run in runs[:1]]]
 
 
 @claim(CLAIMS, "tan-fig-1")
@@ -94,7 +107,9 @@ def mean_positive(e: Evidence) -> Trial:
     above = np.array([each.slopes.mean() > 0 for each in sets])
     sure = inference.holm([each.interval.p_above for each in sets]) < TESTED
     sure &= [each.interval.estimate >= SMALL * each.spread for each in sets]
-    ours = f"{above.sum()} of {len(sets)} data sets, a share of {{}}; {sure.sum()} for certain (Holm), by {SMALL} "
+    kinds = pd.Series(above).groupby([each.kind for each in sets]).agg(["sum", "size"])
+    each = ", ".join(f"{up} of {size} {kind}" for kind, up, size in kinds.itertuples())
+    ours = f"{above.sum()} of {len(sets)} data sets ({each}), a share of {{}}; {sure.sum()} for certain (Holm), by {SMALL} "
     return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5)
 
 
@@ -275,28 +290,23 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
     """Some vectors steer towards one letter and some towards the other, data set by data set.
 
     Rule: at least one set towards each letter, after Holm's correction over sets; to find none decides nothing
-    False world: every set with the mean gap between letters, and its own noise
+    False world: one label-shuffled vector a set
     """
     said = "towards B in corrigible-neutral-HHH, towards A in self-awareness-good-text-model (figure 3)"
     sets = [each for each in e.sets if {"A", "B"} <= set(each.letters)]
     require(sets, said, "no letters in this format")
-    signed = [np.where(each.letters == "A", each.slopes, -each.slopes) for each in sets]
-    members = [np.unique(each.groups, return_inverse=True)[1] for each in sets]
-    common = np.mean([each.mean() for each in signed])
 
-    def found(signed: Sequence[np.ndarray]) -> tuple[int, int]:
-        gaps = [stats.mean_interval(each, one.groups) for each, one in zip(signed, sets, strict=True)]
+    def found(slopes: Sequence[np.ndarray]) -> tuple[int, int]:
+        signed = [np.where(one.letters == "A", each, -each) for one, each in zip(sets, slopes, strict=True)]
+        gaps = [stats.mean_interval(each, one.groups) for one, each in zip(sets, signed, strict=True)]
         up = np.array([each.p_above for each in gaps])
         ways = [(inference.holm(p), p) for p in (up, 1 - up)]
         return tuple(min(int((p < TESTED).sum()) for p in kind) for kind in zip(*ways, strict=True))
 
     def false(rng: np.random.Generator) -> Interval:
-        flips = [rng.choice([-1, 1], member.max() + 1)[member] for member in members]
-        drawn = zip(flips, signed, strict=True)
-        fewer, _ = found([common + flip * (each - each.mean()) for flip, each in drawn])
-        return share_interval(fewer, len(sets))
+        return share_interval(found(unlabelled(sets, rng))[0], len(sets))
 
-    sure, maybe = found(signed)
+    sure, maybe = found([each.slopes for each in sets])
     ours = f"each way {counted(sure, maybe, len(sets))}"
     return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
 
@@ -317,14 +327,19 @@ def dataset_property(e: Evidence) -> Trial:
     """How steerable a data set is belongs to the data set: models agree on the order.
 
     Rule: rank correlation with Llama-2-7b, over all sets and within kinds, above 0, at least half of that of two models there
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set, whichever way it steers
     """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
     said = f"{published_order(*MEANS)} (Llama-2-7b and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
-    own, values = np.array([each.slopes.mean() for each in sets]), theirs[[each.name for each in sets]]
-    return ranked(said, "", [(own, values.to_numpy())], [each.kind for each in sets], rho / 2)
+    values = theirs[[each.name for each in sets]].to_numpy()
+
+    def without(rng: np.random.Generator) -> Pairs:
+        return [(np.array([each.mean() for each in unlabelled(sets, rng)]), values)]
+
+    own, kinds = np.array([each.slopes.mean() for each in sets]), [each.kind for each in sets]
+    return ranked(said, "", [(own, values)], kinds, rho / 2, without)
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)
@@ -332,7 +347,7 @@ def models_agree_in_distribution(e: Evidence) -> Trial:
     """Two unrelated models agree on the order of data sets in distribution.
 
     Rule: rank correlation, over all sets and within kinds, above 0, at least half of the published one
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set and model, whichever way it steers
     """
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
-    return between(e, rho, published_order(*MEANS), lambda each: each.slopes.mean())
+    return between(e, rho, published_order(*MEANS), np.mean)

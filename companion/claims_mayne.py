@@ -164,7 +164,7 @@ def rescaling_does_not_help(e: Evidence) -> Trial:
 
 @claim(CLAIMS, "mayne-fig-4")
 def negatives_turn_spurious(e: Evidence) -> Trial:
-    """Negative parts of the vector are cut to zero and appear as positive parts of opposite features.
+    """Negative parts of the vector, which encoding cuts to zero, appear as positive parts of opposite features.
 
     Rule: on the other half of the training groups the projections on both features and the excess on
         negative answers above 0, the smallest at least {SIZE} of its scatter
@@ -194,7 +194,8 @@ def negatives_turn_spurious(e: Evidence) -> Trial:
     placebo = [int((found.flipped(signs(rng)).qualifying(features.CHOOSE) > 0).sum()) for _ in range(99)]
     ours = f"of {len(found.cosines)} opposite pairs {count} qualify on one half of the training groups, "
     ours += f"{np.median(placebo):g} with labels shuffled (95% below {np.quantile(placebo, 0.95):g}); "
-    ours += "the best, on the other half, in units of the scatter over groups: {}"
+    best = "the best, on the other half," if count else "so there is none to judge,"
+    ours += f"{best} in units of the scatter over groups: {{}}"
     return Trial(theirs, ours, effect(found), SIZE, lambda rng: effect(found.flipped(signs(rng))))
 
 
@@ -218,7 +219,7 @@ def reconstruction_loses_power(e: Evidence) -> Trial:
     def effect(signs: np.ndarray | int) -> Effect:  # of the loss that is less sure to be there
         return smallest([mean_interval(each) for each in losses * signs])
 
-    ours = f"as it is it is {1 / doses[0]:.3g} times as long as the vector; of the vector's slope are left {kept[0]:.2f} at "
+    ours = f"unscaled it is {1 / doses[0]:.3g} times as long as the vector; of the vector's slope are left {kept[0]:.2f} at "
     ours += f"equal norm and {kept[1]:.2f} at equal KL; loss {{}}"
     return Trial(theirs, ours, effect(1), LOST, lambda rng: effect(rng.choice([-1, 1], size=len(own))))
 

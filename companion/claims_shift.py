@@ -92,7 +92,8 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
     shared, apart, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, *disjoint))
     ceiling = itself.effect.estimate
     low = f"no shift can be told from noise: two halves in distribution agree at {ceiling:.2f}, below {rho / 2:.2f}"
-    require(ceiling >= rho / 2, said, f"{low}; under the shift at {apart.effect.estimate:.2f}")
+    low += f"; under the shift at {apart.effect.estimate:.2f} (of all sets and within kinds the lesser)"
+    require(ceiling >= rho / 2, said, low)
     beside = f"on shared items {shared.effect.estimate:.2f}, in distribution with itself {ceiling:.2f}"
     return replace(apart, ours=f"on disjoint halves {apart.ours}; {beside}")
 

@@ -12,6 +12,8 @@ from companion.tan.evidence import Evidence, SetSlopes
 from companion.verdicts import Trial, require
 from steerkit.stats import Interval
 
+Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # two numbers of every data set, several times
+
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
 HALVINGS = 10  # one alone is a draw of its own: between two of them a correlation moves by a tenth or two
@@ -62,23 +64,38 @@ def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 
 
 def ranked(
-    said: str, ours: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], kinds: Sequence[str], least: float
+    said: str,
+    ours: str,
+    pairs: Pairs,
+    kinds: Sequence[str],
+    least: float,
+    without: Callable[[np.random.Generator], Pairs] | None = None,
 ) -> Trial:
     """Whether two numbers of data sets agree in rank, over all sets and within kinds; the mean over `pairs` of such numbers.
 
     Both have to: a difference between kinds can make a correlation over all sets, or hide that there is none. In the
-    false world the sets of one side are exchanged within their kind.
+    false world there are pairs of the same numbers `without` what the claim is about, or, where there are none, the sets
+    of one side are exchanged within their kind.
     """
     most = max(list(kinds).count(kind) for kind in set(kinds))
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
-    x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
+
+    def both(pairs: Pairs, order: Any = slice(None)) -> tuple[Interval, Interval]:
+        x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
+        return rank_correlations(x, y[order], kinds)
 
     def false(rng: np.random.Generator) -> Interval:
-        return lesser(*rank_correlations(x, y[permuted(kinds, rng)], kinds))
+        return lesser(*(both(without(rng)) if without else both(pairs, permuted(kinds, rng))))
 
-    every, within = rank_correlations(x, y, kinds)
-    ours += f"{{}}, the lesser of {every.estimate:.2f} over all {len(x)} data sets and {within.estimate:.2f} within kinds"
+    every, within = both(pairs)
+    ours += f"{{}}, the lesser of {every.estimate:.2f} over all {len(kinds)} data sets and {within.estimate:.2f} within kinds"
     return Trial(said, ours, lesser(every, within), least, false)
+
+
+def unlabelled(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[np.ndarray]:
+    """Slopes at 0, [p], of one label-shuffled vector a set, in the direction that raises their mean."""
+    drawn = (each.shuffled[rng.integers(len(each.shuffled))] for each in sets)
+    return [each if each.mean() > 0 else -each for each in drawn]
 
 
 def rank_correlations(x: Any, y: Any, kinds: Sequence[str]) -> tuple[Interval, Interval]:
@@ -104,11 +121,20 @@ def published_order(*columns: str) -> str:
     return f"Spearman {every.estimate:.2f} over {len(both)} data sets, {within.estimate:.2f} within kinds"
 
 
-def between(e: Evidence, rho: float, said: str, measure: Callable[[SetSlopes], float]) -> Trial:
-    """Agreement of the first two models on one number of the data sets that both have."""
+def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], float]) -> Trial:
+    """Agreement of the first two models on one number of the slopes [p] of the data sets that both have."""
     require(e.others, said, f"only one model, {e.name}")
     mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
     common = [name for name in mine if name in other]
     enough(common, said)
-    pair = tuple(np.array([measure(sets[name]) for name in common]) for sets in (mine, other))
-    return ranked(said, "", [pair], [mine[name].kind for name in common], rho / 2)
+    runs = [[sets[name] for name in common] for sets in (mine, other)]
+
+    def pair(slopes: Callable[[Sequence[SetSlopes]], list[np.ndarray]]) -> Pairs:
+        return [tuple(np.array([measure(each) for each in slopes(sets)]) for sets in runs)]
+
+    def without(rng: np.random.Generator) -> Pairs:
+        seed = rng.integers(2**32)  # the same labels for both models, where they trained on the same pairs
+        return pair(lambda sets: unlabelled(sets, np.random.default_rng(seed)))
+
+    own, kinds = pair(lambda sets: [each.slopes for each in sets]), [each.kind for each in runs[0]]
+    return ranked(said, "", own, kinds, rho / 2, without)

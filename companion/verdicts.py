@@ -4,13 +4,14 @@ A claim is turned into one effect with an interval, in a direction in which the 
 values fixed beforehand: `none`, the effect where the claim is false, and `least`, the smallest that counts.
 
     agrees               the interval is above `none`, and the effect is at least `least`
-    not specific         so it is, and so it would be without what the claim is about
+    not specific         so it is, and as much so without what the claim is about
     differs              the interval is below `least`
     inconclusive         anything else: this run cannot tell
     not testable here    the claim has no meaning in this run
 
 The rule is then put to worlds in which the claim is false (labels shuffled, sets alike, placebos for vectors): the share
-of them that it calls "agrees" is printed with every verdict, and above `MOST` the verdict is "not specific".
+of them that it calls "agrees" is printed with every verdict, beside the effects in them. Above `MOST` the verdict is
+"not specific", unless the effect is larger than in all but `TAIL` of these worlds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ UNTESTABLE = "not testable here"
 VERDICTS = (AGREES, UNSPECIFIC, DIFFERS, OPEN, UNTESTABLE)
 OURS = "not in the paper"  # what stands for the published value of claims that this project adds
 MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
+TAIL = 0.05  # of the worlds in which a claim is false may have an effect as large as one that is specific
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
 COLUMNS = ["id", "statement", "answer_format", "model", "published", "ours", "rule", "verdict", "effect"]
@@ -113,11 +115,12 @@ def verdict_of(effect: Effect, least: float, none: float = 0.0) -> str:
     return DIFFERS if effect.high < least else OPEN
 
 
-def false_agree(trial: Trial, worlds: int = WORLDS, seed: int = 0) -> float:
-    """The share of worlds without the claim in which the rule says "agrees"."""
+def false_worlds(trial: Trial, worlds: int = WORLDS, seed: int = 0) -> tuple[float, np.ndarray]:
+    """The share of worlds without the claim in which the rule says "agrees", and the estimates in all of them."""
     rng = np.random.default_rng(seed)
-    said = [verdict_of(trial.false(rng), trial.least, trial.none) for _ in range(worlds)]
-    return said.count(AGREES) / worlds
+    drawn = [trial.false(rng) for _ in range(worlds)]
+    agree = [verdict_of(each, trial.least, trial.none) == AGREES for each in drawn]
+    return float(np.mean(agree)), np.array([each.estimate for each in drawn])
 
 
 def judged(
@@ -130,10 +133,12 @@ def judged(
     row |= {"published": found.published, "rule": one.rule, "false_world": one.world, "exhibit": one.exhibit}
     if isinstance(found, Untestable):
         return row | {"ours": found.reason, "verdict": UNTESTABLE}
-    rate, effect = false_agree(found, worlds), found.effect
-    verdict, ours = verdict_of(effect, found.least, found.none), found.ours.format(said(effect))
-    if verdict == AGREES and rate > MOST:
-        verdict, ours = UNSPECIFIC, f"{ours}; so say {rate:.0%} of runs in which the claim is false"
+    (rate, chance), effect = false_worlds(found, worlds), found.effect
+    verdict, most = verdict_of(effect, found.least, found.none), np.quantile(chance, 1 - TAIL)
+    if verdict == AGREES and rate > MOST and effect.estimate <= most:
+        verdict = UNSPECIFIC
+    ours = found.ours.format(said(effect))
+    ours += f"; where it is false {np.median(chance):.2f} ({1 - TAIL:.0%} of worlds at most {most:.2f})"
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
     row |= {"least": found.least, "false_agree": rate, "detectable": found.none + POWER * error}

@@ -239,10 +239,10 @@ class TestCorrelations:
         figure = texts.correlations(found).figure
         main = found[found["sets"] == "within kinds"]
         assert np.allclose(dots(figure.axes[0])[1][0][:, 0], main["ceiling"], equal_nan=True)
-        bars = [patch.get_x() for patch in figure.axes[0].patches]
-        assert np.allclose(bars, -main["placebo_most"], equal_nan=True)
+        bars = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
+        assert np.allclose(bars, main[["placebo_low", "placebo_high"]], equal_nan=True)
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        marks = ["ceiling of the noise", "as far as placebo vectors"]
+        marks = ["ceiling of the noise", "nine in ten placebo vectors"]
         assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == marks
         names = labels(figure.axes[0])
         assert names[0] == "m – n" and names[1] == "m: bundled texts – papers' texts"

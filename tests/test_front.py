@@ -58,30 +58,38 @@ class TestFindings:
         assert "in the sets that steer: on the bundled data mean share 0.05. [Reliability]" in said
 
     @pytest.mark.parametrize(
-        ("verdict", "form", "told"), [(AGREES, "letter", 1), (DIFFERS, "letter", 0), (AGREES, "statement", 0)]
+        ("verdict", "form", "title"),
+        [
+            (AGREES, "letter", "that of Llama-2-7b.**"),
+            (UNSPECIFIC, "letter", "that of Llama-2-7b, and so does that of vectors without labels.**"),
+            (DIFFERS, "letter", ""),
+            (AGREES, "statement", ""),
+        ],
     )
-    def test_the_order_is_told_where_it_agrees(self, results, monkeypatch, verdict, form, told):
-        row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict}
+    def test_the_order_is_told_beside_that_of_vectors_without_labels(
+        self, results, monkeypatch, verdict, form, title
+    ):
+        row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict, "published": "0.7 over 38"}
         row |= {
             "model": "m-1 (papers' data)",
-            "ours": "0.8, the lesser of 0.8 and 0.9",
-            "published": "0.7 over 38",
+            "ours": "0.8, the lesser of 0.8 and 0.9; where it is false 0.6 (x)",
         }
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
-        assert ("correlation of m with it is 0.8; between the papers' own two models, 0.7." in said) == bool(
-            told
-        )
+        assert title in said and ("between the papers' own two models, 0.7." in said) == bool(title)
+        assert ("of m with it is 0.8; of vectors from shuffled labels" in said) == bool(title)
+        assert ("whichever way they steer, 0.6 (x);" in said) == bool(title)
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):
         order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1], "low": 0.0}
         order |= {"disjoint": [0.7, None], "disjoint_ceiling": [0.8, None], "placebo": [0.6, 0.0]}
+        order |= {"placebo_low": 0.1, "placebo_high": 0.95}
         said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
         assert (
             title in said
             and "order of 40 sets (ρ = 0.90" in said
-            and "labelled they agree at 0.60, about as well" in said
+            and "labelled they agree at 0.60 (0.10 to 0.95), about as well" in said
             and "same concepts does not agree with itself (ρ = 0.10" in said
         )
 
@@ -94,8 +102,10 @@ class TestFindings:
             "low": [0.7, 0.0],
         }
         order |= {"high": [0.95, 0.2], "disjoint": [0.7, None], "disjoint_ceiling": [0.8, None]}
-        said = front.findings(results(tan_texts__order=order | {"placebo": [0.2, 0.0]}))
-        assert "they agree at 0.20. One model" in said and "about as well" not in said
+        said = front.findings(
+            results(tan_texts__order=order | {"placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85})
+        )
+        assert "they agree at 0.20 (0.10 to 0.85). One model" in said and "about as well" not in said
 
     @pytest.mark.parametrize(
         ("shared", "null", "title"),
@@ -147,10 +157,13 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
         "exchanged_high": 0.3,
         "model": ["a-1", "b"],
     }
-    said = front.findings(results(ext_unigram__verdict={"verdict": [verdict]}, ext_unigram__shares=shares))
+    thirds = {"third": [1, 3, 3], "share": [-7.0, 1.9, 1.8]}
+    tables = {"verdict": {"verdict": [verdict]}, "shares": shares, "thirds": thirds}
+    said = front.findings(results(**{f"ext_unigram__{name}": table for name, table in tables.items()}))
     for part in (
         front.TOKENS[verdict],
         "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) times",
+        "1.90 and 1.80 times in the third",
         "random, 0.00 [-0.20, 0.30]",
     ):
         assert part in said
@@ -175,10 +188,10 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
 
 def test_the_example_is_the_most_steerable_set_and_its_text_is_text(results):
     rows = {"dataset": ["a"] * 4 + ["b"], "steerable": ["most"] * 4 + ["least"]}
-    rows["multiplier"] = [-3.0, 0.0, 3.0, 6.0, 0.0]
+    rows |= {"multiplier": [-1.5, 0.0, 1.5, 3.0, 0.0], "surprise": 0.5}
     rows["text"] = ["[no](x)", "plain", "a | b", "left out", "not this"]
     said = front.example(results(tan_steered__texts=rows))
-    for part in ("*a*", "| 0 | plain |", "| -3 | \\[no](x) |", "| 3 | a \\| b |"):
+    for part in ("*a*", "| 0.0 | plain | 0.5 |", "| -1.5 | \\[no](x) |", "| 1.5 | a \\| b |"):
         assert part in said
     assert "left out" not in said and "not this" not in said
     assert front.example([]) == ""
@@ -195,8 +208,8 @@ def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
     assert said.startswith("Of 7 claims") and "**1** are reproduced in every run" in said
     assert said.endswith("1 more are this book's own.")
     for words in (
-        "in some runs, and undecided",
-        "agree in number, and so do placebos",
+        "in some runs, and are undecided",
+        "agree in number, and placebos as much",
         "in some runs, and not",
         "in none",
         "are open",

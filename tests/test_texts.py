@@ -32,7 +32,7 @@ class TestAgreement:
         assert (same["first"], same["second"]) == ("m", "n") and same["low"] > 0.5 and same["p"] < 0.01
         assert (moved["first"], moved["second"]) == ("m", "m (papers' data)")
         assert other[0] < moved["estimate"] < other[1] and (moved["p"] < 0.01) == (owner == "concept")
-        assert abs(same["placebo"]) < 0.4 and same["placebo_most"] == abs(same["placebo"])
+        assert abs(same["placebo"]) < 0.4 and same["placebo_low"] == same["placebo_high"] == same["placebo"]
         everything = pairs.query("pair == @texts.PAIRS[1] and sets == 'all'")["estimate"].item()
         assert everything > 0.5  # the gap between the kinds makes it, whoever owns the order
 
@@ -62,7 +62,7 @@ class TestAgreement:
         given = ["full", "random-00", "shuffled-01", "shuffled-00"]
         assert texts.placebos(given) == ["shuffled-00", "shuffled-01"] and texts.placebos(given[:2]) == []
         pairs = texts.agreement(made(placebo="other-00"), texts.PAIRS[:1])
-        assert pairs[["placebo", "placebo_most"]].isna().all(axis=None)
+        assert pairs[["placebo", "placebo_low", "placebo_high"]].isna().all(axis=None)
 
     @pytest.mark.parametrize("others", [(24, 24), (200, 24)])
     def test_placebos_of_two_models_are_a_control_when_both_trained_on_the_same_pairs(self, table, others):

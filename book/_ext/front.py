@@ -24,9 +24,9 @@ ORDER, BACKWARDS = (
     for name in ("dataset-property", "backwards-whichever-pairs")
 )
 AUTHORS = {
-    "concept": "How far a concept can be steered is decided more by the concept than by who wrote it down.",
-    "text": "How far a concept can be steered is decided more by who wrote it down than by the concept.",
-    "undecided": "Neither the concept nor who wrote it down decides alone how far it can be steered.",
+    "concept": "How far a concept can be steered is decided more by the concept than by the text.",
+    "text": "How far a concept can be steered is decided more by the text than by the concept.",
+    "undecided": "Neither the concept nor the text decides alone how far a concept can be steered.",
 }
 TOKENS = {
     "tokens do as much": "What a vector does to given answers, raising their single tokens does as well.",
@@ -34,7 +34,7 @@ TOKENS = {
     "undecided": "Whether a vector does more than raising single tokens is not decided.",
 }
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
-SHOWN = (-3.0, 0.0, 3.0)  # multipliers of the example
+SHOWN = (-1.5, 0.0, 1.5)  # multipliers of the example: the range of the papers
 
 
 def findings(own: Iterable[Result]) -> str:
@@ -83,15 +83,21 @@ def _order(by_id: dict[str, Result]) -> str | None:
     if "tan-claims" not in by_id:
         return None
     rows = pages.claims(by_id["tan-claims"])
-    kept = (rows["claim"] == ORDER.statement) & (rows["format"] == "letter") & (rows["verdict"] == AGREES)
+    follows = rows["verdict"].isin([AGREES, UNSPECIFIC])
+    kept = (rows["claim"] == ORDER.statement) & (rows["format"] == "letter") & follows
     if not kept.any():
         return None
     row = rows[kept].iloc[0]
     ours, theirs = row["ours"].partition(", the lesser")[0], row["published"].partition(" over")[0]
+    what, why = "", ""
+    if row["verdict"] == UNSPECIFIC:
+        what = ", and so does that of vectors without labels"
+        why = " What carries over is how easily the answers of a data set are moved."
     return (
-        "**In the papers' own format the order of the data sets follows that of Llama-2-7b.** The rank correlation of "
-        f"{pages.family(row['model'].partition(' (')[0])} with it is {ours}; between the papers' own two models, {theirs}. "
-        f"[Generalisation](tan/generalisation.md)"
+        f"**In the papers' own format the order of the data sets follows that of Llama-2-7b{what}.** The rank correlation "
+        f"of {pages.family(row['model'].partition(' (')[0])} with it is {ours}; of vectors from shuffled labels, whichever "
+        f"way they steer, {row['ours'].rpartition('where it is false ')[2]}; between the papers' own two models, {theirs}."
+        f"{why} [Generalisation](tan/generalisation.md)"
     )
 
 
@@ -108,8 +114,9 @@ def _text(by_id: dict[str, Result]) -> str | None:
     (one,), (two,) = (list(row.itertuples()) for row in (same, other))
     what = "belongs to the text" if one.disjoint > two.high else "cannot be told from the text"
     itself = "agrees with itself" if two.low > 0 else "does not agree with itself"
-    coin = f"With training pairs that a coin has labelled they agree at {one.placebo:.2f}"
-    if one.placebo >= one.low:
+    coin = f"With training pairs that a coin has labelled they agree at {one.placebo:.2f} "
+    coin += f"({one.placebo_low:.2f} to {one.placebo_high:.2f})"
+    if one.placebo_high >= one.estimate:
         coin += ", about as well: what they share is how they read the texts"
     return (
         f"**How steerable a concept is {what}.** Two unrelated models that read the same text agree on the order of {one.n} "
@@ -135,15 +142,19 @@ def _authors(by_id: dict[str, Result]) -> str | None:
 
 
 def _tokens(by_id: dict[str, Result]) -> str | None:
-    verdict, shares = (_table(by_id, "ext-unigram", part) for part in ("verdict", "shares"))
-    if verdict is None or shares is None:
+    parts = [_table(by_id, "ext-unigram", part) for part in ("verdict", "shares", "thirds")]
+    if any(part is None for part in parts):
         return None
+    verdict, shares, thirds = parts
     [found] = verdict["verdict"]
     null = _ends(shares, "exchanged", "exchanged_low", "exchanged_high")
+    most = " and ".join(f"{share:.2f}" for share in thirds[thirds["third"] == 3]["share"])
     return (
         f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
         f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
-        f"times as far as the vector; with the answers exchanged at random, {null}. [Single tokens](beyond/single-tokens.md)"
+        f"times as far as the vector, and {most} times in the third of the sets that the vector moves most; with the answers "
+        f"exchanged at random, {null}. [Single tokens](beyond/single-tokens.md), and "
+        "[what is left without a common word](beyond/common-words.md)"
     )
 
 
@@ -199,8 +210,10 @@ def example(own: Iterable[Result]) -> str:
     if texts is None:
         return ""
     most = texts[(texts["steerable"] == "most") & texts["multiplier"].isin(SHOWN)]
-    rows = [{"multiplier": f"{row.multiplier:g}", "the model writes": row.text} for row in most.itertuples()]
-    head = f"The behaviour is *{most['dataset'].iloc[0]}*, the most steerable data set of the run. "
+    names = {"multiplier": "multiplier", "text": "the model writes", "surprise": "surprise, nats a token"}
+    rows = most[[*names]].rename(columns=names).round(2).to_dict("records")
+    head = f"The behaviour is *{most['dataset'].iloc[0]}*, the most steerable data set of the run; the multipliers are the "
+    head += "ends of the papers' range, and surprise is that of the unsteered model. "
     return f"{head}[More text, and where it breaks](tan/steered.md)\n\n{table(rows)}"
 
 
@@ -216,10 +229,10 @@ def score(own: list[Result]) -> str:
 
 KINDS = {
     "reproduced": "are reproduced in every run that could test them",
-    "partly": "in some runs, and undecided in the others",
+    "partly": "in some runs, and are undecided or not specific in the others",
     "mixed": "in some runs, and not in others",
     "not": "in none",
-    "unspecific": "agree in number, and so do placebos",
+    "unspecific": "agree in number, and placebos as much",
     "open": "are open (every interval holds both answers)",
     "untestable": "cannot be tested on these models",
 }

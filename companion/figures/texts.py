@@ -30,8 +30,8 @@ PAPERS = " (papers' data)"
 def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
     """A row a pair of rankings (`tan.texts.agreement`, or with `by="kind"` `tan.formats.agreement`).
 
-    Filled: within kinds, with its interval; open: over all sets, and each kind alone; a bar: the ceiling; a grey band: as
-    far as placebo vectors came.
+    Filled: within kinds, with its interval; open: over all sets, and each kind alone; a bar: the ceiling; a grey band:
+    nine in ten placebo vectors.
     """
     style.checked(pairs, (by, "first", "second", "sets", "estimate", "low", "high"), [])
     keys = [by, "first", "second"]
@@ -214,8 +214,8 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
 def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) -> None:
     """Estimates with intervals, a row each; behind them how far placebos came, and bars where noise sets a ceiling."""
     rows, none = range(len(table)), pd.Series(np.nan, table.index)
-    most, ceiling = table.get("placebo_most", none), table.get("ceiling", none)
-    axes.barh(rows, 2 * most, left=-most, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
+    low, high, ceiling = (table.get(name, none) for name in ("placebo_low", "placebo_high", "ceiling"))
+    axes.barh(rows, high - low, left=low, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
     axes.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
     axes.scatter(table["estimate"], rows, c=colors, s=34, zorder=3)
     axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
@@ -234,8 +234,8 @@ def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
     columns = set(table.columns.get_level_values(0))
     if "ceiling" in columns and table["ceiling"].notna().any(axis=None):
         handles.append(style.dot("ceiling of the noise", "|", 9, color=style.BLACK, markeredgewidth=1.4))
-    if "placebo_most" in columns and table["placebo_most"].notna().any(axis=None):
-        handles.append(style.line("as far as placebo vectors", 6, style.FAINT))
+    if "placebo_low" in columns and table["placebo_low"].notna().any(axis=None):
+        handles.append(style.line("nine in ten placebo vectors", 6, style.FAINT))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 

@@ -25,7 +25,7 @@ def baseline(table: pd.DataFrame) -> pd.DataFrame:
     """How much of the steerability of sets, and of items, a count of words tells.
 
     One row a run, a level ("order of sets" with the choices of `texts.agreement`, or "items of a set") and a measure
-    (score, or told, the accuracy of naive Bayes): n, estimate, low, high, p, placebo, placebo_most.
+    (score, or told, the accuracy of naive Bayes): n, estimate, low, high, p, placebo, placebo_low, placebo_high.
     """
     rows = []
     for run, part in table.groupby("run", sort=False):

@@ -88,10 +88,11 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
     """Rank correlations of mean steerability between runs, and with the published models; None: between these alone.
 
     One row a pair and a choice of sets: pair (of `PAIRS`, those asked for), first, second, sets ("all", "within kinds",
-    and each kind), n, estimate, low, high, p; placebo and placebo_most (mean and largest absolute correlation of the
-    placebo vectors, one with one; of one text only if both trained on the same pairs) and ceiling; of two models on one text also disjoint (the estimate when each is tested
-    on its own half of the items, mean over halvings) and disjoint_ceiling. Where the table has a column `score` (`companion.tan.words`) there are
-    given_words, given_words_low and given_words_high: the same with the mean word score of the sets held constant.
+    and each kind), n, estimate, low, high, p; placebo, placebo_low and placebo_high (`null`; of one text only if both
+    trained on the same pairs) and ceiling; of two models on one text also disjoint (the estimate when each is tested on
+    its own half of the items, mean over halvings) and disjoint_ceiling. Where the table has a column `score`
+    (`companion.tan.words`) there are given_words, given_words_low and given_words_high: the same with the mean word score
+    of the sets held constant.
     """
     theirs = published.datasets()[[f"mean_{model}" for model in PUBLISHED]].set_axis(PUBLISHED, axis=1)
     every, kinds, others, ends, words = theirs, {}, {}, {}, {}
@@ -165,18 +166,19 @@ def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
 
 
 def placebo_means(table: pd.DataFrame) -> dict[str, list[pd.Series]]:
-    """Mean steerability by data set of every placebo vector of every run."""
+    """How far every placebo vector of every run moves the data sets, whichever way: a true vector's way is nearly always up."""
     wide = table.pivot_table("steerability", "dataset", ["run", "vector"], sort=False)
     named = {run: placebos(wide[run].dropna(axis=1)) for run in table["run"].unique()}
-    return {run: [wide[run, name] for name in names] for run, names in named.items()}
+    return {run: [wide[run, name].abs() for name in names] for run, names in named.items()}
 
 
 def null(first: Sequence[pd.Series], second: Sequence[pd.Series], strata: pd.Series) -> dict[str, float]:
-    """Mean and largest absolute correlation of placebos, one with one."""
+    """Correlations of placebos, one with one: their mean, and between which bounds nine in ten of them are."""
     found, count = np.array([np.nan]), min(len(first), len(second))
     if count:
         found = by_column(*(pd.concat(side[:count], axis=1) for side in (first, second)), strata)
-    return {"placebo": float(found.mean()), "placebo_most": float(np.abs(found).max())}
+    low, high = np.quantile(found, [0.05, 0.95])
+    return {"placebo": float(found.mean()), "placebo_low": float(low), "placebo_high": float(high)}
 
 
 # --- whose are the anti-steerable items ------------------------------------------------------------------------------
@@ -186,8 +188,8 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
     """Do two models steer the same items of a set well? Over the items that both were tested on.
 
     One row a pair of runs on one text: first, second, n (items), estimate, low, high and p (rank correlation of slopes
-    within sets, interval over sets), placebo and placebo_most (of the first model's slopes with those of the second's
-    placebos), ceiling (the root of the product of both models' correlations with their resampled vectors), given_words
+    within sets, interval over sets), placebo, placebo_low and placebo_high (of the first model's slopes
+    with those of the second's placebos), ceiling (the root of the product of both models' correlations with their resampled vectors), given_words
     (with the word score of each item held constant, where there is a column `score`); joint (share of items that are
     anti-steerable in both), joint_low, joint_high, chance (the same if the items of a set were shuffled), joint_p (of a
     share as large), and joint_placebo and chance_placebo, with the placebos of the second model.
