@@ -18,7 +18,7 @@ from IPython.display import HTML, Image, Markdown, display
 from companion import registered, store
 from companion.profiles import PUBLISHED, Settings, label_of, load_profile
 from companion.tan import experiment, records
-from companion.tan.jobs import Stage
+from companion.tan.jobs import Job, Stage, inputs
 from steerkit.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -69,15 +69,24 @@ class Run:
     ) -> dict[str, list[Settings]]:
         """This run in each of its formats, then the records that its profile is compared with, on the same data sets.
 
-        A run with values of its own stands alone, and so does one whose data sets a record lacks.
+        A run with values of its own stands alone, and so does one whose data sets a record lacks; a record of what this
+        run asks itself would say everything twice.
         """
         found = {form: [self.settings] for form in self.formats(answer_format, among)}
         if self.settings == load_profile(self.settings.profile):
             for one, form in each(self.by_format("", stage, answer_format, among)):
                 wanted = self.settings.datasets if stage == "grid" else one.datasets
-                if one.recorded and set(wanted) <= set(one.datasets):
+                if one.recorded and set(wanted) <= set(one.datasets) and not self._asks(one, stage, form):
                     found.setdefault(form, []).append(replace(one, datasets=wanted))
         return found
+
+    def _asks(self, other: Settings, stage: Stage, form: str) -> bool:
+        """Whether this run asks its model what other settings ask theirs, whatever the layer."""
+        if (other.model, other.source) != (self.settings.model, self.settings.source):
+            return False  # whose data may not be at hand
+        jobs = (Job(each, stage, self.settings.datasets[0], form, 0) for each in (self.settings, other))
+        mine, theirs = map(inputs, jobs)
+        return mine == theirs
 
     def recorded(self, stage: Stage, *names: str) -> list[dict[str, pd.DataFrame]]:
         """Tables of a stage by model, from the records of each of `names` (profiles, by commas).

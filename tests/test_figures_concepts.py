@@ -79,7 +79,7 @@ class TestEffects:
                 part = table[(table["format"] == axes.get_title()) & (table["model"] == model)]
                 (places, faces, edges), (placebo, *_), (at_zero, *_) = drawn[3 * i : 3 * i + 3]
                 color = style.model_color(model).lower()
-                at = [names.index(published.label(name)) + (-0.18, 0.18)[i] for name in part["dataset"]]
+                at = [names.index(published.label(name)) + (-0.12, 0.12)[i] for name in part["dataset"]]
                 assert np.allclose(places, np.column_stack([part["estimate"], at]))
                 assert np.allclose(placebo, np.column_stack([part["placebo"], at]))
                 assert np.allclose(at_zero, np.column_stack([part["at_zero"], at]))

@@ -357,10 +357,7 @@ class TestRun:
     def test_records_stand_beside_a_run_as_its_profile_says_it_and_on_its_data_sets(self):
         run = self.run("laptop")
         found = [(one.profile, form, one.datasets) for one, form in page.each(run.with_records("grid", ""))]
-        sets, beside = (
-            run.settings.datasets,
-            ("laptop-papers", "laptop-papers-gemma", "laptop-full", "laptop-full-gemma"),
-        )
+        sets, beside = run.settings.datasets, ("laptop-papers", "laptop-papers-gemma", "laptop-full-gemma")
         wanted = [(name, "statement") for name in ("laptop", *beside)] + [("laptop-papers-qwen", "letter")]
         assert found == [(*one, sets) for one in wanted]
         assert [one.profile for one in run.with_records("grid", "", ("letter",))["letter"]] == [

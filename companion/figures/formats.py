@@ -29,11 +29,13 @@ def effects(table: pd.DataFrame) -> Drawn:
     with style.drawing(height, 1, len(forms), sharey=True, squeeze=False) as (figure, panels):
         for axes, form in zip(panels[0], forms, strict=True):
             for model, part in table[table["format"] == form].groupby("model", sort=False):
-                shift = 0.36 * (models.index(model) - (len(models) - 1) / 2)
+                shift = 0.24 * (models.index(model) - (len(models) - 1) / 2)
                 _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
                 above.append(
                     f"{int((part['low'] > 0).sum())} of {len(part)} for {model_label(model)} in {form}"
                 )
+            for row in range(0, len(order), 2):  # bands: points of one row stand closer to another row's than to its name
+                axes.axhspan(row - 0.5, row + 0.5, color=style.FAINT, alpha=0.25, lw=0)
             axes.axvline(0, color=style.BLACK, lw=0.9)
             axes.set(title=form, xlabel=f"mean steerability\n({style.UNITS[form]} per unit)")
             axes.locator_params(axis="x", nbins=4)
