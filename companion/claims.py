@@ -5,8 +5,6 @@ function gives the effect, the smallest that counts, half of the published one w
 world. The second paper's claims are in `claims_mayne`, the first one's over prompt settings in `claims_shift`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

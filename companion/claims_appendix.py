@@ -1,7 +1,5 @@
 """The claims of Tan et al. 2024 that its appendix shows: variance, layers, ranges, other directions; as `companion.claims`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ same scatter around an isotropic direction. A claim that holds of these as well 
 nothing about the vector: `not specific`, with the rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ Steerability in and out of distribution shares items, answers and vector; what t
 whatever is correlated is taken from disjoint halves of the test items, both ways, over several halvings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """What tells one version of the code that computes numbers from another."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterable

@@ -12,8 +12,6 @@ counted for every token: counts are upper estimates. The time is not, as `compan
 itself on some of the prompts, and counts it alike.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

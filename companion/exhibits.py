@@ -4,8 +4,6 @@ Its metadata (`steerkit`) hold paper, number, title, place in the list and the t
 its parameters. A notebook dropped into the folder is an exhibit; one without such metadata is left alone.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 from collections import Counter

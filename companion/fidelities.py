@@ -13,8 +13,6 @@ bench      the same two tokens, as steering-bench sums them            log-probs
 =========  ==========================================================  ==========  =================
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from steerkit.errors import need

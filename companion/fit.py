@@ -1,7 +1,5 @@
 """A run made to fit into a night: fewer items of every data set, never fewer data sets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

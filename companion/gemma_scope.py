@@ -4,8 +4,6 @@
 this tells the library's reader.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

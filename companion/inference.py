@@ -1,7 +1,5 @@
 """What verdicts take beyond intervals (`steerkit.stats`): shares, many tests at once, spread and ranks of data sets."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

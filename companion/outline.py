@@ -1,7 +1,5 @@
 """What can be known of a model without its weights: tokenizer, template, layers and sizes."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache

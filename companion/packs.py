@@ -5,8 +5,6 @@ themselves is compared with what they are: the sizes with that of the file, the 
 libraries, so a pack is of use to the same checkout only, and another one is told so.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

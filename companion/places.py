@@ -1,7 +1,5 @@
 """Where things are: in a clone beside the packages; installed, inside the companion, and results in the cache."""
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress

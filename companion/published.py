@@ -8,8 +8,6 @@ Mayne et al. 2024 (arXiv 2411.08790): of Gemma-2-2B after block 14 and of a Gemm
 in its units. Few, because the distributions behind the figures are not in the text and no code was released.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -4,8 +4,6 @@ Plain matrix products would say too much or too little: of a forward of a small 
 slow in a precision. A model of a few blocks with constant weights needs neither a download nor the memory of the whole.
 """
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Sequence

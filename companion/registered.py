@@ -1,7 +1,5 @@
 """Questions as they were registered before anything was run: statistics, thresholds, and what would refute them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ A notebook runs again when its source, its parameters, the packages, the profile
 heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a notebook in seconds.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

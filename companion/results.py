@@ -4,8 +4,6 @@ The book belongs to one profile, whose results lie in `book/notebooks`. Every ot
 below it, so that `steerkit reproduce --profile other --no-book` adds tabs to the figures and overwrites nothing.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter

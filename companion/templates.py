@@ -11,8 +11,6 @@ letter are two tokens behind every prompt and for every tokenizer (`steerkit.pro
 strips every question, as the chat templates of Gemma and Llama 3 do: one in fifteen of the AI-risk items has some.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Literal, get_args
 

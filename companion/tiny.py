@@ -4,8 +4,6 @@ They know nothing. They have the real architecture classes, so whatever must hol
 (two engines, one answer) can be checked in seconds, without a download.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What several claims are judged with: shares and counts of data sets, and ranks of data sets within their kinds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence, Sized
 from typing import Any
 

@@ -14,8 +14,6 @@ of them that it calls "agrees" is printed with every verdict, beside the effects
 "not specific", unless the effect is larger than in all but `TAIL` of these worlds.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A chat template is a program that came with a checkpoint. It may lose the questi
 date, open a thought, or not come to an end; so what went in has to come back, word for word.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import time

@@ -9,8 +9,6 @@ vector = sum of coefficient * row + rest. The decoder bias is left out: a steeri
 cancels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

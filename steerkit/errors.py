@@ -1,7 +1,5 @@
 """The one exception users meet: what was expected, what was found, what was done, what to do next."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 

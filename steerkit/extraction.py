@@ -6,8 +6,6 @@ the paper's string, the letter between the brackets); in `statement` it is the c
 mean over its tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

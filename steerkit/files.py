@@ -1,7 +1,5 @@
 """Files: the cache folder, locks that two runs share, hashes, writes that are whole or not at all."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

@@ -4,8 +4,6 @@ The vector is added to the output of one block from the last prompt token on, as
 answer: at that token when the prompt is read, and at every new token when it is fed back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import takewhile
 

@@ -7,8 +7,6 @@ Nanda 2023; Kramár et al. 2024, arXiv 2403.00745); `steerkit.grid.evaluate` giv
 how far apart they are is measured wherever both are at hand.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ choice
     A question that lists its options, `(A) ...` and `(B) ...`, and is answered by a letter.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -15,8 +15,6 @@ Every example comes out in the same five parts, whatever the format::
 `prompt` ends where the model starts to speak. The answers of the two sides differ; prompt, lead and closing do not.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

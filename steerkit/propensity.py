@@ -6,8 +6,6 @@ It is a difference, score(matching) - score(not matching) (Tan et al. 2024, sect
 name, and is open to more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

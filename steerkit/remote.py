@@ -5,8 +5,6 @@ vectors there, scores or sums of activations back; masks are made on the server.
 business (NDIF_API_KEY, or its own configuration) and is not kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace

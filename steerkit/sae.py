@@ -8,8 +8,6 @@ Gemma Scope does not subtract (s = 0), SAELens does unless its file says otherwi
 `b_dec @ W_enc`, so f(0) tells them apart. Letters: d the width of the model, f the number of features.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

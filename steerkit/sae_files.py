@@ -4,8 +4,6 @@ Reading gives the fields of `steerkit.sae.Sae`. Settings that this package does 
 ignored: a normalisation of the input that is left out gives plausible and wrong numbers.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

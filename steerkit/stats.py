@@ -4,8 +4,6 @@ Percentile bootstraps of few groups are too narrow (with 4 groups the "95%" inte
 interval with a sandwich variance over groups. Everything is float64.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ For one example with propensities ``y_k`` at multipliers ``m_k`` the ordinary le
 multipliers only, so all examples that share a set of multipliers are fitted by one matrix product.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -3,8 +3,6 @@
 `TEMPLATES[name] = Template(name, ...)` adds one of your own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ that reaches farthest; a difference means the slow engine and a loud reason. Whe
 then the sequence, and then there is a clear error.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Several authors of one concept: what is drawn from whom, the linear slopes, and worlds in which the answer is known."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The claims put to simulated worlds in which they are true and in which they are false, and what is said of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import combinations, product
 

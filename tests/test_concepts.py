@@ -1,7 +1,5 @@
 """Concept or format: means and shares on finished runs, words and verdicts on made-up ones, ranks against scipy."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 

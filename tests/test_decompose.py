@@ -1,7 +1,5 @@
 """Decompositions: a case with a known answer, solvers against scikit-learn and scipy, tables against the formula."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

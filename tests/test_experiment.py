@@ -1,7 +1,5 @@
 """The protocol as tables: what they hold, that nothing is computed twice, that training never sees a test item."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Extraction against plain forwards of each whole string, and what is done with the differences."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

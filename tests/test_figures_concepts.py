@@ -1,7 +1,5 @@
 """Figures on concept and format: every mark is a number of the table, in its panel, colour and place."""
 
-from __future__ import annotations
-
 import re
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """The figures of Mayne et al.: what is drawn is what the table holds, and the published numbers stand beside it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -4,8 +4,6 @@ Commands, options, files and profiles are drawn by hypothesis, most of them near
 draws 10,000 anew; the tests draw the same 300 every time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Gradients of the propensity against plain differences, and the placebos made of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

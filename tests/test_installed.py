@@ -1,7 +1,5 @@
 """The package as a wheel installs it, away from any clone: profiles, notebooks and records travel inside."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Machines as people have them: long paths, foreign kernels, other locales, users without a home, environments without pip."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

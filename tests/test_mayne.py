@@ -1,7 +1,5 @@
 """The runs and tables of Mayne et al.: activations against plain forwards, features against the formula, claims."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

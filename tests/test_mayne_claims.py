@@ -1,7 +1,5 @@
 """The claims of Mayne et al. in simulated worlds: where one is true it is found, where it is false it is not agreed to."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Refitted ranges against numpy.polyfit on the cut points, and residuals against their two definitions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """What a data set's pairs say beforehand: the formulas against plain ones, and worlds in which the answers are known."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache

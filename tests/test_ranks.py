@@ -1,7 +1,5 @@
 """Rank correlations within strata: against scipy and brute force, and in worlds whose truth is known."""
 
-from __future__ import annotations
-
 from itertools import permutations, product
 
 import numpy as np

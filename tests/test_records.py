@@ -1,7 +1,5 @@
 """Records: what is committed is what was computed, what is damaged is refused, and an audit finds a wrong number."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

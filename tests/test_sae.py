@@ -1,7 +1,5 @@
 """Sparse autoencoders: every activation against loops, both file formats there and back, everything that is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

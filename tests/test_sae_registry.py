@@ -1,8 +1,6 @@
 """Autoencoders by name: the tiny one has every part, files are found or their absence is said in one sentence;
 releases of sae-lens come through a stand-in for it, and its own classes where they are installed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Shifts of prompt setting, as tables and in notebooks: against naive loops, scipy, and the numbers of the paper."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from itertools import combinations, product

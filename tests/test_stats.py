@@ -1,7 +1,5 @@
 """Variance parts against statsmodels and scikit-learn, intervals against theory and simulation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

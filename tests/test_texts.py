@@ -1,7 +1,5 @@
 """Text or concept: made-up slopes of models and texts whose truth is known, counts by hand, and the records as they are."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """The control without a model: counts against scikit-learn, flags against plain texts, and texts that are not here."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Made-up slopes of two models and two sources of text, of which it is known whose property steerability is."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

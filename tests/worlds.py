@@ -1,7 +1,5 @@
 """Simulated runs: what the claims are judged on, made so that a claim is true or false."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from types import SimpleNamespace
 

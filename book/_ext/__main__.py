@@ -1,7 +1,5 @@
 """What `steerkit book` runs: one JSON line, the paths made or the error."""
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -1,7 +1,5 @@
 """The book: pages generated from what the notebooks left behind, then Jupyter Book with warnings as errors."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

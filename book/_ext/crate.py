@@ -4,8 +4,6 @@ One flat graph in the Process Run Crate profile: the data set, its files, and a 
 notebook.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime

@@ -3,8 +3,6 @@
 The words before a colon depend on the numbers behind it: a run that found something else says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

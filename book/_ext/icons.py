@@ -1,7 +1,5 @@
 """The theme's icons as a few lines of CSS: its script brings two thousand of them, and the site shows a dozen."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

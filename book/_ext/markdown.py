@@ -1,7 +1,5 @@
 """Markdown as the book's pages need it: tables from frames, and fences that hold other fences."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from typing import Any

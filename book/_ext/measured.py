@@ -1,7 +1,5 @@
 """Pages of what was measured and committed (`benchmarks/*.json`, `records/`): speed, what a grid costs, a server's numbers."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What no hand writes: the part of a figure's page below its prose, and the pages about parameters, runs and servers."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

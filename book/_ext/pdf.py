@@ -1,7 +1,5 @@
 """The whole book as one PDF: Sphinx writes one long page, Chromium prints it with page numbers, links and bookmarks."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

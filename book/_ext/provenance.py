@@ -1,7 +1,5 @@
 """Where every number comes from: runs, inputs, software, and how to cite them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """The tokens of one item, seen: what is read, steered and scored in each answer format, as lines of coloured tokens."""
 
-from __future__ import annotations
-
 import html
 from itertools import groupby
 

@@ -1,7 +1,5 @@
 """`steerkit doctor`: what is installed, what the machine has, what is cached, what can be reached."""
 
-from __future__ import annotations
-
 import importlib.metadata as installed
 import os
 import platform

@@ -1,7 +1,5 @@
 """What the commands share: their options, each with its help and with what Tab offers for it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

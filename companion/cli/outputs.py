@@ -1,7 +1,5 @@
 """Where a command may write: not over what somebody needs, unless told to, and never over what is no file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path

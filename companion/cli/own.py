@@ -1,7 +1,5 @@
 """The commands for one's own model, data and vectors; `companion.cli.program` puts them on the command line."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

@@ -1,7 +1,5 @@
 """The command line. Heavy imports happen inside the commands, so that `steerkit --help` answers at once."""
 
-from __future__ import annotations
-
 import errno
 import math
 import os

@@ -1,7 +1,5 @@
 """What a person sees while `steerkit reproduce` works: what is left, how long it will take, what came of it."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The terminal: bars and colour where somebody watches, plain lines where nobody does, JSON where a machine asks."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

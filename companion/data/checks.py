@@ -1,7 +1,5 @@
 """What makes the rows of a data set contradict each other, or themselves."""
 
-from __future__ import annotations
-
 import logging
 from collections import defaultdict
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ A name of the papers exists several times: `source="bundled"` is this project's 
 pinned address in `sources.json` and opened only when its SHA-256 is right.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import json

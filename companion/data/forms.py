@@ -4,8 +4,6 @@ A model may prefer a label, A or B, Yes or No, whatever it stands for. So an ite
 in which label shows the behaviour.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ Formats: Perez et al. 2022 (JSON lines), CAA (Rimsky et al. 2023), and TruthfulQ
 asked as in Tan et al. 2024; and texts with a positive and a negative answer, also as columns of a CSV file.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -3,8 +3,6 @@
 The two items of a minimal pair, and items that ask the same question, are one group, in one part of a split or in none.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Several authors of one concept: whose order of the concepts is whose, and what becomes of a vector on other texts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The figures of Mayne et al. 2024: a steering vector as a sparse autoencoder sees it, beside what the paper has."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Letters and options: the unsteered propensity of every item in both orders of its options."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Decompositions of a steering vector, judged three ways: reconstruction, behaviour, stability."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

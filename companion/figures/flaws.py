@@ -1,7 +1,5 @@
 """What the released code of Tan et al. does to the numbers (`tan.flaws`): "as released" beside "corrected"."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pandas as pd

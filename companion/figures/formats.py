@@ -1,7 +1,5 @@
 """Concept or format: which concepts are steerable in which model and answer format."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

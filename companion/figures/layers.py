@@ -1,7 +1,5 @@
 """Appendix of Tan et al. 2024: which layer, which range of multipliers, and how well a line fits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate

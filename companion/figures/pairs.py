@@ -1,7 +1,5 @@
 """What the pairs of a data set say: predictors, items that go backwards, common words, numbers of pairs, single tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Figures 1 and 2 of Tan et al. 2024: the steerability of single examples, with the paper's numbers, and those alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Scatter plots: whose points they are, the line fitted to them, and the names of those that stand out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial

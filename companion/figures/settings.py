@@ -3,8 +3,6 @@
 A SHIFTS table has one row a data set, model and shift (training and test setting); published rows may be among ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from textwrap import wrap

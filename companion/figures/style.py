@@ -4,8 +4,6 @@ Colours are Okabe and Ito's colour-blind safe set. A colour means one thing with
 models, prompt settings), in every figure; published values are grey or hatched.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """Text or concept: rank correlations with their null and their ceiling, and data sets in the plane of two numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 

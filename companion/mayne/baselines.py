@@ -1,7 +1,5 @@
 """What a decomposition is worth: the vector it stands for, with how many features, and beside what chance gives."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations

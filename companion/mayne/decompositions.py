@@ -5,8 +5,6 @@ as it does to the vector. Stability: do resampled training pairs give the same f
 three: a random vector of equal norm, and a dictionary with shuffled coordinates (`companion.mayne.baselines.shuffled`).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ Mayne et al. 2024 state an encoder bias of 86.20 for feature 4888 and an activat
 where the decoder bias is not subtracted, and b_enc - b_dec @ W_enc where it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import pandas as pd

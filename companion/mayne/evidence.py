@@ -1,7 +1,5 @@
 """What the claims of Mayne et al. 2024 are judged on: activations, plain text, gradients of test examples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -5,8 +5,6 @@ sweep. One backward pass an example gives the slopes at all blocks (`steerkit.gr
 steering.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -3,8 +3,6 @@
 A number is no meaning. The texts say what a feature answers to, as far as so few tokens can; one that never fires there has none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

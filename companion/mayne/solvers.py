@@ -15,8 +15,6 @@ The last two are regressions on the decoder that never copy it. Vectors are floa
 one solution a count (`steerkit.decomposition`).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

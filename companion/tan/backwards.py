@@ -1,7 +1,5 @@
 """Which items go backwards under the vector of the other pairs of their set, as registered in `backwards.yaml`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ A model that binds gives the same option when the options change places, so its 
 minus that of the other) stays what it was. One that likes a letter gives the same letter: its propensity changes sign.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

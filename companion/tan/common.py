@@ -1,7 +1,5 @@
 """What is left of steering when vector and test share no content word, as registered in `words-apart.yaml`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

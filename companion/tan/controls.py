@@ -3,8 +3,6 @@
 The tables are those of `companion.tan.texts`, with what `companion.tan.words` says of each item beside its slopes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pandas as pd

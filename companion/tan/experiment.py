@@ -6,8 +6,6 @@ Each function returns a finished table. What it needs is computed when missing a
 per data set and format, so that a killed run goes on with the next data set. A recorded profile is read from its record.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

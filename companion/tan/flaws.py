@@ -14,8 +14,6 @@ duplicates         repeated questions of the data files leak from the training i
 "released" is always what their code does, "corrected" what the text says or the reader expects.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from itertools import pairwise

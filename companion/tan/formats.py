@@ -4,8 +4,6 @@ Everything here is computed from GRID tables; models differ in scale and formats
 (Spearman) and by the sign of an interval, never by size.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations

@@ -4,8 +4,6 @@ The check is from the appendix of Tan et al. 2024 (arXiv 2407.12404): the mean r
 +-1 and +-1.5. Slopes that shrink as the range widens mean that the effect saturates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

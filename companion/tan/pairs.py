@@ -1,7 +1,5 @@
 """A data set as matrices over its pairs, [test, training pair], from its PRODUCTS table (`companion.tan.products`)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

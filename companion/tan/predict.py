@@ -4,8 +4,6 @@ Half of the pairs of a set are its training pairs. What can be known of them wit
 the other half under their mean difference.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

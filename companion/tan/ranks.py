@@ -5,8 +5,6 @@ taken within strata. How high a correlation can be, when each side is a mean ove
 correlation of two halves of them (Spearman 1910, Brown 1910).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ A vector may raise the matching text, or only lower the other one more. The two 
 the steerability. The common part knows no label: with labels exchanged it has the other sign.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

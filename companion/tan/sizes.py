@@ -6,8 +6,6 @@ Cronbach et al. 1972). Products of two entries that share a row, a column, both 
 are, estimate the components without bias, also where a pair is easy as a test and strong as a training pair.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

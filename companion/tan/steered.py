@@ -4,8 +4,6 @@ The sets are chosen by a rule and not for their looks: the most steerable one, t
 steerable one of a run; the prompt is that of the first test example.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -10,8 +10,6 @@ with the training setting as ``vector``. ``baseline`` is the unsteered propensit
 that take settings return the table and the manifests of the artefacts behind it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations, product

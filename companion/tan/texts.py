@@ -5,8 +5,6 @@ Beside each correlation stand that of placebo vectors and the ceiling that few t
 source of texts; the tables start from the SLOPES of `read`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import combinations, product
 

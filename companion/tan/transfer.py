@@ -4,8 +4,6 @@ Everything starts from AUTHORS tables (`companion.tan.authors.slopes`). A pair n
 is the mean over all other pairs of its author. Pairs of authors are *known*, whose records were there before, or *new*.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import combinations, permutations

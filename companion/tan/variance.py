@@ -1,7 +1,5 @@
 """Where the spread of the slopes comes from: the variance decomposition of Tan et al. 2024 (arXiv 2407.12404)."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import numpy as np

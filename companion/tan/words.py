@@ -6,8 +6,6 @@ is a naive Bayes classifier on bags of words with half a count added (Manning, R
 Words are runs of letters, digits and apostrophes, in lower case.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Where traces run: the address of a server, or this machine."""
 
-from __future__ import annotations
-
 import os
 from urllib.parse import urlsplit
 

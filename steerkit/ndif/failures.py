@@ -3,8 +3,6 @@
 NDIF reports nearly everything as one exception with a text. The texts were collected from a real server.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

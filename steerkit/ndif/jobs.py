@@ -5,8 +5,6 @@ that whoever runs the same request later finds it. What can pass is tried again 
 connection, a closed socket, a server that restarts, a worker that died. What cannot is an error at once.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Models that live on a server: here only their outline, without weights, and what the server says about itself."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

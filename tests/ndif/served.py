@@ -3,8 +3,6 @@
 `make test-ndif` loads it. Without it the tests here are skipped: they need an environment of 1.7 GB and minutes.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

@@ -1,7 +1,5 @@
 """What can go wrong with a server, on a real one: the exception says what happened, and bad requests are not repeated."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

@@ -1,7 +1,5 @@
 """The same numbers on NDIF as here: every operation of the package, twice, and what travels for it."""
 
-from __future__ import annotations
-
 import subprocess
 from dataclasses import replace
 

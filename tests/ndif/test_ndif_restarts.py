@@ -1,7 +1,5 @@
 """A sweep whose client, worker or server is killed in the middle: it goes on, with nothing lost and nothing repeated."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

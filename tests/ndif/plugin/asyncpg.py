@@ -3,8 +3,6 @@
 Which keys there are, and which of them are trusted, stands in NDIF_CPU_KEYS: `{"key": ["trusted"], "other": []}`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from contextlib import asynccontextmanager

@@ -5,8 +5,6 @@ a process of its own), `NDIF_CONTROLLER_IMPORT_PATH` the controller. Queue, wire
 messages stay NDIF's; replaced is only what talks to CUDA unconditionally or asks the Hugging Face hub.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import os
