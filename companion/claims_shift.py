@@ -12,22 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from companion import inference, published
+from companion import inference, published, trials
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
-from companion.trials import (
-    FEWEST,
-    TESTED,
-    both_models,
-    both_ways,
-    counted,
-    enough,
-    halves_of,
-    ranked,
-    share_of,
-)
+from companion.trials import both_models, enough, ranked
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -64,7 +54,7 @@ def moved(e: Evidence) -> list[Moved]:
         labels = group[name].loc[rows.index].to_numpy()
         slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
         plain = unsteered.loc[name].loc[rows.index]
-        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves_of(labels)))
+        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, trials.halves_of(labels)))
     return found
 
 
@@ -78,7 +68,7 @@ def _having(e: Evidence, shift: Pair, said: str, which: str = "") -> list[Moved]
 def _halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
     """A number of two settings over sets, from disjoint halves of the items."""
     sides = (([each.slopes[pair] for each in sets], measure) for pair in (one, other))
-    return both_ways([each.halves for each in sets], *sides)
+    return trials.both_ways([each.halves for each in sets], *sides)
 
 
 def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Trial:
@@ -164,7 +154,7 @@ def some_sets_fail(e: Evidence) -> Trial:
         loses = np.array([stats.mean_interval(own - other, groups).p_above for own, other, groups in every])
         gone = np.array([other.mean() <= 0 for _, other, _ in every])
         both = np.maximum(steers, loses)
-        return tuple(int((p[gone] < TESTED).sum()) for p in (inference.holm(both), both))
+        return tuple(int((p[gone] < trials.TESTED).sum()) for p in (inference.holm(both), both))
 
     def false(rng: np.random.Generator) -> Interval:
         drawn = []
@@ -175,7 +165,7 @@ def some_sets_fail(e: Evidence) -> Trial:
         return inference.share_interval(found(drawn)[0], len(sets))
 
     sure, maybe = found(every)
-    ours = counted(sure, maybe, len(sets))
+    ours = trials.counted(sure, maybe, len(sets))
     return Trial(said, ours, inference.share_interval(sure, len(sets)), 1 / len(sets), false)
 
 
@@ -193,10 +183,10 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
     own, other = _halves(sets, SAME, FIRST_SHIFT)[0]
     fails, failed = own <= least, other <= least
     there = f"{int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
-    require(min(fails.sum(), (~fails).sum()) >= FEWEST, said, there)
+    require(min(fails.sum(), (~fails).sum()) >= trials.FEWEST, said, there)
 
     def effect(failed: np.ndarray) -> Interval:
-        one, two = (share_of(failed[side]) for side in (fails, ~fails))
+        one, two = (trials.share_of(failed[side]) for side in (fails, ~fails))
         gap = one.estimate - two.estimate  # the interval of a difference of shares after Newcombe (1998)
         low = gap - np.hypot(one.estimate - one.low, two.high - two.estimate)
         return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))

@@ -22,13 +22,9 @@ from steerkit.propensity import FIDELITIES, Question, two_branches
 
 def _bench(example: Example) -> Question:
     """steering-bench's reading; a letter that comes with its bracket would be predicted before anything is steered."""
-    expected, found = (
-        "a token before the letter that can be steered",
-        "one token for the bracket and the letter",
-    )
-    need(
-        bool(example.lead), expected, f"{found} in {example.id}", "use fidelity=paper, or spelling=template."
-    )
+    found = f"one token for the bracket and the letter in {example.id}"
+    step = "use fidelity=paper, or spelling=template."
+    need(bool(example.lead), "a token before the letter that can be steered", found, step)
     return two_branches(example, start=0, closing=1, scale="logprob")
 
 

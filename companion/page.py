@@ -97,10 +97,8 @@ class Run:
         tables = [{one.model: experiment.table(one, stage) for one in chosen} for chosen in found]
         if all(each.keys() == tables[0].keys() != set() for each in tables):
             return tables
-        reason = (
-            f"No record of it, or of one model only: `steerkit record PROFILE --stage {stage}` makes one."
-        )
-        self.show_gap("gap", reason, [])
+        why = f"No record of it, or of one model only: `steerkit record PROFILE --stage {stage}` makes one."
+        self.show_gap("gap", why, [])
         return [{} for _ in names]
 
     def show_registered(self, name: str) -> None:

@@ -44,9 +44,8 @@ def at_work() -> None:
     mend = "unset PYTHONOPTIMIZE, and give python no -O."
     found = f"optimisation level {sys.flags.optimize}"
     need(not sys.flags.optimize, "a Python that keeps assertions and docstrings", found, mend)
-    with told(
-        (OSError,), "a folder to work in", "change to one that exists.", found=lambda _: "one that is gone"
-    ):
+    step, gone = "change to one that exists.", lambda _: "one that is gone"
+    with told((OSError,), "a folder to work in", step, found=gone):
         Path.cwd()
 
 

@@ -120,9 +120,8 @@ def results_of(exhibit: Exhibit, executed: Path) -> list[Result]:
 
 def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     run, notebook = (folder / f"{exhibit.id}.{suffix}" for suffix in ("run.json", "ipynb"))
-    found = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{exhibit.id}-*.json"))
-    ]
+    paths = sorted(folder.glob(f"{exhibit.id}-*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     parts = [p for p in found if p.get("exhibit") == exhibit.id]  # another id may begin with this one
     promised = exhibit.needs or exhibit.published  # a walkthrough may leave nothing but itself
     if not run.exists() or not notebook.exists() or (promised and not parts):
@@ -152,10 +151,8 @@ def overview() -> list[dict[str, Any]]:
                 verdicts.setdefault(row["exhibit"], Counter())[row["verdict"]] += 1
     rows = []
     for exhibit in exhibits.EXHIBITS.values():
-        last, notebook = (
-            last_run(exhibit.executed),
-            str(exhibit.notebook.relative_to(exhibits.NOTEBOOKS.parent)),
-        )
+        last = last_run(exhibit.executed)
+        notebook = str(exhibit.notebook.relative_to(exhibits.NOTEBOOKS.parent))
         about = {name: getattr(exhibit, name) for name in ("id", "paper", "number", "title")}
         about |= {"notebook": notebook, "profile": last.get("parameters", {}).get("profile")}
         about |= {name: last.get(name) for name in ("finished", "seconds")}

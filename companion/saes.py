@@ -124,9 +124,8 @@ def _obtaining(what: str, download: bool, next_step: str) -> AbstractContextMana
 def _release(name: str, download: bool) -> Path:
     """The SAELens folder of a release, in the cache; fetched through sae-lens when it is not there."""
     release, _, sae_id = name.removeprefix(RELEASE).partition("/")
-    expected = (
-        "saelens:RELEASE/ID, such as saelens:gemma-scope-2b-pt-res-canonical/layer_14/width_16k/canonical"
-    )
+    such = "saelens:gemma-scope-2b-pt-res-canonical/layer_14/width_16k/canonical"
+    expected = f"saelens:RELEASE/ID, such as {such}"
     step = "take both from the table of pretrained autoencoders in the documentation of SAELens."
     inside = not {".", "..", ""} & {release, *sae_id.split("/")}
     need(inside, expected, repr(name), step, NOT_READ)

@@ -37,13 +37,8 @@ TOLD = "STEERKIT_TOLD"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
 NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/tan/work.py")
-NUMERIC_CODE += (
-    "companion/fidelities.py",
-    "companion/templates.py",
-    "companion/models.py",
-    "companion/weights.py",
-    "companion/tiny.py",
-)
+OF_MODELS = ("fidelities", "templates", "models", "weights", "tiny")
+NUMERIC_CODE += tuple(f"companion/{name}.py" for name in OF_MODELS)
 NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py", "companion/tan/authors.py")
 NUMERIC_CODE += ("companion/tan/products.py", "companion/tan/unigram.py")
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 TERMS = "TERMS.html"
 DELETED, AGAIN = "The download was deleted.", "run the command again."
-ACCEPT_VARIABLE = (
-    "STEERKIT_ACCEPT"  # keys of terms that the user accepts, and large models, with commas between
-)
+# Keys of terms that the user accepts, and large models, with commas between.
+ACCEPT_VARIABLE = "STEERKIT_ACCEPT"
 
 
 def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:

@@ -7,8 +7,6 @@ Dimension letters, the same everywhere: `p` prompts (examples), `s` sequence pos
 stream at layer l is the output of block l.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

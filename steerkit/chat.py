@@ -119,11 +119,9 @@ def _render(tokenizer: Any, messages: list[dict[str, Any]], dated: list[str], **
     """What the template makes of some messages, within the limits; notes in `dated` that it asked for the date."""
     how = {"tokenize": False, "add_generation_prompt": True, **more}
     how |= {"enable_thinking": False, "thinking": False}  # Qwen's and SmolLM's name, DeepSeek's and Granite's
-    expected = (
-        f"a chat template that ends within {SECONDS:g} s, {MEMORY >> 20} MiB and {LONGEST:,} characters"
-    )
+    wanted = f"a chat template that ends within {SECONDS:g} s, {MEMORY >> 20} MiB and {LONGEST:,} characters"
     kinds = (TimeoutError, MemoryError, RecursionError, OverflowError)
-    with told(kinds, expected, INSTEAD, NOT_LOADED), limited(), _always(TODAY, dated):
+    with told(kinds, wanted, INSTEAD, NOT_LOADED), limited(), _always(TODAY, dated):
         _size(str(tokenizer.chat_template))
         text = tokenizer.apply_chat_template(messages, **how)
         _size(text)

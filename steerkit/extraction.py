@@ -88,11 +88,8 @@ def _parts(
     """What is asked of some examples at a time with their indices; a job on a server holds several forwards."""
     trust.check_examples(model, examples)
     trust.check_layers(model, layers)
-    questions, tokens, remote = (
-        list(map(ask or _contrast, examples)),
-        tokens or room(model),
-        model.remote is not None,
-    )
+    questions, tokens = list(map(ask or _contrast, examples)), tokens or room(model)
+    remote = model.remote is not None
     work = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
 
     def attempt(part: list[int], most: int) -> torch.Tensor:

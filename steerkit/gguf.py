@@ -22,9 +22,8 @@ def control_vector(vectors: Vectors) -> bytes:
     import gguf
 
     named = ", ".join(vectors.names)
-    need(
-        len(vectors.names) == 1, "one vector for a control vector", named, "choose it with `select([name])`."
-    )
+    step = "choose it with `select([name])`."
+    need(len(vectors.names) == 1, "one vector for a control vector", named, step)
     step = "choose others with `select(layers=...)`."
     need(0 not in vectors.layers, "layers from 1 on, which llama.cpp can steer", "layer 0", step)
     model = str(vectors.manifest.get("inputs", {}).get("model", ""))

@@ -120,9 +120,8 @@ def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
     )
     # httpx's, requests' and its own errors all mean "not obtained".
     with told((Exception,), expected, mend, NOT_LOADED, lambda error: named(error).partition("\n")[0]):
-        return snapshot_download(
-            repo, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(TWICE)
-        )
+        which = {"allow_patterns": list(patterns), "ignore_patterns": list(TWICE)}
+        return snapshot_download(repo, revision=revision, **which)
 
 
 def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
@@ -131,10 +130,8 @@ def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, att
     from transformers import AutoTokenizer
 
     place = str(place)
-    tuned, expected = (
-        Path(place, ADAPTER).exists(),
-        f"a checkpoint with its adapter merged into it at {place}",
-    )
+    tuned = Path(place, ADAPTER).exists()
+    expected = f"a checkpoint with its adapter merged into it at {place}"
     mend = "merge it (peft's `merge_and_unload`), save the model, and load that."
     need(not tuned, expected, f"{ADAPTER} beside the weights", mend, NOT_LOADED)
     how = {"dtype": dtype, "device_map": str(device), "use_safetensors": True}

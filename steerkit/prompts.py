@@ -232,9 +232,8 @@ def split_letters(tokenizer: Any, tails: list[list[int]], merged: bool = False) 
         texts = [tokenizer.decode(tail) for tail in tails]
         pieces = [(text[:-2], text[-2:-1], text[-1:]) for text in texts]
         apart = [[tokenizer(piece, add_special_tokens=False).input_ids for piece in each] for each in pieces]
-        lead, letters, closing = _cut(
-            tokenizer, [[*opening, *letter, *end] for opening, letter, end in apart]
-        )
+        apart = [[*opening, *letter, *end] for opening, letter, end in apart]
+        lead, letters, closing = _cut(tokenizer, apart)
     shown = [[tokenizer.decode([token]) for token in tail] for tail in tails]
     mend = "use answer_format=statement; this tokenizer has no token for a letter by itself."
     found = f"{shown[0]} and {shown[1]}"

@@ -28,9 +28,8 @@ _RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "activa
 RELEASES: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
 
 # What a setting is when it is there.
-_TYPES: dict[str, type] = dict.fromkeys(
-    ("architecture", "activation_fn", "hook_name", "model_name", "source"), str
-)
+_TEXTS = ("architecture", "activation_fn", "hook_name", "model_name", "source")
+_TYPES: dict[str, type] = dict.fromkeys(_TEXTS, str)
 _TYPES |= {
     "rescale_acts_by_decoder_norm": bool,
     "hook_layer": int,
@@ -87,9 +86,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
     for name in ("normalize_activations", "reshape_activations"):
         value = config.get(name)
         _understood(value in (None, False, "none"), f"{name} none", f"{name} {value!r}")
-    _understood(
-        config.get("hook_head_index") is None, "a whole residual stream", "hook_head_index, one head of it"
-    )
+    head = config.get("hook_head_index")
+    _understood(head is None, "a whole residual stream", "hook_head_index, one head of it")
     hook, out = config.get("hook_name") or "", config.get("hook_name_out")
     _understood(out in (None, hook), "an autoencoder", f"a transcoder, from {hook} to {out}")
     centred = (config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights")
@@ -106,11 +104,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
         arrays["W_dec"].div_(norms.clamp_min(1e-8)[:, None])
     number = re.search(r"(?:blocks|layers|h)\.(\d+)\b", hook)
     layer = int(number[1]) if number else config.get("hook_layer")
-    _understood(
-        config.get("hook_layer") in (None, layer),
-        f"hook_layer {layer}, as in {hook},",
-        f"{config.get('hook_layer')}",
-    )
+    stated = config.get("hook_layer")
+    _understood(stated in (None, layer), f"hook_layer {layer}, as in {hook},", f"{stated}")
     other = re.search("vision|encoder|image|audio", hook)
     _understood(not other, "a hook in the decoder of a language model", hook)
     if layer is not None and hook.endswith("hook_resid_pre"):
@@ -146,19 +141,15 @@ def _arrays(path: Path, kind: str) -> dict[str, torch.Tensor]:
     _understood(len(thresholds) < 2, "one threshold", ", ".join(thresholds))
     unknown = set(arrays) - {*ARRAYS, *_SCALES, *thresholds}
     _understood(not unknown, f"arrays among {', '.join(ARRAYS)}", f"{', '.join(sorted(unknown))} as well")
-    _understood(
-        all(arrays[name].ndim == 2 for name in ("W_enc", "W_dec") if name in arrays),
-        "W_enc and W_dec of two dimensions",
-        "one of another number",
-    )
+    flat = [name for name in ("W_enc", "W_dec") if name in arrays and arrays[name].ndim != 2]
+    _understood(not flat, "W_enc and W_dec of two dimensions", "one of another number")
     if "log_threshold" in arrays:
         arrays["threshold"] = arrays["log_threshold"].exp()
     if "topk_threshold" in arrays:
         arrays["threshold"] = arrays["topk_threshold"].expand(arrays["b_enc"].shape).contiguous()
     used = kind in ("jumprelu", "batchtopk") or not thresholds
-    _understood(
-        used, "an architecture that has thresholds", f"{kind}, and {' and '.join(thresholds)} beside it"
-    )
+    beside = f"{kind}, and {' and '.join(thresholds)} beside it"
+    _understood(used, "an architecture that has thresholds", beside)
     _require(ARRAYS if kind == "jumprelu" else ARRAYS[:-1], arrays, path)
     arrays, known = _unscaled(arrays), ARRAYS if kind in ("jumprelu", "batchtopk") else ARRAYS[:-1]
     return {name: arrays[name] for name in known if name in arrays}

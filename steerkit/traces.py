@@ -441,10 +441,8 @@ def contrasts_apart(
     found = torch.zeros(len(questions), sides_of(parts), len(wanted), site.width)
     for n, question in enumerate(questions):
         for branch in question.branches:
-            inputs, start = (
-                {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])},
-                len(question.prefix),
-            )
+            inputs = {"input_ids": torch.tensor([[*question.prefix, *branch.tokens]])}
+            start = len(question.prefix)
             hidden = [stream(each)[0, start:].float().cpu() for each in outputs(site, inputs, {}, wanted)]
             for item in branch.reads:
                 found[n, item.side] += item.weight * torch.stack([each[item.position] for each in hidden])

@@ -100,17 +100,12 @@ def load_vectors(path: Path | str) -> Vectors:
 def _sound(names: Any, layers: Any, values: torch.Tensor, manifest: Any) -> bool:
     """Whether what a file says has the types of `Vectors`, and each name and layer once."""
     lists = all(isinstance(each, list) and each for each in (names, layers))
-    if not (
-        lists and all(isinstance(name, str) for name in names) and all(type(layer) is int for layer in layers)
-    ):
+    named = all(isinstance(name, str) for name in names) if lists else False
+    if not (named and all(type(layer) is int for layer in layers)):
         return False
     once = len({*names}) == len(names) and len({*layers}) == len(layers) and min(layers) >= 0
-    return (
-        once
-        and values.is_floating_point()
-        and isinstance(manifest, dict)
-        and isinstance(manifest.get("inputs", {}), dict)
-    )
+    told = isinstance(manifest, dict) and isinstance(manifest.get("inputs", {}), dict)
+    return once and told and values.is_floating_point()
 
 
 def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: torch.dtype) -> None:
@@ -126,13 +121,10 @@ def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: tor
     reach, name = most * float(vectors.values.double().norm(dim=-1).max()), str(dtype).removeprefix("torch.")
     expected = f"multipliers that move activations by at most {limit:.2g}, what {name} can square"
     need(reach <= limit, expected, f"{reach:.2g} with multiplier {most:g}", "use smaller multipliers.")
-    small, expected = (
-        min(most, reach or most),
-        f"multipliers that move activations by at least {SHORTEST:g}, or 0",
-    )
-    need(
-        not 0 < small < SHORTEST, expected, f"{reach:.2g} with multiplier {most:g}", "use larger multipliers."
-    )
+    small = min(most, reach or most)
+    expected = f"multipliers that move activations by at least {SHORTEST:g}, or 0"
+    found = f"{reach:.2g} with multiplier {most:g}"
+    need(not 0 < small < SHORTEST, expected, found, "use larger multipliers.")
     least = most * min(APART * info.eps, 0.02)
     for one, other in pairwise(sorted(multipliers)):
         expected = f"multipliers at least {least:.2g} apart in {name}"

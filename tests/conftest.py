@@ -60,11 +60,8 @@ def own_folders(tmp_path, monkeypatch):
 OF_NOTEBOOKS = "notebooks downloads book site browser".split()
 # Then the dear ones, so that the last file of a run is a short one.
 DEAR = "claims dry_run families kill_resume worked_examples engine figures_promises mayne mayne_claims cli remote_jobs"
-ORDER = [
-    *OF_NOTEBOOKS,
-    *DEAR.split(),
-    *"precision tokenizers terminal decompose remote shifts own plan".split(),
-]
+LAST = "precision tokenizers terminal decompose remote shifts own plan"
+ORDER = [*OF_NOTEBOOKS, *DEAR.split(), *LAST.split()]
 
 
 # Whole files that `make test` leaves to `make test SLOW=1`: each takes a minute or more.
@@ -143,10 +140,8 @@ def smoke_store(tmp_path_factory) -> SmokeRun:
             patch.setenv("STEERKIT_ARTIFACTS", str(folder))
             plan = cost_of(settings, BOOK_FORMATS, STAGES)
             compute_tables(settings, BOOK_FORMATS, STAGES, begin)
-        return plan["total"] | {
-            "seconds": 3600 * plan["hours"],
-            "rate": RATES[settings.model, "float32"],
-        }, passes
+        cost = {"seconds": 3600 * plan["hours"], "rate": RATES[settings.model, "float32"]}
+        return plan["total"] | cost, passes
 
     folder, (estimate, passes) = once(tmp_path_factory, "smoke", make)
     return SmokeRun(settings, folder, SimpleNamespace(**estimate), passes)

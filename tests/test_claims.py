@@ -1,6 +1,7 @@
 """The claims put to simulated worlds in which they are true and in which they are false, and what is said of them."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -111,9 +112,8 @@ def failing_together(rng, together):
 def cosines(rng, depends):
     found, pairs = evidence([]), combinations(sorted(SETTINGS), 2)
     rows = [(f"set-{i:02d}", *pair) for i, pair in product(range(COUNT), pairs)]
-    table = pd.DataFrame(rows, columns=["dataset", "first", "second"]).assign(
-        distance=rng.uniform(size=len(rows))
-    )
+    table = pd.DataFrame(rows, columns=["dataset", "first", "second"])
+    table["distance"] = rng.uniform(size=len(rows))
     noise = rng.normal(0, 0.1, len(table))
     found.cosines = table.assign(cosine=0.9 - depends * table["distance"] + noise)
     return found
@@ -129,59 +129,47 @@ def either(world, *how):
     return lambda rng: world(rng, True, *how), lambda rng: world(rng, False, *how)
 
 
+def held(values, **about):
+    """A world of sets with these means."""
+    return lambda rng: evidence(sets(rng, values, **about))
+
+
+def under(other, **about):
+    """A world of sets with mean 1 in distribution, and these means under a shift."""
+    return lambda rng: moved(rng, ONES, other, **about)
+
+
+def peaked(width):
+    return lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / width)
+
+
 ONES, EVERY_SIDE = np.ones(COUNT), np.where(np.arange(COUNT) % 2, 1.0, -1.0)
+MANY = held(0.6 * ONES, items=1.0)
 # By claim: a world in which it is true, and one in which it is false.
 WORLDS = {
-    "mean-positive": (steering, lambda rng: evidence(sets(rng, 0 * ONES))),
-    "beats-shuffled-labels": (steering, lambda rng: evidence(sets(rng, 0 * ONES, training=0.2))),
-    "varies-across-datasets": (
-        lambda rng: evidence(sets(rng, spread(rng, between=0.6))),
-        lambda rng: evidence(sets(rng, ONES)),
-    ),
-    "anti-steerable": (
-        lambda rng: evidence(sets(rng, 0.6 * ONES, items=1.0)),
-        lambda rng: evidence(sets(rng, 0.6 * ONES, items=0.01)),
-    ),
-    "backwards-whichever-pairs": (
-        lambda rng: evidence(sets(rng, 0.6 * ONES, items=1.0)),
-        lambda rng: evidence(sets(rng, 0.6 * ONES, items=0.01, training=0.3)),
-    ),
+    "mean-positive": (steering, held(0 * ONES)),
+    "beats-shuffled-labels": (steering, held(0 * ONES, training=0.2)),
+    "varies-across-datasets": (lambda rng: held(spread(rng, between=0.6))(rng), held(ONES)),
+    "anti-steerable": (MANY, held(0.6 * ONES, items=0.01)),
+    "backwards-whichever-pairs": (MANY, held(0.6 * ONES, items=0.01, training=0.3)),
     "bias-explains-variance": (lambda rng: by_letter(rng, ONES), lambda rng: by_letter(rng, 0 * ONES)),
     "two-clusters": either(clusters),
-    "letter-bias-has-a-direction-of-its-own": (
-        lambda rng: by_letter(rng, EVERY_SIDE),
-        lambda rng: by_letter(rng, ONES),
-    ),
+    "letter-bias-has-a-direction-of-its-own": tuple(partial(by_letter, signs=s) for s in (EVERY_SIDE, ONES)),
     "dataset-property": either(as_published),
     "models-agree-in-distribution": either(two_models),
     "models-agree-on-variance": either(two_models, "items"),
     "variance-grows-with-the-mean": either(spreads),
-    "middle-layers-steer-best": (
-        lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / 20),
-        lambda rng: layered(rng, lambda layer: 0.5),
-    ),
-    "one-layer-serves-most-sets": (
-        lambda rng: layered(rng, lambda layer: 1 - abs(layer - 15) / 10),
-        lambda rng: layered(rng, lambda layer: 0.5),
-    ),
+    "middle-layers-steer-best": (peaked(20), lambda rng: layered(rng, lambda layer: 0.5)),
+    "one-layer-serves-most-sets": (peaked(10), lambda rng: layered(rng, lambda layer: 0.5)),
     "wider-ranges-flatten-slopes": (lambda rng: ranged(rng, 0.2), lambda rng: ranged(rng, 0.0)),
     "other-directions-are-no-better": (steering, lambda rng: steering(rng, gain=0.3)),
     "id-and-ood-correlate": either(shifted_alike),
     "variances-correlate": either(varied),
-    "ood-is-weaker": (
-        lambda rng: moved(rng, ONES, 0.7 * ONES),
-        lambda rng: moved(rng, ONES, spread(rng, 1.0, 0.1)),
-    ),
+    "ood-is-weaker": (under(0.7 * ONES), lambda rng: moved(rng, ONES, spread(rng, 1.0, 0.1))),
     "some-sets-fail": either(failing),
     "failing-in-distribution-means-failing-out-of-it": either(failing_together),
-    "prompts-explain-failures": (
-        lambda rng: moved(rng, ONES, ONES, depends=0.2),
-        lambda rng: moved(rng, ONES, 0.5 * ONES),
-    ),
-    "steering-is-worst-where-it-is-needed": (
-        lambda rng: moved(rng, ONES, ONES, needed=0.2),
-        lambda rng: moved(rng, ONES, 0.5 * ONES),
-    ),
+    "prompts-explain-failures": (under(ONES, depends=0.2), under(0.5 * ONES)),
+    "steering-is-worst-where-it-is-needed": (under(ONES, needed=0.2), under(0.5 * ONES)),
     "distant-settings-have-other-vectors": (lambda rng: cosines(rng, 0.5), lambda rng: cosines(rng, 0.0)),
     "models-agree-out-of-distribution": either(two_shifted),
 }
@@ -367,11 +355,8 @@ def test_every_claim_of_both_papers_names_an_exhibit_and_comes_once():
 @pytest.mark.parametrize("stage", ["placebo", "shift", "sweep"])
 def test_a_committed_record_has_all_that_the_claims_judged_on_it_ask_for(form, stage):
     """A run may have a record of prompt settings and none of placebos: what a book on a laptop is built from."""
-    runs = [
-        run
-        for run in claims.evidence(load_profile("laptop"), "", stage).get(form, [])
-        if run.settings.recorded
-    ]
+    every = claims.evidence(load_profile("laptop"), "", stage).get(form, [])
+    runs = [run for run in every if run.settings.recorded]
     for one in claims.every():
         if claims._stage(one) == stage:
             for run in claims._together(runs) if one.across else runs:

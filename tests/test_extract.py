@@ -10,16 +10,8 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 
 from companion.tiny import ARCHITECTURES
-from steerkit import traces
-from steerkit.extraction import (
-    answers,
-    contrast_length,
-    differences,
-    extract,
-    mean_difference,
-    resampled,
-    shuffled,
-)
+from steerkit import extraction, traces
+from steerkit.extraction import answers, differences, extract, mean_difference, resampled, shuffled
 
 LAYERS = [0, 1, 2, 3]
 FORMS = ["letter", "statement", "yes-no"]
@@ -83,7 +75,7 @@ def test_one_forward_reads_all_layers_of_a_batch_and_stops_after_the_last_one(mo
         differences(model, examples, [0, 2], progress=done.append)
     lengths = [len(e.prompt) + len(e.lead) + 2 for e in examples]
     assert watch.blocks == [[(1, sum(lengths))]] * 3 + [[]] and watch.head == []
-    assert [contrast_length(e) for e in examples] == lengths
+    assert [extraction.contrast_length(e) for e in examples] == lengths
     assert sum(done) == sum(lengths)
 
 

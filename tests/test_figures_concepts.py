@@ -87,12 +87,8 @@ class TestEffects:
                 assert faces == [color if low > 0 else WHITE for low in part["low"]]
         assert {low > 0 for low in table["low"]} == {True, False}  # both kinds occur
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert legend == [
-            *LABELS,
-            "interval holds 0",
-            "slope at 0",
-            "the same with shuffled labels, 95% point",
-        ]
+        marks = ["interval holds 0", "slope at 0", "the same with shuffled labels, 95% point"]
+        assert legend == [*LABELS, *marks]
 
     def test_rows_run_from_most_to_least_steerable_by_rank_in_the_first_format(self):
         table = rows()
@@ -332,9 +328,8 @@ def test_a_run_goes_by_the_label_of_its_model():
 def whose() -> pd.DataFrame:
     """Orders of two authors in two models: 37 concepts, of which people wrote 12."""
     ends = [(author, model) for author in ("model", "human") for model in MODELS]
-    found = [
-        (*one, *other, -0.5, 12 if "human" in one + other else 37) for one, other in combinations(ends, 2)
-    ]
+    count = {True: 12, False: 37}  # of which people wrote, or not
+    found = [(*a, *b, -0.5, count["human" in a + b]) for a, b in combinations(ends, 2)]
     columns = ["first_author", "first_model", "second_author", "second_model", "estimate", "n"]
     return pd.DataFrame(found, columns=columns)
 
@@ -350,21 +345,10 @@ class TestAuthors:
         assert "n: concepts" in axes.get_title() and cut(figure) == []
 
     def test_dashed_lines_are_in_the_legend_and_no_label_is_cut(self):
-        about = {
-            "model": MODELS,
-            "pairs": ["known", "new"],
-            "concept": [-0.3, 0.1],
-            "interaction": [1.3, 0.5],
-        }
-        shares = pd.DataFrame(about | {"author": [0.0, 0.4]})
-        ratios = {
-            "author": "scenes",
-            "by": "bundled",
-            "steers": True,
-            "ratio": [0.5, 0.9],
-            "others_ratio": 0.1,
-        }
-        moved = pd.DataFrame({"model": MODELS} | ratios).assign(shuffled=0.0)
+        shares = pd.DataFrame({"model": MODELS, "pairs": ["known", "new"], "author": [0.0, 0.4]})
+        shares = shares.assign(concept=[-0.3, 0.1], interaction=[1.3, 0.5])
+        moved = pd.DataFrame({"model": MODELS, "ratio": [0.5, 0.9]}).assign(author="scenes", by="bundled")
+        moved = moved.assign(steers=True, others_ratio=0.1, shuffled=0.0)
         labels = dict(zip(MODELS, LABELS, strict=True))
         for drawn, line in (
             (authors.shares(shares, labels), "half"),

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import test_figures_concepts as concepts
 import test_figures_mayne as mayne
 from collisions import collisions, cut
 from conftest import refused
@@ -15,33 +16,13 @@ from drawn import SETS, bent, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
-from test_figures_concepts import (
-    agreeing,
-    controlled,
-    effects,
-    in_halves,
-    in_plane,
-    plane,
-    rows,
-    shifted,
-    written,
-)
 from test_figures_shifts import our_cosines, our_relative, our_rows, published_rows
 from text_worlds import made
 
 from companion import published
-from companion.figures import (
-    autoencoder,
-    bias,
-    decompositions,
-    formats,
-    layers,
-    samples,
-    settings,
-    style,
-    texts,
-)
+from companion.figures import autoencoder, bias, decompositions, formats, layers, samples, settings, style
 from companion.figures import flaws as drawings
+from companion.figures import texts as drawn
 from companion.tan import flaws
 from companion.tan.means import by_range
 from companion.tan.sides import by_set
@@ -92,16 +73,16 @@ def of_tables() -> dict:
         "moments": (settings.mean_variance, both, "train", ""),
         "figure 7": (settings.figure_7, our_relative(), "dataset", "relative"),
         "cosine": (settings.cosine_distance, our_cosines(), "dataset", "cosine"),
-        "effects": (formats.effects, rows(), "placebo", "low"),
-        "bias": (formats.bias, rows(), "placebo", "estimate"),
-        "correlations": (lambda table: texts.correlations(table, "kind"), agreeing(), "first", ""),
-        "items": (texts.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
-        "sides": (texts.sides, by_set(made(sets=SETS[:3])), "run", "matching"),
-        "written": (texts.written, written(), "steerable", "dose"),
-        "tokens": (effects, shifted(), "model", "shift"),
-        "halves": (texts.halves, in_halves(), "train", "shared"),
-        "controls": (texts.controls, controlled(), "first", ""),
-        "sets": (in_plane, plane(), "kind", "x"),
+        "effects": (formats.effects, concepts.rows(), "placebo", "low"),
+        "bias": (formats.bias, concepts.rows(), "placebo", "estimate"),
+        "correlations": (lambda table: drawn.correlations(table, "kind"), concepts.agreeing(), "first", ""),
+        "items": (drawn.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
+        "sides": (drawn.sides, by_set(made(sets=SETS[:3])), "run", "matching"),
+        "written": (drawn.written, concepts.written(), "steerable", "dose"),
+        "tokens": (concepts.effects, concepts.shifted(), "model", "shift"),
+        "halves": (drawn.halves, concepts.in_halves(), "train", "shared"),
+        "controls": (drawn.controls, concepts.controlled(), "first", ""),
+        "sets": (concepts.in_plane, concepts.plane(), "kind", "x"),
         "mayne 2": (active, mayne.feature_table(), "input", "feature"),
         "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), mayne.by_layer(), "format", "n"),
         "decompositions": (decompositions.curves, mayne.curve_table(), "method", "explained"),
@@ -192,8 +173,8 @@ COLOURS = {
     "models": style.MODELS,
     "settings": style.SETTINGS,
     "published": {"published": style.PUBLISHED, "white": "#FFFFFF", "black": style.BLACK},
-    "pairs": texts.COLORS,
-    "controls": dict(enumerate(texts.CONTROLS)),
+    "pairs": drawn.COLORS,
+    "controls": dict(enumerate(drawn.CONTROLS)),
     "parts": bias.PARTS,
     "tokens": autoencoder.COLORS,
 }

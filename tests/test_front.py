@@ -19,10 +19,8 @@ def results(tmp_path):
         for name, columns in tables.items():
             exhibit, _, part = name.replace("_", "-").rpartition("--")
             pd.DataFrame(columns).to_csv(tmp_path / f"{exhibit}-{part}.csv", index=False)
-            about = SimpleNamespace(id=exhibit)
-            found.append(
-                SimpleNamespace(exhibit=about, folder=tmp_path, label="A model, recorded", profile="smoke")
-            )
+            about = {"exhibit": SimpleNamespace(id=exhibit), "label": "A model, recorded"}
+            found.append(SimpleNamespace(folder=tmp_path, profile="smoke", **about))
         return found
 
     return make
@@ -44,13 +42,8 @@ class TestFindings:
         assert all(part in said for part in ("A model, format", "2 of 3 data sets", share, "(paper: 20%)"))
 
     def test_and_says_how_much_of_it_is_no_accident_of_the_training_pairs(self, results, monkeypatch):
-        row = {
-            "claim": front.BACKWARDS.statement,
-            "format": "statement",
-            "model": "tiny",
-            "ours": "mean share 0.05",
-            "verdict": DIFFERS,
-        }
+        row = {"claim": front.BACKWARDS.statement, "format": "statement", "verdict": DIFFERS}
+        row |= {"model": "tiny", "ours": "mean share 0.05"}
         rows = pd.DataFrame([row | {"format": "letter", "ours": "x"}, row | {"model": "y", "ours": "y"}, row])
         monkeypatch.setattr(front.pages, "claims", lambda _: rows)
         tables = {"tan_fig_1__statement": slopes(0.1, 0.2), "tan_claims__claims": {"x": [1]}}
@@ -94,13 +87,8 @@ class TestFindings:
         )
 
     def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
-        order = {
-            "pair": PAIRS[:2],
-            "sets": "within kinds",
-            "n": 40,
-            "estimate": [0.9, 0.1],
-            "low": [0.7, 0.0],
-        }
+        order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1]}
+        order["low"] = [0.7, 0.0]
         order |= {"high": [0.95, 0.2], "disjoint": [0.7, None], "disjoint_ceiling": [0.8, None]}
         said = front.findings(
             results(tan_texts__order=order | {"placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85})
@@ -121,9 +109,8 @@ class TestFindings:
         curve = {"what": ["label-shuffled"] * 2 + ["isotropic"] * 2, "norm": [1, 3] * 2, "vector_norm": 2}
         curve["shared"] = [null - 0.5, null + 0.5] * 2
         curve |= {"low": [null - 1] * 4, "high": [null + 1] * 4}
-        said = front.findings(
-            results(mayne_tab_1__statement_features=rows, mayne_fig_2__statement_dose=curve)
-        )
+        tables = {"mayne_tab_1__statement_features": rows, "mayne_fig_2__statement_dose": curve}
+        said = front.findings(results(**tables))
         assert title in said and f"{shared[0]} stand" in said and f"shuffled labels {null:.1f} (nine" in said
 
     def test_what_no_run_tells_is_left_out_and_the_rest_is_numbered(self, results):
@@ -151,12 +138,8 @@ class TestFindings:
 @pytest.mark.parametrize("verdict", front.TOKENS)
 def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answers(results, verdict):
     shares = {"sets": [60, 60], "share": [1.5, 0.9], "low": [1.2, 0.8], "high": [2, 1.1]}
-    shares |= {
-        "exchanged": [-0.002, 0.1],
-        "exchanged_low": -0.2,
-        "exchanged_high": 0.3,
-        "model": ["a-1", "b"],
-    }
+    shares |= {"exchanged": [-0.002, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
+    shares["model"] = ["a-1", "b"]
     thirds = {"third": [1, 3, 3], "share": [-7.0, 1.9, 1.8]}
     tables = {"verdict": {"verdict": [verdict]}, "shares": shares, "thirds": thirds}
     said = front.findings(results(**{f"ext_unigram__{name}": table for name, table in tables.items()}))
@@ -177,12 +160,8 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
     tables = {"medians": medians | {"others": [0.3, 0.1]}, "shares_intervals": shares}
     tables["verdict"] = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
     said = front.findings(results(**{f"ext_authors__{name}": table for name, table in tables.items()}))
-    for part in (
-        front.AUTHORS[verdict],
-        "0.20 [0.00, 0.25] (a)",
-        "0.50 [0.40, 0.60] (a) of",
-        "reach 0.10",
-    ):
+    told = "0.20 [0.00, 0.25] (a)", "0.50 [0.40, 0.60] (a) of", "reach 0.10"
+    for part in (front.AUTHORS[verdict], *told):
         assert part in said
 
 

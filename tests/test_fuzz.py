@@ -93,59 +93,27 @@ def data(draw) -> bytes:
     return "\n".join(lines).encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-8"])), "replace")
 
 
-MODEL, SET = (
-    near("tiny", "tiny", "tiny-gemma3"),
-    near("mine.jsonl", "mine.jsonl", "mine.json", "mine.csv", "openness"),
-)
-FORM, LAYERS = near("statement", "letter", "yes-no", "options"), near("all", "2", "0,3")
+FILES, METHODS = near("v.safetensors", "good.safetensors"), ("signed-pursuit", "encode", "encode-scaled")
+# What an option takes, and the options of a command.
+TAKEN = {"model": near("tiny", "tiny", "tiny-gemma3"), "layers": near("all", "2", "0,3"), "sae": near("tiny")}
+TAKEN |= {"data": near("mine.jsonl", "mine.jsonl", "mine.json", "mine.csv", "openness"), "vectors": FILES}
+TAKEN |= {"format": near("statement", "letter", "yes-no", "options"), "vector": FILES, "prompt": TEXT}
+TAKEN |= {"out": near("v.safetensors"), "split": near("clean", "all"), "seed": near(0, 1)}
+TAKEN |= {"most": near(6, 8, 80), "item": NUMBER.map(str), "layer": near(0, 2), "max-new-tokens": near(1, 2)}
+TAKEN |= {"multipliers": near("-1,1", "-1.5,0,1.5", "0,1"), "method": near(*METHODS), "features": near(4)}
+TAKEN |= {"norm": near(3.5), "profile": near("smoke", "mine"), "stage": TEXT}
 OPTIONS = {
-    "extract": {
-        "--model": MODEL,
-        "--data": SET,
-        "--out": near("v.safetensors"),
-        "--layers": LAYERS,
-        "--format": FORM,
-    }
-    | {"--split": near("clean", "all"), "--seed": near(0, 1)},
-    "sweep": {
-        "--model": MODEL,
-        "--data": SET,
-        "--vectors": near("v.safetensors", "good.safetensors"),
-        "--layers": LAYERS,
-    }
-    | {"--out": near("g.parquet"), "--multipliers": near("-1,1", "-1.5,0,1.5", "0,1"), "--format": FORM},
-    "screen": {
-        "--model": MODEL,
-        "--data": SET,
-        "--layers": LAYERS,
-        "--format": FORM,
-        "--most": near(6, 8, 80),
-        "--seed": near(0, 1),
-    },
-    "ledger": {"--model": MODEL, "--data": SET, "--item": NUMBER.map(str), "--format": FORM},
-    "generate": {
-        "--model": MODEL,
-        "--vectors": near("v.safetensors", "good.safetensors"),
-        "--layer": near(0, 2),
-    }
-    | {"--prompt": TEXT, "--max-new-tokens": near(1, 2), "--multipliers": near("0", "-1,1")},
-    "decompose": {
-        "--vector": near("v.safetensors", "good.safetensors"),
-        "--sae": near("tiny"),
-        "--layer": near(2),
-    }
-    | {
-        "--method": near("signed-pursuit", "encode", "encode-scaled"),
-        "--features": near(4),
-        "--norm": near(3.5),
-    },
-    "plan": {"--profile": near("smoke", "mine")},
-    "run": {"--profile": TEXT, "-p": near("layer=99", "nothing=1")},
-    "record": {"--stage": TEXT},
-    "verify": {"--profile": TEXT},
-    "reproduce": {"--profile": near("smoke", "mine")},
-    "artifacts": {},
+    "extract": "model data out layers format split seed",
+    "sweep": "model data vectors layers out multipliers format",
+    "screen": "model data layers format most seed",
+    "ledger": "model data item format",
+    "generate": "model vectors layer prompt max-new-tokens multipliers",
+    "decompose": "vector sae layer method features norm",
+    **{"plan": "profile", "record": "stage", "verify": "profile", "reproduce": "profile", "artifacts": ""},
 }
+OPTIONS = {name: {f"--{each}": TAKEN[each] for each in listed.split()} for name, listed in OPTIONS.items()}
+OPTIONS["sweep"]["--out"] = near("g.parquet")
+OPTIONS["run"] = {"--profile": TEXT, "-p": near("layer=99", "nothing=1")}
 WORDS = {"run": near("tan-fig-1"), "record": TEXT, "artifacts": st.sampled_from(["pack", "unpack", "none"])}
 WORDS["reproduce"] = TEXT.map("--only=none{}".format)  # of the arguments only: it takes minutes
 

@@ -25,15 +25,8 @@ def installed(tmp_path_factory) -> Path:
         shutil.copytree(places.ROOT / name, source / name, ignore=UNWANTED)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(places.ROOT / name, source)
-    command = [
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(source),
-        str(source),
-    ]
+    command = "wheel --quiet --no-deps --no-build-isolation --wheel-dir".split()
+    command += [str(source), str(source)]
     subprocess.run([sys.executable, "-m", "pip", *command], check=True, capture_output=True)
     zipfile.ZipFile(next(source.glob("*.whl"))).extractall(folder)
     return folder

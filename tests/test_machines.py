@@ -22,11 +22,8 @@ def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_and_library
     long, kernels = tmp_path / ("scratch-of-a-cluster-" * 6), tmp_path / "jupyter" / "kernels" / "python3"
     for folder in (long, kernels):
         folder.mkdir(parents=True)
-    other = {
-        "argv": ["/nowhere/python", "-m", "ipykernel_launcher"],
-        "display_name": "other",
-        "language": "python",
-    }
+    other = {"display_name": "other", "language": "python"}
+    other["argv"] = ["/nowhere/python", "-m", "ipykernel_launcher"]
     (kernels / "kernel.json").write_text(json.dumps(other))
     place = {"TMPDIR": str(long), "JUPYTER_PATH": str(kernels.parents[1])}
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -100,12 +100,9 @@ class TestShortVectors:
         assert share([rule(name, each) for each in found], DIFFERS) == 1
 
     def test_the_scaled_vector_is_outside_where_text_has_a_default_component(self):
-        said = {
-            offset: [
-                rule("rescaling-does-not-help", self.scaled(offset, seed)) for seed in range(SIMULATIONS)
-            ]
-            for offset in (0.0, 40.0)
-        }
+        seeds, said = range(SIMULATIONS), {}
+        for offset in (0.0, 40.0):
+            said[offset] = [rule("rescaling-does-not-help", self.scaled(offset, seed)) for seed in seeds]
         assert share(said[40.0]) >= 0.8 and share(said[0.0]) <= MOST
 
     def scaled(self, offset: float, seed: int = 0) -> evidence.Evidence:

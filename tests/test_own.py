@@ -150,10 +150,8 @@ class TestCompared:
 
     def test_training_answers_that_are_mostly_one_label_are_said(self, caplog):
         """Of a choice set with nearly all answers (A) the vector would be that of the letter."""
-        items = [
-            Item(f"d/{i:04d}", "q", " (A)" if i else " (B)", " (B)" if i else " (A)", stem="q")
-            for i in range(12)
-        ]
+        letters = {True: " (A)", False: " (B)"}
+        items = [Item(f"d/{i:04d}", "q", letters[i > 0], letters[i == 0], stem="q") for i in range(12)]
         compared.check_labels(items, ("A", "B"))
         assert "Of 12 training items 11 have the answer 'A': the vector points towards it" in caplog.text
         caplog.clear()

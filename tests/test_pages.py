@@ -77,11 +77,8 @@ class TestExhibit:
         assert re.search(r"\| `profile` \| `'smoke'` \| no \| .+ \|", text)
         assert re.search(r"\| `layer` \| `-1` \| yes \| .+ \|", text)
         for name in ("letter", "statement"):
-            for piece in (
-                f"Caption of {name}.",
-                "{dropdown} In words, and where it is from",
-                f"Line of {name}.",
-            ):
+            head = "{dropdown} In words, and where it is from"
+            for piece in (f"Caption of {name}.", head, f"Line of {name}."):
                 assert piece in text
             for suffix in ("csv", "json"):
                 assert f"</notebooks/tan-fig-1-{name}.{suffix}>" in text

@@ -19,18 +19,8 @@ from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
 from companion.models import model_of
 from companion.profiles import load_profile, override
-from companion.tan import (
-    backwards,
-    common,
-    experiment,
-    pairs,
-    predict,
-    products,
-    records,
-    screening,
-    sizes,
-    texts,
-)
+from companion.tan import backwards, common, experiment, pairs, predict, products, screening, sizes, texts
+from companion.tan import records as recorded
 from steerkit.errors import SteerkitError
 from steerkit.extraction import extract
 from steerkit.grid import evaluate
@@ -306,12 +296,8 @@ class TestScreen:
         """Two-way noise around 1: the interval covers it about as often as it says."""
         rng, hits = np.random.default_rng(0), 0
         for _ in range(200):
-            slope = (
-                1
-                + rng.normal(0, 1, (COUNT, 1))
-                + rng.normal(0, 1, (1, COUNT))
-                + rng.normal(0, 1, (COUNT,) * 2)
-            )
+            by_test, by_train = (rng.normal(0, 1, shape) for shape in ((COUNT, 1), (1, COUNT)))
+            slope = 1 + by_test + by_train + rng.normal(0, 1, (COUNT, COUNT))
             ids, none = tuple(map(str, range(COUNT))), np.ones(COUNT)
             one = pairs.Pairs("s", "persona", ids, slope, slope, slope @ slope.T, none, none, [])
             found = screening.screened(one)
@@ -375,16 +361,16 @@ class TestFigures:
 
 def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_number(own_folders, monkeypatch):
     """The stage from the command's side: computed, recorded, read, computed again and compared."""
-    monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+    monkeypatch.setattr(recorded, "FOLDER", own_folders / "records")
     settings = override(load_profile("smoke"), datasets="openness", layer=1)
     table = experiment.table(settings, "products")
     assert len(table) == products.PAIRS**2 and set(table["kind"]) == {"persona"}
     assert f"{products.PAIRS} pairs drawn of each" in page.manifest_line(settings, table.attrs["manifests"])
-    path = records.write(settings, "products", "statement", table)
-    [first], [again] = (pairs.sets(one) for one in (table, records.read(settings, "products", "statement")))
+    path = recorded.write(settings, "products", "statement", table)
+    [first], [again] = (pairs.sets(one) for one in (table, recorded.read(settings, "products", "statement")))
     assert first.ids == again.ids and np.allclose(first.slope, again.slope, rtol=1e-6, atol=1e-7)
-    found = records.audit(settings, "products", "statement", np.random.default_rng(0))
+    found = recorded.audit(settings, "products", "statement", np.random.default_rng(0))
     assert found["agrees"] and found["cells"] == 2 * products.PAIRS
     kept = store.read_table(path)
     store.write_table(path, kept.assign(slope=kept["slope"] + 0.01), kept.attrs["manifest"])
-    assert not records.audit(settings, "products", "statement", np.random.default_rng(0))["agrees"]
+    assert not recorded.audit(settings, "products", "statement", np.random.default_rng(0))["agrees"]

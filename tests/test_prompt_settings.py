@@ -40,10 +40,8 @@ def model():
 @pytest.fixture
 def job(smoke):
     """The finished job of one data set, by format."""
-    return {
-        form: Job(smoke.settings, "shift", NAME, form, experiment.layer_of(smoke.settings, form))
-        for form in FORMATS
-    }
+    layers = {form: experiment.layer_of(smoke.settings, form) for form in FORMATS}
+    return {form: Job(smoke.settings, "shift", NAME, form, layer) for form, layer in layers.items()}
 
 
 @pytest.fixture

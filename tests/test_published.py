@@ -80,13 +80,8 @@ def test_boxes_mark_exactly_the_b_and_no_groups_as_contaminated():
 
 def test_what_mayne_et_al_say_of_their_features_is_what_their_tables_and_figures_say():
     assert published.top_features(published.VECTOR)["feature"].tolist() == [4888, 15603, 12695, 7589, 2350]
-    assert published.top_features(published.ZERO)["activation"].tolist() == [
-        89.06,
-        35.94,
-        19.80,
-        11.84,
-        10.74,
-    ]
+    activations = published.top_features(published.ZERO)["activation"].tolist()
+    assert activations == [89.06, 35.94, 19.80, 11.84, 10.74]
     assert published.shared_features() == 4 and published.default_component() == (4888, 86.20)
     assert published.signs() == (14004, 3517, -0.82) and published.best_layer() == (14, 26)
 

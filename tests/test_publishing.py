@@ -51,10 +51,8 @@ def test_a_workflow_has_what_it_needs_may_only_read_and_runs_what_exists(path):
     found, text = content(path), path.read_text()
     assert found["permissions"] == {"contents": "read"} and "secrets." not in text
     more = {name: job["permissions"] for name, job in found["jobs"].items() if "permissions" in job}
-    writes = {
-        "book": {"deploy": {"pages": "write", "id-token": "write"}},
-        "release": {"release": {"contents": "write"}},
-    }
+    writes = {"book": {"deploy": {"pages": "write", "id-token": "write"}}}
+    writes["release"] = {"release": {"contents": "write"}}
     assert more == writes.get(path.stem, {})
     for job in found["jobs"].values():
         assert job["timeout-minutes"] <= 90 and job.get("needs") in {None, *found["jobs"]}
@@ -156,10 +154,8 @@ def test_stripping_takes_outputs_and_numbers_cells_and_leaves_a_clean_notebook_a
     for cell in content["cells"]:
         cell["id"] = f"x{cell['id']}"
         if cell["cell_type"] == "code":
-            cell |= {
-                "execution_count": 3,
-                "outputs": [{"output_type": "stream", "name": "stdout", "text": "1"}],
-            }
+            printed = {"output_type": "stream", "name": "stdout", "text": "1"}
+            cell |= {"execution_count": 3, "outputs": [printed]}
     path.write_text(json.dumps(content))
     command = [sys.executable, str(ROOT / "tools/strip.py"), str(path)]
     first = subprocess.run(command, capture_output=True, text=True, check=False)

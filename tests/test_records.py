@@ -250,10 +250,8 @@ class TestCommandLine:
 
     def test_an_error_is_one_paragraph_and_leaves_nothing(self, own_folders, monkeypatch, capsys):
         monkeypatch.setattr(records, "FOLDER", own_folders / "records")
-        for arguments, expected in (
-            ("record desk", "a profile"),
-            ("audit smoke/grid-prose", "records to audit"),
-        ):
+        wrong = {"record desk": "a profile", "audit smoke/grid-prose": "records to audit"}
+        for arguments, expected in wrong.items():
             assert command_line(*arguments.split()) == (1, "") and not records.FOLDER.exists()
             err = capsys.readouterr().err
             assert err.startswith(f"Expected {expected}") and err.count("\n") == 1

@@ -66,21 +66,12 @@ class TestFound:
     def test_records_come_in_the_order_of_the_profile_the_papers_data_first_and_then_by_format(
         self, executed
     ):
-        named = (
-            "laptop-papers-qwen-letter",
-            "laptop-full-statement",
-            "laptop-full-letter",
-            "laptop-full-gemma-letter",
-        )
+        named = "papers-qwen-letter", "full-statement", "full-letter", "full-gemma-letter"
+        named = [f"laptop-{each}" for each in named]
         leave(executed, "tan-fig-1", "laptop", ("published",))
         for part in named:
-            leave(
-                executed,
-                "tan-fig-1",
-                "laptop",
-                (part,),
-                records=[f"{part.rpartition('-')[0]}/shift-{part.rpartition('-')[2]}"],
-            )
+            profile, _, form = part.rpartition("-")
+            leave(executed, "tan-fig-1", "laptop", (part,), records=[f"{profile}/shift-{form}"])
         [found] = results.results_of(EXHIBITS["tan-fig-1"], executed)
         assert [part["part"] for part in found.parts] == [*named, "published"]
 

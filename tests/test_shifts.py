@@ -362,10 +362,8 @@ class TestRun:
             "laptop-papers-qwen"
         ]
         sweeps = run.with_records("sweep", "")  # which have data sets of their own
-        assert sweeps == {
-            "statement": [run.settings],
-            "letter": [load_profile("laptop-papers-qwen", recorded=True)],
-        }
+        papers = load_profile("laptop-papers-qwen", recorded=True)
+        assert sweeps == {"statement": [run.settings], "letter": [papers]}
         alone = Run("tan-fig-1", load_profile("laptop", layer=3), None)
         assert alone.with_records("grid", "") == {"statement": [alone.settings]}
         assert self.run("published").with_records("grid", "") == {}

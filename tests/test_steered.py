@@ -47,18 +47,11 @@ def test_a_text_is_broken_where_it_surprises_a_nat_more_than_the_unsteered_one()
     found = pd.DataFrame(
         {"dataset": "a", "steerable": "most", "multiplier": [-2.0, 0, 1, 2, 4], "dose": [0.4, 0, 0.1, 0.5, 2]}
     )
-    cases = {
-        "last": ([0.5, 1, 1.5, 1.9, 2.1], (0.5, 2, 2, 4)),
-        "negative": ([2.2, 1, 0, 1.5, 3], (0.1, 1, 0.4, -2)),
-    }
-    for surprise, (whole, whole_at, broken, broken_at) in cases.values():
+    cases = {"last": ([0.5, 1, 1.5, 1.9, 2.1], (0.5, 2, 2, 4))}
+    cases["negative"] = ([2.2, 1, 0, 1.5, 3], (0.1, 1, 0.4, -2))
+    for surprise, expected in cases.values():
         surprising = found.assign(surprise=surprise)
         row = steered.breaks(surprising.assign(broken=surprising["surprise"] > 1 + steered.BROKEN)).iloc[0]
-        assert row[["whole", "whole_at", "broken", "broken_at"]].tolist() == [
-            whole,
-            whole_at,
-            broken,
-            broken_at,
-        ]
+        assert tuple(row[["whole", "whole_at", "broken", "broken_at"]]) == expected
     [row] = steered.breaks(found.assign(broken=False)).itertuples()
     assert (row.whole, row.whole_at) == (2, 4) and math.isnan(row.broken) and math.isnan(row.broken_at)

@@ -187,14 +187,8 @@ JSON_COMMANDS = {
     "artifacts pack": ["artifacts", "pack", "all.tar"],
     "artifacts unpack": ["artifacts", "unpack", "all.tar"],
 }
-ELSEWHERE = {
-    "verify",
-    "reproduce",
-    "plan",
-    "decompose",
-    "generate",
-    "screen",
-}  # tested with what they compute
+# Tested with what they compute.
+ELSEWHERE = {"verify", "reproduce", "plan", "decompose", "generate", "screen"}
 LONG = {"run", "record", "audit", "formats", "book"}
 
 

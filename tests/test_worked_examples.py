@@ -229,13 +229,8 @@ def test_the_readme_s_example_of_the_library(home, capsys):
     assert [line.split()[0] for line in said.splitlines() if re.match(r"-?2(\.0)? |0(\.0)? ", line)][-3:]
 
 
-STEERKIT = [
-    (page, statement)
-    for page, text in PAGES.items()
-    for block in SHELL.findall(text)
-    for statement in statements(block)
-    if words_of(statement)
-]
+BLOCKS = [(page, block) for page, text in PAGES.items() for block in SHELL.findall(text)]
+STEERKIT = [(page, one) for page, block in BLOCKS for one in statements(block) if words_of(one)]
 
 
 def understand(words: list[str]) -> None:

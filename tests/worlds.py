@@ -55,12 +55,7 @@ def sets(
 
 
 def shifts(
-    rng: np.random.Generator,
-    means: np.ndarray,
-    moved: np.ndarray,
-    *,
-    depends: float = 0.0,
-    needed: float = 0.0,
+    rng: np.random.Generator, means: np.ndarray, moved: np.ndarray, depends: float = 0.0, needed: float = 0.0
 ) -> pd.DataFrame:
     """SLOPES over prompt settings of 24 items a set: `means` on the diagonal, `moved` off it.
 

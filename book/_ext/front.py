@@ -103,9 +103,8 @@ def _text(by_id: dict[str, Result]) -> str | None:
     found = _table(by_id, "tan-texts", "order")
     if found is None:
         return None
-    rows = found[found["sets"] == "within kinds"].dropna(
-        subset=found.columns.intersection(["estimate", "placebo"])
-    )
+    needed = found.columns.intersection(["estimate", "placebo"])
+    rows = found[found["sets"] == "within kinds"].dropna(subset=needed)
     same, other = (rows[rows["pair"] == pair].head(1) for pair in PAIRS[:2])
     if same.empty or other.empty:
         return None
@@ -188,9 +187,8 @@ def _autoencoder(by_id: dict[str, Result]) -> str | None:
         return None
     shared, of = map(int, ours.iloc[0]["also in zero"].split(" of "))
     norm, placebos = curve["vector_norm"].iloc[0], curve[curve["what"] == "label-shuffled"]
-    low, null, high = (
-        np.interp(norm, placebos["norm"], placebos[each]) for each in ("low", "shared", "high")
-    )
+    ends = (placebos[each] for each in ("low", "shared", "high"))
+    low, null, high = (np.interp(norm, placebos["norm"], each) for each in ends)
     what = "says what it says of any vector so short"
     if not low <= shared <= high:
         what = f"reports {'more' if shared < low else 'less'} of it than of other vectors so short"
@@ -256,9 +254,8 @@ def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:
     """A number with its interval, of every model."""
     numbers = rows[[middle, low, high]].to_numpy().round(2) + 0.0  # no "-0.00"
     told = (f"{a:.2f} [{b:.2f}, {c:.2f}]" for a, b, c in numbers)
-    return " and ".join(
-        f"{each} ({pages.family(name)})" for each, name in zip(told, rows["model"], strict=True)
-    )
+    named = map(pages.family, rows["model"])
+    return " and ".join(f"{each} ({name})" for each, name in zip(told, named, strict=True))
 
 
 def _interval(row: tuple) -> str:

@@ -116,11 +116,8 @@ def by_claim(rows: pd.DataFrame) -> str:
     for number, (claim, own) in enumerate(rows.groupby("statement", sort=False), 1):
         own = own.sort_values("model", key=lambda names: ~names.str.contains("papers' data"), kind="stable")
         [rule], where = own["rule"].unique(), EXHIBITS[own["exhibit"].iloc[0]]
-        line = {
-            "run": own["model"].map(_called) + ", *" + own["format"] + "*",
-            "verdict": own["verdict"].map(badge),
-        }
-        line |= {"published": own["published"], "here": own["ours"]}
+        line = {"run": own["model"].map(_called) + ", *" + own["format"] + "*"}
+        line |= {"verdict": own["verdict"].map(badge), "published": own["published"], "here": own["ours"]}
         line |= {name: own[name] for name in ("false agree", "detectable")}
         head = f"**{number}. {claim}** Rule: {rule}. False world: {own['false world'].iloc[0]}. "
         blocks.append(
@@ -161,9 +158,8 @@ def _verdicts(result: Result) -> list[str]:
         return []
     chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
     head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    rows = rows.assign(
-        found=rows["verdict"].map(badge) + " " + rows["model"].map(_called) + ": " + rows["ours"]
-    )
+    named = rows["model"].map(_called)
+    rows = rows.assign(found=rows["verdict"].map(badge) + " " + named + ": " + rows["ours"])
     wide, formats = _by_format(rows, "published", "found")
     named = wide.rename(columns={form: f"here, format {form}" for form in formats})
     return [f"{head}\n\n{table_of_markdown(named)}"]

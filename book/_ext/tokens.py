@@ -27,9 +27,8 @@ def page(model: str) -> str:
         table = ledger(about.tokenizer, example)
         first = table["side"] == "matching"
         other = table[~first & ~table["part"].isin(["prompt", "lead"])]
-        blocks.append(
-            f"*{form}*\n\n{_line(_spans(table[first]))}\n\nthe other answer: {_line(_spans(other))}"
-        )
+        lines = (_line(_spans(each)) for each in (table[first], other))
+        blocks.append(f"*{form}*\n\n" + "\n\nthe other answer: ".join(lines))
     return "\n\n".join(blocks)
 
 

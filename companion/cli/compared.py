@@ -70,9 +70,8 @@ def check_model(vectors: dict[str, Any], model: dict[str, Any], force: bool) -> 
     for what, path in ways.items():
         one, other = said(about, *path)[:12], said(model, *path)[:12]
         if one and other and one != other:
-            logger.warning(
-                plain(f"The vectors were extracted in another {what}: {one}, and here it is {other}.")
-            )
+            text = f"The vectors were extracted in another {what}: {one}, and here it is {other}."
+            logger.warning(plain(text))
 
 
 def check_items(vectors: dict[str, Any], tested: dict[str, Any], items: Sequence[Item], force: bool) -> None:

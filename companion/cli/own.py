@@ -57,9 +57,8 @@ def extract(
     inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
     seconds = time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
-    text = (
-        f"{out}: {len(found.names)} vector, layers {', '.join(map(str, found.layers))}, width {found.width}"
-    )
+    named = ", ".join(map(str, found.layers))
+    text = f"{out}: {len(found.names)} vector, layers {named}, width {found.width}"
     tell(as_json, text, {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
 
 
@@ -133,10 +132,9 @@ def screen(
         print_rows([{"layer": layer} | each for layer, each in found.items()], as_json, ())
         return
     named = {layer: f"layer {layer}" for layer in found}
-    rows = [
-        {"": name} | {named[layer]: f"{found[layer][name]:.4g}" for layer in found}
-        for name in found[chosen[0]]
-    ]
+    rows = []
+    for name in found[chosen[0]]:
+        rows.append({"": name} | {named[at]: f"{found[at][name]:.4g}" for at in found})
     print_rows(rows, as_json, ("", *named.values()))
     tell(False, MEASURED, None)
 

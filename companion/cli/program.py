@@ -44,8 +44,7 @@ app.add_typer(packs_app, name="artifacts")
 
 @app.callback(help=HELP, invoke_without_command=True)
 def _everywhere(
-    debug: opt.option(bool, DEBUG, "--debug") = False,
-    version: opt.option(bool, VERSION, "--version") = False,
+    debug: opt.option(bool, DEBUG, "--debug") = False, version: opt.option(bool, VERSION, "--version") = False
 ) -> None:
     """`main` takes --debug from wherever it stands on the line; here it is for the help."""
     if version:

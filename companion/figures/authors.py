@@ -27,9 +27,8 @@ def orders(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         first, second = (row.first_author, row.first_model), (row.second_author, row.second_model)
         found[first, second] = found[second, first] = row.estimate
         counts[first, second] = counts[second, first] = f"{style.number(row.estimate, '.2f')}\nn = {row.n}"
-    named = sorted(
-        {one for pair in found for one in pair}, key=lambda one: (list(NAMES).index(one[0]), one[1])
-    )
+    named = {one for pair in found for one in pair}
+    named = sorted(named, key=lambda one: (list(NAMES).index(one[0]), one[1]))
     wide = pd.DataFrame([[found.get((one, other), np.nan) for other in named] for one in named])
     words = [[counts.get((one, other), "") for other in named] for one in named]
     said = [f"{NAMES[author]}\n{labels[model]}" for author, model in named]
@@ -80,16 +79,12 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     style.need(len(shown) > 0, "an author whose vector steers his own texts", "none", "use more pairs.")
     pairs = list(dict.fromkeys(zip(shown["by"], shown["author"], strict=True)))
     pairs.sort(key=lambda pair: [list(NAMES).index(one) for one in pair])
-    with style.drawing(1.5 + 0.36 * len(pairs), 1, len(models), sharey=True, squeeze=False) as (
-        figure,
-        panels,
-    ):
+    shape = {"sharey": True, "squeeze": False}
+    with style.drawing(1.5 + 0.36 * len(pairs), 1, len(models), **shape) as (figure, panels):
         for axes, model in zip(panels[0], models, strict=True):
             _panel(axes, shown[shown["model"] == model], pairs)
-            axes.set(
-                title=labels[model],
-                xlabel="slope under the other author's vector,\nover that under the own one",
-            )
+            words = "slope under the other author's vector,\nover that under the own one"
+            axes.set(title=labels[model], xlabel=words)
         panels[0][0].set_yticks(
             range(len(pairs)), [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
         )
@@ -100,9 +95,8 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     medians = shown.groupby("model", sort=False)["ratio"].median()
     said = "; ".join(f"{labels[model]} {value:.2f}" for model, value in medians.items())
-    return Drawn(
-        figure, found.drop(columns="shuffled"), f"Median transfer between authors of one concept: {said}."
-    )
+    alt = f"Median transfer between authors of one concept: {said}."
+    return Drawn(figure, found.drop(columns="shuffled"), alt)
 
 
 def _panel(axes: Axes, part: pd.DataFrame, pairs: list[tuple[str, str]]) -> None:
@@ -110,12 +104,10 @@ def _panel(axes: Axes, part: pd.DataFrame, pairs: list[tuple[str, str]]) -> None
     for row, (by, to) in enumerate(pairs):
         own = part[(part["by"] == by) & (part["author"] == to)]
         if not own.empty:
-            axes.scatter(
-                own["ratio"].clip(*SPAN), np.full(len(own), row), s=12, color=style.BLUE, alpha=0.45, lw=0
-            )
-            axes.scatter(
-                own["others_ratio"].median(), row, marker="x", s=28, color=style.VERMILLION, zorder=3
-            )
+            places, look = own["ratio"].clip(*SPAN), {"color": style.BLUE, "alpha": 0.45}
+            axes.scatter(places, np.full(len(own), row), s=12, lw=0, **look)
+            look = {"marker": "x", "color": style.VERMILLION, "zorder": 3}
+            axes.scatter(own["others_ratio"].median(), row, s=28, **look)
             axes.vlines(own["ratio"].median(), row - 0.35, row + 0.35, color=style.BLACK, lw=2.5, zorder=4)
     for value, line in ((0, "-"), (1, "-"), (LINE, "--")):
         axes.axvline(value, color=style.PUBLISHED if line == "-" else style.BLACK, lw=0.9, ls=line, zorder=1)

@@ -30,9 +30,6 @@ BY_LAYER = ("format", "layer", "mean", "low", "high", "n")
 SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
 
 
-# --- figure 1: norms --------------------------------------------------------------------------------------
-
-
 def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
     """Histograms of the norms of activations by what they belong to, with the norm of the steering vector as a line."""
     table = _histograms(norms, length)
@@ -80,9 +77,6 @@ def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
         counts = zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
         rows += [(what, low, high, count) for low, high, count in counts if count]
     return pd.DataFrame([*rows, (VECTOR, length, length, 1)], columns=["what", "low", "high", "count"])
-
-
-# --- figure 2 and table 1: the most active features -------------------------------------------------------
 
 
 def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
@@ -194,9 +188,6 @@ def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
     return Drawn(figure, rows.assign(vector_norm=norm), alt)
 
 
-# --- figure 3: the default component ----------------------------------------------------------------------
-
-
 def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) -> Drawn:
     """Projections [n] on the encoder direction of one feature, by source: densities and medians.
 
@@ -249,9 +240,6 @@ def _projected(name: str, values: np.ndarray, start: float) -> str:
         return f"{name} {number(values[0])}, {'active' if values[0] > start else 'not active'}"
     low, middle, high = (number(value) for value in pd.Series(values).quantile([0.05, 0.5, 0.95]))
     return f"{name} median {middle}, 5% to 95% {low} to {high}, active in {np.mean(values > start):.0%}"
-
-
-# --- figure 4: a negative part, and what shows up instead -------------------------------------------------
 
 
 def rule(often: float, rarely: float) -> str:
@@ -354,9 +342,6 @@ def _said(one: pd.Series) -> str:
         f"scaled to the norm of activations its pre-activation is {number(one['scaled vector, pre-activation'])}."
         + (f" It fails the rule: {failed}." if failed else "")
     )
-
-
-# --- figure 5: steerability by layer ----------------------------------------------------------------------
 
 
 def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:

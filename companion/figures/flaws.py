@@ -123,9 +123,8 @@ def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
         words = ["train set\n(corrected)", "test set\n(corrected)", "both as one\n(as released)"]
         left.set(yticks=rows.index, yticklabels=words, ylim=(2.6, -0.6))
         left.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
-        middle.set(
-            title="published:\nLlama-2-7b, letter", xlabel="steerability\n(logits per unit multiplier)"
-        )
+        xlabel = "steerability\n(logits per unit multiplier)"
+        middle.set(title="published:\nLlama-2-7b, letter", xlabel=xlabel)
         style.margin_numbers(right, rows.index, rows["n"].astype(str), "n (ours)")
         handles = [*samples.middles_legend(), style.dot("published share", "D", 5, color=style.PUBLISHED)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)

@@ -29,9 +29,8 @@ def effects(table: pd.DataFrame) -> Drawn:
             for model, part in table[table["format"] == form].groupby("model", sort=False):
                 shift = 0.24 * (models.index(model) - (len(models) - 1) / 2)
                 _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
-                above.append(
-                    f"{int((part['low'] > 0).sum())} of {len(part)} for {model_label(model)} in {form}"
-                )
+                count = int((part["low"] > 0).sum())
+                above.append(f"{count} of {len(part)} for {model_label(model)} in {form}")
             for row in range(
                 0, len(order), 2
             ):  # bands: points of one row stand closer to another row's than to its name

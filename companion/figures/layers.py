@@ -22,10 +22,8 @@ CYCLE = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.SKY, sty
 Z = 1.959964  # half width of a normal 95% interval, in standard errors
 MARKERS = "osD^vP"
 WIDTHS = (0.5, 1.0, 1.5)  # of the paper's ranges
-HIGH, LOW = (
-    0.4,
-    0.1,
-)  # a line is named at its peak from so much of the highest peak on, and if it ends below so much of its own
+# A line is named at its peak from so much of the highest peak on, and if it ends below so much of its own.
+HIGH, LOW = 0.4, 0.1
 PER_LINE = 4  # panels in a row of small multiples
 
 

@@ -1,6 +1,6 @@
 """What the pairs of a data set say: predictors, items that go backwards, common words, numbers of pairs, single tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 import seaborn as sns
@@ -11,25 +11,23 @@ from companion.figures.style import Drawn
 from companion.tan import backwards, predict, sizes, unigram
 
 APART, FORTY = "sixty sets kept apart", "forty sets of the paper"
+Names = Mapping[str, str]
 COLORS = {APART: style.BLUE, FORTY: style.FAINT}
 
 
-def league(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+def league(table: pd.DataFrame, labels: Names) -> Drawn:
     """Rank correlations of what is known beforehand with steerability (`tan.predict.league`, columns model and sets)."""
     shown = table[table["given"] == ""].dropna(subset="estimate")  # of what does not vary there is none
     rows = [*predict.PREDICTORS, *predict.CONTROLS, predict.MEASURED]
-    named = {
-        "norm": "norm of the vector",
-        "words": "words alone",
-        "measured": "measured on the training pairs",
-    }
+    named = {"norm": "norm of the vector", "words": "words alone"}
+    named[predict.MEASURED] = "measured on the training pairs"
     lines = {0: "-", predict.LINE: "--"}
     axis = "rank correlation with steerability,\nwithin kinds"
     alt = "Rank correlations with steerability of the sets kept apart"
     return _panels(shown, labels, "predictor", rows, named, lines, axis, alt)
 
 
-def areas(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+def areas(table: pd.DataFrame, labels: Names) -> Drawn:
     """How well items that go backwards are told in sets never seen (`tan.backwards.judged`, with a column model)."""
     shown = table.rename(columns={"area": "estimate"}).assign(sets=APART)
     lines = {0.5: "-", backwards.LINE: "--"}
@@ -39,14 +37,7 @@ def areas(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
 
 
 def _panels(
-    table: pd.DataFrame,
-    labels: Mapping[str, str],
-    key: str,
-    rows: Sequence[str],
-    named: Mapping[str, str],
-    lines: Mapping[float, str],
-    axis: str,
-    alt: str,
+    table: pd.DataFrame, labels: Names, key: str, rows: list, named: Names, lines: dict, axis: str, alt: str
 ) -> Drawn:
     """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others."""
     style.checked(table, ("model", "sets", key, "estimate", "low", "high"), ["estimate", "low", "high"])
@@ -77,15 +68,14 @@ def _panels(
     return Drawn(figure, table, f"{alt}. {said}.")
 
 
-def calibration(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+def calibration(table: pd.DataFrame, labels: Names) -> Drawn:
     """Predicted and observed shares that go backwards (`tan.backwards.calibration`, with a column model)."""
     style.checked(table, ("model", "predicted", "observed"), ["predicted", "observed"])
     with style.drawing(3.4) as (figure, axes):
         for model, part in table.groupby("model", sort=False):
             color = style.model_color(str(model))
-            axes.plot(
-                part["predicted"], part["observed"], "o-", ms=4.5, color=color, label=labels[str(model)]
-            )
+            look = {"ms": 4.5, "color": color, "label": labels[str(model)]}
+            axes.plot(part["predicted"], part["observed"], "o-", **look)
         _diagonal(axes)
         axes.set(xlabel="predicted share that goes backwards", ylabel="observed share")
         axes.legend()
@@ -99,15 +89,14 @@ def _diagonal(axes: Axes) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
-def dose(table: pd.DataFrame, labels: Mapping[str, str], most: int) -> Drawn:
+def dose(table: pd.DataFrame, labels: Names, most: int) -> Drawn:
     """Slope by number of common content words, as a share of the set's mean (`tan.common.dose`, with model and sets)."""
     style.checked(table, ("model", "sets", "common", "share"), ["share"])
     with style.drawing(2.9) as (figure, axes):
         for (model, which), part in table.groupby(["model", "sets"], sort=False):
             look = {"color": style.model_color(model), "ls": "-" if which == APART else ":"}
-            axes.plot(
-                part["common"], part["share"], marker="o", ms=4.5, label=f"{labels[model]}, {which}", **look
-            )
+            look["label"] = f"{labels[model]}, {which}"
+            axes.plot(part["common"], part["share"], marker="o", ms=4.5, **look)
         axes.axhline(1, color=style.BLACK, lw=0.9, zorder=0)
         axes.set_xticks(range(most + 1), [*map(str, range(most)), f"{most} or more"])
         axes.set(xlabel="content words that test and training pair share", ylabel="slope over the set's mean")
@@ -118,7 +107,7 @@ def dose(table: pd.DataFrame, labels: Mapping[str, str], most: int) -> Drawn:
     return Drawn(figure, table, f"Median share of a set's slope without a common content word: {said}.")
 
 
-def reliability(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+def reliability(table: pd.DataFrame, labels: Names) -> Drawn:
     """Reliability of the order of sets by numbers of pairs (`tan.sizes.reliability`, with a column model)."""
     style.checked(table, ("model", "train", "test", "reliability"), ["reliability"])
     models = list(dict.fromkeys(table["model"]))
@@ -136,7 +125,7 @@ def reliability(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     return Drawn(figure, table, f"Reliability by as many training as test pairs: {'; '.join(said)}.")
 
 
-def tokens(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
+def tokens(table: pd.DataFrame, labels: Names) -> Drawn:
     """Effects of the vector and of a shift of tokens on each set: means of `tan.unigram.table`, and `model`."""
     style.checked(table, ("model", "dataset", *unigram.KINDS), list(unigram.KINDS))
     models = list(dict.fromkeys(table["model"]))
@@ -151,15 +140,12 @@ def tokens(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
             axes.axhline(0, color=style.BLACK, lw=0.5, zorder=0)
             axes.set(title=labels[model], xlabel="effect of the vector (nats a token)")
         panels[0].set_ylabel("effect of the shift (nats a token)")
-        handles = [
-            style.dot("log odds of tokens", color=style.BLUE),
-            style.dot("the same, answers exchanged", color=style.FAINT),
-        ]
+        handles = [style.dot("log odds of tokens", color=style.BLUE)]
+        handles += [style.dot("the same, answers exchanged", color=style.FAINT)]
         handles += [style.line("as far as the vector", 0.9, style.BLACK)]
         handles += [style.line("the registered line", 0.9, style.BLACK, "--")]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     more = (table["shift"] > table["vector"]).groupby(table["model"], sort=False).mean()
     said = "; ".join(f"{labels[model]} {share:.0%}" for model, share in more.items())
-    return Drawn(
-        figure, table, f"Share of sets that the shift of tokens moves farther than the vector does: {said}."
-    )
+    alt = f"Share of sets that the shift of tokens moves farther than the vector does: {said}."
+    return Drawn(figure, table, alt)

@@ -266,9 +266,8 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
             axes.margins(0.12)
             scatter.corner(axes, ranks)
             same = of_model.get(SAME, pd.DataFrame(columns=["x", "y"], dtype=float))
-            others = [
-                both.rename_axis("dataset").reset_index() for at, both in of_model.items() if at != SAME
-            ]
+            moved = (both for at, both in of_model.items() if at != SAME)
+            others = [both.rename_axis("dataset").reset_index() for both in moved]
             far = list(same["y"].nlargest(scatter.NAMED).index)
             names.append((axes, pd.concat([same.assign(dataset=same.index), *others]), far))
             alt += f" {whose.label}: {_spoken(ranks)}"

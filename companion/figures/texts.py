@@ -123,10 +123,8 @@ def written(table: pd.DataFrame) -> Drawn:
         ticks = [0.0, 0.1, 0.3, 1.0, 3.0, 10.0]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlim(-0.01, 1.15 * table["dose"].max())
-        axes.set(
-            xlabel="dose (nats a token on a neutral text)",
-            ylabel="surprise added\n(nats a token)",
-        )
+        axes.set(xlabel="dose (nats a token on a neutral text)")
+        axes.set_ylabel("surprise added\n(nats a token)")
         handles, _ = axes.get_legend_handles_labels()
         signs = [style.dot("with the vector", ls="-", color=style.BLACK)]
         signs += [style.dot("against it", "s", ls=":", color=style.BLACK)]

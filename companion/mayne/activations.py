@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,13 +38,11 @@ from steerkit.errors import need, one_of
 from steerkit.extraction import answers
 from steerkit.formats import FORMATS
 from steerkit.grid import evaluate
+from steerkit.model import Model
+from steerkit.prompts import Example
 from steerkit.remote import JOB_TOKENS, run
+from steerkit.sae import Sae
 from steerkit.vectors import Vectors
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.sae import Sae
 
 DATASET = "corrigible-neutral-HHH"
 # Table 1: the paper's vector, and six whose names exist among the bundled and the papers' data sets.
@@ -248,9 +246,6 @@ def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, 
     own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what}
     own["mayne_code"] = syntax_hash(ROOT / name for name in code)
     return {name: about[name] for name in KEPT_INPUTS} | own
-
-
-# --- what a model is made to do ---------------------------------------------------------------------------
 
 
 def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:

@@ -53,9 +53,8 @@ def dose_curve(vectors: Mapping[str, torch.Tensor], sae: Sae, norms: Sequence[fl
     for what, some in vectors.items():
         for norm in norms:
             found = shared_with_zero(some * (norm / some.norm(dim=1, keepdim=True)), sae)
-            rows.append(
-                (what, norm, float(found.mean()), *found.quantile(ends, interpolation="nearest").tolist())
-            )
+            spread = found.quantile(ends, interpolation="nearest").tolist()
+            rows.append((what, norm, float(found.mean()), *spread))
     return pd.DataFrame(rows, columns=["what", "norm", "shared", "low", "high"])
 
 

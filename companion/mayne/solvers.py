@@ -33,10 +33,8 @@ CANDIDATES_PER_FEATURE = 8  # of the lasso's first guess; only speed depends on 
 
 def _scaled(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[str, Any]) -> list[Solution]:
     norm = inputs.get("target_norm")
-    usable, mend = (
-        norm is not None and SHORTEST <= norm <= LONGEST,
-        "give the mean norm of activations at this layer.",
-    )
+    usable = norm is not None and SHORTEST <= norm <= LONGEST
+    mend = "give the mean norm of activations at this layer."
     need(usable, f"a target_norm for encode-scaled, {SHORTEST:g} to {LONGEST:g}", repr(norm), mend)
     scale = float(norm) / float(np.linalg.norm(vector))
     dense = numbers(sae.encode(torch.from_numpy(vector * scale))) / scale

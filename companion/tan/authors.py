@@ -30,12 +30,8 @@ if TYPE_CHECKING:
     from steerkit.vectors import Vectors
 
 # Author -> source of the data set, and its name for a concept.
-AUTHORS = {
-    "model": ("papers", "{}"),
-    "human": ("papers", "human/{}"),
-    "bundled": ("bundled", "{}"),
-    "scenes": ("scenes", "{}"),
-}
+AUTHORS = {"model": ("papers", "{}"), "human": ("papers", "human/{}")}
+AUTHORS |= {source: (source, "{}") for source in ("bundled", "scenes")}
 RENAMED = {"human/self-awareness-training-web-gpt": "human/self-awareness-web-gpt"}
 PAIRS = 20  # of each author
 WORDS = ("author", "of", "by", "example_id", "by_id")
@@ -125,10 +121,8 @@ def slopes(
         for author, gradient in gradients.items():
             size = len(gradient) * len(named)
             cells = {name: np.full(size, each) for name, each in zip(WORDS, (author, of, by), strict=False)}
-            cells |= {
-                "example_id": np.repeat(ids[author], len(named)),
-                "by_id": np.tile(named, len(gradient)),
-            }
+            cells["example_id"] = np.repeat(ids[author], len(named))
+            cells["by_id"] = np.tile(named, len(gradient))
             cells |= {"slope": (gradient @ steer.T).numpy().ravel(), "norm": np.tile(norms, len(gradient))}
             parts.append(cells)  # a frame of each of so many would take longer than the products
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

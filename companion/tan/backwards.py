@@ -33,10 +33,7 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for each in pairs.sets(table):
         others = [[text for j, text in enumerate(each.texts) if j != i] for i in range(len(each.ids))]
-        told = [
-            describe([each.texts[i]], log_odds(rest))[["score", "ratio"]].iloc[0]
-            for i, rest in enumerate(others)
-        ]
+        told = [describe([each.texts[i]], log_odds(rest)).iloc[0] for i, rest in enumerate(others)]
         own = pd.DataFrame(
             {
                 "cosine": pairs.projections(each.product) / np.sqrt(np.diag(each.product)),

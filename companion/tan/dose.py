@@ -5,19 +5,15 @@ records therefore allow it per unit of norm and per nat of Kullback-Leibler dive
 about ordinary things, and in no data set here.
 """
 
-from __future__ import annotations
-
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from companion.data.datasets import HERE
 from steerkit.errors import need
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.vectors import Vectors
+from steerkit.model import Model
+from steerkit.vectors import Vectors
 
 FEW = 2  # placebos whose divergence is measured: label-shuffled ones
 MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector
@@ -77,12 +73,9 @@ def by_dose(table: pd.DataFrame) -> pd.DataFrame:
         need(bool(dose), f"the dose of the vector of {name}", "a record made before doses were kept", step)
         kl, norm = dose["kl"]["full"], dose["norm"]["full"]
         shuffled = [value for key, value in dose["kl"].items() if key.startswith("shuffled")]
-        about = {"dataset": name, "norm": norm, "difference_norm": dose["difference_norm"]}
-        about |= {
-            "residual_norm": dose["residual_norm"],
-            "kl": kl,
-            "kl_shuffled": sum(shuffled) / len(shuffled),
-        }
+        lengths = {key: dose[key] for key in ("difference_norm", "residual_norm")}
+        about = {"dataset": name, "norm": norm, **lengths, "kl": kl}
+        about["kl_shuffled"] = sum(shuffled) / len(shuffled)
         about |= {"multiplier": slopes[name], "of norm": slopes[name] * dose["residual_norm"] / norm}
         rows.append(about | {"a nat": slopes[name] * dose["multiplier"] / kl})
     return pd.DataFrame(rows)

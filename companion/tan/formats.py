@@ -90,9 +90,8 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
             for sets, labels in strata.items():
                 rows.append([*pair, sets, *correlated(means[first], means[second], labels).values()])
     rows.sort(key=lambda row: KINDS.index(row[0]))
-    return pd.DataFrame(
-        rows, columns=["kind", "first", "second", "sets", "n", "estimate", "low", "high", "p"]
-    )
+    columns = ["kind", "first", "second", "sets", "n", "estimate", "low", "high", "p"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]) -> pd.DataFrame:

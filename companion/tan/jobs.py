@@ -6,13 +6,11 @@ extracted under each setting and one more is their mean. A model without a syste
 then holds the others, and says so. `companion.tan.work` runs a job.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zlib import crc32
 
 from companion.data.ask import examples_of
@@ -26,16 +24,14 @@ from companion.tan.placebo import OTHERS
 from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
 from steerkit.errors import need
 from steerkit.formats import FORMATS
+from steerkit.model import Model
 from steerkit.prompts import Example
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
 
 Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products", "unigram"]
 PARTS = ("sweep", "shift")  # stages whose sizes, multipliers and data sets are a part of the settings
 # Stages that draw pairs of their own, the same to train and to test.
 DRAWN = ("authors", "products", "unigram")
-Progress = Callable[[int], None]
+Progress = Callable[[int], None] | None  # called with token-passes done
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
 
@@ -71,18 +67,14 @@ class Job:
     def limits(self) -> tuple[int | None, int | None]:
         """Most training and test groups: one number, or one for each format (the least for one that is not named)."""
         sizes = (self.part.train, self.part.test)
-        return tuple(
-            each.get(self.format, min(each.values())) if isinstance(each, dict) else each for each in sizes
-        )
+        sizes = [size if isinstance(size, dict) else {self.format: size} for size in sizes]
+        return tuple(size.get(self.format, min(size.values())) for size in sizes)
 
     @property
     def counterbalanced(self) -> bool:
         """Whether each item is asked in both forms: in the main grid and its placebos, and a statement has one."""
-        return (
-            self.settings.counterbalanced
-            and self.stage in ("grid", "placebo")
-            and FORMATS[self.format].biased
-        )
+        both = self.settings.counterbalanced and FORMATS[self.format].biased
+        return both and self.stage in ("grid", "placebo")
 
 
 def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:

@@ -6,11 +6,9 @@ steered by the vector that it is part of and by one that no item with its questi
 in cancels. In a vector, a mean of n differences, an item has the weight 1 / n.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -19,17 +17,15 @@ from companion.data.ask import examples_of
 from companion.data.datasets import Dataset
 from companion.data.splits import group_items, make_split
 from companion.models import model_of
+from companion.profiles import Settings
 from companion.tan import jobs, work
 from companion.tan.jobs import Job
 from companion.templates import prompter
 from steerkit.errors import need
+from steerkit.model import Model
+from steerkit.prompts import Example
 from steerkit.stats import mean_interval
-
-if TYPE_CHECKING:
-    from companion.profiles import Settings
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.vectors import Vectors
+from steerkit.vectors import Vectors
 
 STAGE: Any = "leak"  # names the record; no profile runs it unasked
 LETTERS = 12  # items of each half whose positive letter is A, and as many B
@@ -122,9 +118,8 @@ def effect(slopes: pd.DataFrame, half: Mapping[str, str]) -> pd.DataFrame:
     """
     rows = []
     for name, part in slopes.groupby("dataset", sort=False):
-        wide = part.pivot(
-            index=["example_id", "group"], columns="vector", values="steerability"
-        ).reset_index()
+        index = ["example_id", "group"]
+        wide = part.pivot(index=index, columns="vector", values="steerability").reset_index()
         seen = wide["example_id"].map(half) == "seen"
         means = wide.groupby(seen)[["seen", "fresh"]].mean()
         released, null = means.loc[True] - means.loc[False]

@@ -52,9 +52,8 @@ def pairs_of(dataset: str, source: str, seed: int = 0) -> list[tuple[Item, Item]
 def bag(pair: tuple[Item, Item]) -> str:
     """The words of both texts of a pair, sorted, those of four letters and more as hashes: enough to count, not to read."""
     sides = [sorted(words(text)) for text in texts_of(*pair)]
-    return " | ".join(
-        " ".join(w if len(w) < 4 else f"{crc32(w.encode()):08x}" for w in side) for side in sides
-    )
+    hashed = ((w if len(w) < 4 else f"{crc32(w.encode()):08x}" for w in side) for side in sides)
+    return " | ".join(map(" ".join, hashed))
 
 
 def table(

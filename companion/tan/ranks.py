@@ -30,12 +30,7 @@ def choices(kinds: pd.Series) -> dict[str, pd.Series]:
 
 
 def correlated(
-    x: Side,
-    y: Side,
-    strata: pd.Series,
-    given: Side | None = None,
-    draws: int = DRAWS,
-    by_stratum: bool = False,
+    x: Side, y: Side, strata: Side, given: Side | None = None, draws: int = DRAWS, by_stratum: bool = False
 ) -> dict[str, float]:
     """Rank correlation within strata, over the entries that both sides and `strata` have: n, estimate, low, high, p.
 
@@ -56,9 +51,8 @@ def correlated(
     try:
         ends = stats.mean_interval(products * len(names), names) if by_stratum else None
         held = values[2] if given is not None else None
-        ends = ends or inference.stratified_rank_correlation(
-            *values[:2], names.tolist(), draws=draws, given=held
-        )
+        how = {"draws": draws, "given": held}
+        ends = ends or inference.stratified_rank_correlation(*values[:2], names.tolist(), **how)
     except SteerkitError:  # one stratum, or a side that is constant in one
         return {"n": len(names), **NONE}
     home, orders = shuffles(names, draws)

@@ -5,12 +5,11 @@ with the next data set, and keeps what a committed record has from the same inpu
 `recorded: true` read the record instead of computing. `steerkit audit` computes random cells of a record again and compares.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,17 +18,12 @@ from companion import store
 from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
-from companion.profiles import BOOK_FORMATS, load_profile
+from companion.profiles import BOOK_FORMATS, Settings, load_profile
 from companion.tan import jobs, leak, products, unigram, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from companion.profiles import Settings
-    from steerkit.model import Model
+from steerkit.model import Model
 
 FOLDER = RECORDS
 # Another machine, another thread count and other batches differ by rounding; scores are of order 1 to 30.
@@ -201,10 +195,8 @@ def compared(
 
 def those_with(settings: Settings, stage: Stage, answer_format: str, names: str = "") -> list[Settings]:
     """The recorded profiles among some, by commas; else the profile itself and those it is compared with."""
-    chosen = [name.strip() for name in names.split(",") if name.strip()] or [
-        settings.profile,
-        *settings.compared,
-    ]
+    asked = [name.strip() for name in names.split(",") if name.strip()]
+    chosen = asked or [settings.profile, *settings.compared]
     there = [name for name in dict.fromkeys(chosen) if path_of(name, stage, answer_format).exists()]
     return [load_profile(name, recorded=True) for name in there]
 

@@ -1,9 +1,7 @@
 """What the pairs of a set say before it is steered: measured on the pairs themselves, at multiplier 0."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +9,8 @@ from companion.tan import pairs, predict, products
 from companion.tan.pairs import Pairs
 from steerkit import stats
 from steerkit.errors import need
-
-if TYPE_CHECKING:
-    from steerkit.model import Model
-    from steerkit.prompts import Example
+from steerkit.model import Model
+from steerkit.prompts import Example
 
 LEAST, DRAWS, SHUFFLES = 6, 200, 99
 
@@ -32,9 +28,8 @@ def of_examples(model: Model, examples: Sequence[Example], layers: Sequence[int]
     made = {}
     for at, layer in enumerate(layers):
         own = Vectors(ids, (layer,), rows[:, [at]])
-        table = products.table(
-            own, dict.fromkeys(ids, ""), found.at(layer), found.at(last), found.scores.numpy()
-        )
+        near, far = found.at(layer), found.at(last)
+        table = products.table(own, dict.fromkeys(ids, ""), near, far, found.scores.numpy())
         [made[layer]] = pairs.sets(table.assign(dataset="", kind=""))
     return made
 

@@ -54,9 +54,8 @@ def written(
         how = {"layer": layer, "multipliers": strengths, "max_new_tokens": most}
         deltas = torch.tensor(strengths)[:, None] * vectors.values[0]
         doses, _ = run(model, traces.divergences, neutral_tokens(model), layer, deltas)
-        for (strength, text), dose in zip(
-            generate(model, first, vectors, **how), doses.tolist(), strict=True
-        ):
+        told = generate(model, first, vectors, **how)
+        for (strength, text), dose in zip(told, doses.tolist(), strict=True):
             words = text.split()
             row = {"dataset": name, "steerable": rank, "multiplier": strength, "dose": dose, "prompt": asked}
             row |= {"text": text, "surprise": surprise(model, first, text, layer)}

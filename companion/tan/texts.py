@@ -79,9 +79,6 @@ def placebos(vectors: Iterable[str]) -> list[str]:
     return sorted({name for name in vectors if name.startswith("shuffled")})
 
 
-# --- whose order is it -----------------------------------------------------------------------------------------------
-
-
 def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.DataFrame:
     """Rank correlations of mean steerability between runs, and with the published models; None: between these alone.
 
@@ -179,9 +176,6 @@ def null(first: Sequence[pd.Series], second: Sequence[pd.Series], strata: pd.Ser
     return {"placebo": float(found.mean()), "placebo_low": float(low), "placebo_high": float(high)}
 
 
-# --- whose are the anti-steerable items ------------------------------------------------------------------------------
-
-
 def shared_items(table: pd.DataFrame) -> pd.DataFrame:
     """Do two models steer the same items of a set well? Over the items that both were tested on.
 
@@ -230,9 +224,6 @@ def _joint(first: pd.Series, second: pd.Series, draws: int = DRAWS) -> dict[str,
         p = (1 + (shuffled >= found["joint"] - 1e-12).sum()) / (draws + 1)
         found |= {"joint_low": ends.low, "joint_high": ends.high, "joint_p": float(p)}
     return found
-
-
-# --- disjoint items --------------------------------------------------------------------------------------------------
 
 
 def disjoint(settings: Settings, answer_format: str) -> pd.DataFrame:

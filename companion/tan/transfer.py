@@ -82,9 +82,6 @@ def is_new(first: str, second: str) -> bool:
     return not {first, second} <= KNOWN
 
 
-# --- whose is the variance -------------------------------------------------------------------------------------------
-
-
 class Kind:
     """Own-author means of the concepts of one kind: [concept, author], NaN where an author did not write of one."""
 
@@ -163,9 +160,6 @@ def _exchanged(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return order
 
 
-# --- does a vector work on another author's texts --------------------------------------------------------------------
-
-
 def transfers(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """Every vector on every other author's pairs of its concept, in one model.
 
@@ -232,9 +226,6 @@ def verdict(shared: Mapping[str, pd.DataFrame], moved: Mapping[str, pd.DataFrame
     return told[0] if len({*told}) == 1 else "undecided"
 
 
-# --- whose order is it -----------------------------------------------------------------------------------------------
-
-
 def orders(tables: Mapping[str, pd.DataFrame], kinds: Mapping[str, str]) -> pd.DataFrame:
     """Rank correlations within kinds of own-author steerability between all (author, model), those of `tables`.
 
@@ -255,8 +246,7 @@ def orders(tables: Mapping[str, pd.DataFrame], kinds: Mapping[str, str]) -> pd.D
 
 def _orders(means: dict, ends: dict, strata: pd.Series) -> Iterator[dict[str, Any]]:
     for first, second in combinations(means, 2):
-        named = zip(
-            ("first_author", "first_model", "second_author", "second_model"), first + second, strict=True
-        )
+        ends = ("first_author", "first_model", "second_author", "second_model")
+        named = zip(ends, first + second, strict=True)
         found = correlated(means[first], means[second], strata)
         yield dict(named) | found | {"ceiling": ceiling(ends[first], ends[second])}

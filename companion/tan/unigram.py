@@ -139,9 +139,8 @@ def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> flo
 
     most = 1.0
     while (reached := divergence(plain, odds, most)) < dose:
-        need(
-            most < 64, f"a shift of tokens of {dose:.3g} nats", f"at most {reached:.3g}", "use longer texts."
-        )
+        step = "use longer texts."
+        need(most < 64, f"a shift of tokens of {dose:.3g} nats", f"at most {reached:.3g}", step)
         most *= 2
     return float(brentq(lambda scale: divergence(plain, odds, scale) - dose, 0, most))
 
@@ -173,11 +172,8 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
     row: dict[str, float] = {"sets": len(means)}
     for at, (name, key) in enumerate((("share", "{}"), ("exchanged", "exchanged_{}")), 1):
         low, high = np.percentile(drawn[:, at] / drawn[:, 0], [2.5, 97.5])
-        row |= {
-            name: values[:, at].sum() / values[:, 0].sum(),
-            key.format("low"): low,
-            key.format("high"): high,
-        }
+        row |= {name: values[:, at].sum() / values[:, 0].sum()}
+        row |= {key.format("low"): low, key.format("high"): high}
     kinds = table.groupby("dataset", sort=False)["kind"].first()
     order = correlated(means["vector"], means["shift"], kinds)
     row |= {"order": order["estimate"], "order_low": order["low"], "order_high": order["high"]}

@@ -19,21 +19,9 @@ import numpy as np
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors, products, unigram
+from companion.tan import authors, jobs, products, unigram
 from companion.tan.dose import dose_of
-from companion.tan.jobs import (
-    MEAN,
-    Job,
-    Progress,
-    dataset_of,
-    examples,
-    examples_by_author,
-    inputs,
-    job_layers,
-    others_of,
-    seed_of,
-    settings_of,
-)
+from companion.tan.jobs import MEAN, Job, Progress, examples, inputs, settings_of
 from companion.tan.placebo import slopes_at_zero, vectors_beside
 from companion.templates import SETTINGS
 from steerkit.prompts import Example
@@ -47,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def vectors_of(
-    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
+    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None
 ) -> Vectors:
     """The steering vector of a job."""
     from steerkit import extraction
@@ -64,19 +52,14 @@ def vectors_of(
 
 
 def differences_of(
-    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress | None = None
+    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None
 ) -> Vectors:
     """Differences of the training examples, each under its id: what vectors and placebos are averages of."""
     return _differences(job, job.name, inputs(job), layers, train, progress)
 
 
 def _differences(
-    job: Job,
-    name: str,
-    about: dict[str, Any],
-    layers: Sequence[int],
-    train: Sequence[Example],
-    progress: Progress | None,
+    job: Job, name: str, about: dict, layers: Sequence[int], train: Sequence[Example], progress: Progress
 ) -> Vectors:
     from steerkit import extraction
     from steerkit.vectors import Vectors
@@ -89,12 +72,12 @@ def _differences(
     return store.vectors(f"differences-{name}", about | {"layers": list(layers)}, extract)
 
 
-def vectors_by_setting(job: Job, model: Model, progress: Progress | None = None) -> Vectors:
+def vectors_by_setting(job: Job, model: Model, progress: Progress = None) -> Vectors:
     """One vector a setting and their mean, all with the norm of the BASE vector."""
     from steerkit import extraction
     from steerkit.vectors import concatenate, scaled
 
-    layers, about = job_layers(job, len(model.layers)), {"source": model.source}
+    layers, about = jobs.job_layers(job, len(model.layers)), {"source": model.source}
 
     def extract() -> Vectors:
         parts = []
@@ -117,20 +100,20 @@ def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
     return [(first, second, float(one @ other)) for (first, one), (second, other) in combinations(units, 2)]
 
 
-def compute(job: Job, progress: Progress | None = None) -> pd.DataFrame:
+def compute(job: Job, progress: Progress = None) -> pd.DataFrame:
     """Run one job: extract, steer, score."""
     model = model_of(job.settings.model, job.settings.remote)
     if job.stage in APART:
         return APART[job.stage](job, model, progress)
     train, test = examples(job, model)
-    found = vectors_of(job, job_layers(job, len(model.layers)), train, progress)
+    found = vectors_of(job, jobs.job_layers(job, len(model.layers)), train, progress)
     result = scored(job, model, test, found, progress)
     frame = result.table(job.dataset)
     frame.attrs = _about(model, result, test) | {"train_examples": len(train)}
     return frame
 
 
-def _compute_shift(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+def _compute_shift(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
     """GRID table of one data set with a column `setting`, the test prompts' one; `vector` is the training one."""
     import pandas as pd
 
@@ -148,31 +131,29 @@ def _compute_shift(job: Job, model: Model, progress: Progress | None) -> pd.Data
     return frame
 
 
-def _compute_placebo(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+def _compute_placebo(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
     """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
     train, test = examples(job, model)
     vectors, single = vectors_beside_of(job, model, train, progress)
     frame = slopes_beside(job, model, test, vectors, progress)
     dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
-    frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": others_of(job)}
+    frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": jobs.others_of(job)}
     return frame
 
 
 def slopes_by_author(
-    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
+    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None
 ) -> pd.DataFrame:
     """AUTHORS table of one concept: its tests under the vectors of all of its kind, by all authors; of these `ids` under
     its own."""
     from steerkit.gradient import gradients
 
-    found, own = {}, examples_by_author(job, job.dataset, model)
+    found, own = {}, jobs.examples_by_author(job, job.dataset, model)
     for concept in [job.dataset] if ids else authors.of_kind(job.dataset, job.settings.datasets):
-        asked = own if concept == job.dataset else examples_by_author(job, concept, model)
+        asked = own if concept == job.dataset else jobs.examples_by_author(job, concept, model)
         for author, train in asked.items():
-            name, about = (
-                f"authors-{concept}-{author}",
-                inputs(replace(job, dataset=concept)) | {"author": author},
-            )
+            name = f"authors-{concept}-{author}"
+            about = inputs(replace(job, dataset=concept)) | {"author": author}
             found[concept, author] = _differences(job, name, about, [job.layer], train, progress)
     asked = {author: [one for one in each if one.id in ids or not ids] for author, each in own.items()}
     asked = {author: each for author, each in asked.items() if each}
@@ -184,9 +165,7 @@ def slopes_by_author(
     return authors.slopes(job.dataset, named, moved, found)
 
 
-def products_of(
-    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
-) -> pd.DataFrame:
+def products_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None) -> pd.DataFrame:
     """PRODUCTS table of one data set: all its pairs, or these `ids`, as tests of all of them."""
     from steerkit.gradient import gradients
 
@@ -203,21 +182,19 @@ def products_of(
     return frame.assign(kind=drawn[0][0].kind)
 
 
-def unigram_of(
-    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress | None = None
-) -> pd.DataFrame:
+def unigram_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None) -> pd.DataFrame:
     """UNIGRAM table of one data set: all its tests, or these `ids`."""
     pairs, _ = examples(job, model)
     found = differences_of(job, [job.layer], pairs, progress)
     frame = unigram.table(model, pairs, found, job.settings.seed, ids)
     frame.insert(0, "dataset", job.dataset)
-    return frame.assign(kind=dataset_of(job.dataset, job.settings.source).items[0].kind)
+    return frame.assign(kind=jobs.dataset_of(job.dataset, job.settings.source).items[0].kind)
 
 
 def _drawn(make: Callable) -> Callable:
     """The table of a stage that draws its own pairs, with what its manifest says."""
 
-    def compute(job: Job, model: Model, progress: Progress | None) -> pd.DataFrame:
+    def compute(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
         frame = make(job, model, progress=progress)
         frame.attrs = {"engine": "gradient", "source": model.source}
         return frame
@@ -230,21 +207,21 @@ APART |= {"authors": _drawn(slopes_by_author), "products": _drawn(products_of), 
 
 
 def vectors_beside_of(
-    job: Job, model: Model, train: Sequence[Example], progress: Progress | None = None
+    job: Job, model: Model, train: Sequence[Example], progress: Progress = None
 ) -> tuple[Vectors, float]:
     """The vector with all that it is set against, and the mean norm of the differences it is the mean of."""
     settings, main = job.settings, replace(job, stage="grid")
     found = differences_of(main, [job.layer], train, progress)
     full = vectors_of(main, [job.layer], train)
-    others = [replace(main, dataset=name) for name in others_of(job)]
+    others = [replace(main, dataset=name) for name in jobs.others_of(job)]
     theirs = [vectors_of(other, [job.layer], examples(other, model)[0], progress) for other in others]
-    groups = groups_of(dataset_of(job.dataset, settings.source), [example.id for example in train])
-    vectors = vectors_beside(found.values, full, theirs, groups, seed_of(job))
+    groups = groups_of(jobs.dataset_of(job.dataset, settings.source), [example.id for example in train])
+    vectors = vectors_beside(found.values, full, theirs, groups, jobs.seed_of(job))
     return vectors, float(found.values.norm(dim=-1).mean())
 
 
 def slopes_beside(
-    job: Job, model: Model, test: Sequence[Example], vectors: Vectors, progress: Progress | None = None
+    job: Job, model: Model, test: Sequence[Example], vectors: Vectors, progress: Progress = None
 ) -> pd.DataFrame:
     """PLACEBO table of some test examples."""
     from steerkit.gradient import gradients
@@ -256,7 +233,7 @@ def slopes_beside(
 
 
 def scored(
-    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress | None = None
+    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress = None
 ) -> Grid:
     """The test examples under the vectors at the multipliers of the job."""
     from steerkit.grid import evaluate

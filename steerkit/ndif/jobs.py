@@ -41,9 +41,7 @@ BEFORE = ("received", "queued", "provisioning", "deploying", "dispatched")  # wh
 QUIET = 60.0  # seconds in one of these after which a tiny job is sent behind it; twice as long until the next
 FIRST_WORD = 10.0  # seconds of waiting before a word about it; twice as long until the next one
 ANSWER = 30.0  # seconds for the answer to such a question: a server that accepts and says nothing is as good as gone
-MOST = (
-    3 << 29
-)  # bytes of an answer; what `JOB_TOKENS` leave in a residual stream 16,384 wide are two thirds of it
+MOST = 3 << 29  # bytes of an answer; `JOB_TOKENS` of a residual stream 16,384 wide are two thirds of it
 # One for all questions: its certificates take longer to read than an answer. It keeps no connection.
 CLIENT = httpx.Client(timeout=ANSWER, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -101,9 +99,8 @@ def _got(url: str, headers: dict[str, str], method: str = "GET", **sent: Any) ->
             return None
         content = _within(reply.iter_raw())
         if reply.is_error:  # what the server has to say about it
-            raise RemoteError(
-                f"{reply.status_code} {reply.reason_phrase}: {content.decode(errors='replace')}"
-            )
+            said = content.decode(errors="replace")
+            raise RemoteError(f"{reply.status_code} {reply.reason_phrase}: {said}")
         reply.raise_for_status()
         return content
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 KEEP_SECONDS = 7 * 86400.0  # a finished artefact makes the parts it was computed from superfluous
-CODE = [
-    Path(__file__).parents[1] / name for name in ("traces.py", "layout.py")
-]  # what a server is asked to run
+CODE = [Path(__file__).parents[1] / name for name in ("traces.py", "layout.py")]  # what a server runs
 
 
 def folder() -> Path:

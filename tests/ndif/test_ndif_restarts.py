@@ -64,11 +64,8 @@ def check(found: list[torch.Tensor], here) -> None:
 def test_a_client_that_is_killed_finds_its_jobs(stack, there, tmp_path):
     """Each part is one job, however often the client is killed."""
     own = {"STEERKIT_ARTIFACTS": str(tmp_path / "artifacts"), "NDIF_API_KEY": TRUSTED}
-    given = {
-        "env": os.environ | own | {"PYTHONPATH": str(Path(__file__).parent)},
-        "cwd": tmp_path,
-        "text": True,
-    }
+    own = os.environ | own | {"PYTHONPATH": str(Path(__file__).parent)}
+    given = {"env": own, "cwd": tmp_path, "text": True}
     command, before = [sys.executable, "-c", CLIENT, stack.url], stack.jobs()
     for number in (1, 3):
         with subprocess.Popen(command, **given, stdout=subprocess.PIPE) as client:

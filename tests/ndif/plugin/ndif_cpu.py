@@ -40,12 +40,8 @@ class CpuModel(BaseModelDeployment):
 
     def load_from_disk(self) -> HuggingFaceModel:
         torch.set_num_threads(int(os.environ["NDIF_CPU_THREADS"]))
-        model = HuggingFaceModel.from_model_key(
-            self.model_key,
-            dispatch=True,
-            dtype=self.dtype_name,
-            device="cpu",
-        )
+        how = {"dispatch": True, "dtype": self.dtype_name, "device": "cpu"}
+        model = HuggingFaceModel.from_model_key(self.model_key, **how)
         model._module.requires_grad_(False)
         return model
 
