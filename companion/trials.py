@@ -40,16 +40,18 @@ def halves_of(groups: np.ndarray) -> np.ndarray:
     return np.array([np.isin(groups, each) for each in first])
 
 
-def both_ways(halves: Sequence[np.ndarray], *sides: tuple[Sequence[np.ndarray], Callable]) -> list[tuple]:
+def both_ways(halves: Sequence[np.ndarray], *sides: tuple[Sequence[np.ndarray], Callable]) -> Pairs:
     """Two numbers over sets from disjoint halves [n, p] of their items, each halving once each way; a side is values [p]
-    and what is taken."""
-    pairs, ((x, first), (y, second)) = [], sides
-    for turn in range(HALVINGS):
-        for flip in (False, True):
-            chosen = [half[turn] ^ flip for half in halves]
-            taken = [(first(a[one]), second(b[~one])) for a, b, one in zip(x, y, chosen, strict=True)]
-            pairs.append(tuple(map(np.array, zip(*taken, strict=True))))
-    return pairs
+    and what is taken, `np.mean` or `np.var`."""
+    both = [np.vstack([half, ~half]) for half in halves]
+    (x, first), (y, second) = sides
+
+    def taken(values: Sequence[np.ndarray], measure: Callable, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        rows = zip(values, chosen, strict=True)
+        each = (measure(np.broadcast_to(row, half.shape), axis=1, where=half) for row, half in rows)
+        return np.array(list(each)).T  # [2 n, sets]
+
+    return list(zip(taken(x, first, both), taken(y, second, [~half for half in both]), strict=True))
 
 
 def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
