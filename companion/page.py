@@ -149,7 +149,7 @@ class Run:
         self, part: str, source: Source, caption: str, alt: str = "", tab: str = "", points: Sequence = ()
     ) -> None:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
-        manifests = manifests_in(source)
+        manifests, path = manifests_in(source), self.folder / f"{self.id}-{part}.json"
         inputs = [manifest["inputs"] for manifest in manifests]
         caption, line = (
             " ".join(each.split()).translate(TEXT)
@@ -158,6 +158,7 @@ class Run:
         about = {
             "exhibit": self.id,
             "part": part,
+            "turn": len({*self.folder.glob(f"{self.id}-*.json")} - {path}),  # as the notebook shows them
             "tab": tab or part,
             "caption": caption,
             "alt": alt,
@@ -175,7 +176,7 @@ class Run:
             "models": {one["weights"]: one["model"] for one in inputs},
             "versions": store.versions(),
         }
-        store.write_atomically(self.folder / f"{self.id}-{part}.json", json.dumps(about, indent=1).encode())
+        store.write_atomically(path, json.dumps(about, indent=1).encode())
         display(Markdown(f"{caption}\n\n{line}"))
 
 

@@ -133,13 +133,13 @@ def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
     return Result(exhibit, given["profile"], folder, address, given, about["finished"], seconds, parts)
 
 
-def _turn(part: dict[str, Any], compared: Sequence[str]) -> tuple[int, int, str]:
+def _turn(part: dict[str, Any], compared: Sequence[str]) -> tuple[int, int, int, str]:
     """Where a part stands among its notebook's: records in the order of the profile, by format; then the formats of its
-    own run; then what is neither, by name."""
+    own run; then what is neither, as the notebook shows it."""
     name, profiles = part["part"], [record.split("/")[0] for record in part.get("records", [])]
     form = next((at for at, form in enumerate(BOOK_FORMATS) if form in name), len(BOOK_FORMATS))
     profile = next((at for at, one in enumerate(compared) if one in profiles), len(compared))
-    return profile, form, name
+    return profile, form, part.get("turn", 0), name
 
 
 def overview() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from conftest import command_line, refused
 
 from companion import exhibits, results
 from companion.exhibits import EXHIBITS, Exhibit
+from companion.page import Run
 from companion.profiles import load_profile
 from companion.tan import records
 from steerkit.errors import SteerkitError
@@ -74,6 +75,14 @@ class TestFound:
             leave(executed, "tan-fig-1", "laptop", (part,), records=[f"{profile}/shift-{form}"])
         [found] = results.results_of(EXHIBITS["tan-fig-1"], executed)
         assert [part["part"] for part in found.parts] == [*named, "published"]
+
+    def test_other_parts_come_as_the_notebook_shows_them(self, executed):
+        run = Run("tan-texts", load_profile("smoke"), executed)
+        leave(executed, "tan-texts", "smoke", ())
+        for part in ("order", "items"):
+            run.show_gap(part, "none", [])
+        [found] = results.results_of(EXHIBITS["tan-texts"], executed)
+        assert [part["part"] for part in found.parts] == ["order", "items"]
 
     def test_published_numbers_and_a_folder_of_the_books_profile_are_no_further_tabs(self, executed):
         for folder in ("", "published", "smoke", "laptop"):
