@@ -12,24 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
-from companion import claims_appendix, claims_shift, inference, published
+from companion import claims_appendix, claims_shift, inference, published, trials
 from companion.inference import share_interval
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
-from companion.trials import (
-    SMALL,
-    TESTED,
-    Pairs,
-    between,
-    counted,
-    enough,
-    published_order,
-    ranked,
-    share_of,
-    unlabelled,
-)
+from companion.trials import TESTED, Pairs, enough, share_of, unlabelled
 from companion.verdicts import OURS, Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -104,10 +93,10 @@ def mean_positive(e: Evidence) -> Trial:
 
     above = np.array([each.slopes.mean() > 0 for each in sets])
     sure = inference.holm([each.interval.p_above for each in sets]) < TESTED
-    sure &= [each.interval.estimate >= SMALL * each.spread for each in sets]
+    sure &= [each.interval.estimate >= trials.SMALL * each.spread for each in sets]
     kinds = pd.Series(above).groupby([each.kind for each in sets]).agg(["sum", "size"])
     each = ", ".join(f"{up} of {size} {kind}" for kind, up, size in kinds.itertuples())
-    ours = f"{above.sum()} of {len(sets)} data sets ({each}), a share of {{}}; {sure.sum()} for certain (Holm), by {SMALL} "
+    ours = f"{above.sum()} of {len(sets)} data sets ({each}), a share of {{}}; {sure.sum()} for certain (Holm), by {trials.SMALL} "
     return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5)
 
 
@@ -279,7 +268,7 @@ def two_clusters(e: Evidence) -> Trial:
         return share_interval(found(drawn)[0], len(sets))
 
     sure, maybe = found([each.slopes for each in sets])
-    ours = counted(sure, maybe, len(sets))
+    ours = trials.counted(sure, maybe, len(sets))
     return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
 
 
@@ -305,7 +294,7 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
         return share_interval(found(unlabelled(sets, rng))[0], len(sets))
 
     sure, maybe = found([each.slopes for each in sets])
-    ours = f"each way {counted(sure, maybe, len(sets))}"
+    ours = f"each way {trials.counted(sure, maybe, len(sets))}"
     return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
 
 
@@ -328,7 +317,7 @@ def dataset_property(e: Evidence) -> Trial:
     False world: one label-shuffled vector a set, whichever way it steers
     """
     rho, theirs = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b"), e.llama("mean")
-    said = f"{published_order(*MEANS)} (Llama-2-7b and Qwen1.5-14B)"
+    said = f"{trials.published_order(*MEANS)} (Llama-2-7b and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
     values = theirs[[each.name for each in sets]].to_numpy()
@@ -337,7 +326,7 @@ def dataset_property(e: Evidence) -> Trial:
         return [(np.array([each.mean() for each in unlabelled(sets, rng)]), values)]
 
     own, kinds = np.array([each.slopes.mean() for each in sets]), [each.kind for each in sets]
-    return ranked(said, "", [(own, values)], kinds, rho / 2, without)
+    return trials.ranked(said, "", [(own, values)], kinds, rho / 2, without)
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)
@@ -348,4 +337,4 @@ def models_agree_in_distribution(e: Evidence) -> Trial:
     False world: one label-shuffled vector a set and model, whichever way it steers
     """
     rho = published.statistic("spearman-models-id", "llama2-7b/qwen1.5-14b")
-    return between(e, rho, published_order(*MEANS), np.mean)
+    return trials.between(e, rho, trials.published_order(*MEANS), np.mean)
