@@ -246,7 +246,7 @@ def orders(tables: Mapping[str, pd.DataFrame], kinds: Mapping[str, str]) -> pd.D
 
 def _orders(means: dict, ends: dict, strata: pd.Series) -> Iterator[dict[str, Any]]:
     for first, second in combinations(means, 2):
-        ends = ("first_author", "first_model", "second_author", "second_model")
-        named = zip(ends, first + second, strict=True)
+        columns = ("first_author", "first_model", "second_author", "second_model")
+        named = zip(columns, first + second, strict=True)
         found = correlated(means[first], means[second], strata)
         yield dict(named) | found | {"ceiling": ceiling(ends[first], ends[second])}
