@@ -111,13 +111,15 @@ class TestExhibit:
     def test_the_start_page_has_the_papers_data_first_several_models_last_and_nothing_where_nothing_is_tested(
         self, result
     ):
-        names = ["tiny, tiny-gemma3", "tiny", "tiny (papers' data)"]
-        several, own, papers = (CLAIMS.iloc[:1].assign(model=name) for name in names)
-        untested = own.assign(verdict="not testable here", format="statement")
-        text = pages.verdicts([result(claims=pd.concat([several, own, papers, untested]))], TAN)
+        names = ["tiny, tiny-gemma3", "tiny (papers' data), tiny-gemma3 (papers' data)"]
+        names += ["tiny", "tiny (papers' data)"]
+        every = [CLAIMS.iloc[:1].assign(model=name) for name in names]
+        untested = every[2].assign(verdict="not testable here", format="statement")
+        text = pages.verdicts([result(claims=pd.concat([*every, untested]))], TAN)
         none = result("smoke-gemma", "/notebooks/smoke-gemma", untested)
         assert pages.verdicts([none], TAN).endswith("1 not testable here.")
-        heads = ("tiny random model (papers' data)", "tiny random model", "several models")
+        heads = ("tiny random model (papers' data)", "tiny random model")
+        heads += ("several models, papers' data", "several models")
         head = " | ".join(f"{name}, *letter*" for name in heads)
         assert f"| claim | {head} | numbers |" in text
 

@@ -273,10 +273,11 @@ def verdicts(own: list[Result], paper: str) -> str:
     if rows.empty:
         return head
     rows["said"] = rows["verdict"].map(badge)
-    several = rows["model"].str.contains(",")
+    several, papers = (rows["model"].str.contains(what) for what in (",", "papers' data"))
+    together = papers.map({True: "several models, papers' data", False: "several models"})
     called = family if rows["model"].map(family).nunique() == rows["model"].nunique() else _called
-    rows["run"] = rows["model"].map(called).mask(several, "several models") + ", *" + rows["format"] + "*"
-    order = rows.assign(several=several, other=~rows["model"].str.contains("papers' data"))
+    rows["run"] = rows["model"].map(called).mask(several, together) + ", *" + rows["format"] + "*"
+    order = rows.assign(several=several, other=~papers)
     runs = order.sort_values(["several", "other"], kind="stable")["run"].unique()
     wide = rows.pivot(index=["claim", "exhibit"], columns="run", values="said").fillna("")
     wide = wide.loc[list(dict.fromkeys(zip(rows["claim"], rows["exhibit"], strict=True))), runs].reset_index()
