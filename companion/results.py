@@ -135,10 +135,10 @@ def _read(exhibit: Exhibit, folder: Path, address: str) -> Result | None:
 
 def _turn(part: dict[str, Any], compared: Sequence[str]) -> tuple[int, int, int, str]:
     """Where a part stands among its notebook's: records in the order of the profile, by format; then the formats of its
-    own run; then what is neither, as the notebook shows it."""
-    name, profiles = part["part"], [record.split("/")[0] for record in part.get("records", [])]
+    own run; then what is neither, or of several records, as the notebook shows it."""
+    name, profiles = part["part"], {record.split("/")[0] for record in part.get("records", [])}
     form = next((at for at, form in enumerate(BOOK_FORMATS) if form in name), len(BOOK_FORMATS))
-    profile = next((at for at, one in enumerate(compared) if one in profiles), len(compared))
+    profile = next((at for at, one in enumerate(compared) if profiles == {one}), len(compared))
     return profile, form, part.get("turn", 0), name
 
 

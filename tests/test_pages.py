@@ -103,7 +103,7 @@ class TestExhibit:
         about = {"false world": "no effect", "false agree": 0.05, "detectable": 0.2}
         other = CLAIMS.iloc[:1].assign(model="qwen2.5-coder-1.5b (papers' data)", verdict="not testable here")
         text = pages.by_claim(pd.concat([CLAIMS, other]).assign(**about))
-        assert text.count("Rule: more than half.") == 1 and text.startswith("**1. It works.** ")
+        assert text.count("Rule: more than half.") == 1 and "\n**1. It works.** " in text
         first, second = text.index("(papers' data), *letter*"), text.index("tiny random model, *letter*")
         assert first < second < text.index("**2. It varies.**")
         assert '<span class="verdict not-testable-here">not testable here</span>' in text

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from _ext.markdown import code, escaped, folded, table, table_of_markdown, tabs
+from _ext.markdown import code, escaped, fence, folded, table, table_of_markdown, tabs
 from companion import models
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.places import BOOK, ROOT
@@ -123,7 +123,7 @@ def by_claim(rows: pd.DataFrame) -> str:
         blocks.append(
             f"{head}[{where.number}](/notebooks/{where.id}.ipynb)\n\n{table_of_markdown(pd.DataFrame(line))}"
         )
-    return "\n\n".join(blocks)
+    return fence("div", "by-claim", "\n\n".join(blocks))
 
 
 def _called(model: str) -> str:
