@@ -180,9 +180,9 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
     """Do two models steer the same items of a set well? Over the items that both were tested on.
 
     One row a pair of runs on one text: first, second, n (items), estimate, low, high and p (rank correlation of slopes
-    within sets, interval over sets), placebo, placebo_low and placebo_high (of the first model's slopes
-    with those of the second's placebos), ceiling (the root of the product of both models' correlations with their resampled vectors), given_words
-    (with the word score of each item held constant, where there is a column `score`); joint (share of items that are
+    within sets, interval over sets), placebo, placebo_low and placebo_high (of the first model's slopes with those of the
+    second's placebos), ceiling (the root of the product of both models' correlations with their resampled vectors),
+    given_words (with the word score of each item held constant, where there is a column `score`); joint (share of items that are
     anti-steerable in both), joint_low, joint_high, chance (the same if the items of a set were shuffled), joint_p (of a
     share as large), and joint_placebo and chance_placebo, with the placebos of the second model.
     """
