@@ -163,7 +163,7 @@ def _rate(works: dict, missing: dict, about: Outline, dtype: str) -> float:
     few = replace(job, settings=_capped(job, 2 * GROUPS))
     _, test = jobs.examples(few, about)
     depth = 0.5 if job.layer is None else job.layer / about.n_layers
-    return tree_rate(about, dtype, test, job.part.multipliers, depth)
+    return tree_rate(about, dtype, test, job.multipliers, depth)
 
 
 def _room(weights: int, name: str) -> list[str]:
@@ -190,7 +190,7 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
     names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
     # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
-    cells = [] if stage in ("placebo", *jobs.DRAWN) else cells_of(names, layers, job.part.multipliers, {})
+    cells = [] if stage in ("placebo", *jobs.DRAWN) else cells_of(names, layers, job.multipliers, {})
     conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
     sizes = (1, 1) if stage in jobs.DRAWN else np.divide(_sizes(job), _sizes(few))
@@ -296,7 +296,7 @@ def counted() -> list[tuple[str, int, int]]:
             train, test = jobs.examples(job, model)
             layers = jobs.job_layers(job, len(model.layers))
             vectors = extract(model, train, layers, progress=done.append)
-            evaluate(model, test, vectors, job.part.multipliers, progress=done.append)
+            evaluate(model, test, vectors, job.multipliers, progress=done.append)
             planned = job_cost(job, outline(settings.model)).token_passes
             found.append((f"{stage}, {form}", planned, sum(done)))
     return found

@@ -28,6 +28,7 @@ KINDS = {
     "bool": "true or false",
     "tuple[str, ...]": "a list of names",
     "tuple[float, ...]": "a list of numbers",
+    "tuple[float, ...] | dict[str, tuple[float, ...]]": "a list of numbers, or one for each answer format",
     "dict[str, int]": "a number for each answer format",
     "int | dict[str, int] | None": "a whole number, or one for each answer format",
 }
@@ -81,7 +82,7 @@ class Settings:
     split: str
     train: int | dict[str, int] | None
     test: int | dict[str, int] | None
-    multipliers: tuple[float, ...]
+    multipliers: tuple[float, ...] | dict[str, tuple[float, ...]]
     sweep: Sweep
     shift: Shift
     counterbalanced: bool = False
@@ -171,8 +172,9 @@ def _datasets(given: str | list[str]) -> list[str]:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Lists become tuples, so that settings can be keys."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    """Lists become tuples, so that settings can be keys; those for each answer format too."""
+    kinds = {list: tuple, dict: _tuples}
+    return {name: kinds.get(type(value), lambda kept: kept)(value) for name, value in values.items()}
 
 
 def label_of(settings: Settings) -> str:
@@ -201,11 +203,12 @@ def _check(settings: Settings) -> None:
                 least = min(value.values(), default=0) if isinstance(value, dict) else value
                 wanted = f"{name} of at least {LEAST[name]}"
                 need(least >= LEAST[name], wanted, str(value), "give more, or leave it out for the usual.")
-        given = owner.multipliers
-        finite = {value for value in given if abs(value) <= sys.float_info.max}
-        step = "give a range such as -1.5,0,1.5; a slope needs two points."
-        fits = len(finite) > 1 and finite >= set(given)
-        need(fits, "at least two different multipliers", f"{list(given)}", step)
+        each = owner.multipliers
+        for given in each.values() or [()] if isinstance(each, dict) else [each]:
+            finite = {value for value in given if abs(value) <= sys.float_info.max}
+            step = "give a range such as -1.5,0,1.5; a slope needs two points."
+            fits = len(finite) > 1 and finite >= set(given)
+            need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
     called = {Path(name).stem if name.lower().endswith(SUFFIXES) else name for name in settings.datasets}
     repeated = len(settings.datasets) - len(called)

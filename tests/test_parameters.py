@@ -10,6 +10,7 @@ from conftest import refused
 
 from companion.exhibits import EXHIBITS, TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 from companion.profiles import load_profile, override, profile_names
+from companion.tan.jobs import Job, inputs
 from steerkit.errors import SteerkitError
 from steerkit.formats import FORMATS
 
@@ -149,6 +150,16 @@ class TestOverrides:
         changed = override(SMOKE, multipliers=[-1.5, 0.0, 1.0, 1.5], datasets=["openness"])
         assert changed.multipliers == (-1.5, 0.0, 1.0, 1.5) and changed.datasets == ("openness",)
 
+    def test_each_format_can_have_multipliers_of_its_own(self):
+        changed = override(SMOKE, multipliers={"letter": [-1.0, 0.0, 1.0], "statement": [0.0, 2.0]})
+        for form, steered in (
+            ("letter", (-1.0, 0.0, 1.0)),
+            ("statement", (0.0, 2.0)),
+            ("yes-no", (0.0, 2.0)),
+        ):
+            job = Job(changed, "grid", "openness", form, 1)
+            assert job.multipliers == inputs(job)["multipliers"] == steered
+
     @pytest.mark.parametrize(
         ("values", "expected"),
         [
@@ -169,6 +180,9 @@ class TestOverrides:
             ({"multipliers": ["a", "b"]}, "multipliers as a list of numbers"),
             ({"multipliers": [1.0]}, "two different multipliers"),
             ({"multipliers": [0.0, float("nan")]}, "two different multipliers"),
+            ({"multipliers": {"letter": [0.0, 1.0], "statement": [1.0]}}, "two different multipliers"),
+            ({"multipliers": {"prose": [0.0, 1.0]}}, "an answer format in multipliers"),
+            ({"multipliers": {}}, "two different multipliers"),
         ],
         ids=str,
     )

@@ -125,10 +125,10 @@ class Evidence:
     @cached_property
     def ranges(self) -> pd.DataFrame:
         """Mean steerability fitted on multipliers within 0.5 and within 1.5, data sets down; empty without these."""
-        widths = [width for width in (0.5, 1.5) if {width, -width} <= set(self.settings.multipliers)]
+        grid = experiment.grid(self.settings, self.form).query("vector == 'full'")
+        widths = [width for width in (0.5, 1.5) if {width, -width} <= set(grid["multiplier"])]
         if len(widths) < 2:
             return pd.DataFrame()
-        grid = experiment.grid(self.settings, self.form).query("vector == 'full'")
         return by_range(grid, widths).pivot(index="dataset", columns="width", values="mean")
 
     @cached_property

@@ -71,6 +71,12 @@ class Job:
         return tuple(size.get(self.format, min(size.values())) for size in sizes)
 
     @property
+    def multipliers(self) -> tuple[float, ...]:
+        """One list, or one for each format (the shortest for one that is not named)."""
+        given = self.part.multipliers
+        return given.get(self.format, min(given.values(), key=len)) if isinstance(given, dict) else given
+
+    @property
     def counterbalanced(self) -> bool:
         """Whether each item is asked in both forms: in the main grid and its placebos, and a statement has one."""
         both = self.settings.counterbalanced and FORMATS[self.format].biased
@@ -101,7 +107,7 @@ def inputs(job: Job) -> dict[str, Any]:
         "dtype": dtype_of(settings.model, settings.remote),
         "data_sha256": dataset_of(job.dataset, settings.source).sha256,
         "fidelity": settings.fidelity if job.format == "letter" else None,
-        "multipliers": job.part.multipliers,
+        "multipliers": job.multipliers,
     }
     if settings.balanced and job.stage not in DRAWN:
         about["balanced"] = True

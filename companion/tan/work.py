@@ -136,7 +136,7 @@ def _compute_placebo(job: Job, model: Model, progress: Progress) -> pd.DataFrame
     train, test = examples(job, model)
     vectors, single = vectors_beside_of(job, model, train, progress)
     frame = slopes_beside(job, model, test, vectors, progress)
-    dose = dose_of(model, vectors, max(job.part.multipliers)) | {"difference_norm": single}
+    dose = dose_of(model, vectors, max(job.multipliers)) | {"difference_norm": single}
     frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": jobs.others_of(job)}
     return frame
 
@@ -240,7 +240,7 @@ def scored(
 
     settings = job.settings
     options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
-    return evaluate(model, test, found, job.part.multipliers, **options)
+    return evaluate(model, test, found, job.multipliers, **options)
 
 
 def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any]:
