@@ -32,7 +32,10 @@ CLAIMS: list[Claim] = []
 
 @dataclass(frozen=True)
 class Moved:
-    """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items."""
+    """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items.
+
+    `shuffled` has the slopes at 0 of label-shuffled vectors, [v, p]; nothing where nobody has recorded them.
+    """
 
     name: str
     kind: str
@@ -40,6 +43,7 @@ class Moved:
     slopes: dict[Pair, np.ndarray]
     baselines: pd.DataFrame  # unsteered propensity, [p, settings]
     halves: np.ndarray
+    shuffled: dict[Pair, np.ndarray]
 
 
 @lru_cache(maxsize=4)
@@ -49,12 +53,36 @@ def moved(e: Evidence) -> list[Moved]:
     wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
     unsteered = e.shifts.pivot_table("baseline", item, "setting", aggfunc="first", dropna=False)
     group = e.shifts.drop_duplicates(item).set_index(item)["group"]
+    drawn = None if e.unlabelled is None else e.unlabelled.query("labels != 'full'")
     for name in e.shifts["dataset"].unique():
         rows = wide.loc[name].dropna(axis=1, how="all")
         labels = group[name].loc[rows.index].to_numpy()
         slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
         plain = unsteered.loc[name].loc[rows.index]
-        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, trials.halves_of(labels)))
+        shuffled = {} if drawn is None else _shuffled(drawn[drawn["dataset"] == name], rows.index)
+        halves = trials.halves_of(labels)
+        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves, shuffled))
+    return found
+
+
+def _shuffled(drawn: pd.DataFrame, items: pd.Index) -> dict[Pair, np.ndarray]:
+    """Slopes [v, p] of the label-shuffled vectors of one data set, by training and test setting."""
+    by_pair = drawn.groupby(["vector", "setting"])
+    return {
+        pair: part.pivot(index="labels", columns="example_id", values="slope")[items].to_numpy()
+        for pair, part in by_pair
+    }
+
+
+def _unlabelled(sets: Sequence[Moved], rng: np.random.Generator) -> list[Moved]:
+    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution."""
+    found = []
+    for each in sets:
+        draw = rng.integers(len(each.shuffled[SAME]))
+        sign = 1 if each.shuffled[SAME][draw].mean() > 0 else -1
+        found.append(
+            replace(each, slopes={pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()})
+        )
     return found
 
 
@@ -76,8 +104,13 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
     sets = _having(e, shift, said, f" with {'->'.join(shift)}")
     whole = [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
     kinds = [each.kind for each in sets]
-    disjoint = (_halves(sets, SAME, other, measure) for other in (shift, SAME))
-    shared, apart, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, *disjoint))
+
+    def halved(sets: Sequence[Moved], other: Pair = shift) -> trials.Pairs:
+        return _halves(sets, SAME, other, measure)
+
+    drawn = (lambda rng: halved(_unlabelled(sets, rng))) if all(each.shuffled for each in sets) else None
+    apart = ranked(said, "", halved(sets), kinds, rho / 2, drawn)
+    shared, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, halved(sets, SAME)))
     ceiling = itself.effect.estimate
     low = f"no shift can be told from noise: two halves in distribution agree at {ceiling:.2f}, below {rho / 2:.2f}"
     low += f"; under the shift at {apart.effect.estimate:.2f} (of all sets and within kinds the lesser)"
@@ -91,7 +124,7 @@ def id_and_ood_correlate(e: Evidence) -> Trial:
     """Steerability in and out of distribution correlate over data sets.
 
     Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, at least half of the published
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged within their kind
     """
     rho, said = both_models("spearman-id-ood:BASE->USER_NEG")
     return _correlated(e, FIRST_SHIFT, f"{said}, BASE to USER_NEG", rho, np.mean)
@@ -102,7 +135,7 @@ def variances_correlate(e: Evidence) -> Trial:
     """The variance of steerability in and out of distribution correlates over data sets.
 
     Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, at least half of the published
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged within their kind
     """
     rho, said = both_models("spearman-id-ood-variance")
     return _correlated(e, LAST_SHIFT, f"{said}, SYS_POS to USER_NEG", rho, np.var)
@@ -276,7 +309,7 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
     """Two unrelated models agree on the order of data sets out of distribution.
 
     Rule: rank correlation, over all sets and within kinds, above 0, at least half of the published one
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged within their kind
     """
     rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
     said = f"Spearman {rho:.2f} (SYS_POS to USER_NEG)"
@@ -285,5 +318,15 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
     mine, other = ({each.name: each for each in run if FIRST_SHIFT in each.slopes} for run in runs)
     common = [name for name in mine if name in other]
     enough(common, said)
-    x, y = (np.array([sets[name].slopes[FIRST_SHIFT].mean() for name in common]) for sets in (mine, other))
-    return ranked(said, "BASE to USER_NEG ", [(x, y)], [mine[name].kind for name in common], rho / 2)
+    both = [[sets[name] for name in common] for sets in (mine, other)]
+
+    def means(both: Sequence[Sequence[Moved]]) -> trials.Pairs:
+        return [tuple(np.array([each.slopes[FIRST_SHIFT].mean() for each in sets]) for sets in both)]
+
+    def drawn(rng: np.random.Generator) -> trials.Pairs:
+        seed = rng.integers(2**32)  # the same labels for both models
+        return means([_unlabelled(sets, np.random.default_rng(seed)) for sets in both])
+
+    recorded = all(each.shuffled for sets in both for each in sets)
+    kinds = [mine[name].kind for name in common]
+    return ranked(said, "BASE to USER_NEG ", means(both), kinds, rho / 2, drawn if recorded else None)

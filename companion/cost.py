@@ -120,7 +120,7 @@ def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -
 
 def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
     """Jobs by stage and format, where there are any."""
-    asked = [(stage, form) for form in formats for stage in (*STAGES, *jobs.DRAWN) if stage in stages]
+    asked = [(stage, form) for form in formats for stage in (*STAGES, *jobs.APART) if stage in stages]
     found = {(stage, form): pending(settings, form, stage) for stage, form in asked}
     return {each: missing for each, missing in found.items() if missing}
 
@@ -187,10 +187,10 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     """
     about, stage, settings = about or outline(job.settings.model), job.stage, job.settings
     layers = jobs.job_layers(job, about.n_layers) if stage == "sweep" else [0]
-    asked = jobs.settings_of(about) if stage == "shift" else ("BASE",)
+    asked = jobs.settings_of(about) if jobs.PARTS.get(stage) == "shift" else ("BASE",)
     names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
     # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
-    cells = [] if stage in ("placebo", *jobs.DRAWN) else cells_of(names, layers, job.multipliers, {})
+    cells = [] if stage in ("placebo", *jobs.APART) else cells_of(names, layers, job.multipliers, {})
     conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
     sizes = (1, 1) if stage in jobs.DRAWN else np.divide(_sizes(job), _sizes(few))
@@ -199,7 +199,7 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
         train, test = jobs.examples(few, about, setting)
         questions = [question(example, settings.fidelity) for example in test]
         if stage != "placebo":
-            parts.append(_extraction(train, of_train, width, stage in ("grid", *jobs.DRAWN)))
+            parts.append(_extraction(train, of_train, width, stage in ("grid", *jobs.APART)))
         parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
@@ -255,7 +255,7 @@ def _capped(job: Job, most: int) -> Settings:
         settings = replace(settings, balanced=True)
     if job.part is job.settings:
         return replace(settings, train=train, test=test)
-    return replace(settings, **{job.stage: fewer})
+    return replace(settings, **{jobs.PARTS[job.stage]: fewer})
 
 
 def memory(about: Outline, dtype: str) -> int:

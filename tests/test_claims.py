@@ -270,16 +270,31 @@ def sized(found):
     return found
 
 
+def sized_by_setting(found):
+    """Likewise over prompt settings; all of them far enough to have one direction."""
+    every = found.shifts[["dataset", "example_id", "vector", "setting"]]
+    far = 9 + found.shifts["steerability"]
+    drawn = (every.assign(slope=way * far, labels=f"shuffled-{i:02d}") for i, way in enumerate((1, -1, 1)))
+    found.unlabelled = pd.concat(drawn)
+    return found
+
+
 @pytest.mark.parametrize(
     ("name", "world"),
-    [("dataset-property", as_published), ("models-agree-in-distribution", two_models)],
+    [
+        ("dataset-property", as_published),
+        ("models-agree-in-distribution", two_models),
+        ("id-and-ood-correlate", shifted_alike),
+        ("variances-correlate", varied),
+        ("models-agree-out-of-distribution", two_shifted),
+    ],
 )
 def test_an_order_that_vectors_without_labels_have_as_well_is_not_specific(name, world):
     """Data sets that any vector moves far, and others that none does: no order of what the labels are about."""
-    found = world(np.random.default_rng(0), True)
-    said = [verdicts.judged(BY_ID[name], found, "statement", "tiny", worlds=40)["verdict"]]
+    alone, found = (world(np.random.default_rng(0), True) for _ in range(2))
+    said = [verdicts.judged(BY_ID[name], alone, "statement", "tiny", worlds=40)["verdict"]]
     for run in (found, *found.others):
-        sized(run)
+        (sized_by_setting if hasattr(run, "shifts") else sized)(run)
     row = verdicts.judged(BY_ID[name], found, "statement", "tiny", worlds=40)
     assert [*said, row["verdict"]] == [AGREES, UNSPECIFIC] and row["false_agree"] == 1
 

@@ -2,10 +2,11 @@
 
 import shutil
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import refused
@@ -15,7 +16,7 @@ from companion import cost, store
 from companion.cost import job_cost
 from companion.data.datasets import load_dataset, personas
 from companion.outline import outline
-from companion.tan import experiment, jobs, tables, work
+from companion.tan import experiment, jobs, tables, unlabelled, work
 from companion.tan.jobs import MEAN, Job, settings_of
 from companion.tan.work import compute, vectors_by_setting
 from companion.templates import SETTINGS
@@ -103,6 +104,44 @@ def test_a_persona_sentence_is_where_its_setting_says_and_nowhere_else(job, mode
                 before, after = (list(one.prompt[1:]) for one in (plain, example))  # without BOS
                 assert before[: len(old)] == old and after == new + before[len(old) :]
                 assert (example.id, example.matching) == (plain.id, plain.matching)
+
+
+class TestUnlabelled:
+    """Vectors with labels drawn at random, over prompt settings."""
+
+    def test_labels_are_drawn_alike_in_all_settings(self, job, model):
+        one = job["statement"]
+        drawn = []
+        for setting in SETTINGS:
+            vectors = unlabelled.vectors(one, model, setting)
+            train, _ = jobs.examples(one, model, setting)
+            pairs = differences(model, train, [one.layer])[:, 0]  # [p, d]
+            weights = torch.linalg.lstsq(pairs.T, vectors.values[:, 0].T).solution
+            torch.testing.assert_close(pairs.T @ weights, vectors.values[:, 0].T, atol=1e-5, rtol=1e-4)
+            drawn.append(weights.sign())
+        assert vectors.names == ("full", *(f"shuffled-{i:02d}" for i in range(unlabelled.DRAWS)))
+        assert (drawn[0][:, 0] == 1).all() and (drawn[0] < 0).any()
+        assert all((signs == drawn[0]).all() for signs in drawn)
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_the_slope_is_that_of_a_small_step_with_plain_transformers(self, job, model, form):
+        one, step = job[form], 0.02
+        table, plain = unlabelled.table(one, model), plain_vectors(model, one)
+        assert set(map(tuple, table[["vector", "setting"]].to_numpy())) == set(product(SETTINGS, SETTINGS))
+        for train, setting in (("SYS_POS", "USER_NEG"), ("BASE", "BASE")):
+            vector = plain[train] / plain[train].norm() * plain["BASE"].norm()
+            vectors = Vectors((train,), (one.layer,), vector[None, None])
+            example = jobs.examples(one, model, setting)[1][1]
+            ends = propensities(model, [example], vectors, [one.layer], [-step, step])[0, 0, 0]
+            wanted = f"vector == '{train}' and setting == '{setting}' and example_id == '{example.id}'"
+            own = table.query(f"{wanted} and labels == 'full'")["slope"].item()
+            assert own == pytest.approx(float(ends[1] - ends[0]) / (2 * step), rel=0.02, abs=2e-4)
+
+    def test_of_some_ids_it_is_the_rows_of_these(self, job, model):
+        table = unlabelled.table(job["statement"], model)
+        chosen = table["example_id"].iloc[0]
+        few, mine = unlabelled.table(job["statement"], model, [chosen]), table[table["example_id"] == chosen]
+        pd.testing.assert_frame_equal(few, mine.reset_index(drop=True), atol=1e-6)
 
 
 class TestTable:

@@ -227,6 +227,17 @@ class TestCommandLine:
         (row,) = json.loads(out)
         assert code == 0 and row["record"] == "smoke/shift-statement" and row["agrees"] is True
 
+    @pytest.mark.parametrize("stage", [stage for stage in jobs.APART if stage != "authors"])  # papers' data
+    def test_a_stage_that_no_profile_runs_unasked_is_recorded_and_audited(
+        self, stage, smoke, own_folders, monkeypatch
+    ):
+        monkeypatch.setattr(records, "FOLDER", own_folders / "records")
+        code, _ = command_line("record", "smoke", "--stage", stage, "--format", "statement")
+        assert code == 0 and records.available() == [f"smoke/{stage}-statement"]
+        code, out = command_line("audit", "--seed", 0, "--json")
+        (row,) = json.loads(out)
+        assert code == 0 and row["agrees"] is True and row["cells"] > 0
+
     def test_a_record_that_cannot_be_audited_costs_the_others_nothing(self, smoke_records, capsys):
         path = records.path_of("smoke", "grid", "letter")
         path.write_bytes(path.read_bytes()[:100])

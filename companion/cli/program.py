@@ -31,7 +31,7 @@ from steerkit.ndif.address import server
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
 DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 VERSION = "Show the version, and that of the libraries that decide numbers."
-STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), several authors, all pairs in products, a shift of tokens (unigram), or what items gain that were trained on (leak)."
+STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), over prompt settings too (unlabelled), several authors, all pairs in products, a shift of tokens (unigram), or what items gain that were trained on (leak)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 VERDICTS = ("statement", "model", "published", "ours", "verdict", "false_agree")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
@@ -132,7 +132,8 @@ def reproduce(
 def record(
     profile: opt.LongProfile,
     stage: opt.option(
-        Literal["grid", "shift", "placebo", "sweep", "authors", "products", "unigram", "leak"], STAGE
+        Literal["grid", "shift", "placebo", "sweep", "unlabelled", "authors", "products", "unigram", "leak"],
+        STAGE,
     ) = "grid",
     answer_format: opt.AllFormats = None,
     as_json: opt.Json = False,

@@ -126,7 +126,7 @@ def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine
         kept = records.done(settings, stage, form)
         if rest := records.without(settings, stage, kept):
             compute(rest, {stage}, console, report)
-            records.write(settings, stage, form, getattr(experiment, stage)(rest, form), kept)
+            records.write(settings, stage, form, experiment.table(rest, stage, form), kept)
         paths.append(records.path_of(settings.profile, stage, form))
         console.print(screen.link(paths[-1]))
     return paths

@@ -108,6 +108,11 @@ class Evidence:
         return experiment.shift_slopes(self.settings, self.form)
 
     @cached_property
+    def unlabelled(self) -> pd.DataFrame | None:
+        """UNLABELLED table over prompt settings: slopes at 0 of vectors whose labels are drawn, where there is a record."""
+        return experiment.unlabelled(self.settings, self.form)
+
+    @cached_property
     def cosines(self) -> pd.DataFrame:
         """Cosines between the vectors of prompt settings, beside how far apart the settings are."""
         return tables.cosines_of(self.settings, self.form)[0]

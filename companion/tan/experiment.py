@@ -61,6 +61,12 @@ def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     return placebo(settings, answer_format) if recorded or not settings.recorded else None
 
 
+def unlabelled(settings: Settings, answer_format: str) -> pd.DataFrame | None:
+    """The UNLABELLED table over prompt settings of a recorded run, or None where nobody has recorded it."""
+    recorded = records.path_of(settings.profile, "unlabelled", answer_format).exists()
+    return table(settings, "unlabelled", answer_format) if recorded and settings.recorded else None
+
+
 def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:
     return [Job(settings, stage, name, answer_format, layer) for name in datasets_of(settings, stage)]
 

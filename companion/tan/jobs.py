@@ -27,10 +27,12 @@ from steerkit.formats import FORMATS
 from steerkit.model import Model
 from steerkit.prompts import Example
 
-Stage = Literal["grid", "sweep", "shift", "placebo", "authors", "products", "unigram"]
-PARTS = ("sweep", "shift")  # stages whose sizes, multipliers and data sets are a part of the settings
+Stage = Literal["grid", "sweep", "shift", "placebo", "unlabelled", "authors", "products", "unigram"]
+# Stages whose sizes, multipliers and data sets are a part of the settings.
+PARTS = {"sweep": "sweep", "shift": "shift", "unlabelled": "shift"}
 # Stages that draw pairs of their own, the same to train and to test.
 DRAWN = ("authors", "products", "unigram")
+APART = ("unlabelled", *DRAWN)  # stages that no profile runs unasked
 Progress = Callable[[int], None] | None  # called with token-passes done
 MEAN = "MEAN"  # the mean of the vectors of all settings
 
@@ -56,7 +58,7 @@ class Job:
     @property
     def part(self) -> Settings | Sweep | Shift:
         """The part of the settings that has the sizes and multipliers of this stage."""
-        return getattr(self.settings, self.stage) if self.stage in PARTS else self.settings
+        return getattr(self.settings, PARTS[self.stage]) if self.stage in PARTS else self.settings
 
     @property
     def split(self) -> str:
@@ -87,7 +89,7 @@ def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
     """The data sets of a stage: sweep and shift may have their own, and few concepts have several authors."""
     if stage == "authors":
         return authors.among(settings.datasets)
-    return (getattr(settings, stage).datasets if stage in PARTS else ()) or settings.datasets
+    return (getattr(settings, PARTS[stage]).datasets if stage in PARTS else ()) or settings.datasets
 
 
 @lru_cache(maxsize=64)
@@ -119,7 +121,7 @@ def inputs(job: Job) -> dict[str, Any]:
         return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
     if job.stage in ("products", "unigram"):
         return about | {"pairs": products.PAIRS}
-    if job.stage == "shift":
+    if job.stage in ("shift", "unlabelled"):
         return about | {"personas": personas(job.dataset, settings.source)}
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
 

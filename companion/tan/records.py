@@ -19,7 +19,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import BOOK_FORMATS, Settings, load_profile
-from companion.tan import jobs, leak, products, unigram, work
+from companion.tan import jobs, leak, products, unigram, unlabelled, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
@@ -33,10 +33,12 @@ KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector",
 SIDES = ["matching", "not_matching"]
 # Stages that keep no scores: their numbers.
 APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
-APART |= {"unigram": [*unigram.NUMBERS]}
-# What tells the cells of an example apart, and what computes those of some of a stage that draws its pairs.
+APART |= {"unigram": [*unigram.NUMBERS], "unlabelled": ["slope"]}
+# What tells the cells of an example apart, and what computes those of some by gradients.
 CELL = {"placebo": ["vector"], "authors": ["author", "by", "by_id"], "products": ["by_id"], "unigram": []}
+CELL |= {"unlabelled": ["vector", "setting", "labels"]}
 OF_IDS = {"authors": work.slopes_by_author, "products": work.products_of, "unigram": work.unigram_of}
+OF_IDS |= {"unlabelled": unlabelled.table}
 # Notebooks that one record is enough for, and its stage.
 ENOUGH: dict[str, Stage] = dict.fromkeys(("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4"), "grid")
 ENOUGH |= {"tan-app-layers": "sweep"}
@@ -68,7 +70,8 @@ def without(settings: Settings, stage: Stage, kept: Sequence[str]) -> Settings |
     """The settings for the other data sets of a stage, if there are any; whose vectors are placebos stays."""
     left = tuple(name for name in jobs.datasets_of(settings, stage) if name not in kept)
     if stage in jobs.PARTS:
-        found = replace(settings, **{stage: replace(getattr(settings, stage), datasets=left)})
+        part = jobs.PARTS[stage]
+        found = replace(settings, **{part: replace(getattr(settings, part), datasets=left)})
     else:
         found = replace(settings, datasets=left, others=settings.others or settings.datasets)
     return found if left else None

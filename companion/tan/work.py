@@ -19,7 +19,7 @@ import numpy as np
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors, jobs, products, unigram
+from companion.tan import authors, jobs, products, unigram, unlabelled
 from companion.tan.dose import dose_of
 from companion.tan.jobs import MEAN, Job, Progress, examples, inputs, settings_of
 from companion.tan.placebo import slopes_at_zero, vectors_beside
@@ -191,8 +191,8 @@ def unigram_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progre
     return frame.assign(kind=jobs.dataset_of(job.dataset, job.settings.source).items[0].kind)
 
 
-def _drawn(make: Callable) -> Callable:
-    """The table of a stage that draws its own pairs, with what its manifest says."""
+def _by_gradient(make: Callable) -> Callable:
+    """The table of a stage that takes gradients, with what its manifest says."""
 
     def compute(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
         frame = make(job, model, progress=progress)
@@ -202,8 +202,12 @@ def _drawn(make: Callable) -> Callable:
     return compute
 
 
-APART = {"shift": _compute_shift, "placebo": _compute_placebo}
-APART |= {"authors": _drawn(slopes_by_author), "products": _drawn(products_of), "unigram": _drawn(unigram_of)}
+APART = {"shift": _compute_shift, "placebo": _compute_placebo, "unlabelled": _by_gradient(unlabelled.table)}
+APART |= {
+    "authors": _by_gradient(slopes_by_author),
+    "products": _by_gradient(products_of),
+    "unigram": _by_gradient(unigram_of),
+}
 
 
 def vectors_beside_of(
