@@ -61,7 +61,7 @@ def exchanged() -> Contrast:
 def by_layer() -> pd.DataFrame:
     table = pd.DataFrame({"format": "statement", "layer": range(8), "n": 10})
     means = 0.1 * table["layer"] * (9 - table["layer"])
-    return table.assign(mean=means, low=means - 0.2, high=means + 0.2)
+    return table.assign(mean=means, low=means - 0.2, high=means + 0.2, placebo=0.1)
 
 
 def curve_table() -> pd.DataFrame:
@@ -238,7 +238,7 @@ class TestLayers:
         layer, blocks = published.best_layer()
         assert labels["published best, 14 of 26 (same depth)"] == pytest.approx(7 * layer / (blocks - 1))
         assert "layer 4, 2 with a 95% interval from 1.8 to 2.2" in found.alt
-        assert list(found.table.columns) == ["format", "layer", "mean", "low", "high", "n"]
+        assert list(found.table.columns) == ["format", "layer", "mean", "low", "high", "n", "placebo"]
 
     def test_two_data_sets_at_once_are_refused(self):
         refused(autoencoder.figure_5, pd.concat([by_layer(), by_layer()]), 8, 5, said="each layer once")

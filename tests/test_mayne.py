@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from companion import claims_mayne, models, store, verdicts
 from companion.cli import own
 from companion.data import plain_text
+from companion.data.splits import groups_of
 from companion.exhibits import NOTEBOOKS
 from companion.mayne import activations as mayne
 from companion.mayne import decompositions, encoder, features, layers, meanings
@@ -26,7 +27,7 @@ from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs, work
 from steerkit.decomposition import decompose, top_features
 from steerkit.errors import SteerkitError
-from steerkit.extraction import differences, mean_difference
+from steerkit.extraction import differences, mean_difference, shuffled
 from steerkit.grid import evaluate
 from steerkit.sae import Sae
 from steerkit.steerability import slopes
@@ -420,6 +421,11 @@ class TestLayers:
         row = found.set_index("layer").loc[1]
         assert row["mean"] == pytest.approx(expected, rel=0.02, abs=2e-5)
         assert row["low"] <= row["mean"] <= row["high"]
+        groups = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
+        drawn = shuffled(differences(model, train, [1]), [1], 99, case.settings.seed, groups=groups)
+        ends = evaluate(model, test, drawn, [-0.25, 0.25], layers=[1], fidelity=case.settings.fidelity)
+        means = slopes(ends.table("x")).groupby("vector")["steerability"].mean()
+        assert row["placebo"] == pytest.approx(means.quantile(0.95), rel=0.05, abs=5e-5)
 
     def test_a_step_of_none_is_refused(self, case):
         refused(layers.by_layer, case, 0, said="a step of at least 1; found 0")

@@ -26,7 +26,7 @@ NORM_BINS, PAIR_BINS = 60, 24
 COUNT = 5  # features of an input that are listed
 NONE = "no feature is active"
 DOSE = ("shared", "low", "high")
-BY_LAYER = ("format", "layer", "mean", "low", "high", "n")
+BY_LAYER = ("format", "layer", "mean", "low", "high", "n", "placebo")
 SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
 
 
@@ -345,7 +345,7 @@ def _said(one: pd.Series) -> str:
 
 
 def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
-    """Mean steerability by layer (format, layer, mean, low, high, n), and the best layer and the autoencoder's.
+    """Mean steerability by layer (format, layer, mean, low, high, n, placebo), the best layer and the autoencoder's.
 
     The paper's best layer is marked at the same depth of this model, which has `n_layers` blocks.
     """
@@ -361,6 +361,8 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
         band = {"alpha": 0.2, "lw": 0, "label": "95% interval over test groups"}
         axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)
         axes.plot(rows["layer"], rows["mean"], color=color, lw=1.6, marker=".", ms=5)
+        placebo = "95% of label-shuffled vectors below"
+        axes.plot(rows["layer"], rows["placebo"], color=style.BLACK, lw=0.9, ls="--", label=placebo)
         ring = {"ms": 8, "mfc": "white", "mec": color, "mew": 1.7}
         axes.plot([best["layer"]], [best["mean"]], "o", label=f"best, layer {best['layer']:.0f}", **ring)
         axes.axvline(sae_layer, color=style.BLACK, lw=1.3, ls=":", label=f"autoencoder, layer {sae_layer}")
