@@ -1,18 +1,19 @@
 """The claims of Tan et al. 2024 about changed prompts and other models (section 5), in the form of `companion.claims`.
 
-Steerability in and out of distribution shares items, answers and vector; what two numbers share by that says nothing. So
-whatever is correlated is taken from disjoint halves of the test items, both ways, over several halvings.
+Steerability in and out of distribution shares items, answers and vector; what two numbers share by that says nothing. A
+vector whose labels are drawn at random shares as much. Where none is recorded, whatever is correlated is taken from
+disjoint halves of the test items, both ways, over several halvings.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import inference, published, trials
+from companion.moved import Moved, Pair, halves, moved, recorded, unlabelled
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
@@ -25,65 +26,8 @@ from steerkit.stats import Interval
 
 LEAST = {"logits": 0.25, "nats per token": 0.02}  # own steerability of a data set in figure 7
 FIRST_SHIFT, LAST_SHIFT = ("BASE", "USER_NEG"), ("SYS_POS", "USER_NEG")
-Pair = tuple[str, str]  # training and test setting
 
 CLAIMS: list[Claim] = []
-
-
-@dataclass(frozen=True)
-class Moved:
-    """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items.
-
-    `shuffled` has the slopes at 0 of label-shuffled vectors, [v, p]; nothing where nobody has recorded them.
-    """
-
-    name: str
-    kind: str
-    groups: np.ndarray
-    slopes: dict[Pair, np.ndarray]
-    baselines: pd.DataFrame  # unsteered propensity, [p, settings]
-    halves: np.ndarray
-    shuffled: dict[Pair, np.ndarray]
-
-
-@lru_cache(maxsize=4)
-def moved(e: Evidence) -> list[Moved]:
-    """The data sets of a run over prompt settings."""
-    item, found = ["dataset", "example_id"], []
-    wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
-    unsteered = e.shifts.pivot_table("baseline", item, "setting", aggfunc="first", dropna=False)
-    group = e.shifts.drop_duplicates(item).set_index(item)["group"]
-    drawn = None if e.unlabelled is None else e.unlabelled.query("labels != 'full'")
-    for name in e.shifts["dataset"].unique():
-        rows = wide.loc[name].dropna(axis=1, how="all")
-        labels = group[name].loc[rows.index].to_numpy()
-        slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
-        plain = unsteered.loc[name].loc[rows.index]
-        shuffled = {} if drawn is None else _shuffled(drawn[drawn["dataset"] == name], rows.index)
-        halves = trials.halves_of(labels)
-        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves, shuffled))
-    return found
-
-
-def _shuffled(drawn: pd.DataFrame, items: pd.Index) -> dict[Pair, np.ndarray]:
-    """Slopes [v, p] of the label-shuffled vectors of one data set, by training and test setting."""
-    by_pair = drawn.groupby(["vector", "setting"])
-    return {
-        pair: part.pivot(index="labels", columns="example_id", values="slope")[items].to_numpy()
-        for pair, part in by_pair
-    }
-
-
-def _unlabelled(sets: Sequence[Moved], rng: np.random.Generator) -> list[Moved]:
-    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution."""
-    found = []
-    for each in sets:
-        draw = rng.integers(len(each.shuffled[SAME]))
-        sign = 1 if each.shuffled[SAME][draw].mean() > 0 else -1
-        found.append(
-            replace(each, slopes={pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()})
-        )
-    return found
 
 
 def _having(e: Evidence, shift: Pair, said: str, which: str = "") -> list[Moved]:
@@ -93,29 +37,30 @@ def _having(e: Evidence, shift: Pair, said: str, which: str = "") -> list[Moved]
     return sets
 
 
-def _halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
-    """A number of two settings over sets, from disjoint halves of the items."""
-    sides = (([each.slopes[pair] for each in sets], measure) for pair in (one, other))
-    return trials.both_ways([each.halves for each in sets], *sides)
-
-
 def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callable) -> Trial:
-    """Whether a number in distribution goes with the same one under a shift, over data sets."""
+    """Whether a number in distribution goes with the same one under a shift, over data sets.
+
+    On the items that both settings ask, as published, where label-shuffled vectors say what these items alone do.
+    """
     sets = _having(e, shift, said, f" with {'->'.join(shift)}")
-    whole = [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
     kinds = [each.kind for each in sets]
 
-    def halved(sets: Sequence[Moved], other: Pair = shift) -> trials.Pairs:
-        return _halves(sets, SAME, other, measure)
+    def whole(sets: Sequence[Moved]) -> trials.Pairs:
+        return [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
 
-    drawn = (lambda rng: halved(_unlabelled(sets, rng))) if all(each.shuffled for each in sets) else None
-    apart = ranked(said, "", halved(sets), kinds, rho / 2, drawn)
-    shared, itself = (ranked(said, "", each, kinds, rho / 2) for each in (whole, halved(sets, SAME)))
-    ceiling = itself.effect.estimate
+    disjoint = (halves(sets, SAME, other, measure) for other in (shift, SAME))
+    apart, itself = (ranked(said, "", pairs, kinds, rho / 2) for pairs in disjoint)
+    other, ceiling = apart.effect.estimate, itself.effect.estimate
+    if recorded(sets):
+        ours = (
+            f"on disjoint halves {other:.2f}, in distribution with itself {ceiling:.2f}; on the same items "
+        )
+        return ranked(said, ours, whole(sets), kinds, rho / 2, lambda rng: whole(unlabelled(sets, rng)))
     low = f"no shift can be told from noise: two halves in distribution agree at {ceiling:.2f}, below {rho / 2:.2f}"
-    low += f"; under the shift at {apart.effect.estimate:.2f} (of all sets and within kinds the lesser)"
+    low += f"; under the shift at {other:.2f} (of all sets and within kinds the lesser)"
     require(ceiling >= rho / 2, said, low)
-    beside = f"on shared items {shared.effect.estimate:.2f}, in distribution with itself {ceiling:.2f}"
+    shared = ranked(said, "", whole(sets), kinds, rho / 2).effect.estimate
+    beside = f"on shared items {shared:.2f}, in distribution with itself {ceiling:.2f}"
     return replace(apart, ours=f"on disjoint halves {apart.ours}; {beside}")
 
 
@@ -123,8 +68,8 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
 def id_and_ood_correlate(e: Evidence) -> Trial:
     """Steerability in and out of distribution correlate over data sets.
 
-    Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, at least half of the published
-    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged within their kind
+    Rule: rank correlation, over all sets and within kinds, at least half of the published
+    False world: one label-shuffled vector a set; where none are recorded data sets exchanged within their kind, on disjoint halves
     """
     rho, said = both_models("spearman-id-ood:BASE->USER_NEG")
     return _correlated(e, FIRST_SHIFT, f"{said}, BASE to USER_NEG", rho, np.mean)
@@ -134,8 +79,8 @@ def id_and_ood_correlate(e: Evidence) -> Trial:
 def variances_correlate(e: Evidence) -> Trial:
     """The variance of steerability in and out of distribution correlates over data sets.
 
-    Rule: rank correlation, over all sets and within kinds, on disjoint halves of the items, at least half of the published
-    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged within their kind
+    Rule: rank correlation, over all sets and within kinds, at least half of the published
+    False world: one label-shuffled vector a set; where none are recorded data sets exchanged within their kind, on disjoint halves
     """
     rho, said = both_models("spearman-id-ood-variance")
     return _correlated(e, LAST_SHIFT, f"{said}, SYS_POS to USER_NEG", rho, np.var)
@@ -207,25 +152,35 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
     """What does not steer in distribution does not steer under a shift either.
 
     Rule: share that fail out of distribution, of sets that fail in it less that of the others, at least 0.3
-    False world: data sets exchanged within their kind
+    False world: one label-shuffled vector a set where these are recorded, otherwise data sets exchanged
     """
     theirs = _published("llama2-7b")
     weak = theirs[SAME] <= 0.25
     said = f"{int((theirs[FIRST_SHIFT][weak] <= 0.25).sum())} of {int(weak.sum())} sets at most 0.25 stay so (Llama-2-7b)"
     sets, least = _having(e, FIRST_SHIFT, said), LEAST[FORMATS[e.form].unit]
-    own, other = _halves(sets, SAME, FIRST_SHIFT)[0]
-    fails, failed = own <= least, other <= least
+
+    def failing(sets: Sequence[Moved]) -> tuple[np.ndarray, np.ndarray]:
+        own, other = halves(sets, SAME, FIRST_SHIFT)[0]
+        return own <= least, other <= least
+
+    fails, failed = failing(sets)
     there = f"{int(fails.sum())} of {len(sets)} data sets at most {least:g} in distribution"
     require(min(fails.sum(), (~fails).sum()) >= trials.FEWEST, said, there)
 
-    def effect(failed: np.ndarray) -> Interval:
+    def effect(fails: np.ndarray, failed: np.ndarray) -> Interval:
+        if fails.all() or not fails.any():
+            return Interval(0.0, -1.0, 1.0)
         one, two = (trials.share_of(failed[side]) for side in (fails, ~fails))
         gap = one.estimate - two.estimate  # the interval of a difference of shares after Newcombe (1998)
         low = gap - np.hypot(one.estimate - one.low, two.high - two.estimate)
         return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))
 
-    ours = f"difference {{}}; {there}"
-    return Trial(said, ours, effect(failed), 0.3, lambda rng: effect(rng.permutation(failed)))
+    def false(rng: np.random.Generator) -> Interval:
+        return effect(
+            *(failing(unlabelled(sets, rng)) if recorded(sets) else (fails, rng.permutation(failed)))
+        )
+
+    return Trial(said, f"difference {{}}; {there}", effect(fails, failed), 0.3, false)
 
 
 def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -248,8 +203,18 @@ def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return found
 
 
-def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]], least: float) -> Trial:
-    """Whether two numbers of pairs of settings go together, as the mean of rank correlations within data sets."""
+def _within(
+    said: str,
+    words: str,
+    sets: Sequence[tuple[np.ndarray, np.ndarray]],
+    least: float,
+    drawn: Sequence[np.ndarray] = (),
+) -> Trial:
+    """Whether two numbers of pairs of settings go together, as the mean of rank correlations within data sets.
+
+    In the false world the second are exchanged within sets; or the first are `drawn`, where these [v, pairs] are given.
+    """
+    drawn = [each for each, (x, y) in zip(drawn, sets, strict=False) if np.ptp(x) > 0 and np.ptp(y) > 0]
     sets = [(x, y) for x, y in sets if np.ptp(x) > 0 and np.ptp(y) > 0]
     enough(sets, said, " with enough settings that steer")
 
@@ -260,6 +225,10 @@ def _within(said: str, words: str, sets: Sequence[tuple[np.ndarray, np.ndarray]]
     ranked = [(unit(x), unit(y)) for x, y in sets]  # whose inner products are rank correlations
 
     def false(rng: np.random.Generator) -> Interval:
+        if drawn:
+            return stats.mean_interval(
+                [unit(rng.choice(x)) @ y for x, (_, y) in zip(drawn, ranked, strict=True)]
+            )
         return stats.mean_interval([x @ rng.permutation(y) for x, y in ranked])
 
     effect = stats.mean_interval([x @ y for x, y in ranked])
@@ -295,13 +264,16 @@ def distant_settings_have_other_vectors(e: Evidence) -> Trial:
     """Vectors of prompt settings with more different propensities are less alike.
 
     Rule: mean rank correlation within data sets, without the diagonal, at least half of the published one
-    False world: distances exchanged within data sets
+    False world: one label-shuffled vector of every setting where these are recorded, otherwise distances exchanged within data sets
     """
     rho, said = both_models("spearman-cosine-baseline")
     # The mean of all vectors is closer to each of them by construction.
     table = e.cosines[(e.cosines[["first", "second"]] != MEAN).all(axis=1)]
-    sets = [(-part["cosine"].to_numpy(), part["distance"].to_numpy()) for _, part in table.groupby("dataset")]
-    return _within(said, "unlikeness against distance", sets, -rho / 2)
+    parts, drawn = [part for _, part in table.groupby("dataset")], e.unlabelled_cosines
+    sets = [(-part["cosine"].to_numpy(), part["distance"].to_numpy()) for part in parts]
+    where = (pd.MultiIndex.from_frame(part[["dataset", "first", "second"]]) for part in parts)
+    shuffled = [] if drawn.empty else [-drawn.loc[each].to_numpy().T for each in where]
+    return _within(said, "unlikeness against distance", sets, -rho / 2, shuffled)
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)
@@ -325,8 +297,9 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
 
     def drawn(rng: np.random.Generator) -> trials.Pairs:
         seed = rng.integers(2**32)  # the same labels for both models
-        return means([_unlabelled(sets, np.random.default_rng(seed)) for sets in both])
+        return means([unlabelled(sets, np.random.default_rng(seed)) for sets in both])
 
-    recorded = all(each.shuffled for sets in both for each in sets)
     kinds = [mine[name].kind for name in common]
-    return ranked(said, "BASE to USER_NEG ", means(both), kinds, rho / 2, drawn if recorded else None)
+    return ranked(
+        said, "BASE to USER_NEG ", means(both), kinds, rho / 2, drawn if all(map(recorded, both)) else None
+    )

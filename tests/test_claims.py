@@ -276,7 +276,7 @@ def sized_by_setting(found):
     far = 9 + found.shifts["steerability"]
     drawn = (every.assign(slope=way * far, labels=f"shuffled-{i:02d}") for i, way in enumerate((1, -1, 1)))
     found.unlabelled = pd.concat(drawn)
-    return found
+    return found.unlabelled
 
 
 @pytest.mark.parametrize(
@@ -297,6 +297,27 @@ def test_an_order_that_vectors_without_labels_have_as_well_is_not_specific(name,
         (sized_by_setting if hasattr(run, "shifts") else sized)(run)
     row = verdicts.judged(BY_ID[name], found, "statement", "tiny", worlds=40)
     assert [*said, row["verdict"]] == [AGREES, UNSPECIFIC] and row["false_agree"] == 1
+
+
+def test_failing_that_vectors_without_labels_do_as_well_is_not_specific():
+    found = failing_together(np.random.default_rng(0), True)
+    fails = found.shifts.groupby("dataset")["steerability"].transform("mean") < 0
+    sized_by_setting(found)["slope"] = np.tile(np.where(fails, 0.001, 1.0), 3)
+    row = verdicts.judged(
+        BY_ID["failing-in-distribution-means-failing-out-of-it"], found, "statement", "tiny", worlds=20
+    )
+    assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
+
+
+@pytest.mark.parametrize(("alike", "verdict"), [(True, UNSPECIFIC), (False, AGREES)])
+def test_cosines_that_vectors_without_labels_have_as_well_are_not_specific(alike, verdict):
+    rng = np.random.default_rng(0)
+    found = cosines(rng, 0.5)
+    index = found.cosines.set_index(["dataset", "first", "second"])["cosine"]
+    drawn = {i: index if alike else rng.permutation(index) for i in range(3)}
+    found.unlabelled_cosines = pd.DataFrame(drawn, index.index)
+    one = BY_ID["distant-settings-have-other-vectors"]
+    assert verdicts.judged(one, found, "statement", "tiny", worlds=20)["verdict"] == verdict
 
 
 def test_an_order_that_holds_within_kinds_alone_or_between_them_alone_is_none():

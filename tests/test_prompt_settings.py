@@ -18,7 +18,7 @@ from companion.data.datasets import load_dataset, personas
 from companion.outline import outline
 from companion.tan import experiment, jobs, tables, unlabelled, work
 from companion.tan.jobs import MEAN, Job, settings_of
-from companion.tan.work import compute, vectors_by_setting
+from companion.tan.work import compute, pairwise, vectors_by_setting
 from companion.templates import SETTINGS
 from steerkit import Vectors
 from steerkit.templates import DEFAULT_SYSTEM, TEMPLATES
@@ -136,6 +136,14 @@ class TestUnlabelled:
             wanted = f"vector == '{train}' and setting == '{setting}' and example_id == '{example.id}'"
             own = table.query(f"{wanted} and labels == 'full'")["slope"].item()
             assert own == pytest.approx(float(ends[1] - ends[0]) / (2 * step), rel=0.02, abs=2e-4)
+
+    def test_the_manifest_has_the_cosines_of_every_two_settings_draw_by_draw(self, job, model):
+        about = unlabelled.table(job["statement"], model).attrs
+        vectors = {each: unlabelled.vectors(job["statement"], model, each).values[:, 0] for each in SETTINGS}
+        assert about["settings"] == SETTINGS and len(about["cosines"]) == 1 + unlabelled.DRAWS
+        for i, found in enumerate(about["cosines"]):
+            expected = pairwise({name: each[i].numpy() for name, each in vectors.items()})
+            assert found == pytest.approx([cosine for *_, cosine in expected], abs=2e-5)
 
     def test_of_some_ids_it_is_the_rows_of_these(self, job, model):
         table = unlabelled.table(job["statement"], model)

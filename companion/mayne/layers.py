@@ -44,15 +44,10 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
             slopes = pd.Series((moved.at(layer).double() @ vectors.at(layer)[0].double()).numpy())
             means = slopes.groupby(groups).mean().to_numpy()
             own = mean_interval(means)
-            row = {
-                "format": case.format,
-                "layer": layer,
-                "mean": own.estimate,
-                "low": own.low,
-                "high": own.high,
-            }
+            row = {"format": case.format, "layer": layer, "mean": own.estimate}
+            row |= {"low": own.low, "high": own.high, "n": len(means)}
             placebos = (moved.at(layer) @ drawn.at(layer).T).numpy().mean(axis=0)
-            rows.append(row | {"n": len(means), "placebo": np.quantile(placebos, 0.95)})
+            rows.append(row | {"placebo": np.quantile(placebos, 0.95)})
         table = pd.DataFrame(rows)
         table.attrs = {"engine": "gradient", "source": model.source}
         return table

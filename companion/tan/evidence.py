@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,17 @@ class Evidence:
     def unlabelled(self) -> pd.DataFrame | None:
         """UNLABELLED table over prompt settings: slopes at 0 of vectors whose labels are drawn, where there is a record."""
         return experiment.unlabelled(self.settings, self.form)
+
+    @cached_property
+    def unlabelled_cosines(self) -> pd.DataFrame:
+        """Cosines between the vectors of two prompt settings, a column a draw of labels; of none where there is no record."""
+        parts = {}
+        for made in [] if self.unlabelled is None else self.unlabelled.attrs["manifests"]:
+            pairs = list(combinations(made["settings"], 2))
+            parts[made["inputs"]["dataset"]] = pd.DataFrame(
+                made["cosines"][1:], columns=pd.MultiIndex.from_tuples(pairs)
+            ).T
+        return pd.concat(parts, names=["dataset", "first", "second"]) if parts else pd.DataFrame()
 
     @cached_property
     def cosines(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ example and setting (`steerkit.gradient`) gives the slopes of all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from companion.data.splits import groups_of
@@ -19,6 +20,7 @@ from companion.tan.placebo import slopes_at_zero
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from steerkit.model import Model
     from steerkit.vectors import Vectors
@@ -42,7 +44,8 @@ def table(job: Job, model: Model, ids: Sequence[str] = (), progress: Callable | 
     """UNLABELLED table of one data set, of all its test examples or of these `ids`.
 
     Columns dataset, example_id; vector, the training setting; setting, that of the test prompt; labels, "full" or
-    "shuffled-00" ...; slope, score per unit multiplier at multiplier 0.
+    "shuffled-00" ...; slope, score per unit multiplier at multiplier 0. The manifest has, draw by draw, the `cosines` between
+    the vectors of every two of `settings`.
     """
     import pandas as pd
 
@@ -60,4 +63,15 @@ def table(job: Job, model: Model, ids: Sequence[str] = (), progress: Callable | 
             of = of.rename(columns={"vector": "labels"})
             parts.append(of.assign(dataset=job.dataset, vector=trained, setting=setting))
     columns = ["dataset", "example_id", "vector", "setting", "labels", "slope"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    frame = pd.concat(parts, ignore_index=True)[columns]
+    frame.attrs = {"settings": named, "cosines": _cosines([found[setting].values[:, 0] for setting in named])}
+    return frame
+
+
+def _cosines(vectors: Sequence[torch.Tensor]) -> list[list[float]]:
+    """Of every draw of labels the cosines between its vectors [v, d] of every two settings, in the order of these."""
+    import torch
+
+    units = [each / each.norm(dim=1, keepdim=True) for each in vectors]
+    both = [(one * other).sum(1) for one, other in combinations(units, 2)]
+    return [[round(cosine, 5) for cosine in each] for each in torch.stack(both, dim=1).tolist()]

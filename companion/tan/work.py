@@ -196,7 +196,7 @@ def _by_gradient(make: Callable) -> Callable:
 
     def compute(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
         frame = make(job, model, progress=progress)
-        frame.attrs = {"engine": "gradient", "source": model.source}
+        frame.attrs |= {"engine": "gradient", "source": model.source}
         return frame
 
     return compute

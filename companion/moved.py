@@ -1,0 +1,81 @@
+"""Data sets over prompt settings: under their vectors, and under vectors whose labels were drawn at random."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from companion import trials
+from companion.tan.evidence import Evidence
+from companion.tan.tables import SAME
+
+Pair = tuple[str, str]  # training and test setting
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items.
+
+    `shuffled` has the slopes at 0 of label-shuffled vectors, [v, p]; nothing where nobody has recorded them.
+    """
+
+    name: str
+    kind: str
+    groups: np.ndarray
+    slopes: dict[Pair, np.ndarray]
+    baselines: pd.DataFrame  # unsteered propensity, [p, settings]
+    halves: np.ndarray
+    shuffled: dict[Pair, np.ndarray]
+
+
+@lru_cache(maxsize=4)
+def moved(e: Evidence) -> list[Moved]:
+    """The data sets of a run over prompt settings."""
+    item, found = ["dataset", "example_id"], []
+    wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
+    unsteered = e.shifts.pivot_table("baseline", item, "setting", aggfunc="first", dropna=False)
+    group = e.shifts.drop_duplicates(item).set_index(item)["group"]
+    drawn = None if e.unlabelled is None else e.unlabelled.query("labels != 'full'")
+    for name in e.shifts["dataset"].unique():
+        rows = wide.loc[name].dropna(axis=1, how="all")
+        labels = group[name].loc[rows.index].to_numpy()
+        slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
+        plain = unsteered.loc[name].loc[rows.index]
+        shuffled = {} if drawn is None else _shuffled(drawn[drawn["dataset"] == name], rows.index)
+        halves = trials.halves_of(labels)
+        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves, shuffled))
+    return found
+
+
+def _shuffled(drawn: pd.DataFrame, items: pd.Index) -> dict[Pair, np.ndarray]:
+    """Slopes [v, p] of the label-shuffled vectors of one data set, by training and test setting."""
+    by_pair = drawn.groupby(["vector", "setting"])
+    return {
+        pair: part.pivot(index="labels", columns="example_id", values="slope")[items].to_numpy()
+        for pair, part in by_pair
+    }
+
+
+def recorded(sets: Sequence[Moved]) -> bool:
+    """Whether all of them have label-shuffled vectors."""
+    return all(each.shuffled for each in sets)
+
+
+def unlabelled(sets: Sequence[Moved], rng: np.random.Generator) -> list[Moved]:
+    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution."""
+    found = []
+    for each in sets:
+        draw = rng.integers(len(each.shuffled[SAME]))
+        sign = 1 if each.shuffled[SAME][draw].mean() > 0 else -1
+        found.append(
+            replace(each, slopes={pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()})
+        )
+    return found
+
+
+def halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:
+    """A number of two settings over sets, from disjoint halves of the items."""
+    sides = (([each.slopes[pair] for each in sets], measure) for pair in (one, other))
+    return trials.both_ways([each.halves for each in sets], *sides)
