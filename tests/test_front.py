@@ -119,20 +119,20 @@ class TestFindings:
         said = front.findings(results(tan_texts__order=few, tan_fig_1__statement=slopes(0.1, 0.2)))
         assert said.startswith("1. **A vector that works")
 
-    @pytest.mark.parametrize(
-        ("found", "title"), [("goes with it", "measured than"), ("good enough", "can be predicted")]
-    )
-    def test_a_prediction_is_told_by_the_sets_kept_apart(self, results, found, title):
-        verdict = {"step": ["chosen on the forty", "verdict on the sixty"], "found": ["norm", found]}
-        league = {"predictor": ["norm", "measured"] * 2 + ["norm"], "given": [None] * 4 + ["words"]}
-        league |= {"sets": ["forty sets"] * 2 + ["sixty sets kept apart"] * 3, "model": "m-1"}
-        league["estimate"] = [0.9, 0.9, 0.4, 0.8, 0.1]
-        said = front.findings(results(ext_predict__verdict=verdict, ext_predict__league=league))
-        assert (
-            title in said
-            and "*norm*, has on sixty sets kept apart a rank correlation of 0.40 (m)" in said
-            and "has 0.80 (m)." in said
-        )
+    @pytest.mark.parametrize(("shuffled", "title"), [(0.8, ", and so does one"), (0.3, ", more than one")])
+    def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
+        rows = {"train": ["BASE", "SYS_POS"], "test": "USER_NEG", "model": ["a", "c"], "format": "letter"}
+        rows |= {
+            "spearman": 0.9,
+            "shuffled": shuffled,
+            "shuffled_most": 0.85,
+            "kept": 1.0,
+            "kept_shuffled": 0.9,
+        }
+        said = front.findings(results(tan_fig_5__unlabelled=rows))
+        assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
+        assert f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a, *letter*." in said
+        assert "the vector keeps 100% beside 90%." in said
 
 
 @pytest.mark.parametrize("verdict", front.TOKENS)

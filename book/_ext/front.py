@@ -13,7 +13,6 @@ from _ext.markdown import table
 from companion.claims import CLAIMS
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
-from companion.tan.predict import MEASURED
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, OURS, UNSPECIFIC, UNTESTABLE
 
@@ -31,6 +30,7 @@ TOKENS = {
     "the vector does more": "A vector does more than raising single tokens.",
     "undecided": "Whether a vector does more than raising single tokens is not decided.",
 }
+ALIKE = 0.75  # of a correlation: what carries over without labels is most of what carries over
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-1.5, 0.0, 1.5)  # multipliers of the example: the range of the papers
 
@@ -38,7 +38,7 @@ SHOWN = (-1.5, 0.0, 1.5)  # multipliers of the example: the range of the papers
 def findings(own: Iterable[Result]) -> str:
     """A numbered list of what was found; what the runs at hand do not tell is left out."""
     by_id = {result.exhibit.id: result for result in own}
-    finds = (_reliability, _order, _text, _authors, _tokens, _predict, _autoencoder)
+    finds = (_reliability, _order, _shift, _text, _authors, _tokens, _autoencoder)
     told = [find(by_id) for find in finds]
     return "\n".join(f"{at}. {said}" for at, said in enumerate(filter(None, told), 1))
 
@@ -99,6 +99,28 @@ def _order(by_id: dict[str, Result]) -> str | None:
     )
 
 
+def _shift(by_id: dict[str, Result]) -> str | None:
+    found = _table(by_id, "tan-fig-5", "unlabelled")
+    rows = found[(found["train"] == "BASE") & (found["test"] == "USER_NEG")] if found is not None else ()
+    if not len(rows):
+        return None
+    alike = (rows["shuffled"] >= ALIKE * rows["spearman"]).all()
+    what = (
+        ", and so does one whose labels mean nothing"
+        if alike
+        else ", more than one whose labels mean nothing"
+    )
+    words = "{:.2f} beside {:.2f} (95% of them at most {:.2f}) in {}, *{}*".format
+    columns = ["spearman", "shuffled", "shuffled_most", "model", "format"]
+    each = (words(*row) for row in rows[columns].itertuples(index=False, name=None))
+    kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
+    return (
+        f"**A vector carries over to another prompt{what}.** Steerability in distribution and under the opposite persona "
+        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)}. Of its mean "
+        f"the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
+    )
+
+
 def _text(by_id: dict[str, Result]) -> str | None:
     found = _table(by_id, "tan-texts", "order")
     if found is None:
@@ -152,28 +174,6 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
         f"times as far as the vector, and {most} times in the third of the sets that the vector moves most; with the answers "
         f"exchanged at random, {null}. [Single tokens](beyond/single-tokens.md), and "
         "[what is left without a common word](beyond/common-words.md)"
-    )
-
-
-def _predict(by_id: dict[str, Result]) -> str | None:
-    verdict, league = (_table(by_id, "ext-predict", part) for part in ("verdict", "league"))
-    if verdict is None or league is None:
-        return None
-    [chosen], [found] = (
-        verdict[verdict["step"].str.startswith(step)]["found"] for step in ("chosen", "verdict")
-    )
-    what = "can be predicted" if found == "good enough" else "is better measured than predicted"
-    apart = league[league["given"].isna() & league["sets"].str.startswith("sixty")].set_index("predictor")
-    known, measured = (
-        " and ".join(
-            f"{row.estimate:.2f} ({pages.family(row.model)})" for row in apart.loc[[name]].itertuples()
-        )
-        for name in (chosen, MEASURED)
-    )
-    return (
-        f"**How far a data set can be steered {what}.** The predictor from the training pairs alone that did best on the "
-        f"paper's sets, *{chosen}*, has on sixty sets kept apart a rank correlation of {known} with steerability; one backward pass over the same pairs has "
-        f"{measured}. [Before you steer](beyond/before.md)"
     )
 
 
