@@ -113,7 +113,9 @@ def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any
             return found
         for scratch in path.parent.glob(f".{path.name}.*.tmp"):  # of killed runs: we hold the lock
             scratch.unlink(missing_ok=True)
-        _tell(path.stem.rpartition("-")[0])
+        if told := os.environ.get(TOLD):  # whoever waits for this process, see `telling`
+            with suppress(OSError), Path(told).open("a", encoding="utf-8") as file:
+                file.write(f"{path.stem.rpartition('-')[0]}\n")
         start = time.perf_counter()
         made = compute()
         write(path, made, time.perf_counter() - start)
@@ -129,13 +131,6 @@ def telling() -> Iterator[Path]:
             yield Path(os.environ[TOLD])
         finally:
             del os.environ[TOLD]
-
-
-def _tell(name: str) -> None:
-    """Say what is being computed to whoever waits for this process, see `telling`."""
-    if told := os.environ.get(TOLD):
-        with suppress(OSError), Path(told).open("a", encoding="utf-8") as file:
-            file.write(f"{name}\n")
 
 
 def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:

@@ -93,7 +93,7 @@ def test_of_another_profile_only_manifests_are_offered_one_by_one(found):
     assert offered == {".csv", ".json", ".ipynb"}
     assert {path.suffix for path in other.files if takeaway.in_site(path, other)} == {".json"}
     assert ".csv" in {path.suffix for path in other.files}  # which the archive holds
-    graph = json.loads(takeaway.site_metadata([other]))["@graph"]
+    graph = json.loads(takeaway.metadata([other], takeaway.in_site))["@graph"]
     [action] = [entity for entity in graph if entity["@type"] == "CreateAction"]
     made = action["result"] if isinstance(action["result"], list) else [action["result"]]
     assert {each["@id"].rpartition(".")[2] for each in made} == {"json"}

@@ -60,7 +60,7 @@ def write_pages() -> None:
     _write("provenance.md", provenance.page(found))
     shutil.rmtree(GENERATED / "vectors", ignore_errors=True)  # of an earlier run, perhaps of another model
     _write("downloads.md", takeaway.write(found, GENERATED))
-    store.write_atomically(GENERATED / crate.NAME, takeaway.site_metadata(found))
+    store.write_atomically(GENERATED / crate.NAME, takeaway.metadata(found, takeaway.in_site))
 
 
 def _write(name: str, text: str) -> None:

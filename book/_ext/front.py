@@ -58,8 +58,8 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
     name = by_id["tan-fig-1"].label.partition(",")[0]
     return (
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
-        f"{(found['mean'] > 0).sum()} of {len(found)} data sets, and in the median set {_percent(wrong.median())} of the test "
-        f"items move the wrong way (paper: {_percent(theirs)}).{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
+        f"{(found['mean'] > 0).sum()} of {len(found)} data sets, and in the median set {wrong.median():.0%} of the test "
+        f"items move the wrong way (paper: {theirs:.0%}).{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
 
 
@@ -244,10 +244,6 @@ def _kind(verdicts: set[str]) -> str:
     if DIFFERS in verdicts:
         return "not"
     return "unspecific" if UNSPECIFIC in verdicts else "open"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
 
 
 def _ends(rows: pd.DataFrame, middle: str, low: str, high: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,10 @@ def records() -> str:
     for name in committed.available():
         about = read_table(committed.FOLDER / f"{name}.parquet").attrs["manifest"]
         sets = {made["inputs"]["dataset"] for made in about["manifests"]}
+        commits = dict.fromkeys(made["commit"] or "none" for made in about["manifests"])
         row = {"command": f"`{about['command']}`", "data sets": str(len(sets))}
-        rows.append(row | {"minutes": f"{about['seconds'] / 60:.0f}", "commit": ", ".join(_commits(about))})
+        rows.append(row | {"minutes": f"{about['seconds'] / 60:.0f}", "commit": ", ".join(commits)})
     return table_of_markdown(rows)
-
-
-def _commits(about: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(made["commit"] or "none" for made in about["manifests"]))
 
 
 def scaling() -> str:

@@ -81,7 +81,7 @@ def archive(results: list[Result], kept: list[Kept]) -> bytes:
     """The archive's bytes: the same for the same results."""
     files = {in_archive(path, result): path.read_bytes() for result in results for path in result.files}
     files |= {f"vectors/{each.name}": each.source.read_bytes() for each in kept}
-    files |= {crate.NAME: _metadata(results, in_archive)}
+    files |= {crate.NAME: metadata(results, in_archive)}
     files |= {CARD: card(kept).encode()} if kept else {}
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
@@ -107,12 +107,8 @@ def in_site(path: Path, result: Result) -> str | None:
     return f"_downloads/{hashlib.md5(address.encode(), usedforsecurity=False).hexdigest()}/{path.name}"
 
 
-def site_metadata(results: list[Result]) -> bytes:
-    """RO-Crate metadata of the built site."""
-    return _metadata(results, in_site)
-
-
-def _metadata(results: list[Result], where: Callable[[Path, Result], str | None]) -> bytes:
+def metadata(results: list[Result], where: Callable[[Path, Result], str | None]) -> bytes:
+    """RO-Crate metadata of the built site (`in_site`), or of the archive."""
     names = {path: where(path, result) for result in results for path in result.files}
     return json.dumps(crate.crate(results, names.__getitem__), indent=1).encode()
 

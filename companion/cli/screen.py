@@ -75,28 +75,24 @@ def waiting(screen: Console, text: str, told: Path | None = None) -> Iterator[No
     with Progress(*columns, console=screen, disable=not watched(screen), transient=True) as bar:
         task, done = bar.add_task(text, total=None), Event()
 
-        def show(line: str) -> None:
-            bar.update(task, description=plain(f"{text}: {line}"))
-            say(bar, plain(line))
+        def follow() -> None:
+            """Show every line of a file that grows, until it is done, and those of the end too."""
+            seen, over = 0, told is None
+            while not over:
+                over = done.wait(EVERY)
+                lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+                for line in lines[seen:]:
+                    bar.update(task, description=plain(f"{text}: {line}"))
+                    say(bar, plain(line))
+                seen = len(lines)
 
-        follower = Thread(target=_follow, args=(told, done, show), daemon=True)
+        follower = Thread(target=follow, daemon=True)
         follower.start()
         try:
             yield
         finally:
             done.set()
             follower.join()
-
-
-def _follow(told: Path | None, done: Event, show: Callable[[str], None]) -> None:
-    """`show` every line of a file that grows, until it is `done`, and those of the end too."""
-    seen, over = 0, told is None
-    while not over:
-        over = done.wait(EVERY)
-        lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-        for line in lines[seen:]:
-            show(line)
-        seen = len(lines)
 
 
 @contextmanager

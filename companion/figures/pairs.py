@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 
 from companion.figures import style
 from companion.figures.style import Drawn
@@ -76,17 +75,14 @@ def calibration(table: pd.DataFrame, labels: Names) -> Drawn:
             color = style.model_color(str(model))
             look = {"ms": 4.5, "color": color, "label": labels[str(model)]}
             axes.plot(part["predicted"], part["observed"], "o-", **look)
-        _diagonal(axes)
+        line = {"color": style.BLACK, "lw": 0.9, "ls": "--", "zorder": 0}
+        axes.axline((0, 0), slope=1, label="observed as predicted", **line)
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.set(xlabel="predicted share that goes backwards", ylabel="observed share")
         axes.legend()
     ends = table.groupby("model", sort=False)["observed"].agg(["first", "last"])
     said = "; ".join(f"{labels[m]} {row['first']:.2f} to {row['last']:.2f}" for m, row in ends.iterrows())
     return Drawn(figure, table, f"Observed share from the lowest to the highest tenth: {said}.")
-
-
-def _diagonal(axes: Axes) -> None:
-    axes.axline((0, 0), slope=1, color=style.BLACK, lw=0.9, ls="--", zorder=0, label="observed as predicted")
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
 
 
 def dose(table: pd.DataFrame, labels: Names, most: int) -> Drawn:

@@ -44,17 +44,12 @@ def of_sets(table: pd.DataFrame) -> pd.DataFrame:
     pairs, shown (half the squared difference of two means that share no pair), and one and other, those means."""
     rows = []
     for each in pairs.sets(table):
-        means = np.array([_apart(each, quarters) for quarters in each.quarters()])
+        blocks = ((np.ix_(a, b), np.ix_(c, d)) for a, b, c, d in each.quarters())  # [test, training pair]
+        means = np.array([[each.slope[one].mean() for one in both] for both in blocks])
         row = {"dataset": each.dataset, "kind": each.kind, "mean": pairs.by_others(each.slope).mean()}
         row |= components(each.slope) | {"shown": (np.diff(means) ** 2).mean() / 2}
         rows.append(row | {"one": means[:, 0], "other": means[:, 1]})
     return pd.DataFrame(rows)
-
-
-def _apart(found: Pairs, quarters: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Means of two quarters as tests under the vectors of the two others."""
-    a, b, c, d = quarters
-    return float(found.slope[np.ix_(a, b)].mean()), float(found.slope[np.ix_(c, d)].mean())
 
 
 def between(found: pd.DataFrame) -> float:

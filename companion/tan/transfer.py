@@ -4,7 +4,7 @@ Everything starts from AUTHORS tables (`companion.tan.authors.slopes`). A pair n
 is the mean over all other pairs of its author. Pairs of authors are *known*, whose records were there before, or *new*.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import combinations, permutations
 from typing import Any
@@ -241,12 +241,9 @@ def orders(tables: Mapping[str, pd.DataFrame], kinds: Mapping[str, str]) -> pd.D
             halved = {c.name: c.halves(author, rng) for c in own}
             sides = (pd.DataFrame({n: h[:, side] for n, h in halved.items()}).T for side in (0, 1))
             ends[author, model] = doubled(correlated(*sides, strata, draws=0)["estimate"])
-    return pd.DataFrame(_orders(means, ends, strata))
-
-
-def _orders(means: dict, ends: dict, strata: pd.Series) -> Iterator[dict[str, Any]]:
+    rows, columns = [], ("first_author", "first_model", "second_author", "second_model")
     for first, second in combinations(means, 2):
-        columns = ("first_author", "first_model", "second_author", "second_model")
-        named = zip(columns, first + second, strict=True)
-        found = correlated(means[first], means[second], strata)
-        yield dict(named) | found | {"ceiling": ceiling(ends[first], ends[second])}
+        named = dict(zip(columns, first + second, strict=True))
+        row = named | correlated(means[first], means[second], strata)
+        rows.append(row | {"ceiling": ceiling(ends[first], ends[second])})
+    return pd.DataFrame(rows)
