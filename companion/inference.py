@@ -18,10 +18,13 @@ def share_interval(count: int, of: int) -> Interval:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values (Holm 1979): below 0.05 in any of many tests with probability 0.05 when none is true."""
+    """Holm's adjusted p-values (Holm 1979): below 0.05 in any of many tests with probability 0.05 when none is true.
+
+    What is NaN was not tested, and stays.
+    """
     p_values = np.asarray(p_values, dtype=np.float64)
-    order, count = np.argsort(p_values, kind="stable"), len(p_values)
-    adjusted = np.empty(count)
+    count, adjusted = np.isfinite(p_values).sum(), np.full(len(p_values), np.nan)
+    order = np.argsort(p_values, kind="stable")[:count]  # NaN is last
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(count, 0, -1)))
     return adjusted
 

@@ -9,7 +9,7 @@ from conftest import refused
 from scipy.stats import spearmanr, ttest_1samp
 
 from companion.inference import stratified_rank_correlation
-from companion.tan.ranks import KINDS, WITHIN, by_column, ceiling, choices, correlated, doubled, halves, holm
+from companion.tan.ranks import KINDS, WITHIN, by_column, ceiling, choices, correlated, doubled, halves
 from steerkit.errors import SteerkitError
 
 STRATA = pd.Series(["persona"] * 9 + ["choice"] * 6)
@@ -163,10 +163,3 @@ class TestHalves:
 
 def test_a_side_without_reliability_has_no_ceiling_but_zero():
     assert ceiling(0.64, 0.81) == pytest.approx(0.72) and ceiling(-0.5, -0.5) == 0 and doubled(-1.0) == -1
-
-
-def test_holms_p_is_the_largest_of_the_steps_up_to_it():
-    p = np.array([0.01, 0.04, np.nan, 0.03, 0.005, 0.9])
-    known = np.sort(p[np.isfinite(p)])
-    expected = {each: min(1, max((5 - j) * known[j] for j in range(i + 1))) for i, each in enumerate(known)}
-    assert np.allclose(holm(p), [expected.get(each, np.nan) for each in p], equal_nan=True)

@@ -131,8 +131,9 @@ def test_a_share_has_wilsons_interval_and_p_values_are_corrected_as_statsmodels_
 
     found = share_interval(10, 13)
     assert (found.low, found.high) == pytest.approx(proportion_confint(10, 13, method="wilson"))
-    p_values = [0.01, 0.04, 0.03, 0.005, 0.7]
-    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    p_values, tested = np.array([0.01, 0.04, np.nan, 0.03, 0.005, 0.7]), [0, 1, 3, 4, 5]
+    assert holm(p_values)[tested] == pytest.approx(multipletests(p_values[tested], method="holm")[1])
+    assert np.isnan(holm(p_values)[2])  # it was not tested
 
 
 def test_the_highest_of_many_placebos_decides_and_no_set_passes_by_luck():

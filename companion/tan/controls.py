@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from companion import published
-from companion.tan.ranks import FEWEST, NONE, choices, correlated, holm
+from companion.inference import holm
+from companion.tan.ranks import FEWEST, NONE, choices, correlated
 from companion.tan.texts import PAIRS, PUBLISHED, agreement, null, placebo_means, placebos, shared_items
 
 
@@ -98,4 +99,4 @@ def predictors(sets: pd.DataFrame) -> pd.DataFrame:
             found = correlated(sets[name].astype(float), theirs[f"mean_{model}"], strata)
             rows.append({"property": name, "model": model} | found)
     table = pd.DataFrame(rows)
-    return table.assign(holm=holm(table["p"].to_numpy()))
+    return table.assign(holm=holm(table["p"]))

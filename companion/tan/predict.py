@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from companion import published
+from companion.inference import holm
 from companion.tan import pairs
 from companion.tan.pairs import Pairs, by_others
-from companion.tan.ranks import correlated, holm
+from companion.tan.ranks import correlated
 from companion.tan.texts import PUBLISHED
 from companion.tan.words import describe, log_odds
 
@@ -69,7 +70,7 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
                 rows.append({"predictor": name, "given": given} | row)
     table = pd.DataFrame(rows).assign(holm=np.nan)
     for _, part in table[table["predictor"].isin(PREDICTORS)].groupby("given"):
-        table.loc[part.index, "holm"] = holm(part["p"].to_numpy())
+        table.loc[part.index, "holm"] = holm(part["p"])
     return table
 
 
@@ -87,7 +88,7 @@ def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
             rows.append(row | correlated(own[name], theirs[f"mean_{model}"].dropna(), kinds))
     table = pd.DataFrame(rows).assign(holm=np.nan)
     tested = table.index[table["predictor"].isin(PREDICTORS)]
-    table.loc[tested, "holm"] = holm(table.loc[tested, "p"].to_numpy())
+    table.loc[tested, "holm"] = holm(table.loc[tested, "p"])
     return table
 
 

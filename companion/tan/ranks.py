@@ -131,10 +131,3 @@ def doubled(reliability: float) -> float:
 def ceiling(*reliabilities: float) -> float:
     """The highest correlation that two noisy sides can be expected to show; 0 where one has no reliability."""
     return float(np.sqrt(np.prod(np.clip(reliabilities, 0, None))))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """P-values corrected for their number (Holm 1979); what is NaN was not tested."""
-    found, tested = np.full(len(p), np.nan), np.isfinite(p)
-    found[tested] = inference.holm(p[tested])
-    return found
