@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from companion import store
@@ -20,22 +21,17 @@ def _vectors(path: Path) -> bool:
     return False
 
 
-def _decomposition(path: Path) -> bool:
+def _begins(path: Path, words: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(30).startswith(b"feature,coefficient,rank")
-
-
-def _pack(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(13) == b"contents.json"
+        return file.read(len(words)) == words
 
 
 # What a command writes, by suffix: whether a file that is there is of that kind, and may be replaced.
 KINDS: dict[str, Callable[[Path], bool]] = {
     ".safetensors": _vectors,
     ".parquet": lambda path: store.read_table(path) is not None,
-    ".csv": _decomposition,
-    ".tar": _pack,
+    ".csv": partial(_begins, words=b"feature,coefficient,rank"),
+    ".tar": partial(_begins, words=b"contents.json"),
 }
 
 
