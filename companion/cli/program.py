@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
+from rich.filesize import decimal as size
 
 import companion
 import steerkit
@@ -272,15 +273,15 @@ def plan(
         print_rows([_readable(row) for row in rows], False, (*PLANNED, *(TRAFFIC if found["remote"] else ())))
         where, hours = "on the server" if found["remote"] else "here", found["hours"]
         took = "" if hours is None else f"{hours:.1f}, " if hours >= 0.1 else "under 0.1, "
-        weights = f"{screen.size(found['weights_bytes'])} of it weights ({found['dtype']})"
-        typer.echo(f"{found['model']}: {screen.size(found['memory_bytes'])} of memory {where}, {weights}.")
+        weights = f"{size(found['weights_bytes'])} of it weights ({found['dtype']})"
+        typer.echo(f"{found['model']}: {size(found['memory_bytes'])} of memory {where}, {weights}.")
         typer.echo("\n".join([f"Hours {where}: {took}{found['hours_from']}.", *found["notes"]]))
 
 
 def _readable(row: dict[str, Any]) -> dict[str, str]:
     """Counts, operations and bytes as people read them."""
     counts = {name: f"{row[name]:,}" for name in ("tables", "prompts", "token_passes", "requests")}
-    sizes = {name: screen.size(row[f"{name}_bytes"]) for name in ("sent", "received")}
+    sizes = {name: size(row[f"{name}_bytes"]) for name in ("sent", "received")}
     return row | counts | sizes | {"operations": f"{row['operations']:.1e}"}
 
 

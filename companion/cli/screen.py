@@ -120,14 +120,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def size(count: int) -> str:
-    """Bytes in a unit that people read."""
-    for unit, bytes_each in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= bytes_each:
-            return f"{count / bytes_each:.1f} {unit}"
-    return f"{count / 1e3:.1f} kB"
-
-
 def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], title: str = "") -> None:
     """Rows as a table of the named columns, or all of them as JSON."""
     if as_json:
