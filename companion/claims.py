@@ -253,10 +253,9 @@ def two_clusters(e: Evidence) -> Trial:
 
     def found(slopes: Sequence[np.ndarray]) -> tuple[int, int]:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
+        # One call for all sets of one size, for it is the calls that cost.
         p_values = np.empty(len(slopes))
-        for size in {
-            len(each) for each in slopes
-        }:  # a call for all sets of one size, for it is the calls that cost
+        for size in {len(each) for each in slopes}:
             these = [i for i, each in enumerate(slopes) if len(each) == size]
             rows = np.array([slopes[i] for i in these])
             p_values[these] = scipy_stats.kurtosistest(rows, axis=1, alternative="less").pvalue

@@ -4,19 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from companion import published
+from companion import published, trials
 from companion.tan.evidence import Evidence
-from companion.trials import (
-    Pairs,
-    between,
-    both_ways,
-    enough,
-    halves_of,
-    lesser,
-    published_order,
-    ranked,
-    unlabelled,
-)
+from companion.trials import Pairs, enough, published_order, unlabelled
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.stats import Interval
@@ -35,7 +25,7 @@ def models_agree_on_variance(e: Evidence) -> Trial:
     """
     columns = ["variance_llama2-7b", "variance_qwen1.5-14b"]
     rho, said = published.datasets()[columns].dropna().corr("spearman").iloc[0, 1], published_order(*columns)
-    return between(e, rho, said, np.var)
+    return trials.between(e, rho, said, np.var)
 
 
 @claim(CLAIMS, "tan-app-variance", steers=True)
@@ -47,16 +37,16 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     """
     said = f"{published_order('mean_llama2-7b', 'variance_llama2-7b')} (Llama-2-7b)"
     enough(e.sets, said)
-    halves = [halves_of(each.groups) for each in e.sets]
+    halves = [trials.halves_of(each.groups) for each in e.sets]
 
     def pairs(slopes: Sequence[np.ndarray]) -> Pairs:
-        return both_ways(halves, (slopes, np.mean), (slopes, np.var))
+        return trials.both_ways(halves, (slopes, np.mean), (slopes, np.var))
 
     def without(rng: np.random.Generator) -> Pairs:
         return pairs(unlabelled(e.sets, rng))
 
     own, kinds = pairs([each.slopes for each in e.sets]), [each.kind for each in e.sets]
-    return ranked(said, "on disjoint items ", own, kinds, 0.3, without)
+    return trials.ranked(said, "on disjoint items ", own, kinds, 0.3, without)
 
 
 @claim(CLAIMS, "tan-app-layers", steers=True)
@@ -77,7 +67,8 @@ def middle_layers_steer_best(e: Evidence) -> Trial:
     def effect(values: np.ndarray) -> Interval:
         shares = values / abs(values.mean(axis=0)).max()
         middle = shares[:, ~early & ~late].mean(1)
-        return lesser(*(stats.mean_interval(middle - shares[:, side].mean(1)) for side in (early, late)))
+        sides = (stats.mean_interval(middle - shares[:, side].mean(1)) for side in (early, late))
+        return trials.lesser(*sides)
 
     best = wide.columns[values.mean(axis=0).argmax()]
     ours = f"middle above the lower side by {{}} of the best layer's mean; best layer {best} of depth {depth[wide.columns == best][0]:.2f}"
@@ -142,11 +133,8 @@ def other_directions_are_no_better(e: Evidence) -> Trial:
     """
     said = "no evidence that they do better; no experiment shown (appendix D.4)"
     enough(e.sets, said)
-    spreads = np.array([each.spread for each in e.sets])
-    means = {
-        name: np.array([each.beside[name].mean() for each in e.sets]) / spreads
-        for name in ("full", "pca", "logistic")
-    }
+    spreads, names = np.array([each.spread for each in e.sets]), ("full", "pca", "logistic")
+    means = {name: np.array([each.beside[name].mean() for each in e.sets]) / spreads for name in names}
     own = means.pop("full")
     # Of the mean over data sets, in standard deviations of the unsteered propensity: a ratio a set would be one of noise.
     gains = {name: stats.mean_interval((each - own) / own.mean()) for name, each in means.items()}
@@ -157,10 +145,8 @@ def other_directions_are_no_better(e: Evidence) -> Trial:
         drawn = rng.normal(-BETTER, best.error)
         return Interval(drawn, drawn - best.estimate + best.low, drawn + best.high - best.estimate)
 
-    times = {
-        name: f"{1 + each.estimate:.2f} [{1 + each.low:.2f}, {1 + each.high:.2f}]"
-        for name, each in gains.items()
-    }
-    ours = "at equal norm " + ", ".join(f"{name} does {each} times" for name, each in times.items())
+    words = "{} does {:.2f} [{:.2f}, {:.2f}] times"
+    times = (words.format(name, 1 + g.estimate, 1 + g.low, 1 + g.high) for name, g in gains.items())
+    ours = "at equal norm " + ", ".join(times)
     ours += " what the mean difference does; loss of the better one {}, a gain where negative"
     return Trial(said, ours, worse, -BETTER / 2, false, none=-BETTER)

@@ -42,9 +42,8 @@ def fitted(
         fewer = limits.loc[part].to_dict()
         owner = {part: replace(getattr(settings, part), **fewer)} if part else fewer
         settings = replace(settings, **owner)
-    return settings, [
-        _said(*each, every.loc[each], kept.loc[each]) for each in kept.index[(kept != every).any(axis=1)]
-    ]
+    fewer = kept.index[(kept != every).any(axis=1)]
+    return settings, [_said(*each, every.loc[each], kept.loc[each]) for each in fewer]
 
 
 def _parts(works: Sequence[tuple[Job, float]]) -> pd.MultiIndex:

@@ -151,10 +151,8 @@ class Run:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
         manifests, path = manifests_in(source), self.folder / f"{self.id}-{part}.json"
         inputs = [manifest["inputs"] for manifest in manifests]
-        caption, line = (
-            " ".join(each.split()).translate(TEXT)
-            for each in (caption, manifest_line(self.settings, manifests))
-        )
+        words = (caption, manifest_line(self.settings, manifests))
+        caption, line = (" ".join(each.split()).translate(TEXT) for each in words)
         about = {
             "exhibit": self.id,
             "part": part,

@@ -69,10 +69,8 @@ def pointed(image: str, about: Path, box: str) -> str:
     points = json.loads(about.read_text(encoding="utf-8")).get("points") if about.exists() else None
     if not points:
         return image
-    spots = "".join(
-        f'<circle cx="{x}" cy="{y}" r="{REACH}"><title>{html.escape(name)}</title></circle>'
-        for x, y, name in points
-    )
+    spot = f'<circle cx="{{}}" cy="{{}}" r="{REACH}"><title>{{}}</title></circle>'
+    spots = "".join(spot.format(x, y, html.escape(name)) for x, y, name in points)
     return f'<span class="points">{image}<svg viewBox="{box}" aria-hidden="true">{spots}</svg></span>'
 
 

@@ -16,10 +16,8 @@ from companion.results import Result
 from companion.tan.texts import PAIRS
 from companion.verdicts import AGREES, DIFFERS, OURS, UNSPECIFIC, UNTESTABLE
 
-ORDER, BACKWARDS = (
-    next(one for one in CLAIMS if one.id == name)
-    for name in ("dataset-property", "backwards-whichever-pairs")
-)
+BY_ID = {one.id: one for one in CLAIMS}
+ORDER, BACKWARDS = BY_ID["dataset-property"], BY_ID["backwards-whichever-pairs"]
 AUTHORS = {
     "concept": "How far a concept can be steered is decided more by the concept than by the text.",
     "text": "How far a concept can be steered is decided more by the text than by the concept.",

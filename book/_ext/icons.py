@@ -37,8 +37,7 @@ def rules(script: str, names: Iterable[str]) -> list[str]:
         shapes = re.findall(rf'\b"?{name}"?:\[(\d+),(\d+),\[[^\]]*\],"[^"]*","([^"]+)"\]', script)
         need(shapes, f"the icon {name} in the theme's script", "none", "look at the theme's version.")
         width, height, path = shapes[-1]
-        drawing = (
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{path}'/></svg>"
-        )
-        found.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(drawing)}"); }}')
+        head = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'>"
+        drawing = quote(f"{head}<path d='{path}'/></svg>")
+        found.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{drawing}"); }}')
     return found

@@ -37,11 +37,11 @@ def exhibit_block(results: list[Result]) -> str:
     if len(results) > 1:
         ordered = sorted(results, key=lambda result: rank.get(result.profile, len(rank)))
         labels = [result.label for result in ordered]
-        named = [
-            f"{one} ({each.profile})" if labels.count(one) > 1 else one
-            for each, one in zip(ordered, labels, strict=True)
-        ]
-        shown = tabs("profile", [(r.profile, name, _body(r)) for r, name in zip(ordered, named, strict=True)])
+        tab = []
+        for each, label in zip(ordered, labels, strict=True):
+            named = f"{label} ({each.profile})" if labels.count(label) > 1 else label
+            tab.append((each.profile, named, _body(each)))
+        shown = tabs("profile", tab)
     return f"{shown}\n\n{folded('Run it again', again(own.exhibit, own.parameters), class_container='rerun')}"
 
 
@@ -120,9 +120,8 @@ def by_claim(rows: pd.DataFrame) -> str:
         line |= {"verdict": own["verdict"].map(badge), "published": own["published"], "here": own["ours"]}
         line |= {name: own[name] for name in ("false agree", "detectable")}
         head = f"**{number}. {claim}** Rule: {rule}. False world: {own['false world'].iloc[0]}. "
-        blocks.append(
-            f"{head}[{where.number}](/notebooks/{where.id}.ipynb)\n\n{table_of_markdown(pd.DataFrame(line))}"
-        )
+        head += f"[{where.number}](/notebooks/{where.id}.ipynb)"
+        blocks.append(f"{head}\n\n{table_of_markdown(pd.DataFrame(line))}")
     return fence("div", "by-claim", "\n\n".join(blocks))
 
 
@@ -254,10 +253,9 @@ def notebook_table(own: list[Result]) -> str:
     """Every notebook with its parameters (name, type, default, meaning) and the commands that run it again."""
     values, blocks = {result.exhibit.id: result.parameters for result in own}, [about_hosting()]
     for exhibit in EXHIBITS.values():
-        rows = (
-            {"parameter": f"`{p.name}`", "type": p.type, "default": f"`{p.default!r}`", "meaning": p.help}
-            for p in parameters_of(exhibit.notebook).values()
-        )
+        known = parameters_of(exhibit.notebook).values()
+        cells = ((f"`{p.name}`", p.type, f"`{p.default!r}`", p.help) for p in known)
+        rows = pd.DataFrame(cells, columns=["parameter", "type", "default", "meaning"])
         head = f"## {exhibit.number}: {exhibit.title}\n\n[{exhibit.id}](/notebooks/{exhibit.id}.ipynb)"
         blocks.append(f"{head}\n\n{table_of_markdown(rows)}\n\n{again(exhibit, values[exhibit.id])}")
     return "\n\n".join(blocks)

@@ -38,16 +38,11 @@ def _line(spans: str) -> str:
 
 def _spans(table: pd.DataFrame) -> str:
     """Tokens with their marks; neighbours without any are one piece, so that a screen reader says words."""
-    found = []
-    marked = [
-        (" ".join(mark for mark in MARKS if getattr(row, mark)), row.token) for row in table.itertuples()
-    ]
-    for marks, pieces in groupby(marked, key=lambda each: each[0]):
-        tokens = [_shown(token) for _, token in pieces]
-        found += (
-            [f'<span class="token {marks}">{one}</span>' for one in tokens] if marks else ["".join(tokens)]
-        )
-    return "".join(found)
+    found = ""
+    for marks, rows in groupby(table.itertuples(), lambda row: " ".join(m for m in MARKS if getattr(row, m))):
+        start, end = (f'<span class="token {marks}">', "</span>") if marks else ("", "")
+        found += "".join(f"{start}{_shown(row.token)}{end}" for row in rows)
+    return found
 
 
 def _shown(token: str) -> str:

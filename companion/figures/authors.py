@@ -85,9 +85,8 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
             _panel(axes, shown[shown["model"] == model], pairs)
             words = "slope under the other author's vector,\nover that under the own one"
             axes.set(title=labels[model], xlabel=words)
-        panels[0][0].set_yticks(
-            range(len(pairs)), [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
-        )
+        named = [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
+        panels[0][0].set_yticks(range(len(pairs)), named)
         panels[0][0].invert_yaxis()
         handles = [style.dot("one concept", color=style.BLUE), style.line("median", 2.5, style.BLACK)]
         handles.append(style.dot("median of other concepts by the same author", "x", color=style.VERMILLION))

@@ -261,12 +261,9 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
     *theirs, cosine = published.signs()
     sides = {POSITIVE: answers.positive, NEGATIVE: answers.negative}
     found = {side: sae.pre_activations(x)[:, list(pair)].tolist() for side, x in sides.items()}
-    rows = [
-        (role, feature, side, value[place])
-        for place, (role, feature) in enumerate(zip(roles, pair, strict=True))
-        for side, values in found.items()
-        for value in values
-    ]
+    rows = []
+    for place, named in enumerate(zip(roles, pair, strict=True)):
+        rows += [(*named, side, value[place]) for side, values in found.items() for value in values]
     table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
     style.checked(table, (), ["pre_activation"])
     encoder, decoder = numbers.loc[0, ["cosine, encoder", "cosine, decoder"]]

@@ -102,11 +102,9 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
 def draw_boxes(axes: Axes, long: pd.DataFrame, boxes: pd.DataFrame) -> None:
     """Our boxes in the colours of their groups, counts in the margin."""
     values = [rows["value"].to_numpy() for _, rows in long.groupby(["dataset", "group"], sort=False)]
-    look = {
-        "flierprops": {"marker": ".", "markersize": 3, "markeredgecolor": style.PUBLISHED},
-        "medianprops": {"color": style.BLACK, "lw": 1.4},
-        **{part: {"lw": 0.7, "color": "#444444"} for part in ("whiskerprops", "capprops")},
-    }
+    look = {part: {"lw": 0.7, "color": "#444444"} for part in ("whiskerprops", "capprops")}
+    look["flierprops"] = {"marker": ".", "markersize": 3, "markeredgecolor": style.PUBLISHED}
+    look["medianprops"] = {"color": style.BLACK, "lw": 1.4}
     shape = {"orientation": "horizontal", "widths": 0.8, "patch_artist": True, "manage_ticks": False}
     drawn = axes.boxplot(values, positions=boxes["y"], **shape, **look)
     for patch, group in zip(drawn["boxes"], boxes["group"], strict=True):

@@ -31,9 +31,8 @@ def effects(table: pd.DataFrame) -> Drawn:
                 _points(axes, part, part["dataset"].map(order.index) + shift, style.model_color(model))
                 count = int((part["low"] > 0).sum())
                 above.append(f"{count} of {len(part)} for {model_label(model)} in {form}")
-            for row in range(
-                0, len(order), 2
-            ):  # bands: points of one row stand closer to another row's than to its name
+            # Bands: points of one row stand closer to another row's than to its name.
+            for row in range(0, len(order), 2):
                 axes.axhspan(row - 0.5, row + 0.5, color=style.FAINT, alpha=0.25, lw=0)
             axes.axvline(0, color=style.BLACK, lw=0.9)
             axes.set(title=form, xlabel=f"mean steerability\n({style.UNITS[form]} per unit)")

@@ -40,11 +40,8 @@ def _panels(
 ) -> Drawn:
     """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others."""
     style.checked(table, ("model", "sets", key, "estimate", "low", "high"), ["estimate", "low", "high"])
-    models = list(dict.fromkeys(table["model"]))
-    with style.drawing(1.4 + 0.3 * len(rows), 1, len(models), sharey=True, sharex=True, squeeze=False) as (
-        figure,
-        [panels],
-    ):
+    models, shape = list(dict.fromkeys(table["model"])), {"sharey": True, "sharex": True, "squeeze": False}
+    with style.drawing(1.4 + 0.3 * len(rows), 1, len(models), **shape) as (figure, [panels]):
         for axes, model in zip(panels, models, strict=True):
             for which in (FORTY, APART):
                 own = table[(table["model"] == model) & (table["sets"] == which)].set_index(key)

@@ -151,11 +151,10 @@ def controls(table: pd.DataFrame) -> Drawn:
         handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     ends = groups["estimate"].agg(["min", "max"])
-    said = "; ".join(
-        f"{low:.2f} to {high:.2f} for {finding} ({' '.join(_label(*pair).split())})"
-        for (finding, *pair), (low, high) in ends.T.items()
-    )
-    return Drawn(figure, table, f"Lowest and highest correlation over {len(names)} controls: {said}.")
+    words = "{:.2f} to {:.2f} for {} ({})".format
+    said = (words(*both, name, " ".join(_label(*pair).split())) for (name, *pair), both in ends.T.items())
+    alt = f"Lowest and highest correlation over {len(names)} controls: {'; '.join(said)}."
+    return Drawn(figure, table, alt)
 
 
 def halves(table: pd.DataFrame) -> Drawn:

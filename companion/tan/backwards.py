@@ -92,9 +92,8 @@ def judged(fitted_on: pd.DataFrame, items: pd.DataFrame, other: pd.DataFrame | N
     scores = {name: predicted(fit(fitted_on, columns), items) for name, columns in chosen.items()}
     if other is not None:
         slopes = other.set_index(["dataset", "example_id"])["slope"]
-        scores["slopes of the other model"] = -slopes.loc[
-            pd.MultiIndex.from_frame(items[["dataset", "example_id"]])
-        ].to_numpy()
+        asked = pd.MultiIndex.from_frame(items[["dataset", "example_id"]])
+        scores["slopes of the other model"] = -slopes.loc[asked].to_numpy()
     words = areas(scores["words and length"], items)["area"]
     return pd.DataFrame([{"features": name} | _row(each, items, words) for name, each in scores.items()])
 

@@ -25,13 +25,9 @@ KINDS = ("models", "formats")
 def fullest(runs: Mapping[str, Sequence[Settings]]) -> dict[str, list[Settings]]:
     """Of a model on several texts the run that has the most of these formats."""
     every = [settings for chosen in runs.values() for settings in chosen]
-    asked = Counter(settings.profile for settings in every)
-    best = {
-        settings.model: settings.profile for settings in sorted(every, key=lambda each: asked[each.profile])
-    }
-    return {
-        form: [each for each in chosen if each.profile == best[each.model]] for form, chosen in runs.items()
-    }
+    asked = Counter(each.profile for each in every)
+    best = {each.model: each.profile for each in sorted(every, key=lambda each: asked[each.profile])}
+    return {form: [one for one in chosen if one.profile == best[one.model]] for form, chosen in runs.items()}
 
 
 def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:

@@ -43,10 +43,8 @@ def sets(table: pd.DataFrame) -> list[Pairs]:
 def _pairs(name: str, part: pd.DataFrame) -> Pairs:
     one = part.drop_duplicates("example_id")
     ids, sides = tuple(one["example_id"]), one[["matching", "not_matching"]].to_numpy()
-    matrices = [
-        part.pivot(index="example_id", columns="by_id", values=each).loc[[*ids], [*ids]].to_numpy()
-        for each in MATRICES
-    ]
+    wide = part.pivot(index="example_id", columns="by_id", values=[*MATRICES])
+    matrices = [wide[each].loc[[*ids], [*ids]].to_numpy() for each in MATRICES]
     texts = [tuple(bag.split("|")) for bag in one["words"]]
     return Pairs(name, one["kind"].iloc[0], ids, *matrices, sides @ [1, -1], -sides.mean(axis=1), texts)
 

@@ -88,8 +88,7 @@ def breaks(table: pd.DataFrame) -> pd.DataFrame:
         before = part[part["dose"] < first["dose"].min()] if len(first) else part
         row = {"dataset": name, "steerable": part["steerable"].iloc[0]}
         for what, found in (("whole", before.tail(1)), ("broken", first)):
-            row[what], row[f"{what}_at"] = (
-                found[["dose", "multiplier"]].to_numpy()[0] if len(found) else (np.nan,) * 2
-            )
+            numbers = found[["dose", "multiplier"]].to_numpy()
+            row[what], row[f"{what}_at"] = numbers[0] if len(found) else (np.nan,) * 2
         rows.append(row)
     return pd.DataFrame(rows)

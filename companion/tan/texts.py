@@ -127,11 +127,9 @@ def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Ser
     both = full[full["run"].isin(runs)]
     wide = both.pivot(index=["dataset", "group", "example_id"], columns="run", values="steerability").dropna()
     one, two = halves(wide)
-    found = {
-        pair: correlated(one[pair[0]], two[pair[1]], labels, draws=0)["estimate"]
-        for pair in product(runs, runs)
-    }
-    first, second = runs
+    (first, second), found = runs, {}
+    for pair in product(runs, runs):
+        found[pair] = correlated(one[pair[0]], two[pair[1]], labels, draws=0)["estimate"]
     disjoint = (found[first, second] + found[second, first]) / 2
     return {"disjoint": disjoint, "disjoint_ceiling": ceiling(found[first, first], found[second, second])}
 
