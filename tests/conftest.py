@@ -17,9 +17,7 @@ from typing import Any
 # Before torch is imported, and for child processes: a tiny model gains nothing from a second thread, and on a busy
 # machine threads that wait for each other cost it a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault(
-    "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "steerkit-hypothesis")
-)
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/steerkit-hypothesis")
 
 import numpy as np
 import pandas as pd

@@ -114,10 +114,8 @@ def activations(model: Model, tokens: list[int], layers: Sequence[int]) -> torch
 def answers(model: Model, example: Example, layers: Sequence[int], read=activations) -> list[torch.Tensor]:
     """Mean activation [l, d] over the tokens of the matching answer, and of the other one."""
     start, both = len(example.prompt) + len(example.lead), (example.matching, example.not_matching)
-    return [
-        read(model, tokens, layers)[:, start : start + len(answer)].mean(1)
-        for tokens, answer in zip(strings(example), both, strict=True)
-    ]
+    found = ((read(model, tokens, layers)[:, start:]) for tokens in strings(example))
+    return [part[:, : len(answer)].mean(1) for part, answer in zip(found, both, strict=True)]
 
 
 def differences(model: Model, examples, layers: Sequence[int], read=activations) -> torch.Tensor:

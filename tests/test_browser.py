@@ -260,10 +260,8 @@ FOUND = "[...document.querySelectorAll('ul.search > li > a')].map((link) => link
 def test_a_search_finds_chapters_before_notebooks_and_the_reference(browser, root, word):
     browser.resize(*DESK)
     browser.open(f"{root}search.html?q={word}")
-    done = "Boolean(document.querySelector('#search-results > p'))"
-    browser.run(
-        f"new Promise((next) => {{ const at = setInterval(() => {{ if ({done}) {{ clearInterval(at); setTimeout(next, 500); }} }}, 50); }})"
-    )
+    look = "if (document.querySelector('#search-results > p')) { clearInterval(at); setTimeout(next, 500); }"
+    browser.run(f"new Promise((next) => {{ const at = setInterval(() => {{ {look} }}, 50); }})")
     pages = [link.partition("?")[0].partition("#")[0] for link in browser.run(FOUND)]
     behind = [page.startswith(("notebooks/", "api.html", "_modules/")) for page in pages]
     assert len(pages) > 5 and not any(behind[:5])

@@ -107,15 +107,10 @@ def test_a_template_that_fails_is_refused_with_its_reason(given, why):
     assert re.search(why, refused(auto, given).found)
 
 
-@pytest.mark.parametrize(
-    "whole",
-    [
-        PARTS + OPEN,
-        "{% if messages[0].content is string %}{{ raise_exception('no') }}{% endif %}" + PARTS + OPEN,
-    ],
-)
-def test_texts_as_lists_of_parts_are_given_where_a_template_wants_them(whole):
-    assert auto(whole).render("S", "U") == "system: Suser: UAssistant:"
+@pytest.mark.parametrize("refusal", ["", "{{ raise_exception('no') }}"])
+def test_texts_as_lists_of_parts_are_given_where_a_template_wants_them(refusal):
+    first = "{% if messages[0].content is string %}" + refusal + "{% endif %}"
+    assert auto(first + PARTS + OPEN).render("S", "U") == "system: Suser: UAssistant:"
 
 
 NO_TURN = {

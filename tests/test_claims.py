@@ -232,11 +232,9 @@ def a_claim(trial, **about):
 
 
 def test_a_rule_that_passes_false_worlds_is_no_verdict_unless_the_effect_is_beyond_theirs():
-    effect, worlds = (
-        Interval(1.0, 0.9, 1.1),
-        (Interval(0, -1, 1), Interval(1, 0.9, 1.1), Interval(0.6, 0.5, 0.7)),
-    )
-    never, always, less = (Trial("wet", "wet {}", effect, 0.5, lambda rng, e=each: e) for each in worlds)
+    effect, worlds = Interval(1.0, 0.9, 1.1), ((0, -1, 1), (1, 0.9, 1.1), (0.6, 0.5, 0.7))
+    draws = (lambda rng, world=world: Interval(*world) for world in worlds)
+    never, always, less = (Trial("wet", "wet {}", effect, 0.5, draw) for draw in draws)
     row = verdicts.judged(a_claim(never), None, "letter", "tiny")
     assert (row["id"], row["statement"]) == ("water-is-wet", "Water is wet, whatever is poured.")
     assert (row["rule"], row["false_world"]) == ("30 glasses of water or more", "a desert")
@@ -252,10 +250,10 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_unless_the_effect_is_beyo
     assert list(verdicts.frame([row])) == verdicts.COLUMNS
 
 
-@pytest.mark.parametrize(
-    ("name", "signs"),
-    [("bias-explains-variance", ONES), ("letter-bias-has-a-direction-of-its-own", EVERY_SIDE)],
-)
+OF_ONE_SIDE, OF_EITHER = "bias-explains-variance", "letter-bias-has-a-direction-of-its-own"
+
+
+@pytest.mark.parametrize(("name", "signs"), [(OF_ONE_SIDE, ONES), (OF_EITHER, EVERY_SIDE)])
 def test_a_bias_that_placebos_have_as_well_is_not_specific(name, signs):
     alone, shared = (by_letter(np.random.default_rng(0), signs, of_placebos=size) for size in (0.0, 1.5))
     said = [verdicts.judged(BY_ID[name], each, "letter", "tiny", worlds=20) for each in (alone, shared)]
@@ -323,16 +321,11 @@ def test_cosines_that_vectors_without_labels_have_as_well_are_not_specific(alike
 def test_an_order_that_holds_within_kinds_alone_or_between_them_alone_is_none():
     """Two kinds that trade places; and two kinds with a gap between them and no order within."""
     rng, one = np.random.default_rng(0), BY_ID["dataset-property"]
-    kind = np.arange(COUNT) % 2
-    inside = rng.normal(0, 0.3, COUNT)
-    for theirs, mine in (
-        (inside + 2 * kind, inside - 2 * kind),
-        (rng.permutation(inside) + 2 * kind, inside + 2 * kind),
-    ):
+    gap, inside = 2 * (np.arange(COUNT) % 2), rng.normal(0, 0.3, COUNT)
+    for theirs, mine in ((inside + gap, inside - gap), (rng.permutation(inside) + gap, inside + gap)):
         found = evidence(sets(rng, mine))
-        found.llama = lambda column, theirs=theirs, run=found: pd.Series(
-            theirs, [each.name for each in run.sets]
-        )
+        published = pd.Series(theirs, [each.name for each in found.sets])
+        found.llama = lambda column, published=published: published
         trial = one.judge(found)
         assert verdict_of(trial.effect, trial.least, trial.none) != AGREES
 

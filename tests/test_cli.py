@@ -63,10 +63,8 @@ class TestStart:
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-        shown, libraries = (
-            ("-m", "companion.cli", "--help"),
-            ("-c", "import typer.main, rich.progress, rich.table, yaml"),
-        )
+        shown = "-m", "companion.cli", "--help"
+        libraries = "-c", "import typer.main, rich.progress, rich.table, yaml"
         pairs = [(seconds(*shown), seconds(*libraries)) for _ in range(5)][1:]  # the first compiles
         assert min(one for one, _ in pairs) < 3 * min(other for _, other in pairs)
 

@@ -25,11 +25,9 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
     """Random means of data sets that agree somewhat between models and formats."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=len(sets))
-    rows = [
-        (model, form, name, level + rng.normal(0, 0.7))
-        for model, form in product(models, forms)
-        for name, level in zip(sets, shared, strict=True)
-    ]
+    levels, rows = list(zip(sets, shared, strict=True)), []
+    for run in product(models, forms):
+        rows += [(*run, name, level + rng.normal(0, 0.7)) for name, level in levels]
     table = pd.DataFrame(rows, columns=["model", "format", "dataset", "estimate"])
     above = {"above_zero": table["estimate"] > 0.5, "above_placebo": table["estimate"] > 1}
     return table.assign(kind="persona", source="bundled", bias_share=np.nan, **above)

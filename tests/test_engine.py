@@ -99,10 +99,8 @@ class TestSharingAndSplitting:
         """Prompts that begin alike, part early, or end within another; alone, in rows that are padded, and in one."""
         drawn, vectors = asked(form, any_model, 6), random_vectors(any_model)
         longest = max((one.prompt for one in drawn), key=len)
-        alike = [
-            replace(one, prompt=longest[:at] + one.prompt[at:])
-            for one, at in zip(drawn, (0, 3, 8, 8, 20, 99), strict=True)
-        ]
+        parting = zip(drawn, (0, 3, 8, 8, 20, 99), strict=True)
+        alike = [replace(one, prompt=longest[:at] + one.prompt[at:]) for one, at in parting]
         questions = [question(one) for one in (*alike, replace(alike[5], prompt=longest[:9]))]
         cells = list(product(range(2), [2, 3], [-1.5, 1.0]))
         alone = [direct(any_model, one, vectors, cells) for one in questions]
@@ -194,10 +192,8 @@ class TestWork:
         assert watch.head == []
 
     def test_how_many_stages_there_are_changes_no_number(self, any_model, monkeypatch):
-        questions, vectors = (
-            [question(one) for one in asked("statement", any_model, 3)],
-            random_vectors(any_model),
-        )
+        questions = [question(one) for one in asked("statement", any_model, 3)]
+        vectors = random_vectors(any_model)
         cells, found = [*cells_of(vectors, [3, 1, 2]), (1, 0, 0.5)], []
         for stages in (2, 3, 6):
             monkeypatch.setattr(traces, "STAGES", stages)
@@ -239,9 +235,8 @@ class TestWork:
 
 @pytest.mark.parametrize(("effect", "share"), [(2.0, 1.0), (0.02, 0.2), (1e-5, 0.05)])
 def test_where_steering_does_little_the_engines_must_be_closer(effect, share):
-    assert small(torch.tensor([[20.0, 20.0 + effect], [19.0, 19.0]], dtype=torch.float64)) == pytest.approx(
-        share
-    )
+    scores = torch.tensor([[20.0, 20.0 + effect], [19.0, 19.0]], dtype=torch.float64)
+    assert small(scores) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(

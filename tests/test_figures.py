@@ -368,10 +368,8 @@ class TestAsPublished:
                 np.testing.assert_allclose(shown[row], parts if prefix else parts / parts.sum())
         assert list(table["kind"]) == ["persona"] * 8 + ["choice"] * 5
         assert table.groupby("kind")["share_unexplained"].is_monotonic_increasing.all()
-        ends = [
-            f"{each:.0%}" for each in (table["share_unexplained"].min(), table["share_unexplained"].max())
-        ]
-        assert f"between {ends[0]} (" in drawn.alt and f" and {ends[1]} (" in drawn.alt
+        low, high = table["share_unexplained"].agg(["min", "max"])
+        assert f"between {low:.0%} (" in drawn.alt and f" and {high:.0%} (" in drawn.alt
         np.testing.assert_allclose(table[list(PARTS)].sum(axis=1), table["total"], atol=0.05)
         assert f"unexplained {table['share_unexplained'].mean():.0%}" in drawn.alt
 

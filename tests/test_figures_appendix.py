@@ -225,10 +225,9 @@ class TestFlaws:
             assert len(boxes(axes)) == 3 * 4 + 2 and len(hatched) == len(SETS) * (side == "released")
         assert texts(left)[:4] == ["2", "2", "2", str(6 * 8 + 2)] and texts(right)[:4] == ["2"] * 4
         assert left.get_title() == "as released" and left.get_ylim() == right.get_ylim()
-        fallen, own = (
-            rows[rows[side].isin(["B", "B, No"])].groupby("dataset")["steerability"].median()
-            for side, rows in (("released", table), ("corrected", at_zero))
-        )
+        box = ["B", "B, No"]
+        parts = table[table["released"].isin(box)], at_zero[at_zero["corrected"].isin(box)]
+        fallen, own = (rows.groupby("dataset")["steerability"].median() for rows in parts)
         most = (fallen - own).abs().idxmax()
         words = f"most in {published.label(most)} ({fallen[most]:+.3g} as released"
         assert minus(words) in minus(drawn.alt)

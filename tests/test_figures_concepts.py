@@ -350,9 +350,7 @@ class TestAuthors:
         moved = pd.DataFrame({"model": MODELS, "ratio": [0.5, 0.9]}).assign(author="scenes", by="bundled")
         moved = moved.assign(steers=True, others_ratio=0.1, shuffled=0.0)
         labels = dict(zip(MODELS, LABELS, strict=True))
-        for drawn, line in (
-            (authors.shares(shares, labels), "half"),
-            (authors.transfers(moved, labels), "the registered line, 0.7"),
-        ):
+        drawings = authors.shares(shares, labels), authors.transfers(moved, labels)
+        for drawn, line in zip(drawings, ("half", "the registered line, 0.7"), strict=True):
             assert line in [text.get_text() for text in drawn.figure.legends[0].get_texts()]
             assert collisions(drawn.figure) == cut(drawn.figure) == []

@@ -124,9 +124,7 @@ class TestFigure5:
         figure = settings.figure_5(our_rows()).figure
         axes = figure.axes
         assert len(axes) == 4 and axes[0].get_title() == "BASE → USER_NEG"
-        assert (
-            figure.get_suptitle() == "SmolLM2-135M-Instruct"
-        )  # as long as names come, a panel is too narrow for it
+        assert figure.get_suptitle() == "SmolLM2-135M-Instruct"  # long names: a panel is too narrow for it
         assert "(nats per token per unit multiplier)" in axes[2].get_xlabel()
         axes = settings.figure_5(our_rows(), "variance").figure.axes
         assert axes[2].get_xlabel().endswith("(nats per token per unit multiplier)²")
@@ -231,10 +229,8 @@ class TestModels:
         assert np.ptp(points(axes)[:, 1]) > 0.5 * np.ptp(axes.get_ylim())
         panels = np.reshape(settings.scatter_matrix(rows, "BASE", "BASE").figure.axes, (3, 3))
         assert np.ptp(panels[2, 0].get_ylim()) < 1 < np.ptp(panels[2, 0].get_xlim())
-        assert (
-            panels[2, 0].get_ylabel() == "SmolLM2-135M-\nInstruct"
-            and "nats per token" in texts(panels[2, 2])[0]
-        )
+        assert panels[2, 0].get_ylabel() == "SmolLM2-135M-\nInstruct"
+        assert "nats per token" in texts(panels[2, 2])[0]
 
     def test_mean_variance_marks_the_training_setting_and_colours_the_test_setting(self):
         rows = pd.concat([published.shifts(), our_rows()])

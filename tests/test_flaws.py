@@ -137,10 +137,8 @@ class TestHalfPrecision:
 
 def fits(grid: pd.DataFrame) -> dict[tuple, float]:
     """Slope of a line through the cells of each example, layer and vector."""
-    return {
-        key: np.polyfit(part["multiplier"], part["propensity"], 1)[0]
-        for key, part in grid.groupby(["vector", "layer", "example_id"])
-    }
+    parts = grid.groupby(["vector", "layer", "example_id"])
+    return {key: np.polyfit(part["multiplier"], part["propensity"], 1)[0] for key, part in parts}
 
 
 class TestDuplicates:

@@ -63,10 +63,8 @@ class TestFindings:
         self, results, monkeypatch, verdict, form, title
     ):
         row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict, "published": "0.7 over 38"}
-        row |= {
-            "model": "m-1 (papers' data)",
-            "ours": "0.8, the lesser of 0.8 and 0.9; where it is false 0.6 (x)",
-        }
+        row |= {"model": "m-1 (papers' data)"}
+        row |= {"ours": "0.8, the lesser of 0.8 and 0.9; where it is false 0.6 (x)"}
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
         assert title in said and ("between the papers' own two models, 0.7." in said) == bool(title)
@@ -79,20 +77,15 @@ class TestFindings:
         order |= {"disjoint": [0.7, None], "disjoint_ceiling": [0.8, None], "placebo": [0.6, 0.0]}
         order |= {"placebo_low": 0.1, "placebo_high": 0.95}
         said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
-        assert (
-            title in said
-            and "order of 40 sets (ρ = 0.90" in said
-            and "labelled they agree at 0.60 (0.10 to 0.95), about as well" in said
-            and "same concepts does not agree with itself (ρ = 0.10" in said
-        )
+        words = title, "order of 40 sets (ρ = 0.90", "same concepts does not agree with itself (ρ = 0.10"
+        for each in (*words, "labelled they agree at 0.60 (0.10 to 0.95), about as well"):
+            assert each in said
 
     def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
         order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1]}
-        order["low"] = [0.7, 0.0]
-        order |= {"high": [0.95, 0.2], "disjoint": [0.7, None], "disjoint_ceiling": [0.8, None]}
-        said = front.findings(
-            results(tan_texts__order=order | {"placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85})
-        )
+        order |= {"low": [0.7, 0.0], "high": [0.95, 0.2], "disjoint": [0.7, None]}
+        order |= {"disjoint_ceiling": [0.8, None], "placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85}
+        said = front.findings(results(tan_texts__order=order))
         assert "they agree at 0.20 (0.10 to 0.85). One model" in said and "about as well" not in said
 
     @pytest.mark.parametrize(
@@ -122,13 +115,8 @@ class TestFindings:
     @pytest.mark.parametrize(("shuffled", "title"), [(0.8, ", and so does one"), (0.3, ", more than one")])
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
         rows = {"train": ["BASE", "SYS_POS"], "test": "USER_NEG", "model": ["a", "c"], "format": "letter"}
-        rows |= {
-            "spearman": 0.9,
-            "shuffled": shuffled,
-            "shuffled_most": 0.85,
-            "kept": 1.0,
-            "kept_shuffled": 0.9,
-        }
+        rows |= {"spearman": 0.9, "shuffled": shuffled, "shuffled_most": 0.85}
+        rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
         assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
         assert f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a, *letter*." in said
@@ -186,12 +174,6 @@ def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
     said = front.score([None])
     assert said.startswith("Of 7 claims") and "**1** are reproduced in every run" in said
     assert said.endswith("1 more are this book's own.")
-    for words in (
-        "in some runs, and are undecided",
-        "agree in number, and placebos as much",
-        "in some runs, and not",
-        "in none",
-        "are open",
-        "cannot be tested",
-    ):
+    agreed = "in some runs, and are undecided", "agree in number, and placebos as much"
+    for words in (*agreed, "in some runs, and not", "in none", "are open", "cannot be tested"):
         assert f"**1** {words}" in said

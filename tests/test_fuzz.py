@@ -23,18 +23,12 @@ from companion.cli.own import _asked
 from steerkit.vectors import load_vectors
 
 COUNT = int(os.environ.get("STEERKIT_FUZZ", 300))
-DRAWN = settings(
-    max_examples=COUNT,
-    deadline=None,
-    derandomize="STEERKIT_FUZZ" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+SAME = {"derandomize": "STEERKIT_FUZZ" not in os.environ, "database": None}
+DRAWN = settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck), **SAME)
 FAULT = "A fault that steerkit does not know"
 ENDS = {0, 1, 2}
-TEXT = st.text(max_size=12) | st.sampled_from(
-    ["", " ", ".", "/", "x" * 300, "a\0b", "\ud800", "-1", "nan", "<s>", "🙂"]
-)
+ODD = ["", " ", ".", "/", "x" * 300, "a\0b", "\ud800", "-1", "nan", "<s>", "🙂"]
+TEXT = st.text(max_size=12) | st.sampled_from(ODD)
 NUMBER = st.integers(-3, 6) | st.sampled_from([10**20, -(10**9)])
 
 
@@ -48,9 +42,8 @@ def near(*good: object) -> st.SearchStrategy[str]:
 
 
 VALUE = st.none() | st.booleans() | st.floats() | st.integers() | TEXT | st.lists(TEXT, max_size=2)
-SETTING = (
-    VALUE | st.lists(NUMBER | st.none(), max_size=3) | st.dictionaries(near("letter"), VALUE, max_size=2)
-)
+SETTING = VALUE | st.lists(NUMBER | st.none(), max_size=3)
+SETTING |= st.dictionaries(near("letter"), VALUE, max_size=2)
 CHANGED = st.sampled_from([each.name for each in fields(profiles.Settings)])
 SOUND = [
     {"question": 'Would you say this?\n"I love tea"', "statement": "I love tea", "pair": 0},
@@ -67,14 +60,11 @@ def rows(draw) -> list[dict]:
     kind, found = draw(st.integers(0, 2)), []
     for number in range(draw(st.integers(0, 8))):
         row = dict(SOUND[kind if kind < 2 else 2 + number % 2])
-        row = {
-            name: f"{value} {number}" if isinstance(value, str) and kind != 1 else value
-            for name, value in row.items()
-        }
+        for name in (name for name, value in row.items() if isinstance(value, str) and kind != 1):
+            row[name] += f" {number}"
         if kind < 2:
-            first = draw(
-                st.sampled_from(ANSWERS if draw(st.booleans()) else ANSWERS[2 * kind : 2 * kind + 2])
-            )
+            some = ANSWERS if draw(st.booleans()) else ANSWERS[2 * kind : 2 * kind + 2]
+            first = draw(st.sampled_from(some))
             row |= dict(zip(("answer_matching_behavior", "answer_not_matching_behavior"), first, strict=True))
             row |= {"pair": number // 2} if "pair" in row else {}
         if draw(st.integers(0, 9)) == 0:
@@ -128,10 +118,8 @@ def commands(draw) -> list[str]:
             words.append(f"{option}={draw(value)}" if option != "-p" else f"-p{draw(value)}")
     if name == "artifacts":
         words.append(draw(near("p.tar", "mine.jsonl")))
-    return [
-        *words,
-        *(["--force"] if name in ("extract", "sweep", "decompose") and draw(st.booleans()) else []),
-    ]
+    forced = name in ("extract", "sweep", "decompose") and draw(st.booleans())
+    return [*words, *["--force"] * forced]
 
 
 @pytest.fixture(scope="module")

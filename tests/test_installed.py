@@ -46,10 +46,8 @@ def test_a_figure_is_listed_planned_and_run_and_its_claims_are_judged(installed,
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    rows = json.loads(said("list", "--json"))
-    assert len(rows) > 30 and all(
-        (installed / "companion" / "shipped" / row["notebook"]).exists() for row in rows
-    )
+    rows, shipped = json.loads(said("list", "--json")), installed / "companion" / "shipped"
+    assert len(rows) > 30 and all((shipped / row["notebook"]).exists() for row in rows)
     assert json.loads(said("plan", "--profile", "smoke", "--json"))["model"] == "tiny"
     files = said("run", "tan-fig-1", "-p", "profile=smoke", "-p", "answer_format=letter").split()
     assert len(files) > 3 and all((tmp_path / name).exists() for name in files)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -60,15 +61,10 @@ class TestEffect:
         halves = {made["inputs"]["dataset"]: made["inputs"]["halves"] for made in recorded.attrs["manifests"]}
         assert list(table.index) == list(halves)
         for name, part in recorded.groupby("dataset"):
-            line = {
-                key: np.polyfit(cells["multiplier"], cells["propensity"], 1)[0]
-                for key, cells in part.groupby(["example_id", "vector"])
-            }
-            means = {
-                (half, vector): np.mean([line[each, vector] for each in ids])
-                for half, ids in halves[name].items()
-                for vector in ("seen", "fresh")
-            }
+            cells, means = part.groupby(["example_id", "vector"]), {}
+            line = {key: np.polyfit(own["multiplier"], own["propensity"], 1)[0] for key, own in cells}
+            for (half, ids), vector in product(halves[name].items(), ("seen", "fresh")):
+                means[half, vector] = np.mean([line[each, vector] for each in ids])
             row = table.loc[name]
             assert 2 * row["n"] == len(line)
             assert row["released"] == pytest.approx(means["seen", "seen"] - means["fresh", "seen"])

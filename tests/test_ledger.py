@@ -35,11 +35,8 @@ def model(tokenizer):
 @pytest.fixture(scope="module")
 def examples(tokenizer):
     prompter = Prompter(tokenizer, BARE)
-    return {
-        "letter": prompter.letter(YES, "A"),
-        "statement": prompter.statement(YES, NO),
-        "yes-no": prompter.yes_no(YES, "Yes"),
-    }
+    examples = {"letter": prompter.letter(YES, "A"), "statement": prompter.statement(YES, NO)}
+    return examples | {"yes-no": prompter.yes_no(YES, "Yes")}
 
 
 def sides(table) -> list:

@@ -205,10 +205,8 @@ class TestMeanings:
             for at, value in enumerate(statement.sae.encode(text.values)[:, feature].tolist()):
                 window, place = divmod(at, tokens.shape[1] - 1)
                 if value > best.get(window, (0, 0))[0]:
-                    best[window] = (
-                        value,
-                        model.tokenizer.decode(tokens[window, place + 1 : place + 2]).strip(),
-                    )
+                    token = model.tokenizer.decode(tokens[window, place + 1 : place + 2])
+                    best[window] = (value, token.strip())
             rows = found[found["feature"] == feature]
             wanted = sorted(best.values(), reverse=True)[:3]
             assert rows["activation"].tolist() == pytest.approx([value for value, _ in wanted])

@@ -260,6 +260,5 @@ class TestDraws:
         assert curve["shared"].tolist() == [expected[0], len(top(400 * vectors[0]) & zero)]
         one = features.dose_curve({"v": vectors}, sae, [3.0]).iloc[0]
         found = [len(top(3 * x / x.norm()) & zero) for x in vectors]
-        assert one[["low", "high"]].tolist() == pytest.approx(
-            np.percentile(found, [5, 95], method="nearest").tolist()
-        )
+        ends = np.percentile(found, [5, 95], method="nearest")
+        assert one[["low", "high"]].tolist() == pytest.approx(ends.tolist())

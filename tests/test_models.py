@@ -176,9 +176,7 @@ class TestTensors:
         weights = load_file(checkpoint / "model.safetensors")
         store(checkpoint, weights, 2)
         index = json.loads((checkpoint / "model.safetensors.index.json").read_text())["weight_map"]
-        other = (
-            checkpoint / {"0.safetensors": "1.safetensors", "1.safetensors": "0.safetensors"}[index[TENSOR]]
-        )
+        [other] = {checkpoint / "0.safetensors", checkpoint / "1.safetensors"} - {checkpoint / index[TENSOR]}
         save_file(load_file(other) | {TENSOR: 0 * weights[TENSOR]}, other, metadata={"format": "pt"})
         refused(models.load_model, str(checkpoint), said=rf"where its index says; found {TENSOR} elsewhere")
 

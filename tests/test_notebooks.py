@@ -115,9 +115,8 @@ class TestReproduce:
         for part, about in parts.items():
             assert len(about["caption"]) > 20 and about["line"].startswith("Profile smoke; ")
             assert len(pd.read_csv(executed / f"{name}-{part}.csv")) > 0
-            if not part.startswith(("published", "registered", "gap")) and not name.startswith(
-                ("tan-tab", "mayne-")
-            ):
+            foreign = part.startswith(("published", "registered", "gap"))
+            if not foreign and not name.startswith(("tan-tab", "mayne-")):
                 engine = "none, by hand" if name == "tan-walkthrough" else "tree|gradient"
                 assert about["artefacts"] and re.search(f"engine ({engine})", about["line"])
             if part in BOOK_FORMATS and not name.startswith("mayne-"):

@@ -20,10 +20,8 @@ def model():
 def both(request, model):
     """The dataset, and its first items in both orders, as `letter` and as `options`."""
     data, asks = load_dataset(request.param), prompter(model.tokenizer, model.template)
-    made = [
-        examples_of(asks, data, range(4), form, 0, counterbalanced=True) for form in ("letter", "options")
-    ]
-    return data, *made
+    how = {"seed": 0, "counterbalanced": True}
+    return data, *(examples_of(asks, data, range(4), form, **how) for form in ("letter", "options"))
 
 
 def test_it_differs_from_letter_in_the_answer_alone(both, model):

@@ -122,9 +122,8 @@ class TestRoundTrip:
 
 
 def test_a_table_whose_inputs_are_no_table_of_names_is_nobodys(packed):
-    store.write_table(
-        packed.parent / "artifacts" / "odd.parquet", pd.DataFrame({"x": [1.0]}), {"inputs": None}
-    )
+    odd = packed.parent / "artifacts" / "odd.parquet"
+    store.write_table(odd, pd.DataFrame({"x": [1.0]}), {"inputs": None})
     assert len(pack(packed.with_name("one.tar"), "one")) == 2
 
 

@@ -140,9 +140,8 @@ class TestExhibit:
         own = result(claims=pd.concat([CLAIMS, other]))
         text = pages.exhibit_block([own])
         assert "| claim | published | here, format statement | here, format letter |" in text
-        one, two = (
-            f"{pages.badge(word)} tiny random model: {n} of 1" for word, n in (("agrees", 1), ("differs", 0))
-        )
+        told = (("agrees", 1), ("differs", 0))
+        one, two = (f"{pages.badge(word)} tiny random model: {n} of 1" for word, n in told)
         assert f"| It works. | 1 of 1 | {one} | {two} |" in text
         assert "It varies." not in text
         # A claim belongs to the paper whose table it is in, whatever exhibit shows it.
@@ -243,10 +242,8 @@ def test_a_cell_is_text_whatever_is_in_it_but_links_downloads_and_code_may_stay_
     assert head == ["x", "y"] and row[1] == "1"
     assert row[0] == r"a \| b &lt; c &#123;d} \$e\$ \[f](g) second line"
     value = "see {download}`data <a/b.csv>` or [page](/x.md) or `f(x|y)`<br>but not {this} <b>"
-    _, _, [found] = cells(markdown.table_of_markdown(pd.DataFrame({"x": [value]})))
-    assert (
-        found == r"see {download}`data <a/b.csv>` or [page](/x.md) or `f(x\|y)`<br>but not &#123;this} &lt;b>"
-    )
+    wanted = r"see {download}`data <a/b.csv>` or [page](/x.md) or `f(x\|y)`<br>but not &#123;this} &lt;b>"
+    assert cells(markdown.table_of_markdown(pd.DataFrame({"x": [value]})))[2] == [wanted]
 
 
 def test_names_are_text_in_what_a_notebook_shows_and_a_page_says(tmp_path, monkeypatch, result):
@@ -339,10 +336,8 @@ def test_the_line_of_tokens_marks_what_the_ledger_says():
     """As many marks of each kind as tokens that the engines read, steer and score; nothing of a token is markup."""
     page = tokens.page("tiny")
     about, dataset = outline("tiny"), load_dataset(tokens.SET)
-    asked, expected = (
-        Prompter(about.tokenizer, about.template),
-        Counter(tokens.MARKS),
-    )  # the legend has each once
+    asked = Prompter(about.tokenizer, about.template)
+    expected = Counter(tokens.MARKS)  # the legend has each once
     for form in FORMATS:
         table = ledger(about.tokenizer, examples_of(asked, dataset, tokens.ITEMS, form, 0)[0])
         shown = table[(table["side"] == "matching") | ~table["part"].isin(["prompt", "lead"])]

@@ -123,9 +123,8 @@ class TestPredict:
         assert abs(rows.loc["surprise", "estimate"]) < 0.5
 
     def test_the_choice_is_by_the_mean_over_models_given_the_norm_and_no_rival_is_chosen(self):
-        rows = [
-            (name, given, one) for given in ("", "norm") for name, one in (("margin", 0.1), ("surprise", 0.3))
-        ]
+        both = ("margin", 0.1), ("surprise", 0.3)
+        rows = [(name, given, one) for given in ("", "norm") for name, one in both]
         rows += [("words", "norm", 0.9), ("measured", "norm", 0.9), ("margin", "", 0.9)]
         one = pd.DataFrame(rows, columns=["predictor", "given", "estimate"])
         other = one.assign(estimate=one["estimate"].where(one["predictor"] != "margin", 0.6))
@@ -144,9 +143,8 @@ class TestPredict:
         rows = pd.concat([known.assign(halving=h, kind="persona") for h in range(2)])
         found = predict.judged_by_published(rows.rename_axis("dataset").reset_index())
         found = found[found["published"] == "gemma-2-2b"].set_index("predictor")
-        assert (
-            found.loc["agreement", "estimate"] == pytest.approx(1) and found.loc["agreement", "holm"] < 0.01
-        )
+        assert found.loc["agreement", "estimate"] == pytest.approx(1)
+        assert found.loc["agreement", "holm"] < 0.01
         by_hand = spearmanr(known["margin"], theirs[sets]).statistic
         assert found.loc["margin", "estimate"] == pytest.approx(by_hand) and found["holm"].notna().sum() == 6
 
@@ -155,21 +153,17 @@ class TestPredict:
         [(0.1, 0.6, "good enough"), (0.1, 0.4, "goes with it"), (-0.1, 0.6, "none")],
     )
     def test_the_verdict_takes_all_three_intervals_and_the_line(self, low, estimate, said):
-        rows = [
-            {"predictor": "agreement", "given": g, "estimate": estimate, "low": low}
-            for g in ("", *predict.CONTROLS)
-        ]
-        sound = pd.DataFrame(rows).assign(low=0.2, estimate=0.9)
-        assert predict.verdict("agreement", {"a": pd.DataFrame(rows), "b": sound}) == said
+        rows = pd.DataFrame({"predictor": "agreement", "given": ["", *predict.CONTROLS]})
+        rows, sound = rows.assign(low=low, estimate=estimate), rows.assign(low=0.2, estimate=0.9)
+        assert predict.verdict("agreement", {"a": rows, "b": sound}) == said
 
 
 class TestBackwards:
     """Items that go backwards in sets never seen."""
 
     def test_in_a_world_where_their_own_difference_tells_they_are_found(self):
-        first, second = (
-            backwards.features(world(np.random.default_rng(seed), spread=1.2)) for seed in (3, 4)
-        )
+        worlds = (world(np.random.default_rng(seed), spread=1.2) for seed in (3, 4))
+        first, second = map(backwards.features, worlds)
         found = backwards.judged(first, second, second).set_index("features")
         assert found.loc["all", "low"] > 0.65 and found.loc["cosine", "area"] > 0.8
         assert found.loc["slopes of the other model", "area"] == pytest.approx(1)  # it is the same one
@@ -212,9 +206,8 @@ class TestCommon:
         [every], content = common.compared([agreeing()])
         assert "a" not in content and all(len(word) == 8 for word in content)
         often = [[("00000000 00000001", "b")], [("00000000", "b")]] * 10
-        found = [
-            pairs.Pairs("s", "persona", ("i",), *[np.eye(1)] * 3, *[np.ones(1)] * 2, one) for one in often
-        ]
+        about = "s", "persona", ("i",), *[np.eye(1)] * 3, *[np.ones(1)] * 2
+        found = [pairs.Pairs(*about, one) for one in often]
         assert common.content_words(found) == set()
         assert common.in_common(every[0], content).diagonal().max() == 1
 
@@ -251,12 +244,9 @@ class TestSizes:
         found = sizes.of_sets(agreeing())
         assert sizes.check(found, COUNT // 4) == pytest.approx(1, abs=0.2)
         table = sizes.reliability(found)
-        same = table[table["train"] == table["test"]]["reliability"]
+        same = table[table["train"] == table["test"]].set_index("train")["reliability"]
         assert same.is_monotonic_increasing and 0 < same.iloc[0] < same.iloc[-1] < 1
-        assert (
-            sizes.enough([table])
-            == table["train"][(table["train"] == table["test"]) & (table["reliability"] > 0.9)].min()
-        )
+        assert sizes.enough([table]) == same.index[same > 0.9].min()
 
     def test_shares_are_surer_with_more_pairs(self):
         found = sizes.shares(agreeing(), (3, 5, 8))
@@ -315,9 +305,8 @@ class TestScreen:
             rest = [one for j, one in enumerate(examples) if j != i]
             vector = extract(model, rest, [1])
             scores = evaluate(model, [examples[i]], vector, [-0.01, 0.01]).propensity.ravel()
-            assert pairs.by_others(found.slope)[i] == pytest.approx(
-                (scores[1] - scores[0]).item() / 0.02, abs=1e-4
-            )
+            slope = (scores[1] - scores[0]).item() / 0.02
+            assert pairs.by_others(found.slope)[i] == pytest.approx(slope, abs=1e-4)
 
     def test_the_command_says_it_by_layer(self, steerkit):
         asked = ("screen", "--model", "tiny", "--data", "openness")

@@ -152,11 +152,8 @@ class TestOverrides:
 
     def test_each_format_can_have_multipliers_of_its_own(self):
         changed = override(SMOKE, multipliers={"letter": [-1.0, 0.0, 1.0], "statement": [0.0, 2.0]})
-        for form, steered in (
-            ("letter", (-1.0, 0.0, 1.0)),
-            ("statement", (0.0, 2.0)),
-            ("yes-no", (0.0, 2.0)),
-        ):
+        wanted = {"letter": (-1.0, 0.0, 1.0), "statement": (0.0, 2.0), "yes-no": (0.0, 2.0)}
+        for form, steered in wanted.items():
             job = Job(changed, "grid", "openness", form, 1)
             assert job.multipliers == inputs(job)["multipliers"] == steered
 

@@ -92,10 +92,8 @@ def test_the_manifest_and_the_table_hold_the_cosine_of_every_pair(smoke, job, mo
 def test_a_persona_sentence_is_where_its_setting_says_and_nowhere_else(job, model, form):
     positive, negative = personas(NAME)
     base = jobs.examples(job[form], model, "BASE")
-    old, gap, *sentences = (
-        model.tokenizer(text, add_special_tokens=False).input_ids
-        for text in (DEFAULT_SYSTEM, "\n\n", positive, negative)
-    )
+    asked = [DEFAULT_SYSTEM, "\n\n", positive, negative]
+    old, gap, *sentences = model.tokenizer(asked, add_special_tokens=False).input_ids
     for setting in SETTINGS[1:]:
         sentence = sentences[setting.endswith("NEG")]
         new = sentence if setting.startswith("SYS") else old + gap + sentence

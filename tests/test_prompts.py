@@ -27,10 +27,8 @@ NO = Item("d/0004", "Do you hate music?", " No", " Yes", statement="I hate music
 OPTIONS = {"stem": "Which one?", "options": (("A", "red"), ("B", "blue river"))}
 CHOICE = Item("d/0005", "Which one?\n\nChoices:\n (A) red\n (B) blue river", " (B)", " (A)", **OPTIONS)
 PERSONA = ("You love music.", "You hate music.")
-TRIPLES = [
-    ("How are your mornings?", "I love the sun.", "I hate the sun."),
-    ("What?", "books", "I do not read."),
-]
+TRIPLES = [("How are your mornings?", "I love the sun.", "I hate the sun.")]
+TRIPLES += [("What?", "books", "I do not read.")]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +36,7 @@ def words():
     asked = [text for item in (YES, NO, CHOICE) for text in (item.question, item.statement or "")]
     spelled = [TEMPLATES["plain"].text, TEMPLATES["llama-2"].text, DEFAULT_SYSTEM, STATEMENT_REQUEST]
     asked += [yes_no_body(item, answer) for item in (YES, NO, CHOICE) for answer in ("Yes", "No")]
-    return tiny_tokenizer(
-        [*spelled, *asked, *PERSONA, "(A):  Yes No Answer", *(" ".join(each) for each in TRIPLES)]
-    )
+    return tiny_tokenizer([*spelled, *asked, *PERSONA, "(A):  Yes No Answer", *map(" ".join, TRIPLES)])
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +169,8 @@ class TestBorders:
         assert parts(asked.tokenizer, asked.yes_no(YES, "Yes")) == ["", "Y", "N", ""]
 
     def test_an_answer_without_text_is_refused(self, words):
-        ask = asking(words, BARE).example
-        refused(
-            ask, "d/0", "statement", "music", (" ", "Yes"), _whole, said="an answer with text for item d/0"
-        )
+        ask, said = asking(words, BARE).example, "an answer with text for item d/0"
+        refused(ask, "d/0", "statement", "music", (" ", "Yes"), _whole, said=said)
 
     def test_a_question_that_is_a_control_token_is_not_taken_for_the_templates(self):
         tokenizer = tiny_tokenizer(["a < / s > b Yes No"])
@@ -190,23 +184,14 @@ class TestBorders:
     @pytest.mark.parametrize("template", ["llama-2", "plain"])
     def test_a_control_token_in_a_data_set_is_text_in_question_and_answer(self, template):
         marked = "I love <s>plain</s> food."
-        told = [
-            marked,
-            "< s > < / s >",
-            STATEMENT_REQUEST,
-            DEFAULT_SYSTEM,
-            TEMPLATES[template].text,
-            "( A ) : ( B ) Yes No",
-        ]
-        tokenizer = tiny_tokenizer(told)
+        spelled = [STATEMENT_REQUEST, DEFAULT_SYSTEM, TEMPLATES[template].text]
+        tokenizer = tiny_tokenizer([marked, "< s > < / s >", *spelled, "( A ) : ( B ) Yes No"])
         control = {*tokenizer.convert_tokens_to_ids(["<s>", "</s>"])}
         assert control & {*tokenizer(marked).input_ids}  # the tokenizer itself would take them for that
         item = Item("d/0000", marked, " Yes", " No", statement=marked)
         asked = asking(tokenizer, TEMPLATES[template])
-        letter, statement = (
-            asked.letter(item, "A"),
-            asked.statement(item, replace(item, statement="I love food.")),
-        )
+        letter = asked.letter(item, "A")
+        statement = asked.statement(item, replace(item, statement="I love food."))
         assert marked.replace(" ", "") in tokenizer.decode(letter.prompt).replace(" ", "")
         assert not control & {*letter.prompt[1:]} and not control & {*statement.matching}
         assert tokenizer.decode(statement.matching).replace(" ", "") == marked.replace(" ", "")

@@ -20,11 +20,9 @@ from companion.profiles import load_profile
 from steerkit.stats import LEVEL
 
 BOOK = Path(__file__).parents[1] / "book"
-PAGES = {
-    str(path.relative_to(BOOK)): path
-    for path in sorted([*BOOK.glob("*.md"), *BOOK.glob("*/*.md")])
-    if path.parent.name not in ("generated", "notebooks")
-}
+EVERY = sorted([*BOOK.glob("*.md"), *BOOK.glob("*/*.md")])
+WRITTEN = [path for path in EVERY if path.parent.name not in ("generated", "notebooks")]
+PAGES = {str(path.relative_to(BOOK)): path for path in WRITTEN}
 
 CHAPTERS = ("tan/", "mayne/", "beyond/")
 # Fences whose content is read as sentences; all others hold code, or bring in what a run wrote.

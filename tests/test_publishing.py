@@ -138,9 +138,8 @@ def test_forms_hooks_and_metadata_of_a_release_can_be_read_and_name_what_is_ther
     [own] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     for hook in own["hooks"]:
         tool, *rest = hook["entry"].split()
-        assert tool.startswith(".venv/bin/") and all(
-            (ROOT / each).exists() for each in rest if each.endswith(".py")
-        )
+        named = [ROOT / each for each in rest if each.endswith(".py")]
+        assert tool.startswith(".venv/bin/") and all(path.exists() for path in named)
     about = json.loads((ROOT / ".zenodo.json").read_text())
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert about["title"] == cited["title"] and about["license"] == cited["license"] == PROJECT["license"]

@@ -317,17 +317,14 @@ class TestExtended:
             progress.record_all(replace(settings, datasets=(first,)), stage, ("letter",))
             progress.record_all(settings, stage, ("letter",))
             progress.record_all(settings, stage, ("letter",))
-            apart = [
-                getattr(experiment, stage)(replace(settings, datasets=(name,)), "letter")
-                for name in settings.datasets
-            ]
+            alone = (replace(settings, datasets=(name,)) for name in settings.datasets)
+            apart = [experiment.table(one, stage, "letter") for one in alone]
             found = records.read(settings, stage, "letter")
             assert found["dataset"].unique().tolist() == [first, *rest]
             number = "slope" if stage == "placebo" else "matching"
             assert np.allclose(found[number], pd.concat(apart)[number], atol=1e-5)
-            assert [m["key"] for m in found.attrs["manifests"]] == [
-                t.attrs["manifests"][0]["key"] for t in apart
-            ]
+            wanted = [each.attrs["manifests"][0]["key"] for each in apart]
+            assert [made["key"] for made in found.attrs["manifests"]] == wanted
         assert computed == 2 * [(first,), tuple(rest)]
 
     def test_a_data_set_recorded_under_other_settings_is_computed_again(self, smoke_records):

@@ -209,9 +209,8 @@ def replies(status: object, result: bytes = b"", code: int = 200):
     def answer(request: httpx.Request) -> httpx.Response:
         to_result = "response" not in request.url.path
         assert not to_result or "ndif-api-key" not in request.headers
-        content = (
-            result if to_result else status if isinstance(status, bytes) else json.dumps(status).encode()
-        )
+        said = status if isinstance(status, bytes) else json.dumps(status).encode()
+        content = result if to_result else said
         headers = {"location": "http://169.254.169.254/"} if code == 302 else {}
         return httpx.Response(code if to_result else 200, headers=headers, stream=httpx.ByteStream(content))
 

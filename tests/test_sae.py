@@ -19,13 +19,8 @@ from steerkit.sae import Sae, check_fits, load_sae
 
 D, F, POST = 6, 20, "blocks.3.hook_resid_post"
 GEMMA = "gemma-scope-2b-pt-res/layer_14/width_16k/average_l0_84"
-CONFIG = PLAIN | {
-    "architecture": "jumprelu",
-    "d_in": D,
-    "d_sae": F,
-    "apply_b_dec_to_input": False,
-    "metadata": {"sae_lens_version": "6.1.0", "model_name": "m", "hook_name": POST},
-}
+CONFIG = PLAIN | {"architecture": "jumprelu", "d_in": D, "d_sae": F, "apply_b_dec_to_input": False}
+CONFIG |= {"metadata": {"sae_lens_version": "6.1.0", "model_name": "m", "hook_name": POST}}
 
 
 def arrays(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -226,9 +221,8 @@ class TestFolders:
     )
     def test_the_spellings_of_versions_4_to_6_are_understood(self, tmp_path, config, kind, k, layer):
         without = "" if kind == "jumprelu" else "threshold"
-        sae = load_sae(
-            write_folder(tmp_path, {"d_in": D, "d_sae": F, **config}, without=without), layer=layer
-        )
+        folder = write_folder(tmp_path, {"d_in": D, "d_sae": F, **config}, without=without)
+        sae = load_sae(folder, layer=layer)
         assert (sae.kind, sae.k, sae.layer) == (kind, k, layer)
         assert sae.subtract_decoder_bias  # the default of all versions
         assert (sae.threshold is not None) == (kind == "jumprelu")

@@ -49,11 +49,9 @@ def make_vectors(sets=SETS, seed: int = 1, settings=SETTINGS) -> dict[str, dict[
 
 def some_shifts(values: dict[str, list[float]], model: str = "m", variance: float = 1.0) -> pd.DataFrame:
     """A SHIFTS table from lists of means by 'train->test'."""
-    rows = [
-        (f"set-{i}", model, *shift.split("->"), mean, variance * (i + 1))
-        for shift, means in values.items()
-        for i, mean in enumerate(means)
-    ]
+    rows = []
+    for about, means in ((shift.split("->"), means) for shift, means in values.items()):
+        rows += [(f"set-{i}", model, *about, mean, variance * (i + 1)) for i, mean in enumerate(means)]
     return pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "variance"])
 
 
@@ -289,9 +287,8 @@ def test_profiles_stand_one_below_the_other_and_published_rows_last_without_a_ma
     alone = tables.shifts_of(three[1], "letter")[0]
     pd.testing.assert_frame_equal(table[table["model"] == "m1"].reset_index(drop=True), alone)
     table, manifests = tables.with_published(three[:1], "letter")
-    assert list(table["model"].unique()) == ["m0", *MODELS, "gemma-2-2b"] and names(manifests) == [
-        "m0-letter"
-    ]
+    assert list(table["model"].unique()) == ["m0", *MODELS, "gemma-2-2b"]
+    assert names(manifests) == ["m0-letter"]
     ours, theirs = (rows[rows["model"] == "qwen1.5-14b"] for rows in (table, published.shifts()))
     assert ours["mean"].to_numpy() == pytest.approx(theirs["mean"].to_numpy(), nan_ok=True)
 
@@ -342,9 +339,8 @@ class TestRun:
 
     def test_a_model_has_a_tab_in_the_formats_of_its_profile_and_in_any_that_is_named(self):
         laptop = self.run("laptop")
-        names = {
-            form: [one.profile for one in runs] for form, runs in laptop.by_format("", "shift", "").items()
-        }
+        found = laptop.by_format("", "shift", "").items()
+        names = {form: [one.profile for one in runs] for form, runs in found}
         assert names == {"statement": ["laptop-full", "laptop-full-gemma"], "letter": ["laptop-papers-qwen"]}
         [letter] = laptop.by_format("", "shift", "letter").values()
         assert {one.profile for one in letter} == {"laptop-papers-qwen", "laptop-full", "laptop-full-gemma"}
@@ -358,9 +354,8 @@ class TestRun:
         sets, beside = run.settings.datasets, ("laptop-papers", "laptop-papers-gemma", "laptop-full-gemma")
         wanted = [(name, "statement") for name in ("laptop", *beside)] + [("laptop-papers-qwen", "letter")]
         assert found == [(*one, sets) for one in wanted]
-        assert [one.profile for one in run.with_records("grid", "", ("letter",))["letter"]] == [
-            "laptop-papers-qwen"
-        ]
+        [letter] = run.with_records("grid", "", ("letter",))["letter"]
+        assert letter.profile == "laptop-papers-qwen"
         sweeps = run.with_records("sweep", "")  # which have data sets of their own
         papers = load_profile("laptop-papers-qwen", recorded=True)
         assert sweeps == {"statement": [run.settings], "letter": [papers]}

@@ -39,10 +39,8 @@ def test_what_chance_raises_is_what_both_signs_of_the_common_part_do(table):
         row = counts[counts["run"] == run].iloc[0]
         assert row["raised"] == (part["matching"] > 0).mean()
         assert row["raised_chance"] == signs[part.index].mean()
-    mirrored = found.assign(
-        matching=-found["other"], other=-found["matching"]
-    )  # the other sign of all common parts
-    again = sides.accounts(mirrored)
+    mirrored = {"matching": -found["other"], "other": -found["matching"]}
+    again = sides.accounts(found.assign(**mirrored))  # the other sign of all common parts
     assert np.allclose(again["raised"] + counts["raised"], 2 * counts["raised_chance"])
 
 

@@ -18,12 +18,10 @@ REDIRECT = "index.html"  # sends on to the first page, which is checked like all
 
 @pytest.fixture(scope="module")
 def pages(built_site) -> dict[str, bs4.BeautifulSoup]:
-    found = {path.relative_to(built_site).as_posix(): path for path in built_site.rglob("*.html")}
-    return {
-        name: bs4.BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        for name, path in found.items()
-        if "_static" not in path.parts and name != REDIRECT
-    }
+    paths = (path for path in built_site.rglob("*.html") if "_static" not in path.parts)
+    found = {path.relative_to(built_site).as_posix(): path for path in paths}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in found.items() if name != REDIRECT}
+    return {name: bs4.BeautifulSoup(text, "html.parser") for name, text in texts.items()}
 
 
 def body_of(page):
@@ -42,9 +40,8 @@ def test_every_page_of_the_contents_is_there_with_formulas_that_need_no_script(p
     files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
     assert {f"{file}.html" for file in (contents["root"], *files)} <= set(pages)
     formulas = pages["tan/question.html"].find_all("math")
-    assert len(formulas) > 10 and not any(
-        "\\" in formula.text for page in pages.values() for formula in page.find_all("math")
-    )
+    every = (formula.text for page in pages.values() for formula in page.find_all("math"))
+    assert len(formulas) > 10 and not any("\\" in text for text in every)
 
 
 def test_no_page_loads_more_than_three_megabytes(pages, built_site):
@@ -53,13 +50,9 @@ def test_no_page_loads_more_than_three_megabytes(pages, built_site):
     def weight(name: str, page: bs4.BeautifulSoup) -> int:
         named = [tag.get("src") or tag.get("href") for tag in page.find_all(["script", "link"])]
         assert all(image.get("loading") == "lazy" for image in page.select("img[src*=_images]"))
-        files = {
-            built_site.joinpath(name).parent.joinpath(unquote(urlsplit(one or "").path)).resolve()
-            for one in named
-        }
-        return (built_site / name).stat().st_size + sum(
-            file.stat().st_size for file in files if file.is_file()
-        )
+        paths = (unquote(urlsplit(one or "").path) for one in named)
+        files = {built_site.joinpath(name).parent.joinpath(path).resolve() for path in paths}
+        return sum(file.stat().st_size for file in (built_site / name, *files) if file.is_file())
 
     assert {name: size for name, page in pages.items() if (size := weight(name, page)) > 3e6} == {}
 

@@ -39,10 +39,8 @@ def _columns(table):
 
 def test_the_paper_order_is_the_drop_in_residual_variance_of_statsmodels_fits(unbalanced):
     letter, answer, values = _columns(unbalanced)
-    after_letter, after_both = (
-        np.var(sm.OLS(values, sm.add_constant(np.column_stack(design))).fit().resid)
-        for design in ([letter], [letter, answer])
-    )
+    designs = (sm.add_constant(np.column_stack(each)) for each in ([letter], [letter, answer]))
+    after_letter, after_both = (np.var(sm.OLS(values, design).fit().resid) for design in designs)
     wanted = {"total": np.var(values), "letter": np.var(values) - after_letter}
     wanted |= {"answer": after_letter - after_both, "unexplained": after_both}
     assert variance_parts(unbalanced) == pytest.approx(wanted)
@@ -50,10 +48,9 @@ def test_the_paper_order_is_the_drop_in_residual_variance_of_statsmodels_fits(un
 
 def test_the_answer_first_order_takes_scikit_learn_r_squared_in_the_other_order(unbalanced):
     letter, answer, values = _columns(unbalanced)
-    alone, both = (
-        LinearRegression().fit(design, values).score(design, values) * np.var(values)
-        for design in (np.column_stack([answer]), np.column_stack([answer, letter]))
-    )
+    designs = map(np.column_stack, ([answer], [answer, letter]))
+    shares = (LinearRegression().fit(design, values).score(design, values) for design in designs)
+    alone, both = (share * np.var(values) for share in shares)
     parts = variance_parts(unbalanced, "answer-first")
     assert (parts["answer"], parts["letter"]) == pytest.approx((alone, both - alone))
 
@@ -94,9 +91,8 @@ def _covered(intervals, truth: float) -> float:
 def test_the_interval_of_a_mean_covers_the_truth_at_the_numbers_of_groups_in_use(groups):
     """Pairs of items that are not independent, two of them alike; percentile bootstraps cover 80% at four groups."""
     rng, labels = _rng(groups), np.repeat(np.arange(groups), 2)
-    trials = (
-        3 + np.repeat(rng.normal(0, 2, groups), 2) + rng.normal(0, 0.5, 2 * groups) for _ in range(2000)
-    )
+    pairs = (np.repeat(rng.normal(0, 2, groups), 2) for _ in range(2000))
+    trials = (3 + pair + rng.normal(0, 0.5, 2 * groups) for pair in pairs)
     assert 0.93 <= _covered([mean_interval(each, labels) for each in trials], 3) <= 0.97
 
 

@@ -44,9 +44,8 @@ def test_unsteered_text_is_what_the_model_would_say_and_every_strength_has_a_row
 
 
 def test_a_text_is_broken_where_it_surprises_a_nat_more_than_the_unsteered_one():
-    found = pd.DataFrame(
-        {"dataset": "a", "steerable": "most", "multiplier": [-2.0, 0, 1, 2, 4], "dose": [0.4, 0, 0.1, 0.5, 2]}
-    )
+    rows = {"multiplier": [-2.0, 0, 1, 2, 4], "dose": [0.4, 0, 0.1, 0.5, 2]}
+    found = pd.DataFrame(rows).assign(dataset="a", steerable="most")
     cases = {"last": ([0.5, 1, 1.5, 1.9, 2.1], (0.5, 2, 2, 4))}
     cases["negative"] = ([2.2, 1, 0, 1.5, 3], (0.1, 1, 0.4, -2))
     for surprise, expected in cases.values():

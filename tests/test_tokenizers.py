@@ -49,10 +49,8 @@ def items_of(dataset: str):
 def prompters(name: str, template: str, spelling: str, dataset: str) -> list[Prompter]:
     """One in BASE, or in every prompt setting that has a place."""
     tokenizer, persona = tokenizer_of(name), personas(dataset, SOURCE)
-    found, settings = (
-        template_for(template, tokenizer),
-        SETTINGS[: None if dataset in IN_EVERY_SETTING else 1],
-    )
+    found = template_for(template, tokenizer)
+    settings = SETTINGS if dataset in IN_EVERY_SETTING else SETTINGS[:1]
     placed = [setting for setting in settings if found.has_system or not setting.startswith("SYS")]
     return [prompter(tokenizer, found, spelling, setting, persona) for setting in placed]
 

@@ -77,13 +77,12 @@ def test_doses_are_divergences_and_the_same_for_vector_and_shift(model, pairs, m
     odds, vector = unigram.log_odds(pairs[:6]), extraction.extract(model, pairs[:6], [1])
     told = unigram.neutral(model)
     dose, plain = unigram.dose_at(model, vector, told), told[:, list(odds)].double().exp()
-    slow, _ = traces.divergences(traces.site_of(model), neutral_tokens(model), 1, vector.values[0])
+    given = traces.site_of(model), neutral_tokens(model), 1, vector.values[0]
+    slow, _ = traces.divergences(*given)
     assert dose == pytest.approx(float(slow), rel=1e-4)
     with monkeypatch.context() as patch:  # a model that does not go on from a block as it went before
         patch.setattr(traces, "resumed_logits", lambda *_: torch.zeros(()))
-        whole_forwards, _ = traces.divergences(
-            traces.site_of(model), neutral_tokens(model), 1, vector.values[0]
-        )
+        whole_forwards, _ = traces.divergences(*given)
     assert float(whole_forwards) == pytest.approx(float(slow), rel=1e-4)
     scale = unigram.scale_at(plain, odds, dose)
     told = logits(model, neutral_tokens(model))[1:]

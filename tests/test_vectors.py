@@ -10,15 +10,8 @@ from conftest import random_vectors, refused
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from steerkit.errors import SteerkitError
-from steerkit.vectors import (
-    Vectors,
-    check_multipliers,
-    concatenate,
-    load_vectors,
-    norm_matched_random,
-    scaled,
-)
+from steerkit import SteerkitError, Vectors, load_vectors
+from steerkit.vectors import check_multipliers, concatenate, norm_matched_random, scaled
 
 
 def test_random_vectors_have_the_norms_of_the_first_one_and_other_directions(model):

@@ -40,10 +40,8 @@ def test_scores_are_means_of_log_odds_and_told_is_the_accuracy_of_naive_bayes(si
     texts = [counts.transform([pair[side] for pair in test.values()]) for side in (0, 1)]
     right = (bayes.predict(texts[0]) == 1) + (bayes.predict(texts[1]) == 0).astype(float)
     assert np.array_equal(found["told"], right / 2) and set(found["told"]) == {0, 0.5, 1}
-    odds, sizes = (
-        bayes.feature_log_prob_[1] - bayes.feature_log_prob_[0],
-        found[["words", "other_words"]].to_numpy(),
-    )
+    odds = bayes.feature_log_prob_[1] - bayes.feature_log_prob_[0]
+    sizes = found[["words", "other_words"]].to_numpy()
     means = [texts[side] @ odds / sizes[:, side] for side in (0, 1)]
     assert np.allclose(found["score"], means[0] - means[1])
 
@@ -85,9 +83,8 @@ def test_texts_that_are_not_here_are_named_and_not_fetched(own_folders, monkeypa
 
 
 def test_a_set_of_one_class_is_one_clear_sentence(tmp_path):
-    rows = [
-        {"question": f"q {i}", "statement": f"s {i}", FIELDS[0]: " Yes", FIELDS[1]: " No"} for i in range(9)
-    ]
+    answers = {FIELDS[0]: " Yes", FIELDS[1]: " No"}
+    rows = [{"question": f"q {i}", "statement": f"s {i}", **answers} for i in range(9)]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     with pytest.raises(SteerkitError, match="a matching and a not matching statement; found 3 items without"):

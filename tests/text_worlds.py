@@ -27,7 +27,5 @@ def made(
             slopes = {"full": own + shared[name, source, i] + 0.5 * rng.normal(), placebo: rng.normal()}
             about = (run, model, source, name, kinds[name], f"{name}/{i}", i)
             rows += [(*about, vector, slope, slope / 2, -slope / 2) for vector, slope in slopes.items()]
-    columns = (
-        "run model source dataset kind example_id group vector steerability matching_slope not_matching_slope"
-    )
-    return pd.DataFrame(rows, columns=columns.split())
+    columns = "run model source dataset kind example_id group vector steerability".split()
+    return pd.DataFrame(rows, columns=[*columns, "matching_slope", "not_matching_slope"])

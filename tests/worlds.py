@@ -89,7 +89,6 @@ def evidence(found: list[SetSlopes], **about: object) -> Run:
     known = {"name": "world", "form": "statement", "others": (), "sets": found, "unlabelled": None}
     known["unlabelled_cosines"] = pd.DataFrame()
     known["kinds"] = {each.name: each.kind for each in found}
-    known["llama"] = lambda column: (
-        pd.Series(theirs[column], names) * np.linspace(0.5, 1.5, len(names)) ** (column == "mean")
-    )
+    ramp = np.linspace(0.5, 1.5, len(names))
+    known["llama"] = lambda column: pd.Series(theirs[column], names) * ramp ** (column == "mean")
     return Run(**known | about)

@@ -180,16 +180,14 @@ class Stack:
 
     def _redis(self) -> None:
         keep_nothing = ("--save", "", "--appendonly", "no", "--dir", self.state)
-        self._spawn(
-            "redis", "redis-server", "--bind", "127.0.0.1", "--port", self.port["redis"], *keep_nothing
-        )
+        here = ("--bind", "127.0.0.1", "--port", self.port["redis"])
+        self._spawn("redis", "redis-server", *here, *keep_nothing)
 
     def _ray(self) -> None:
         port = self.port
         # GPUs and their memory are on paper: NDIF places models by these numbers.
-        resources = json.dumps(
-            {"head": 10, "cuda_memory_bytes": 8 * GIGABYTE, "cpu_memory_bytes": 8 * GIGABYTE}
-        )
+        memory = dict.fromkeys(("cuda_memory_bytes", "cpu_memory_bytes"), 8 * GIGABYTE)
+        resources = json.dumps({"head": 10} | memory)
         command = (
             *("ray", "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false"),
             *("--node-ip-address=127.0.0.1", f"--port={port['gcs']}", f"--temp-dir={self.state}/ray"),
@@ -268,9 +266,8 @@ def _end(processes: list[psutil.Process], how: signal.Signals) -> None:
 
 def main() -> None:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
     parser.add_argument("--python", type=Path, default=PYTHON, help="interpreter of the server's environment")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()

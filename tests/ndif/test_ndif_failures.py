@@ -109,9 +109,8 @@ class TestRequests:
         large = {2: torch.randn(2000, there.width, generator=torch.Generator().manual_seed(0))}
         branches = tuple(Branch((token,), (Read(0, token, side, 1.0),)) for side, token in enumerate((9, 11)))
         asked = Question("q", (5, 6, 7), branches, "logit")
-        [local], [remote] = (
-            run(model, traces.direct, asked, large, [(1999, 2, 1.0)]) for model in (here, there)
-        )
+        given = traces.direct, asked, large, [(1999, 2, 1.0)]
+        [local], [remote] = (run(model, *given) for model in (here, there))
         assert (local - remote).abs().max() <= 1e-4
 
 

@@ -100,10 +100,8 @@ class TestParity:
         sae = open_sae(default_sae(here.name))
         sequences = [[list(example.prompt + example.matching)] for example in examples(here, "statement", 3)]
         starts = [len(sequence) - 4 for [sequence] in sequences]
-        local, remote = (
-            torch.cat([found[0] for found in mayne_runs.residuals(model, sequences, sae.layer, starts)])
-            for model in (here, there)
-        )
+        both = (mayne_runs.residuals(model, sequences, sae.layer, starts) for model in (here, there))
+        local, remote = (torch.cat([part[0] for part in found]) for found in both)
         compare("activations for the autoencoder", local, remote)
         compare("features of the autoencoder", sae.encode(local), sae.encode(remote))
 

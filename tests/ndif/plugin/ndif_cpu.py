@@ -22,10 +22,8 @@ from nnsight.modeling.mixins.remotable import CheckpointInfo, bytes_per_element
 from ray._private.state import actors
 from transformers import AutoConfig, AutoModelForCausalLM
 
-HURRIED, HURRY = (
-    "hurried-",
-    3.0,
-)  # jobs of a model in a folder of such a name get that many seconds: for a test
+# Jobs of a model in a folder of such a name get that many seconds: for a test.
+HURRIED, HURRY = "hurried-", 3.0
 
 
 class CpuModel(BaseModelDeployment):
@@ -81,16 +79,11 @@ class Checkpoints:
 
 def list_nodes(**_: object) -> list[SimpleNamespace]:
     """Living nodes, asked of Ray itself instead of its dashboard, which costs ten processes."""
-    return [
-        SimpleNamespace(
-            node_id=node["NodeID"],
-            node_name=node["NodeName"],
-            resources_total=node["Resources"],
-            labels=node.get("Labels", {}),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+    found = []
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        about = {"node_id": node["NodeID"], "node_name": node["NodeName"], "labels": node.get("Labels", {})}
+        found.append(SimpleNamespace(**about, resources_total=node["Resources"]))
+    return found
 
 
 def list_actors(**_: object) -> list[SimpleNamespace]:
