@@ -83,9 +83,9 @@ class Result:
         return name.replace(" on the papers", ", papers") + ", recorded" * bool(recorded and all(recorded))
 
 
-def own_profile(executed: Path | None = None) -> str | None:
+def own_profile() -> str | None:
     """The profile whose results are the book's, None before anything ran."""
-    path = (executed or exhibits.EXECUTED) / MARK
+    path = exhibits.EXECUTED / MARK
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 

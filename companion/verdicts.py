@@ -113,9 +113,9 @@ def verdict_of(effect: Effect, least: float, none: float = 0.0) -> str:
     return DIFFERS if effect.high < least else OPEN
 
 
-def false_worlds(trial: Trial, worlds: int = WORLDS, seed: int = 0) -> tuple[float, np.ndarray]:
+def false_worlds(trial: Trial, worlds: int = WORLDS) -> tuple[float, np.ndarray]:
     """The share of worlds without the claim in which the rule says "agrees", and the estimates in all of them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = [trial.false(rng) for _ in range(worlds)]
     agree = [verdict_of(each, trial.least, trial.none) == AGREES for each in drawn]
     return float(np.mean(agree)), np.array([each.estimate for each in drawn])

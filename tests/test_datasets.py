@@ -40,8 +40,8 @@ def choice_row(stem="Tea or soup?", options=("tea", "soup"), labels="AB", head="
     return row | {"answer_matching_behavior": answers[0], "answer_not_matching_behavior": answers[1], **more}
 
 
-def contrast(positive, negative, prompt="Go on."):
-    return {"prompt": prompt, "positive": positive, "negative": negative}
+def contrast(positive, negative):
+    return {"prompt": "Go on.", "positive": positive, "negative": negative}
 
 
 def load_rows(folder, rows, name="mine.jsonl"):

@@ -30,9 +30,9 @@ WHITE = "#ffffff"
 LOOKS = (PathCollection.get_facecolors, PathCollection.get_edgecolors)
 
 
-def rows(models=MODELS, forms=("letter", "statement"), sets=SETS, seed: int = 0) -> pd.DataFrame:
+def rows(models=MODELS, forms=("letter", "statement"), sets=SETS) -> pd.DataFrame:
     """An effects table; `letter` comes first in it, and half of the intervals hold 0."""
-    rng, keys = np.random.default_rng(seed), ("model", "format", "dataset")
+    rng, keys = np.random.default_rng(0), ("model", "format", "dataset")
     names = [(model, form, name) for model in models for form in forms for name in sets]
     table = pd.DataFrame(names, columns=keys).assign(kind="persona")
     table["estimate"] = rng.normal(0.3, 0.4, len(table))

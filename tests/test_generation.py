@@ -30,10 +30,10 @@ def uncached(model, prompt: list[int], layer: int, delta, count: int, ends: list
     return new[:-1] if set(new) & set(ends) else new
 
 
-def tokens_of(model, prompt, vectors, layer, multipliers=MULTIPLIERS, count=NEW, ends=()) -> list[list[int]]:
+def tokens_of(model, prompt, vectors, layer) -> list[list[int]]:
     """What the cached way writes, token by token."""
-    deltas = deltas_of(vectors, "full", layer, multipliers)
-    [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, count, list(ends))
+    deltas = deltas_of(vectors, "full", layer, MULTIPLIERS)
+    [found] = traces.continued(traces.site_of(model), prompt, layer, deltas, NEW, [])
     return found.tolist()
 
 

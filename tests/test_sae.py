@@ -23,8 +23,8 @@ CONFIG = PLAIN | {"architecture": "jumprelu", "d_in": D, "d_sae": F, "apply_b_de
 CONFIG |= {"metadata": {"sae_lens_version": "6.1.0", "model_name": "m", "hook_name": POST}}
 
 
-def arrays(seed: int = 0) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+def arrays() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
     shapes = {"W_enc": (D, F), "b_enc": (F,), "W_dec": (F, D), "b_dec": (D,), "threshold": (F,)}
     drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     return drawn | {"threshold": drawn["threshold"].abs()}

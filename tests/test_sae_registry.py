@@ -22,9 +22,9 @@ def report(name: str) -> dict:
     return json.loads((saes.EMBEDDED / name / "report.json").read_text())
 
 
-def scope_file(folder: Path, d: int = 6, f: int = 20) -> Path:
+def scope_file(folder: Path) -> Path:
     """A small file in the layout of Gemma Scope."""
-    rng = np.random.default_rng(0)
+    rng, d, f = np.random.default_rng(0), 6, 20
     shapes = {"W_enc": (d, f), "b_enc": (f,), "W_dec": (f, d), "b_dec": (d,), "threshold": (f,)}
     path = folder / "layer_14" / "width_16k" / "average_l0_84" / "params.npz"
     path.parent.mkdir(parents=True)

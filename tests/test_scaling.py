@@ -35,12 +35,12 @@ def gpu(monkeypatch, free: int, reserved: int = 0, allocated: int = 0) -> None:
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: allocated)
 
 
-def shaped(name: str, attention: str, device: str = "cuda") -> SimpleNamespace:
+def shaped(name: str, attention: str) -> SimpleNamespace:
     """What `room` asks of a model of the papers."""
     config = config_of(name)
     config._attn_implementation = attention
     lm = SimpleNamespace(_module=SimpleNamespace(config=config))
-    about = {"dtype": torch.bfloat16, "device": torch.device(device), "remote": None}
+    about = {"dtype": torch.bfloat16, "device": torch.device("cuda"), "remote": None}
     return SimpleNamespace(lm=lm, config=config, **about)
 
 

@@ -41,17 +41,17 @@ def make_slopes(sets=SETS, items: int = 6, seed: int = 0, vectors=(*SETTINGS, ME
     return pd.DataFrame(rows).reindex(columns=[*SLOPES, "setting"])
 
 
-def make_vectors(sets=SETS, seed: int = 1, settings=SETTINGS) -> dict[str, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    vectors = {name: {s: rng.normal(size=7) for s in settings} for name in sets}
+def make_vectors(settings=SETTINGS) -> dict[str, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(1)
+    vectors = {name: {s: rng.normal(size=7) for s in settings} for name in SETS}
     return {name: own | {MEAN: sum(own.values()) / len(own)} for name, own in vectors.items()}
 
 
-def some_shifts(values: dict[str, list[float]], model: str = "m", variance: float = 1.0) -> pd.DataFrame:
+def some_shifts(values: dict[str, list[float]], variance: float = 1.0) -> pd.DataFrame:
     """A SHIFTS table from lists of means by 'train->test'."""
     rows = []
     for about, means in ((shift.split("->"), means) for shift, means in values.items()):
-        rows += [(f"set-{i}", model, *about, mean, variance * (i + 1)) for i, mean in enumerate(means)]
+        rows += [(f"set-{i}", "m", *about, mean, variance * (i + 1)) for i, mean in enumerate(means)]
     return pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "variance"])
 
 

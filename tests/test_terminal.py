@@ -29,11 +29,11 @@ APPENDIX = "fig-1 fig-3 fig-4 layers variance cosine ranges residual models"
 ITEMS += [f"tan-app-{name}" for name in APPENDIX.split()]
 
 
-def on_a_terminal(*arguments: str, stop_at: str = "", seconds: float = 100) -> tuple[int, str]:
+def on_a_terminal(*arguments: str, stop_at: str = "") -> tuple[int, str]:
     """Exit code and everything a terminal received; with `stop_at`, Ctrl-C when that text appears."""
     pexpect = pytest.importorskip("pexpect", reason="no pseudo-terminals on this system")
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
-    given = {"env": environment | {"TERM": "xterm-256color", "COLUMNS": "120"}, "timeout": seconds}
+    given = {"env": environment | {"TERM": "xterm-256color", "COLUMNS": "120"}, "timeout": 100}
     # A background job of a shell starts with Ctrl-C ignored, and hands that on.
     given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     terminal, seen = pexpect.spawn(PROGRAM[0], [*PROGRAM[1:], *arguments], encoding="utf-8", **given), ""

@@ -98,10 +98,10 @@ def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = 
     return found
 
 
-def shuffles(strata: np.ndarray, draws: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def shuffles(strata: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """The places of all entries by stratum [n], and as many orders [draws, n] in which each stratum is shuffled."""
     codes = pd.factorize(strata)[0]
-    keys = codes + np.random.default_rng(seed).random((draws, len(codes)))
+    keys = codes + np.random.default_rng(0).random((draws, len(codes)))
     return np.argsort(codes, kind="stable"), np.argsort(keys, axis=1)
 
 

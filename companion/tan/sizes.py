@@ -92,11 +92,11 @@ def shares(table: pd.DataFrame, sizes: Sequence[int] = (5, 10, 20)) -> pd.DataFr
     return pd.DataFrame(rows, columns=["size", "error", "error_all"])
 
 
-def _share_errors(found: Pairs, size: int, draws: int = 100) -> tuple[float, float]:
+def _share_errors(found: Pairs, size: int) -> tuple[float, float]:
     rng, count = np.random.default_rng(0), len(found.ids)
     need(2 * size <= count, f"{2 * size} pairs in {found.dataset}", str(count), "ask for fewer.")
     backwards, drawn = pairs.by_others(found.slope) < 0, []
-    for _ in range(draws):
+    for _ in range(100):
         order = rng.permutation(count)
         train, test = order[:size], order[size : 2 * size]
         moved = found.slope[np.ix_(test, train)].mean(axis=1)
