@@ -46,9 +46,7 @@ def test_rows_follow_the_examples_and_columns_the_layers_and_swapped_sides_turn_
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_single_tokens_of_answers_are_those_of_plain_forwards_and_their_means_make_the_difference(
-    any_model, form
-):
+def test_tokens_of_answers_are_those_of_plain_forwards_and_their_means_make_the_difference(any_model, form):
     examples = asked(form, any_model, 4)
     found = answers(any_model, examples, 2)
     for example, sides in zip(examples, found, strict=True):

@@ -59,9 +59,7 @@ class TestFindings:
             (AGREES, "statement", ""),
         ],
     )
-    def test_the_order_is_told_beside_that_of_vectors_without_labels(
-        self, results, monkeypatch, verdict, form, title
-    ):
+    def test_the_order_is_told_beside_that_without_labels(self, results, monkeypatch, verdict, form, title):
         row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict, "published": "0.7 over 38"}
         row |= {"model": "m-1 (papers' data)"}
         row |= {"ours": "0.8, the lesser of 0.8 and 0.9; where it is false 0.6 (x)"}

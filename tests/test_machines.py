@@ -69,9 +69,7 @@ def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_i
         (".", ["-OO"], "found optimisation level 2"),
     ],
 )
-def test_a_folder_that_is_gone_and_a_python_without_docstrings_get_a_sentence(
-    folder, options, said, tmp_path, monkeypatch
-):
+def test_a_gone_folder_and_a_python_without_docstrings_are_said(folder, options, said, tmp_path, monkeypatch):
     (tmp_path / folder).mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / folder)
     if folder == "gone":
@@ -82,9 +80,7 @@ def test_a_folder_that_is_gone_and_a_python_without_docstrings_get_a_sentence(
     assert done.returncode == 1 and said in done.stderr and "steerkit does not know" not in done.stderr
 
 
-def test_an_environment_without_pip_is_told_how_to_get_it_and_another_failure_what_it_was(
-    tmp_path, monkeypatch
-):
+def test_who_has_no_pip_is_told_how_to_get_it_and_another_failure_what_it_was(tmp_path, monkeypatch):
     says = "python: No module named pip"
     failed = SimpleNamespace(returncode=1, stderr=f"{says}\n")
     monkeypatch.setattr(weights.subprocess, "run", lambda *_, **__: failed)

@@ -108,9 +108,7 @@ class TestExhibit:
         assert first < second < text.index("**2. It varies.**")
         assert '<span class="verdict not-testable-here">not testable here</span>' in text
 
-    def test_the_start_page_has_the_papers_data_first_several_models_last_and_nothing_where_nothing_is_tested(
-        self, result
-    ):
+    def test_the_start_page_has_the_papers_data_first_several_models_last_and_nothing_untested(self, result):
         names = ["tiny, tiny-gemma3", "tiny (papers' data), tiny-gemma3 (papers' data)"]
         names += ["tiny", "tiny (papers' data)"]
         every = [CLAIMS.iloc[:1].assign(model=name) for name in names]

@@ -303,9 +303,7 @@ class TestCompared:
 
 
 class TestExtended:
-    def test_a_record_keeps_what_it_has_and_only_the_other_data_sets_are_computed(
-        self, smoke, own_folders, monkeypatch
-    ):
+    def test_a_record_keeps_what_it_has_and_only_the_rest_is_computed(self, smoke, own_folders, monkeypatch):
         from companion.cli import progress
 
         settings = override(smoke.settings, others=smoke.settings.datasets, layer=1)

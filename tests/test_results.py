@@ -64,9 +64,7 @@ class TestFound:
         assert [part["part"] for part in found.parts] == ["statement", "letter", "published"]
         assert found.address == "/notebooks" and found.seconds == 0.0
 
-    def test_records_come_in_the_order_of_the_profile_the_papers_data_first_and_then_by_format(
-        self, executed
-    ):
+    def test_records_come_in_the_order_of_the_profile_the_papers_data_first_then_by_format(self, executed):
         named = "papers-qwen-letter", "full-statement", "full-letter", "full-gemma-letter"
         named = [f"laptop-{each}" for each in named]
         leave(executed, "tan-fig-1", "laptop", ("published",))

@@ -143,9 +143,7 @@ def line(label: str, lw: float, color: str = BLACK, ls: str = "-") -> Line2D:
     return Line2D([], [], color=color, lw=lw, ls=ls, label=label)
 
 
-def beside(
-    axes: Axes, at: tuple, by: tuple[float, float], text: str, coords: object = "data", **look
-) -> None:
+def beside(axes: Axes, at: tuple, by: tuple, text: str, coords: object = "data", **look) -> None:
     """Write beside a place, `by` so many points."""
     axes.annotate(text, at, by, xycoords=coords, textcoords="offset points", **look)
 
