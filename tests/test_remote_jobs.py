@@ -22,7 +22,7 @@ from nnsight.intervention.backends.remote import RemoteError
 
 from companion.mayne import activations as mayne_runs
 from companion.models import load_model
-from steerkit import SteerkitError, evaluate, traces
+from steerkit import evaluate, traces
 from steerkit.ndif import jobs as remote_jobs
 from steerkit.ndif import ledger as remote_ledger
 from steerkit.ndif.failures import RemoteFailure, explain
@@ -242,9 +242,8 @@ def test_a_server_that_does_harm_gets_one_sentence(model, monkeypatch, what):
     monkeypatch.setattr(remote_jobs, "CLIENT", httpx.Client(transport=httpx.MockTransport(answer)))
     monkeypatch.setattr(remote_jobs, "MOST", 2**16)
     monkeypatch.setattr(remote_jobs, "send", lambda *_: remote_jobs._backend(model, "x"))
-    with pytest.raises(SteerkitError, match=said) as caught:
-        ask(model, 50)
-    assert "\n" not in str(caught.value) and KEY[:6] not in str(caught.value)
+    caught = refused(ask, model, 50, said=said)
+    assert "\n" not in str(caught) and KEY[:6] not in str(caught)
 
 
 @pytest.mark.parametrize("code", [200, 401])
@@ -252,8 +251,7 @@ def test_the_reply_to_a_job_has_a_size_too(model, monkeypatch, code):
     answer = httpx.MockTransport(lambda _: httpx.Response(code, stream=httpx.ByteStream(b" " * 70_000)))
     monkeypatch.setattr(remote_jobs, "CLIENT", httpx.Client(transport=answer))
     monkeypatch.setattr(remote_jobs, "MOST", 2**16)
-    with pytest.raises(SteerkitError, match="more than 65,536 bytes"):
-        ask(model, 51)
+    refused(ask, model, 51, said="more than 65,536 bytes")
 
 
 @pytest.mark.parametrize("quoted", [KEY, KEY[:9], KEY[-9:], f"'{KEY[4:12]}...'"])
