@@ -200,8 +200,7 @@ def overview(
 
 
 def _mean(slopes: pd.DataFrame) -> str:
-    full = slopes[slopes["vector"] == "full"]
-    return f"mean steerability {full.groupby('dataset')['steerability'].mean().mean():.4f}"
+    return f"mean steerability {_full(slopes).groupby('dataset')['steerability'].mean().mean():.4f}"
 
 
 def _half_precision(plain: Settings) -> tuple[str, str]:

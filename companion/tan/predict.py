@@ -68,10 +68,9 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
             if name != given:
                 row = correlated(wide[name], wide[TARGET], kinds, wide.get(given), DRAWS)
                 rows.append({"predictor": name, "given": given} | row)
-    table = pd.DataFrame(rows).assign(holm=np.nan)
-    for _, part in table[table["predictor"].isin(PREDICTORS)].groupby("given"):
-        table.loc[part.index, "holm"] = holm(part["p"])
-    return table
+    table = pd.DataFrame(rows)
+    tested = table["p"].where(table["predictor"].isin(PREDICTORS))
+    return table.assign(holm=tested.groupby(table["given"]).transform(holm))
 
 
 def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
@@ -86,10 +85,8 @@ def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
         for name in (*PREDICTORS, *CONTROLS, MEASURED):
             row = {"published": model, "predictor": name}
             rows.append(row | correlated(own[name], theirs[f"mean_{model}"].dropna(), kinds))
-    table = pd.DataFrame(rows).assign(holm=np.nan)
-    tested = table.index[table["predictor"].isin(PREDICTORS)]
-    table.loc[tested, "holm"] = holm(table.loc[tested, "p"])
-    return table
+    table = pd.DataFrame(rows)
+    return table.assign(holm=holm(table["p"].where(table["predictor"].isin(PREDICTORS))))
 
 
 def choice(leagues: Mapping[str, pd.DataFrame]) -> str:
