@@ -15,12 +15,9 @@ from nnsight import TransformersModel
 from transformers import AutoModelForCausalLM
 
 from companion.outline import Outline
+from steerkit import Example, Model, Vectors, evaluate, wrap
 from steerkit.formats import question
-from steerkit.grid import evaluate
 from steerkit.layout import length
-from steerkit.model import Model, wrap
-from steerkit.prompts import Example
-from steerkit.vectors import Vectors
 
 WEIGHTS = 450_000_000  # parameters of the blocks that are timed, at least one block: two of Llama 2, all of a small model
 VOCABULARY = 1024  # of the small one; the rest of the tables would be memory and nothing else

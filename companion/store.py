@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from companion.code import syntax_hash
 from companion.places import ROOT
-from steerkit.errors import SteerkitError
+from steerkit import SteerkitError, Vectors, load_vectors
 from steerkit.files import artifacts_dir, locked, write_atomically
-from steerkit.vectors import Vectors, load_vectors
 
 if TYPE_CHECKING:
     import pandas as pd

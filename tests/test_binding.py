@@ -10,8 +10,7 @@ from companion.models import model_of
 from companion.profiles import load_profile, override
 from companion.tan.binding import both_orders, lengthened, summary
 from companion.tan.jobs import Job, examples
-from steerkit import evaluate
-from steerkit.extraction import extract
+from steerkit import evaluate, extract
 
 ITEMS = 200
 

@@ -18,10 +18,9 @@ from _ext import crate, takeaway
 from companion import results
 from companion.exhibits import EXHIBITS
 from companion.models import model_of
-from steerkit import traces
+from steerkit import load_vectors, traces
 from steerkit.generation import deltas_of
 from steerkit.remote import run
-from steerkit.vectors import load_vectors
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,9 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 
 from companion.tan.placebo import OTHERS, RANDOM, RESAMPLED, SHUFFLED, other_directions, vectors_beside
-from steerkit import traces
+from steerkit import evaluate, gradients, traces
 from steerkit.extraction import mean_difference
 from steerkit.formats import question
-from steerkit.gradient import gradients
-from steerkit.grid import evaluate
 
 FORMATS = ("letter", "statement", "yes-no")
 

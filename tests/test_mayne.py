@@ -25,13 +25,9 @@ from companion.mayne.solvers import METHODS
 from companion.profiles import load_profile
 from companion.saes import SCOPE_NAMES, tiny_sae
 from companion.tan import jobs, work
-from steerkit.decomposition import decompose, top_features
-from steerkit.errors import SteerkitError
+from steerkit import SteerkitError, Vectors, decompose, evaluate, slopes, top_features
 from steerkit.extraction import differences, mean_difference, shuffled
-from steerkit.grid import evaluate
 from steerkit.sae import Sae
-from steerkit.steerability import slopes
-from steerkit.vectors import Vectors
 
 FORMATS = ("statement", "letter")
 

@@ -35,11 +35,10 @@ from companion.reproduce import run_notebook
 from companion.tan import jobs, records
 from companion.tan import tables as shifts
 from companion.templates import prompter
-from steerkit import SteerkitError, Vectors, ask, evaluate
+from steerkit import SteerkitError, Vectors, ask, evaluate, load_vectors
 from steerkit.load import check_files
 from steerkit.prompts import split_letters
 from steerkit.templates import TEMPLATES, template_for
-from steerkit.vectors import load_vectors
 
 TABLE = exhibits.EXHIBITS["tan-tab-2"]
 SNAPSHOT = Path(__file__).with_name("messages.json")

@@ -22,10 +22,8 @@ from companion.models import model_of
 from companion.profiles import load_profile, override
 from companion.tan import backwards, common, experiment, pairs, predict, products, screening, sizes, texts
 from companion.tan import records as recorded
-from steerkit.extraction import extract
-from steerkit.grid import evaluate
+from steerkit import Vectors, evaluate, extract
 from steerkit.prompts import Prompter
-from steerkit.vectors import Vectors
 
 WIDTH, COUNT = 24, 16
 LABELS = {"a": "Model A", "b": "Model B"}

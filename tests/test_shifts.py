@@ -18,9 +18,8 @@ from companion.tan import experiment, records, tables
 from companion.tan.jobs import MEAN
 from companion.tan.work import pairwise
 from companion.templates import SETTINGS
-from steerkit.errors import SteerkitError
+from steerkit import SteerkitError, mean_interval
 from steerkit.formats import FORMATS
-from steerkit.stats import mean_interval
 from steerkit.steerability import SLOPES
 
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")

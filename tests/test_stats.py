@@ -9,8 +9,7 @@ from sklearn.linear_model import LinearRegression
 
 from companion.inference import holm, max_t, quick_rank_correlation, share_interval
 from companion.tan.variance import variance_parts
-from steerkit.errors import SteerkitError
-from steerkit.stats import mean_interval, rank_correlation
+from steerkit import SteerkitError, mean_interval, rank_correlation
 
 ORDERS = ("paper", "answer-first", "shapley")
 

@@ -12,9 +12,8 @@ from plain_model import blocks, propensities
 from transformers import AttentionInterface
 
 from companion.tiny import ARCHITECTURES
-from steerkit import Example, SteerkitError, Vectors, differences, evaluate, grid, traces
+from steerkit import Example, SteerkitError, Vectors, differences, evaluate, gradients, grid, traces
 from steerkit.formats import question
-from steerkit.gradient import gradients
 from steerkit.layout import length
 
 MULTIPLIERS = [-1.5, 0.0, 1.0]

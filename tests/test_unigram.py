@@ -12,10 +12,8 @@ from companion.models import model_of
 from companion.profiles import load_profile, override
 from companion.tan import experiment, records, unigram
 from companion.tan.dose import neutral_tokens
-from steerkit import extraction, traces
-from steerkit.grid import evaluate
+from steerkit import Vectors, evaluate, extraction, traces
 from steerkit.prompts import Prompter
-from steerkit.vectors import Vectors
 
 SETTINGS = override(load_profile("smoke"), datasets=("openness",), layer={"statement": 1})
 

@@ -22,9 +22,8 @@ from companion.data.datasets import load_dataset
 from companion.exhibits import exhibit, parse_assignments, resolve
 from companion.places import ROOT
 from companion.profiles import load_profile
-from steerkit import prompts
+from steerkit import load_vectors, prompts
 from steerkit.prompts import letter_body
-from steerkit.vectors import load_vectors
 
 PLACES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book").glob("*/*.md"))]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in PLACES if "generated" not in path.parts}

@@ -33,16 +33,12 @@ from companion.saes import SCOPE_NAMES, default_sae, open_sae
 from companion.tan import jobs
 from companion.tan.jobs import Job
 from companion.templates import prompter
-from steerkit import traces
+from steerkit import Example, Model, Vectors, evaluate, traces
 from steerkit.errors import need, one_of
 from steerkit.extraction import answers
 from steerkit.formats import FORMATS
-from steerkit.grid import evaluate
-from steerkit.model import Model
-from steerkit.prompts import Example
 from steerkit.remote import JOB_TOKENS, run
 from steerkit.sae import Sae
-from steerkit.vectors import Vectors
 
 DATASET = "corrigible-neutral-HHH"
 # Table 1: the paper's vector, and six whose names exist among the bundled and the papers' data sets.

@@ -22,12 +22,10 @@ from companion.mayne.baselines import overlap, random_like, reconstruct, reconst
 from companion.mayne.solvers import METHODS
 from companion.models import model_of
 from companion.tan.dose import neutral_tokens
-from steerkit import steerability, traces
-from steerkit.decomposition import decompose
+from steerkit import decompose, mean_interval, steerability, traces
 from steerkit.errors import need
 from steerkit.remote import run
 from steerkit.sae import Sae
-from steerkit.stats import mean_interval
 
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"

@@ -14,10 +14,9 @@ from companion.mayne.activations import CODE, Case, example_groups, examples, in
 from companion.models import model_of
 from companion.outline import outline
 from companion.tan import jobs
+from steerkit import gradients, mean_interval
 from steerkit.errors import need
 from steerkit.extraction import differences, mean_difference, shuffled
-from steerkit.gradient import gradients
-from steerkit.stats import mean_interval
 
 SHUFFLED = 99  # label-shuffled vectors of each block
 OWN_CODE = ("companion/mayne/layers.py", "companion/mayne/draws.py")

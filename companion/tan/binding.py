@@ -16,8 +16,7 @@ from companion.profiles import Settings
 from companion.tan import experiment, jobs, work
 from companion.tan.dose import neutral_tokens
 from companion.tan.jobs import Job
-from steerkit import steerability, traces
-from steerkit.extraction import shuffled
+from steerkit import shuffled, steerability, traces
 from steerkit.remote import run
 from steerkit.vectors import concatenate
 

@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from companion.data.datasets import HERE
+from steerkit import Model, Vectors
 from steerkit.errors import need
-from steerkit.model import Model
-from steerkit.vectors import Vectors
 
 FEW = 2  # placebos whose divergence is measured: label-shuffled ones
 MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector

@@ -21,11 +21,8 @@ from companion.profiles import Settings
 from companion.tan import jobs, work
 from companion.tan.jobs import Job
 from companion.templates import prompter
+from steerkit import Example, Model, Vectors, mean_interval
 from steerkit.errors import need
-from steerkit.model import Model
-from steerkit.prompts import Example
-from steerkit.stats import mean_interval
-from steerkit.vectors import Vectors
 
 STAGE: Any = "leak"  # names the record; no profile runs it unasked
 LETTERS = 12  # items of each half whose positive letter is A, and as many B

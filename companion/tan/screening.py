@@ -7,10 +7,8 @@ import numpy as np
 
 from companion.tan import pairs, predict, products
 from companion.tan.pairs import Pairs
-from steerkit import stats
+from steerkit import Example, Model, stats
 from steerkit.errors import need
-from steerkit.model import Model
-from steerkit.prompts import Example
 
 LEAST, DRAWS, SHUFFLES = 6, 200, 99
 

@@ -15,11 +15,9 @@ from companion.profiles import Settings
 from companion.tan import experiment, jobs, work
 from companion.tan.dose import neutral_tokens
 from companion.tan.jobs import Job
-from steerkit import traces
+from steerkit import Example, Model, traces
 from steerkit.errors import need
 from steerkit.generation import generate, prompt_tokens
-from steerkit.model import Model
-from steerkit.prompts import Example
 from steerkit.remote import run
 
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0, 6.0, 12.0)  # the largest of the grid is 1.5

@@ -19,9 +19,8 @@ from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
 from companion.tan import jobs
+from steerkit import evaluate, generate
 from steerkit.extraction import differences, extract, mean_difference
-from steerkit.generation import generate
-from steerkit.grid import evaluate
 from steerkit.prompts import Example, Prompter
 
 pytestmark = served.NEEDS_SERVER
