@@ -139,8 +139,7 @@ class TestTables:
     def test_a_table_under_the_name_of_another_is_computed_again(self):
         others = INPUTS | {"seed": 1}
         store.table("grid", others, lambda: frame_of(3))
-        path = store.path_of("grid", others, "parquet")
-        path.rename(store.path_of("grid", INPUTS, "parquet"))
+        store.path_of("grid", others, "parquet").rename(store.path_of("grid", INPUTS, "parquet"))
         assert len(store.table("grid", INPUTS, frame_of)) == 50
         store.vectors("v", others, lambda: Vectors(("a",), (0,), torch.ones(1, 1, 2)))
         store.path_of("v", others, "safetensors").rename(store.path_of("v", INPUTS, "safetensors"))

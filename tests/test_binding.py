@@ -45,8 +45,7 @@ def test_a_model_that_draws_lots_keeps_its_option_as_often_as_chance_says():
 
 def test_one_that_always_agrees_binds_no_more_than_chance():
     """The same answer whatever is asked: the orders agree, and so would any two items."""
-    everyone = grid(0.0, 0.0).assign(propensity=1.0)
-    found = summary(both_orders(everyone))
+    found = summary(both_orders(grid(0.0, 0.0).assign(propensity=1.0)))
     assert found["same_option"] == found["chance"] == 1.0
 
 

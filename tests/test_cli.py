@@ -112,8 +112,7 @@ class TestReading:
             assert set(own["id"]) == set(tan) and own.groupby("id").size().le(2).all()
         mayne = rows[~rows["id"].isin(tan)]
         assert list(mayne["id"]) == [one.id for one in claims_mayne.CLAIMS]
-        agreed = rows[rows["verdict"] == "agrees"]
-        assert (agreed["false_agree"] <= verdicts.MOST).all()
+        assert (rows[rows["verdict"] == "agrees"]["false_agree"] <= verdicts.MOST).all()
         judged = rows[rows["verdict"] != verdicts.UNTESTABLE]
         numbers = judged[["effect", "low", "high", "none", "least", "false_agree", "detectable"]]
         assert numbers.notna().all(axis=None)

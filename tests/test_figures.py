@@ -219,8 +219,7 @@ class TestEveryFigure:
 class TestFigure3:
     def test_figure_3_letter_draws_our_groups_and_the_published_quartiles_contaminated_ones_faint(self):
         slopes = make_slopes("letter")
-        figure = bias.figure_3(slopes).figure
-        ours, theirs = figure.axes
+        ours, theirs = bias.figure_3(slopes).figure.axes
         long = bias.groups(slopes)
         assert set(long.loc[long["dataset"] == "myopic-reward", "group"]) == {"A", "B"}
         medians = long.groupby(["dataset", "group"], sort=False)["value"].median()

@@ -262,8 +262,7 @@ class TestFeatures:
         assert negative["projection of the vector"] == pytest.approx(-1, abs=1e-5)
         assert negative["activation of the vector"] == 0 and negative["active on negative answers"] == 1
         assert spurious["projection of the vector"] == pytest.approx(0.8, abs=1e-5)
-        swapped = contrast_of(answers.negative, answers.positive)
-        assert pair_of(swapped, sae) is None
+        assert pair_of(contrast_of(answers.negative, answers.positive), sae) is None
         assert pair_of(answers, sae, often=1.1) is None
         assert pair_of(answers, sae, rarely=-0.1) is None
         assert spurious["activation of the vector"] == pytest.approx(0.9, abs=1e-5)

@@ -31,8 +31,7 @@ def saved(tmp_path_factory) -> Path:
     """A checkpoint folder as `save_pretrained` writes it."""
     folder = tmp_path_factory.mktemp("saved") / "tiny-llama"
     tokenizer = tiny_tokenizer([WORDS])
-    module = tiny_lm("llama", tokenizer)._module
-    module.save_pretrained(folder)
+    tiny_lm("llama", tokenizer)._module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -273,8 +272,7 @@ class TestReasons:
         assert "\n" not in str(refused(models.load_model, str(checkpoint), said=said))
 
     def test_a_family_without_sdpa_gets_eager_attention(self, checkpoint):
-        module = tiny_lm("gemma2", tiny_tokenizer([WORDS]))._module
-        module.save_pretrained(checkpoint)
+        tiny_lm("gemma2", tiny_tokenizer([WORDS]))._module.save_pretrained(checkpoint)
         assert models.load_model(str(checkpoint)).config._attn_implementation == "eager"
 
 

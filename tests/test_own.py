@@ -106,8 +106,7 @@ class TestCompared:
         folder = own_folders / "mine" / "tiny"
         texts = [f"{i.question} {i.statement}{i.matching}" for i in load_dataset("openness").items]
         tokenizer = tiny_tokenizer([*texts, "Choices:\n(A): \n(B): "])
-        lm = tiny_lm("llama", tokenizer, seed=1)
-        lm._module.save_pretrained(folder)
+        tiny_lm("llama", tokenizer, seed=1)._module.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         given = ["--data", "openness", "--format", "letter", "--split", "sweep", "--layers", "2"]
         assert steerkit("extract", "--model", folder, *given, "--out", "own.safetensors")[0] == 0

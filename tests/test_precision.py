@@ -45,8 +45,7 @@ class TestDtype:
     def test_what_no_model_runs_in_is_refused_before_anything_is_loaded(self, monkeypatch, dtype):
         monkeypatch.setattr(load, "open_folder", lambda *_: pytest.fail("loaded"))
         for call, name in ((load_model, "tiny"), (load.load_model, "org/name")):
-            error = refused(call, name, dtype=dtype, said="torch dtype")
-            assert error.found == repr(dtype)
+            assert refused(call, name, dtype=dtype, said="torch dtype").found == repr(dtype)
 
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99", ""])

@@ -143,8 +143,7 @@ class TestSettings:
         asked = [base.letter(CHOICE, "B"), base.yes_no(YES, "Yes"), base.statement(CHOICE, CHOICE)]
         cue = tuple(words("\n\nAnswer:", add_special_tokens=False).input_ids)
         assert all(example.prompt[-len(cue) :] == cue for example in asked)
-        told = base.statement(YES, NO)
-        assert told.prompt == tuple(words(STATEMENT_REQUEST).input_ids)
+        assert base.statement(YES, NO).prompt == tuple(words(STATEMENT_REQUEST).input_ids)
 
 
 class TestBorders:

@@ -97,6 +97,5 @@ def test_what_mayne_et_al_say_of_their_features_is_what_their_tables_and_figures
     ],
 )
 def test_an_unknown_name_is_refused_with_near_matches(call, near):
-    error = refused(call, said="which the paper does not have")
-    assert near in error.next_step
+    assert near in refused(call, said="which the paper does not have").next_step
     refused(published.top_features, "openness", said=r"published features.*found 'openness'")

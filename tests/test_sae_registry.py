@@ -67,8 +67,7 @@ class TestNames:
 
 class TestFiles:
     def test_a_file_that_does_not_say_its_layer_is_taken_at_the_callers_word(self, tmp_path):
-        path = scope_file(tmp_path)
-        silent = path.replace(tmp_path / "params.npz")
+        silent = scope_file(tmp_path).replace(tmp_path / "params.npz")
         assert open_sae(str(silent)).layer is None
         assert open_sae(str(silent), 6, 3).layer == 3
 

@@ -110,8 +110,7 @@ def test_the_correlations_of_variances_that_the_paper_states_are_reproduced():
 
 
 def test_correlations_agree_with_scipy_and_their_intervals_with_a_loop():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(2, 9))
+    x, y = np.random.default_rng(4).normal(size=(2, 9))
     values = {"BASE->BASE": list(x)} | {"->".join(s): list(y) for s in tables.MOVED}
     row = tables.correlations(some_shifts(values), draws=100, seed=5).iloc[0]
     picks = np.random.default_rng(5).integers(9, size=(9, 100)).T

@@ -46,6 +46,5 @@ def test_what_chance_raises_is_what_both_signs_of_the_common_part_do(table):
 
 def test_whole_texts_weigh_each_side_with_its_words(table):
     of_texts = sides.by_set(controls.summed(table.assign(words=3, other_words=2)))
-    plain = sides.by_set(table)
-    assert np.allclose(of_texts["matching"], 3 * plain["matching"])
+    assert np.allclose(of_texts["matching"], 3 * sides.by_set(table)["matching"])
     assert np.allclose(of_texts["mean"], of_texts["matching"] - of_texts["other"])

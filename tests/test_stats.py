@@ -107,8 +107,7 @@ def test_with_training_noise_it_covers_the_truth_where_test_noise_alone_does_not
 
 
 def test_groups_of_one_size_give_the_t_interval_of_their_means_and_uneven_ones_that_of_statsmodels():
-    rng = _rng(5)
-    values, even = rng.normal(size=24), np.repeat(np.arange(8), 3)
+    values, even = _rng(5).normal(size=24), np.repeat(np.arange(8), 3)
     means = values.reshape(8, 3).mean(axis=1)
     found = mean_interval(values, even)
     expected = scipy.stats.t.interval(0.95, 7, means.mean(), scipy.stats.sem(means))

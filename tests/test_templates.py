@@ -51,8 +51,7 @@ def words():
 @pytest.mark.parametrize("name", AS_RELEASED)
 def test_the_whole_prompt_is_the_papers_string(words, name, spelling, setting):
     """As released, the space before the answer belongs to the answer, not to the prompt."""
-    prompter = asking(words, TEMPLATES[name], spelling, setting, PERSONA)
-    example = prompter.letter(ITEM, "B")
+    example = asking(words, TEMPLATES[name], spelling, setting, PERSONA).letter(ITEM, "B")
     system, before = SETTINGS[setting]
     wanted = {"as-released": AS_RELEASED, "template": TEMPLATE}[spelling][name]
     assert words.unk_token_id not in example.prompt

@@ -77,8 +77,7 @@ def _models() -> tuple[str, str]:
 def chromium() -> str:
     """The program that prints: STEERKIT_CHROMIUM, else the first one found."""
     named = os.environ.get(VARIABLE)
-    known = map(shutil.which, [named] if named else BROWSERS)
-    found = next(filter(None, known), "")
+    found = next(filter(None, map(shutil.which, [named] if named else BROWSERS)), "")
     silent = f"{named} in {VARIABLE}, which is no program" if named else f"none of {', '.join(BROWSERS)}"
     following = f"install one (Debian: `apt install chromium`), or set {VARIABLE} to its path."
     need(bool(found), "Chromium or Chrome, which prints the PDF", silent, following)

@@ -50,8 +50,7 @@ def correlated(
         return found
     try:
         ends = stats.mean_interval(products * len(names), names) if by_stratum else None
-        held = values[2] if given is not None else None
-        how = {"draws": draws, "given": held}
+        how = {"draws": draws, "given": values[2] if given is not None else None}
         ends = ends or inference.stratified_rank_correlation(*values[:2], names.tolist(), **how)
     except SteerkitError:  # one stratum, or a side that is constant in one
         return {"n": len(names), **NONE}
