@@ -100,6 +100,8 @@ def template(s, text: str) -> None:
 
 
 TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+OPENED, DICE = TURNS + "{% if add_generation_prompt %}assistant:{% endif %}", "{{ range(99999) | random }}"
+THOUGHT = OPENED.replace("assistant:", "assistant: <think>")
 LABELS = ((" (A)", " (B)"), (" (B)", " (A)"))
 ONE_MODEL = {"model": "tiny", "weights": "0123456789abcdef"}
 MADE = ONE_MODEL | {"dataset": "mine", "data_sha256": "0123456789abcdef", "split": "clean", "seed": 0}
@@ -182,9 +184,7 @@ CASES = {
     "template that loses the question": lambda s: template(s, "hello"),
     "template that shouts": lambda s: template(s, TURNS.replace("m.content", "m.content | upper")),
     "template without the assistant's turn": lambda s: template(s, TURNS),
-    "template that opens a thought": lambda s: template(
-        s, TURNS + "{% if add_generation_prompt %}assistant: <think>{% endif %}"
-    ),
+    "template that opens a thought": lambda s: template(s, THOUGHT),
     "template that does not compile": lambda s: template(s, "{% for %}"),
     "template without end": lambda s: template(s, TURNS + "{{ 'x' * 300000 }}"),
     "half of a character": lambda s: load_rows(s, {"question": "a \ud800", **QUESTION}),
@@ -217,12 +217,8 @@ CASES = {
     "file with a vector file's names and other values": lambda s: other_vectors(s),
     "pack that is compressed": lambda s: compressed(s),
     "whole numbers as weights": lambda s: stored(s, torch.int8),
-    "template that says something else each time": lambda s: template(
-        s, "{{ range(99999) | random }}" + TURNS + "{% if add_generation_prompt %}assistant:{% endif %}"
-    ),
-    "template with our places": lambda s: template(
-        s, "{{ '{user}' }}" + TURNS + "{% if add_generation_prompt %}assistant:{% endif %}"
-    ),
+    "template that says something else each time": lambda s: template(s, DICE + OPENED),
+    "template with our places": lambda s: template(s, "{{ '{user}' }}" + OPENED),
     "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
     "row without a prompt": lambda s: load_rows(
         s, {"prompt": "Q", "positive": "a", "negative": "b"}, {"positive": "c", "negative": "d"}
