@@ -1,6 +1,7 @@
 """The runner: compute the tables, execute the notebooks, remember what is up to date.
 
-A notebook runs again when its source, its parameters, the packages, the profiles or the library versions change. The
+A notebook runs again when its source, its parameters, the packages and what lies in them, the profiles, the records or
+the library versions change. The
 heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a notebook in seconds.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,6 +27,7 @@ import companion
 import steerkit
 from companion import profiles, store
 from companion.exhibits import Exhibit, resolve
+from companion.places import RECORDS
 from steerkit.errors import SteerkitError, need, told
 from steerkit.files import file_hash, locked
 
@@ -241,14 +244,20 @@ def _tidy(path: Path) -> None:
 
 
 def _run_key(notebook: Path, values: dict[str, Any]) -> str:
-    digest, files = hashlib.sha256(json.dumps(values, sort_keys=True).encode()), []
-    for package in (companion, steerkit):
-        for kind in ("*.py", "*.json*"):
-            files += sorted(Path(package.__file__).parent.rglob(kind))
-    for path in (notebook, *files, *sorted(profiles.folder().glob("*.yaml"))):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps(store.versions()).encode())
+    digest = hashlib.sha256(json.dumps([values, store.versions()], sort_keys=True).encode())
+    packages = (Path(package.__file__).parent for package in (companion, steerkit))
+    for folder in (*packages, profiles.folder(), RECORDS):
+        for path in sorted(folder.rglob("[!.]*.*")):
+            if path.suffix != ".pyc" and path.is_file():
+                digest.update(_digest(path, path.stat().st_mtime_ns))
+    digest.update(notebook.read_bytes())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _digest(path: Path, _modified: int) -> bytes:
+    """Of the content of a file, read once a process as long as nobody touches it."""
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def _record_path(output: Path) -> Path:

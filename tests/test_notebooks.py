@@ -198,6 +198,15 @@ class TestFailure:
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
         assert run_notebook(broken, {}).status == "up to date"
 
+    def test_a_record_that_came_or_changed_is_a_reason_to_run_again(self, broken, tmp_path, monkeypatch):
+        monkeypatch.setattr(reproduce, "RECORDS", tmp_path / "records")
+        assert run_notebook(broken, {}).status == "done"
+        record = tmp_path / "records" / "smoke" / "grid-letter.parquet"
+        record.parent.mkdir(parents=True)
+        for content in (b"one", b"another"):
+            record.write_bytes(content)
+            assert [run_notebook(broken, {}).status for _ in range(2)] == ["done", "up to date"]
+
     def test_who_stops_asking_ends_what_runs_and_keeps_what_is_done(self, broken, tmp_path, monkeypatch):
         """Two at a time: when the quick one is there, the other, which would sleep for an hour, is under way."""
         monkeypatch.setattr(reproduce, "_at_once", lambda: 2)
