@@ -112,12 +112,19 @@ class TestFindings:
 
     @pytest.mark.parametrize(("shuffled", "title"), [(0.8, ", and so does one"), (0.3, ", more than one")])
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
-        rows = {"train": ["BASE", "SYS_POS"], "test": "USER_NEG", "model": ["a", "c"], "format": "letter"}
+        rows = {
+            "train": ["BASE", "SYS_POS"],
+            "test": "USER_NEG",
+            "model": ["a-1 (papers' data)", "c"],
+            "format": "letter",
+        }
         rows |= {"spearman": 0.9, "shuffled": shuffled, "shuffled_most": 0.85}
         rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
         assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
-        assert f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a, *letter*." in said
+        assert (
+            f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a, *letter* (paper: Spearman" in said
+        )
         assert "the vector keeps 100% beside 90%." in said
 
 

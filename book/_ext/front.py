@@ -14,6 +14,7 @@ from companion.claims import CLAIMS
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.results import Result
 from companion.tan.texts import PAIRS
+from companion.trials import both_models
 from companion.verdicts import AGREES, DIFFERS, OURS, UNSPECIFIC, UNTESTABLE
 
 BY_ID = {one.id: one for one in CLAIMS}
@@ -109,12 +110,14 @@ def _shift(by_id: dict[str, Result]) -> str | None:
         else ", more than one whose labels mean nothing"
     )
     words = "{:.2f} beside {:.2f} (95% of them at most {:.2f}) in {}, *{}*".format
-    columns = ["spearman", "shuffled", "shuffled_most", "model", "format"]
-    each = (words(*row) for row in rows[columns].itertuples(index=False, name=None))
+    named = rows["model"].str.partition(" (")[0].map(pages.family)
+    columns = [rows["spearman"], rows["shuffled"], rows["shuffled_most"], named, rows["format"]]
+    each = (words(*row) for row in zip(*columns, strict=True))
+    _, theirs = both_models("spearman-id-ood:BASE->USER_NEG")
     kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
     return (
         f"**A vector carries over to another prompt{what}.** Steerability in distribution and under the opposite persona "
-        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)}. Of its mean "
+        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper: {theirs}). Of its mean "
         f"the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
     )
 
