@@ -176,9 +176,8 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
         return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))
 
     def false(rng: np.random.Generator) -> Interval:
-        return effect(
-            *(failing(unlabelled(sets, rng)) if recorded(sets) else (fails, rng.permutation(failed)))
-        )
+        drawn = failing(unlabelled(sets, rng)) if recorded(sets) else (fails, rng.permutation(failed))
+        return effect(*drawn)
 
     return Trial(said, f"difference {{}}; {there}", effect(fails, failed), 0.3, false)
 
@@ -226,9 +225,8 @@ def _within(
 
     def false(rng: np.random.Generator) -> Interval:
         if drawn:
-            return stats.mean_interval(
-                [unit(rng.choice(x)) @ y for x, (_, y) in zip(drawn, ranked, strict=True)]
-            )
+            pairs = zip(drawn, ranked, strict=True)
+            return stats.mean_interval([unit(rng.choice(x)) @ y for x, (_, y) in pairs])
         return stats.mean_interval([x @ rng.permutation(y) for x, y in ranked])
 
     effect = stats.mean_interval([x @ y for x, y in ranked])

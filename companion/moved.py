@@ -44,8 +44,8 @@ def moved(e: Evidence) -> list[Moved]:
         slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
         plain = unsteered.loc[name].loc[rows.index]
         shuffled = {} if drawn is None else _shuffled(drawn[drawn["dataset"] == name], rows.index)
-        halves = trials.halves_of(labels)
-        found.append(Moved(name, e.kinds.get(name, ""), labels, slopes, plain, halves, shuffled))
+        about = (name, e.kinds.get(name, ""), labels, slopes, plain)
+        found.append(Moved(*about, trials.halves_of(labels), shuffled))
     return found
 
 
@@ -69,9 +69,8 @@ def unlabelled(sets: Sequence[Moved], rng: np.random.Generator) -> list[Moved]:
     for each in sets:
         draw = rng.integers(len(each.shuffled[SAME]))
         sign = 1 if each.shuffled[SAME][draw].mean() > 0 else -1
-        found.append(
-            replace(each, slopes={pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()})
-        )
+        slopes = {pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()}
+        found.append(replace(each, slopes=slopes))
     return found
 
 

@@ -110,7 +110,9 @@ class TestFindings:
         said = front.findings(results(tan_texts__order=few, tan_fig_1__statement=slopes(0.1, 0.2)))
         assert said.startswith("1. **A vector that works")
 
-    @pytest.mark.parametrize(("shuffled", "title"), [(0.8, ", and so does one"), (0.3, ", more than one")])
+    @pytest.mark.parametrize(
+        ("shuffled", "title"), [(0.8, "; for the most part so does one"), (0.3, ", more than one")]
+    )
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
         rows = {
             "train": ["BASE", "SYS_POS"],

@@ -29,7 +29,6 @@ TOKENS = {
     "the vector does more": "A vector does more than raising single tokens.",
     "undecided": "Whether a vector does more than raising single tokens is not decided.",
 }
-ALIKE = 0.75  # of a correlation: what carries over without labels is most of what carries over
 MANY = 0.05  # share of items that move the wrong way, from which a vector is not reliable
 SHOWN = (-1.5, 0.0, 1.5)  # multipliers of the example: the range of the papers
 
@@ -103,12 +102,8 @@ def _shift(by_id: dict[str, Result]) -> str | None:
     rows = found[(found["train"] == "BASE") & (found["test"] == "USER_NEG")] if found is not None else ()
     if not len(rows):
         return None
-    alike = (rows["shuffled"] >= ALIKE * rows["spearman"]).all()
-    what = (
-        ", and so does one whose labels mean nothing"
-        if alike
-        else ", more than one whose labels mean nothing"
-    )
+    mostly = (rows["shuffled"] > rows["spearman"] / 2).all()
+    what = "; for the most part so does" if mostly else ", more than"
     words = "{:.2f} beside {:.2f} (95% of them at most {:.2f}) in {}, *{}*".format
     named = rows["model"].str.partition(" (")[0].map(pages.family)
     columns = [rows["spearman"], rows["shuffled"], rows["shuffled_most"], named, rows["format"]]
@@ -116,9 +111,9 @@ def _shift(by_id: dict[str, Result]) -> str | None:
     _, theirs = both_models("spearman-id-ood:BASE->USER_NEG")
     kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
     return (
-        f"**A vector carries over to another prompt{what}.** Steerability in distribution and under the opposite persona "
-        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper: {theirs}). Of its mean "
-        f"the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
+        f"**A vector carries over to another prompt{what} one whose labels mean nothing.** Steerability in distribution and under the opposite persona "
+        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper: {theirs}). "
+        f"Of its mean the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
     )
 
 
