@@ -339,7 +339,10 @@ class TestRun:
         laptop = self.run("laptop")
         found = laptop.by_format("", "shift", "").items()
         names = {form: [one.profile for one in runs] for form, runs in found}
-        assert names == {"statement": ["laptop-full", "laptop-full-gemma"], "letter": ["laptop-papers-qwen"]}
+        assert names == {
+            "statement": ["laptop-papers", "laptop-full", "laptop-full-gemma"],
+            "letter": ["laptop-papers-qwen"],
+        }
         [letter] = laptop.by_format("", "shift", "letter").values()
         assert {one.profile for one in letter} == {"laptop-papers-qwen", "laptop-full", "laptop-full-gemma"}
         assert list(laptop.by_format("", "shift", "", ("letter",))) == ["letter"]
