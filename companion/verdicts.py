@@ -33,7 +33,8 @@ TAIL = 0.05  # of the worlds in which a claim is false may have an effect as lar
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
 COLUMNS = ["id", "statement", "answer_format", "model", "published", "ours", "rule", "verdict", "effect"]
-COLUMNS += ["low", "high", "none", "least", "false_world", "false_agree", "detectable", "exhibit"]
+COLUMNS += ["low", "high", "none", "least", "false_world", "false_effect", "false_most", "false_agree"]
+COLUMNS += ["detectable", "exhibit"]
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,11 @@ def judged(
     verdict, most = verdict_of(effect, found.least, found.none), np.quantile(chance, 1 - TAIL)
     if verdict == AGREES and rate > MOST and effect.estimate <= most:
         verdict = UNSPECIFIC
-    ours = found.ours.format(said(effect))
-    ours += f"; where it is false {np.median(chance):.2f} ({1 - TAIL:.0%} of worlds at most {most:.2f})"
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
-    row |= {"least": found.least, "false_agree": rate, "detectable": found.none + POWER * error}
-    return row | {"ours": ours, "verdict": verdict}
+    row |= {"least": found.least, "false_effect": np.median(chance), "false_most": most, "false_agree": rate}
+    row |= {"detectable": found.none + POWER * error}
+    return row | {"ours": found.ours.format(said(effect)), "verdict": verdict}
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -154,8 +154,13 @@ def said(effect: Effect, digits: str = ".2f") -> str:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of claims as readers see it: without ids, rounded, and blank where there is no number."""
+    """The table of claims as readers see it: without ids, rounded, and blank where there is no number.
+
+    `where false`: the median effect of false worlds, and in brackets the one that all but `TAIL` of them stay below.
+    """
     names = {"answer_format": "format", "false_world": "false world", "false_agree": "false agree"}
-    columns = ["statement", "format", "model", "published", "ours", "rule", "verdict", "least", "false world"]
+    columns = ["statement", "format", "model", "published", "ours", "where false", "rule", "verdict", "least"]
     found = table.round(2).astype(object).where(table.notna(), "").rename(columns=names)
-    return found[[*columns, "false agree", "detectable", "exhibit"]]
+    null = (f"{row.false_effect:.2f} ({row.false_most:.2f})" for row in table.itertuples())
+    found["where false"] = pd.Series(list(null), table.index).where(table["false_effect"].notna(), "")
+    return found[[*columns, "false world", "false agree", "detectable", "exhibit"]]

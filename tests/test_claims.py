@@ -239,14 +239,16 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_unless_the_effect_is_beyo
     assert (row["id"], row["statement"]) == ("water-is-wet", "Water is wet, whatever is poured.")
     assert (row["rule"], row["false_world"]) == ("30 glasses of water or more", "a desert")
     assert (row["verdict"], row["false_agree"]) == (AGREES, 0)
-    assert row["ours"] == "wet 1.00 [0.90, 1.10]; where it is false 0.00 (95% of worlds at most 0.00)"
+    assert row["ours"] == "wet 1.00 [0.90, 1.10]" and row["false_effect"] == row["false_most"] == 0
+    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == ["0.00 (0.00)"]
     assert row["detectable"] == pytest.approx(2.8 * 0.2 / 3.92)
     row = verdicts.judged(a_claim(always), None, "letter", "tiny")
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
     row = verdicts.judged(a_claim(less), None, "letter", "tiny")
-    assert (row["verdict"], row["false_agree"]) == (AGREES, 1) and "at most 0.60" in row["ours"]
+    assert (row["verdict"], row["false_agree"], row["false_most"]) == (AGREES, 1, 0.6)
     row = verdicts.judged(a_claim(never), None, "letter", "tiny", failure="steering fails")
     assert (row["verdict"], row["ours"]) == (UNTESTABLE, "steering fails")
+    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == [""]
     assert list(verdicts.frame([row])) == verdicts.COLUMNS
 
 

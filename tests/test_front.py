@@ -62,7 +62,7 @@ class TestFindings:
     def test_the_order_is_told_beside_that_without_labels(self, results, monkeypatch, verdict, form, title):
         row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict, "published": "0.7 over 38"}
         row |= {"model": "m-1 (papers' data)"}
-        row |= {"ours": "0.8, the lesser of 0.8 and 0.9; where it is false 0.6 (x)"}
+        row |= {"ours": "0.8, the lesser of 0.8 and 0.9", "where false": "0.6 (x)"}
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
         assert title in said and ("between the papers' own two models, 0.7." in said) == bool(title)

@@ -92,7 +92,7 @@ class TestShortVectors:
     def test_a_short_vector_of_no_meaning_passes_too_so_the_verdict_is_not_agrees(self, name):
         row = verdict(name, self.of(name, 0.3)[0])
         assert row["verdict"] == UNSPECIFIC and row["false_agree"] > MOST
-        assert "; where it is false " in row["ours"]
+        assert np.isfinite(row["false_most"])
 
     @pytest.mark.parametrize("name", ["bias-dominates", "same-features"])
     def test_an_autoencoder_that_is_silent_at_zero_differs(self, name):

@@ -33,7 +33,7 @@ CLAIMS = pd.DataFrame(
         ["It varies.", "letter", "tiny", "a lot", "a little", "some", "agrees", "tan-fig-4"],
     ],
     columns=["statement", "format", "model", "published", "ours", "rule", "verdict", "exhibit"],
-)
+).assign(**{"where false": "0.10 (0.20)"})
 
 
 def part(name: str, **about: object) -> dict:
@@ -133,14 +133,12 @@ class TestExhibit:
         assert pages.title("Shares (95%), by set") == "Shares (95%)"
 
     def test_claims_stand_at_the_exhibit_they_rest_on_and_all_of_them_on_the_start_page(self, result):
-        """Every format has a column."""
         other = CLAIMS.iloc[:1].assign(format="statement", ours="1 of 1", verdict="agrees")
         own = result(claims=pd.concat([CLAIMS, other]))
         text = pages.exhibit_block([own])
-        assert "| claim | published | here, format statement | here, format letter |" in text
-        told = (("agrees", 1), ("differs", 0))
-        one, two = (f"{pages.badge(word)} tiny random model: {n} of 1" for word, n in told)
-        assert f"| It works. | 1 of 1 | {one} | {two} |" in text
+        assert "*It works.* Published: 1 of 1.\n" in text and "| run | verdict | here | where false |" in text
+        for form, word, n in (("statement", "agrees", 1), ("letter", "differs", 0)):
+            assert f"| tiny random model, *{form}* | {pages.badge(word)} | {n} of 1 | 0.10 (0.20) |" in text
         assert "It varies." not in text
         # A claim belongs to the paper whose table it is in, whatever exhibit shows it.
         short = CLAIMS.iloc[:1].assign(exhibit="mayne-ext-decompose", statement="It is short.")

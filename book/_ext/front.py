@@ -92,7 +92,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
     return (
         f"**In the papers' own format the order of the data sets follows that of Llama-2-7b{what}.** The rank correlation "
         f"of {pages.family(row['model'].partition(' (')[0])} with it is {ours}; of vectors from shuffled labels, whichever "
-        f"way they steer, {row['ours'].rpartition('where it is false ')[2]}; between the papers' own two models, {theirs}."
+        f"way they steer, {row['where false']}; between the papers' own two models, {theirs}."
         f"{why} [Generalisation](tan/generalisation.md)"
     )
 

@@ -14,10 +14,9 @@ from _ext.markdown import code, escaped, fence, folded, table, table_of_markdown
 from companion import models
 from companion.exhibits import EXHIBITS, TAN, Exhibit, parameters_of
 from companion.places import BOOK, ROOT
-from companion.profiles import BOOK_FORMATS, load_profile
+from companion.profiles import load_profile
 from companion.results import Result
 from companion.verdicts import UNTESTABLE, VERDICTS
-from steerkit.formats import FORMATS
 
 SERVER = "https://api.ndif.us"  # the public NDIF service; any other address stands in its place
 CLAIMS = ("tan-claims", "mayne-claims")  # exhibits whose table `claims` holds the verdicts
@@ -111,18 +110,25 @@ def _origin(part: Part) -> str:
 
 
 def by_claim(rows: pd.DataFrame) -> str:
-    """Every claim with its rule, and a line for each run that was judged by it, the papers' own data and format first."""
+    """Every claim with its rule, and a line for each run that was judged by it."""
     blocks = []
     for number, (claim, own) in enumerate(rows.groupby("statement", sort=False), 1):
-        own = own.sort_values("model", key=lambda names: ~names.str.contains("papers' data"), kind="stable")
         [rule], where = own["rule"].unique(), EXHIBITS[own["exhibit"].iloc[0]]
-        line = {"run": own["model"].map(_called) + ", *" + own["format"] + "*"}
-        line |= {"verdict": own["verdict"].map(badge), "published": own["published"], "here": own["ours"]}
-        line |= {name: own[name] for name in ("false agree", "detectable")}
         head = f"**{number}. {claim}** Rule: {rule}. False world: {own['false world'].iloc[0]}. "
-        head += f"[{where.number}](/notebooks/{where.id}.ipynb)"
-        blocks.append(f"{head}\n\n{table_of_markdown(pd.DataFrame(line))}")
+        head += f"[{where.number}](/notebooks/{where.id}.ipynb). "
+        blocks.append(head + _judged(own, "false agree", "detectable"))
     return fence("div", "by-claim", "\n\n".join(blocks))
+
+
+def _judged(rows: pd.DataFrame, *more: str) -> str:
+    """What was published of a claim, and below it a line for each run, the papers' own data and format first."""
+    rows = rows.sort_values("model", key=lambda names: ~names.str.contains("papers' data"), kind="stable")
+    line = {"run": rows["model"].map(_called) + ", *" + rows["format"] + "*"}
+    line |= {"verdict": rows["verdict"].map(badge), "published": rows["published"], "here": rows["ours"]}
+    line |= {name: rows[name] for name in ("where false", *more)}
+    one = rows["published"].nunique() == 1  # else runs are compared with models of their kind
+    said = f"Published: {escaped(line.pop('published').iloc[0])}." if one else ""
+    return f"{said}\n\n{table_of_markdown(pd.DataFrame(line))}"
 
 
 def _called(model: str) -> str:
@@ -145,31 +151,20 @@ def claims(result: Result) -> pd.DataFrame:
     """All verdicts of a result's profile, with the paper of each; no rows when the notebooks of claims have not run."""
     paths = {EXHIBITS[name].paper: result.folder / f"{name}-claims.csv" for name in CLAIMS}
     read = {paper: pd.read_csv(path, keep_default_na=False) for paper, path in paths.items() if path.exists()}
-    columns = ["claim", "format", "model", "published", "ours", "rule", "verdict", "exhibit", "paper"]
+    columns = "claim,format,model,published,ours,where false,rule,verdict,exhibit,paper".split(",")
     found = [rows.rename(columns={"statement": "claim"}).assign(paper=paper) for paper, rows in read.items()]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    return pd.concat(found or [pd.DataFrame()], ignore_index=True).reindex(columns=columns, fill_value="")
 
 
 def _verdicts(result: Result) -> list[str]:
-    """The claims that rest on this exhibit, as the same profile judged them, a column a format."""
+    """The claims that rest on this exhibit, as the same profile judged them."""
     rows = claims(result).query("exhibit == @result.exhibit.id")
     if rows.empty or result.exhibit.id in CLAIMS:
         return []
     chapter = "/tan/claims.md" if result.exhibit.paper == TAN else "/mayne/claims.md"
-    head = f"**What rests on it.** The rule behind each verdict is in [the full table]({chapter})."
-    named = rows["model"].map(_called)
-    rows = rows.assign(found=rows["verdict"].map(badge) + " " + named + ": " + rows["ours"])
-    wide, formats = _by_format(rows, "published", "found")
-    named = wide.rename(columns={form: f"here, format {form}" for form in formats})
-    return [f"{head}\n\n{table_of_markdown(named)}"]
-
-
-def _by_format(rows: pd.DataFrame, beside: str, values: str) -> tuple[pd.DataFrame, list[str]]:
-    """Columns claim, `beside`, and `values` of each format, claims in the order given; and the formats there are."""
-    wide = rows.pivot_table(values, ["claim", beside], "format", aggfunc="<br>".join).fillna("")
-    wide = wide.reset_index(beside).loc[list(dict.fromkeys(rows["claim"]))].reset_index()
-    formats = [form for form in dict.fromkeys((*BOOK_FORMATS, *FORMATS)) if form in wide]
-    return wide[["claim", beside, *formats]], formats
+    head = f"**What rests on it.** The rule behind each verdict, and what *where false* is, tells [the full table]({chapter})."
+    judged = (f"*{claim}* {_judged(own)}" for claim, own in rows.groupby("claim", sort=False))
+    return [fence("div", "by-claim", "\n\n".join([head, *judged]))]
 
 
 def changed(exhibit: Exhibit, values: dict[str, Any]) -> dict[str, Any]:
