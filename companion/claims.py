@@ -97,7 +97,8 @@ def mean_positive(e: Evidence) -> Trial:
     kinds = pd.Series(above).groupby([each.kind for each in sets]).agg(["sum", "size"])
     each = ", ".join(f"{up} of {size} {kind}" for kind, up, size in kinds.itertuples())
     ours = f"{above.sum()} of {len(sets)} data sets ({each}), a share of {{}}; {sure.sum()} for certain (Holm), by {trials.SMALL} "
-    return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5)
+    alike = share_of([each.at_zero.mean() > 0 for each in sets])
+    return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5, alike=alike)
 
 
 @claim(CLAIMS, "tan-fig-1")
@@ -230,14 +231,18 @@ def bias_explains_variance(e: Evidence) -> Trial:
     said = f"mean share explained {theirs.mean():.2f}"
     require(FORMATS[e.form].biased, said, "no letter and no Yes/No in this format")
     enough(e.sets, said)
-    own = [_explained(each.letters, each.answers, each.slopes[None])[0] for each in e.sets]
-    shuffled = np.array([_explained(each.letters, each.answers, each.shuffled) for each in e.sets])
+    shares = [
+        _explained(each.letters, each.answers, np.vstack([each.slopes, each.at_zero, each.shuffled]))
+        for each in e.sets
+    ]
+    own, alike, shuffled = np.split(np.array(shares), [1, 2], axis=1)
 
     def false(rng: np.random.Generator) -> Interval:
         return stats.mean_interval(rng.permuted(shuffled, axis=1)[:, 0])
 
     ours = f"mean share {{}}; with label-shuffled vectors {shuffled.mean():.2f}"
-    return Trial(said, ours, stats.mean_interval(own), theirs.mean() / 2, false)
+    effect, beside = (stats.mean_interval(each[:, 0]) for each in (own, alike))
+    return Trial(said, ours, effect, theirs.mean() / 2, false, alike=beside)
 
 
 @claim(CLAIMS, "tan-fig-1", steers=True)
@@ -293,8 +298,12 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
         return share_interval(found(unlabelled(sets, rng))[0], len(sets))
 
     sure, maybe = found([each.slopes for each in sets])
-    ours = f"each way {trials.counted(sure, maybe, len(sets))}"
-    return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
+    ours, at_zero = (
+        f"each way {trials.counted(sure, maybe, len(sets))}",
+        found([each.at_zero for each in sets])[0],
+    )
+    effect, alike = (share_interval(count, len(sets)) for count in (sure, at_zero))
+    return Trial(said, ours, effect, 1 / len(sets), false, alike=alike)
 
 
 @claim(CLAIMS, "tan-fig-3")
@@ -321,11 +330,12 @@ def dataset_property(e: Evidence) -> Trial:
     enough(sets, said)
     values = theirs[[each.name for each in sets]].to_numpy()
 
-    def without(rng: np.random.Generator) -> Pairs:
-        return [(np.array([each.mean() for each in unlabelled(sets, rng)]), values)]
+    def pair(slopes: Sequence[np.ndarray]) -> Pairs:
+        return [(np.array([each.mean() for each in slopes]), values)]
 
-    own, kinds = np.array([each.slopes.mean() for each in sets]), [each.kind for each in sets]
-    return trials.ranked(said, "", [(own, values)], kinds, rho / 2, without)
+    own, alike = pair([each.slopes for each in sets]), pair([each.at_zero for each in sets])
+    kinds = [each.kind for each in sets]
+    return trials.ranked(said, "", own, kinds, rho / 2, lambda rng: pair(unlabelled(sets, rng)), alike)
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)

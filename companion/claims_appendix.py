@@ -45,8 +45,8 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     def without(rng: np.random.Generator) -> Pairs:
         return pairs(unlabelled(e.sets, rng))
 
-    own, kinds = pairs([each.slopes for each in e.sets]), [each.kind for each in e.sets]
-    return trials.ranked(said, "on disjoint items ", own, kinds, 0.3, without)
+    own, alike = pairs([each.slopes for each in e.sets]), pairs([each.at_zero for each in e.sets])
+    return trials.ranked(said, "on disjoint items ", own, [each.kind for each in e.sets], 0.3, without, alike)
 
 
 @claim(CLAIMS, "tan-app-layers", steers=True)

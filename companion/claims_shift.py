@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import inference, published, trials
-from companion.moved import Moved, Pair, halves, moved, recorded, unlabelled
+from companion.moved import Moved, Pair, at_zero, halves, moved, recorded, unlabelled
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
@@ -55,7 +55,10 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
         ours = (
             f"on disjoint halves {other:.2f}, in distribution with itself {ceiling:.2f}; on the same items "
         )
-        return ranked(said, ours, whole(sets), kinds, rho / 2, lambda rng: whole(unlabelled(sets, rng)))
+        alike = whole(at_zero(sets))
+        return ranked(
+            said, ours, whole(sets), kinds, rho / 2, lambda rng: whole(unlabelled(sets, rng)), alike
+        )
     low = f"no shift can be told from noise: two halves in distribution agree at {ceiling:.2f}, below {rho / 2:.2f}"
     low += f"; under the shift at {other:.2f} (of all sets and within kinds the lesser)"
     require(ceiling >= rho / 2, said, low)
@@ -98,19 +101,28 @@ def ood_is_weaker(e: Evidence) -> Trial:
     """Under a shift to the opposite persona vectors steer less on average.
 
     Rule: mean loss over data sets as a share of steerability in distribution, at least half of the published one
-    False world: the two settings exchanged within data sets
+    False world: one label-shuffled vector a set, in the direction that raises half of the items, on the other half; where
+    none are recorded the two settings exchanged within data sets
     """
     means = published.shifts().query("model == 'llama2-7b'").groupby(["train", "test"])["mean"].mean()
     own, other = means[SAME], means[FIRST_SHIFT]
     said = f"mean {own:.2f} in distribution, {other:.2f} from BASE to USER_NEG (Llama-2-7b)"
     sets = _having(e, FIRST_SHIFT, said)
-    same, shifted = (np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT))
 
-    def effect(signs: np.ndarray | int) -> Interval:
+    def effect(sets: Sequence[Moved], signs: np.ndarray | int = 1) -> Interval:
+        same, shifted = (
+            np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT)
+        )
         return stats.mean_interval(signs * (same - shifted) / abs(same.mean()))
 
+    def false(rng: np.random.Generator) -> Interval:
+        if recorded(sets):
+            return effect(unlabelled(sets, rng, apart=True))
+        return effect(sets, rng.choice([-1, 1], len(sets)))
+
     ours, least = f"loss {{}} over {len(sets)} data sets", (1 - other / own) / 2
-    return Trial(said, ours, effect(1), least, lambda rng: effect(rng.choice([-1, 1], len(sets))))
+    alike = effect(at_zero(sets)) if recorded(sets) else None
+    return Trial(said, ours, effect(sets), least, false, alike=alike)
 
 
 @claim(CLAIMS, "tan-fig-5", steers=True)
@@ -179,7 +191,8 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
         drawn = failing(unlabelled(sets, rng)) if recorded(sets) else (fails, rng.permutation(failed))
         return effect(*drawn)
 
-    return Trial(said, f"difference {{}}; {there}", effect(fails, failed), 0.3, false)
+    alike = effect(*failing(at_zero(sets))) if recorded(sets) else None
+    return Trial(said, f"difference {{}}; {there}", effect(fails, failed), 0.3, false, alike=alike)
 
 
 def _relative(e: Evidence) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -298,6 +311,5 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
         return means([unlabelled(sets, np.random.default_rng(seed)) for sets in both])
 
     kinds = [mine[name].kind for name in common]
-    return ranked(
-        said, "BASE to USER_NEG ", means(both), kinds, rho / 2, drawn if all(map(recorded, both)) else None
-    )
+    beside = (drawn, means([at_zero(sets) for sets in both])) if all(map(recorded, both)) else ()
+    return ranked(said, "BASE to USER_NEG ", means(both), kinds, rho / 2, *beside)

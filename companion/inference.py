@@ -103,24 +103,23 @@ def quick_rank_correlation(
 ) -> Interval:
     """`stratified_rank_correlation` in closed form, for rules that are put to hundreds of worlds.
 
-    Correlations are averaged as Fisher's z with weights n - 3; the standard error is that of Bonett and Wright (2000).
-    Strata of fewer than five points, or without variation, are left out. Of sides [n, k] it is the mean over k intervals.
+    The interval is that of Bonett and Wright (2000) for one correlation of as many points, less three a stratum. Strata of
+    fewer than five points, or without variation, are left out. Of sides [n, k] it is the mean over k intervals.
     """
     x, y, labels = _columns("x", x), _columns("y", y), np.array(list(strata))
-    z, error, total = (np.zeros(x.shape[1]) for _ in range(3))
-    for each in set(labels.tolist()):
-        own = labels == each
-        rho, weight = spearman(x[own], y[own]), max(own.sum() - 3.0, 0.0) * (own.sum() >= 5)
-        weight = np.where(np.isfinite(rho), weight, 0.0)
-        rho = np.nan_to_num(rho)
-        z += weight * np.arctanh(np.clip(rho, -0.999, 0.999))
-        error += weight * (1 + rho**2 / 2)
-        total += weight
+    total, points, freedom = (np.zeros(x.shape[1]) for _ in range(3))
+    for own in (labels == each for each in np.unique(labels)):
+        rho, count = spearman(x[own], y[own]), own.sum()
+        taken = np.isfinite(rho) & (count >= 5)
+        total += count * np.where(taken, rho, 0.0)
+        points += count * taken
+        freedom += (count - 3) * taken
     expected = "five points with different values on each side in at least one stratum"
-    need(bool(total.all()), expected, f"{len(x)} points in {len(set(labels.tolist()))}", "add data sets.")
-    z, error = z / total, np.sqrt(error) / total
-    low, middle, high = np.tanh([z - 1.96 * error, z, z + 1.96 * error]).mean(axis=1)
-    return Interval(float(middle), float(low), float(high))
+    need(bool(points.all()), expected, f"{len(x)} points in {len(np.unique(labels))}", "add data sets.")
+    rho = total / points
+    z, error = np.arctanh(np.clip(rho, -0.999, 0.999)), np.sqrt((1 + rho**2 / 2) / freedom)
+    low, high = np.tanh([z - 1.96 * error, z + 1.96 * error]).mean(axis=1)
+    return Interval(float(rho.mean()), float(low), float(high))
 
 
 def _columns(name: str, values: Any) -> np.ndarray:

@@ -18,7 +18,8 @@ Pair = tuple[str, str]  # training and test setting
 class Moved:
     """One data set over prompt settings: slopes [p] of every training and test setting, and halves [n, p] of its items.
 
-    `shuffled` has the slopes at 0 of label-shuffled vectors, [v, p]; nothing where nobody has recorded them.
+    `at_zero` has the slopes of the vectors at multiplier 0, [p], and `shuffled` those of label-shuffled ones, [v, p];
+    nothing where nobody has recorded them.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Moved:
     slopes: dict[Pair, np.ndarray]
     baselines: pd.DataFrame  # unsteered propensity, [p, settings]
     halves: np.ndarray
+    at_zero: dict[Pair, np.ndarray]
     shuffled: dict[Pair, np.ndarray]
 
 
@@ -37,25 +39,27 @@ def moved(e: Evidence) -> list[Moved]:
     wide = e.shifts.pivot(index=item, columns=["vector", "setting"], values="steerability")
     unsteered = e.shifts.pivot_table("baseline", item, "setting", aggfunc="first", dropna=False)
     group = e.shifts.drop_duplicates(item).set_index(item)["group"]
-    drawn = None if e.unlabelled is None else e.unlabelled.query("labels != 'full'")
+    drawn = e.unlabelled
     for name in e.shifts["dataset"].unique():
         rows = wide.loc[name].dropna(axis=1, how="all")
         labels = group[name].loc[rows.index].to_numpy()
         slopes = dict(zip(rows.columns, rows.to_numpy().T, strict=True))
         plain = unsteered.loc[name].loc[rows.index]
-        shuffled = {} if drawn is None else _shuffled(drawn[drawn["dataset"] == name], rows.index)
-        about = (name, e.kinds.get(name, ""), labels, slopes, plain)
-        found.append(Moved(*about, trials.halves_of(labels), shuffled))
+        at_zero = ({}, {}) if drawn is None else _at_zero(drawn[drawn["dataset"] == name], rows.index)
+        about = (name, e.kinds.get(name, ""), labels, slopes, plain, trials.halves_of(labels))
+        found.append(Moved(*about, *at_zero))
     return found
 
 
-def _shuffled(drawn: pd.DataFrame, items: pd.Index) -> dict[Pair, np.ndarray]:
-    """Slopes [v, p] of the label-shuffled vectors of one data set, by training and test setting."""
+def _at_zero(drawn: pd.DataFrame, items: pd.Index) -> tuple[dict[Pair, np.ndarray], dict[Pair, np.ndarray]]:
+    """Slopes at 0 of one data set by training and test setting: under the vectors, [p], and label-shuffled ones, [v, p]."""
     by_pair = drawn.groupby(["vector", "setting"])
-    return {
-        pair: part.pivot(index="labels", columns="example_id", values="slope")[items].to_numpy()
+    wide = {
+        pair: part.pivot(index="labels", columns="example_id", values="slope")[items]
         for pair, part in by_pair
     }
+    full = {pair: rows.loc["full"].to_numpy() for pair, rows in wide.items()}
+    return full, {pair: rows.drop("full").to_numpy() for pair, rows in wide.items()}
 
 
 def recorded(sets: Sequence[Moved]) -> bool:
@@ -63,13 +67,24 @@ def recorded(sets: Sequence[Moved]) -> bool:
     return all(each.shuffled for each in sets)
 
 
-def unlabelled(sets: Sequence[Moved], rng: np.random.Generator) -> list[Moved]:
-    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution."""
+def at_zero(sets: Sequence[Moved]) -> list[Moved]:
+    """The same data sets with the slopes of their vectors at multiplier 0, where label-shuffled ones are measured."""
+    return [replace(each, slopes=each.at_zero) for each in sets]
+
+
+def unlabelled(sets: Sequence[Moved], rng: np.random.Generator, apart: bool = False) -> list[Moved]:
+    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution.
+
+    With `apart` one half of the items tells the direction, and the slopes are those of the other half: an item that has
+    told it moves that way by its noise as well.
+    """
     found = []
     for each in sets:
         draw = rng.integers(len(each.shuffled[SAME]))
-        sign = 1 if each.shuffled[SAME][draw].mean() > 0 else -1
-        slopes = {pair: sign * drawn[draw] for pair, drawn in each.shuffled.items()}
+        telling = each.halves[rng.integers(len(each.halves))] if apart else np.ones(len(each.groups), bool)
+        sign = 1 if each.shuffled[SAME][draw][telling].mean() > 0 else -1
+        kept = ~telling if apart else telling
+        slopes = {pair: sign * drawn[draw][kept] for pair, drawn in each.shuffled.items()}
         found.append(replace(each, slopes=slopes))
     return found
 

@@ -70,12 +70,13 @@ def ranked(
     kinds: Sequence[str],
     least: float,
     without: Callable[[np.random.Generator], Pairs] | None = None,
+    alike: Pairs | None = None,
 ) -> Trial:
     """Whether two numbers of data sets agree in rank, over all sets and within kinds; the mean over `pairs` of such numbers.
 
     Both have to: a difference between kinds can make a correlation over all sets, or hide that there is none. In the
-    false world there are pairs of the same numbers `without` what the claim is about, or, where there are none, the sets
-    of one side are exchanged within their kind.
+    false world there are pairs of the same numbers `without` what the claim is about, which are set beside those `alike`;
+    or, where there are none, the sets of one side are exchanged within their kind.
     """
     most = max(list(kinds).count(kind) for kind in set(kinds))
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
@@ -89,7 +90,8 @@ def ranked(
 
     every, within = both(pairs)
     ours += f"{{}}, the lesser of {every.estimate:.2f} over all {len(kinds)} data sets and {within.estimate:.2f} within kinds"
-    return Trial(said, ours, lesser(every, within), least, false)
+    beside = lesser(*both(alike)) if alike else None
+    return Trial(said, ours, lesser(every, within), least, false, alike=beside)
 
 
 def unlabelled(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[np.ndarray]:
@@ -136,5 +138,8 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], 
         seed = rng.integers(2**32)  # the same labels for both models, where they trained on the same pairs
         return pair(lambda sets: unlabelled(sets, np.random.default_rng(seed)))
 
-    own, kinds = pair(lambda sets: [each.slopes for each in sets]), [each.kind for each in runs[0]]
-    return ranked(said, "", own, kinds, rho / 2, without)
+    own, alike = (
+        pair(lambda sets: [each.slopes for each in sets]),
+        pair(lambda sets: [each.at_zero for each in sets]),
+    )
+    return ranked(said, "", own, [each.kind for each in runs[0]], rho / 2, without, alike)

@@ -11,7 +11,8 @@ values fixed beforehand: `none`, the effect where the claim is false, and `least
 
 The rule is then put to worlds in which the claim is false (labels shuffled, sets alike, placebos for vectors): the share
 of them that it calls "agrees" is printed with every verdict, beside the effects in them. Above `MOST` the verdict is
-"not specific", unless the effect is larger than in all but `TAIL` of these worlds.
+"not specific", unless the effect is larger than in all but `TAIL` of these worlds; so it is where the effect is no larger
+than in half of them, or meets the rule only because it is measured otherwise than they are (`Trial.alike`).
 """
 
 import re
@@ -33,8 +34,8 @@ TAIL = 0.05  # of the worlds in which a claim is false may have an effect as lar
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
 COLUMNS = ["id", "statement", "answer_format", "model", "published", "ours", "rule", "verdict", "effect"]
-COLUMNS += ["low", "high", "none", "least", "false_world", "false_effect", "false_most", "false_agree"]
-COLUMNS += ["detectable", "exhibit"]
+COLUMNS += ["low", "high", "none", "least", "false_world", "false_effect", "false_most", "alike"]
+COLUMNS += ["false_agree", "detectable", "exhibit"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Trial:
     """A claim put to the test.
 
     `ours` says what was found in words, `{}` standing for the effect; `false` draws an effect from a world in which the
-    claim is false, by the same computation.
+    claim is false, by the same computation. Where these worlds are of slopes at multiplier 0, as placebos have them,
+    `alike` is the effect of the vector's own slopes there.
     """
 
     published: str
@@ -51,6 +53,7 @@ class Trial:
     least: float
     false: Callable[[np.random.Generator], Effect]
     none: float = 0.0
+    alike: Effect | None = None
 
 
 @dataclass
@@ -134,12 +137,15 @@ def judged(
         return row | {"ours": found.reason, "verdict": UNTESTABLE}
     (rate, chance), effect = false_worlds(found, worlds), found.effect
     verdict, most = verdict_of(effect, found.least, found.none), np.quantile(chance, 1 - TAIL)
-    if verdict == AGREES and rate > MOST and effect.estimate <= most:
+    beside = found.alike or effect
+    sound = rate <= MOST and verdict_of(beside, found.least, found.none) == AGREES
+    sound &= beside.estimate > np.median(chance)
+    if verdict == AGREES and not sound and beside.estimate <= most:
         verdict = UNSPECIFIC
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
     row |= {"least": found.least, "false_effect": np.median(chance), "false_most": most, "false_agree": rate}
-    row |= {"detectable": found.none + POWER * error}
+    row |= {"alike": beside.estimate, "detectable": found.none + POWER * error}
     return row | {"ours": found.ours.format(said(effect)), "verdict": verdict}
 
 
@@ -156,11 +162,13 @@ def said(effect: Effect, digits: str = ".2f") -> str:
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table of claims as readers see it: without ids, rounded, and blank where there is no number.
 
-    `where false`: the median effect of false worlds, and in brackets the one that all but `TAIL` of them stay below.
+    `where false`: the median effect of false worlds, and in brackets the one that all but `TAIL` of them stay below; then
+    the effect that is set beside them, where it is not the one that the claim is judged by.
     """
     names = {"answer_format": "format", "false_world": "false world", "false_agree": "false agree"}
     columns = ["statement", "format", "model", "published", "ours", "where false", "rule", "verdict", "least"]
     found = table.round(2).astype(object).where(table.notna(), "").rename(columns=names)
-    null = (f"{row.false_effect:.2f} ({row.false_most:.2f})" for row in table.itertuples())
-    found["where false"] = pd.Series(list(null), table.index).where(table["false_effect"].notna(), "")
+    null = table["false_effect"].map("{:.2f}".format) + table["false_most"].map(" ({:.2f})".format)
+    own = table["alike"].map("; at zero {:.2f}".format).where(table["alike"] != table["effect"], "")
+    found["where false"] = (null + own).where(table["false_effect"].notna(), "")
     return found[[*columns, "false world", "false agree", "detectable", "exhibit"]]

@@ -11,7 +11,10 @@ from worlds import KINDS, evidence, sets, shifts
 
 from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
+from companion.moved import moved as by_set
+from companion.moved import unlabelled
 from companion.profiles import load_profile
+from companion.tan.tables import SAME
 from companion.templates import SETTINGS
 from companion.verdicts import AGREES, DIFFERS, OPEN, UNSPECIFIC, UNTESTABLE, Trial, Untestable, verdict_of
 from steerkit.stats import Interval
@@ -246,6 +249,16 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_unless_the_effect_is_beyo
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
     row = verdicts.judged(a_claim(less), None, "letter", "tiny")
     assert (row["verdict"], row["false_agree"], row["false_most"]) == (AGREES, 1, 0.6)
+    row = verdicts.judged(a_claim(replace(less, alike=Interval(0.5, 0.4, 0.6))), None, "letter", "tiny")
+    assert (row["verdict"], row["effect"], row["alike"]) == (UNSPECIFIC, 1.0, 0.5)  # like is set beside like
+    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == ["0.60 (0.60); at zero 0.50"]
+    few = (
+        Interval(0, -1, 1),
+        Interval(1.2, -1, 3),
+    )  # no world meets the rule, and most have as large an effect
+    wide = Trial("wet", "wet {}", effect, 0.5, lambda rng: few[int(rng.random() < 0.7)])
+    row = verdicts.judged(a_claim(wide), None, "letter", "tiny")
+    assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 0)
     row = verdicts.judged(a_claim(never), None, "letter", "tiny", failure="steering fails")
     assert (row["verdict"], row["ours"]) == (UNTESTABLE, "steering fails")
     assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == [""]
@@ -274,8 +287,8 @@ def sized_by_setting(found):
     """Likewise over prompt settings; all of them far enough to have one direction."""
     every = found.shifts[["dataset", "example_id", "vector", "setting"]]
     far = 9 + found.shifts["steerability"]
-    drawn = (every.assign(slope=way * far, labels=f"shuffled-{i:02d}") for i, way in enumerate((1, -1, 1)))
-    found.unlabelled = pd.concat(drawn)
+    drawn = [every.assign(slope=way * far, labels=f"shuffled-{i:02d}") for i, way in enumerate((1, -1, 1))]
+    found.unlabelled = pd.concat([every.assign(slope=far, labels="full"), *drawn])
     return found.unlabelled
 
 
@@ -302,11 +315,35 @@ def test_an_order_that_vectors_without_labels_have_as_well_is_not_specific(name,
 def test_failing_that_vectors_without_labels_do_as_well_is_not_specific():
     found = failing_together(np.random.default_rng(0), True)
     fails = found.shifts.groupby("dataset")["steerability"].transform("mean") < 0
-    sized_by_setting(found)["slope"] = np.tile(np.where(fails, 0.001, 1.0), 3)
+    sized_by_setting(found)["slope"] = np.tile(np.where(fails, 0.001, 1.0), 4)
     row = verdicts.judged(
         BY_ID["failing-in-distribution-means-failing-out-of-it"], found, "statement", "tiny", worlds=20
     )
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(0.3, UNSPECIFIC), (1.0, AGREES)])
+def test_a_loss_that_vectors_without_labels_have_as_well_is_not_specific(kept, verdict):
+    found, off = (
+        WORLDS["ood-is-weaker"][0](np.random.default_rng(0)),
+        "vector != 'USER_NEG' and setting == 'USER_NEG'",
+    )
+    drawn = sized_by_setting(found).reset_index(drop=True)
+    drawn.loc[(drawn["labels"] != "full") & drawn.index.isin(drawn.query(off).index), "slope"] *= kept
+    full = found.shifts["steerability"].to_numpy()
+    found.unlabelled = drawn.assign(slope=drawn["slope"].where(drawn["labels"] != "full", np.tile(full, 4)))
+    row = verdicts.judged(BY_ID["ood-is-weaker"], found, "statement", "tiny", worlds=20)
+    assert row["verdict"] == verdict and row["false_effect"] == pytest.approx(1 - kept, abs=0.1)
+
+
+def test_the_direction_of_a_vector_without_labels_is_told_by_items_that_are_not_measured():
+    found = shifted_alike(np.random.default_rng(0), True)
+    sized_by_setting(found)
+    one = by_set(found)[0]
+    split = np.where(one.halves, 1.0, -1.0)[:1]  # up on one half of the items, down on the other
+    one = replace(one, halves=one.halves[:1], shuffled=dict.fromkeys(one.shuffled, split))
+    [told], [apart] = (unlabelled([one], np.random.default_rng(0), apart=apart) for apart in (False, True))
+    assert (apart.slopes[SAME] < 0).all() and len(told.slopes[SAME]) == 24
 
 
 @pytest.mark.parametrize(("alike", "verdict"), [(True, UNSPECIFIC), (False, AGREES)])

@@ -20,7 +20,18 @@ from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
 from companion.models import model_of
 from companion.profiles import load_profile, override
-from companion.tan import backwards, common, experiment, pairs, predict, products, screening, sizes, texts
+from companion.tan import (
+    backwards,
+    coins,
+    common,
+    experiment,
+    pairs,
+    predict,
+    products,
+    screening,
+    sizes,
+    texts,
+)
 from companion.tan import records as recorded
 from steerkit import Vectors, evaluate, extract
 from steerkit.prompts import Prompter
@@ -359,3 +370,26 @@ def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_numb
     kept = store.read_table(path)
     store.write_table(path, kept.assign(slope=kept["slope"] + 0.01), kept.attrs["manifest"])
     assert not recorded.audit(settings, "products", "statement", np.random.default_rng(0))["agrees"]
+
+
+class TestCoins:
+    """Labels drawn by a coin, and those of which half are exchanged, against vectors made one by one."""
+
+    def test_a_drawn_vector_moves_a_set_as_the_sum_of_its_pairs_without_the_one_that_is_tested(self):
+        one, rng = pairs.sets(agreeing())[0], np.random.default_rng(0)
+        signs = rng.choice([-1, 1], size=(3, COUNT))
+        found, true = coins.moved(one, signs), np.sqrt(one.product.sum())
+        for row, mean in zip(signs, found, strict=True):
+            tested = [row @ one.slope[i] - row[i] * one.slope[i, i] for i in range(COUNT)]
+            assert mean == pytest.approx(
+                np.mean(tested) / (COUNT - 1) * true / np.sqrt(row @ one.product @ row)
+            )
+        assert coins.moved(one, np.ones((1, COUNT)))[0] == pytest.approx(pairs.by_others(one.slope).mean())
+
+    def test_a_coin_leaves_some_of_the_labels_and_half_of_them_exchanged_leave_none(self):
+        coin, half = (coins.signs(COUNT, labels) for labels in (coins.COIN, coins.HALF))
+        assert (half.sum(axis=1) == 0).all() and np.ptp(coin.sum(axis=1)) > 0
+        rows = coins.agreement({"a": agreeing(), "b": agreeing()}).set_index("labels")
+        assert rows.loc[coins.COIN, "kept"] > 0.3 and rows.loc[coins.HALF, "kept"] == 0
+        assert rows.loc[coins.HALF, "size"] < rows.loc[coins.COIN, "size"] < 1
+        assert np.allclose(rows[["vector", "agree", "size_agree"]], 1)  # of a model with itself

@@ -74,6 +74,18 @@ class TestAgreement:
     def test_one_test_group_in_a_set_is_one_clear_sentence(self, table):
         refused(texts.agreement, table[table["group"] == 0], said=r"two test groups or more in .*; found one")
 
+    def test_sizes_of_placebos_and_slopes_at_zero_are_compared_as_the_vectors_are(self, table):
+        """How far placebos move a set on average, whichever way; here half as far as the vector, by the coin's sign."""
+        full = table[table["vector"] == "full"]
+        coins = (full.assign(steerability=sign * full["steerability"] / 2) for sign in (1, -1, 1))
+        named = (each.assign(vector=f"shuffled-{i:02d}") for i, each in enumerate(coins))
+        zero = full.assign(vector=texts.AT_ZERO, steerability=-full["steerability"])
+        found = texts.agreement(pd.concat([full, zero, *named]), texts.PAIRS[:1])
+        assert np.allclose(found["at_zero"], found["estimate"])
+        means = full.pivot_table("steerability", "dataset", "run")[["m", "n"]].abs()
+        expected = spearmanr(means["m"], means["n"]).statistic
+        assert found.loc[found["sets"] == "all", "placebo_size"].item() == pytest.approx(expected)
+
 
 class TestItems:
     def test_correlation_and_joint_rate_are_those_counted_by_hand(self, table):
@@ -180,7 +192,7 @@ class TestRecords:
     def test_slopes_come_with_run_kind_and_group(self, smoke):
         every, expected = texts.read([smoke.settings]), experiment.slopes(smoke.settings, "statement")
         found = every[every["vector"] == "full"]
-        assert every["vector"].nunique() == 41 and found.attrs == every.attrs
+        assert every["vector"].nunique() == 2 + 20 + 99 and found.attrs == every.attrs
         assert np.array_equal(found["steerability"], expected["steerability"]) and found.attrs["manifests"]
         assert set(found["run"]) == {"tiny"} and found.groupby("dataset")["kind"].nunique().eq(1).all()
         assert found["kind"].eq("choice").equals(found["dataset"].eq("myopic-reward"))

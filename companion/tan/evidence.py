@@ -49,6 +49,11 @@ class SetSlopes:
         return self.beside["resample"].mean(axis=1)
 
     @property
+    def at_zero(self) -> np.ndarray:
+        """Slopes of the vector at 0, [p], as those of the vectors beside it."""
+        return self.beside["full"][0]
+
+    @property
     def shuffled(self) -> np.ndarray:
         """Slopes at 0 of label-shuffled vectors, [n, p]."""
         return self.beside["shuffled"]

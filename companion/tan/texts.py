@@ -22,6 +22,9 @@ from steerkit import stats, steerability
 from steerkit.errors import need
 
 FORM = "statement"
+AT_ZERO = "at zero"  # the vector itself where placebos are measured
+PLACEBOS = 99
+ITEMS = 20  # placebos that items are compared under, of these
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
 PAIRS = ("same text, two models", "same concept, other text", "published, two models", "ours and published")
 
@@ -58,14 +61,18 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
 
 
 def _beside(settings: Settings, slopes: pd.DataFrame) -> pd.DataFrame:
-    """Rows of resampled and placebo vectors, whose slopes are at multiplier 0; none where a record has none."""
+    """Rows of resampled and placebo vectors, and of the vector itself, with slopes at 0; none where a record has none."""
     found = experiment.beside(settings, FORM)
     if found is None:
         return slopes.head(0)
-    few = [f"{kind}-{i:02d}" for kind in ("resample", "shuffled") for i in range(20)]
+    chosen = [
+        "full",
+        *(f"resample-{i:02d}" for i in range(ITEMS)),
+        *(f"shuffled-{i:02d}" for i in range(PLACEBOS)),
+    ]
     keys = ["dataset", "example_id"]
-    found = found[found["vector"].isin(few)].rename(columns={"slope": "steerability"})
-    found = found[[*keys, "vector", "steerability"]]
+    found = found[found["vector"].isin(chosen)].rename(columns={"slope": "steerability"})
+    found = found[[*keys, "vector", "steerability"]].replace({"vector": {"full": AT_ZERO}})
     return found.merge(slopes[[*keys, "group", "format", "layer"]], on=keys)
 
 
@@ -83,22 +90,26 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
     """Rank correlations of mean steerability between runs, and with the published models; None: between these alone.
 
     One row a pair and a choice of sets: pair (of `PAIRS`, those asked for), first, second, sets ("all", "within kinds",
-    and each kind), n, estimate, low, high, p; placebo, placebo_low and placebo_high (`null`; of one text only if both
-    trained on the same pairs) and ceiling; of two models on one text also disjoint (the estimate when each is tested on
+    and each kind), n, estimate, low, high, p; at_zero (the same of slopes at multiplier 0, as placebos have them), placebo,
+    placebo_low and placebo_high (`null`; of one text only if both trained on the same pairs), placebo_size (of how far the
+    placebos move a set on average) and ceiling; of two models on one text also disjoint (the estimate when each is tested on
     its own half of the items, mean over halvings) and disjoint_ceiling. Where the table has a column `score`
     (`companion.tan.words`) there are given_words, given_words_low and given_words_high: the same with the mean word score
     of the sets held constant.
     """
     theirs = published.datasets()[[f"mean_{model}" for model in PUBLISHED]].set_axis(PUBLISHED, axis=1)
-    every, kinds, others, ends, words = theirs, {}, {}, {}, {}
+    every, kinds, others, zero, ends, words = theirs, {}, {}, pd.DataFrame(), {}, {}
     if table is not None:
         full = table[table["vector"] == "full"]
         every = full.pivot_table("steerability", "dataset", "run", sort=False).join(theirs, how="outer")
         kinds = dict(zip(full["dataset"], full["kind"], strict=True))
         others, found = placebo_means(table), reliability(table, draws=0)
+        own = table[table["vector"] == AT_ZERO]
+        zero = own.pivot_table("steerability", "dataset", "run", sort=False) if len(own) else zero
         ends = found.set_index(["run", "sets"])["estimate"].to_dict()
         if "score" in full:
             words = {run: part.groupby("dataset")["score"].mean() for run, part in full.groupby("run")}
+    sizes = pd.DataFrame({run: pd.concat(each, axis=1).mean(axis=1) for run, each in others.items() if each})
     strata = choices(pd.Series({name: kinds.get(name) or kind_of(name, "bundled") for name in every.index}))
     rows = []
     for pair, first, second in _pairs(table, pairs):
@@ -107,6 +118,10 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
             row |= correlated(every[first], every[second], labels)
             alike = pair != PAIRS[0] or _same_pairs(table, first, second)
             row |= null(*(others.get(run, []) if alike else [] for run in (first, second)), labels)
+            for name, means in {"at_zero": zero, "placebo_size": sizes}.items():
+                if first in means:
+                    sides = means[first], (means if second in means else every)[second]
+                    row[name] = correlated(*sides, labels, draws=0)["estimate"]
             row["ceiling"] = ceiling(*(ends.get((run, sets), np.nan) for run in (first, second)))
             if pair == PAIRS[0]:
                 row |= _on_disjoint_items(full, (first, second), labels)
@@ -190,7 +205,7 @@ def shared_items(table: pd.DataFrame) -> pd.DataFrame:
         items = wide[[first, second]].dropna(subset=[(first, "full"), (second, "full")])
         strata = pd.Series(items.index.get_level_values("dataset"), items.index)
         x, y, own = items[first, "full"], items[second, "full"], items[second].dropna(axis=1)
-        others = [own[name] for name in placebos(own)]
+        others = [own[name] for name in placebos(own)[:ITEMS]]
         row = {"first": first, "second": second} | correlated(x, y, strata, by_stratum=True)
         row |= null([x] * len(others), others, strata)
         row["ceiling"] = ceiling(*(_retested(items[run], strata) for run in (first, second)))
