@@ -14,13 +14,13 @@ from companion.verdicts import AGREES, DIFFERS, OPEN, OURS, UNSPECIFIC, UNTESTAB
 def results(tmp_path):
     """Results of exhibits whose tables are written by hand."""
 
-    def make(**tables: dict) -> list:
+    def make(profile: str = "smoke", **tables: dict) -> list:
         found = []
         for name, columns in tables.items():
             exhibit, _, part = name.replace("_", "-").rpartition("--")
             pd.DataFrame(columns).to_csv(tmp_path / f"{exhibit}-{part}.csv", index=False)
             about = {"exhibit": SimpleNamespace(id=exhibit), "label": "A model, recorded"}
-            found.append(SimpleNamespace(folder=tmp_path, profile="smoke", **about))
+            found.append(SimpleNamespace(folder=tmp_path, profile=profile, **about))
         return found
 
     return make
@@ -73,18 +73,55 @@ class TestFindings:
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):
         order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1], "low": 0.0}
         order |= {"disjoint": [0.7, None], "disjoint_ceiling": [0.8, None], "placebo": [0.6, 0.0]}
-        order |= {"placebo_low": 0.1, "placebo_high": 0.95}
+        order |= {"placebo_low": 0.1, "placebo_high": 0.8, "placebo_size": 0.95}
         said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
-        words = title, "order of 40 sets (ρ = 0.90", "same concepts does not agree with itself (ρ = 0.10"
-        for each in (*words, "labelled they agree at 0.60 (0.10 to 0.95), about as well"):
+        words = (
+            title,
+            "order of 40 sets, within their kinds (ρ = 0.90",
+            "does not agree with itself (ρ = 0.10",
+        )
+        for each in (
+            *words,
+            "labelled they agree at 0.60 (0.10 to 0.80), one vector a set",
+            "and at 0.95 on how far",
+        ):
             assert each in said
+        assert "mostly how easily a text is moved. One model" in said
+
+    @pytest.mark.parametrize(
+        ("low", "itself"),
+        [((0.1, 0.1), "agrees"), ((0.1, -0.1), "may agree"), ((-0.1, -0.1), "does not agree")],
+    )
+    def test_a_model_agrees_with_itself_where_every_model_does(self, results, low, itself):
+        order = {
+            "pair": [PAIRS[0], *PAIRS[1:2] * 2],
+            "sets": "within kinds",
+            "n": 40,
+            "estimate": 0.2,
+            "high": 0.4,
+        }
+        order |= {
+            "low": [0.1, *low],
+            "disjoint": 0.7,
+            "placebo": 0.2,
+            "placebo_low": 0.1,
+            "placebo_high": 0.3,
+        }
+        said = front.findings(results(tan_texts__order=order | {"placebo_size": None}))
+        assert f"the same concepts {itself} with itself (ρ = 0.20" in said and "on average" not in said
+
+    def test_all_sets_of_the_papers_data_are_told_beside_those_of_its_figure(self, results):
+        every = {"anti_steerable": [0.1, 0.2, 0.6, 0.4], "published_anti_steerable": [0.3, 0.1, 0.2, None]}
+        tables = {"tan_fig_1__statement": slopes(0.1, 0.3), "tan_app_fig_1__laptop_papers_statement": every}
+        said = front.findings(results(profile="laptop", **tables))
+        assert "Over all 4 sets of the papers' own data it is 30% (paper: 20%)." in said
 
     def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
         order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1]}
         order |= {"low": [0.7, 0.0], "high": [0.95, 0.2], "disjoint": [0.7, None]}
         order |= {"disjoint_ceiling": [0.8, None], "placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85}
-        said = front.findings(results(tan_texts__order=order))
-        assert "they agree at 0.20 (0.10 to 0.85). One model" in said and "about as well" not in said
+        said = front.findings(results(tan_texts__order=order | {"placebo_size": 0.4}))
+        assert "(0.10 to 0.85), one vector a set, and at 0.40 on" in said and "mostly" not in said
 
     @pytest.mark.parametrize(
         ("shared", "null", "title"),
@@ -120,12 +157,13 @@ class TestFindings:
             "model": ["a-1 (papers' data)", "c"],
             "format": "letter",
         }
-        rows |= {"spearman": 0.9, "shuffled": shuffled, "shuffled_most": 0.85}
+        rows |= {"within": 0.9, "within_shuffled": shuffled, "within_most": 0.85}
         rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
         assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
         assert (
-            f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a, *letter* (paper: Spearman" in said
+            f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a (papers' data), *letter* (paper, "
+            in said
         )
         assert "the vector keeps 100% beside 90%." in said
 
@@ -134,7 +172,7 @@ class TestFindings:
 def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answers(results, verdict):
     shares = {"sets": [60, 60], "share": [1.5, 0.9], "low": [1.2, 0.8], "high": [2, 1.1]}
     shares |= {"exchanged": [-0.002, 0.1], "exchanged_low": -0.2, "exchanged_high": 0.3}
-    shares["model"] = ["a-1", "b"]
+    shares |= {"items": [0.1, 0.3], "items_low": 0.05, "items_high": 0.35, "model": ["a-1", "b"]}
     thirds = {"third": [1, 3, 3], "share": [-7.0, 1.9, 1.8]}
     tables = {"verdict": {"verdict": [verdict]}, "shares": shares, "thirds": thirds}
     said = front.findings(results(**{f"ext_unigram__{name}": table for name, table in tables.items()}))
@@ -143,6 +181,7 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
         "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) times",
         "1.90 and 1.80 times in the third",
         "random, 0.00 [-0.20, 0.30]",
+        "correlate at 0.10 [0.05, 0.35] (a) and 0.30 [0.05, 0.35] (b).",
     ):
         assert part in said
 
@@ -155,7 +194,7 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
     tables = {"medians": medians | {"others": [0.3, 0.1]}, "shares_intervals": shares}
     tables["verdict"] = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
     said = front.findings(results(**{f"ext_authors__{name}": table for name, table in tables.items()}))
-    told = "0.20 [0.00, 0.25] (a)", "0.50 [0.40, 0.60] (a) of", "reach 0.10"
+    told = "0.20 [0.00, 0.25] (a)", "0.50 [0.40, 0.60] (a) of", "vectors 0.10"
     for part in (front.AUTHORS[verdict], *told):
         assert part in said
 

@@ -25,7 +25,7 @@ AUTHORS = {
     "undecided": "Neither the concept nor the text decides alone how far a concept can be steered.",
 }
 TOKENS = {
-    "tokens do as much": "What a vector does to given answers, raising their single tokens does as well.",
+    "tokens do as much": "Raising single tokens moves given answers as far as a vector does.",
     "the vector does more": "A vector does more than raising single tokens.",
     "undecided": "Whether a vector does more than raising single tokens is not decided.",
 }
@@ -57,8 +57,22 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
     return (
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
         f"{(found['mean'] > 0).sum()} of {len(found)} data sets, and in the median set {wrong.median():.0%} of the test "
-        f"items move the wrong way (paper: {theirs:.0%}).{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
+        f"items move the wrong way (paper: {theirs:.0%}).{_all_sets(by_id)}{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
+
+
+def _all_sets(by_id: dict[str, Result]) -> str:
+    """The same of all sets, from the record of the run's model on the papers' own data."""
+    if "tan-app-fig-1" not in by_id:
+        return ""
+    settings = load_profile(by_id["tan-app-fig-1"].profile)
+    every = map(load_profile, settings.compared)
+    names = [one.profile for one in every if (one.model, one.source) == (settings.model, "papers")]
+    found = _table(by_id, "tan-app-fig-1", f"{names[0]}-statement") if names else None
+    if found is None:
+        return ""
+    wrong, theirs = (found[each].dropna() for each in ("anti_steerable", "published_anti_steerable"))
+    return f" Over all {len(found)} sets of the papers' own data it is {wrong.median():.0%} (paper: {theirs.median():.0%})."
 
 
 def _whichever(by_id: dict[str, Result], form: str) -> str:
@@ -102,18 +116,18 @@ def _shift(by_id: dict[str, Result]) -> str | None:
     rows = found[(found["train"] == "BASE") & (found["test"] == "USER_NEG")] if found is not None else ()
     if not len(rows):
         return None
-    mostly = (rows["shuffled"] > rows["spearman"] / 2).all()
+    mostly = (rows["within_shuffled"] / rows["within"]).median() > 1 / 2
     what = "; for the most part so does" if mostly else ", more than"
     words = "{:.2f} beside {:.2f} (95% of them at most {:.2f}) in {}, *{}*".format
-    named = rows["model"].str.partition(" (")[0].map(pages.family)
-    columns = [rows["spearman"], rows["shuffled"], rows["shuffled_most"], named, rows["format"]]
+    named = rows["model"].map(pages.family)
+    columns = [rows["within"], rows["within_shuffled"], rows["within_most"], named, rows["format"]]
     each = (words(*row) for row in zip(*columns, strict=True))
     _, theirs = both_models("spearman-id-ood:BASE->USER_NEG")
     kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
     return (
         f"**A vector carries over to another prompt{what} one whose labels mean nothing.** Steerability in distribution and under the opposite persona "
-        f"correlates over data sets, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper: {theirs}). "
-        f"Of its mean the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
+        f"correlates over data sets of a kind, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper, over all sets: {theirs}). "
+        f"Of its mean slope at multiplier 0 the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
     )
 
 
@@ -123,20 +137,25 @@ def _text(by_id: dict[str, Result]) -> str | None:
         return None
     needed = found.columns.intersection(["estimate", "placebo"])
     rows = found[found["sets"] == "within kinds"].dropna(subset=needed)
-    same, other = (rows[rows["pair"] == pair].head(1) for pair in PAIRS[:2])
+    same, other = (rows[rows["pair"] == pair] for pair in PAIRS[:2])
     if same.empty or other.empty:
         return None
-    (one,), (two,) = (list(row.itertuples()) for row in (same, other))
-    what = "belongs to the text" if one.disjoint > two.high else "cannot be told from the text"
-    itself = "agrees with itself" if two.low > 0 else "does not agree with itself"
+    one, several = next(same.itertuples()), list(other.itertuples())
+    what = "belongs to the text" if one.disjoint > other["high"].max() else "cannot be told from the text"
+    sure = sum(two.low > 0 for two in several)
+    itself = {0: "does not agree with itself", len(several): "agrees with itself"}.get(
+        sure, "may agree with itself"
+    )
     coin = f"With training pairs that a coin has labelled they agree at {one.placebo:.2f} "
-    coin += f"({one.placebo_low:.2f} to {one.placebo_high:.2f})"
-    if one.placebo_high >= one.estimate:
-        coin += ", about as well: what they share is how they read the texts"
+    coin += f"({one.placebo_low:.2f} to {one.placebo_high:.2f}), one vector a set"
+    if pd.notna(one.placebo_size):
+        coin += f", and at {one.placebo_size:.2f} on how far such vectors move a set on average"
+    if np.nanmax([one.placebo_high, one.placebo_size]) >= one.estimate:
+        coin += ": what they share is mostly how easily a text is moved"
     return (
         f"**How steerable a concept is {what}.** Two unrelated models that read the same text agree on the order of {one.n} "
-        f"sets ({_interval(one)}). {coin}. One model that reads what other authors wrote about the same concepts "
-        f"{itself} ({_interval(two)}). [Text or concept?](tan/texts.md)"
+        f"sets, within their kinds ({_interval(one)}). {coin}. One model that reads what other authors wrote about the same concepts "
+        f"{itself} ({'; '.join(map(_interval, several))}). [Text or concept?](tan/texts.md)"
     )
 
 
@@ -150,8 +169,8 @@ def _authors(by_id: dict[str, Result]) -> str | None:
     others = " and ".join(f"{value:.2f}" for value in medians["others"])
     return (
         f"**{AUTHORS[verdict]}** So says the rule registered before the run, of new pairs of authors: of the variance in "
-        f"steerability the concept itself has {share}. On another author's texts of its concept a vector keeps "
-        f"{_ends(medians, 'median', 'low', 'high')} of its slope, where other concepts' vectors reach {others}. "
+        f"steerability the concept itself has {share}. On another author's texts of its concept a vector reaches "
+        f"{_ends(medians, 'median', 'low', 'high')} of what those texts' own vector does, and other concepts' vectors {others}. "
         "[Several authors](beyond/authors.md)"
     )
 
@@ -163,12 +182,13 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
     verdict, shares, thirds = parts
     [found] = verdict["verdict"]
     null = _ends(shares, "exchanged", "exchanged_low", "exchanged_high")
+    items = _ends(shares, "items", "items_low", "items_high")
     most = " and ".join(f"{share:.2f}" for share in thirds[thirds["third"] == 3]["share"])
     return (
         f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
         f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
         f"times as far as the vector, and {most} times in the third of the sets that the vector moves most; with the answers "
-        f"exchanged at random, {null}. [Single tokens](beyond/single-tokens.md), and "
+        f"exchanged at random, {null}. They are not the same answers: within a set the two effects correlate at {items}. [Single tokens](beyond/single-tokens.md), and "
         "[what is left without a common word](beyond/common-words.md)"
     )
 

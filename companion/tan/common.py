@@ -54,19 +54,33 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
     """The share of steerability that is left without common words, from `slopes` of one model: one row.
 
     Columns sets, left_out (with fewer than half of their pairs apart), kept, low, high (bootstrap over sets), drawn (the
-    same of as many pairs at random).
+    same of as many pairs at random); and, not registered, pooled, pooled_low and pooled_high, of all pairs apart of all sets.
     """
     apart = table[table["common"] == 0]
     enough = apart["n"] >= HALF * table.groupby("dataset")["n"].sum().loc[apart["dataset"]].to_numpy()
     used = apart[enough]
     need(len(used) > 1, "two sets with pairs that share no content word", str(len(used)), "use more sets.")
-    values = used[["slope", "all", "drawn"]].to_numpy()
+    share, low, high = _shares(used[["slope", "all"]].to_numpy())
+    null = used["drawn"].sum() / used["all"].sum()
+    row = {
+        "sets": len(used),
+        "left_out": int((~enough).sum()),
+        "kept": share,
+        "low": low,
+        "high": high,
+        "drawn": null,
+    }
+    every = apart[apart["n"] > 0]
+    weighed = _shares(every[["slope", "all"]].mul(every["n"], axis=0).to_numpy())
+    return pd.DataFrame([row | dict(zip(("pooled", "pooled_low", "pooled_high"), weighed, strict=True))])
+
+
+def _shares(values: np.ndarray) -> tuple[float, float, float]:
+    """The sum of the first column over that of the second, of values [set, 2], with its interval over sets."""
     drawn = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
     sums = values[drawn].sum(axis=1)
     low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
-    share, null = values[:, 0].sum() / values[:, 1].sum(), values[:, 2].sum() / values[:, 1].sum()
-    row = {"sets": len(used), "left_out": int((~enough).sum()), "kept": share, "low": low, "high": high}
-    return pd.DataFrame([row | {"drawn": null}])
+    return values[:, 0].sum() / values[:, 1].sum(), low, high
 
 
 def dose(table: pd.DataFrame) -> pd.DataFrame:
