@@ -127,8 +127,8 @@ def wider_ranges_flatten_slopes(e: Evidence) -> Trial:
 def other_directions_are_no_better(e: Evidence) -> Trial:
     """Principal components and logistic regression give directions that steer no better than the mean difference.
 
-    Rule: at equal norm the better of both gains for certain less than {BETTER:.0%} of what the vector does, estimated less
-    than half of that
+    Rule: at equal norm the better of both gains for certain less than {BETTER:.0%} of what the vector does on the mean of
+    all sets, in standard deviations of the unsteered propensity, estimated less than half of that
     False world: a direction that gains {BETTER:.0%}, with the same noise
     """
     said = "no evidence that they do better; no experiment shown (appendix D.4)"

@@ -164,8 +164,7 @@ def shifted(model: Model, one: Example, odds: Mapping[int, float], scale: float)
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
     """From the UNIGRAM table of one model, one row: sets; share, low, high (effect of the shift over that of the vector);
-    exchanged (the same of exchanged labels), exchanged_low, exchanged_high; order, order_low and order_high (over sets,
-    within kinds), items, items_low and items_high (over tests, within sets)."""
+    exchanged (the same of exchanged labels), exchanged_low, exchanged_high; order, order_low and order_high."""
     means = table.groupby("dataset", sort=False)[[*KINDS]].mean()
     values = means.to_numpy()
     need(len(values) > 1, "two data sets", str(len(values)), "use more sets.")
@@ -176,11 +175,8 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
         row |= {name: values[:, at].sum() / values[:, 0].sum()}
         row |= {key.format("low"): low, key.format("high"): high}
     kinds = table.groupby("dataset", sort=False)["kind"].first()
-    tests = table.reset_index(drop=True)
-    both = {"order": correlated(means["vector"], means["shift"], kinds)}
-    both["items"] = correlated(tests["vector"], tests["shift"], tests["dataset"], by_stratum=True)
-    for name, found in both.items():
-        row |= {name: found["estimate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+    order = correlated(means["vector"], means["shift"], kinds)
+    row |= {"order": order["estimate"], "order_low": order["low"], "order_high": order["high"]}
     return pd.DataFrame([row])
 
 
