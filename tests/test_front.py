@@ -62,12 +62,12 @@ class TestFindings:
     def test_the_order_is_told_beside_that_without_labels(self, results, monkeypatch, verdict, form, title):
         row = {"claim": front.ORDER.statement, "format": form, "verdict": verdict, "published": "0.7 over 38"}
         row |= {"model": "m-1 (papers' data)"}
-        row |= {"ours": "0.8, the lesser of 0.8 and 0.9", "where false": "0.6 (x)"}
+        row |= {"ours": "0.8, the lesser of 0.8 and 0.9", "where false": "0.6 (0.7); at zero 0.8"}
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
         assert title in said and ("between the papers' own two models, 0.7." in said) == bool(title)
         assert ("of m with it is 0.8; of vectors from shuffled labels" in said) == bool(title)
-        assert ("whichever way they steer, 0.6 (x);" in said) == bool(title)
+        assert ("whichever way they steer, 0.6 (95% of them at most 0.7);" in said) == bool(title)
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):

@@ -99,6 +99,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
         return None
     row = rows[kept].iloc[0]
     ours, theirs = row["ours"].partition(", the lesser")[0], row["published"].partition(" over")[0]
+    null = row["where false"].partition(";")[0].replace("(", "(95% of them at most ")
     what, why = "", ""
     if row["verdict"] == UNSPECIFIC:
         what = ", and so does that of vectors without labels"
@@ -106,7 +107,7 @@ def _order(by_id: dict[str, Result]) -> str | None:
     return (
         f"**In the papers' own format the order of the data sets follows that of Llama-2-7b{what}.** The rank correlation "
         f"of {pages.family(row['model'].partition(' (')[0])} with it is {ours}; of vectors from shuffled labels, whichever "
-        f"way they steer, {row['where false']}; between the papers' own two models, {theirs}."
+        f"way they steer, {null}; between the papers' own two models, {theirs}."
         f"{why} [Generalisation](tan/generalisation.md)"
     )
 
