@@ -110,6 +110,11 @@ class TestFindings:
         said = front.findings(results(tan_texts__order=order | {"placebo_size": None}))
         assert f"the same concepts {itself} with itself (ρ = 0.20" in said and "on average" not in said
 
+    def test_how_many_means_are_above_zero_for_certain_stands_beside_how_many_are(self, results):
+        rows = {"model": ["A model", "A model", "other"], "format": "statement", "low": [0.1, -0.1, 0.2]}
+        said = front.findings(results(tan_fig_1__statement=slopes(0.1, 0.3), tan_fig_1__intervals=rows))
+        assert "in 1 of 2 data sets (its interval in 1), and" in said
+
     def test_all_sets_of_the_papers_data_are_told_beside_those_of_its_figure(self, results):
         every = {"anti_steerable": [0.1, 0.2, 0.6, 0.4], "published_anti_steerable": [0.3, 0.1, 0.2, None]}
         tables = {"tan_fig_1__statement": slopes(0.1, 0.3), "tan_app_fig_1__laptop_papers_statement": every}
@@ -152,20 +157,18 @@ class TestFindings:
     )
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
         rows = {
-            "train": ["BASE", "SYS_POS"],
+            "train": ["BASE", "BASE", "SYS_POS"],
             "test": "USER_NEG",
-            "model": ["a-1 (papers' data)", "c"],
+            "model": ["a-1 (papers' data)", "b", "c"],
             "format": "letter",
         }
-        rows |= {"within": 0.9, "within_shuffled": shuffled, "within_most": 0.85}
+        rows |= {"within": [0.9, 0.8, 0.9], "within_shuffled": shuffled, "within_most": 0.85}
         rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
         assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
-        assert (
-            f": 0.90 beside {shuffled:.2f} (95% of them at most 0.85) in a (papers' data), *letter* (paper, "
-            in said
-        )
-        assert "the vector keeps 100% beside 90%." in said
+        told = f": 0.90 beside {shuffled:.2f} in a (papers' data), *letter*; 0.80 beside {shuffled:.2f} in b, *letter*"
+        assert f"{told}, not beyond chance (paper, " in said
+        assert "the vector keeps 100% beside 90%, 100% beside 90%." in said
 
 
 @pytest.mark.parametrize("verdict", front.TOKENS)
@@ -178,10 +181,10 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
     said = front.findings(results(**{f"ext_unigram__{name}": table for name, table in tables.items()}))
     for part in (
         front.TOKENS[verdict],
-        "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) times",
-        "1.90 and 1.80 times in the third",
-        "random, 0.00 [-0.20, 0.30]",
-        "correlate at 0.10 [0.05, 0.35] (a) and 0.30 [0.05, 0.35] (b).",
+        "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) ",
+        "times as far as the vector (1.90 and 1.80 in the third",
+        "random 0.00 and 0.10 times",
+        "correlate at 0.10 and 0.30.",
     ):
         assert part in said
 

@@ -54,9 +54,13 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
     wrong, theirs = found["anti_steerable"], found["published_anti_steerable"].median()
     what = "backwards on many examples" if wrong.median() >= MANY else "on nearly every example"
     name = by_id["tan-fig-1"].label.partition(",")[0]
+    every, sure = _table(by_id, "tan-fig-1", "intervals"), ""
+    if every is not None:
+        own = every[(every["model"] == name) & (every["format"] == form)]
+        sure = f" (its interval in {(own['low'] > 0).sum()})"
     return (
         f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
-        f"{(found['mean'] > 0).sum()} of {len(found)} data sets, and in the median set {wrong.median():.0%} of the test "
+        f"{(found['mean'] > 0).sum()} of {len(found)} data sets{sure}, and in the median set {wrong.median():.0%} of the test "
         f"items move the wrong way (paper: {theirs:.0%}).{_all_sets(by_id)}{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
 
@@ -119,9 +123,10 @@ def _shift(by_id: dict[str, Result]) -> str | None:
         return None
     mostly = (rows["within_shuffled"] / rows["within"]).median() > 1 / 2
     what = "; for the most part so does" if mostly else ", more than"
-    words = "{:.2f} beside {:.2f} (95% of them at most {:.2f}) in {}, *{}*".format
+    beyond = (rows["within"] > rows["within_most"]).map({True: "", False: ", not beyond chance"})
+    words = "{:.2f} beside {:.2f} in {}, *{}*{}".format
     named = rows["model"].map(pages.family)
-    columns = [rows["within"], rows["within_shuffled"], rows["within_most"], named, rows["format"]]
+    columns = [rows["within"], rows["within_shuffled"], named, rows["format"], beyond]
     each = (words(*row) for row in zip(*columns, strict=True))
     _, theirs = both_models("spearman-id-ood:BASE->USER_NEG")
     kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
@@ -182,15 +187,14 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
         return None
     verdict, shares, thirds = parts
     [found] = verdict["verdict"]
-    null = _ends(shares, "exchanged", "exchanged_low", "exchanged_high")
-    items = _ends(shares, "items", "items_low", "items_high")
-    most = " and ".join(f"{share:.2f}" for share in thirds[thirds["third"] == 3]["share"])
+    told = shares["exchanged"], shares["items"], thirds.loc[thirds["third"] == 3, "share"]
+    null, items, most = (" and ".join(f"{value + 0.0:.2f}" for value in each.round(2)) for each in told)
     return (
         f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
         f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
-        f"times as far as the vector, and {most} times in the third of the sets that the vector moves most; with the answers "
-        f"exchanged at random, {null}. They are not the same answers: within a set the two effects correlate at {items}. [Single tokens](beyond/single-tokens.md), and "
-        "[what is left without a common word](beyond/common-words.md)"
+        f"times as far as the vector ({most} in the third of the sets that it moves most), with the answers exchanged at "
+        f"random {null} times. They are not the same answers: within a set the two effects correlate at {items}. "
+        "[Single tokens](beyond/single-tokens.md), and [what is left without a common word](beyond/common-words.md)"
     )
 
 
