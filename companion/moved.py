@@ -53,13 +53,13 @@ def moved(e: Evidence) -> list[Moved]:
 
 def _at_zero(drawn: pd.DataFrame, items: pd.Index) -> tuple[dict[Pair, np.ndarray], dict[Pair, np.ndarray]]:
     """Slopes at 0 of one data set by training and test setting: under the vectors, [p], and label-shuffled ones, [v, p]."""
-    by_pair = drawn.groupby(["vector", "setting"])
-    wide = {
-        pair: part.pivot(index="labels", columns="example_id", values="slope")[items]
-        for pair, part in by_pair
-    }
-    full = {pair: rows.loc["full"].to_numpy() for pair, rows in wide.items()}
-    return full, {pair: rows.drop("full").to_numpy() for pair, rows in wide.items()}
+    wide = drawn.pivot(index=["vector", "setting", "labels"], columns="example_id", values="slope")[items]
+    pairs = wide.index.droplevel("labels").unique()
+    values = wide.to_numpy().reshape(
+        len(pairs), -1, len(items)
+    )  # labels are sorted, "full" before "shuffled-00"
+    full, shuffled = values[:, 0], values[:, 1:]
+    return dict(zip(pairs, full, strict=True)), dict(zip(pairs, shuffled, strict=True))
 
 
 def recorded(sets: Sequence[Moved]) -> bool:
@@ -81,9 +81,9 @@ def unlabelled(sets: Sequence[Moved], rng: np.random.Generator, apart: bool = Fa
     found = []
     for each in sets:
         draw = rng.integers(len(each.shuffled[SAME]))
-        telling = each.halves[rng.integers(len(each.halves))] if apart else np.ones(len(each.groups), bool)
-        sign = 1 if each.shuffled[SAME][draw][telling].mean() > 0 else -1
-        kept = ~telling if apart else telling
+        half = each.halves[rng.integers(len(each.halves))] if apart else slice(None)
+        sign = 1 if each.shuffled[SAME][draw][half].mean() > 0 else -1
+        kept = ~half if apart else half
         slopes = {pair: sign * drawn[draw][kept] for pair, drawn in each.shuffled.items()}
         found.append(replace(each, slopes=slopes))
     return found
