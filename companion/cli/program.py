@@ -34,17 +34,7 @@ DEBUG = "After an error show its traceback, in any place (or STEERKIT_DEBUG=1)."
 VERSION = "Show the version, and that of the libraries that decide numbers."
 STAGE = "One prompt setting (grid), all of them (shift), what the vector is set against (placebo), over prompt settings too (unlabelled), several authors, all pairs in products, a shift of tokens (unigram), or what items gain that were trained on (leak)."
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
-VERDICTS = (
-    "statement",
-    "model",
-    "published",
-    "ours",
-    "false_effect",
-    "false_most",
-    "alike",
-    "verdict",
-    "false_agree",
-)
+VERDICTS = ("statement", "model", "published", "ours", "false_effect", "false_most", "verdict")
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
 TRAFFIC = ("requests", "sent", "received")
 
