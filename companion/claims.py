@@ -231,10 +231,8 @@ def bias_explains_variance(e: Evidence) -> Trial:
     said = f"mean share explained {theirs.mean():.2f}"
     require(FORMATS[e.form].biased, said, "no letter and no Yes/No in this format")
     enough(e.sets, said)
-    shares = [
-        _explained(each.letters, each.answers, np.vstack([each.slopes, each.at_zero, each.shuffled]))
-        for each in e.sets
-    ]
+    every = [np.vstack([each.slopes, each.at_zero, each.shuffled]) for each in e.sets]
+    shares = [_explained(one.letters, one.answers, rows) for one, rows in zip(e.sets, every, strict=True)]
     own, alike, shuffled = np.split(np.array(shares), [1, 2], axis=1)
 
     def false(rng: np.random.Generator) -> Interval:
@@ -298,12 +296,9 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
         return share_interval(found(unlabelled(sets, rng))[0], len(sets))
 
     sure, maybe = found([each.slopes for each in sets])
-    ours, at_zero = (
-        f"each way {trials.counted(sure, maybe, len(sets))}",
-        found([each.at_zero for each in sets])[0],
-    )
+    ours, (at_zero, _) = trials.counted(sure, maybe, len(sets)), found([each.at_zero for each in sets])
     effect, alike = (share_interval(count, len(sets)) for count in (sure, at_zero))
-    return Trial(said, ours, effect, 1 / len(sets), false, alike=alike)
+    return Trial(said, f"each way {ours}", effect, 1 / len(sets), false, alike=alike)
 
 
 @claim(CLAIMS, "tan-fig-3")
@@ -336,15 +331,10 @@ def dataset_property(e: Evidence) -> Trial:
     own, alike = pair([each.slopes for each in sets]), pair([each.at_zero for each in sets])
     kinds = [each.kind for each in sets]
     trial = trials.ranked(said, "", own, kinds, rho / 2, lambda rng: pair(unlabelled(sets, rng)), alike)
-    named = {"label-shuffled": "shuffled", "isotropic": "random"}
-    far = {name: trials.sizes(sets, kind) for name, kind in named.items() if kind in sets[0].beside}
-    found = {
-        name: trials.lesser(*trials.rank_correlations(each, values, kinds)) for name, each in far.items()
-    }
-    each = ", ".join(f"{name} {rho.estimate:.2f}" for name, rho in found.items())
-    return replace(
-        trial, ours=f"{trial.ours}; of how far vectors move a set on average, whichever way: {each}"
-    )
+    sizes = {"label-shuffled": "shuffled", "isotropic": "random"}
+    sizes = {name: trials.sizes(sets, kind) for name, kind in sizes.items() if kind in sets[0].beside}
+    far = ", ".join(f"{name} {trials.order(each, values, kinds):.2f}" for name, each in sizes.items())
+    return replace(trial, ours=f"{trial.ours}; of how far vectors move a set on average, either way: {far}")
 
 
 @claim(CLAIMS, "tan-fig-6", steers=True, across=True)

@@ -111,6 +111,11 @@ def rank_correlations(x: Any, y: Any, kinds: Sequence[str]) -> tuple[Interval, I
     return tuple(inference.quick_rank_correlation(x, y, strata) for strata in ([""] * len(kinds), kinds))
 
 
+def order(x: np.ndarray, y: np.ndarray, kinds: Sequence[str]) -> float:
+    """The lesser rank correlation."""
+    return lesser(*rank_correlations(x, y, kinds)).estimate
+
+
 def lesser(*effects: Interval) -> Interval:
     """Of effects that all have to be there."""
     return Interval(*(min(getattr(one, end) for one in effects) for end in ("estimate", "low", "high")))
@@ -150,7 +155,7 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], 
     )
     kinds = [each.kind for each in runs[0]]
     trial = ranked(said, "", own, kinds, rho / 2, without, alike)
-    far = lesser(*rank_correlations(*(sizes(sets, "shuffled", measure) for sets in runs), kinds)).estimate
+    far = order(*(sizes(sets, "shuffled", measure) for sets in runs), kinds)
     return replace(
-        trial, ours=f"{trial.ours}; of the mean over label-shuffled vectors, whichever way, {far:.2f}"
+        trial, ours=f"{trial.ours}; of the mean over label-shuffled vectors, either way, {far:.2f}"
     )
