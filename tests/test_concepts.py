@@ -30,7 +30,7 @@ def make_effects(models=("m", "n"), forms=("statement", "letter"), sets=SETS, se
         rows += [(*run, name, level + rng.normal(0, 0.7)) for name, level in levels]
     table = pd.DataFrame(rows, columns=["model", "format", "dataset", "estimate"])
     above = {"above_zero": table["estimate"] > 0.5, "above_placebo": table["estimate"] > 1}
-    return table.assign(kind="persona", source="bundled", bias_share=np.nan, **above)
+    return table.assign(kind="persona", source="bundled", bias_share=np.nan, p=0.5, **above)
 
 
 def test_a_model_on_two_texts_is_shown_on_the_one_that_was_asked_in_more_formats():
@@ -138,7 +138,9 @@ class TestHeadline:
         """One model in `statement` with so many data sets above zero, and above shuffled labels."""
         order = np.arange(total)
         table = pd.DataFrame({"dataset": [f"set-{i}" for i in order], "estimate": order.astype(float)})
-        table = table.assign(above_zero=order < above, above_placebo=order < shuffled, bias_share=np.nan)
+        table = table.assign(
+            above_zero=order < above, above_placebo=order < shuffled, bias_share=np.nan, p=0.5
+        )
         return table.assign(model="m", source="bundled", format="statement", kind="persona")
 
     @pytest.mark.parametrize(("above", "total", "met"), [(7, 10, "yes"), (27, 40, "no")])
@@ -146,6 +148,8 @@ class TestHeadline:
         row = judged(self.sets(above, total, 3)).loc["m: data sets steerable in statement"]
         assert row["met"] == met and row["expected"] == f"{7 * total // 10} of {total}"
         assert row["found"] == f"{above} of {total} (3 above shuffled labels)"
+        row = judged(self.sets(above, total).assign(p=np.nan)).loc["m: data sets steerable in statement"]
+        assert row["found"] == f"{above} of {total}"  # no placebos were run
 
     @pytest.mark.parametrize(("estimate", "met"), [(0.6, "yes"), (0.599, "no"), (np.nan, "no")])
     def test_the_models_agree_from_six_tenths_on(self, estimate, met):

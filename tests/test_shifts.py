@@ -352,14 +352,17 @@ class TestRun:
     def test_records_stand_beside_a_run_as_its_profile_says_it_and_on_its_data_sets(self):
         run = self.run("laptop")
         found = [(one.profile, form, one.datasets) for one, form in page.each(run.with_records("grid", ""))]
-        sets, beside = run.settings.datasets, ("laptop-papers", "laptop-papers-gemma", "laptop-full-gemma")
+        sets, beside = (
+            run.settings.datasets,
+            [f"laptop-{name}" for name in ("papers-qwen", "papers", "papers-gemma", "full-gemma")],
+        )
         wanted = [(name, "statement") for name in ("laptop", *beside)] + [("laptop-papers-qwen", "letter")]
         assert found == [(*one, sets) for one in wanted]
         [letter] = run.with_records("grid", "", ("letter",))["letter"]
         assert letter.profile == "laptop-papers-qwen"
         sweeps = run.with_records("sweep", "")  # which have data sets of their own
         papers = load_profile("laptop-papers-qwen", recorded=True)
-        assert sweeps == {"statement": [run.settings], "letter": [papers]}
+        assert sweeps == {"statement": [run.settings, papers], "letter": [papers]}
         alone = Run("tan-fig-1", load_profile("laptop", layer=3), None)
         assert alone.with_records("grid", "") == {"statement": [alone.settings]}
         assert self.run("published").with_records("grid", "") == {}

@@ -146,8 +146,11 @@ def _text(by_id: dict[str, Result]) -> str | None:
     same, other = (rows[rows["pair"] == pair] for pair in PAIRS[:2])
     if same.empty or other.empty:
         return None
-    one, several = next(same.itertuples()), list(other.itertuples())
+    # The pair with a null first; on whatever text, the others have what they have.
+    one, *more = same.sort_values("placebo", key=pd.isna, kind="stable").itertuples()
+    several = list(other.itertuples())
     what = "belongs to the text" if one.disjoint > other["high"].max() else "cannot be told from the text"
+    pairs = f"; other pairs of models {', '.join(f'{each.estimate:.2f}' for each in more)}" if more else ""
     sure = sum(two.low > 0 for two in several)
     itself = {0: "does not agree with itself", len(several): "agrees with itself"}.get(
         sure, "may agree with itself"
@@ -160,7 +163,7 @@ def _text(by_id: dict[str, Result]) -> str | None:
         coin += ": what they share is mostly how easily a text is moved"
     return (
         f"**How steerable a concept is {what}.** Two unrelated models that read the same text agree on the order of {one.n} "
-        f"sets, within their kinds ({_interval(one)}). {coin}. One model that reads what other authors wrote about the same concepts "
+        f"sets, within their kinds ({_interval(one)}{pairs}). {coin}. One model that reads what other authors wrote about the same concepts "
         f"{itself} ({'; '.join(map(_interval, several))}). [Text or concept?](tan/texts.md)"
     )
 

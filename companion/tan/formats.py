@@ -100,7 +100,8 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     ours, rows = pairs[pairs["first"].str.endswith("statement")], []
     for model, part in statement.groupby("model", sort=False):
         count, wanted = int(part["above_zero"].sum()), 0.7 * len(part)
-        found = f"{count} of {len(part)} ({int(part['above_placebo'].sum())} above shuffled labels)"
+        beyond = f" ({int(part['above_placebo'].sum())} above shuffled labels)"
+        found = f"{count} of {len(part)}{beyond if part['p'].notna().all() else ''}"
         expected = f"{wanted:.0f} of {len(part)}"
         rows.append((f"{model}: data sets steerable in statement", expected, found, count >= wanted))
     for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].itertuples():
