@@ -7,6 +7,7 @@ world. The second paper's claims are in `claims_mayne`, the first one's over pro
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -68,12 +69,13 @@ def _stage(one: Claim) -> Stage:
 
 
 def _together(runs: Sequence[Evidence]) -> list[Evidence]:
-    """Models on one text as the evidence of the first of them, text by text; where one model has read each, that one."""
+    """Every two models on one text as the evidence of the first of them; where one model has read each text, that one."""
     texts: dict[str, list[Evidence]] = {}
     for run in runs:
         texts.setdefault(run.settings.source, []).append(run)
-    several = [some for some in texts.values() if len({run.settings.model for run in some}) > 1]
-    return [replace(first, others=tuple(others)) for first, *others in several or [[run] for run in runs[:1]]]
+    pairs = [pair for some in texts.values() for pair in combinations(some, 2)]
+    several = [replace(one, others=(two,)) for one, two in pairs if one.settings.model != two.settings.model]
+    return several or list(runs[:1])
 
 
 @claim(CLAIMS, "tan-fig-1")

@@ -14,6 +14,7 @@ from companion.exhibits import EXHIBITS
 from companion.moved import moved as by_set
 from companion.moved import unlabelled
 from companion.profiles import load_profile
+from companion.tan.evidence import Evidence
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
 from companion.verdicts import AGREES, DIFFERS, OPEN, UNSPECIFIC, UNTESTABLE, Trial, Untestable, verdict_of
@@ -429,3 +430,14 @@ def test_a_committed_record_has_all_that_the_claims_judged_on_it_ask_for(form, s
         if claims._stage(one) == stage:
             for run in claims._together(runs) if one.across else runs:
                 assert isinstance(one.judge(run), Trial | Untestable) and isinstance(run.failure(), str)
+
+
+def test_every_two_models_on_one_text_are_compared():
+    names = ("laptop-papers-qwen", "laptop-papers", "laptop-papers-gemma", "laptop-full", "laptop-full-gemma")
+    runs = [Evidence(load_profile(name, recorded=True), "statement") for name in names]
+    found = [
+        (one.settings.profile, *(two.settings.profile for two in one.others))
+        for one in claims._together(runs)
+    ]
+    assert found == [*combinations(names[:3], 2), names[3:]]
+    assert claims._together(runs[::3]) == [runs[0]]  # each on a text of its own

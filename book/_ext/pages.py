@@ -272,7 +272,10 @@ def verdicts(own: list[Result], paper: str) -> str:
     rows["run"] = rows["model"].map(called).mask(several, together) + ", *" + rows["format"] + "*"
     order = rows.assign(several=several, other=~papers)
     runs = order.sort_values(["several", "other"], kind="stable")["run"].unique()
-    wide = rows.pivot(index=["claim", "exhibit"], columns="run", values="said").fillna("")
+    by_run = rows.groupby(["claim", "exhibit", "run"], sort=False)["said"]
+    wide = (
+        by_run.agg(lambda said: " ".join(dict.fromkeys(said))).unstack().fillna("")
+    )  # of several pairs of models
     wide = wide.loc[list(dict.fromkeys(zip(rows["claim"], rows["exhibit"], strict=True))), runs].reset_index()
     wide["numbers"] = [f"[{EXHIBITS[name].number}](/notebooks/{name}.ipynb)" for name in wide.pop("exhibit")]
     return f"{head} Empty where a run cannot test a claim.\n\n{table_of_markdown(wide)}"
