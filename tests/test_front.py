@@ -110,6 +110,13 @@ class TestFindings:
         said = front.findings(results(tan_texts__order=order | {"placebo_size": None}))
         assert f"the same concepts {itself} with itself (ρ = 0.20" in said and "on average" not in said
 
+    def test_the_pair_of_models_that_has_a_null_is_told_first(self, results):
+        order = {"pair": [PAIRS[0], PAIRS[0], PAIRS[1]], "sets": "within kinds", "n": 40, "disjoint": 0.7}
+        order |= {"estimate": [0.7, 0.9, 0.1], "low": [0.5, 0.8, -0.1], "high": [0.8, 0.95, 0.3]}
+        order |= {"placebo": [None, 0.6, None], "placebo_low": 0.4, "placebo_high": 0.7, "placebo_size": None}
+        said = front.findings(results(tan_texts__order=order))
+        assert "(ρ = 0.90 [0.80, 0.95]; other pairs of models 0.70)" in said
+
     def test_how_many_means_are_above_zero_for_certain_stands_beside_how_many_are(self, results):
         rows = {"model": ["A model", "A model", "other"], "format": "statement", "low": [0.1, -0.1, 0.2]}
         said = front.findings(results(tan_fig_1__statement=slopes(0.1, 0.3), tan_fig_1__intervals=rows))

@@ -141,10 +141,9 @@ def _text(by_id: dict[str, Result]) -> str | None:
     found = _table(by_id, "tan-texts", "order")
     if found is None:
         return None
-    needed = found.columns.intersection(["estimate", "placebo"])
-    rows = found[found["sets"] == "within kinds"].dropna(subset=needed)
+    rows = found[found["sets"] == "within kinds"].dropna(subset="estimate")
     same, other = (rows[rows["pair"] == pair] for pair in PAIRS[:2])
-    if same.empty or other.empty:
+    if other.empty or same.get("placebo", pd.Series()).isna().all():
         return None
     # The pair with a null first; on whatever text, the others have what they have.
     one, *more = same.sort_values("placebo", key=pd.isna, kind="stable").itertuples()
