@@ -191,7 +191,7 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
         "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) ",
         "times as far as the vector (1.90 and 1.80 in the third",
         "random 0.00 and 0.10 times",
-        "correlate at 0.10 and 0.30.",
+        "effects correlate at 0.10 and 0.30.",
     ):
         assert part in said
 

@@ -195,7 +195,7 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
         f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
         f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
         f"times as far as the vector ({most} in the third of the sets that it moves most), with the answers exchanged at "
-        f"random {null} times. They are not the same answers: within a set the two effects correlate at {items}. "
+        f"random {null} times. Over the answers of a set the two effects correlate at {items}. "
         "[Single tokens](beyond/single-tokens.md), and [what is left without a common word](beyond/common-words.md)"
     )
 

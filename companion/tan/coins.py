@@ -45,10 +45,10 @@ def agreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     every = {model: pairs.sets(table) for model, table in tables.items()}
     (first, second), one = every, next(iter(every.values()))
     kinds, rows = pd.Series({each.dataset: each.kind for each in one}), []
-    true = {
-        m: pd.Series({s.dataset: moved(s, np.ones((1, len(s.ids))))[0] for s in sets})
-        for m, sets in every.items()
-    }
+    own = (
+        {one.dataset: moved(one, np.ones((1, len(one.ids))))[0] for one in sets} for sets in every.values()
+    )
+    true = dict(zip(every, map(pd.Series, own), strict=True))
     for labels in (COIN, HALF):
         drawn, kept = {}, []
         for model, sets in every.items():

@@ -61,15 +61,8 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
     used = apart[enough]
     need(len(used) > 1, "two sets with pairs that share no content word", str(len(used)), "use more sets.")
     share, low, high = _shares(used[["slope", "all"]].to_numpy())
-    null = used["drawn"].sum() / used["all"].sum()
-    row = {
-        "sets": len(used),
-        "left_out": int((~enough).sum()),
-        "kept": share,
-        "low": low,
-        "high": high,
-        "drawn": null,
-    }
+    row = {"sets": len(used), "left_out": int((~enough).sum()), "kept": share, "low": low, "high": high}
+    row["drawn"] = used["drawn"].sum() / used["all"].sum()
     every = apart[apart["n"] > 0]
     weighed = _shares(every[["slope", "all"]].mul(every["n"], axis=0).to_numpy())
     return pd.DataFrame([row | dict(zip(("pooled", "pooled_low", "pooled_high"), weighed, strict=True))])

@@ -23,8 +23,7 @@ from steerkit.errors import need
 
 FORM = "statement"
 AT_ZERO = "at zero"  # the vector itself where placebos are measured
-PLACEBOS = 99
-ITEMS = 20  # placebos that items are compared under, of these
+ITEMS = 20  # placebos that items are compared under
 PUBLISHED = ("llama2-7b", "qwen1.5-14b", "gemma-2-2b")  # models with published means of all data sets
 PAIRS = ("same text, two models", "same concept, other text", "published, two models", "ours and published")
 
@@ -65,13 +64,8 @@ def _beside(settings: Settings, slopes: pd.DataFrame) -> pd.DataFrame:
     found = experiment.beside(settings, FORM)
     if found is None:
         return slopes.head(0)
-    chosen = [
-        "full",
-        *(f"resample-{i:02d}" for i in range(ITEMS)),
-        *(f"shuffled-{i:02d}" for i in range(PLACEBOS)),
-    ]
-    keys = ["dataset", "example_id"]
-    found = found[found["vector"].isin(chosen)].rename(columns={"slope": "steerability"})
+    keys, kinds = ["dataset", "example_id"], ("full", "resample-", "shuffled-")
+    found = found[found["vector"].str.startswith(kinds)].rename(columns={"slope": "steerability"})
     found = found[[*keys, "vector", "steerability"]].replace({"vector": {"full": AT_ZERO}})
     return found.merge(slopes[[*keys, "group", "format", "layer"]], on=keys)
 
