@@ -32,7 +32,7 @@ from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.rate import tree_rate
 from companion.tan import jobs
 from companion.tan.experiment import pending
-from companion.tan.jobs import Job, Stage
+from companion.tan.jobs import Job
 from steerkit.errors import SteerkitError, need
 from steerkit.extraction import contrast_length, extract
 from steerkit.formats import FORMATS, question
@@ -42,7 +42,7 @@ from steerkit.ndif.address import OFF
 from steerkit.remote import JOB_TOKENS
 from steerkit.trust import CPU_TOKENS, GPU_TOKENS, SEQUENCE_TOKENS, free_bytes, head_bytes, token_bytes
 
-STAGES: tuple[Stage, ...] = ("sweep", "grid", "placebo", "shift")  # of a whole profile
+USUAL = tuple(stage for stage, kind in jobs.STAGES.items() if kind.usual)  # of a whole profile
 COLUMNS = ("tables", "prompts", "token_passes", "operations", "requests", "sent_bytes", "received_bytes")
 GROUPS = 6  # groups of items that a plan tokenises for a table; all of them where there are no more
 # Bytes that a job on a server takes besides its numbers: the source of the functions there, compressed; names and
@@ -99,13 +99,13 @@ def plan(
             if about.tokenizer_of != name:
                 why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
                 notes.append(f"{why}, so counts are estimates.")
-        missing = _missing(here, formats, STAGES)
+        missing = _missing(here, formats, USUAL)
         found = _planned(here, missing, about, remote, GROUPS)
         if hours and found["hours"] and found["hours"] > hours:
             every = [job for found in missing.values() for job in found]
             works = [(job, job_cost(job, about, GROUPS).operations) for job in every]
             fewer, said = fitted(here, works, hours / found["hours"])
-            found = _planned(fewer, _missing(fewer, formats, STAGES), about, remote, GROUPS)
+            found = _planned(fewer, _missing(fewer, formats, USUAL), about, remote, GROUPS)
             notes += said
         return found | {"notes": notes + found["notes"]}
     finally:
@@ -120,7 +120,7 @@ def cost_of(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -
 
 def _missing(settings: Settings, formats: Sequence[str], stages: Iterable[str]) -> dict[tuple, list[Job]]:
     """Jobs by stage and format, where there are any."""
-    asked = [(stage, form) for form in formats for stage in (*STAGES, *jobs.APART) if stage in stages]
+    asked = [(stage, form) for form in formats for stage in jobs.STAGES if stage in stages]
     found = {(stage, form): pending(settings, form, stage) for stage, form in asked}
     return {each: missing for each, missing in found.items() if missing}
 
@@ -187,19 +187,21 @@ def job_cost(job: Job, about: Outline | None = None, most: int | None = None) ->
     """
     about, stage, settings = about or outline(job.settings.model), job.stage, job.settings
     layers = jobs.job_layers(job, about.n_layers) if stage == "sweep" else [0]
-    asked = jobs.settings_of(about) if jobs.PARTS.get(stage) == "shift" else ("BASE",)
-    names = [*asked, jobs.MEAN] if stage == "shift" else ["full"]
-    # Placebos take one gradient, of the unsteered condition, and the differences that the grid has read.
-    cells = [] if stage in ("placebo", *jobs.APART) else cells_of(names, layers, job.multipliers, {})
+    kind = jobs.STAGES[stage]
+    asked = jobs.settings_of(about) if kind.part == "shift" else ("BASE",)
+    names = {"shift": [*asked, jobs.MEAN], "leak": ["seen", "fresh"]}.get(stage, ["full"])
+    # Slopes take one gradient, of the unsteered condition; placebos the differences that the grid has read.
+    scored = kind.numbers == jobs.SCORES
+    cells = cells_of(names, layers, job.multipliers, {}) if scored else []
     conditions = 1 + len(cells)
     few = job if most is None else replace(job, settings=_capped(job, most))
-    sizes = (1, 1) if stage in jobs.DRAWN else np.divide(_sizes(job), _sizes(few))
+    sizes = (1, 1) if kind.form else np.divide(_sizes(job), _sizes(few))
     (of_train, of_test), width, parts = sizes, len(layers) * about.width, []
     for setting in asked:
         train, test = jobs.examples(few, about, setting)
         questions = [question(example, settings.fidelity) for example in test]
         if stage != "placebo":
-            parts.append(_extraction(train, of_train, width, stage in ("grid", *jobs.APART)))
+            parts.append(_extraction(train, of_train, width, stage == "grid" or not scored))
         parts.append(_evaluation(questions, of_test, conditions, len(names) * width))
     done = total(parts)
     # Two a weight, of the blocks for every token, of the unembedding where it is called.
@@ -255,7 +257,7 @@ def _capped(job: Job, most: int) -> Settings:
         settings = replace(settings, balanced=True)
     if job.part is job.settings:
         return replace(settings, train=train, test=test)
-    return replace(settings, **{jobs.PARTS[job.stage]: fewer})
+    return replace(settings, **{jobs.STAGES[job.stage].part: fewer})
 
 
 def memory(about: Outline, dtype: str) -> int:

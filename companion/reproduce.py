@@ -54,10 +54,10 @@ def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str],
     `begin(name)` is called before each and gives back the function to call with token-passes done.
     """
     from companion.tan import experiment, work
-    from companion.tan.jobs import APART, inputs
+    from companion.tan.jobs import STAGES, inputs
 
     count = 0
-    for stage in (stage for stage in ("sweep", "grid", "placebo", "shift", *APART) if stage in stages):
+    for stage in (stage for stage in STAGES if stage in stages):
         for form in formats:
             for job in experiment.pending(settings, form, stage):
                 step = begin(f"{stage} {form}: {job.dataset}")

@@ -1,7 +1,6 @@
 """What a test item gains by having been trained on: the halves, and their difference, each by hand."""
 
 import random
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -47,8 +46,7 @@ class TestHalves:
 
 @pytest.fixture(scope="module")
 def recorded() -> pd.DataFrame:
-    settings = replace(load_profile("laptop-papers-qwen", recorded=True), datasets=leak.DATASETS)
-    return records.read(settings, leak.STAGE, "letter")
+    return records.read(load_profile("laptop-papers-qwen", recorded=True), "leak", "letter")
 
 
 def effect(grid: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +86,7 @@ def test_a_record_is_made_and_audited_like_any_other(own_folders, monkeypatch):
     monkeypatch.setattr(records, "FOLDER", own_folders / "records")
     monkeypatch.setattr(leak, "DATASETS", ("myopic-reward",))
     settings = load_profile("smoke", datasets="myopic-reward", layer={"letter": 1})
-    [path] = record_all(settings, leak.STAGE, ["letter"])
+    [path] = record_all(settings, "leak", ["letter"])
     assert path.name == "leak-letter.parquet"
-    found = records.audit(settings, leak.STAGE, "letter", np.random.default_rng(0))
+    found = records.audit(settings, "leak", "letter", np.random.default_rng(0))
     assert (found["record"], found["cells"], found["agrees"]) == ("smoke/leak-letter", 12, True)

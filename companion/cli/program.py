@@ -141,10 +141,11 @@ def record(
 ) -> None:
     """Run a long profile and keep its tables under records/. Goes on where a killed run stopped."""
     from companion.cli.progress import record_all
-    from companion.tan.jobs import DRAWN
+    from companion.tan.jobs import STAGES
 
     need_clone("records that are committed")
-    every = ("statement",) if stage in DRAWN else opt.FORMATS
+    only = STAGES[stage].form
+    every = (only,) if only else opt.FORMATS
     paths = record_all(load_profile(profile), stage, _formats(answer_format, every), as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})

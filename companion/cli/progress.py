@@ -21,7 +21,7 @@ from companion.places import BOOK, need_clone
 from companion.profiles import PUBLISHED, Settings, load_profile
 from companion.reproduce import Outcome, compute_tables, last_run, run_notebooks, up_to_date
 from companion.results import place
-from companion.tan import experiment, leak, records
+from companion.tan import experiment, records
 from companion.tan.jobs import Stage
 from steerkit.errors import SteerkitError, need
 
@@ -115,8 +115,6 @@ def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], report:
 def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine: bool = False) -> list[Path]:
     """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
     console, report, paths = screen.console(machine), Report(settings.profile), []
-    if stage == leak.STAGE:
-        return [records.write(settings, stage, "letter", leak.grid(settings))]
     for form in formats:
         settings = replace(settings, formats=(form,))
         if stage != "sweep":  # which of all data sets chooses the layer

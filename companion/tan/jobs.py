@@ -1,9 +1,10 @@
 """One job: a data set, a format, a stage; the items it takes, the examples they make, and all that decides its table.
 
-The stages are the main grid, its placebos, the layer sweep, one concept by several authors, all products of the pairs of a
-set, a shift of single tokens beside the vector, and the grid over prompt settings of section 5, where a vector is
-extracted under each setting and one more is their mean. A model without a system prompt has no SYS settings; the table
-then holds the others, and says so. `companion.tan.work` runs a job.
+The stages are the layer sweep, the main grid, its placebos, the grid over prompt settings of section 5, where a vector
+is extracted under each setting and one more is their mean, the same with labels drawn at random, one concept by several
+authors, all products of the pairs of a set, a shift of single tokens beside the vector, and items under a vector that
+they are part of. A model without a system prompt has no SYS settings; the table then holds the others, and says so.
+`companion.tan.work` runs a job.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from companion.data.forms import first_label
 from companion.data.splits import Split, limit, make_split
 from companion.models import dtype_of, weights_of
 from companion.profiles import Settings, Shift, Sweep
-from companion.tan import authors, products
+from companion.tan import authors, leak, products, unigram
 from companion.tan.placebo import OTHERS
 from companion.templates import SETTINGS, TEMPLATES, Setting, prompter
 from steerkit.errors import need
@@ -27,14 +28,45 @@ from steerkit.formats import FORMATS
 from steerkit.model import Model
 from steerkit.prompts import Example
 
-Stage = Literal["grid", "sweep", "shift", "placebo", "unlabelled", "authors", "products", "unigram"]
-# Stages whose sizes, multipliers and data sets are a part of the settings.
-PARTS = {"sweep": "sweep", "shift": "shift", "unlabelled": "shift"}
-# Stages that draw pairs of their own, the same to train and to test.
-DRAWN = ("authors", "products", "unigram")
-APART = ("unlabelled", *DRAWN)  # stages that no profile runs unasked
+Stage = Literal["sweep", "grid", "placebo", "shift", "unlabelled", "authors", "products", "unigram", "leak"]
 Progress = Callable[[int], None] | None  # called with token-passes done
 MEAN = "MEAN"  # the mean of the vectors of all settings
+SCORES = ("matching", "not_matching")  # of both answers, what a GRID table has
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a stage takes, and what is in its tables.
+
+    `numbers` are the columns that are computed; `cell`, those that tell the rows of an example apart; `part` of the
+    settings, its sizes, multipliers and data sets; `form`, the only answer format of a stage that takes items of its own,
+    the same to train and to test; `usual`, whether every profile runs it.
+    """
+
+    numbers: tuple[str, ...] = SCORES
+    cell: tuple[str, ...] = ("vector", "layer", "multiplier")
+    part: str = ""
+    form: str = ""
+    usual: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its items are pairs of texts, drawn by itself, and no items of a split."""
+        return self.form == "statement"
+
+
+# In the order in which they run: the sweep chooses the layer of all others.
+STAGES: dict[Stage, Kind] = {
+    "sweep": Kind(part="sweep", usual=True),
+    "grid": Kind(usual=True),
+    "placebo": Kind(("slope",), ("vector",), usual=True),
+    "shift": Kind(cell=("vector", "layer", "multiplier", "setting"), part="shift", usual=True),
+    "unlabelled": Kind(("slope",), ("vector", "setting", "labels"), "shift"),
+    "authors": Kind(("slope", "norm"), ("author", "by", "by_id"), form="statement"),
+    "products": Kind((*products.MATRICES, *SCORES), ("by_id",), form="statement"),
+    "unigram": Kind((*unigram.NUMBERS,), (), form="statement"),
+    "leak": Kind(form="letter"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +90,19 @@ class Job:
     @property
     def part(self) -> Settings | Sweep | Shift:
         """The part of the settings that has the sizes and multipliers of this stage."""
-        return getattr(self.settings, PARTS[self.stage]) if self.stage in PARTS else self.settings
+        part = STAGES[self.stage].part
+        return getattr(self.settings, part) if part else self.settings
 
     @property
     def split(self) -> str:
         """Name of the split: the sweep has its own, so that the layer is not chosen on test items."""
-        return "sweep" if self.stage == "sweep" else self.settings.split
+        return {"sweep": "sweep", "leak": leak.SPLIT}.get(self.stage, self.settings.split)
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
         """Most training and test groups: one number, or one for each format (the least for one that is not named)."""
+        if self.stage == "leak":
+            return leak.SIZES
         sizes = (self.part.train, self.part.test)
         sizes = [size if isinstance(size, dict) else {self.format: size} for size in sizes]
         return tuple(size.get(self.format, min(size.values())) for size in sizes)
@@ -75,6 +110,8 @@ class Job:
     @property
     def multipliers(self) -> tuple[float, ...]:
         """One list, or one for each format (the shortest for one that is not named)."""
+        if self.stage == "leak":
+            return leak.MULTIPLIERS
         given = self.part.multipliers
         return given.get(self.format, min(given.values(), key=len)) if isinstance(given, dict) else given
 
@@ -86,10 +123,11 @@ class Job:
 
 
 def datasets_of(settings: Settings, stage: Stage) -> Sequence[str]:
-    """The data sets of a stage: sweep and shift may have their own, and few concepts have several authors."""
-    if stage == "authors":
-        return authors.among(settings.datasets)
-    return (getattr(settings, PARTS[stage]).datasets if stage in PARTS else ()) or settings.datasets
+    """The data sets of a stage: sweep and shift may have their own, and few suit those that take items of their own."""
+    if stage in ("authors", "leak"):
+        return (authors if stage == "authors" else leak).among(settings.datasets)
+    part = STAGES[stage].part
+    return (getattr(settings, part).datasets if part else ()) or settings.datasets
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +149,7 @@ def inputs(job: Job) -> dict[str, Any]:
         "fidelity": settings.fidelity if job.format == "letter" else None,
         "multipliers": job.multipliers,
     }
-    if settings.balanced and job.stage not in DRAWN:
+    if settings.balanced and not STAGES[job.stage].form:
         about["balanced"] = True
     if job.stage == "sweep":
         return about | {"step": job.part.every(job.format), "train_template": job.part.template}
@@ -121,9 +159,17 @@ def inputs(job: Job) -> dict[str, Any]:
         return about | {"texts": {name: authors.hashes(name) for name in kind}, "pairs": authors.PAIRS}
     if job.stage in ("products", "unigram"):
         return about | {"pairs": products.PAIRS}
+    if job.stage == "leak":
+        items, halves = dataset_of(job.dataset, settings.source).items, halves_of(job)
+        return about | {"halves": {half: [items[i].id for i in part] for half, part in halves.items()}}
     if job.stage in ("shift", "unlabelled"):
         return about | {"personas": personas(job.dataset, settings.source)}
     return about | ({"others": others_of(job)} if job.stage == "placebo" else {})
+
+
+def halves_of(job: Job) -> dict[str, list[int]]:
+    """The items of the stage `leak`, by what the released split did with their questions."""
+    return leak.halves(dataset_of(job.dataset, job.settings.source))
 
 
 def items_a_pair(job: Job) -> int:
@@ -146,7 +192,14 @@ def split_of(job: Job) -> Split:
 
 
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
-    """Tokenised training and test examples of a job in one prompt setting; of `DRAWN` stages they are the same."""
+    """Tokenised training and test examples of a job in one prompt setting; the same where a stage has its own items."""
+    form = STAGES[job.stage].form
+    need(
+        form in ("", job.format),
+        f"the format {form} for the stage {job.stage}",
+        job.format,
+        "leave the format out.",
+    )
     if job.stage == "authors":
         every = [one for each in examples_by_author(job, job.dataset, model).values() for one in each]
         return every, every
@@ -154,12 +207,15 @@ def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Ex
         every = _asked(job, model, products.pairs_of(job.dataset, job.settings.source, job.settings.seed))
         return every, every
     settings, dataset = job.settings, dataset_of(job.dataset, job.settings.source)
-    split = split_of(job)
     persona = None if setting == "BASE" else personas(job.dataset, settings.source)
     shown = asked = prompter(model.tokenizer, model.template, settings.spelling, setting, persona)
     if job.stage == "sweep" and settings.sweep.template:
         shown = prompter(model.tokenizer, TEMPLATES[settings.sweep.template], settings.spelling)
     how = job.format, settings.seed, job.counterbalanced
+    if job.stage == "leak":
+        every = examples_of(asked, dataset, [i for half in halves_of(job).values() for i in half], *how)
+        return every, every
+    split = split_of(job)
     return examples_of(shown, dataset, split.train, *how), examples_of(asked, dataset, split.test, *how)
 
 
@@ -171,8 +227,6 @@ def examples_by_author(job: Job, concept: str, model: Model) -> dict[str, list[E
 
 def _asked(job: Job, model: Model, pairs: Sequence[authors.Pair]) -> list[Example]:
     """Pairs of texts as examples."""
-    expected = f"the format statement for the stage {job.stage}"
-    need(job.format == "statement", expected, job.format, "leave the format out.")
     asked, ask = prompter(model.tokenizer, model.template, job.settings.spelling), FORMATS[job.format].ask
     return [ask(asked, *pair) for pair in pairs]
 

@@ -6,29 +6,35 @@ steered by the vector that it is part of and by one that no item with its questi
 in cancels. In a vector, a mean of n differences, an item has the weight 1 / n.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from companion import store
-from companion.data.ask import examples_of
 from companion.data.datasets import Dataset
 from companion.data.splits import group_items, make_split
-from companion.models import model_of
-from companion.profiles import Settings
-from companion.tan import jobs, work
-from companion.tan.jobs import Job
-from companion.templates import prompter
-from steerkit import Example, Model, Vectors, mean_interval
 from steerkit.errors import need
+from steerkit.stats import mean_interval
 
-STAGE: Any = "leak"  # names the record; no profile runs it unasked
+if TYPE_CHECKING:
+    from steerkit import Example, Model, Vectors
+
+SPLIT = "as-released"
 LETTERS = 12  # items of each half whose positive letter is A, and as many B
+SIZES = (2 * LETTERS, 4 * LETTERS)  # items that a vector is of, and all that are tested
 MULTIPLIERS = (-1.5, 0.0, 1.5)
 TRAINED = 500  # training items of the released split in a file of a thousand
 DATASETS = ("self-awareness-training-web-gpt", "self-awareness-general-ai", "myopic-reward")
+
+
+def among(datasets: Sequence[str]) -> tuple[str, ...]:
+    """Those of some data sets that are looked at."""
+    found = tuple(name for name in DATASETS if name in datasets)
+    need(found, f"one of {', '.join(DATASETS)}", ", ".join(datasets), "take one of these data sets.")
+    return found
 
 
 def halves(dataset: Dataset) -> dict[str, list[int]]:
@@ -36,7 +42,7 @@ def halves(dataset: Dataset) -> dict[str, list[int]]:
 
     The first of each in the order of the split, as many with the positive letter A as with B.
     """
-    split, group = make_split(dataset, "as-released"), group_items(dataset.items)
+    split, group = make_split(dataset, SPLIT), group_items(dataset.items)
     train, trained = set(split.train), {group[i] for i in split.train}
     seen = [i for i in split.test if i in train]
     fresh = [i for i in split.test if group[i] not in trained]
@@ -48,54 +54,12 @@ def _balanced(dataset: Dataset, part: list[int]) -> list[int]:
     return [i for each in by_letter for i in each[:LETTERS]]
 
 
-def job_of(settings: Settings, name: str) -> Job:
-    """The job of one data set, in `letter` at the layer of the profile."""
-    step = "take laptop-papers-qwen, or give the profile a layer."
-    need("letter" in settings.layer, "a profile with a layer for letter", settings.profile, step)
-    sizes = {"train": 2 * LETTERS, "test": 4 * LETTERS, "multipliers": MULTIPLIERS}
-    plain = replace(settings, split="as-released", counterbalanced=False, balanced=False, **sizes)
-    return Job(plain, STAGE, name, "letter", settings.layer["letter"])
-
-
-def grid(settings: Settings) -> pd.DataFrame:
-    """GRID table of all `DATASETS`, with their manifests."""
-    parts = [table(settings, name) for name in DATASETS]
-    found = pd.concat(parts, ignore_index=True)
-    found.attrs = {"manifests": store.Manifests(part.attrs["manifest"] for part in parts)}
-    return found
-
-
-def table(settings: Settings, name: str) -> pd.DataFrame:
-    """GRID table of one data set: both halves under the vectors "seen" and "fresh"."""
-    job = job_of(settings, name)
-    dataset = jobs.dataset_of(name, settings.source)
-    ids = {half: [dataset.items[i].id for i in part] for half, part in halves(dataset).items()}
-    return store.table(job.name, jobs.inputs(job) | {"halves": ids}, lambda: _compute(job))
-
-
-def _compute(job: Job) -> pd.DataFrame:
-    model = model_of(job.settings.model, job.settings.remote)
-    asked = examples(job, model)
-    result = work.scored(job, model, [*asked["seen"], *asked["fresh"]], vectors(job, model, asked))
-    frame = result.table(job.dataset)
-    frame.attrs = {"engine": result.engine, "reason": result.reason, "source": model.source}
-    return frame
-
-
-def examples(job: Job, model: Model) -> dict[str, list[Example]]:
-    """The items of each half as the released code asks them: in one order of their options."""
-    asked = prompter(model.tokenizer, model.template, job.settings.spelling)
-    dataset = jobs.dataset_of(job.dataset, job.settings.source)
-    found = halves(dataset).items()
-    return {half: examples_of(asked, dataset, part, job.format, job.settings.seed) for half, part in found}
-
-
-def vectors(job: Job, model: Model, asked: dict[str, list[Example]]) -> Vectors:
+def vectors(model: Model, asked: Mapping[str, Sequence[Example]], layer: int) -> Vectors:
     """The vector of each half, under its name."""
     from steerkit.extraction import extract
     from steerkit.vectors import concatenate
 
-    found = {half: extract(model, part, [job.layer]) for half, part in asked.items()}
+    found = {half: extract(model, part, [layer]) for half, part in asked.items()}
     return concatenate(*(replace(each, names=(half,)) for half, each in found.items()))
 
 

@@ -19,26 +19,17 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import BOOK_FORMATS, Settings, load_profile
-from companion.tan import jobs, leak, products, unigram, unlabelled, work
+from companion.tan import jobs, work
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
-from steerkit.model import Model
 
 FOLDER = RECORDS
 # Another machine, another thread count and other batches differ by rounding; scores are of order 1 to 30.
 TOLERANCE = 2e-3
 HALF_TOLERANCE = 0.3  # in bfloat16, which keeps a score of 10 to 0.06 at every step
 KEPT = ["dataset", "example_id", "positive_letter", "positive_answer", "vector", "layer", "multiplier"]
-SIDES = ["matching", "not_matching"]
-# Stages that keep no scores: their numbers.
-APART = {"placebo": ["slope"], "authors": ["slope", "norm"], "products": [*products.MATRICES, *SIDES]}
-APART |= {"unigram": [*unigram.NUMBERS], "unlabelled": ["slope"]}
-# What tells the cells of an example apart, and what computes those of some by gradients.
-CELL = {"placebo": ["vector"], "authors": ["author", "by", "by_id"], "products": ["by_id"], "unigram": []}
-CELL |= {"unlabelled": ["vector", "setting", "labels"]}
-OF_IDS = {"authors": work.slopes_by_author, "products": work.products_of, "unigram": work.unigram_of}
-OF_IDS |= {"unlabelled": unlabelled.table}
+SIDES = [*jobs.SCORES]
 # Notebooks that one record is enough for, and its stage.
 ENOUGH: dict[str, Stage] = dict.fromkeys(("tan-fig-1", "tan-fig-2", "tan-fig-3", "tan-fig-4"), "grid")
 ENOUGH |= {"tan-app-layers": "sweep"}
@@ -69,8 +60,7 @@ def done(settings: Settings, stage: Stage, answer_format: str) -> list[str]:
 def without(settings: Settings, stage: Stage, kept: Sequence[str]) -> Settings | None:
     """The settings for the other data sets of a stage, if there are any; whose vectors are placebos stays."""
     left = tuple(name for name in jobs.datasets_of(settings, stage) if name not in kept)
-    if stage in jobs.PARTS:
-        part = jobs.PARTS[stage]
+    if part := jobs.STAGES[stage].part:
         found = replace(settings, **{part: replace(getattr(settings, part), datasets=left)})
     else:
         found = replace(settings, datasets=left, others=settings.others or settings.datasets)
@@ -86,7 +76,7 @@ def write(
     """
     path = path_of(settings.profile, stage, answer_format)
     small, parts = _small(table, stage), table.attrs["manifests"]
-    if stage not in jobs.DRAWN:  # the groups too, so that a reader needs the scores and not the data
+    if not jobs.STAGES[stage].drawn:  # the groups too, so that a reader needs the scores and not the data
         for name, part in small.groupby("dataset", sort=False):
             dataset = jobs.dataset_of(name, settings.source)
             small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
@@ -110,9 +100,10 @@ def _of(manifests: Sequence[dict[str, Any]], names: Collection[str]) -> list[dic
 
 def _small(table: pd.DataFrame, stage: Stage) -> pd.DataFrame:
     """The columns that are kept, scores as float32."""
-    if stage in APART:
-        return table.astype(dict.fromkeys(APART[stage], np.float32))
-    columns = [*KEPT, *(["setting"] if stage == "shift" else []), *SIDES]
+    kind = jobs.STAGES[stage]
+    if kind.numbers != jobs.SCORES:
+        return table.astype(dict.fromkeys(kind.numbers, np.float32))
+    columns = [*KEPT, *kind.cell[3:], *SIDES]
     return table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
 
 
@@ -130,10 +121,9 @@ def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:
     need(not missing, expected, f"no {', '.join(missing[:3])}", step)
     about = table.attrs["manifest"]
     kept = table[table["dataset"].isin(wanted)].reset_index(drop=True)
-    if stage in APART:
-        kept = kept.astype(dict.fromkeys(APART[stage], float))
-    else:
-        kept[SIDES] = kept[SIDES].astype(float)
+    numbers = jobs.STAGES[stage].numbers
+    kept = kept.astype(dict.fromkeys(numbers, float))
+    if numbers == jobs.SCORES:
         kept = kept.assign(format=answer_format, propensity=kept["matching"] - kept["not_matching"])
     record = f"{settings.profile}/{path.stem}"
     manifests = store.Manifests(store.Manifest(one, record=record) for one in _of(about["manifests"], wanted))
@@ -217,50 +207,20 @@ def audit(
     mine, [made] = recorded[recorded["dataset"] == name], _of(recorded.attrs["manifests"], [name])
     others, layer = (made["inputs"].get(each) for each in ("others", "layer"))  # of a sweep neither
     job = Job(replace(settings, others=tuple(others or ())), stage, name, answer_format, layer)
-    job = leak.job_of(settings, name) if stage == leak.STAGE else job
     model, known = model_of(settings.model, settings.remote), set(mine["example_id"])
-    there = [one.id for one in _examples(job, model)[1] if one.id in known]  # not all pairs are tests
+    there = [one.id for one in jobs.examples(job, model)[1] if one.id in known]  # not all pairs are tests
     chosen = sorted(rng.choice(there, size=min(examples_each, len(there)), replace=False).tolist())
-    again, mine = _again(job, model, chosen, rng), mine[mine["example_id"].isin(chosen)]
-    if stage == "shift":
-        mine = mine[mine["setting"] == again["setting"].iloc[0]]
+    again, mine = work.compute(job, ids=chosen), mine[mine["example_id"].isin(chosen)]
     if stage == "authors":
         mine = mine[mine["of"] == name]
-    cell = ["example_id", *CELL.get(stage, ("vector", "layer", "multiplier"))]
-    numbers = APART.get(stage, SIDES)
+    kind = jobs.STAGES[stage]
+    cell, numbers = ["example_id", *kind.cell], [*kind.numbers]
     both = mine.merge(again, on=cell, suffixes=("", "_again"), how="outer", indicator=True)
     units = {"product": mine["product"].abs().max()} if stage == "products" else {}  # no score: relative
     gaps = [(both[each] - both[f"{each}_again"]).abs().max() / units.get(each, 1) for each in numbers]
     complete = bool((both["_merge"] == "both").all() and both[numbers].notna().all(axis=None))
-    exact = made["inputs"]["dtype"] == dtype_of(settings.model) == "float32"
+    exact = made["inputs"]["dtype"] == dtype_of(settings.model, settings.remote) == "float32"
     tolerance, difference = TOLERANCE if exact else HALF_TOLERANCE, float(max(gaps))
     about = {"record": f"{settings.profile}/{stage}-{answer_format}", "dataset": name}
     about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
     return about | {"tolerance": tolerance, "agrees": complete and difference <= tolerance}
-
-
-def _examples(job: Job, model: Model) -> tuple[list, list]:
-    """Training and test examples of a job."""
-    if job.stage != leak.STAGE:
-        return jobs.examples(job, model)
-    return [], [one for half in leak.examples(job, model).values() for one in half]
-
-
-def _again(job: Job, model: Model, ids: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
-    """The cells of some examples, computed again; over prompt settings those of one of them."""
-    if job.stage in OF_IDS:
-        return OF_IDS[job.stage](job, model, ids)
-    (train, test), setting = _examples(job, model), "BASE"
-    if job.stage == "shift":
-        setting, found = str(rng.choice(jobs.settings_of(model))), work.vectors_by_setting(job, model)
-        _, test = jobs.examples(job, model, setting)
-    elif job.stage == leak.STAGE:
-        found = leak.vectors(job, model, leak.examples(job, model))
-    elif job.stage == "placebo":
-        found, _ = work.vectors_beside_of(job, model, train)
-    else:
-        found = work.vectors_of(job, jobs.job_layers(job, len(model.layers)), train)
-    few = [example for example in test if example.id in ids]
-    if job.stage == "placebo":
-        return work.slopes_beside(job, model, few, found)
-    return work.scored(job, model, few, found).table(job.dataset).assign(setting=setting)

@@ -9,7 +9,7 @@ example and setting (`steerkit.gradient`) gives the slopes of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def vectors(job: Job, model: Model, setting: str, progress: Callable | None = No
     return concatenate(extraction.mean_difference(found, [job.layer]), drawn)
 
 
-def table(job: Job, model: Model, ids: Sequence[str] = (), progress: Callable | None = None) -> pd.DataFrame:
+def table(job: Job, model: Model, ids: Collection[str], progress: Callable | None = None) -> pd.DataFrame:
     """UNLABELLED table of one data set, of all its test examples or of these `ids`.
 
     Columns dataset, example_id; vector, the training setting; setting, that of the test prompt; labels, "full" or

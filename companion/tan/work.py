@@ -9,17 +9,17 @@ in any of them makes new artefacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors, jobs, products, unigram, unlabelled
+from companion.tan import authors, jobs, leak, products, unigram, unlabelled
 from companion.tan.dose import dose_of
 from companion.tan.jobs import MEAN, Job, Progress, examples, inputs, settings_of
 from companion.tan.placebo import slopes_at_zero, vectors_beside
@@ -29,7 +29,6 @@ from steerkit.prompts import Example
 if TYPE_CHECKING:
     import pandas as pd
 
-    from steerkit.grid import Grid
     from steerkit.model import Model
     from steerkit.vectors import Vectors
 
@@ -100,50 +99,63 @@ def pairwise(vectors: Mapping[str, np.ndarray]) -> list[tuple[str, str, float]]:
     return [(first, second, float(one @ other)) for (first, one), (second, other) in combinations(units, 2)]
 
 
-def compute(job: Job, progress: Progress = None) -> pd.DataFrame:
-    """Run one job: extract, steer, score."""
+def compute(job: Job, progress: Progress = None, ids: Collection[str] = ()) -> pd.DataFrame:
+    """Run one job: extract, steer, score; all its test examples, or those of some ids."""
     model = model_of(job.settings.model, job.settings.remote)
-    if job.stage in APART:
-        return APART[job.stage](job, model, progress)
-    train, test = examples(job, model)
-    found = vectors_of(job, jobs.job_layers(job, len(model.layers)), train, progress)
-    result = scored(job, model, test, found, progress)
-    frame = result.table(job.dataset)
-    frame.attrs = _about(model, result, test) | {"train_examples": len(train)}
+    frame = COMPUTE[job.stage](job, model, ids, progress)
+    frame.attrs = {"engine": "gradient", "source": model.source} | frame.attrs
     return frame
 
 
-def _compute_shift(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
+def _grid(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
+    """GRID table of one data set, of the main grid or the sweep."""
+    train, test = examples(job, model)
+    found = vectors_of(job, jobs.job_layers(job, len(model.layers)), train, progress)
+    frame = _scores(job, model, _some(test, ids), found, progress)
+    frame.attrs["train_examples"] = len(train)
+    return frame
+
+
+def _leak(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
+    """GRID table of one data set: both halves under the vectors "seen" and "fresh"."""
+    (every, _), start, asked = examples(job, model), 0, {}
+    for half, part in jobs.halves_of(job).items():
+        asked[half], start = every[start : start + len(part)], start + len(part)
+    return _scores(job, model, _some(every, ids), leak.vectors(model, asked, job.layer), progress)
+
+
+def _shift(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """GRID table of one data set with a column `setting`, the test prompts' one; `vector` is the training one."""
     import pandas as pd
 
-    found = vectors_by_setting(job, model, progress)
-    parts = []
+    found, parts = vectors_by_setting(job, model, progress), {}
     for setting in settings_of(model):
-        _, test = examples(job, model, setting)
-        result = scored(job, model, test, found, progress)
-        parts.append(result.table(job.dataset).assign(setting=setting))
-    frame = pd.concat(parts, ignore_index=True)
-    frame.attrs = _about(model, result, test) | {
+        test = _some(examples(job, model, setting)[1], ids)
+        parts[setting] = _scores(job, model, test, found, progress).assign(setting=setting)
+    frame = pd.concat(parts.values(), ignore_index=True)
+    frame.attrs = parts["BASE"].attrs | {
         "cosines": pairwise({name: found.values[i, 0].numpy() for i, name in enumerate(found.names)}),
-        "settings_without_a_place": sorted(set(SETTINGS) - set(settings_of(model))),
+        "settings_without_a_place": sorted(set(SETTINGS) - set(parts)),
     }
     return frame
 
 
-def _compute_placebo(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
+def _placebo(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
+    from steerkit.gradient import gradients
+
     train, test = examples(job, model)
     vectors, single = vectors_beside_of(job, model, train, progress)
-    frame = slopes_beside(job, model, test, vectors, progress)
-    dose = dose_of(model, vectors, max(job.multipliers)) | {"difference_norm": single}
-    frame.attrs = {"engine": "gradient", "source": model.source, "dose": dose, "others": jobs.others_of(job)}
+    asked, fidelity = _some(test, ids), job.settings.fidelity
+    moved = gradients(model, asked, [job.layer], fidelity=fidelity, progress=progress)
+    frame = slopes_at_zero(moved.at(job.layer), vectors, asked)
+    frame.insert(0, "dataset", job.dataset)
+    dose = {} if ids else dose_of(model, vectors, max(job.multipliers)) | {"difference_norm": single}
+    frame.attrs = {"dose": dose, "others": jobs.others_of(job)}
     return frame
 
 
-def slopes_by_author(
-    job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None
-) -> pd.DataFrame:
+def _authors(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """AUTHORS table of one concept: its tests under the vectors of all of its kind, by all authors; of these `ids` under
     its own."""
     from steerkit.gradient import gradients
@@ -155,7 +167,7 @@ def slopes_by_author(
             name = f"authors-{concept}-{author}"
             about = inputs(replace(job, dataset=concept)) | {"author": author}
             found[concept, author] = _differences(job, name, about, [job.layer], train, progress)
-    asked = {author: [one for one in each if one.id in ids or not ids] for author, each in own.items()}
+    asked = {author: _some(each, ids) for author, each in own.items()}
     asked = {author: each for author, each in asked.items() if each}
     moved = {
         author: gradients(model, each, [job.layer], progress=progress).at(job.layer)
@@ -165,13 +177,13 @@ def slopes_by_author(
     return authors.slopes(job.dataset, named, moved, found)
 
 
-def products_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None) -> pd.DataFrame:
+def _products(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """PRODUCTS table of one data set: all its pairs, or these `ids`, as tests of all of them."""
     from steerkit.gradient import gradients
 
     train, _ = examples(job, model)
     found = differences_of(job, [job.layer], train, progress)
-    tests = [one for one in train if one.id in ids or not ids]
+    tests = _some(train, ids)
     drawn = products.pairs_of(job.dataset, job.settings.source, job.settings.seed)
     bags = {first.id: products.bag((first, other)) for first, other in drawn}
     last = len(model.layers) - 1
@@ -182,7 +194,7 @@ def products_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progr
     return frame.assign(kind=drawn[0][0].kind)
 
 
-def unigram_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progress = None) -> pd.DataFrame:
+def _unigram(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """UNIGRAM table of one data set: all its tests, or these `ids`."""
     pairs, _ = examples(job, model)
     found = differences_of(job, [job.layer], pairs, progress)
@@ -191,23 +203,14 @@ def unigram_of(job: Job, model: Model, ids: Sequence[str] = (), progress: Progre
     return frame.assign(kind=jobs.dataset_of(job.dataset, job.settings.source).items[0].kind)
 
 
-def _by_gradient(make: Callable) -> Callable:
-    """The table of a stage that takes gradients, with what its manifest says."""
-
-    def compute(job: Job, model: Model, progress: Progress) -> pd.DataFrame:
-        frame = make(job, model, progress=progress)
-        frame.attrs |= {"engine": "gradient", "source": model.source}
-        return frame
-
-    return compute
+COMPUTE: dict[jobs.Stage, Callable] = {"sweep": _grid, "grid": _grid, "placebo": _placebo, "shift": _shift}
+COMPUTE |= {"unlabelled": unlabelled.table, "authors": _authors, "products": _products, "unigram": _unigram}
+COMPUTE |= {"leak": _leak}
 
 
-APART = {"shift": _compute_shift, "placebo": _compute_placebo, "unlabelled": _by_gradient(unlabelled.table)}
-APART |= {
-    "authors": _by_gradient(slopes_by_author),
-    "products": _by_gradient(products_of),
-    "unigram": _by_gradient(unigram_of),
-}
+def _some(asked: Sequence[Example], ids: Collection[str]) -> list[Example]:
+    """Those of some ids; all of them without."""
+    return [one for one in asked if one.id in ids or not ids]
 
 
 def vectors_beside_of(
@@ -224,29 +227,16 @@ def vectors_beside_of(
     return vectors, float(found.values.norm(dim=-1).mean())
 
 
-def slopes_beside(
-    job: Job, model: Model, test: Sequence[Example], vectors: Vectors, progress: Progress = None
+def _scores(
+    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress
 ) -> pd.DataFrame:
-    """PLACEBO table of some test examples."""
-    from steerkit.gradient import gradients
-
-    found = gradients(model, test, [job.layer], fidelity=job.settings.fidelity, progress=progress)
-    frame = slopes_at_zero(found.at(job.layer), vectors, test)
-    frame.insert(0, "dataset", job.dataset)
-    return frame
-
-
-def scored(
-    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress = None
-) -> Grid:
-    """The test examples under the vectors at the multipliers of the job."""
+    """GRID table of test examples under vectors at the multipliers of the job."""
     from steerkit.grid import evaluate
 
     settings = job.settings
     options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
-    return evaluate(model, test, found, job.multipliers, **options)
-
-
-def _about(model: Model, result: Grid, test: Sequence[Example]) -> dict[str, Any]:
-    about = {"engine": result.engine, "reason": result.reason, "source": model.source}
-    return about | {"test_examples": len(test), "dtype_reason": model.dtype_reason}
+    result = evaluate(model, test, found, job.multipliers, **options)
+    frame = result.table(job.dataset)
+    frame.attrs = {"engine": result.engine, "reason": result.reason}
+    frame.attrs |= {"test_examples": len(test), "dtype_reason": model.dtype_reason}
+    return frame

@@ -160,7 +160,7 @@ class TestCost:
         assert all(size[way] <= limits[f"{way}_limit"] for way in size)
 
     def test_overhead_on_the_grid_of_selected_sets(self, stack, there, here, tmp_path_factory, monkeypatch):
-        few = replace(load_profile("laptop"), train=4, test=4, resamples={}, random_vectors=0)
+        few = replace(load_profile("laptop"), train=4, test=4)
         asked = [jobs.Job(few, "grid", name, "statement", LAYER) for name in few.datasets]
         assert len(asked) == 13
 

@@ -13,6 +13,7 @@ import torch
 from served import DEFAULT, TRUSTED
 
 from companion.cli import own
+from companion.places import ROOT
 from steerkit import traces
 from steerkit.ndif import jobs as remote_jobs
 from steerkit.remote import run
@@ -64,7 +65,8 @@ def check(found: list[torch.Tensor], here) -> None:
 def test_a_client_that_is_killed_finds_its_jobs(stack, there, tmp_path):
     """Each part is one job, however often the client is killed."""
     own = {"STEERKIT_ARTIFACTS": str(tmp_path / "artifacts"), "NDIF_API_KEY": TRUSTED}
-    own = os.environ | own | {"PYTHONPATH": str(Path(__file__).parent)}
+    found = os.pathsep.join(map(str, (Path(__file__).parent, ROOT / "book")))
+    own = os.environ | own | {"PYTHONPATH": found}
     given = {"env": own, "cwd": tmp_path, "text": True}
     command, before = [sys.executable, "-c", CLIENT, stack.url], stack.jobs()
     for number in (1, 3):
