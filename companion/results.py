@@ -28,7 +28,7 @@ OWN = "/notebooks"  # the address of its results
 class Result:
     """What the notebook of one exhibit left under one profile.
 
-    `address` is the folder as Sphinx names it; `parts` has one record a figure or table (`companion.page.record`),
+    `address` is the folder as Sphinx names it; `parts` has one record a figure or table (`companion.page.Run.show`),
     figures of the book's formats first, then records in the order of the profile.
     """
 

@@ -16,7 +16,7 @@ from steerkit.prompts import Example, Prompter
 from steerkit.remote import run
 from steerkit.templates import DEFAULT_SYSTEM
 from steerkit.trust import SHORTEST, check_steering, halving
-from steerkit.vectors import Vectors
+from steerkit.vectors import Vectors, check_multipliers
 
 
 def generate(
@@ -42,6 +42,7 @@ def generate(
     """
     multipliers = [float(multiplier) for multiplier in multipliers]
     check_steering(model, vectors, [layer], multipliers, [name])
+    check_multipliers(vectors.select([name], [layer]), multipliers, model.dtype)
     need(max_new_tokens > 0, "at least one new token", str(max_new_tokens), "ask for more.")
     tokens, ends = prompt_tokens(model, prompt, system), ends_of(model)
     need(bool(tokens), "a prompt of at least one token", "none", "say something.")

@@ -143,6 +143,7 @@ def check_fits(sae: Sae, width: int | None = None, layer: int | None = None) -> 
     mend = "take the autoencoder of the model that the vector belongs to."
     need(width in (None, sae.width), expected, f"width {width}", mend)
     right = sae.layer == layer and (sae.hook == "" or bool(_BLOCK_OUTPUT.search(sae.hook)))
-    expected, found = f"an autoencoder of the residual stream after block {layer}", sae.hook or "block"
+    expected = f"an autoencoder of the residual stream after block {layer}"
+    found = f"one of {sae.hook} (block {sae.layer})" if sae.hook else f"one after block {sae.layer}"
     mend = "take the autoencoder of the vector's layer, or the vector of the autoencoder's layer."
-    need(layer is None or right, expected, f"one of {found} (block {sae.layer})", mend)
+    need(layer is None or right, expected, found, mend)

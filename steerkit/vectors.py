@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steerkit.errors import NOT_READ, SteerkitError, need, told
+from steerkit.errors import NOT_READ, SteerkitError, need, one_of, told
 from steerkit.files import write_atomically
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Vectors:
     def select(self, names: list[str] | None = None, layers: list[int] | None = None) -> Vectors:
         """The same vectors, fewer of them."""
         names, layers = list(names or self.names), list(layers or self.layers)
+        for name in names:
+            one_of("a vector of these", name, self.names, "choose one of them.")
         for layer in layers:
             self.at(layer)
         rows, columns = map(self.names.index, names), map(self.layers.index, layers)

@@ -13,7 +13,7 @@ import requests
 from conftest import letters_of, refused
 
 import companion.data.datasets as datasets
-from companion.data.ask import statement_pairs
+from companion.data.ask import _left_out, statement_pairs
 from companion.data.datasets import Item, Source, load_dataset, names, read_source, sources
 from companion.data.rows import parse_rows
 
@@ -167,9 +167,12 @@ class TestStatementPairs:
         assert not caplog.text
 
     @pytest.mark.parametrize("row", [choice_row(options=("", "x")), choice_row(""), choice_row(options="xx")])
-    def test_questions_without_two_completions_are_left_out_and_counted(self, caplog, row):
+    def test_questions_without_two_completions_are_left_out_and_counted_once(self, caplog, row):
+        _left_out.cache_clear()
         assert len(statement_pairs(parse_rows([row, choice_row("b?")], "d"))) == 1  # the papers have some
-        assert "1 of 2 items" in caplog.text
+        assert "d: 1 of 2 items" in caplog.text
+        statement_pairs(parse_rows([row, choice_row("b?")], "d"))
+        assert caplog.text.count("1 of 2") == 1
         # No pair at all is an error.
         items = parse_rows([persona_row("a"), persona_row("b")], "d")
         error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))

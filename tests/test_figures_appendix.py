@@ -8,6 +8,7 @@ from conftest import refused
 from drawn import SETS, bands, bent, boxes, markers, medians_of, minus, points, segments, texts, ticks
 from drawn import make_grid as grid_of
 from scipy.stats import spearmanr
+from scipy.stats import t as student_t
 
 from companion import published
 from companion.figures import flaws as drawings
@@ -141,7 +142,7 @@ class TestLayers:
             assert axes.get_title() == f"{published.label(name)}\nbest: {layer}"
             assert any(line.get_linestyle() == ":" and set(line.get_xdata()) == {12} for line in axes.lines)
             (band,) = bands(axes)
-            half = 1.96 * np.sqrt(own["variance"] / (own["n"] - 1))
+            half = student_t.ppf(0.975, own["n"] - 1) * np.sqrt(own["variance"] / (own["n"] - 1))
             heights = band[:, 1]
             ends = (own["mean"] - half).min(), (own["mean"] + half).max()
             assert (heights.min(), heights.max()) == pytest.approx(ends, abs=1e-4)

@@ -145,7 +145,7 @@ LONG = r"at most 2048 tokens, the positions of llama; found \d+ and 5000 new"
         ({"name": "fool"}, r"names of vectors \(full, other\); found fool"),
         ({"max_new_tokens": 0}, "at least one new token; found 0"),
         ({"max_new_tokens": 5000}, LONG),
-        ({"multipliers": [3e38]}, r"finite logits; found NaN or infinity with multiplier 3e\+38"),
+        ({"multipliers": [3e38]}, r"multipliers that move activations by at most .* with multiplier 3e\+38"),
         ({"vectors": NARROW}, r"width 32.*found width 16"),
         ({"vectors": FEW}, r"layer these vectors have \(0, 2\); found layer 1"),
         ({"template": TEMPLATES["base"], "system": "the river"}, "which has no place for one"),
@@ -156,3 +156,21 @@ def test_what_makes_no_sense_is_refused_in_words(model, given, said):
     good = {"prompt": SAID, "vectors": random_vectors(model, scale=10.0), "layer": 1, "multipliers": [1.0]}
     asked = good | given
     refused(generate, replace(model, template=asked.pop("template", model.template)), said=said, **asked)
+
+
+def test_a_model_that_gives_no_numbers_is_no_text(model):
+    """Otherwise the likeliest of NaN is a token like any other."""
+
+    def broken(block, inputs, output):
+        return output * torch.nan
+
+    given = {"layer": 1, "multipliers": [1.0]}
+    with model.lm._module.get_output_embeddings().register_forward_hook(broken):
+        refused(
+            generate,
+            model,
+            SAID,
+            random_vectors(model),
+            **given,
+            said=r"finite logits; found NaN or infinity",
+        )

@@ -133,7 +133,7 @@ Remote = Annotated[str, typer.Option(help=REMOTE, callback=run_there)]
 Profile = option(str, "Which dial setting: smoke, laptop, ...", known=profiles)
 Model = option(str, "A registry name, a hub id, or a folder.", known=models, files=())
 Data = option(str, DATA, known=datasets, files=(".jsonl", ".json", ".csv"))
-Source = option(Literal["bundled", "papers"], "For data set names.")
+Source = option(Literal["bundled", "scenes", "papers"], "For data set names.")
 Format = option(str, f"{', '.join(FIRST)} or {LAST}.", "--format", known=formats)
 Split = option(SPLITS, "all: no split, every item is used.")
 Fidelity = option(FIDELITIES, "How letters are scored.")

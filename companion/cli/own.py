@@ -27,7 +27,7 @@ from steerkit.formats import ledger as tokens_of
 from steerkit.items import Item
 from steerkit.model import Model
 from steerkit.prompts import Example, Prompter
-from steerkit.vectors import Vectors, check_multipliers, load_vectors
+from steerkit.vectors import Vectors, load_vectors
 
 
 def extract(
@@ -142,13 +142,15 @@ def screen(
 def ledger(
     model: opt.Model,
     data: opt.Data,
-    item: int = 0,
+    item: opt.option(int, "Which item of the data set, from 0.") = 0,
     answer_format: opt.Format = "letter",
     fidelity: opt.Fidelity = "letter",
     source: opt.Source = "bundled",
     as_json: opt.Json = False,
 ) -> None:
     """Show every token of one item: which is read, which is steered, which is scored."""
+    from companion.outline import outline
+
     opt.check_format(answer_format)
     dataset, indices = load_dataset(data, source=source), [item]
     last = len(dataset.items) - 1
@@ -159,10 +161,10 @@ def ledger(
             indices = [i for i, other in enumerate(dataset.items) if other.pair == own.pair]
         elif own.kind == "persona":
             indices = range(len(dataset.items))
-    opened = load_model(model)
-    asked = Prompter(opened.tokenizer, opened.template)
+    about = outline(model)  # tokens need no weights
+    asked = Prompter(about.tokenizer, about.template)
     shown = examples_of(asked, dataset, indices, answer_format, 0)[0]
-    table = tokens_of(opened.tokenizer, shown, fidelity)
+    table = tokens_of(about.tokenizer, shown, fidelity)
     tell(as_json, table.to_string(index=False), table.to_dict("records"))
 
 
@@ -187,7 +189,6 @@ def generate(
     read, opened = load_vectors(vectors), load_model(model)
     one_of("a vector of this file", vector, read.names, "choose one of them.")
     compared.check_model(read.manifest, compared.origin(model, opened), force)
-    check_multipliers(read, asked["multipliers"], opened.dtype)
     found = answers(opened, prompt, read, **asked, max_new_tokens=max_new_tokens)
     rows = [{"multiplier": multiplier, "text": text} for multiplier, text in found]
     print_rows(rows, as_json, ("multiplier", "text"))
@@ -209,7 +210,7 @@ def decompose(
     as_json: opt.Json = False,
 ) -> Any:
     """Write a steering vector as a sum of an autoencoder's decoder directions."""
-    import companion.mayne.solvers  # noqa: F401 - two methods more
+    import companion.mayne.solvers  # noqa: F401 - adds methods
     from steerkit.decomposition import decompose as decomposed
 
     if out:

@@ -12,6 +12,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from companion.data.datasets import Dataset
@@ -88,8 +89,14 @@ def statement_pairs(items: Sequence[Item], rng: np.random.Generator | None = Non
     step = "use more items; a persona set needs both labels."
     need(pairs, "a matching and a not matching statement", f"{len(items)} items without such a pair", step)
     if left_out:
-        logger.warning("%d of %d items have no counterpart and are left out", left_out, len(items))
+        _left_out(items[0].id.rpartition("/")[0], left_out, len(items))
     return pairs
+
+
+@cache
+def _left_out(dataset: str, count: int, of: int) -> None:
+    """Say it once: the same items are asked many times."""
+    logger.warning("%s: %d of %d items have no counterpart and are left out", dataset, count, of)
 
 
 def texts_of(matching: Item, other: Item) -> Texts:

@@ -26,7 +26,7 @@ COLUMNS = ["total", *PARTS]
 # Kinds of sets, in the order of the rows; a set of the user's own may be of none.
 ASKED = {"persona": "Yes or No", "choice": "written-out options", "": "others"}
 GAP = 1.3  # before the sets of another kind, in rows
-# Who gets what both factors explain; the names are those of stats.variance_parts.
+# Who gets what both factors explain; the names are those of `companion.tan.variance.variance_parts`.
 ORDERS = {"paper": "letter first", "answer-first": "answer first", "shapley": "overlap halved"}
 
 

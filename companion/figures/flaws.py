@@ -108,7 +108,7 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
 
 
 def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
-    """The two sycophancy sets pooled, as released, and apart (`companion.tan.flaws.pooled`); ours beside published."""
+    """The two sycophancy sets pooled, as released, and apart; ours beside published."""
     rows, kind = _with_published(table), style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
     with style.drawing(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8]) as (figure, panels):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import t as student_t
 
 from companion import published
 from companion.figures import samples, style
@@ -19,7 +20,6 @@ from companion.figures.style import Drawn, number
 
 LINES = 14  # more lines than this cannot be told apart, nor labelled
 CYCLE = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.SKY, style.PURPLE)
-Z = 1.959964  # half width of a normal 95% interval, in standard errors
 MARKERS = "osD^vP"
 WIDTHS = (0.5, 1.0, 1.5)  # of the paper's ranges
 # A line is named at its peak from so much of the highest peak on, and if it ends below so much of its own.
@@ -123,9 +123,10 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     whole = not empty and chosen in means.index
     style.need(whole, expected, found, "sweep the same layers for every data set.")
     rows = _in_order(rows, means.loc[chosen], "layer")
-    # The variance of the table is divided by n; one example has no interval.
-    error = np.sqrt(rows["variance"] / (rows["n"] - 1).where(rows["n"] > 1))
-    return rows.assign(low=rows["mean"] - Z * error, high=rows["mean"] + Z * error)
+    # The variance of the table is divided by n; one example has no interval. A sweep has few: a t interval.
+    freedom = (rows["n"] - 1).where(rows["n"] > 1)
+    error = student_t.ppf(0.975, freedom) * np.sqrt(rows["variance"] / freedom)
+    return rows.assign(low=rows["mean"] - error, high=rows["mean"] + error)
 
 
 def _write_names(axes: Axes, means: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:

@@ -51,11 +51,12 @@ VALUES = 4096  # activations of plain text that are kept whole; norms are kept o
 MULTIPLIERS = (-1.5, 0.0, 1.5)  # at which vectors steer test examples
 TOGETHER = 16  # windows of plain text in one forward
 # What turns activations into the numbers of these tables, beside `store.NUMERIC_CODE`, which every key holds.
-CODE = ("companion/mayne/activations.py", "companion/data/plain_text.py")
+CODE = ("companion/mayne/activations.py",)
 KEPT_INPUTS = ("model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits")
-KEPT_INPUTS += ("seed", "spelling", "counterbalanced", "layer")
+KEPT_INPUTS += ("seed", "spelling", "counterbalanced", "balanced", "layer", "dtype")
 # Plain text has no answers: one table serves every format and split.
 ANY_EXAMPLES = {"format": "", "split": "none", "limits": (0, 0), "counterbalanced": False}
+ANY_EXAMPLES |= {"balanced": None}
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, 
     hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in case.parts]
     own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what}
     own["mayne_code"] = syntax_hash(ROOT / name for name in code)
-    return {name: about[name] for name in KEPT_INPUTS} | own
+    return {name: about.get(name) for name in KEPT_INPUTS} | own
 
 
 def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:

@@ -19,7 +19,7 @@ from steerkit.errors import need
 from steerkit.extraction import differences, mean_difference, shuffled
 
 SHUFFLED = 99  # label-shuffled vectors of each block
-OWN_CODE = ("companion/mayne/layers.py", "companion/mayne/draws.py")
+OWN_CODE = ("companion/mayne/layers.py",)
 
 
 def by_layer(case: Case, step: int = 1) -> pd.DataFrame:

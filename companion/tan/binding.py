@@ -56,7 +56,8 @@ def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
     length, logits, mean over items), and the same of the items whose matching letter is A, and B; spread (standard
     deviation of the unsteered propensity). A direction of the letters moves A and B apart and the mean not at all.
     """
-    layer, model, parts = experiment.layer_of(settings, "letter"), model_of(settings.model), []
+    layer, parts = experiment.layer_of(settings, "letter"), []
+    model = model_of(settings.model, settings.remote)
     [norms] = run(model, traces.residuals, [[neutral_tokens(model)]], layer, [1], True)
     length = LENGTH * norms.median().item()
     for name in settings.datasets[:datasets]:
@@ -68,7 +69,7 @@ def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:
         vectors = concatenate(vectors, shuffled(found, [layer], 1, 0, groups=groups))
         norm = vectors.values[0].norm().item()
         longer = replace(job, settings=replace(settings, multipliers=(-length / norm, 0.0, length / norm)))
-        slopes = steerability.slopes(work.scored(longer, model, test, vectors).table(name))
+        slopes = steerability.slopes(work.scored(longer, model, test, vectors))
         moved = slopes["steerability"] * length / norm
         parts.append(slopes.assign(moved=moved, times=length / norm, norm=length))
     every = pd.concat(parts, ignore_index=True)

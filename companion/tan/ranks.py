@@ -37,7 +37,7 @@ def correlated(
     A side with several columns, and `given`, are as in `inference.stratified_rank_correlation`, whose interval is over
     entries; with `by_stratum` it is over whole strata. p is the share of permutations within strata that correlate as
     strongly, on either side. Left out are strata with fewer than three entries; where none is left, or a side is
-    constant, there are NaN, and without `draws` the estimate alone.
+    constant, there are NaN; without `draws`, and where a side is constant in one stratum, there is the estimate alone.
     """
     values, names = _common([each for each in (x, y, given) if each is not None], strata)
     found = {"n": len(names), **NONE}
@@ -53,7 +53,7 @@ def correlated(
         how = {"draws": draws, "given": values[2] if given is not None else None}
         ends = ends or inference.stratified_rank_correlation(*values[:2], names.tolist(), **how)
     except SteerkitError:  # one stratum, or a side that is constant in one
-        return {"n": len(names), **NONE}
+        return found
     home, orders = shuffles(names, draws)
     shuffled = np.abs(np.einsum("nk,dnk->d", first[home], second[orders]) / first.shape[1])
     p = (1 + (shuffled >= abs(found["estimate"]) - 1e-12).sum()) / (draws + 1)

@@ -40,7 +40,9 @@ def vectors(job: Job, model: Model, setting: str, progress: Callable | None = No
     return concatenate(extraction.mean_difference(found, [job.layer]), drawn)
 
 
-def table(job: Job, model: Model, ids: Collection[str], progress: Callable | None = None) -> pd.DataFrame:
+def table(
+    job: Job, model: Model, ids: Collection[str] = (), progress: Callable | None = None
+) -> pd.DataFrame:
     """UNLABELLED table of one data set, of all its test examples or of these `ids`.
 
     Columns dataset, example_id; vector, the training setting; setting, that of the test prompt; labels, "full" or

@@ -111,7 +111,7 @@ def _grid(job: Job, model: Model, ids: Collection[str], progress: Progress) -> p
     """GRID table of one data set, of the main grid or the sweep."""
     train, test = examples(job, model)
     found = vectors_of(job, jobs.job_layers(job, len(model.layers)), train, progress)
-    frame = _scores(job, model, _some(test, ids), found, progress)
+    frame = scored(job, model, _some(test, ids), found, progress)
     frame.attrs["train_examples"] = len(train)
     return frame
 
@@ -121,7 +121,7 @@ def _leak(job: Job, model: Model, ids: Collection[str], progress: Progress) -> p
     (every, _), start, asked = examples(job, model), 0, {}
     for half, part in jobs.halves_of(job).items():
         asked[half], start = every[start : start + len(part)], start + len(part)
-    return _scores(job, model, _some(every, ids), leak.vectors(model, asked, job.layer), progress)
+    return scored(job, model, _some(every, ids), leak.vectors(model, asked, job.layer), progress)
 
 
 def _shift(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
@@ -131,7 +131,7 @@ def _shift(job: Job, model: Model, ids: Collection[str], progress: Progress) -> 
     found, parts = vectors_by_setting(job, model, progress), {}
     for setting in settings_of(model):
         test = _some(examples(job, model, setting)[1], ids)
-        parts[setting] = _scores(job, model, test, found, progress).assign(setting=setting)
+        parts[setting] = scored(job, model, test, found, progress).assign(setting=setting)
     frame = pd.concat(parts.values(), ignore_index=True)
     frame.attrs = parts["BASE"].attrs | {
         "cosines": pairwise({name: found.values[i, 0].numpy() for i, name in enumerate(found.names)}),
@@ -227,8 +227,8 @@ def vectors_beside_of(
     return vectors, float(found.values.norm(dim=-1).mean())
 
 
-def _scores(
-    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress
+def scored(
+    job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress = None
 ) -> pd.DataFrame:
     """GRID table of test examples under vectors at the multipliers of the job."""
     from steerkit.grid import evaluate
