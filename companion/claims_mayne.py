@@ -21,6 +21,7 @@ from companion.mayne.evidence import Evidence
 from companion.profiles import Settings
 from companion.tan.tables import name_of
 from companion.verdicts import OURS, Claim, Effect, Trial, claim, require
+from steerkit.sae import Sae
 from steerkit.stats import mean_interval, t_interval
 
 TOP = 5  # most active features
@@ -28,6 +29,7 @@ FAR = 1.0  # doublings between a norm and the first percentile that count as far
 OUTSIDE = 0.1  # of all features, beyond what plain text has
 SIZE = 0.2  # of the scatter over groups: a small effect (Cohen 1988)
 LOST, OWN = 0.2, 0.1  # of the vector's slope: lost in reconstruction, owed to the autoencoder's directions
+DRAWS = 1000  # vectors with labels drawn at random, for their norms
 LEAST_GROUPS = 8  # training groups, of which half choose and half judge
 SHARED = published.shared_features()  # of those, in the paper
 DEALT, JUDGED = "directions shuffled", "{verdict}: {ours}"
@@ -74,15 +76,19 @@ def norm_out_of_distribution(e: Evidence) -> Trial:
     False world: labels drawn at random by training group
     """
     first, middle = np.quantile(e.plain.norms, [0.01, 0.5])
-    singles = (e.contrast.means[:, 0] - e.contrast.means[:, 1]).norm(dim=1)
-    rng = np.random.default_rng(0)
-    drawn = np.median([float(e.groups.shuffled(rng, same_norm=False).vector.norm()) for _ in range(99)])
+    singles = (e.contrast.means[:, 0] - e.contrast.means[:, 1]).norm(dim=1).numpy()
+    rng, length = np.random.default_rng(0), float(e.groups.vector.norm())
+    drawn = [float(e.groups.shuffled(rng, same_norm=False).vector.norm()) for _ in range(DRAWS)]
+    longer = sum(each >= length for each in drawn)
 
     def measure(vectors: torch.Tensor) -> torch.Tensor:
         return (first / vectors.norm(dim=1)).log2()
 
-    ours = f"vector {float(e.groups.vector.norm()):.3g}, label-shuffled {drawn:.3g}, a single difference "
-    ours += f"{float(singles.median()):.3g}; tokens of plain text: 1% below {first:.3g}, median {middle:.3g}; {{}} doublings"
+    ours = (
+        f"vector {length:.3g}, label-shuffled {np.median(drawn):.3g} ({longer} of {DRAWS} as long), a single "
+    )
+    ours += f"difference {np.median(singles):.3g}; tokens of plain text: 1% below {first:.3g}, median {middle:.3g}; "
+    ours += "{} doublings"
     theirs = "far below the distribution over 200,000 tokens; the norm itself was not found"
     unscaled = partial(e.groups.shuffled, same_norm=False)
     return Trial(theirs, ours, e.effect(measure), FAR, _worlds(measure, unscaled))
@@ -96,18 +102,25 @@ def bias_dominates(e: Evidence) -> Trial:
     False world: an isotropic direction of the same norm
     """
     measure = partial(features.shared_with_zero, sae=e.sae, count=TOP)
-    active = int((e.sae.encode(torch.zeros(e.sae.width)) > 0).sum())
-    scaled = e.groups.vector[None] * (features.usual_norm(e.plain) / e.groups.vector.norm())
-    ours = f"{{}} of {TOP} features in both; {float(measure(scaled)[0]):g} at the norm of activations; "
-    ours += f"zero activates {active}"
     theirs = f"{SHARED} of {TOP} features in both"
-    world = _worlds(measure, e.groups.isotropic)
-    return Trial(theirs, ours, _counted(e.effect(measure)), SHARED, lambda rng: _counted(world(rng)))
+    active = _active(e.sae, e.groups.vector[None], theirs)
+    scaled = e.groups.vector[None] * (features.usual_norm(e.plain) / e.groups.vector.norm())
+    found = e.effect(measure)
+    ours = f"{_counted(found)} of {TOP} features in both; {float(measure(scaled)[0]):g} at the norm of activations; "
+    ours += f"zero activates {active}"
+    return Trial(theirs, ours, found, SHARED, _worlds(measure, e.groups.isotropic))
 
 
-def _counted(found: Effect) -> Effect:
-    """An interval of a number of features that ends where such numbers do."""
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, float(TOP)))
+def _active(sae: Sae, vectors: torch.Tensor, said: str) -> int:
+    """How many features zero activates; an autoencoder that is silent on it and on the vectors [n, d] has none to compare."""
+    own, active = (int((sae.encode(each) > 0).sum()) for each in (vectors, torch.zeros(sae.width)))
+    require(own + active, said, "the autoencoder activates no feature for the vector, and none for zero")
+    return active
+
+
+def _counted(found: Effect) -> str:
+    """In words, with an interval that ends where numbers of features do."""
+    return verdicts.said(replace(found, low=max(found.low, 0.0), high=min(found.high, float(TOP))))
 
 
 @claim(CLAIMS, "mayne-tab-1")
@@ -120,14 +133,15 @@ def same_features(e: Evidence) -> Trial:
 
     def effect(several: list[Groups]) -> Effect:
         counts = features.shared_with_zero(torch.stack([each.vector for each in several]), e.sae, TOP)
-        return _counted(mean_interval(counts.numpy()))
+        return mean_interval(counts.numpy())
 
     def world(rng: np.random.Generator) -> Effect:
         return effect([each.isotropic(rng) for each in e.others])
 
-    ours = f"seven vectors share {{}} of {TOP} features with zero"
-    theirs = "the same features each time (values of the other vectors not found)"
-    return Trial(theirs, ours, effect(e.others), 4, world)
+    theirs, found = "the same features each time (values of the other vectors not found)", effect(e.others)
+    _active(e.sae, torch.stack([each.vector for each in e.others]), theirs)
+    ours = f"seven vectors share {_counted(found)} of {TOP} features with zero"
+    return Trial(theirs, ours, found, 4, world)
 
 
 @claim(CLAIMS, "mayne-fig-3")
@@ -137,17 +151,11 @@ def rescaling_does_not_help(e: Evidence) -> Trial:
     Rule: more than {OUTSIDE:.0%} of all features beyond the share of held-out plain tokens outside their middle 95%
     False world: labels drawn at random by training group
     """
-    norm, projected = features.usual_norm(e.plain), e.plain.values @ e.sae.W_enc
-    known, held = projected[::2], projected[1::2]
-    low, high = np.quantile(known.numpy(), [0.025, 0.975], axis=0).astype("float32")
-
-    def outside(along: torch.Tensor) -> torch.Tensor:
-        return ((along < torch.from_numpy(low)) | (along > torch.from_numpy(high))).float().mean(1)
-
-    usual = float(outside(held).mean())
+    norm, outside = features.usual_norm(e.plain), features.outside(e.plain, e.sae)
+    usual = float(outside(features.held(e.plain)).mean())
 
     def measure(vectors: torch.Tensor) -> torch.Tensor:
-        return outside((vectors * (norm / vectors.norm(dim=1, keepdim=True))) @ e.sae.W_enc) - usual
+        return outside(vectors * (norm / vectors.norm(dim=1, keepdim=True))) - usual
 
     rng, single = np.random.default_rng(0), e.contrast.means[:, 0] - e.contrast.means[:, 1]
     beside = {"minus the vector": -e.groups.vector[None], "single differences": single}
@@ -175,6 +183,8 @@ def negatives_turn_spurious(e: Evidence) -> Trial:
     few = f"{groups} training groups, of which half choose and half judge"
     require(groups >= LEAST_GROUPS, theirs, few)
     require(len(found.cosines), theirs, "no two features of this autoencoder are as opposite")
+    count, pairs = int((found.qualifying(features.CHOOSE) > 0).sum()), len(found.cosines) // 2
+    require(count, theirs, f"none of {pairs} pairs of opposite features meets the rule")
     rng = np.random.default_rng(0)
 
     def signs(rng: np.random.Generator) -> torch.Tensor:
@@ -188,12 +198,10 @@ def negatives_turn_spurious(e: Evidence) -> Trial:
         scatter = np.maximum(values.std(0, ddof=1), 1e-9)
         return smallest([mean_interval(column) for column in (values / scatter).T])
 
-    count = int((found.qualifying(features.CHOOSE) > 0).sum())
     placebo = [int((found.flipped(signs(rng)).qualifying(features.CHOOSE) > 0).sum()) for _ in range(99)]
-    ours = f"of {len(found.cosines)} opposite pairs {count} qualify on one half of the training groups, "
-    ours += f"{np.median(placebo):g} with labels shuffled (95% below {np.quantile(placebo, 0.95):g}); "
-    best = "the best, on the other half," if count else "so there is none to judge,"
-    ours += f"{best} in units of the scatter over groups: {{}}"
+    ours = f"of {pairs} pairs of opposite features {count} meet the rule on one half of the training groups, "
+    ours += f"{np.median(placebo):g} with labels shuffled (95% below {np.quantile(placebo, 0.95):g}); the best, on the "
+    ours += "other half, in units of the scatter over groups: {}"
     return Trial(theirs, ours, effect(found), SIZE, lambda rng: effect(found.flipped(signs(rng))))
 
 
@@ -205,10 +213,11 @@ def reconstruction_loses_power(e: Evidence) -> Trial:
         vector's slope
     False world: the sign of the difference drawn at random by test group
     """
-    theirs, vector = "stated without a number", e.groups.vector
-    left = e.sae.decode(e.sae.encode(vector))
+    theirs, vector = "cited there as a finding of others, without a number", e.groups.vector
+    left, nothing = (e.sae.decode(e.sae.encode(each)) for each in (vector, torch.zeros(e.sae.width)))
     require(not e.silent, theirs, e.silent)
     require(float(left.norm()) > 0, theirs, "the reconstruction is zero")
+    require(not left.equal(nothing), theirs, "the autoencoder activates for the vector what it does for zero")
     doses = [float(vector.norm() / left.norm()), decompositions.equal_kl(e.case, vector, left)]
     own, *scaled = e.slopes(torch.stack([vector, *(dose * left for dose in doses)])).T
     losses = np.stack([own - each for each in scaled])
@@ -218,7 +227,10 @@ def reconstruction_loses_power(e: Evidence) -> Trial:
         return smallest([mean_interval(each) for each in losses * signs])
 
     ours = f"unscaled it is {1 / doses[0]:.3g} times as long as the vector; of the vector's slope are left {kept[0]:.2f} at "
-    ours += f"equal norm and {kept[1]:.2f} at equal KL; loss {{}}"
+    alike, rest = float(torch.cosine_similarity(left, nothing, dim=0)), left - nothing
+    without = own - e.slopes((rest * (vector.norm() / rest.norm()))[None])[:, 0]
+    ours += f"equal norm and {kept[1]:.2f} at equal KL; loss {{}}. Its cosine with the reconstruction of zero is {alike:.2f}; "
+    ours += f"without that the loss at equal norm is {verdicts.said(mean_interval(without))}"
     return Trial(theirs, ours, effect(1), LOST, lambda rng: effect(rng.choice([-1, 1], size=len(own))))
 
 

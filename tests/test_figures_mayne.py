@@ -214,7 +214,7 @@ class TestSigns:
         assert turned.alt.count("It fails the rule") == 2 and "fails" not in kept.alt
 
     def test_the_numbers_are_those_of_the_formula_beside_theirs(self):
-        table = autoencoder.pair_table(sae(), answers(), 9.0, (0, 1)).set_index("")
+        table = autoencoder.pair_table(sae(), answers(), 9.0, (0, 1)).set_index("number")
         assert table.loc["ours"].tolist() == [0, 1]
         assert table.loc["published feature"].tolist() == [14004, 3517]
         assert table.loc["projection of the vector"].tolist() == pytest.approx([-2, 1.2])

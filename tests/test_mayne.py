@@ -325,40 +325,38 @@ class TestDecompositions:
         assert options(None, n_features=11).counts == [1, 2, 4, 8, 11]
         assert options(None, n_features=1).counts == [1]
 
-    def test_behaviour_of_the_vector_and_of_a_sum_is_what_the_direct_engine_finds(self, case):
-        found = decompositions.behaviour(case, options(case)).set_index("vector")
-        contrast, model = mayne.contrast(case), models.model_of("tiny")
-        table = decompose(contrast.vector, case.sae, "signed-pursuit", 8)
-        both = torch.stack([contrast.vector, reconstruct(table, case.sae)])[:, None]
-        vectors, multipliers = Vectors(("a", "b"), (case.layer,), both), mayne.MULTIPLIERS
-        _, test = jobs.examples(case.job, model)
-        grid = evaluate(model, test, vectors, multipliers, engine="direct")
-        means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
-        shown = found["estimate"][["original vector", "signed-pursuit"]].tolist()
-        assert shown == pytest.approx([means["a"], means["b"]], abs=1e-5)
-        assert found.loc["signed-pursuit", "difference"] == pytest.approx(means["b"] - means["a"], abs=1e-5)
-        assert (found["low"] <= found["estimate"]).all() and (found["estimate"] <= found["high"]).all()
-
     def test_steering_vectors_are_the_vector_what_is_left_of_it_and_baselines(self, statement):
         own = decompositions.steering_vectors(statement, options(statement))
         vector = own["original vector"]
         assert_close(own["autoencoder"], statement.sae.decode(statement.sae.encode(vector)))
         assert float(own["autoencoder"].norm()) > 2 * float(vector.norm())
         assert float(own["random vector"].norm()) == pytest.approx(float(vector.norm()), rel=1e-5)
+        answers = mayne.contrast(statement)
+        whole = (statement.sae.encode(answers.positive) - statement.sae.encode(answers.negative)).mean(0)
+        assert_close(own["encode-difference, all features"], whole @ statement.sae.W_dec)
 
-    def test_the_notebook_compares_the_rows_of_the_claim_and_can_rescale(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("rescale", [False, True])
+    def test_behaviour_of_a_sum_is_what_the_direct_engine_finds_at_either_length(
+        self, rescale, tmp_path, monkeypatch
+    ):
         monkeypatch.setenv("STEERKIT_OUT", str(tmp_path))
-        few = {"features": 8, "resamples": 2, "methods": "encode,signed-pursuit", "tokens": 40}
-        names = cells("mayne-ext-decompose", **few)
-        case, option = names["cases"][0], names["options"][0]
+        few = {"features": 300, "resamples": 2, "methods": "encode,signed-pursuit", "tokens": 40}
+        names = cells("mayne-ext-decompose", **few, rescale=rescale)  # it has 256
+        case, option, model = names["cases"][0], names["options"][0], models.model_of("tiny")
         shown = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv").set_index("vector")
-        claimed = decompositions.behaviour(case, option).set_index("vector")
-        np.testing.assert_allclose(shown.loc[claimed.index, claimed.columns], claimed, rtol=1e-5, atol=1e-6)
-        own = shown.loc["original vector", ["cosine", "norm", "share", "items"]]
-        assert own.tolist() == pytest.approx([1] * 4)
-        cells("mayne-ext-decompose", **few, rescale=True)
-        rescaled = pd.read_csv(tmp_path / "mayne-ext-decompose-statement-behaviour.csv")
-        assert rescaled["norm"].tolist() == pytest.approx([1] * len(rescaled), rel=1e-4)
+        vector = mayne.contrast(case).vector
+        left = reconstruct(decompose(vector, case.sae, "encode", option.n_features), case.sae)
+        longer = vector.norm() / left.norm() if rescale else 1.0
+        both = Vectors(("a", "b"), (case.layer,), torch.stack([vector, longer * left])[:, None])
+        _, test = jobs.examples(case.job, model)
+        grid = evaluate(model, test, both, mayne.MULTIPLIERS, engine="direct")
+        means = slopes(grid.table("x")).groupby("vector")["steerability"].mean()
+        rows = shown.loc[["original vector", "encode"]]
+        assert rows["estimate"].tolist() == pytest.approx([means["a"], means["b"]], abs=1e-5)
+        assert rows["difference"].tolist() == pytest.approx([0, means["b"] - means["a"]], abs=1e-5)
+        assert rows["norm"].tolist() == pytest.approx([1, float(left.norm() / vector.norm())], rel=1e-4)
+        assert (shown["low"] <= shown["estimate"]).all() and (shown["estimate"] <= shown["high"]).all()
+        assert shown.loc["original vector", ["cosine", "share", "items"]].tolist() == pytest.approx([1] * 3)
 
     def test_stability_has_a_row_a_method_and_both_baselines(self, statement):
         found = decompositions.stability(statement, options(statement)).set_index("method")
@@ -411,6 +409,8 @@ class TestLayers:
         # A central difference, in float32: small enough to be a slope, large enough to be more than rounding.
         grid = evaluate(model, test, one, [-0.25, 0.25], layers=[1], fidelity=case.settings.fidelity)
         expected = slopes(grid.table("x"))["steerability"].mean()
+        assert found["behind"].min() == 0 == found.loc[found["mean"].idxmax(), "behind"]
+        np.testing.assert_allclose(found["behind"], found["mean"].max() - found["mean"], atol=1e-6)
         row = found.set_index("layer").loc[1]
         assert row["mean"] == pytest.approx(expected, rel=0.02, abs=2e-5)
         assert row["low"] <= row["mean"] <= row["high"]

@@ -95,9 +95,15 @@ class TestShortVectors:
         assert np.isfinite(row["false_most"])
 
     @pytest.mark.parametrize("name", ["bias-dominates", "same-features"])
-    def test_an_autoencoder_that_is_silent_at_zero_differs(self, name):
-        found = self.of(name, 0.3, sae=lambda rng: autoencoder(rng, lifted=0))
-        assert share([rule(name, each) for each in found], DIFFERS) == 1
+    def test_an_autoencoder_that_zero_leaves_silent_differs_and_one_that_all_do_has_nothing_to_compare(
+        self, name
+    ):
+        def silent(rng):
+            return autoencoder(rng, lifted=0)
+
+        assert share([rule(name, each) for each in self.of(name, 20.0, sae=silent)], DIFFERS) == 1
+        row = verdict(name, self.of(name, 0.3, sae=silent)[0])
+        assert row["verdict"] == UNTESTABLE and "no feature for the vector, and none for zero" in row["ours"]
 
     def test_the_scaled_vector_is_outside_where_text_has_a_default_component(self):
         seeds, said = range(SIMULATIONS), {}
@@ -256,9 +262,44 @@ class TestDraws:
         zero = top(torch.zeros(sae.width))
         expected = [len(top(x) & zero) for x in vectors]
         assert features.shared_with_zero(vectors, sae).tolist() == expected
-        curve = features.dose_curve({"v": vectors[:1]}, sae, [0.1, 40.0])
-        assert curve["shared"].tolist() == [expected[0], len(top(400 * vectors[0]) & zero)]
-        one = features.dose_curve({"v": vectors}, sae, [3.0]).iloc[0]
-        found = [len(top(3 * x / x.norm()) & zero) for x in vectors]
-        ends = np.percentile(found, [5, 95], method="nearest")
-        assert one[["low", "high"]].tolist() == pytest.approx(ends.tolist())
+        counts = features.dose_counts({"v": vectors[:1], "w": vectors}, sae, [0.1, 40.0])
+        assert counts.groupby(["what", "norm"])["draw"].apply(list).tolist() == [
+            [0],
+            [0],
+            [0, 1, 2],
+            [0, 1, 2],
+        ]
+        for row in counts.itertuples():
+            assert row.shared == len(top(row.norm * vectors[row.draw] / vectors[row.draw].norm()) & zero)
+
+
+class TestPlaces:
+    """Where the projections of an input lie beside those of plain text, by hand."""
+
+    def test_a_share_of_features_is_outside_the_middle_of_half_of_the_tokens(self):
+        rng = np.random.default_rng(5)
+        sae, plain = autoencoder(rng), text(rng, 5.0, 40.0)
+        found = Plain(plain.norm(dim=1).numpy(), plain, [])
+        inputs = torch.cat([plain[:3], torch.zeros(1, WIDTH), 9 * plain[:1]])
+        ends = np.quantile((plain[::2] @ sae.W_enc).numpy(), [0.025, 0.975], axis=0)
+        along = (inputs @ sae.W_enc).numpy()
+        expected = ((along < ends[0]) | (along > ends[1])).mean(axis=1)
+        assert features.outside(found, sae)(inputs).tolist() == pytest.approx(expected.tolist(), abs=0.02)
+        assert features.held(found).equal(plain[1::2])
+        assert float(features.outside(found, sae)(features.held(found)).mean()) < 0.12
+
+    def test_the_default_component_brings_a_difference_back_among_text(self):
+        rng = np.random.default_rng(6)
+        sae, plain = autoencoder(rng), text(rng, 5.0, 40.0)
+        share = features.outside(Plain(plain.norm(dim=1).numpy(), plain, []), sae)
+        vector = direction(rng, 1.0)
+        usual, longer = plain.mean(0), plain.norm(dim=1).median()
+        assert float(share((usual + vector)[None])) < 0.05 < 0.5 < float(share((longer * vector)[None]))
+
+    def test_features_that_either_side_shows_often_are_not_rare(self):
+        rng = np.random.default_rng(7)
+        sae = autoencoder(rng)
+        found = answers(rng, direction(rng, 3.0), 0.5)
+        active = [(sae.encode(side) > 0).double().mean(0) for side in (found.positive, found.negative)]
+        expected = torch.maximum(*active) <= features.RARELY
+        assert features.rarely_active(found, sae).equal(expected) and 0 < int(expected.sum()) < len(expected)

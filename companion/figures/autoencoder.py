@@ -51,17 +51,14 @@ def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=2)
-    plain = table[table["what"] == PLAIN]
-    # Bins are narrow; half of a bin counts as below the middle of it.
-    shares = plain["count"] / plain["count"].sum()
-    longer = f"longer than {shares[plain['high'] <= length].sum():.1%} of the tokens"
-    longer = "shorter than every token" if length <= plain["low"].min() else longer
-    middle = plain.loc[shares.cumsum() >= 0.5, "low"].iloc[0]
+    plain = np.asarray(norms[PLAIN])
+    longer = f"longer than {np.mean(plain < length):.1%} of the tokens"
+    longer = "shorter than every token" if length <= plain.min() else longer
+    low, middle, high = np.quantile(plain, [0, 0.5, 1])
     alt = (
-        f"Histogram of the norms of the residual stream over {plain['count'].sum():,} tokens of plain text, from "
-        f"{number(plain['low'].min())} to {number(plain['high'].max())}, median about {number(middle)}, with those of "
-        f"the positive and negative answers. The steering vector, a line at {number(length)}, is "
-        f"{longer}; the median token is {number(middle / length)} "
+        f"Histogram of the norms of the residual stream over {len(plain):,} tokens of plain text, from "
+        f"{number(low)} to {number(high)}, median {number(middle)}, with those of the positive and negative answers. "
+        f"The steering vector, a line at {number(length)}, is {longer}; the median token is {number(middle / length)} "
         "times as long as the vector."
     )
     return Drawn(figure, table, alt)
@@ -156,7 +153,7 @@ def _cells(rows: pd.DataFrame) -> list[str]:
 
 
 def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
-    """Features shared with zero by norm (`features.dose_curve`); lines at the norm of the vector and of activations.
+    """Features shared with zero by norm (means and ends of `features.dose_counts`); lines at the norm of the vector and of activations.
 
     Of the placebos the mean, and as a band what lies between the 5th and the 95th percentile of the draws.
     """
@@ -293,7 +290,7 @@ def pair_table(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) 
     negative, spurious, cosine = published.signs()
     numbers = features.pair_numbers(answers, sae, norm, pair)
     numbers = numbers.assign(**{"published feature": [negative, spurious], "published cosine": cosine})
-    return numbers.round(4).T.reset_index().set_axis(["", "negative", "spurious"], axis=1)
+    return numbers.round(4).T.reset_index().set_axis(["number", "negative", "spurious"], axis=1)
 
 
 def _title(one: pd.Series, theirs: int) -> str:

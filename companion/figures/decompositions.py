@@ -6,11 +6,18 @@ from matplotlib.axes import Axes
 
 from companion.figures import style
 from companion.figures.style import Drawn, number
-from companion.mayne.decompositions import AUTOENCODER, ORIGINAL, PURSUIT, RANDOM, SHUFFLED
+from companion.mayne.decompositions import AUTOENCODER, DIFFERENCE, ORIGINAL, PURSUIT, RANDOM, SHUFFLED, WHOLE
 
 FLOOR = -0.5  # below, a reconstruction is further away than a vector that points elsewhere; drawn at the edge
-COLORS = {"encode": style.VERMILLION, "encode-scaled": style.ORANGE, "encode-difference": style.PURPLE}
-COLORS |= {PURSUIT: style.BLUE, "nnls": style.GREEN, "lasso": style.SKY, AUTOENCODER: style.VERMILLION}
+COLORS = {"encode": style.VERMILLION, "encode-scaled": style.ORANGE, DIFFERENCE: style.PURPLE}
+COLORS |= {
+    "encode-minus-zero": style.BLACK,
+    PURSUIT: style.BLUE,
+    "nnls": style.GREEN,
+    "lasso": style.SKY,
+    AUTOENCODER: style.VERMILLION,
+}
+COLORS[WHOLE] = style.PURPLE
 
 
 def curves(table: pd.DataFrame) -> Drawn:

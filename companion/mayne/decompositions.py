@@ -17,19 +17,20 @@ import torch
 
 from companion import store
 from companion.mayne import activations
-from companion.mayne.activations import CODE, Case, Contrast, contrast, example_groups, inputs_of, steered
+from companion.mayne.activations import CODE, Case, Contrast, contrast, inputs_of
 from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
 from companion.mayne.solvers import METHODS
 from companion.models import model_of
 from companion.tan.dose import neutral_tokens
-from steerkit import decompose, mean_interval, steerability, traces
+from steerkit import decompose, traces
 from steerkit.errors import need
 from steerkit.remote import run
 from steerkit.sae import Sae
 
 ORIGINAL, AUTOENCODER = "original vector", "autoencoder"
 RANDOM, SHUFFLED = "random vector", "shuffled dictionary"
-PURSUIT = "signed-pursuit"
+PURSUIT, DIFFERENCE = "signed-pursuit", "encode-difference"
+WHOLE = f"{DIFFERENCE}, all features"
 DICTIONARIES, TRIES, CLOSE = 20, 6, 0.01  # shuffled dictionaries; steps towards an equal dose, and how equal
 MODULES = ("mayne/decompositions", "mayne/baselines", "mayne/solvers", "saes")
 OWN_CODE = tuple(f"companion/{name}.py" for name in MODULES)
@@ -83,10 +84,15 @@ def stability(case: Case, options: Options) -> pd.DataFrame:
 
 
 def steering_vectors(case: Case, options: Options) -> dict[str, torch.Tensor]:
-    """The vector, what each method and the autoencoder itself leave of it, and the baselines, [d] each."""
+    """The vector, what each method and the autoencoder itself leave of it, and the baselines, [d] each.
+
+    A mean of differences has thousands of features; what it would be without the limit on their number is there too.
+    """
     sae, found, count = case.sae, contrast(case), options.n_features
     vector, other, more = found.vector, shuffled(sae, options.seed), _extras(found, options)
     sums = {name: reconstruct(decompose(vector, sae, name, count, **more), sae) for name in options.methods}
+    if DIFFERENCE in sums:
+        sums[WHOLE] = reconstruct(decompose(vector, sae, DIFFERENCE, sae.n_features, **more), sae)
     return {
         ORIGINAL: vector,
         **sums,
@@ -140,22 +146,6 @@ def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
     expected, step = "a dose with the same divergence within a fifth", "compare at equal norm."
     need(abs(found["kl"] / found["kl_vector"] - 1) < 0.2, expected, f"{found['kl']:.3g}", step)
     return float(found["factor"])
-
-
-def behaviour(case: Case, options: Options) -> pd.DataFrame:
-    """Mean steerability under each of the steering vectors, and its difference to the vector's on the same items.
-
-    Columns vector, estimate, low, high, difference, difference_low, difference_high; 95% intervals over test groups.
-    """
-    slopes = steerability.slopes(steered(case, steering_vectors(case, options)))
-    wide = slopes.pivot(index="vector", columns="example_id", values="steerability")
-    groups, rows = example_groups(case, list(wide.columns)), []
-    for name, own in wide.iterrows():
-        both = (own, own - wide.loc[ORIGINAL])
-        mean, apart = (mean_interval(values, groups) for values in both)
-        rows.append((name, mean.estimate, mean.low, mean.high, apart.estimate, apart.low, apart.high))
-    columns = ["vector", "estimate", "low", "high", "difference", "difference_low", "difference_high"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _kept(case: Case, options: Options, what: str, compute: Callable) -> pd.DataFrame:

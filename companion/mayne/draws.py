@@ -16,7 +16,7 @@ from companion.verdicts import Effect
 from steerkit.errors import need
 from steerkit.stats import t_interval
 
-RESAMPLES = 20  # vectors of training groups drawn again behind one interval
+RESAMPLES = 200  # vectors of training groups drawn again behind one interval
 Measure = Callable[[torch.Tensor], torch.Tensor]  # vectors [n, d] -> numbers [n]
 
 

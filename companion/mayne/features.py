@@ -6,7 +6,7 @@ the vector itself says; pre(0) is the encoder bias, or what is left of it where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,18 +44,41 @@ def shared_with_zero(vectors: torch.Tensor, sae: Sae, count: int = 5) -> torch.T
     return (torch.isin(found[1:], usual) & (values[1:] > 0)).sum(1).float()
 
 
-def dose_curve(vectors: Mapping[str, torch.Tensor], sae: Sae, norms: Sequence[float]) -> pd.DataFrame:
-    """Features shared with zero by norm: what, norm, shared; the mean over the vectors [n, d] of each kind.
-
-    `low` and `high` are the 5th and 95th percentile over these vectors.
-    """
-    rows, ends = [], torch.tensor([0.05, 0.95])
+def dose_counts(vectors: Mapping[str, torch.Tensor], sae: Sae, norms: Sequence[float]) -> pd.DataFrame:
+    """Features shared with zero by every vector [n, d] of each kind at each norm: what, draw, norm, shared."""
+    parts = []
     for what, some in vectors.items():
+        units = some / some.norm(dim=1, keepdim=True)
         for norm in norms:
-            found = shared_with_zero(some * (norm / some.norm(dim=1, keepdim=True)), sae)
-            spread = found.quantile(ends, interpolation="nearest").tolist()
-            rows.append((what, norm, float(found.mean()), *spread))
-    return pd.DataFrame(rows, columns=["what", "norm", "shared", "low", "high"])
+            found = {"draw": range(len(units)), "shared": shared_with_zero(norm * units, sae).numpy()}
+            parts.append(pd.DataFrame(found).assign(what=what, norm=norm))
+    return pd.concat(parts, ignore_index=True)[["what", "draw", "norm", "shared"]]
+
+
+def outside(plain: Plain, sae: Sae) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function of inputs [n, d]: of how large a share of all features their projections lie outside the middle 95% of
+    those of every other token of plain text (`held` are the rest), [n]."""
+    known = (plain.values[::2] @ sae.W_enc).numpy()
+    low, high = (
+        torch.from_numpy(end) for end in np.quantile(known, [0.025, 0.975], axis=0).astype("float32")
+    )
+
+    def share(inputs: torch.Tensor) -> torch.Tensor:
+        along = inputs @ sae.W_enc
+        return ((along < low) | (along > high)).float().mean(1)
+
+    return share
+
+
+def held(plain: Plain) -> torch.Tensor:
+    """The tokens of plain text that `outside` has not seen."""
+    return plain.values[1::2]
+
+
+def rarely_active(answers: Contrast, sae: Sae) -> torch.Tensor:
+    """Which features are active on at most `RARELY` of the tokens of either side's answers, [f]."""
+    active = [(sae.encode(side) > 0).float().mean(0) for side in (answers.positive, answers.negative)]
+    return (active[0] <= RARELY) & (active[1] <= RARELY)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ OWN_CODE = ("companion/mayne/layers.py",)
 
 def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
     """Mean slope at zero of each block's own vector: format, layer, mean, low, high (t, over test groups), n of these;
-    placebo, what 95% of `SHUFFLED` vectors with exchanged labels, of its norm, do not exceed."""
+    placebo, what 95% of `SHUFFLED` vectors with exchanged labels, of its norm, do not exceed; behind, behind_low and
+    behind_high, how far it is behind the best block, on the same test groups."""
     mend = "every how many blocks one is looked at."
     need(step >= 1, "a step of at least 1", str(step), mend, done="Nothing was computed.")
     layers = range(0, outline(case.settings.model).n_layers, step)
@@ -38,7 +39,7 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
         drawn = shuffled(found, layers, SHUFFLED, case.settings.seed, groups=of)
         moved = gradients(model, test, layers, fidelity=case.settings.fidelity)
         groups = np.asarray(example_groups(case, [one.id for one in test]))
-        rows = []
+        rows, of_groups = [], []
         for layer in layers:
             slopes = pd.Series((moved.at(layer).double() @ vectors.at(layer)[0].double()).numpy())
             means = slopes.groupby(groups).mean().to_numpy()
@@ -47,6 +48,11 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
             row |= {"low": own.low, "high": own.high, "n": len(means)}
             placebos = (moved.at(layer) @ drawn.at(layer).T).numpy().mean(axis=0)
             rows.append(row | {"placebo": np.quantile(placebos, 0.95)})
+            of_groups.append(means)
+        best = max(of_groups, key=np.mean)
+        for row, means in zip(rows, of_groups, strict=True):
+            behind = mean_interval(best - means)
+            row |= {"behind": behind.estimate, "behind_low": behind.low, "behind_high": behind.high}
         table = pd.DataFrame(rows)
         table.attrs = {"engine": "gradient", "source": model.source}
         return table

@@ -1,7 +1,8 @@
-"""Four more ways to decompose a vector. Importing this adds them to the methods of `steerkit.decomposition`.
+"""Five more ways to decompose a vector. Importing this adds them to the methods of `steerkit.decomposition`.
 
 - `encode-scaled`: f(s v) / s with s = target norm / |v|; the division makes the sum approximate v again. It needs
   `target_norm`, e.g. the mean norm of activations.
+- `encode-minus-zero`: f(v) - f(0), what the encoder says of the vector beyond what it says of nothing.
 - `encode-difference`: the mean over pairs of f(positive) - f(negative). It needs `positive` and `negative`, the
   activations of the contrastive pairs [p, d].
 - `nnls`: the active-set method for min |v - c D| with c >= 0 (Lawson and Hanson 1974, chapter 23), stopped at n rows.
@@ -38,6 +39,12 @@ def _scaled(vector: np.ndarray, sae: Sae, counts: Sequence[int], inputs: dict[st
     need(usable, f"a target_norm for encode-scaled, {SHORTEST:g} to {LONGEST:g}", repr(norm), mend)
     scale = float(norm) / float(np.linalg.norm(vector))
     dense = numbers(sae.encode(torch.from_numpy(vector * scale))) / scale
+    return [largest(dense, count) for count in counts]
+
+
+def _minus_zero(vector: np.ndarray, sae: Sae, counts: Sequence[int], _: dict[str, Any]) -> list[Solution]:
+    usual = numbers(sae.encode(torch.zeros(sae.width)))
+    dense = numbers(sae.encode(torch.from_numpy(vector))) - usual
     return [largest(dense, count) for count in counts]
 
 
@@ -146,6 +153,7 @@ def _violators(dictionary: Rows, residual: np.ndarray, penalty: float) -> np.nda
 # In the order in which tables and figures show them.
 METHODS |= {
     "encode-scaled": _scaled,
+    "encode-minus-zero": _minus_zero,
     "encode-difference": _difference,
     "signed-pursuit": METHODS.pop("signed-pursuit"),
     "nnls": on_rows(nonnegative_pursuit),
