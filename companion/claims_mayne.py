@@ -199,9 +199,9 @@ def negatives_turn_spurious(e: Evidence) -> Trial:
         return smallest([mean_interval(column) for column in (values / scatter).T])
 
     placebo = [int((found.flipped(signs(rng)).qualifying(features.CHOOSE) > 0).sum()) for _ in range(99)]
-    ours = f"of {pairs} pairs of opposite features {count} meet the rule on one half of the training groups, "
-    ours += f"{np.median(placebo):g} with labels shuffled (95% below {np.quantile(placebo, 0.95):g}); the best, on the "
-    ours += "other half, in units of the scatter over groups: {}"
+    ours = f"on one half of the training groups the rule is met by {count} of {pairs} pairs of opposite features, with "
+    ours += f"labels shuffled by {np.median(placebo):g} (95% below {np.quantile(placebo, 0.95):g}); the best, on the other "
+    ours += "half, in units of the scatter over groups: {}"
     return Trial(theirs, ours, effect(found), SIZE, lambda rng: effect(found.flipped(signs(rng))))
 
 

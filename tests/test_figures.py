@@ -202,6 +202,28 @@ class TestEveryFigure:
         style.save(figure, tmp_path / "a", dots)
         assert (len(laid), len(done)) == (1, 3)
 
+    def test_a_thin_line_keeps_its_colour_in_the_png(self, tmp_path):
+        """In a palette of few colours one may become its neighbour."""
+        colors = [
+            style.BLACK,
+            style.BLUE,
+            style.SKY,
+            style.GREEN,
+            style.ORANGE,
+            style.VERMILLION,
+            style.PURPLE,
+        ]
+        with style.drawing(3.0) as (figure, axes):
+            for height, color in enumerate(colors):
+                axes.plot([0, 1], [height, height + 0.7], color=color, lw=1.4)
+                axes.fill_between([0, 1], height, height + 2, color=color, alpha=0.13, lw=0)
+        png, *_ = style.save(figure, tmp_path / "a", pd.DataFrame({"line": colors}))
+        pixels = (255 * plt.imread(png)[..., :3]).round().reshape(-1, 3)
+        for color in colors:
+            wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+            assert np.abs(pixels - wanted).max(axis=1).min() <= 12
+        assert (pixels == 255).all(axis=1).any()  # the paper stays white
+
     def test_a_failed_save_keeps_the_old_files_and_closes_the_figure(self, tmp_path, monkeypatch):
         slopes = make_slopes("statement")
         with pytest.raises(SteerkitError, match="table behind the figure"):

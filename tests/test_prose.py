@@ -15,6 +15,7 @@ from companion import published, saes
 from companion.data.datasets import load_dataset, names
 from companion.data.splits import make_split
 from companion.exhibits import EXHIBITS
+from companion.mayne.activations import ANSWER_TOKENS
 from companion.models import MODELS as REGISTRY
 from companion.profiles import load_profile
 from steerkit.stats import LEVEL
@@ -109,6 +110,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[], bool]]] = {
         "this project: the default profile",
         lambda: _swept() == [5, 6, 6],
     ),
+    "sixteen": ("this project: tokens that stand for an answer", lambda: ANSWER_TOKENS == 16),
     "sixty": ("this project: pairs of a set", lambda: {len(d.items) for d in BUNDLED.values()} == {2 * 60}),
     "40% of the groups": (SPLIT + "the text", lambda: _sizes("clean")[0] == 40),
     "50% (10% validation is left)": (SPLIT + "the text", lambda: _sizes("clean")[1:] == [10, 50]),

@@ -115,7 +115,9 @@ SAE = "An autoencoder by name, a params.npz or a SAELens folder."
 MANY = "As often as needed; default: "
 *FIRST, LAST = FORMATS
 Several = list[str] | None
-METHODS = Literal["encode", "encode-scaled", "encode-minus-zero", "encode-difference", "signed-pursuit", "nnls", "lasso"]
+METHODS = Literal[
+    "encode", "encode-scaled", "encode-minus-zero", "encode-difference", "signed-pursuit", "nnls", "lasso"
+]
 SPLITS = Literal["clean", "sweep", "as-released", "all"]
 ENGINES = Literal["tree", "direct"]
 FIDELITIES = Literal["letter", "paper", "bench"]

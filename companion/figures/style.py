@@ -309,11 +309,11 @@ def _sheet(figure: Figure) -> Bbox:
 
 
 def _shrunk(png: bytes) -> bytes:
-    """A PNG with a palette, where that is smaller; without dithering areas stay even."""
+    """A PNG with a palette, where that is smaller; without dithering areas stay even, and a thin line keeps its colour."""
     from PIL import Image  # matplotlib writes its PNG with it, so it is there
 
     sink = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        even = {"method": Image.Quantize.MEDIANCUT, "dither": Image.Dither.NONE}
+        even = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
         image.convert("RGB").quantize(PALETTE, **even).save(sink, "PNG", optimize=True, dpi=image.info["dpi"])
     return min(png, sink.getvalue(), key=len)
