@@ -7,6 +7,7 @@ world. The second paper's claims are in `claims_mayne`, the first one's over pro
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +15,6 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import claims_appendix, claims_shift, inference, published, trials
-from companion.inference import share_interval
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
@@ -267,13 +267,10 @@ def two_clusters(e: Evidence) -> Trial:
         below = np.array([each.min() < 0 < each.max() for each in slopes])
         return tuple(int((p[below] < TESTED).sum()) for p in (inference.holm(p_values), p_values))
 
-    def false(rng: np.random.Generator) -> Interval:
-        drawn = [rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets]
-        return share_interval(found(drawn)[0], len(sets))
+    def false(rng: np.random.Generator) -> list[np.ndarray]:
+        return [rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets]
 
-    sure, maybe = found([each.slopes for each in sets])
-    ours = trials.counted(sure, maybe, len(sets))
-    return Trial(said, ours, share_interval(sure, len(sets)), 1 / len(sets), false)
+    return trials.some_sets(said, len(sets), found, [each.slopes for each in sets], false)
 
 
 @claim(CLAIMS, "tan-fig-3", steers=True)
@@ -294,13 +291,9 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
         ways = [(inference.holm(p), p) for p in (up, 1 - up)]
         return tuple(min(int((p < TESTED).sum()) for p in kind) for kind in zip(*ways, strict=True))
 
-    def false(rng: np.random.Generator) -> Interval:
-        return share_interval(found(unlabelled(sets, rng))[0], len(sets))
-
-    sure, maybe = found([each.slopes for each in sets])
-    ours, (at_zero, _) = trials.counted(sure, maybe, len(sets)), found([each.at_zero for each in sets])
-    effect, alike = (share_interval(count, len(sets)) for count in (sure, at_zero))
-    return Trial(said, f"each way {ours}", effect, 1 / len(sets), false, alike=alike)
+    own, at_zero = ([getattr(each, name) for each in sets] for name in ("slopes", "at_zero"))
+    false = partial(unlabelled, sets)
+    return trials.some_sets(said, len(sets), found, own, false, "each way ", at_zero)
 
 
 @claim(CLAIMS, "tan-fig-3")

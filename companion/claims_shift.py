@@ -146,17 +146,15 @@ def some_sets_fail(e: Evidence) -> Trial:
         both = np.maximum(steers, loses)
         return tuple(int((p[gone] < trials.TESTED).sum()) for p in (inference.holm(both), both))
 
-    def false(rng: np.random.Generator) -> Interval:
+    def false(rng: np.random.Generator) -> list[tuple]:
         drawn = []
         for own, other, groups in every:
             _, member = np.unique(groups, return_inverse=True)
             swap = (rng.random(member.max() + 1) < 0.5)[member]
             drawn.append((np.where(swap, other, own), np.where(swap, own, other), groups))
-        return inference.share_interval(found(drawn)[0], len(sets))
+        return drawn
 
-    sure, maybe = found(every)
-    ours = trials.counted(sure, maybe, len(sets))
-    return Trial(said, ours, inference.share_interval(sure, len(sets)), 1 / len(sets), false)
+    return trials.some_sets(said, len(sets), found, every, false)
 
 
 @claim(CLAIMS, "tan-fig-5", steers=True)
@@ -296,12 +294,9 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
     """
     rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
     said = f"Spearman {rho:.2f} (SYS_POS to USER_NEG)"
-    require(e.others, said, f"only one model, {e.name}")
-    runs = (moved(run) for run in (e, e.others[0]))
-    mine, other = ({each.name: each for each in run if FIRST_SHIFT in each.slopes} for run in runs)
-    common = [name for name in mine if name in other]
-    enough(common, said)
-    both = [[sets[name] for name in common] for sets in (mine, other)]
+    both, kinds = trials.in_both(
+        e, said, lambda run: (one for one in moved(run) if FIRST_SHIFT in one.slopes)
+    )
 
     def means(both: Sequence[Sequence[Moved]]) -> trials.Pairs:
         return [tuple(np.array([each.slopes[FIRST_SHIFT].mean() for each in sets]) for sets in both)]
@@ -310,6 +305,5 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
         seed = rng.integers(2**32)  # the same labels for both models
         return means([unlabelled(sets, np.random.default_rng(seed)) for sets in both])
 
-    kinds = [mine[name].kind for name in common]
     beside = (drawn, means([at_zero(sets) for sets in both])) if all(map(recorded, both)) else ()
     return ranked(said, "BASE to USER_NEG ", means(both), kinds, rho / 2, *beside)

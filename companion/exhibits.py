@@ -17,7 +17,7 @@ from typing import Any
 from companion.places import BOOK, EXECUTED, NOTEBOOKS
 from steerkit.errors import need, told
 
-TAN, MAYNE, BEYOND = "Tan et al. 2024", "Mayne et al. 2024", "Beyond the papers"
+TAN, MAYNE = "Tan et al. 2024", "Mayne et al. 2024"
 
 
 @dataclass(frozen=True)

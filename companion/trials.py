@@ -1,6 +1,6 @@
 """What several claims are judged with: shares and counts of data sets, and ranks of data sets within their kinds."""
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -134,13 +134,34 @@ def published_order(*columns: str) -> str:
     return f"Spearman {every.estimate:.2f} over {len(both)} data sets, {within.estimate:.2f} within kinds"
 
 
+def in_both(e: Evidence, said: str, sets_of: Callable[[Evidence], Iterable]) -> tuple[list[list], list[str]]:
+    """The data sets that the first two models both have, model by model, and the kind of each."""
+    require(e.others, said, f"only one model, {e.name}")
+    runs = [{each.name: each for each in sets_of(run)} for run in (e, e.others[0])]
+    common = [name for name in runs[0] if name in runs[1]]
+    enough(common, said)
+    return [[sets[name] for name in common] for sets in runs], [runs[0][name].kind for name in common]
+
+
+def some_sets(
+    said: str, count: int, found: Callable, own: Any, false: Callable, words: str = "", at_zero: Any = None
+) -> Trial:
+    """That something is so of at least one of `count` sets: `found` counts them, surely and maybe, from what `own` and the
+    false worlds of `false` hold, and from what is to be set beside these, `at_zero`."""
+    sure, maybe = found(own)
+
+    def share(counted: tuple[int, int]) -> Interval:
+        return inference.share_interval(counted[0], count)
+
+    ours, alike = f"{words}{counted(sure, maybe, count)}", None if at_zero is None else share(found(at_zero))
+    return Trial(
+        said, ours, share((sure, maybe)), 1 / count, lambda rng: share(found(false(rng))), alike=alike
+    )
+
+
 def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], float]) -> Trial:
     """Agreement of the first two models on one number of the slopes [p] of the data sets that both have."""
-    require(e.others, said, f"only one model, {e.name}")
-    mine, other = ({each.name: each for each in run.sets} for run in (e, e.others[0]))
-    common = [name for name in mine if name in other]
-    enough(common, said)
-    runs = [[sets[name] for name in common] for sets in (mine, other)]
+    runs, kinds = in_both(e, said, lambda run: run.sets)
 
     def pair(slopes: Callable[[Sequence[SetSlopes]], list[np.ndarray]]) -> Pairs:
         return [tuple(np.array([measure(each) for each in slopes(sets)]) for sets in runs)]
@@ -153,7 +174,6 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], 
         pair(lambda sets: [each.slopes for each in sets]),
         pair(lambda sets: [each.at_zero for each in sets]),
     )
-    kinds = [each.kind for each in runs[0]]
     trial = ranked(said, "", own, kinds, rho / 2, without, alike)
     far = order(*(sizes(sets, "shuffled", measure) for sets in runs), kinds)
     return replace(

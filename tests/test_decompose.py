@@ -213,10 +213,6 @@ class TestSolvers:
         [found] = solvers.lasso(random_vector(0).double().numpy(), rows, [4])
         assert 1 <= len(found.features) <= 4
 
-    def test_the_lasso_says_what_to_install(self, monkeypatch, sae, vector):
-        monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-        refused(decompose, vector, sae, "lasso", 3, said="pip install scikit-learn")
-
 
 class TestEncodings:
     @pytest.mark.parametrize("seed", range(3))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, largest, numbers, on_rows
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 from steerkit.sae import Sae
 from steerkit.vectors import LONGEST, SHORTEST
 
@@ -129,13 +129,9 @@ def lasso(vector: np.ndarray, rows: torch.Tensor, counts: Sequence[int]) -> list
 
 def _knot(columns: np.ndarray, vector: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     """Coefficients [m] and penalty at the last knot of the path with at most `count` non-zeros."""
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import lars_path
-    except ImportError as error:
-        next_step = "pip install scikit-learn, or take the method signed-pursuit."
-        what = ("scikit-learn for the method lasso", "it is not installed")
-        raise SteerkitError(*what, done="Nothing was computed.", next_step=next_step) from error
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import lars_path
+
     with warnings.catch_warnings():
         # A row that is a copy of active ones is left out with a warning; leaving it out is right.
         warnings.simplefilter("ignore", ConvergenceWarning)
