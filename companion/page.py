@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from IPython.display import HTML, Image, Markdown, display
 
 from companion import registered, store
+from companion.data.datasets import SUFFIXES
 from companion.profiles import PUBLISHED, Settings, label_of, load_profile
 from companion.tan import experiment, records
 from companion.tan.jobs import Job, Stage, inputs
@@ -231,11 +233,13 @@ def _model_line(manifests: list[dict]) -> str:
     first, inputs = manifests[0], manifests[0]["inputs"]
     engines = ", ".join(sorted({m.get("engine", "?") for m in manifests}))
     sets, (train, test, *_) = {m["inputs"]["dataset"] for m in manifests}, inputs["limits"]
+    whose = Counter("own" if name.endswith(SUFFIXES) else inputs["source"] for name in sets)
+    sets = " and ".join(f"{count} {source} data sets" for source, count in sorted(whose.items()))
     items = f"split {inputs['split']} with up to {train} training and {test} test groups"
     if "pairs" in inputs:  # drawn for themselves, each training pair and test
         items = f"{inputs['pairs']} pairs drawn of each"
     return (
-        f"{inputs['model']}, weights {inputs['weights'][:12]}; {len(sets)} {inputs['source']} data sets, "
+        f"{inputs['model']}, weights {inputs['weights'][:12]}; {sets}, "
         f"{items}, seed {inputs['seed']}; "
         f"engine {engines}; code {first['code']}, commit {first['commit'] or 'none'}; "
         f"computed in {sum(m['seconds'] for m in manifests):.0f} s."

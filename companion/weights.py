@@ -49,7 +49,22 @@ def obtain(spec: ModelSpec) -> tuple[Path | str, dict[str, Any]]:
         with locked(folder):
             if not (folder / PROVENANCE).exists():
                 _build(spec, folder)
-    return folder, json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    return folder, _unchanged(folder)
+
+
+def _unchanged(folder: Path) -> dict[str, Any]:
+    """What a folder that was built says of itself; its weights must be those that were written there.
+
+    Files that nobody has touched since are not read for that.
+    """
+    done, step = "Nothing was loaded.", f"delete {folder}; then it is fetched again."
+    with told((OSError, ValueError), f"the weights that steerkit wrote to {folder}", step, done):
+        about = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        for name, (sha256, written) in about.pop("written", {}).items():
+            path = folder / name
+            same = path.stat().st_mtime_ns == written or file_hash(path) == sha256
+            need(same, f"sha256 {sha256} for {path}, as it was written", "other contents", step, done)
+    return about
 
 
 def consent(model: str, terms: Terms) -> dict[str, str]:
@@ -103,6 +118,8 @@ def _build(spec: ModelSpec, folder: Path) -> None:
             convert_gguf(gguf, converted, spec.dtype or "float32")
             if spec.terms and spec.terms.page:
                 shutil.copy(_fetch(spec.terms.page, scratch), converted / TERMS)
+            files = sorted(converted.glob("*.safetensors"))
+            about["written"] = {path.name: (file_hash(path), path.stat().st_mtime_ns) for path in files}
             (converted / PROVENANCE).write_text(json.dumps(about), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(converted, folder)  # noqa: PTH105 - folders too

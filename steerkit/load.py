@@ -36,7 +36,7 @@ _CONSTANTS = re.compile(
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     *,
     device: str | None = None,
     dtype: str | None = None,
@@ -48,7 +48,7 @@ def load_model(
 
     Parameters
     ----------
-    name : a folder with a transformers checkpoint, or a Hugging Face hub id, optionally with `@revision`
+    name : a folder (text or path) with a transformers checkpoint, or a Hugging Face hub id, optionally with `@revision`
     device : default: a GPU when there is one
     dtype : one of `DTYPES`; default: float32 on a CPU and bfloat16 on a GPU (engines are compared in float32)
     template : a name in `steerkit.templates.TEMPLATES`, or "auto" for the tokenizer's own
@@ -56,6 +56,7 @@ def load_model(
     remote : address of an NDIF server that holds the weights and runs every trace, with a device and precision of its
         own; "off" for this machine; default: STEERKIT_REMOTE, else this machine
     """
+    name = str(name)
     local, (repo, _, revision) = bool(name) and Path(name).is_dir(), name.partition("@")
     about = {"model": repo, "hub_id": repo}
     if local:

@@ -122,6 +122,8 @@ def wrap(
     list of causal blocks, or whose blocks do not give the residual stream, is refused. `source` says in manifests where
     it came from, `reason` why it has this precision.
     """
+    step = 'wrap it: nnsight.TransformersModel(model, task="text-generation", tokenizer=tokenizer).'
+    need(hasattr(lm, "_module"), "a model of nnsight", f"a {type(lm).__name__}", step)
     weight, chosen = next(lm._module.parameters()), template_for(template, lm.tokenizer)
     blocks, head = find_sites(lm)
     try_out(lm, blocks[0])

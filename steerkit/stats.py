@@ -59,6 +59,8 @@ def mean_interval(
     labels = np.arange(len(values)) if groups is None else np.asarray(groups)
     found, member = np.unique(labels, return_inverse=True)
     count, p = len(found), len(values)
+    few = f"{p} item{'s' if p != 1 else ''}"
+    need(p >= 2, "at least two items, whose scatter gives the interval", few, "pass more items.")
     expected = f"one group label for each of {p} items, and at least two groups"
     shown = f"labels of shape {labels.shape} in {count} groups"
     fits = labels.shape == (p,) and count >= 2

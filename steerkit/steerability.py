@@ -52,6 +52,8 @@ def summary(slopes: pd.DataFrame) -> pd.DataFrame:
     ``mean`` is the steerability of the data set: by linearity it equals the slope of the mean propensity curve (Tan et
     al. 2024).
     """
+    expected, step = "a table of slopes", "make it of a grid's table with steerkit.slopes."
+    need("steerability" in slopes, expected, f"columns {', '.join(map(str, slopes.columns))}", step)
     blocks = slopes.groupby(BLOCK, sort=False, dropna=False, observed=True)
     table = blocks.agg(
         n=("steerability", "size"),

@@ -398,23 +398,27 @@ def continued(
 ) -> list[torch.Tensor]:
     """Tokens [k, n] that follow a prompt, each the likeliest, with each of `deltas` [k, d] added after a block.
 
-    One row a delta, so that the weights are read once a step. The last token of what is fed is steered: of the prompt
-    first, then the one new token beside the cache. A row ends with one of `ends`, or with `BROKEN`; what stands behind
-    that means nothing. No more steps than the longest row needs.
+    One row a delta, so that the weights are read once a step. Steered are the last token of the prompt and every new one,
+    which is fed alone beside the cache; a model without a cache of keys and values is fed the whole row again. A row ends
+    with one of `ends`, or with `BROKEN`; what stands behind that means nothing. No more steps than the longest row needs.
     """
-    fed, cache, found = torch.tensor([prompt] * len(deltas)), None, []
+    rows, cache, start = torch.tensor([prompt] * len(deltas)), None, len(prompt)
     open_rows = torch.ones(len(deltas), 1, dtype=torch.bool)
-    while len(found) < count and open_rows.any():
-        given = {"input_ids": fed.clamp(min=0), "past_key_values": cache, "use_cache": True}
-        with torch.no_grad(), site.lm.trace(**given, logits_to_keep=1):
+    while rows.shape[1] < start + count and open_rows.any():
+        fed = (rows if cache is None else rows[:, -1:]).clamp(min=0)
+        given = {"input_ids": fed, "use_cache": True, "logits_to_keep": 1}
+        if cache is not None:  # by itself a hybrid model miscounts where the new token stands
+            given |= {"past_key_values": cache, "position_ids": torch.full_like(fed, rows.shape[1] - 1)}
+        steered = min(fed.shape[1], rows.shape[1] - start + 1)
+        with torch.no_grad(), site.lm.trace(**given):
             hidden = stream(site.layers[layer].output)
-            hidden[:, -1] += deltas.to(hidden.device, hidden.dtype)
-            cache = nnsight.save(site.lm.output.past_key_values)
+            hidden[:, -steered:] += deltas.to(hidden.device, hidden.dtype)[:, None]
+            cache = nnsight.save(getattr(site.lm.output, "past_key_values", None))
             best = site.lm.output.logits[:, -1:].max(-1)
-            fed = nnsight.save(torch.where(best.values.isfinite(), best.indices, BROKEN).cpu())
-        found.append(fed)
-        open_rows &= ~torch.isin(fed, torch.tensor([*ends, BROKEN]))
-    return [torch.cat(found, 1)]
+            new = nnsight.save(torch.where(best.values.isfinite(), best.indices, BROKEN).cpu())
+        rows = torch.cat([rows, new], 1)
+        open_rows &= ~torch.isin(new, torch.tensor([*ends, BROKEN]))
+    return [rows[:, start:]]
 
 
 def contrasts(

@@ -156,6 +156,9 @@ def check_examples(model: Model, examples: Sequence[Example]) -> None:
     the model was made for.
     """
     need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
+    other = next((one for one in examples if not isinstance(one, Example)), None)
+    found = f"a {type(other).__name__}"
+    need(other is None, "examples", found, "make them of prompts and answers with steerkit.ask.")
     known = model.lm._module.get_input_embeddings().weight.shape[0]
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     expected, mend = f"tokens below {known}, as {model.name} has them", "use the tokenizer of this model."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -73,6 +74,7 @@ class Vectors:
 
         A path that ends in .gguf gets a control vector of llama.cpp instead, of one vector: see `steerkit.gguf`.
         """
+        one_of("a file that ends in", Path(path).suffix, (".safetensors", ".gguf"), "rename it.")
         if Path(path).suffix == ".gguf":
             from steerkit.gguf import control_vector
 
@@ -88,6 +90,11 @@ def load_vectors(path: Path | str) -> Vectors:
     """Read vectors written by `Vectors.save`; a file that holds anything else is refused."""
     from safetensors import SafetensorError, safe_open
 
+    found, step = (
+        "a control vector of llama.cpp, which is written only",
+        "load the .safetensors it was made of.",
+    )
+    need(Path(path).suffix != ".gguf", f"steering vectors of steerkit in {path}", found, step, NOT_READ)
     kinds = (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError)
     expected, mend = f"steering vectors written by steerkit in {path}", "write them with `steerkit extract`."
     with told(kinds, expected, mend, NOT_READ):
@@ -118,6 +125,8 @@ def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: tor
     """
     import torch
 
+    listed = ", ".join(f"{multiplier:g}" for multiplier in multipliers)
+    need(all(map(math.isfinite, multipliers)), "finite multipliers", listed, "leave the others out.")
     info, most = torch.finfo(dtype), max(map(abs, multipliers), default=0.0)
     limit = info.max**0.5 if dtype != torch.float16 else info.max  # its norms are computed in float32
     reach, name = most * float(vectors.values.double().norm(dim=-1).max()), str(dtype).removeprefix("torch.")

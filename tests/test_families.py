@@ -2,7 +2,8 @@
 
 `families.json` has a row a family: its configuration, the engine that evaluates it, or what its refusal says. Where the
 tree is right, it, the direct engine and hooks on plain transformers give one answer; where it cannot be (recurrence,
-positions that follow the order of tokens), the self-check notices and the direct engine gives that answer.
+positions that follow the order of tokens), the self-check notices and the direct engine gives that answer. Steered text
+is that of hooks as well, with a cache of keys and values, of another kind or none.
 """
 
 import json
@@ -16,7 +17,8 @@ import transformers
 from conftest import asked, close, random_vectors, refused
 from nnsight import TransformersModel
 
-from steerkit import differences, evaluate, wrap
+from steerkit import differences, evaluate, generate, wrap
+from steerkit.generation import ends_of, prompt_tokens
 from steerkit.load import read_weights
 
 TABLE = json.loads(Path(__file__).with_name("families.json").read_text(encoding="utf-8"))
@@ -77,3 +79,18 @@ def test_a_family_agrees_with_plain_hooks_or_is_refused(row, tokenizer, tmp_path
         close(found.propensity, wanted, TOLERANCE)
         close(evaluate(*given, layers=layers, engine="direct").propensity, wanted, TOLERANCE)
         close(read, plain_model.differences(model, examples, layers, plain_model.outputs), TOLERANCE)
+    check_text(model, vectors, layers[0])
+
+
+def check_text(model, vectors, layer: int) -> None:
+    """Steered text is, token by token, the likeliest by hooks on a whole forward."""
+    prompt = prompt_tokens(model, "What is a good day?")
+    given = {"layer": layer, "multipliers": [-2.0, 0.0, 2.0], "max_new_tokens": 4}
+    for multiplier, text in generate(model, "What is a good day?", vectors, **given):
+        tokens, delta = list(prompt), multiplier * vectors.at(layer)[0]
+        while len(tokens) < len(prompt) + given["max_new_tokens"]:
+            best = int(plain_model.logits(model, tokens, len(prompt) - 1, layer, delta)[-1].argmax())
+            if best in ends_of(model):
+                break
+            tokens.append(best)
+        assert text == model.tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)

@@ -334,3 +334,13 @@ class TestDefaultModel:
         grid = evaluate(smollm, statements(smollm, "openness", 30, 8), vector, [-1.5, 1.5])
         slopes = (grid.propensity[:, 0, 0, 1] - grid.propensity[:, 0, 0, 0]) / 3
         assert slopes.mean() > 3 * slopes.std() / len(slopes) ** 0.5
+
+
+def test_what_is_no_model_or_no_example_is_refused_in_words_and_a_path_is_a_folder(tmp_path):
+    model = models.load_model("tiny")
+    refused(steerkit.wrap, "x", model.lm._module, said="a model of nnsight; found a LlamaForCausalLM")
+    triples = [("What?", "Yes.", "No.")]
+    vectors = steerkit.extract(model, steerkit.ask(model, triples), [1])
+    refused(steerkit.extract, model, triples, [1], said=r"examples; found a tuple.*steerkit\.ask")
+    refused(steerkit.evaluate, model, triples, vectors, [1.0], said=r"examples; found a tuple.*steerkit\.ask")
+    refused(steerkit.load_model, tmp_path / "nothing", said="nothing")

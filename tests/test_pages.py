@@ -262,6 +262,23 @@ def test_names_are_text_in_what_a_notebook_shows_and_a_page_says(tmp_path, monke
     assert r"a \| b &lt; c &#123;d} \$e\$ \[f](g) second line" in text
 
 
+def test_data_of_ones_own_is_called_so_under_a_figure():
+    inputs = {
+        "limits": [1, 1],
+        "split": "clean",
+        "source": "bundled",
+        "seed": 0,
+        "model": "m",
+        "weights": "1",
+    }
+    manifests = [
+        {"inputs": inputs | {"dataset": name}, "seconds": 0.0, "code": "", "commit": ""}
+        for name in ("openness", "a/mine.jsonl", "mine.csv", "narcissism")
+    ]
+    line = page.manifest_line(load_profile("smoke"), manifests)
+    assert "; 2 bundled data sets and 2 own data sets, split clean" in line
+
+
 def test_tabs_in_tabs_come_out_as_tabs_in_tabs():
     """A parser like that of the book finds the inner set inside the first outer tab, and the table inside that."""
     plugin = pytest.importorskip("mdit_py_plugins.colon_fence", reason="Jupyter Book is not installed")

@@ -207,7 +207,7 @@ BAD = "shape {} with {} values that are not finite"
         (lambda: variance_parts(NAN), FINITE.format("slopes in 1"), BAD.format("(2,)", 1)),
         (lambda: mean_interval(CUBE), FINITE.format("values in 1"), BAD.format("(2, 2, 2)", 0)),
         (lambda: mean_interval(ITEMS, training=[1.0]), "at least two resampled vectors", "one"),
-        (lambda: mean_interval([1.0]), GROUPS.format(1), "labels of shape (1,) in 1 groups"),
+        (lambda: mean_interval([1.0]), "at least two items, whose scatter gives the interval", "1 item"),
         (lambda: mean_interval(ITEMS, [1, 2, 3]), GROUPS.format(2), "labels of shape (3,) in 3 groups"),
         (lambda: rank_correlation([1, 2, 3], [2, 1, 3], draws=0), "draws of at least 1", "draws 0"),
         (lambda: quick_rank_correlation([1, 2], [2, 1], "ab"), STRATA, "2 points in 2"),

@@ -109,3 +109,8 @@ NAN, INSTEAD = (GRID.assign(**{name: GRID[name].mask(AT, value)}) for name, valu
 def test_a_grid_that_cannot_be_fitted_is_refused_with_its_place(grid, expected, found):
     error = refused(slopes, grid)
     assert (error.expected, error.found) == (expected, found)
+
+
+def test_a_table_that_has_no_slopes_yet_is_refused_with_the_function_that_makes_them():
+    grid = pd.DataFrame(columns=["dataset", "multiplier", "propensity"])
+    refused(summary, grid, said=r"a table of slopes; found columns dataset, .*steerkit\.slopes")

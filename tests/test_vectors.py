@@ -102,6 +102,20 @@ def test_a_control_vector_of_llama_cpp_has_a_direction_for_each_block(tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vector.gguf"]
 
 
+def test_names_that_are_not_there_and_files_of_other_kinds_are_refused_in_words(tmp_path, model):
+    vectors = random_vectors(model, ["full", "other"])
+    refused(vectors.select, ["ful"], said=r"a vector of these \(full, other\); found 'ful'")
+    refused(vectors.save, tmp_path / "v.pt", said=r"ends in \(.safetensors, .gguf\); found '.pt'")
+    refused(load_vectors, tmp_path / "v.gguf", said="a control vector of llama.cpp, which is written only")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_multipliers_that_are_no_numbers_are_called_so(model, number):
+    said = r"finite multipliers; found 0, (nan|inf)"
+    refused(check_multipliers, random_vectors(model), [0.0, number], torch.float32, said=said)
+
+
 @pytest.mark.parametrize("what", SPOILT)
 def test_any_other_file_is_refused_with_its_path(tmp_path, what):
     SPOILT[what](tmp_path / "v.safetensors")

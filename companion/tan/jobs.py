@@ -15,7 +15,7 @@ from typing import Any, Literal
 from zlib import crc32
 
 from companion.data.ask import examples_of
-from companion.data.datasets import Dataset, load_dataset, personas
+from companion.data.datasets import SUFFIXES, Dataset, load_dataset, personas
 from companion.data.forms import first_label
 from companion.data.splits import Split, limit, make_split
 from companion.models import dtype_of, weights_of
@@ -83,7 +83,7 @@ class Job:
     def name(self) -> str:
         """File name without key; of a user's own file only its stem."""
         name = Path(self.dataset).name
-        for suffix in (".jsonl", ".json", ".csv"):
+        for suffix in SUFFIXES:
             name = name.removesuffix(suffix)
         return f"{self.stage}-{name}-{self.format}"
 

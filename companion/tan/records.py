@@ -219,7 +219,8 @@ def audit(
     units = {"product": mine["product"].abs().max()} if stage == "products" else {}  # no score: relative
     gaps = [(both[each] - both[f"{each}_again"]).abs().max() / units.get(each, 1) for each in numbers]
     complete = bool((both["_merge"] == "both").all() and both[numbers].notna().all(axis=None))
-    exact = made["inputs"]["dtype"] == dtype_of(settings.model, settings.remote) == "float32"
+    known = made["inputs"].get("dtype", "float32")  # as all records were before keys said it
+    exact = known == dtype_of(settings.model, settings.remote) == "float32"
     tolerance, difference = TOLERANCE if exact else HALF_TOLERANCE, float(max(gaps))
     about = {"record": f"{settings.profile}/{stage}-{answer_format}", "dataset": name}
     about |= {"examples": ", ".join(chosen), "cells": len(both), "difference": difference}
