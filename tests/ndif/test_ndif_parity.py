@@ -175,5 +175,5 @@ class TestCost:
         (local_seconds, local), (remote_seconds, remote) = grids("off"), grids(stack.url)
         compare("grid of 13 data sets, statement", local, remote)
         each = f"{few.train} training pairs, {few.test} test pairs, {len(few.multipliers)} multipliers"
-        work = f"grid of 13 data sets in distribution, {each}"
-        TIMES.append({"work": work, "local": local_seconds, "ndif": remote_seconds, "aim": 1.5})
+        said = f"grid of 13 data sets in distribution, {each}"
+        TIMES.append({"work": said, "local": local_seconds, "ndif": remote_seconds, "aim": 1.5})
