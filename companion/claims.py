@@ -5,6 +5,7 @@ function gives the effect, the smallest that counts, half of the published one w
 world. The second paper's claims are in `claims_mayne`, the first one's over prompt settings in `claims_shift`.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import claims_appendix, claims_shift, inference, published, trials
+from companion.data.datasets import SUFFIXES
 from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
@@ -25,6 +27,7 @@ from steerkit import stats
 from steerkit.formats import FORMATS
 from steerkit.stats import Interval
 
+logger = logging.getLogger(__name__)
 CONSISTENT = 0.95  # of vectors from resampled pairs steer an anti-steerable item the wrong way
 MEANS = ("mean_llama2-7b", "mean_qwen1.5-14b")
 
@@ -56,7 +59,11 @@ def table(settings: Settings, answer_format: str = "") -> pd.DataFrame:
 def evidence(
     settings: Settings, answer_format: str = "", stage: Stage = "placebo"
 ) -> dict[str, list[Evidence]]:
-    """What the claims are judged on, run by run in each format."""
+    """What the claims are judged on, run by run in each format; over prompt settings without files of one's own."""
+    if stage == "shift" and (own := [name for name in settings.datasets if name.endswith(SUFFIXES)]):
+        said = "%s: no persona sentences, so the claims over prompt settings are left out"
+        logger.warning(said, ", ".join(own))
+        return {}
     runs = records.by_format(settings, stage, answer_format)
     return {form: [Evidence(run, form) for run in found] for form, found in runs.items()}
 

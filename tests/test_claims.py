@@ -441,3 +441,10 @@ def test_every_two_models_on_one_text_are_compared():
     ]
     assert found == [*combinations(names[:3], 2), names[3:]]
     assert claims._together(runs[::3]) == [runs[0]]  # each on a text of its own
+
+
+def test_files_of_ones_own_have_no_claims_over_prompt_settings(caplog):
+    """Their concept has no persona sentences; the other claims are judged on them."""
+    settings = replace(load_profile("smoke"), datasets=("mine.jsonl",))
+    assert claims.evidence(settings, "statement", "shift") == {}
+    assert "mine.jsonl: no persona sentences" in caplog.text

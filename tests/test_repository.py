@@ -191,7 +191,8 @@ class TestDocumentation:
         assert set(re.findall(r"(?:^|`|bin/)steerkit ([a-z]+)", text, re.MULTILINE)) <= COMMANDS
 
     def test_the_example_rows_load(self, tmp_path):
-        [rows] = re.findall(r"```json\n(.*?)```", (ROOT / "book/use/own.md").read_text(), re.DOTALL)
-        (tmp_path / "mine.jsonl").write_text(rows)
-        kinds = [item.kind for item in load_dataset(tmp_path / "mine.jsonl").items]
-        assert kinds == ["persona", "choice"]
+        found = []
+        for rows in re.findall(r"```json\n(.*?)```", (ROOT / "book/use/own.md").read_text(), re.DOTALL):
+            (tmp_path / "mine.jsonl").write_text(rows)
+            found.append([item.kind for item in load_dataset(tmp_path / "mine.jsonl").items])
+        assert found == [["choice"], ["persona", "choice"]]

@@ -18,7 +18,7 @@ from companion.mayne import activations as mayne_runs
 from companion.models import load_model
 from companion.profiles import load_profile
 from companion.saes import default_sae, open_sae
-from companion.tan import jobs
+from companion.tan import jobs, work
 from steerkit import evaluate, generate
 from steerkit.extraction import differences, extract, mean_difference
 from steerkit.prompts import Example, Prompter
