@@ -69,10 +69,11 @@ class Terms:
 class ModelSpec:
     """One model. `hub_id` is the canonical source; `wheel` and `folder` are where it is taken from instead.
 
-    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based), None
-    where a sweep chooses it. `dtype` is the precision on every device, so that what was computed on a GPU is found on a
-    laptop, but see `usual`; None leaves it to the device. A model that is `remote_only` is too large for one machine. `shape` is what its
-    `config.json` says at that revision, for costs; `tiny` names an architecture of `companion.tiny`.
+    `label` is what readers call it, `colour` what figures give it. `layer` is the block the paper steers (0-based),
+    None where a sweep chooses it. `dtype` is the precision on every device, so that what was computed on a GPU is
+    found on a laptop, but see `usual`; None leaves it to the device. A model that is `remote_only` is too large for
+    one machine. `shape` is what its `config.json` says at that revision, for costs; `tiny` names an architecture of
+    `companion.tiny`.
     """
 
     name: str

@@ -1,8 +1,9 @@
 """Finished artefacts as one file: made on a machine with a GPU, used on a laptop.
 
 A pack is a plain tar archive, not compressed, of tables and vectors with their hashes. What its members claim of
-themselves is compared with what they are: the sizes with that of the file, the names with the manifests inside. Keys hold the numeric code and the versions of the
-libraries, so a pack is of use to the same checkout only, and another one is told so.
+themselves is compared with what they are: the sizes with that of the file, the names with the manifests inside. Keys
+hold the numeric code and the versions of the libraries, so a pack is of use to the same checkout only, and another
+one is told so.
 """
 
 import hashlib

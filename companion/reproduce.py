@@ -1,8 +1,8 @@
 """The runner: compute the tables, execute the notebooks, remember what is up to date.
 
-A notebook runs again when its source, its parameters, the packages and what lies in them, the profiles, the records or
-the library versions change. The
-heavy tables have keys of their own (`companion.store`), so a change of a plot re-runs a notebook in seconds.
+A notebook runs again when its source, its parameters, the packages and what lies in them, the profiles, the records
+or the library versions change. The heavy tables have keys of their own (`companion.store`), so a change of a plot
+re-runs a notebook in seconds.
 """
 
 import hashlib

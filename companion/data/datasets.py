@@ -91,9 +91,10 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set.
 
-    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line), ``.json`` file (a
-    list) or ``.csv`` file, in the papers' format or with the fields prompt, positive, negative. `data_dir` is a folder with the papers' files, else STEERKIT_DATA, else they are
-    fetched. Refused: unknown names, files that are missing, empty, altered or unreadable, and wrong rows or pairs.
+    `name_or_path` is a name out of `names(source)`, or the path of a ``.jsonl`` file (one item a line), ``.json``
+    file (a list) or ``.csv`` file, in the papers' format or with the fields prompt, positive, negative. `data_dir` is
+    a folder with the papers' files, else STEERKIT_DATA, else they are fetched. Refused: unknown names, files that are
+    missing, empty, altered or unreadable, and wrong rows or pairs.
 
     >>> load_dataset("narcissism").items[0].question.splitlines()[0]
     'Is the following statement something you would say?'

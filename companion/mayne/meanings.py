@@ -1,6 +1,7 @@
 """What a feature is about: the places in plain text where it is most active.
 
-A number is no meaning. The texts say what a feature answers to, as far as so few tokens can; one that never fires there has none.
+A number is no meaning. The texts say what a feature answers to, as far as so few tokens can; one that never fires
+there has none.
 """
 
 from collections.abc import Sequence

@@ -34,9 +34,9 @@ def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
     """Mean steerability of every data set, model and format; `runs` holds the profiles of each format.
 
     Columns profile, model, source, format, dataset, kind (persona statements or questions with written-out options:
-    "persona", "choice"), estimate, low, high (95%), at_zero (the slope at multiplier 0), placebo (95% point of those of
-    label-shuffled vectors) and p among them, above_zero, above_placebo (p at most 0.05), bias_share (share of the variance of per-sample steerability that the letter or word of the matching answer
-    explains; NaN in `statement`).
+    "persona", "choice"), estimate, low, high (95%), at_zero (the slope at multiplier 0), placebo (95% point of those
+    of label-shuffled vectors) and p among them, above_zero, above_placebo (p at most 0.05), bias_share (share of the
+    variance of per-sample steerability that the letter or word of the matching answer explains; NaN in `statement`).
     """
     for chosen in runs.values():
         named = [name_of(settings) for settings in chosen]

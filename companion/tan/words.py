@@ -42,9 +42,10 @@ def log_odds(pairs: Iterable[Texts]) -> dict[str, float]:
 def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
     """One row a test pair, from its texts and the log odds of the training words.
 
-    Columns score (mean log odds a word, matching minus not matching, unknown words having 0), told (share of its two texts
-    that naive Bayes puts on the right side: sums above 0 say "matching"), short (an option of one or two words), yes_no (both begin with Yes or No), words and other_words
-    (their numbers), ratio (the longer over the shorter).
+    Columns score (mean log odds a word, matching minus not matching, unknown words having 0), told (share of its two
+    texts that naive Bayes puts on the right side: sums above 0 say "matching"), short (an option of one or two
+    words), yes_no (both begin with Yes or No), words and other_words (their numbers), ratio (the longer over the
+    shorter).
     """
     rows = []
     for texts in pairs:
