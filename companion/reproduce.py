@@ -31,6 +31,7 @@ from companion.places import RECORDS
 from steerkit.errors import SteerkitError, need, told
 from steerkit.files import file_hash, locked
 
+FOLDER = ("a folder for executed notebooks that can be written", "mend it, or choose another one.")
 LONGEST = 80  # characters of a folder for sockets
 ROOM = 6e9  # bytes of free memory for two notebooks at a time
 KERNELS: set[Any] = set()  # managers of the kernels that run
@@ -113,7 +114,7 @@ def run_notebook(
     """Execute one notebook into `output` (default: the book's copy), unless that is up to date, with checked values."""
     output, values = output or exhibit.executed, _values(exhibit.notebook, given)
     wanted, start = _run_key(exhibit.notebook, values), time.perf_counter()
-    with locked(output):
+    with locked(output, FOLDER):
         if not force and _is_current(output, wanted):
             return Outcome(exhibit.id, "up to date", time.perf_counter() - start)
         try:
