@@ -112,9 +112,9 @@ def trained(items) -> None:
     compared.check_items(about, MADE | {"seed": 1}, items, False)
 
 
-def over(s, content: str, inputs=()) -> None:
+def over(s, content: str, inputs=(), path: str = "v.csv") -> None:
     (s.path / "v.csv").write_text(content)
-    check_output(s.path / "v.csv", ".csv", inputs)
+    check_output(s.path / path, ".csv", inputs)
 
 
 def other_vectors(s) -> None:
@@ -204,6 +204,7 @@ CASES = {
         [load_dataset("openness").items[0]] * 2, ("Yes", "No")
     ),
     "output of another suffix": lambda s: check_output(s.path / "v.pt", ".safetensors"),
+    "output in no folder": lambda s: over(s, "", path="v.csv/deep/d.csv"),
     "output over an input": lambda s: over(s, "read", [s.path / "v.csv"]),
     "output over another kind of file": lambda s: over(s, "prompt,positive,negative"),
     "multipliers past the precision": lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19)),

@@ -1,5 +1,6 @@
 """One's own model, data and vectors: what goes together is compared, and nothing is overwritten by mistake."""
 
+import errno
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from conftest import command_line, refused
 from safetensors.torch import save_file
 
 from companion import saes, store
-from companion.cli import compared
+from companion.cli import compared, own
 from companion.cli.outputs import check_output
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
@@ -169,6 +170,29 @@ class TestCompared:
 
 
 class TestOutputs:
+    def test_a_folder_that_nothing_can_be_written_into_is_refused_before_the_work(
+        self, steerkit, vectors, own_folders, monkeypatch
+    ):
+        def no_room(dir):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+        check_output(own_folders / "new" / "deep" / "v.csv", ".csv")
+        check_output(own_folders / "home" / "v.csv", ".csv")
+        assert not (own_folders / "new").exists() and not list((own_folders / "home").iterdir())
+        (own_folders / "home" / "nowhere").symlink_to("gone")
+        monkeypatch.setattr(own, "load_model", pytest.fail)
+        given, folder = [*ON_TINY, "--vectors", vectors], "nowhere/deep"
+        commands = [["extract", *ON_TINY, "--force", "--out", f"{folder}/v.safetensors"]]
+        commands += [["sweep", *given, *STEPS, "--out", f"{folder}/g.parquet"]]
+        commands += [["decompose", "--vector", vectors, "--sae", "tiny", "--out", f"{folder}/d.csv"]]
+        commands += [["run", "tan-fig-5", "--out", folder], ["artifacts", "pack", f"{folder}/all.tar"]]
+        for command in commands:
+            code, out, err = steerkit(*command)
+            assert code == 1 and out == "" and err.startswith("Expected a folder that can be written into")
+        monkeypatch.setattr("companion.cli.outputs.TemporaryFile", no_room)
+        for path in (own_folders / "v.csv", own_folders / "new" / "v.csv"):
+            refused(check_output, path, ".csv", said="written into, .*; found Read-only file system")
+
     @pytest.mark.parametrize("name", ["v.txt", "v", "", ".", "v.safetensors.bak"])
     def test_the_suffix_is_the_format(self, name):
         refused(check_output, Path(name), ".safetensors", said="a file that ends in .safetensors")
