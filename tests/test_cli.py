@@ -208,6 +208,7 @@ class TestWriting:
 
 
 EXTRACT = ["extract", *ON_TINY, "--out", "v.safetensors"]
+RUN = ["run", "tan-fig-2", "--profile", "smoke", "-p"]
 SWEEP = ["sweep", *ON_TINY, "--vectors", "VECTORS", "--out", "g.parquet"]
 
 
@@ -219,6 +220,18 @@ class TestErrors:
             (["run", "tan-fig-1", "-p", "model=\ud800"], "model in UTF-8"),
             (["run", "tan-fig-1", "--profile", "desk"], "a profile"),
             (["run", "tan-fig-1", "-p", "layer=1", "-p", "layer=2"], "each parameter once"),
+            ([*RUN, "datasets=openness,nothere.jsonl"], "a data file at nothere.jsonl"),
+            ([*RUN, "datasets=openness,opennes"], "a data set of source 'bundled'"),
+            ([*RUN, "datasets=openness,file.csv"], "items in file.csv"),
+            ([*RUN, "datasets=openness,a/openness.jsonl"], "data sets of different names"),
+            ([*RUN, "answer_format=letter,prose"], "an answer format"),
+            ([*RUN, "model=tinny"], "a registered model"),
+            ([*RUN, "layer=80", "-p", "model=llama3.1-70b"], "a layer from 0 to 79 of llama3.1-70b, or -1"),
+            ([*RUN, "layer=4", "-p", "model=own"], "a layer from 0 to 3 of own, or -1"),
+            ([*RUN, "layer=-2"], "a layer of at least 0, or -1"),
+            ([*RUN, "train=0"], "train of at least 1"),
+            (["run", "tan-fig-5", "-p", "profiles=smoke,desk"], "a profile"),
+            (["run", "mayne-fig-2", "-p", "dataset=nothing"], "a data set of source 'bundled'"),
             (
                 ["run", "tan-fig-5", "--out", str(EXHIBITS["tan-fig-5"].notebook.parent)],
                 "a folder for results",
@@ -242,12 +255,16 @@ class TestErrors:
     )
     def test_an_error_is_one_paragraph_and_no_file(self, steerkit, vectors, home, arguments, expected):
         (home / "file").write_text("")
-        (home / "loops").mkdir()
+        (home / "file.csv").write_text("a,b")
+        for name in ("loops", "own"):
+            (home / name).mkdir()
         (home / "loops" / "config.json").symlink_to("config.json")
+        (home / "own" / "config.json").write_text('{"text_config": {"n_layer": 4}}')
+        there = sorted(home.rglob("*"))
         code, out, err = steerkit(*(vectors if a == "VECTORS" else a for a in arguments))
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert err.startswith(f"Expected {expected}") and " found " in err and " Next: " in err
-        assert sorted(path.name for path in home.rglob("*")) == ["config.json", "file", "loops"]
+        assert sorted(home.rglob("*")) == there
 
     @pytest.mark.parametrize(
         "arguments", [["--debug", "run", "tan-fig-9"], ["run", "tan-fig-9", "--debug"], ["run", "tan-fig-9"]]

@@ -23,6 +23,7 @@ from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import compared, progress, screen
 from companion.cli import own as own_data
+from companion.cli.given import check_given
 from companion.cli.outputs import check_notebook, check_output
 from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
@@ -223,6 +224,9 @@ CASES = {
     "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
     "row without a prompt": lambda s: load_rows(
         s, {"prompt": "Q", "positive": "a", "negative": "b"}, {"positive": "c", "negative": "d"}
+    ),
+    "data files of one name": lambda s: check_given(
+        exhibits.EXHIBITS["tan-fig-2"], {"datasets": "a/mine.jsonl,b/mine.csv"}
     ),
     "parameter given twice": lambda s: exhibits.parse_assignments(["layer=1", "layer=2"]),
     "notebook over its source": lambda s: check_notebook(TABLE.notebook.parent, TABLE, False),

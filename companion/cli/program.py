@@ -19,6 +19,7 @@ from companion import exhibits
 from companion.cli import options as opt
 from companion.cli import own, screen
 from companion.cli.doctor import examine
+from companion.cli.given import check_given
 from companion.cli.outputs import check_notebook, check_output
 from companion.cli.screen import print_json, print_rows, tell
 from companion.packs import pack, unpack
@@ -83,8 +84,7 @@ def run(
     """Execute one notebook with new parameters."""
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
-    if "profile" in given:
-        load_profile(given["profile"])  # a wrong one is refused before a kernel starts
+    check_given(chosen, given)
     folder = out or Path("out") / exhibit
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
