@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import command_line, refused
+from conftest import command_line, raising, refused
 from safetensors.torch import save_file
 
 from companion import saes, store
@@ -271,6 +272,29 @@ def test_vectors_without_an_origin_are_compared_with_nothing_and_said_so(tmp_pat
     Vectors(("full",), (2,), torch.ones(1, 1, 32)).save(tmp_path / "v.safetensors")
     compared.check_model(load_vectors(tmp_path / "v.safetensors").manifest, {}, False)
     assert "do not say which model" in caplog.text
+
+
+def test_a_home_that_the_shell_left_is_that_of_the_user(steerkit, own_folders, monkeypatch):
+    """As it does in quotes, and behind an equals sign."""
+    monkeypatch.setenv("HOME", str(own_folders))
+    shutil.copy(ROOT / "companion/data/bundled/openness.jsonl", own_folders / "mine.jsonl")
+    given = ["--model", "tiny", "--data=~/mine.jsonl", "--layers", "1", "--out", "~/v.safetensors"]
+    assert steerkit("extract", *given)[0] == 0 and (own_folders / "v.safetensors").exists()
+    (own_folders / "none").mkdir()
+    given = ["--model", "~/none", "--data", "openness", "--out", "w.safetensors"]
+    assert f"at {own_folders / 'none'}" in steerkit("extract", *given)[2]
+
+
+@pytest.mark.parametrize(
+    "command", [["extract"], ["sweep", "--vectors", "V", *STEPS]], ids=lambda each: each[0]
+)
+def test_ctrl_c_is_a_sentence(steerkit, vectors, monkeypatch, command):
+    monkeypatch.setattr(own, "load_model", raising(KeyboardInterrupt()))
+    out = "g.parquet" if "sweep" in command else "v.safetensors"
+    given = [*(vectors if each == "V" else each for each in command), *ON_TINY, "--out", out]
+    code, shown, err = steerkit(*given)
+    assert (code, shown) == (130, "") and "found Ctrl-C. Nothing was written; what was under way" in err
+    assert err.endswith("Next: give the same command again: it begins anew.\n") and not Path(out).exists()
 
 
 LONG = "x" * 5000
