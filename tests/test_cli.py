@@ -46,7 +46,7 @@ def vectors(tmp_path_factory) -> Path:
     """Vectors of the tiny model for blocks 1 and 2, from the command line."""
     path = tmp_path_factory.mktemp("vectors") / "narcissism.safetensors"
     given = (*ON_TINY, "--layers", "1,2", "--out", path)
-    assert command_line("extract", *given) == (0, f"{path}: 1 vector, layers 1, 2, width 32\n")
+    assert command_line("extract", *given) == (0, f"{path}: 1 vector from 24 pairs, layers 1, 2, width 32\n")
     return path
 
 

@@ -148,6 +148,9 @@ class TestCompared:
         compared.check_labels(yes, ())  # statements are asked without labels
         error = refused(compared.check_labels, yes, ("A", "B"), said="both answers")
         assert f"'Yes' in all {len(yes)} rows, such as openness/" in error.found
+        assert error.next_step == "add as many No statements."  # it has no options, and statement needs both
+        chosen = [Item(f"d/{i:04d}", "q", " (A)", " (B)", stem="q") for i in range(4)]
+        assert "exchange the options" in refused(compared.check_labels, chosen, ("A", "B")).next_step
 
     def test_training_answers_that_are_mostly_one_label_are_said(self, caplog):
         """Of a choice set with nearly all answers (A) the vector would be that of the letter."""
@@ -155,6 +158,11 @@ class TestCompared:
         items = [Item(f"d/{i:04d}", "q", letters[i > 0], letters[i == 0], stem="q") for i in range(12)]
         compared.check_labels(items, ("A", "B"))
         assert "Of 12 training items 11 have the answer 'A': the vector points towards it" in caplog.text
+        caplog.clear()
+        statements = load_dataset("openness").items
+        few = [item for item in statements if item.positive_answer == "No"][:4]
+        compared.check_labels([*statements, *few], ("A", "B"))
+        assert "add Yes statements, or use --format statement" in caplog.text
         caplog.clear()
         compared.check_labels(items[:3], ("A", "B"))
         compared.check_labels(items, ())
@@ -168,6 +176,31 @@ class TestCompared:
         sweep = ["sweep", *ON_TINY, "--vectors", other, *STEPS, *TO_GRID]
         for command in (sweep, ["decompose", "--vector", other, *PAIRS]):
             assert "A fault" not in steerkit(*command)[2]
+
+
+class TestPairs:
+    """A vector of one pair looks like any other, so the command says how many there were."""
+
+    @pytest.mark.parametrize("form", ["statement", "letter"])
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_a_few_training_pairs_are_said_whatever_the_format(self, steerkit, caplog, count, form):
+        lines = (ROOT / "companion/data/bundled/openness.jsonl").read_text().splitlines()
+        Path("few.jsonl").write_text("\n".join(lines[: 2 * count]))
+        given = [
+            "--model",
+            "tiny",
+            "--data",
+            "few.jsonl",
+            "--split",
+            "all",
+            "--layers",
+            "1",
+            "--format",
+            form,
+        ]
+        code, out, _ = steerkit("extract", *given, "--out", "v.safetensors")
+        assert code == 0 and f"1 vector from {count} pair{'s' * (count > 1)}, layers 1" in out
+        assert ("Training pairs: 1." in caplog.text) == (count == 1)
 
 
 class TestOutputs:
