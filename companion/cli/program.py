@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import typer
 from rich.filesize import decimal as size
+from typer.core import TyperGroup
 
 import companion
 import steerkit
@@ -39,7 +40,20 @@ VERDICTS = ("statement", "model", "published", "ours", "false_effect", "false_mo
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
 TRAFFIC = ("requests", "sent", "received")
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+ANEW = screen.stoppable(lambda: "Nothing was written", "give the same command again: it begins anew.")
+
+
+class Commands(TyperGroup):
+    """Ctrl-C is a sentence in every command; those that know more of what is kept say it."""
+
+    def invoke(self, context: typer.Context) -> Any:
+        """Run a command."""
+        with screen.stoppable(next_step="give the same command again."):
+            return super().invoke(context)
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
 
@@ -158,7 +172,7 @@ def _formats(given: list[str] | None, default: Any) -> list[str]:
 
 
 for command in (own.extract, own.sweep, own.screen, own.ledger, own.decompose, own.generate):
-    app.command()(command)
+    app.command()(ANEW(command))
 
 
 @app.command()
