@@ -14,8 +14,9 @@ from typing import get_args
 import pandas as pd
 import pytest
 from conftest import command_line, raising, refused
+from papermill import PapermillExecutionError
 
-from companion import claims, claims_mayne, store, verdicts
+from companion import claims, claims_mayne, exhibits, store, verdicts
 from companion.cli import options
 from companion.cli.outputs import check_notebook
 from companion.data.datasets import load_dataset
@@ -273,6 +274,24 @@ class TestErrors:
         if "--debug" not in arguments:
             monkeypatch.setenv("STEERKIT_DEBUG", "1")
         refused(steerkit, *arguments, said="a figure or table")
+
+    @pytest.mark.parametrize("asked", [[], ["--debug"]], ids=["plain", "debug"])
+    @pytest.mark.parametrize("command", ["run", "reproduce"])
+    def test_the_traceback_of_a_kernel_is_there_for_those_who_ask_too(
+        self, smoke, steerkit, monkeypatch, tmp_path, command, asked
+    ):
+        monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "notebooks")
+        failed = PapermillExecutionError(4, 4, "", "ValueError", "no luck", ["Cell In[4], line 2", "---> x"])
+        monkeypatch.setattr("papermill.execute_notebook", raising(failed))
+        only = ["--no-book", "--only", "tan-tab-2"] if command == "reproduce" else ["tan-tab-2"]
+        code, _, err = steerkit(command, *only, "--profile", "smoke", *asked)
+        assert code == 1 and "cell 4 raised ValueError: no luck" in err.splitlines()[-1]
+        assert ("Cell In[4], line 2\n---> x" in err) == bool(asked) == (len(err.splitlines()) > 1)
+
+    def test_ctrl_c_is_a_sentence_in_a_command_that_computes_nothing(self, steerkit, monkeypatch):
+        monkeypatch.setattr("companion.cli.doctor._machine", raising(KeyboardInterrupt()))
+        code, out, err = steerkit("doctor")
+        assert (code, out) == (130, "") and "found Ctrl-C. What was finished is kept" in err
 
     def test_a_fault_of_the_program_is_a_paragraph_too_and_says_where(self, steerkit, monkeypatch):
         failing = raising(ValueError("first line\nsecond   line."))

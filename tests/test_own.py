@@ -358,6 +358,21 @@ def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vect
     assert code == 1 and err.startswith("Expected a prompt in UTF-8")
 
 
+def test_a_full_disk_that_names_no_file_is_that_of_the_output(steerkit, monkeypatch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(own, "load_model", raising(full))
+    for given in (["--out", "full/v.safetensors"], ["--out=full/v.safetensors"]):
+        code, _, err = steerkit("extract", *ON_TINY, *given)
+        assert code == 1 and err.startswith(
+            "Expected room for full/v.safetensors or the standard output; found"
+        )
+    monkeypatch.setattr("papermill.execute_notebook", raising(full))
+    code, _, err = steerkit("run", "tan-tab-2", "--out", "full/o")
+    place = Path("full/o/tan-tab-2.ipynb").resolve()
+    assert code == 1 and err.startswith(f"Expected to run tan-tab-2.ipynb into {place}; found No space left")
+    assert not list(Path("full/o").glob("[!.]*")) and not list(Path("full/o").glob(".running*"))
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")
 def test_a_full_disk_behind_the_standard_output_is_a_sentence(own_folders):
     command = [sys.executable, "-m", "companion.cli", "list", "--json"]
