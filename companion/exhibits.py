@@ -6,6 +6,7 @@ its parameters. A notebook dropped into the folder is an exhibit; one without su
 
 import ast
 import json
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -143,4 +144,9 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     found, step = f"{', '.join(twice)} twice", "leave one of them out."
     need(not twice, "each parameter once", found, step, "Nothing was run.")
-    return dict(pairs)
+    return {name: expanded(value) for name, value in pairs}
+
+
+def expanded(text: str) -> str:
+    """A text with the user's home for each ~/ that begins it, or one of its parts between commas: a shell leaves those."""
+    return re.sub(r"(?:^|(?<=,))(\s*)~(?=/)", lambda found: f"{found[1]}{Path.home()}", text)

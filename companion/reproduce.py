@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -31,6 +32,7 @@ from companion.places import RECORDS
 from steerkit.errors import SteerkitError, need, told
 from steerkit.files import file_hash, locked
 
+FOLDER = ("a folder for executed notebooks that can be written", "mend it, or choose another one.")
 LONGEST = 80  # characters of a folder for sockets
 ROOM = 6e9  # bytes of free memory for two notebooks at a time
 KERNELS: set[Any] = set()  # managers of the kernels that run
@@ -46,6 +48,7 @@ class Outcome:
     status: str  # "done", "up to date" or "failed"
     seconds: float
     error: str = ""
+    traceback: str = ""  # that of the kernel within
 
 
 def compute_tables(settings: Any, formats: Iterable[str], stages: Iterable[str], begin: Callable) -> int:
@@ -113,13 +116,14 @@ def run_notebook(
     """Execute one notebook into `output` (default: the book's copy), unless that is up to date, with checked values."""
     output, values = output or exhibit.executed, _values(exhibit.notebook, given)
     wanted, start = _run_key(exhibit.notebook, values), time.perf_counter()
-    with locked(output):
+    with locked(output, FOLDER):
         if not force and _is_current(output, wanted):
             return Outcome(exhibit.id, "up to date", time.perf_counter() - start)
         try:
             _execute(exhibit.notebook, output, values)
         except SteerkitError as error:
-            return Outcome(exhibit.id, "failed", time.perf_counter() - start, str(error))
+            whole = "".join(traceback.format_exception(error))
+            return Outcome(exhibit.id, "failed", time.perf_counter() - start, str(error), whole)
         seconds = round(time.perf_counter() - start, 1)
         record = {"key": wanted, "parameters": values, "finished": time.time(), "seconds": seconds}
         record["sha256"] = file_hash(output)
@@ -151,16 +155,18 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
     failed = told(kinds, wanted, mend, kept, lambda error: said.format(error).rstrip("."))
     gone = "its Python process died (out of memory, or killed)"
     died = told((DeadKernelError,), wanted, fewer, kept, lambda _: gone)
+    room, place = "free some space, or choose another folder.", f"to run {source.name} into {output}"
+    full = told((OSError,), place, room, kept, lambda error: str(error.strerror or error))
     scratch = output.with_name(f".running-{output.stem}")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
-    scratch.mkdir()
     try:
         quiet = {"progress_bar": False, "request_save_on_cell_execute": False}
         kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel_manager(scratch)}
         target, here = str(scratch / output.name), str(Path.cwd())
-        with failed, died:
+        with full, failed, died:
+            scratch.mkdir()
             papermill.execute_notebook(str(source), target, parameters=values, cwd=here, **quiet, **kernel)
-        _tidy(scratch / output.name)
+            _tidy(scratch / output.name)
         moves = {path: output.with_name(path.name) for path in scratch.iterdir()}
         taken = next((str(target) for target in moves.values() if target.is_dir()), "")
         need(not taken, f"files or nothing beside {output}", f"a folder at {taken}", "move it away.", kept)

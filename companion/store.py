@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from companion.code import syntax_hash
 from companion.places import ROOT
 from steerkit import SteerkitError, Vectors, load_vectors
-from steerkit.files import artifacts_dir, locked, write_atomically
+from steerkit.files import ARTIFACTS, artifacts_dir, locked, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any
     """What is read from a file, which is made where there is none, by one process at a time."""
     if (found := read(path)) is not None:
         return found
-    with locked(path):
+    with locked(path, ARTIFACTS):
         if (found := read(path)) is not None:
             return found
         for scratch in path.parent.glob(f".{path.name}.*.tmp"):  # of killed runs: we hold the lock

@@ -13,7 +13,9 @@ from steerkit.errors import NOT_READ, told
 
 # Configuration, weights, tokenizer and chat template: what decides the numbers of a checkpoint.
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+# What is expected of a folder, and how to mend it.
 CACHE = ("a cache folder that can be written", "set STEERKIT_CACHE to a folder of yours.")
+ARTIFACTS = ("a folder for artefacts that can be written", "set STEERKIT_ARTIFACTS to a folder of yours.")
 
 
 def cache_dir(*parts: str) -> Path:
@@ -33,19 +35,18 @@ def artifacts_dir() -> Path:
     chosen = os.environ.get("STEERKIT_ARTIFACTS")
     if not chosen:
         return cache_dir("artifacts")
-    mend = "set STEERKIT_ARTIFACTS to a folder of yours, or unset it."
     folder = Path(chosen).expanduser()
-    with _made(folder, "a folder for artefacts that can be written", mend):
+    with _made(folder, *ARTIFACTS):
         return folder
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of one cache entry: a second run waits, then finds the work done."""
+def locked(path: Path, folder: tuple[str, str] = CACHE) -> Iterator[None]:
+    """Hold the lock of one file or folder: a second run waits, then finds the work done. `folder` is what it lies in."""
     from filelock import FileLock
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with _made(path.parent, *CACHE):
+    with _made(path.parent, *folder):
         lock.acquire()
     try:
         yield

@@ -14,6 +14,8 @@ from conftest import raising, refused
 
 from companion import store
 from companion.code import syntax_hash
+from companion.exhibits import EXHIBITS
+from companion.reproduce import run_notebook
 from steerkit import SteerkitError, Vectors, files
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -200,6 +202,16 @@ class TestWriting:
             pass
         monkeypatch.setenv("PATH", str(tmp_path))
         assert store.commit.__wrapped__() == ""  # without git
+
+    def test_a_folder_that_is_there_and_read_only_is_called_what_it_is(self, tmp_path, monkeypatch):
+        """Its lock is the first file that somebody wants to write."""
+        read_only = PermissionError(errno.EROFS, os.strerror(errno.EROFS))
+        monkeypatch.setattr("filelock.FileLock.acquire", raising(read_only))
+        error = refused(store.table, "grid", INPUTS, refuse, said="a folder for artefacts .*Read-only")
+        assert "STEERKIT_ARTIFACTS" in error.next_step and "STEERKIT_CACHE" not in str(error)
+        error = refused(run_notebook, EXHIBITS["tan-tab-2"], {}, tmp_path / "out" / "a.ipynb")
+        assert f"executed notebooks that can be written at {tmp_path / 'out'}" in error.expected
+        assert "STEERKIT" not in str(error)
 
 
 class TestTogether:

@@ -14,8 +14,9 @@ from typing import get_args
 import pandas as pd
 import pytest
 from conftest import command_line, raising, refused
+from papermill import PapermillExecutionError
 
-from companion import claims, claims_mayne, store, verdicts
+from companion import claims, claims_mayne, exhibits, store, verdicts
 from companion.cli import options
 from companion.cli.outputs import check_notebook
 from companion.data.datasets import load_dataset
@@ -46,7 +47,7 @@ def vectors(tmp_path_factory) -> Path:
     """Vectors of the tiny model for blocks 1 and 2, from the command line."""
     path = tmp_path_factory.mktemp("vectors") / "narcissism.safetensors"
     given = (*ON_TINY, "--layers", "1,2", "--out", path)
-    assert command_line("extract", *given) == (0, f"{path}: 1 vector, layers 1, 2, width 32\n")
+    assert command_line("extract", *given) == (0, f"{path}: 1 vector from 24 pairs, layers 1, 2, width 32\n")
     return path
 
 
@@ -208,6 +209,7 @@ class TestWriting:
 
 
 EXTRACT = ["extract", *ON_TINY, "--out", "v.safetensors"]
+RUN = ["run", "tan-fig-2", "--profile", "smoke", "-p"]
 SWEEP = ["sweep", *ON_TINY, "--vectors", "VECTORS", "--out", "g.parquet"]
 
 
@@ -219,6 +221,18 @@ class TestErrors:
             (["run", "tan-fig-1", "-p", "model=\ud800"], "model in UTF-8"),
             (["run", "tan-fig-1", "--profile", "desk"], "a profile"),
             (["run", "tan-fig-1", "-p", "layer=1", "-p", "layer=2"], "each parameter once"),
+            ([*RUN, "datasets=openness,nothere.jsonl"], "a data file at nothere.jsonl"),
+            ([*RUN, "datasets=openness,opennes"], "a data set of source 'bundled'"),
+            ([*RUN, "datasets=openness,file.csv"], "items in file.csv"),
+            ([*RUN, "datasets=openness,a/openness.jsonl"], "data sets of different names"),
+            ([*RUN, "answer_format=letter,prose"], "an answer format"),
+            ([*RUN, "model=tinny"], "a registered model"),
+            ([*RUN, "layer=80", "-p", "model=llama3.1-70b"], "a layer from 0 to 79 of llama3.1-70b, or -1"),
+            ([*RUN, "layer=4", "-p", "model=own"], "a layer from 0 to 3 of own, or -1"),
+            ([*RUN, "layer=-2"], "a layer of at least 0, or -1"),
+            ([*RUN, "train=0"], "train of at least 1"),
+            (["run", "tan-fig-5", "-p", "profiles=smoke,desk"], "a profile"),
+            (["run", "mayne-fig-2", "-p", "dataset=nothing"], "a data set of source 'bundled'"),
             (
                 ["run", "tan-fig-5", "--out", str(EXHIBITS["tan-fig-5"].notebook.parent)],
                 "a folder for results",
@@ -226,12 +240,12 @@ class TestErrors:
             (["reproduce", "--only", "rimsky-*"], "a figure or table"),
             (["plan", "--profile", "smoke", "--hours", "nan"], "a number of hours"),
             ([*EXTRACT, "--model", "loops"], "a file to read at loops"),
-            ([*EXTRACT, "--out", "loops/config.json/v.safetensors"], "a file to write"),
+            ([*EXTRACT, "--out", "loops/config.json/v.safetensors"], "a folder that can be written into"),
             (["reproduce", "--profile", "desk"], "a profile"),
             ([*EXTRACT, "--model", "tinny"], "a registered model"),
             ([*EXTRACT, "--layers", "4"], "a layer from 0 to 3"),
             ([*EXTRACT, "--format", "prose"], "an answer format"),
-            ([*EXTRACT, "--out", "file/v.safetensors"], "to write"),
+            ([*EXTRACT, "--out", "file/v.safetensors"], "a folder that can be written into"),
             ([*SWEEP, "--vectors", "nothing.safetensors"], "steering vectors written by steerkit"),
             ([*SWEEP, "--multipliers=1,x"], "numbers separated by commas"),
             ([*SWEEP, "--multipliers=nan,1"], "numbers separated by commas"),
@@ -242,12 +256,16 @@ class TestErrors:
     )
     def test_an_error_is_one_paragraph_and_no_file(self, steerkit, vectors, home, arguments, expected):
         (home / "file").write_text("")
-        (home / "loops").mkdir()
+        (home / "file.csv").write_text("a,b")
+        for name in ("loops", "own"):
+            (home / name).mkdir()
         (home / "loops" / "config.json").symlink_to("config.json")
+        (home / "own" / "config.json").write_text('{"text_config": {"n_layer": 4}}')
+        there = sorted(home.rglob("*"))
         code, out, err = steerkit(*(vectors if a == "VECTORS" else a for a in arguments))
         assert code == 1 and out == "" and len(err.splitlines()) == 1
         assert err.startswith(f"Expected {expected}") and " found " in err and " Next: " in err
-        assert sorted(path.name for path in home.rglob("*")) == ["config.json", "file", "loops"]
+        assert sorted(home.rglob("*")) == there
 
     @pytest.mark.parametrize(
         "arguments", [["--debug", "run", "tan-fig-9"], ["run", "tan-fig-9", "--debug"], ["run", "tan-fig-9"]]
@@ -256,6 +274,24 @@ class TestErrors:
         if "--debug" not in arguments:
             monkeypatch.setenv("STEERKIT_DEBUG", "1")
         refused(steerkit, *arguments, said="a figure or table")
+
+    @pytest.mark.parametrize("asked", [[], ["--debug"]], ids=["plain", "debug"])
+    @pytest.mark.parametrize("command", ["run", "reproduce"])
+    def test_the_traceback_of_a_kernel_is_there_for_those_who_ask_too(
+        self, smoke, steerkit, monkeypatch, tmp_path, command, asked
+    ):
+        monkeypatch.setattr(exhibits, "EXECUTED", tmp_path / "notebooks")
+        failed = PapermillExecutionError(4, 4, "", "ValueError", "no luck", ["Cell In[4], line 2", "---> x"])
+        monkeypatch.setattr("papermill.execute_notebook", raising(failed))
+        only = ["--no-book", "--only", "tan-tab-2"] if command == "reproduce" else ["tan-tab-2"]
+        code, _, err = steerkit(command, *only, "--profile", "smoke", *asked)
+        assert code == 1 and "cell 4 raised ValueError: no luck" in err.splitlines()[-1]
+        assert ("Cell In[4], line 2\n---> x" in err) == bool(asked) == (len(err.splitlines()) > 1)
+
+    def test_ctrl_c_is_a_sentence_in_a_command_that_computes_nothing(self, steerkit, monkeypatch):
+        monkeypatch.setattr("companion.cli.doctor._machine", raising(KeyboardInterrupt()))
+        code, out, err = steerkit("doctor")
+        assert (code, out) == (130, "") and "found Ctrl-C. What was finished is kept" in err
 
     def test_a_fault_of_the_program_is_a_paragraph_too_and_says_where(self, steerkit, monkeypatch):
         failing = raising(ValueError("first line\nsecond   line."))

@@ -23,6 +23,7 @@ from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import compared, progress, screen
 from companion.cli import own as own_data
+from companion.cli.given import check_given
 from companion.cli.outputs import check_notebook, check_output
 from companion.data import datasets
 from companion.data.datasets import Dataset, load_dataset
@@ -112,9 +113,9 @@ def trained(items) -> None:
     compared.check_items(about, MADE | {"seed": 1}, items, False)
 
 
-def over(s, content: str, inputs=()) -> None:
+def over(s, content: str, inputs=(), path: str = "v.csv") -> None:
     (s.path / "v.csv").write_text(content)
-    check_output(s.path / "v.csv", ".csv", inputs)
+    check_output(s.path / path, ".csv", inputs)
 
 
 def other_vectors(s) -> None:
@@ -204,6 +205,7 @@ CASES = {
         [load_dataset("openness").items[0]] * 2, ("Yes", "No")
     ),
     "output of another suffix": lambda s: check_output(s.path / "v.pt", ".safetensors"),
+    "output in no folder": lambda s: over(s, "", path="v.csv/deep/d.csv"),
     "output over an input": lambda s: over(s, "read", [s.path / "v.csv"]),
     "output over another kind of file": lambda s: over(s, "prompt,positive,negative"),
     "multipliers past the precision": lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19)),
@@ -222,6 +224,9 @@ CASES = {
     "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
     "row without a prompt": lambda s: load_rows(
         s, {"prompt": "Q", "positive": "a", "negative": "b"}, {"positive": "c", "negative": "d"}
+    ),
+    "data files of one name": lambda s: check_given(
+        exhibits.EXHIBITS["tan-fig-2"], {"datasets": "a/mine.jsonl,b/mine.csv"}
     ),
     "parameter given twice": lambda s: exhibits.parse_assignments(["layer=1", "layer=2"]),
     "notebook over its source": lambda s: check_notebook(TABLE.notebook.parent, TABLE, False),

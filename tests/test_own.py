@@ -1,8 +1,10 @@
 """One's own model, data and vectors: what goes together is compared, and nothing is overwritten by mistake."""
 
+import errno
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import command_line, refused
+from conftest import command_line, raising, refused
 from safetensors.torch import save_file
 
 from companion import saes, store
-from companion.cli import compared
+from companion.cli import compared, own
 from companion.cli.outputs import check_output
 from companion.data.datasets import load_dataset
 from companion.data.splits import make_split
@@ -146,6 +148,9 @@ class TestCompared:
         compared.check_labels(yes, ())  # statements are asked without labels
         error = refused(compared.check_labels, yes, ("A", "B"), said="both answers")
         assert f"'Yes' in all {len(yes)} rows, such as openness/" in error.found
+        assert error.next_step == "add as many No statements."  # it has no options, and statement needs both
+        chosen = [Item(f"d/{i:04d}", "q", " (A)", " (B)", stem="q") for i in range(4)]
+        assert "exchange the options" in refused(compared.check_labels, chosen, ("A", "B")).next_step
 
     def test_training_answers_that_are_mostly_one_label_are_said(self, caplog):
         """Of a choice set with nearly all answers (A) the vector would be that of the letter."""
@@ -153,6 +158,11 @@ class TestCompared:
         items = [Item(f"d/{i:04d}", "q", letters[i > 0], letters[i == 0], stem="q") for i in range(12)]
         compared.check_labels(items, ("A", "B"))
         assert "Of 12 training items 11 have the answer 'A': the vector points towards it" in caplog.text
+        caplog.clear()
+        statements = load_dataset("openness").items
+        few = [item for item in statements if item.positive_answer == "No"][:4]
+        compared.check_labels([*statements, *few], ("A", "B"))
+        assert "add Yes statements, or use --format statement" in caplog.text
         caplog.clear()
         compared.check_labels(items[:3], ("A", "B"))
         compared.check_labels(items, ())
@@ -168,7 +178,55 @@ class TestCompared:
             assert "A fault" not in steerkit(*command)[2]
 
 
+class TestPairs:
+    """A vector of one pair looks like any other, so the command says how many there were."""
+
+    @pytest.mark.parametrize("form", ["statement", "letter"])
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_a_few_training_pairs_are_said_whatever_the_format(self, steerkit, caplog, count, form):
+        lines = (ROOT / "companion/data/bundled/openness.jsonl").read_text().splitlines()
+        Path("few.jsonl").write_text("\n".join(lines[: 2 * count]))
+        given = [
+            "--model",
+            "tiny",
+            "--data",
+            "few.jsonl",
+            "--split",
+            "all",
+            "--layers",
+            "1",
+            "--format",
+            form,
+        ]
+        code, out, _ = steerkit("extract", *given, "--out", "v.safetensors")
+        assert code == 0 and f"1 vector from {count} pair{'s' * (count > 1)}, layers 1" in out
+        assert ("Training pairs: 1." in caplog.text) == (count == 1)
+
+
 class TestOutputs:
+    def test_a_folder_that_nothing_can_be_written_into_is_refused_before_the_work(
+        self, steerkit, vectors, own_folders, monkeypatch
+    ):
+        def no_room(dir):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+
+        check_output(own_folders / "new" / "deep" / "v.csv", ".csv")
+        check_output(own_folders / "home" / "v.csv", ".csv")
+        assert not (own_folders / "new").exists() and not list((own_folders / "home").iterdir())
+        (own_folders / "home" / "nowhere").symlink_to("gone")
+        monkeypatch.setattr(own, "load_model", pytest.fail)
+        given, folder = [*ON_TINY, "--vectors", vectors], "nowhere/deep"
+        commands = [["extract", *ON_TINY, "--force", "--out", f"{folder}/v.safetensors"]]
+        commands += [["sweep", *given, *STEPS, "--out", f"{folder}/g.parquet"]]
+        commands += [["decompose", "--vector", vectors, "--sae", "tiny", "--out", f"{folder}/d.csv"]]
+        commands += [["run", "tan-fig-5", "--out", folder], ["artifacts", "pack", f"{folder}/all.tar"]]
+        for command in commands:
+            code, out, err = steerkit(*command)
+            assert code == 1 and out == "" and err.startswith("Expected a folder that can be written into")
+        monkeypatch.setattr("companion.cli.outputs.TemporaryFile", no_room)
+        for path in (own_folders / "v.csv", own_folders / "new" / "v.csv"):
+            refused(check_output, path, ".csv", said="written into, .*; found Read-only file system")
+
     @pytest.mark.parametrize("name", ["v.txt", "v", "", ".", "v.safetensors.bak"])
     def test_the_suffix_is_the_format(self, name):
         refused(check_output, Path(name), ".safetensors", said="a file that ends in .safetensors")
@@ -249,6 +307,29 @@ def test_vectors_without_an_origin_are_compared_with_nothing_and_said_so(tmp_pat
     assert "do not say which model" in caplog.text
 
 
+def test_a_home_that_the_shell_left_is_that_of_the_user(steerkit, own_folders, monkeypatch):
+    """As it does in quotes, and behind an equals sign."""
+    monkeypatch.setenv("HOME", str(own_folders))
+    shutil.copy(ROOT / "companion/data/bundled/openness.jsonl", own_folders / "mine.jsonl")
+    given = ["--model", "tiny", "--data=~/mine.jsonl", "--layers", "1", "--out", "~/v.safetensors"]
+    assert steerkit("extract", *given)[0] == 0 and (own_folders / "v.safetensors").exists()
+    (own_folders / "none").mkdir()
+    given = ["--model", "~/none", "--data", "openness", "--out", "w.safetensors"]
+    assert f"at {own_folders / 'none'}" in steerkit("extract", *given)[2]
+
+
+@pytest.mark.parametrize(
+    "command", [["extract"], ["sweep", "--vectors", "V", *STEPS]], ids=lambda each: each[0]
+)
+def test_ctrl_c_is_a_sentence(steerkit, vectors, monkeypatch, command):
+    monkeypatch.setattr(own, "load_model", raising(KeyboardInterrupt()))
+    out = "g.parquet" if "sweep" in command else "v.safetensors"
+    given = [*(vectors if each == "V" else each for each in command), *ON_TINY, "--out", out]
+    code, shown, err = steerkit(*given)
+    assert (code, shown) == (130, "") and "found Ctrl-C. Nothing was written; what was under way" in err
+    assert err.endswith("Next: give the same command again: it begins anew.\n") and not Path(out).exists()
+
+
 LONG = "x" * 5000
 
 
@@ -275,6 +356,21 @@ def test_a_prompt_of_other_bytes_is_refused_and_a_long_one_is_not(steerkit, vect
     assert steerkit(*command, "--prompt", "I walk. " * 99, many)[0] == 0
     code, _, err = steerkit(*command, "--prompt", "\udcff")
     assert code == 1 and err.startswith("Expected a prompt in UTF-8")
+
+
+def test_a_full_disk_that_names_no_file_is_that_of_the_output(steerkit, monkeypatch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(own, "load_model", raising(full))
+    for given in (["--out", "full/v.safetensors"], ["--out=full/v.safetensors"]):
+        code, _, err = steerkit("extract", *ON_TINY, *given)
+        assert code == 1 and err.startswith(
+            "Expected room for full/v.safetensors or the standard output; found"
+        )
+    monkeypatch.setattr("papermill.execute_notebook", raising(full))
+    code, _, err = steerkit("run", "tan-tab-2", "--out", "full/o")
+    place = Path("full/o/tan-tab-2.ipynb").resolve()
+    assert code == 1 and err.startswith(f"Expected to run tan-tab-2.ipynb into {place}; found No space left")
+    assert not list(Path("full/o").glob("[!.]*")) and not list(Path("full/o").glob(".running*"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")

@@ -85,6 +85,14 @@ def test_only_the_first_equals_sign_of_an_assignment_separates_and_there_must_be
     refused(parse_assignments, ["layer=1", "13"], said="name=value")
 
 
+def test_a_value_may_begin_with_the_home_of_the_user_and_so_may_each_of_a_list(monkeypatch):
+    monkeypatch.setenv("HOME", "/h")
+    given = ["model=~/m", "datasets=openness, ~/a.jsonl,~/b.jsonl", "sae=a~/b", "dataset=~c", "profile=x ~/y"]
+    found = parse_assignments(given)
+    assert found["model"] == "/h/m" and found["datasets"] == "openness, /h/a.jsonl,/h/b.jsonl"
+    assert (found["sae"], found["dataset"], found["profile"]) == ("a~/b", "~c", "x ~/y")
+
+
 SMOKE = load_profile("smoke")
 
 

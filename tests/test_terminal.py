@@ -1,5 +1,6 @@
 """What people see and what machines read: a terminal (a real one, a pty), a pipe, JSON, and Tab in a shell."""
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import command_line
+from conftest import command_line, raising
 
 from companion import cli, exhibits, places, store
 from companion.cli import progress, screen
@@ -148,6 +149,15 @@ class TestReproduce:
         code, out = command_line(*self.COMMAND)
         assert code == 1 and "Notebooks: 1 failed." in out
         assert capsys.readouterr().err == "tan-fig-2: Expected this; found that. Next: mend it.\n"
+
+    def test_a_folder_that_is_read_only_is_refused_before_any_table(self, own_folders, monkeypatch, capsys):
+        """That of the notebooks, and that of the records."""
+        monkeypatch.setattr("companion.cli.outputs.TemporaryFile", raising(OSError(errno.EROFS, "Read-only")))
+        monkeypatch.setattr(progress, "compute_tables", pytest.fail)
+        for command in (self.COMMAND, ("record", "smoke", "--format", "letter")):
+            code, out = command_line(*command)
+            said = capsys.readouterr().err
+            assert (code, out) == (1, "") and said.startswith("Expected a folder that can be written into")
 
     def test_the_table_leads_to_the_page_once_there_is_one(self, smoke, quick, tmp_path, monkeypatch):
         page = tmp_path / "site" / "tan" / "reliability.html"

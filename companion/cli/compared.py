@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 OVERLAPS = ("all", "as-released")  # splits whose items train and test, on purpose
 FORCE = "or give --force."
+OTHERS = {"Yes": "No statements", "No": "Yes statements"}
+EXCHANGE, STATEMENT = "exchange the options of", "or use --format statement."
+FEW = 5  # training pairs, below which a vector is mostly theirs
 LAYERS = "0-based; the vector of layer l is read from, and added to, the output of block l"
 
 
@@ -101,11 +104,20 @@ def check_labels(items: Sequence[Item], labels: Sequence[str]) -> None:
     if row.kind == "choice" and one not in labels:  # no letter is shown
         return
     shown = f"{one!r} in all {count} rows, such as {row.id}: {(row.statement or row.stem or '')[:60]!r}"
-    step = "exchange the options of half of the rows, or use --format statement."
+    other = OTHERS.get(one) if row.kind == "persona" else None  # has no options to exchange
+    step = f"add as many {other}." if other else f"{EXCHANGE} half of the rows, {STATEMENT}"
     need(most < count, "both answers among the training items", shown, step)
     if 2 * most - count > max(2, count / 50):
         text = f"Of {count} training items {most} have the answer {one!r}: the vector points towards it as well. "
-        logger.warning(f"{text}Exchange the options of some rows, or use --format statement.")
+        mend = f"add {other}" if other else f"{EXCHANGE} some rows"
+        logger.warning(f"{text}Next: {mend}, {STATEMENT}")
+
+
+def check_count(pairs: int) -> None:
+    """Warn of a vector of few pairs: nothing else tells it from one of many."""
+    if pairs < FEW:
+        text = f"Training pairs: {pairs}. A vector of so few points to what these rows happen to say. Next: add rows."
+        logger.warning(text)
 
 
 def check_data(vectors: dict[str, Any], dataset: Dataset, force: bool) -> None:

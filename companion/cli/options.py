@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from companion.exhibits import EXHIBITS, parameters_of
+from companion.exhibits import EXHIBITS, expanded, parameters_of
 from companion.profiles import folder, profile_names
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
@@ -28,9 +28,9 @@ def option(
 ) -> Any:
     """An option that Tab completes from what is `offered`, as `_offers` takes it.
 
-    A name or a path is refused when no disk could have it; a `free` text may be as long as it likes.
+    A name or a path is refused when no disk could have it, and may begin with the user's home; a `free` text is as given.
     """
-    check = _short if kind in (str, Path, str | None, Path | None) and not free else None
+    check = _named if kind in (str, Path, str | None, Path | None) and not free else None
     offers = (lambda incomplete: _offers(incomplete, **offered)) if offered else None
     return Annotated[kind, of(*names, help=text, autocompletion=offers, callback=check)]
 
@@ -38,11 +38,11 @@ def option(
 argument = partial(option, of=typer.Argument)  # the same without a name of its own on the line
 
 
-def _short(value: Any) -> Any:
+def _named(value: Any) -> Any:
     longest = max(len(name.encode(errors="replace")) for name in str(value or "").split("/"))
     expected = f"a name of at most {NAME} bytes"
     need(longest <= NAME, expected, f"{longest} in {str(value)[:40]!r} ...", "check the spelling.")
-    return value
+    return value if value is None else type(value)(expanded(str(value)))
 
 
 def _offers(incomplete: str, known: Known, files: tuple[str, ...] | None = None) -> Offers:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from companion import store
 from companion.exhibits import Exhibit
@@ -51,6 +52,7 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
         there, link = path.exists(), path.is_symlink()
         need(path.is_file() or not there, "a place for a file", f"a folder or a device at {path}", ELSEWHERE)
         same = [str(each) for each in inputs if there and Path(each).exists() and path.samefile(each)]
+        check_folder(path.parent)
         kept = False
         with suppress(SteerkitError):  # no such folder
             kept = path.resolve().is_relative_to(store.artifacts_dir().resolve())
@@ -63,11 +65,20 @@ def check_output(path: Path, suffix: str, inputs: Iterable[Path | str] = (), for
     need(not there or ours(path), wanted, "another kind of file", FORCE)
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written into, or made; nothing is left in it."""
+    wanted = f"a folder that can be written into, {str(folder)[:200]}"
+    with told((OSError,), wanted, "choose another folder.", found=lambda error: str(error.strerror)):
+        there = next(each for each in (folder, *folder.parents) if each.exists() or each.is_symlink())
+        TemporaryFile(dir=there).close()
+
+
 def check_notebook(folder: Path, exhibit: Exhibit, force: bool) -> None:
     """Refuse to execute a notebook over its source, or over one that was changed since it was executed."""
     target, source = folder / f"{exhibit.id}.ipynb", exhibit.notebook
     step = "choose another folder as --out."
     need(target.resolve() != source.resolve(), "a folder for results", f"that of {source.name} itself", step)
+    check_folder(folder)
     if force or not target.exists():
         return
     written = last_run(target)

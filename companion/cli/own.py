@@ -50,6 +50,8 @@ def extract(
     start = time.perf_counter()
     opened, examples, origin, items = _asked(model, data, answer_format, split, source, seed, "train")
     chosen = parse_layers(layers, len(opened.layers))
+    pairs = min(len(examples), len({*group_items(items)}))  # a question asked in two forms is one
+    compared.check_count(pairs)
     found = mean_vector(opened, examples, chosen)
     zero = [layer for layer in chosen if not found.at(layer).any()]
     step = "look at the data, half of which may contradict the other half, and at the weights, which may be zero."
@@ -57,9 +59,10 @@ def extract(
     inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
     seconds = time.perf_counter() - start
     replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
-    named = ", ".join(map(str, found.layers))
-    text = f"{out}: {len(found.names)} vector, layers {named}, width {found.width}"
-    tell(as_json, text, {"file": out, "vectors": found.names, "layers": found.layers, "width": found.width})
+    named, of = ", ".join(map(str, found.layers)), f"{pairs} pair{'s' * (pairs > 1)}"
+    text = f"{out}: {len(found.names)} vector from {of}, layers {named}, width {found.width}"
+    about = {"file": out, "vectors": found.names, "pairs": pairs}
+    tell(as_json, text, about | {"layers": found.layers, "width": found.width})
 
 
 def sweep(

@@ -1,24 +1,24 @@
 """The command line. Heavy imports happen inside the commands, so that `steerkit --help` answers at once."""
 
-import errno
 import math
 import os
 import sys
 import time
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import typer
 from rich.filesize import decimal as size
+from typer.core import TyperGroup
 
-import companion
 import steerkit
 from companion import exhibits
 from companion.cli import options as opt
 from companion.cli import own, screen
 from companion.cli.doctor import examine
+from companion.cli.faults import complain, debug, unexpected
+from companion.cli.given import check_given
 from companion.cli.outputs import check_notebook, check_output
 from companion.cli.screen import print_json, print_rows, tell
 from companion.packs import pack, unpack
@@ -38,7 +38,19 @@ VERDICTS = ("statement", "model", "published", "ours", "false_effect", "false_mo
 PLANNED = ("stage", "format", "tables", "prompts", "token_passes", "operations")
 TRAFFIC = ("requests", "sent", "received")
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+ANEW = screen.stoppable(lambda: "Nothing was written", "give the same command again: it begins anew.")
+
+
+class Commands(TyperGroup):
+    """Ctrl-C is a sentence in every command; those that know more of what is kept say it."""
+
+    def invoke(self, context: typer.Context) -> Any:
+        """Run a command."""
+        with screen.stoppable(next_step="give the same command again."):
+            return super().invoke(context)
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 packs_app = typer.Typer(help="Move finished tables and vectors to another machine.", no_args_is_help=True)
 app.add_typer(packs_app, name="artifacts")
 
@@ -83,8 +95,7 @@ def run(
     """Execute one notebook with new parameters."""
     chosen = exhibits.exhibit(exhibit)
     given = exhibits.parse_assignments(parameter or []) | ({"profile": profile} if profile else {})
-    if "profile" in given:
-        load_profile(given["profile"])  # a wrong one is refused before a kernel starts
+    check_given(chosen, given)
     folder = out or Path("out") / exhibit
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
@@ -94,7 +105,7 @@ def run(
     with screen.stoppable(), telling() as told, screen.waiting(watcher, f"{exhibit} runs", told):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
     if outcome.status == "failed":
-        raise typer.Exit(_complain(outcome.error))
+        raise typer.Exit(complain(outcome.error, [outcome]))
     files = [path for path, stamp in _stamps(folder, exhibit).items() if before.get(path) != stamp]
     tell(as_json, "\n".join(map(str, files)), outcome.__dict__ | {"files": files})
 
@@ -126,7 +137,8 @@ def reproduce(
     if as_json:
         print_json(report.record())
     if report.failed:
-        raise typer.Exit(_complain("\n".join(f"{one.exhibit}: {one.error}" for one in report.failed)))
+        text = "\n".join(f"{one.exhibit}: {one.error}" for one in report.failed)
+        raise typer.Exit(complain(text, report.failed))
 
 
 @app.command()
@@ -158,7 +170,7 @@ def _formats(given: list[str] | None, default: Any) -> list[str]:
 
 
 for command in (own.extract, own.sweep, own.screen, own.ledger, own.decompose, own.generate):
-    app.command()(command)
+    app.command()(ANEW(command))
 
 
 @app.command()
@@ -308,29 +320,9 @@ def unpack_artifacts(
     tell(as_json, f"{len(names)} new artefacts from {source}", {"file": source, "artefacts": names})
 
 
-def _complain(message: str) -> int:
-    typer.secho(screen.plain(message), err=True, fg=None if os.environ.get("NO_COLOR") else "red")
-    return 1
-
-
-def _unexpected(error: Exception) -> str:
-    """A full disk, or a fault of the program in a paragraph: what, where, and how to see more."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        place, done = error.filename or "the standard output", "It was left unfinished."
-        step = "free some space, or write to another disk."
-        return str(SteerkitError(f"room for {place}", "a full disk", done=done, next_step=step))
-    packages = tuple(str(Path(package.__file__).parent) for package in (companion, steerkit))
-    ours = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(packages)]
-    where = f" ({Path(ours[-1].filename).name}, line {ours[-1].lineno})" if ours else ""
-    what = " ".join(str(error).split())[:500].rstrip(".")
-    known = f"A fault that steerkit does not know: {type(error).__name__}: {what}{where}."
-    return f"{known} Next: give the same command with --debug and report what it prints."
-
-
 def main() -> None:
     """Entry point: one paragraph for an error, a traceback only with --debug or STEERKIT_DEBUG=1."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("STEERKIT_DEBUG")
     # Before torch is there, and for kernels: where other programs are busy too, threads that spin while they wait for
     # each other cost a factor of six.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -340,11 +332,11 @@ def main() -> None:
         at_work()
         app(arguments, prog_name="steerkit")
     except SteerkitError as error:
-        if debug:
+        if debug():
             raise
-        code = _complain(str(error))
+        code = complain(str(error))
         sys.exit(STOPPED if isinstance(error.__cause__, KeyboardInterrupt) else code)
     except Exception as error:
-        if debug:
+        if debug():
             raise
-        sys.exit(_complain(_unexpected(error)))
+        sys.exit(complain(unexpected(error)))

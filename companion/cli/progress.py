@@ -16,6 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from companion.cli import screen
+from companion.cli.outputs import check_folder
 from companion.exhibits import EXHIBITS, Exhibit, page_of
 from companion.places import BOOK, need_clone
 from companion.profiles import PUBLISHED, Settings, load_profile
@@ -79,6 +80,8 @@ def reproduce_all(
     if profile == PUBLISHED:  # nothing is computed, and not every exhibit has digitised numbers
         exhibits, computed = [exhibit for exhibit in exhibits if exhibit.published], []
     stages = {stage for exhibit in computed for stage in exhibit.needs}
+    for folder in {place(exhibit, profile).parent for exhibit in exhibits}:
+        check_folder(folder)
     with screen.stoppable(report.kept):
         with screen.bars(console) as bars:
             tables = bars.add_task("tables", total=None, start=False)
@@ -115,6 +118,7 @@ def _notebooks(bars: Progress, bar: TaskID, exhibits: Sequence[Exhibit], report:
 def record_all(settings: Settings, stage: Stage, formats: Sequence[str], machine: bool = False) -> list[Path]:
     """Compute what is missing and keep it as records, format by format, so that a killed run has kept some."""
     console, report, paths = screen.console(machine), Report(settings.profile), []
+    check_folder(records.path_of(settings.profile, stage, "").parent)
     for form in formats:
         settings = replace(settings, formats=(form,))
         if stage != "sweep":  # which of all data sets chooses the layer

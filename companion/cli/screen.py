@@ -95,15 +95,19 @@ def waiting(screen: Console, text: str, told: Path | None = None) -> Iterator[No
             follower.join()
 
 
+ONWARD = "give the same command again: it goes on from there."
+
+
 @contextmanager
-def stoppable(kept: Callable[[], str] = lambda: "What was finished is kept") -> Iterator[None]:
+def stoppable(
+    kept: Callable[[], str] = lambda: "What was finished is kept", next_step: str = ONWARD
+) -> Iterator[None]:
     """Ctrl-C ends a run like an error, in a paragraph: what is kept, and how to go on."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         wanted, done = "the run to go on to its end", f"{kept()}; what was under way was dropped."
-        following = "give the same command again: it goes on from there."
-        raise SteerkitError(wanted, "Ctrl-C", done=done, next_step=following) from interrupt
+        raise SteerkitError(wanted, "Ctrl-C", done=done, next_step=next_step) from interrupt
 
 
 def link(path: Path, text: str = "") -> Text:
