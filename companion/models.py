@@ -17,7 +17,7 @@ from companion.tiny import tiny_lm, tiny_tokenizer
 from companion.weights import obtain
 from steerkit import load
 from steerkit.errors import SteerkitError, need
-from steerkit.files import artifacts_dir, cache_dir, folder_hash, locked, write_atomically
+from steerkit.files import ARTIFACTS, artifacts_dir, cache_dir, folder_hash, locked, write_atomically
 from steerkit.model import Model, plain, wrap
 from steerkit.ndif.address import OFF, host_of, on_this_machine, server
 
@@ -282,7 +282,7 @@ def _noted() -> dict[str, str]:
 def _note(name: str, url: str, dtype: str) -> None:
     """Note a server's precision; when it has changed, keys made before are wrong, and the run has to begin again."""
     path, entry = artifacts_dir() / NOTES, f"{name} {url}"
-    with locked(path):
+    with locked(path, ARTIFACTS):
         noted = _noted()
         if noted.get(entry) != dtype:
             write_atomically(path, json.dumps(noted | {entry: dtype}).encode())

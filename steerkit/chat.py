@@ -25,7 +25,7 @@ USER += "Walks, 茶 and 3 songs. " * 60
 USER, ANSWER = USER.strip(), "That is what I would say."
 THOUGHT = re.compile(r"[<\[|◁]([/\w:]*?)(?:think|thought|reason)", re.IGNORECASE)
 NOT_LOADED = "Nothing was loaded."
-INSTEAD = "mend chat_template in the model's folder, or give load_model(template=...) another template."
+INSTEAD = "mend chat_template in the model's folder, or in Python give load_model another template."
 
 
 def carried(tokenizer: Any) -> dict[str, Any]:

@@ -120,6 +120,13 @@ def test_good_weights_are_fetched_and_converted_once_by_two_at_once(index, conve
     assert left_in(cache) == KEPT and len(conversions) == 2
 
 
+def test_a_cache_that_has_all_may_be_one_that_can_only_be_read(index, conversions, cache, monkeypatch):
+    found = weights.obtain(SPEC)
+
+    monkeypatch.setattr(weights, "locked", raising(OSError(errno.EROFS, "Read-only file system")))
+    assert weights.obtain(SPEC) == found
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "provenance.json"])
 def test_what_was_changed_in_the_cache_is_refused_with_the_folder_to_delete(index, conversions, cache, name):
     folder, about = weights.obtain(SPEC)
@@ -174,8 +181,9 @@ def test_a_disk_that_fills_up_is_reported_and_cleaned(index, conversions, monkey
 
 
 def test_a_cache_that_cannot_be_written_is_reported_before_anything_is_fetched(index, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    refused(weights.obtain, SPEC, said="cache folder that can be written")
+    unwritable = raising(OSError(errno.EROFS, "Read-only file system"))  # root may write anywhere else
+    monkeypatch.setattr("filelock.FileLock.acquire", unwritable)
+    refused(weights.obtain, SPEC, said="cache folder that can be written at .*found Read-only file system")
     assert index.calls == []
 
 

@@ -65,7 +65,8 @@ def _machine() -> Iterator[Row]:
 def _cache() -> tuple[str, str]:
     folder, tables = cache_dir(), len(list(store.artifacts_dir().glob("*.parquet")))
     free = shutil.disk_usage(folder).free / 2**30
-    following = "" if free > 2 else "free some space or set STEERKIT_CACHE"
+    enough = free > 2 and os.access(folder, os.W_OK)
+    following = "" if enough else "free some space, get leave to write, or set STEERKIT_CACHE"
     return f"{folder}, {free:.0f} GiB free, {tables} tables", following
 
 

@@ -26,7 +26,7 @@ from nnsight.schema.response import ResponseModel
 
 from steerkit import traces
 from steerkit.errors import need
-from steerkit.files import locked
+from steerkit.files import ARTIFACTS, locked
 from steerkit.model import Model
 from steerkit.ndif import ledger
 from steerkit.ndif.address import host_of
@@ -122,7 +122,7 @@ def results_of(
     about = {"model": model.lm.to_model_key(), "server": model.remote, "dtype": str(model.dtype)}
     about["weights"] = model.source.get("sha256", "")  # of a folder, whose content may change
     key = ledger.key_of(about, work, args)
-    with locked(ledger.result_path(key)):
+    with locked(ledger.result_path(key), ARTIFACTS):
         found = ledger.kept(key)
         if found is not None:
             return found
