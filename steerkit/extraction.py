@@ -15,7 +15,7 @@ from steerkit import traces, trust
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Branch, Question, Read
-from steerkit.remote import JOB_TOKENS, run
+from steerkit.remote import run
 from steerkit.trust import room
 from steerkit.vectors import Vectors, scaled
 
@@ -89,21 +89,15 @@ def _parts(
     trust.check_examples(model, examples)
     trust.check_layers(model, layers)
     questions, tokens = list(map(ask or _contrast, examples)), tokens or room(model)
-    remote = model.remote is not None
-    work = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
+    trace = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
 
-    def attempt(part: list[int], most: int) -> torch.Tensor:
-        asked = [questions[i] for i in part]
-        forwards = trust.batches(asked, 1, tokens, most) if remote else [range(len(asked))]
-        parts = [[asked[i] for i in each] for each in forwards]
-        [found] = run(model, work, parts, layers, total, most)
-        return found if total else trust.in_order(found, forwards)
+    def work(parts: Sequence[Sequence[Question]], most: int) -> torch.Tensor:
+        return run(model, trace, parts, layers, total, most)[0]
 
-    for batch in trust.batches(questions, 1, max(tokens, JOB_TOKENS) if remote else tokens):
-        for part, values in trust.halving(attempt, batch, trust.row_tokens(model)):
-            yield part, values
-            if progress is not None:
-                progress(sum(contrast_length(examples[i]) for i in part))
+    for part, values in trust.in_jobs(model, questions, 1, tokens, work, total):
+        yield part, values
+        if progress is not None:
+            progress(sum(contrast_length(examples[i]) for i in part))
 
 
 def contrast_length(example: Example) -> int:

@@ -23,8 +23,8 @@ from steerkit.layout import length
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Fidelity, Question
-from steerkit.remote import JOB_TOKENS, run
-from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, batches, halving, in_order, room
+from steerkit.remote import run
+from steerkit.trust import SEQUENCE_TOKENS, Engine, Parts, room
 from steerkit.vectors import Vectors, check_multipliers
 
 if TYPE_CHECKING:
@@ -182,14 +182,8 @@ def _parts(
         for index, one in enumerate(questions):
             yield [index], direct(model, one, vectors, cells)[None]
         return
-    conditions, remote = 1 + len(cells), model.remote is not None
 
-    def attempt(part: list[int], most: int) -> torch.Tensor:
-        asked = [questions[i] for i in part]
-        forwards = batches(asked, conditions, tokens, most) if remote else [range(len(asked))]
-        parts = [[asked[i] for i in each] for each in forwards]
-        found = tree(model, parts, vectors, cells, most)
-        return in_order(found, forwards)
+    def work(parts: Sequence[Sequence[Question]], most: int) -> torch.Tensor:
+        return tree(model, parts, vectors, cells, most)
 
-    for indices in batches(questions, conditions, max(tokens, JOB_TOKENS) if remote else tokens):
-        yield from halving(attempt, indices, trust.row_tokens(model))
+    yield from trust.in_jobs(model, questions, 1 + len(cells), tokens, work)

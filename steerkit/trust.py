@@ -19,6 +19,7 @@ from steerkit.layout import rows_of, size
 from steerkit.model import Model
 from steerkit.prompts import Example
 from steerkit.propensity import Question
+from steerkit.remote import JOB_TOKENS
 from steerkit.traces import HEAD_ROWS
 from steerkit.vectors import Vectors
 
@@ -42,6 +43,7 @@ CPU_TOKENS, GPU_TOKENS = 2048, 16384
 SHARE_OF_FREE = 0.5  # `token_bytes` is an estimate, and the allocator keeps gaps
 Work = Callable[[], torch.Tensor]
 Attempt = Callable[[list[int], int], Any]  # (indices, tokens of a sequence)
+Packed = Callable[[list[list[Question]], int], Any]  # (questions of each forward, tokens of a sequence)
 Parts = Iterator[tuple[list[int], Any]]  # indices, and what was found for them
 
 _PROOFS: WeakKeyDictionary[torch.nn.Module, dict[tuple, tuple[int, float]]] = WeakKeyDictionary()
@@ -246,9 +248,30 @@ def batches(
     return found
 
 
-def in_order(values: torch.Tensor, parts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Rows [p, ...] that stand in the order of `parts`, in the order of their indices."""
-    return values[torch.tensor([index for part in parts for index in part]).argsort()]
+def in_jobs(
+    model: Model,
+    questions: Sequence[Question],
+    conditions: int,
+    tokens: int,
+    work: Packed,
+    total: bool = False,
+) -> Parts:
+    """`work(parts, most)` of all questions, part by part, with the indices of each; memory decides how many are one.
+
+    A part is one forward here and one job on a server, where it holds several. What `work` gives has a row a question, in
+    the order of its parts, or with `total` one row for all of them.
+    """
+    remote = model.remote is not None
+
+    def attempt(part: list[int], most: int) -> torch.Tensor:
+        asked = [questions[i] for i in part]
+        forwards = batches(asked, conditions, tokens, most) if remote else [range(len(asked))]
+        found = work([[asked[i] for i in each] for each in forwards], most)
+        order = torch.tensor([index for each in forwards for index in each]).argsort()
+        return found if total else found[order]
+
+    for part in batches(questions, conditions, max(tokens, JOB_TOKENS) if remote else tokens):
+        yield from halving(attempt, part, row_tokens(model))
 
 
 def room(model: Model) -> int:

@@ -14,10 +14,10 @@ from steerkit.errors import need
 from steerkit.sae import Sae
 
 
-def reconstruct(table: pd.DataFrame, sae: Sae, *, bias: float = 0.0) -> torch.Tensor:
-    """The vector that a table of `decompose` stands for, float32 [d]; `bias` times the decoder bias is added."""
+def reconstruct(table: pd.DataFrame, sae: Sae) -> torch.Tensor:
+    """The vector that a table of `decompose` stands for, float32 [d], without the decoder bias."""
     solution = Solution(table["feature"].to_numpy(), table["coefficient"].to_numpy(dtype=np.float64))
-    return torch.from_numpy(total_of(solution, sae)).float() + bias * sae.b_dec
+    return torch.from_numpy(total_of(solution, sae)).float()
 
 
 def reconstruction_curve(
@@ -60,14 +60,12 @@ def shuffled(sae: Sae, seed: int) -> Sae:
     return replace(sae, W_dec=decoder, W_enc=encoder, source=f"{sae.source}, shuffled with seed {seed}")
 
 
-def overlap(tables: Mapping[str, pd.DataFrame], top: int | None = None) -> pd.DataFrame:
+def overlap(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How alike decompositions of resampled vectors are: first, second, jaccard, one row a pair of tables.
 
-    Jaccard index of the sets of features, of the `top` ranks when given. Pairs share tables, so an interval has to
-    resample tables, not rows.
+    Jaccard index of the sets of features. Pairs share tables, so an interval has to resample tables, not rows.
     """
     need(len(tables) > 1, "two decompositions or more", f"{len(tables)}", "decompose resampled vectors.")
-    kept = {name: table[table["rank"] <= (top or len(table))] for name, table in tables.items()}
-    sets = {name: set(table["feature"]) for name, table in kept.items()}
+    sets = {name: set(table["feature"]) for name, table in tables.items()}
     rows = [(a, b, len(sets[a] & sets[b]) / max(1, len(sets[a] | sets[b]))) for a, b in combinations(sets, 2)]
     return pd.DataFrame(rows, columns=["first", "second", "jaccard"])

@@ -105,7 +105,7 @@ def test_an_api_that_is_killed_and_restarted(stack, there, here, fresh):
 def test_a_sweep_whose_whole_server_is_killed_and_restarted(stack, there, here, fresh, tmp_path, monkeypatch):
     """`steerkit sweep` as a user runs it; what was finished before is not asked for again."""
     monkeypatch.setattr(remote_jobs, "LOST", 10.0)
-    monkeypatch.setattr("steerkit.grid.JOB_TOKENS", 1)  # jobs as small as they get
+    monkeypatch.setattr("steerkit.trust.JOB_TOKENS", 1)  # jobs as small as they get
     asked = ("-1,1", "all", "letter", "tree", "letter", "clean", "bundled", 0)
     vectors = tmp_path / "vectors.safetensors"
     own.extract(DEFAULT, "openness", vectors, "all", "letter")
