@@ -139,7 +139,8 @@ def print_rows(rows: Sequence[dict], as_json: bool, columns: Sequence[str], titl
 
 def _whole(cell: Any) -> Text:
     """A cell that is folded where it is too long, also within a word: some languages have no spaces."""
-    return Text(plain(str(cell)), overflow="fold")
+    shown = f"{cell:.4g}" if isinstance(cell, float) else str(cell)  # all digits are in --json
+    return Text(plain(shown), overflow="fold")
 
 
 def tell(as_json: bool, text: str, value: Any) -> None:
