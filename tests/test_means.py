@@ -60,6 +60,6 @@ class TestMeans:
 
     def test_one_example_has_no_interval_and_is_refused_unless_that_is_wanted(self):
         table = pd.DataFrame({"dataset": "a", "example_id": [0], "steerability": [2.0]})
-        refused(means, table, ["dataset"], said="at least two groups")
+        refused(means, table, ["dataset"], said="at least two items")
         row = means(table, ["dataset"], alone=True).loc[0]
         assert row["mean"] == 2 and np.isnan([row["low"], row["high"]]).all()

@@ -340,7 +340,7 @@ class TestRun:
         found = laptop.by_format("", "shift", "").items()
         names = {form: [one.profile for one in runs] for form, runs in found}
         assert names == {
-            "statement": ["laptop-papers", "laptop-full", "laptop-full-gemma"],
+            "statement": ["laptop-papers", "laptop-papers-gemma", "laptop-full", "laptop-full-gemma"],
             "letter": ["laptop-papers-qwen"],
         }
         [letter] = laptop.by_format("", "shift", "letter").values()
