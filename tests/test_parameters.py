@@ -8,6 +8,8 @@ import pytest
 import yaml
 from conftest import refused
 
+from companion.cli.given import check_given
+from companion.data.datasets import names
 from companion.exhibits import EXHIBITS, TYPES, Parameter, convert, parameters_of, parse_assignments, resolve
 from companion.profiles import load_profile, override, profile_names
 from companion.tan.jobs import Job, inputs
@@ -199,3 +201,19 @@ def test_own_files_of_one_name_are_refused_and_sets_of_one_name_in_two_folders_o
     refused(load_profile, "smoke", datasets="a/mine.jsonl,b/mine.csv", said="data sets of different names")
     both = load_profile("smoke", datasets="caa/generate/refusal,caa/test/refusal", source="papers")
     assert len(both.datasets) == 2
+
+
+def test_what_the_book_names_is_taken_before_a_kernel_starts(tmp_path):
+    """Nothing is fetched for it: CAA's two files under one name, a base model by its hub id, any set of the paper."""
+    near = {"profile": "gemma-2-2b", "model": "google/gemma-2-2b", "answer_format": "letter", "layer": 25}
+    check_given(EXHIBITS["mayne-fig-1"], near | {"dataset": "caa/corrigible-neutral-HHH"})
+    known = {"profile": "gemma-2-2b", "layer": 26}  # whose number of blocks is in the registry
+    refused(check_given, EXHIBITS["mayne-fig-1"], known, said="a layer from 0 to 25")
+    for name in names("tan"):
+        check_given(EXHIBITS["tan-tab-1"], {"dataset": name})
+    lines = [
+        json.dumps({"prompt": f"{n}?", "positive": "Yes, I do.", "negative": "No, I do not."}) for n in "ab"
+    ]
+    (tmp_path / "my data, v2.jsonl").write_text("\n".join(lines))  # one file: `dataset` is no list
+    check_given(EXHIBITS["mayne-fig-1"], {"dataset": str(tmp_path / "my data, v2.jsonl")})
+    refused(check_given, EXHIBITS["mayne-fig-1"], {"dataset": "mine.jsonl"}, said="mine.jsonl")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from companion.data.datasets import SUFFIXES, load_dataset, names
+from companion.data.datasets import CAA_PARTS, SUFFIXES, load_dataset, names
 from companion.exhibits import Exhibit, resolve
 from companion.models import spec_of
 from companion.profiles import load_profile
@@ -27,10 +27,8 @@ def check_given(exhibit: Exhibit, given: dict[str, Any]) -> None:
     settings = load_profile(values["profile"], **{name: asked[name] for name in SETTINGS if name in asked})
     for name in _listed(asked.get("profiles", "")):
         load_profile(name)
-    one, several = asked.get("dataset"), settings.datasets if "datasets" in asked else ()
-    for name in sorted(
-        {*several, *([one] if one else [])} - {*names(settings.source)}
-    ):  # files, and mistakes
+    wanted = {*(settings.datasets if "datasets" in asked else ()), asked.get("dataset", "")} - {""}
+    for name in sorted(wanted - {*names(settings.source), *CAA_PARTS}):  # files, and mistakes
         load_dataset(name, source=settings.source)
     if asked.get("answer_format"):
         from companion.tan import records

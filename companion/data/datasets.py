@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 DATA_DIR_VARIABLE = "STEERKIT_DATA"
 OURS = ("bundled", "scenes")  # sources that come with the package
+# CAA's own split (Rimsky et al. 2023), for a single vector: files of its own for training and test.
+CAA = "corrigible-neutral-HHH"
+CAA_PARTS = {f"caa/{CAA}": (f"caa/generate/{CAA}", f"caa/test/{CAA}")}
 NOT_LOADED = "Nothing was loaded."
 SUFFIXES = (".jsonl", ".json", ".csv")
 

@@ -23,6 +23,7 @@ import torch
 from companion import store
 from companion.code import syntax_hash
 from companion.data import ask
+from companion.data.datasets import CAA_PARTS
 from companion.data.plain_text import SKIP, plain_text, windows
 from companion.data.splits import groups_of
 from companion.models import model_of
@@ -44,8 +45,6 @@ DATASET = "corrigible-neutral-HHH"
 # Table 1: the paper's vector, and six whose names exist among the bundled and the papers' data sets.
 SEVEN = (DATASET, "myopic-reward", "power-seeking-inclination", "survival-instinct")
 SEVEN += ("self-awareness-general-ai", "narcissism", "openness")
-# CAA's own split (Rimsky et al. 2023): files of its own for training and test.
-CAA_PARTS = {f"caa/{DATASET}": (f"caa/generate/{DATASET}", f"caa/test/{DATASET}")}
 ANSWER_TOKENS = 16  # of each completion in `statement`, see `Contrast`
 VALUES = 4096  # activations of plain text that are kept whole; norms are kept of all tokens
 MULTIPLIERS = (-1.5, 0.0, 1.5)  # at which vectors steer test examples
