@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ class Run:
         """
         from companion.figures import style
 
-        points = style.points(drawn.figure)
+        part, points = _file_name(part), style.points(drawn.figure)
         png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
         alt = " ".join(drawn.alt.split())
         display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
@@ -136,6 +137,7 @@ class Run:
 
     def show_table(self, table: pd.DataFrame, name: str, source: Source, caption: str) -> None:
         """Save a table as CSV and display it."""
+        name = _file_name(name)
         stem = f"{self.id}-{name}"
         store.write_atomically(self.folder / f"{stem}.csv", store.csv(table))
         # As text with an id of ours: pandas would show a random id and a memory address, other ones in every run.
@@ -217,6 +219,11 @@ def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
 def _by_model(manifests: list[dict]) -> dict[str, list[dict]]:
     models = dict.fromkeys(m["inputs"]["model"] for m in manifests)
     return {model: [m for m in manifests if m["inputs"]["model"] == model] for model in models}
+
+
+def _file_name(part: str) -> str:
+    """A part of a name of files and links: a run may be called "smollm2-135m (papers' data)"."""
+    return re.sub(r"[^\w.]+", "-", part).strip("-")
 
 
 def manifest_line(settings: Settings, manifests: list[dict]) -> str:

@@ -262,6 +262,14 @@ def test_names_are_text_in_what_a_notebook_shows_and_a_page_says(tmp_path, monke
     assert r"a \| b &lt; c &#123;d} \$e\$ \[f](g) second line" in text
 
 
+def test_files_of_a_run_with_a_long_name_have_names_that_a_page_can_link_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "display", lambda *_: None)
+    run = page.Run("tan-fig-6", load_profile("smoke"), tmp_path)
+    run.show_table(pd.DataFrame({"x": [1]}), "a-135m (papers' data)-b (papers' data)-yes-no", [], "Both.")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"tan-fig-6-a-135m-papers-data-b-papers-data-yes-no.{kind}" for kind in ("csv", "json")]
+
+
 def test_data_of_ones_own_is_called_so_under_a_figure():
     inputs = {
         "limits": [1, 1],
