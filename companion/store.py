@@ -39,7 +39,12 @@ NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py",
 OF_MODELS = ("fidelities", "templates", "models", "weights", "tiny")
 NUMERIC_CODE += tuple(f"companion/{name}.py" for name in OF_MODELS)
 NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py", "companion/tan/authors.py")
-NUMERIC_CODE += ("companion/tan/products.py", "companion/tan/unigram.py", "companion/tan/unlabelled.py")
+NUMERIC_CODE += (
+    "companion/tan/products.py",
+    "companion/tan/unigram.py",
+    "companion/tan/unlabelled.py",
+    "companion/tan/leak.py",
+)
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 
