@@ -9,35 +9,25 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import sys
-import tempfile
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import companion
 import steerkit
-from companion import profiles, store
+from companion import kernels, profiles, store
 from companion.exhibits import Exhibit, resolve
 from companion.places import RECORDS
 from steerkit.errors import SteerkitError, need, told
 from steerkit.files import file_hash, locked
 
 FOLDER = ("a folder for executed notebooks that can be written", "mend it, or choose another one.")
-LONGEST = 80  # characters of a folder for sockets
 ROOM = 6e9  # bytes of free memory for two notebooks at a time
-KERNELS: set[Any] = set()  # managers of the kernels that run
-STOPPED = Event()  # nobody waits for these any more
-THREADS: dict[str, str] = {}  # what kernels that run side by side are told, so that they share the cores
 
 
 @dataclass(frozen=True)
@@ -78,19 +68,14 @@ def run_notebooks(
     """
     count = _at_once()
     pool = ThreadPoolExecutor(count)
-    if count > 1:
-        THREADS["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // count))
-    try:
-        waiting = [pool.submit(_in_a_thread, *each, force) for each in runs]
-        for done in as_completed(waiting):
-            yield done.result()
-    finally:
-        STOPPED.set()
-        for kernel in tuple(KERNELS):
-            kernel.end()
-        pool.shutdown(cancel_futures=True)  # waits for those that are dead
-        STOPPED.clear()
-        THREADS.clear()
+    with kernels.running(count):
+        try:
+            waiting = [pool.submit(_in_a_thread, *each, force) for each in runs]
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            kernels.end()
+            pool.shutdown(cancel_futures=True)  # waits for those that are dead
 
 
 def _in_a_thread(*run: Any) -> Outcome:
@@ -161,7 +146,7 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
     try:
         quiet = {"progress_bar": False, "request_save_on_cell_execute": False}
-        kernel = {"kernel_name": "python3", "kernel_manager_class": _kernel_manager(scratch)}
+        kernel = {"kernel_name": "python3", "kernel_manager_class": kernels.manager(scratch)}
         target, here = str(scratch / output.name), str(Path.cwd())
         with full, failed, died:
             scratch.mkdir()
@@ -175,64 +160,6 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
             path.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _kernel_manager(folder: Path) -> type:
-    """A kernel of this interpreter that leaves its files in `folder` and talks over files instead of open TCP ports."""
-    import asyncio
-
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpec
-    from traitlets import default
-
-    class LocalKernelManager(AsyncKernelManager):
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            """Not the one that JUPYTER_PATH calls python3: that may be another Python."""
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-            return KernelSpec(argv=command, language="python", display_name="Python 3")
-
-        @default("transport")
-        def _transport(self) -> str:
-            return "ipc" if _socket_folder() else "tcp"
-
-        @default("ip")
-        def _ip(self) -> str:
-            """Where the socket files are; jupyter's own default is one name for all runs started in a folder."""
-            place = _socket_folder()
-            return str(Path(place) / f"steerkit-{uuid.uuid4().hex[:12]}") if place else "127.0.0.1"
-
-        async def start_kernel(self, **options: Any) -> None:
-            # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
-            with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-            options["env"] = {**THREADS, **options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
-            # At its end a kernel is interrupted, and says so among the lines of ours; and a file of the user's that is
-            # called pandas.py is not the library.
-            quiet, foreign = "--log-level=50", "--InteractiveShellApp.ignore_cwd=True"
-            options["extra_arguments"] = [*options.get("extra_arguments", []), quiet, foreign]
-            KERNELS.add(self)
-            await super().start_kernel(**options)
-            if STOPPED.is_set():  # while it started
-                self.end()
-
-        async def cleanup_resources(self, restart: bool = False) -> None:
-            KERNELS.discard(self)
-            await super().cleanup_resources(restart)
-
-        def end(self) -> None:
-            """From another thread than the one it runs in, which then finds it dead."""
-            process = getattr(self.provisioner, "process", None)
-            if process is not None:
-                process.kill()
-
-    return LocalKernelManager
-
-
-def _socket_folder() -> str | None:
-    """A folder whose path leaves room for a socket's name, of which systems allow some 100 characters."""
-    places = () if sys.platform == "win32" else (tempfile.gettempdir(), "/tmp")
-    return next((place for place in places if len(place) < LONGEST and os.access(place, os.W_OK)), None)
 
 
 def _tidy(path: Path) -> None:

@@ -24,7 +24,6 @@ import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
-from forked import FORKS, Forked
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import companion.fidelities  # noqa: F401 - adds two ways of scoring letters
@@ -181,8 +180,6 @@ def reproduced(smoke_store, tmp_path_factory) -> tuple[Path, int, str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("STEERKIT_ARTIFACTS", str(smoke_store.folder))
             patch.setattr(exhibits, "EXECUTED", folder)
-            if FORKS:
-                patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
             return command_line("reproduce", "--profile", "smoke", "--no-book")
 
     folder, (code, screen) = once(tmp_path_factory, "executed", make)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import refused
 
-from companion import places, reproduce, store, weights
+from companion import kernels, places, store, weights
 
 
 def no_home() -> Path:
@@ -40,7 +40,7 @@ def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_and_library
 def test_sockets_are_files_where_a_name_fits_and_ports_of_this_machine_where_none_does(tmp_path, monkeypatch):
     long = str(tmp_path / ("x" * 100))
     monkeypatch.setattr(tempfile, "tempdir", long)
-    manager = reproduce._kernel_manager(tmp_path)
+    manager = kernels.manager(tmp_path)
     assert (found := manager()).transport == "ipc" and found.ip.startswith("/tmp/steerkit-")
     assert found.kernel_spec.argv[0] == sys.executable
     monkeypatch.setattr(os, "access", lambda path, mode: path == long)

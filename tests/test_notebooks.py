@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import command_line
 
-from companion import exhibits, reproduce
+from companion import exhibits, kernels, reproduce
 from companion.exhibits import EXHIBITS, NOTEBOOKS, TYPES, Exhibit, parameters_of
 from companion.profiles import BOOK_FORMATS, load_profile
 from companion.reproduce import Outcome, run_notebook
@@ -218,9 +218,9 @@ class TestFailure:
         each = [replace(broken, id=name) for name in cells]
         running = reproduce.run_notebooks((one, {}, one.executed) for one in each)
         assert next(running) == Outcome("quick", "done", ANY)
-        kernels = [kernel.provisioner.process for kernel in reproduce.KERNELS]
+        ended = [kernel.provisioner.process for kernel in kernels.RUNNING]
         running.close()
-        assert len(kernels) == 1 and kernels[0].poll() is not None and not reproduce.KERNELS
+        assert len(ended) == 1 and ended[0].poll() is not None and not kernels.RUNNING
         left = {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".lock"}
         assert left == {"quick.ipynb", "quick.run.json"}
         assert run_notebook(broken, {}).status == "done"  # the next one is not ended
