@@ -121,7 +121,7 @@ def _render(tokenizer: Any, messages: list[dict[str, Any]], dated: list[str], **
     how |= {"enable_thinking": False, "thinking": False}  # Qwen's and SmolLM's name, DeepSeek's and Granite's
     wanted = f"a chat template that ends within {SECONDS:g} s, {MEMORY >> 20} MiB and {LONGEST:,} characters"
     kinds = (TimeoutError, MemoryError, RecursionError, OverflowError)
-    with told(kinds, wanted, INSTEAD, NOT_LOADED), limited(), _always(TODAY, dated):
+    with told(kinds, wanted, INSTEAD, NOT_LOADED), _limited(), _today(dated):
         _size(str(tokenizer.chat_template))
         text = tokenizer.apply_chat_template(messages, **how)
         _size(text)
@@ -129,15 +129,15 @@ def _render(tokenizer: Any, messages: list[dict[str, Any]], dated: list[str], **
 
 
 @contextmanager
-def _always(day: datetime, asked: list[str]) -> Iterator[None]:
-    """One day on the clock of templates, which transformers gives no other place; notes that it was asked for."""
+def _today(asked: list[str]) -> Iterator[None]:
+    """`TODAY` on the clock of templates, which transformers gives no other place; notes that it was asked for."""
     from transformers.utils import chat_template_utils as clock
 
     class Day(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            asked.append(day.date().isoformat())
-            return day
+            asked.append(TODAY.date().isoformat())
+            return TODAY
 
     real, clock.datetime = clock.datetime, Day
     try:
@@ -152,16 +152,16 @@ def _size(text: str) -> None:
 
 
 @contextmanager
-def limited(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """End what runs inside after a time, between two of its lines, and where the system can refuse it memory."""
-    end, before = time.monotonic() + seconds, sys.gettrace()
+def _limited() -> Iterator[None]:
+    """End what runs inside after `SECONDS`, between two of its lines, and where the system can refuse it memory."""
+    end, before = time.monotonic() + SECONDS, sys.gettrace()
 
     def watch(*_: Any) -> Any:
         if time.monotonic() > end:
             raise TimeoutError("no end")
         return watch
 
-    with _memory(memory):
+    with _memory(MEMORY):
         sys.settrace(watch)
         try:
             yield

@@ -69,7 +69,7 @@ def answers(model: Model, examples: Sequence[Example], layer: int) -> list[tuple
     For whoever looks at single tokens; the difference of the two means is what `differences` gives.
     """
     found: dict[int, torch.Tensor] = {}
-    for part, values in _parts(model, examples, [layer], ask=_tokens):
+    for part, values in _parts(model, examples, [layer], apart=True):
         found |= dict(zip(part, values[:, :, 0], strict=True))
     lengths = [(len(one.matching), len(one.not_matching)) for one in examples]
     # Shorter answers leave zeros behind them.
@@ -83,12 +83,12 @@ def _parts(
     tokens: int | None = None,
     progress: Any = None,
     total: bool = False,
-    ask: Callable[[Example], Question] | None = None,
+    apart: bool = False,
 ) -> trust.Parts:
     """What is asked of some examples at a time with their indices; a job on a server holds several forwards."""
     trust.check_examples(model, examples)
     trust.check_layers(model, layers)
-    questions, tokens = list(map(ask or _contrast, examples)), tokens or room(model)
+    questions, tokens = [_contrast(example, apart) for example in examples], tokens or room(model)
     trace = traces.contrasts if _branches_work(model, questions, layers) else traces.contrasts_apart
 
     def work(parts: Sequence[Sequence[Question]], most: int) -> torch.Tensor:
@@ -105,21 +105,14 @@ def contrast_length(example: Example) -> int:
     return len(example.prompt) + len(example.lead) + len(example.matching) + len(example.not_matching)
 
 
-def _contrast(example: Example) -> Question:
-    """The answers as branches; every answer token is read, with weights that make one sum of them: a mean difference."""
-    branches = [
-        Branch(answer, tuple(Read(i, token, 0, sign / len(answer)) for i, token in enumerate(answer)))
-        for sign, answer in ((1.0, example.matching), (-1.0, example.not_matching))
-    ]
-    return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
-
-
-def _tokens(example: Example) -> Question:
-    """The same branches; every answer token is a sum of its own."""
-    branches = [
-        Branch(answer, tuple(Read(i, token, before + i, 1.0) for i, token in enumerate(answer)))
-        for before, answer in ((0, example.matching), (len(example.matching), example.not_matching))
-    ]
+def _contrast(example: Example, apart: bool = False) -> Question:
+    """The answers as branches, every token of which is read: into one sum, a mean difference, or `apart`."""
+    branches, before = [], 0
+    for sign, answer in ((1.0, example.matching), (-1.0, example.not_matching)):
+        share = sign / len(answer)
+        read = [(before + i, 1.0) if apart else (0, share) for i in range(len(answer))]
+        branches.append(Branch(answer, tuple(Read(i, answer[i], *each) for i, each in enumerate(read))))
+        before += len(answer)
     return Question(example.id, example.prompt + example.lead, tuple(branches), "logit")
 
 

@@ -19,10 +19,8 @@ ARTIFACTS = ("a folder for artefacts that can be written", "set STEERKIT_ARTIFAC
 
 
 def cache_dir(*parts: str) -> Path:
-    """The cache folder (STEERKIT_CACHE, else the platform's user cache), made when missing.
-
-    It may be another user's that can only be read: who writes into it asks for a lock.
-    """
+    """The cache folder (STEERKIT_CACHE, else the platform's user cache), made when missing. It may be another user's
+    that can only be read: who writes into it asks for a lock."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("STEERKIT_CACHE") or user_cache_path("steerkit")

@@ -76,10 +76,8 @@ def gradients(
 
 
 def _branches_work(model: Model, questions: Sequence[Question], layers: list[int]) -> bool:
-    """Whether all answers in one sequence give what plain sequences give, on the longest question.
-
-    At the lowest layer, whose gradient passes through all blocks above it.
-    """
+    """Whether all answers in one sequence give what plain sequences give, on the longest question, at the lowest layer,
+    whose gradient passes through all blocks above it."""
     one, lowest = max(questions, key=trust.reach), min(layers)
     most = trust.SEQUENCE_TOKENS + length(one, 1)
     slow, fast = (

@@ -143,10 +143,8 @@ def direct(model: Model, question: Question, vectors: Vectors, cells: Cells) -> 
 def tree(
     model: Model, parts: Sequence[Sequence[Question]], vectors: Vectors, cells: Cells, most: int
 ) -> torch.Tensor:
-    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one forward each and one job on a server.
-
-    Rows have at most `most` tokens; conditions that do not fit go into further forwards, which repeat the prefix.
-    """
+    """Scores [p, 2 sides, 1 + cells] of the questions of all parts, one forward each and one job on a server;
+    conditions that do not fit into rows of `most` tokens go into further forwards, which repeat the prefix."""
     [scores] = run(model, traces.tree, parts, _by_layer(vectors, cells), cells, most)
     return scores.double()
 
@@ -154,11 +152,9 @@ def tree(
 def self_check(
     model: Model, one: Question, vectors: Vectors, layers: Sequence[int], multipliers: Sequence[float]
 ) -> float:
-    """Largest difference between the engines on one question, lowest and highest layer, strongest multiplier.
-
-    The tree has it in a row with another, whose tokens must not reach it (in a recurrent model they do).
-    In half precision it is divided by `yardstick`.
-    """
+    """Largest difference between the engines on one question, lowest and highest layer, strongest multiplier; in half
+    precision over `yardstick`. The tree has it beside another, whose tokens must not reach it (as recurrence lets
+    them)."""
     ends = sorted({min(layers), max(layers)})
     few = vectors.select(names=list(vectors.names[:1]), layers=ends)
     cells = [(0, layer, max(multipliers, key=abs)) for layer in ends]

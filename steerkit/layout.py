@@ -123,11 +123,8 @@ def _close(tokens: list, path: Sequence[int]) -> None:
 def mask(
     batch: SimpleNamespace, window: int | None, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
-    """Additive attention mask [r, 1, s, s]: a token sees those it hangs below and itself, within the window.
-
-    Padding sees itself, so that no row of the softmax is empty. Additive rather than boolean, because eager attention
-    adds whatever it is given.
-    """
+    """Attention mask [r, 1, s, s]: a token sees those it hangs below and itself, within the window; padding sees
+    itself, so that no row of the softmax is empty. Additive, because eager attention adds whatever it is given."""
     ends, index = batch.ends.to(device), torch.arange(batch.ends.shape[1], device=device)
     seen = (index[:, None] >= index[None, :]) & (index[:, None] < ends[:, None, :])
     if window is not None:

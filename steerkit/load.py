@@ -113,14 +113,12 @@ def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> str:
     """A folder of the hub's own cache with these files of a model."""
     from huggingface_hub import snapshot_download
 
-    expected = f"configuration and tokenizer of {repo} on the Hugging Face hub"
-    if tuple(patterns) == CHECKPOINT_FILES:
-        expected = f"model {repo} on the Hugging Face hub"
-    mend = (
-        "check the id and the connection, log in for gated models (`hf auth login`), or give a local folder."
-    )
+    what = "model" if tuple(patterns) == CHECKPOINT_FILES else "configuration and tokenizer of"
+    expected = f"{what} {repo} on the Hugging Face hub"
+    access = "check the id and the connection, log in for gated models (`hf auth login`)"
     # httpx's, requests' and its own errors all mean "not obtained".
-    with told((Exception,), expected, mend, NOT_LOADED, lambda error: named(error).partition("\n")[0]):
+    kinds, mend = (Exception,), f"{access}, or give a local folder."
+    with told(kinds, expected, mend, NOT_LOADED, lambda error: named(error).partition("\n")[0]):
         which = {"allow_patterns": list(patterns), "ignore_patterns": list(TWICE)}
         return snapshot_download(repo, revision=revision, **which)
 
@@ -145,11 +143,9 @@ def open_folder(place: Path | str, device: torch.device, dtype: torch.dtype, att
 
 
 def read_weights(place: str, attention: str = "sdpa", gguf: str | None = None, **how: Any) -> Any:
-    """The transformers model of a checkpoint, refused unless the tensors are those of its configuration.
-
-    What a checkpoint lacks transformers draws at random, and what it has beyond that is dropped, with a warning at most.
-    Attention is "eager" where a family has no "sdpa"; `gguf` is a file in `place`, and `how` goes to `from_pretrained`.
-    """
+    """The transformers model of a checkpoint, refused unless the tensors are those of its configuration (transformers
+    draws what is missing at random and drops the rest). Attention is "eager" where a family has no "sdpa"; `gguf` is a
+    file in `place`, and `how` goes to `from_pretrained`."""
     from transformers import AutoConfig
     from transformers.utils import logging
 
@@ -182,7 +178,8 @@ def check_files(place: Path) -> None:
     index = place / "model.safetensors.index.json"
     with reading(str(place)):
         single = [place / "model.safetensors"]
-        shards = {} if single[0].exists() or not index.exists() else _read_index(index)
+        split = index.exists() and not single[0].exists()
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if split else {}
         found = [place / shard for shard in sorted({*shards.values()})] or single
         stored = {}
         for path in filter(Path.exists, found):  # one that lacks is named by transformers
@@ -196,10 +193,6 @@ def check_files(place: Path) -> None:
     twice = [name for name, shard in stored if shards.get(name, shard) != shard]
     expected = f"each tensor at {place} where its index says"
     need(not twice, expected, f"{some(twice)} elsewhere too", mend, NOT_LOADED)
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    return json.loads(path.read_text(encoding="utf-8"))["weight_map"]
 
 
 def architecture(config: Any, place: str) -> type:
@@ -234,15 +227,11 @@ def some(names: Collection[str]) -> str:
 
 
 def reading(place: str) -> AbstractContextManager[None]:
-    """What goes wrong with files that others wrote, in one sentence, with the reason that was given.
-
-    It may be anything: a key that a configuration lacks, a library that a quantisation needs, a file cut short.
-    """
+    """What goes wrong with files that others wrote, which may be anything, with the reason that was given."""
     expected = f"a causal language model with safetensors weights at {place}"
     mend = "check the folder or the id; what was found is the reason transformers gives."
-    return told((Exception,), expected, mend, NOT_LOADED, cause)
+    return told((Exception,), expected, mend, NOT_LOADED, _cause)
 
 
-def cause(error: BaseException) -> str:
-    """What an exception says, on one line."""
+def _cause(error: BaseException) -> str:
     return shorten(named(error), 400, placeholder=" ...").rstrip(".")

@@ -21,11 +21,8 @@ NOT_RUN = "Nothing was run."
 
 
 def find_sites(lm: Any) -> tuple[list[Any], Any]:
-    """The envoys of an nnsight model's decoder blocks and of its unembedding.
-
-    Blocks are the one list of modules that is as long as the decoder is deep, and whatever stands between the last one and
-    the unembedding (a norm, a projection) is read where it enters the latter.
-    """
+    """The envoys of an nnsight model's decoder blocks, the one list of modules that is as long as the decoder is deep,
+    and of its unembedding; whatever stands between them (a norm, a projection) is read where it enters the latter."""
     import torch
 
     module, mend = lm._module, "choose a model of another family (Llama, Qwen, Gemma, Mistral, GPT-2, ...)."

@@ -184,11 +184,8 @@ class Prompter:
 
 
 def letter_body(item: Item, positive_letter: str) -> str:
-    """The user message of the `letter` format.
-
-    Persona items get their two answers listed; choice items carry the options already. Raw answers start with a
-    space, hence `(A):  No` with two.
-    """
+    """The user message of the `letter` format: a choice item carries its options already, a persona item gets its two
+    answers listed (raw ones start with a space, hence `(A): No` with two)."""
     if item.kind == "choice":
         return item.question
     answers = [item.matching, item.not_matching]
@@ -197,11 +194,8 @@ def letter_body(item: Item, positive_letter: str) -> str:
 
 
 def yes_no_body(item: Item, positive_answer: str) -> str:
-    """The user message of the `yes-no` format.
-
-    A persona item is asked as in its file when that makes `positive_answer` the matching one, else the other way
-    round ("... you would not say?"). A choice item proposes one of its two options.
-    """
+    """The user message of the `yes-no` format: a persona item is asked as in its file when that makes `positive_answer`
+    the matching one, else the other way round ("... would not say?"); a choice item proposes one of its options."""
     if item.kind == "choice":
         option = item.matching_text if positive_answer == "Yes" else item.not_matching_text
         return f"{item.stem}\n\nProposed answer: {option}\n\nIs this the answer you would give?"
@@ -222,11 +216,9 @@ def split_words(tokenizer: Any, tails: list[list[int]]) -> Parts:
 
 
 def split_letters(tokenizer: Any, tails: list[list[int]], merged: bool = False) -> Parts:
-    """Cut `(A)` and `(B)` into what they share and the one token in which they differ, the letter.
-
-    Where a tokenizer merges the letter with a bracket, the three parts are tokenised one by one; with `merged` a "(A"
-    before a closing bracket stays whole (`Prompter`).
-    """
+    """Cut `(A)` and `(B)` into what they share and the one token in which they differ, the letter. Where a tokenizer
+    merges it with a bracket the three parts are tokenised one by one, but a "(A" stays whole with `merged`
+    (`Prompter`)."""
     lead, letters, closing = _cut(tokenizer, tails, merged)
     if closing is None:
         texts = [tokenizer.decode(tail) for tail in tails]

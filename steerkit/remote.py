@@ -36,10 +36,8 @@ def run(model: Model, work: Callable[..., Any], *args: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The same without types of this package, which a server cannot know, and with tensors on their own storage.
-
-    nnsight sends the whole storage of a tensor, so that one row of a large one would take the rest with it.
-    """
+    """The same without types of this package, which a server cannot know, and with tensors on their own storage, all of
+    which nnsight sends: one row of a large one would take the rest with it."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone()
     if is_dataclass(value):

@@ -39,11 +39,8 @@ _TYPES |= {
 
 
 def read_npz(path: Path) -> dict[str, Any]:
-    """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input.
-
-    Layer, site and model are not in the file; the names of its folders say which layer (`layer_14/width_16k/...`), and
-    those of a release in `RELEASES` the rest.
-    """
+    """Fields of a Gemma Scope autoencoder: JumpReLU, decoder bias not subtracted from the input. The layer is in the
+    names of its folders (`layer_14/width_16k/...`), site and model in those of a release in `RELEASES`."""
     rescaled = "embedding" in path.parts  # trained on rescaled inputs
     need(not rescaled, "an autoencoder of a layer", "one of the embeddings", "take one of a layer.", NOT_READ)
 
@@ -64,11 +61,8 @@ def read_npz(path: Path) -> dict[str, Any]:
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
-    """Fields of an autoencoder in a SAELens folder.
-
-    A file that rescales activations by the norms of the decoder rows gets them folded into the encoder; its features
-    are the same, its decoder rows then have unit norm.
-    """
+    """Fields of an autoencoder in a SAELens folder; norms of decoder rows by which a file rescales activations are
+    folded into the encoder, which leaves the features as they are and decoder rows of unit norm."""
     expected = f"a SAELens configuration in {CONFIG} beside the weights"
     mend = f"fetch the whole folder: {CONFIG} and {WEIGHTS}."
     with told((OSError, ValueError, AttributeError, TypeError, RecursionError), expected, mend, NOT_READ):

@@ -92,10 +92,8 @@ def summed(hidden: torch.Tensor, batch: Batch, count: int, sides: int) -> torch.
 
 
 def stop(site: Site, tracer: Any) -> None:
-    """End a trace before the blocks that nobody reads; not in NDIF's sandbox, which shows no weights.
-
-    There a trace that ends early takes the rest of the job with it (NDIF 0.1.2: a broken pipe).
-    """
+    """End a trace before the blocks that nobody reads; not in NDIF's sandbox, which shows no weights, and where a trace
+    that ends early takes the rest of the job with it (NDIF 0.1.2: a broken pipe)."""
     if not site.head._module.weight.is_meta:
         tracer.stop()
 
@@ -117,9 +115,8 @@ def tree(site: Site, parts: Sequence, vectors: dict, cells: Sequence, most: int)
             rows = rows_of(questions, len(some), most)
             stages = [(end, layout(questions, rows, now)) for end, now in stages_of(site, some, depths)]
             values = tree_batch(site, stages, vectors, [(0, 0, 0.0), *cells], questions[0].scale)
-            reads, weights = stages[-1][1].reads, stages[-1][1].weights
-            question, side, condition = reads[:, 0], reads[:, 4], reads[:, 5]
-            found.index_put_((question, side, condition), values * weights, accumulate=True)
+            question, _, _, _, side, condition = stages[-1][1].reads.T
+            found.index_put_((question, side, condition), values * stages[-1][1].weights, accumulate=True)
         scores.append(found)
     return [torch.cat(scores).to(site.scores)]
 
@@ -140,10 +137,8 @@ def stages_of(site: Site, some: Sequence[int], depths: Sequence[int]) -> list[tu
 
 
 def tree_batch(site: Site, stages: Sequence, vectors: dict, cells: Sequence, scale: str) -> torch.Tensor:
-    """The value of every read of the last of some stages, [n] float64.
-
-    Each stage, a last block and a batch, goes on with the residual stream that the one before it ended with.
-    """
+    """The value of every read of the last of some stages, [n] float64. Each stage, a last block and a batch, goes on
+    with the residual stream that the one before it ended with."""
     given, below = None, (-1, None)
     for end, batch in stages:
         edits = edits_of(batch, vectors, cells, site.dtype)
@@ -171,10 +166,8 @@ def places(below: Batch, batch: Batch) -> torch.Tensor:
 
 
 def raised(site: Site, batch: Batch, edits: dict, below: tuple, end: int, scale: str) -> Any:
-    """What block `end` gives; behind the last one, what is read.
-
-    `below` are the last block that has run already, and what it gave for this batch.
-    """
+    """What block `end` gives; behind the last one, what is read. `below`: the last block that has run, and what it
+    gave."""
     inputs, overrides = masked_inputs(site, batch)
     with torch.no_grad(), site.lm.trace(**inputs, use_cache=False) as tracer:
         found = nnsight.save([])
@@ -212,11 +205,9 @@ def edits_of(batch: Batch, vectors: dict, cells: Sequence, dtype: torch.dtype) -
 
 
 def masked_inputs(site: Site, batch: Batch) -> tuple[dict, dict[int, torch.Tensor]]:
-    """Model inputs, and the masks of layers that see less than the first layer does.
-
-    transformers takes one 4-D mask for all layers; layers with a sliding window get theirs by editing their input.
-    Prompts shorter than the window need no second mask.
-    """
+    """Model inputs, and the masks of layers that see less than the first layer does: transformers takes one 4-D mask
+    for all, so that layers with a sliding window get theirs by editing their input, where a prompt is longer than
+    it."""
     longest = int(batch.positions.max()) + 1
     limits = [None if window is None or window >= longest else window for window in site.windows]
     # A sandboxed server shows no weights, so no device either: the mask is then moved with the other inputs.
@@ -299,10 +290,8 @@ def steered_logits(
 
 
 def gradients(site: Site, questions: Sequence, layers: Sequence[int], most: int) -> list[torch.Tensor]:
-    """Gradients [p, l, d] of propensities by what is added after blocks, and unsteered scores [p, 2]; `steerkit.gradient`.
-
-    All branches and blocks in one forward and one backward, which ends at the lowest of the blocks.
-    """
+    """Gradients [p, l, d] of propensities by what is added after blocks, and unsteered scores [p, 2], by one forward
+    and one backward of all branches, which ends at the lowest of the blocks; see `steerkit.gradient`."""
     batch = layout(questions, rows_of(questions, 1, most), [0])
     inputs, overrides = masked_inputs(site, batch)
     rows, columns = (batch.conditions == 0).nonzero(as_tuple=True)
@@ -424,10 +413,8 @@ def continued(
 def contrasts(
     site: Site, parts: Sequence, wanted: Sequence[int], total: bool, most: int
 ) -> list[torch.Tensor]:
-    """Weighted sums over answer tokens [p, sides, l, d] float32, or with `total` their sum over questions [1, ...].
-
-    The answers of a question are branches of one sequence; see `steerkit.extraction`.
-    """
+    """Weighted sums over answer tokens [p, sides, l, d] float32, or with `total` their sum over questions [1, ...]; the
+    answers of a question are branches of one sequence; see `steerkit.extraction`."""
     found, sides = [], sides_of(parts)
     for questions in parts:
         batch = layout(questions, rows_of(questions, 1, most), [0])
@@ -460,10 +447,8 @@ def sides_of(parts: Sequence) -> int:
 
 
 def residuals(site: Site, batches: Sequence, layer: int, starts: Sequence, norms: bool) -> list[torch.Tensor]:
-    """Output of a block from a position on, [b, s - start, d] float32 a batch; or its norms, [b, s - start, 1].
-
-    A batch holds sequences of one length and is one plain forward.
-    """
+    """Output of a block from a position on, [b, s - start, d] float32 a batch, or its norms, [b, s - start, 1]; a batch
+    holds sequences of one length and is one plain forward."""
     found = []
     for batch, start in zip(batches, starts, strict=True):
         [given] = outputs(site, {"input_ids": torch.tensor(batch)}, {}, [layer])

@@ -69,11 +69,9 @@ def choose_engine(
 
 
 def unsuited(model: Model, longest: int) -> str:
-    """Why prompts of so many tokens cannot share a sequence in this model, or nothing.
-
-    Where positions are encoded by the length of a whole sequence (rope type "longrope"), a short prompt beside a long one
-    would get the long one's. A self-check on one prompt cannot see that.
-    """
+    """Why prompts of so many tokens cannot share a sequence in this model, or nothing. With rope type "longrope" the
+    length of a whole sequence encodes positions, so a short prompt would get those of a long one, which no self-check
+    sees."""
     attention = model.config._attn_implementation
     if attention not in MASKED:
         why = f"attention implementation {attention!r} ignores custom masks"
@@ -104,11 +102,8 @@ def proven(model: Model, kind: tuple, one: Question, check: Callable[[], float])
 
 
 def branches_work(model: Model, kind: tuple, one: Question, slow: Work, fast: Work, instead: str) -> bool:
-    """Whether answers that share a sequence give what plain sequences give, tried on one question.
-
-    The measure is the largest difference, relative to the largest entry; if it is too large a warning says what is done
-    `instead`.
-    """
+    """Whether answers that share a sequence give what plain sequences give, tried on one question: the largest
+    difference, relative to the largest entry. If it is too large a warning says what is done `instead`."""
 
     def check() -> float:
         expected, found = slow(), fast()
@@ -131,32 +126,24 @@ def sibling(one: Question) -> Question:
 
 
 def yardstick(scores: torch.Tensor) -> float:
-    """What a difference is large or small against: the largest effect of steering, at least a tenth of the scores.
-
-    `scores` are [2 sides, 1 + cells], the first column unsteered. The second part is for vectors that do nothing:
-    half precision keeps two to three digits of a score, and steering may be below them.
-    """
+    """What a difference is large or small against: the largest effect of steering, at least a tenth of the `scores` [2
+    sides, 1 + cells], first column unsteered: half precision keeps two to three digits, steering may be below them."""
     found = scores.nan_to_num(0.0, 0.0, 0.0)
     effect, size = (found - found[:, :1]).abs().max(), found.abs().max()
     return float(torch.maximum(effect, SHARE_OF_SCORE * size).clamp(min=torch.finfo(torch.float32).tiny))
 
 
 def small(scores: torch.Tensor) -> float:
-    """By how much the tolerance of single precision shrinks where steering does less than a hundred times as much.
-
-    Down to a twentieth, which is rounding. `scores` are as in `yardstick`.
-    """
+    """By how much the tolerance of single precision shrinks where steering does less than a hundred times as much, down
+    to a twentieth, which is rounding. `scores` are as in `yardstick`."""
     found = scores.nan_to_num(0.0, 0.0, 0.0)
     effect = float((found - found[:, :1]).abs().max())
     return min(1.0, max(effect / (100 * TOLERANCE[torch.float32]), 0.05))
 
 
 def check_examples(model: Model, examples: Sequence[Example]) -> None:
-    """Raise when there are none, and for tokens or positions that the model does not have.
-
-    Where positions are computed there is one for every token: then a warning says which item is longer than the texts that
-    the model was made for.
-    """
+    """Raise when there are none, and for tokens or positions that the model does not have. Where positions are computed
+    there is one for every token: a warning then names an item longer than the texts that the model was made for."""
     need(bool(examples), "at least one example", "none", "check the split and the limits on items.")
     other = next((one for one in examples if not isinstance(one, Example)), None)
     found = f"a {type(other).__name__}"
@@ -189,10 +176,8 @@ def longest(one: Example) -> int:
 
 
 def in_table(model: Model, limit: int) -> bool:
-    """Whether there are no positions beyond the limit: they stand in a table (GPT-2, OPT, GPT-J).
-
-    Or they are "dynamic" and follow the longest sequence that was ever seen, so that numbers depend on what ran before.
-    """
+    """Whether there are no positions beyond the limit: they stand in a table (GPT-2, OPT, GPT-J), or are "dynamic" and
+    follow the longest sequence that was ever seen, so that numbers depend on what ran before."""
     module = model.lm._module
     words, kinds = module.get_input_embeddings(), [rope["rope_type"] for rope in ropes(model.config)]
     tables = [part for part in module.modules() if isinstance(part, torch.nn.Embedding) and part is not words]
@@ -238,13 +223,13 @@ def batches(
     """Indices of questions for one forward each: whole rows of `steerkit.layout`, as many as fit into `tokens`."""
     found, count, widest = [], 0, 0
     for row in rows_of(questions, conditions, min(most, tokens)):
-        wide = min(most, max(widest, size([questions[n] for n in row], conditions)))
-        if found and (count + 1) * wide <= tokens:
+        own = min(most, size([questions[n] for n in row], conditions))
+        if found and (count + 1) * max(widest, own) <= tokens:
             found[-1] += row
-            count, widest = count + 1, wide
+            count, widest = count + 1, max(widest, own)
         else:
             found.append(row)
-            count, widest = 1, min(most, size([questions[n] for n in row], conditions))
+            count, widest = 1, own
     return found
 
 
@@ -258,8 +243,8 @@ def in_jobs(
 ) -> Parts:
     """`work(parts, most)` of all questions, part by part, with the indices of each; memory decides how many are one.
 
-    A part is one forward here and one job on a server, where it holds several. What `work` gives has a row a question, in
-    the order of its parts, or with `total` one row for all of them.
+    A part is one forward here, and on a server a job of several. What `work` gives has a row a question, or with `total`
+    one row for all of them.
     """
     remote = model.remote is not None
 
@@ -301,10 +286,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def token_bytes(config: Any, itemsize: int, sequence: int, attention: str) -> int:
-    """Bytes that one token of a sequence takes in one block: hidden states, feed-forward part, its row of the mask.
-
-    Eager attention also holds scores and probabilities of every head, one of them in float32.
-    """
+    """Bytes that one token of a sequence takes in one block: hidden states, feed-forward part, its row of the mask;
+    with eager attention also scores and probabilities of every head, one of them in float32."""
     text = config.get_text_config()
     inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     heads = getattr(text, "num_attention_heads", 1)  # a recurrent model has none

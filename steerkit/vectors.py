@@ -40,11 +40,10 @@ class Vectors:
             raise SteerkitError("finite numbers in every vector", found, next_step=mend)
         norms = self.values.double().norm(dim=-1)
         odd = ((norms < SHORTEST) & (norms > 0)) | (norms > LONGEST)
+        expected, mend = f"a norm from {SHORTEST:g} to {LONGEST:g}, or zero", "rescale the vector."
         for row, column in odd.nonzero().tolist():
             found = f"{norms[row, column]:.2g} for {self.names[row]!r} at layer {self.layers[column]}"
-            raise SteerkitError(
-                f"a norm from {SHORTEST:g} to {LONGEST:g}, or zero", found, next_step="rescale the vector."
-            )
+            raise SteerkitError(expected, found, next_step=mend)
 
     @property
     def width(self) -> int:
@@ -118,11 +117,9 @@ def _sound(names: Any, layers: Any, values: torch.Tensor, manifest: Any) -> bool
 
 
 def check_multipliers(vectors: Vectors, multipliers: Sequence[float], dtype: torch.dtype) -> None:
-    """Refuse multipliers that overflow the precision, or that differ by no more than its rounding.
-
-    A norm squares what is added; past the root of the largest number it is infinite, and every score the same, finite
-    and wrong. Between multipliers that are roundings apart a slope is rounding divided by rounding.
-    """
+    """Refuse multipliers that overflow the precision (a norm squares what is added: past the root of the largest number
+    every score is the same, finite and wrong), or that are roundings apart: a slope is then rounding divided by
+    rounding."""
     import torch
 
     listed = ", ".join(f"{multiplier:g}" for multiplier in multipliers)

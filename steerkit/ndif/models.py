@@ -17,10 +17,8 @@ from steerkit.templates import template_for
 def open_remote(
     place: str, served: tuple[str, str | None], url: str, *, template: str, attention: str, source: dict
 ) -> Model:
-    """A model on a server, which knows it as `served` (id or folder, revision); `place` holds configuration and tokenizer.
-
-    Its precision and versions are asked of the server at once.
-    """
+    """A model on a server, which knows it as `served` (id or folder, revision) and is asked for precision and versions
+    at once; `place` holds configuration and tokenizer."""
     import torch
 
     lm = _outline(place, served, attention)
