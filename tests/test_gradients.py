@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from conftest import asked, deaf, own_model, random_vectors, refused
+from conftest import asked, random_vectors, refused
 from torch.testing import assert_close
-from transformers import AttentionInterface
 
 from companion.tan.placebo import OTHERS, RANDOM, RESAMPLED, SHUFFLED, other_directions, vectors_beside
 from steerkit import evaluate, gradients, traces
 from steerkit.extraction import mean_difference
 from steerkit.formats import question
+from steerkit.remote import run
 
-FORMATS = ("letter", "statement", "yes-no")
+FORMATS = ("letter", "statement")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -28,8 +28,7 @@ def test_the_slope_at_zero_is_that_of_the_grid_over_small_multipliers(any_model,
 def test_branches_of_one_sequence_give_what_plain_sequences_give_and_parts_what_the_whole_gives(model, form):
     examples, shares = asked(form, model, 5), []
     whole = gradients(model, examples, [2, 0, 3], progress=shares.append)
-    questions = [question(example, "letter") for example in examples]
-    apart, scores = traces.gradients_apart(traces.site_of(model), questions, [2, 0, 3], 1024)
+    apart, scores = run(model, traces.gradients_apart, [*map(question, examples)], [2, 0, 3], 0)
     assert_close(whole.values, apart, rtol=1e-4, atol=1e-6)
     assert_close(whole.scores, scores, rtol=1e-4, atol=1e-5)
     parts = gradients(model, examples, [2, 0, 3], batch_tokens=1)
@@ -38,25 +37,14 @@ def test_branches_of_one_sequence_give_what_plain_sequences_give_and_parts_what_
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_one_backward_gives_every_layer_and_the_unsteered_scores(any_model, form):
-    examples, vectors = asked(form, any_model), random_vectors(any_model, ["full"])
-    together = gradients(any_model, examples, [0, 1, 2, 3])
+def test_one_backward_gives_every_layer_and_the_unsteered_scores(model, form):
+    examples, vectors = asked(form, model), random_vectors(model, ["full"])
+    together = gradients(model, examples, [0, 1, 2, 3])
     for layer in range(4):
-        alone = gradients(any_model, examples, [layer]).at(layer)
+        alone = gradients(model, examples, [layer]).at(layer)
         assert_close(together.at(layer), alone, rtol=1e-4, atol=1e-6)
-    plain = evaluate(any_model, examples, vectors, [0.0]).scores[:, :, 0, 0, 0]
+    plain = evaluate(model, examples, vectors, [0.0]).scores[:, :, 0, 0, 0]
     assert_close(together.scores, plain, rtol=1e-4, atol=1e-4)
-
-
-def test_a_model_that_takes_no_mask_is_asked_branch_by_branch_and_says_so(tokenizer):
-    AttentionInterface.register("numb", deaf)
-    own = own_model(tokenizer)
-    examples = asked("statement", own, 2)
-    wanted = gradients(own, examples, [1]).at(1)
-    own.lm._module.config._attn_implementation = "numb"
-    with pytest.warns(RuntimeWarning, match="a forward and backward for each answer"):
-        found = gradients(own, examples, [1])
-    assert_close(found.at(1), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_layer_that_is_not_there_is_refused(model):
