@@ -76,8 +76,11 @@ def scores(model, examples, vectors, layers, multipliers, fidelity: str = "lette
     shape = (len(examples), 2, len(vectors.names), len(layers), len(multipliers))
     found = torch.zeros(shape, dtype=torch.float64)
     for n, side, v, i, k in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
-        delta = multipliers[k] * vectors.values[v, vectors.layers.index(layers[i])].double()
-        found[n, side, v, i, k] = score(model, examples[n], side, layers[i], delta, fidelity)
+        if multipliers[k] or v == i == 0:  # the unsteered one is the same for all vectors and layers
+            delta = multipliers[k] * vectors.values[v, vectors.layers.index(layers[i])].double()
+            found[n, side, v, i, k] = score(model, examples[n], side, layers[i], delta, fidelity)
+        else:
+            found[n, side, v, i, k] = found[n, side, 0, 0, k]
     return found
 
 

@@ -77,7 +77,8 @@ def test_a_family_agrees_with_plain_hooks_or_is_refused(row, tokenizer, tmp_path
         wanted = plain_model.propensities(model, examples, vectors, layers, MULTIPLIERS)
         assert found.engine == outcome and wanted.std() > 0.01
         close(found.propensity, wanted, TOLERANCE)
-        close(evaluate(*given, layers=layers, engine="direct").propensity, wanted, TOLERANCE)
+        if outcome == "tree":
+            close(evaluate(*given, layers=layers, engine="direct").propensity, wanted, TOLERANCE)
         close(read, plain_model.differences(model, examples, layers, plain_model.outputs), TOLERANCE)
     check_text(model, vectors, layers[0])
 
