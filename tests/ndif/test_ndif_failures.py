@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,12 +60,6 @@ class TestKeys:
         assert "NDIF_API_KEY" in str(failure.value)
         assert not given or given not in str(failure.value)
 
-    def test_no_key_is_kept_anywhere(self, there, fresh):
-        with key(ORDINARY):
-            read(there)
-        kept = [path.read_bytes() for path in fresh.rglob("*") if path.is_file()]
-        assert kept and not any(ORDINARY.encode() in content for content in kept)
-
 
 class TestModels:
     def test_a_model_that_the_server_cannot_get(self, stack, tiny, tmp_path):
@@ -114,21 +107,14 @@ class TestRequests:
         assert (local - remote).abs().max() <= 1e-4
 
 
-class TestConnections:
-    def test_nobody_at_the_address(self, there, fresh, monkeypatch):
-        monkeypatch.setattr(remote_jobs, "WAITS", (0.1, 0.2))
-        with pytest.raises(RemoteFailure, match="no connection") as failure:
-            read(replace(there, remote="http://127.0.0.1:9"))
-        assert failure.value.where == "on the way"
+def test_a_job_that_the_server_does_not_know_is_sent_anew(there, fresh, monkeypatch, sent):
+    monkeypatch.setattr(remote_jobs, "LOST", 2.0)
+    job_of, given = remote_jobs.ledger.job_of, []
 
-    def test_a_job_that_the_server_does_not_know_is_sent_anew(self, there, fresh, monkeypatch, sent):
-        monkeypatch.setattr(remote_jobs, "LOST", 2.0)
-        job_of, given = remote_jobs.ledger.job_of, []
+    def stale(name: str):
+        given.append(name)
+        return {"job": "0" * 32, "sent": time.time()} if len(given) == 1 else job_of(name)
 
-        def stale(name: str):
-            given.append(name)
-            return {"job": "0" * 32, "sent": time.time()} if len(given) == 1 else job_of(name)
-
-        monkeypatch.setattr(remote_jobs.ledger, "job_of", stale)
-        assert read(there).shape[-2:] == (4, there.width)
-        assert [hasattr(each, "sent") for each in sent] == [False, True]
+    monkeypatch.setattr(remote_jobs.ledger, "job_of", stale)
+    assert read(there).shape[-2:] == (4, there.width)
+    assert [hasattr(each, "sent") for each in sent] == [False, True]
