@@ -30,8 +30,8 @@ STOPPED = Event()  # nobody waits for these any more
 class ForkServer:
     """The process that has imported, started when it is first asked."""
 
-    def __init__(self, environment: dict[str, str]):
-        self.environment, self.lock = environment, Lock()
+    def __init__(self, share: dict[str, str]):
+        self.share, self.lock = share, Lock()  # of the cores, as environment variables
         self.process: subprocess.Popen | None = None
 
     def fork(self, command: list[str], environment: dict[str, str]) -> "Fork | None":
@@ -41,7 +41,7 @@ class ForkServer:
         with self.lock, suppress(OSError, ValueError):
             if self.process is None:  # -P: a user's pandas.py in this folder is not the library
                 server, pipe = [sys.executable, "-P", "-m", "companion.kernels"], subprocess.PIPE
-                about = {"env": self.environment, "text": True, "start_new_session": True}
+                about = {"env": self.share | os.environ, "text": True, "start_new_session": True}
                 self.process = subprocess.Popen(server, stdin=pipe, stdout=pipe, **about)
             print(json.dumps([command, environment, str(Path.cwd())]), file=self.process.stdin, flush=True)
             return Fork(int(self.process.stdout.readline()))
@@ -114,10 +114,8 @@ SERVERS: list[ForkServer] = []  # that of the notebooks which `running` runs
 @contextmanager
 def running(count: int) -> Iterator[None]:
     """Kernels of `count` notebooks at a time share the cores and their imports."""
-    environment = dict(os.environ)
-    if count > 1:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    SERVERS.append(ForkServer(environment))
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    SERVERS.append(ForkServer({"OMP_NUM_THREADS": threads} if count > 1 else {}))
     try:
         yield
     finally:
@@ -161,8 +159,8 @@ def manager(folder: Path) -> type:
             # nbclient would answer Ctrl-C by ending the kernel only, and the next notebook would start.
             with suppress(NotImplementedError, RuntimeError):  # Windows; not the main thread
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-            shared = SERVERS[-1].environment if SERVERS else {}
-            options["env"] = {**shared, **options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
+            share = SERVERS[-1].share if SERVERS else {}
+            options["env"] = {**share, **options.get("env", os.environ), "STEERKIT_OUT": str(folder)}
             # At its end a kernel is interrupted, and says so among the lines of ours; and a file of the user's that is
             # called pandas.py is not the library.
             quiet, foreign = "--log-level=50", "--InteractiveShellApp.ignore_cwd=True"

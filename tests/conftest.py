@@ -8,7 +8,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import companion.fidelities  # noqa: F401 - adds two ways of scoring letters
 import companion.gemma_scope  # noqa: F401 - and the folder names of its autoencoders
+from companion import kernels
 from companion.data.forms import first_label
 from companion.tiny import ARCHITECTURES, tiny_lm, tiny_tokenizer
 from steerkit import Example, Model, SteerkitError, Vectors, wrap
@@ -169,6 +170,13 @@ def steerkit(own_folders, monkeypatch, capsys) -> Callable:
     (own_folders / "home").mkdir()
     monkeypatch.chdir(own_folders / "home")
     return lambda *arguments: (*command_line(*arguments), capsys.readouterr().err)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[None]:
+    """Kernels that begin in a moment, as those of a book."""
+    with kernels.running(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ class TestNewFigure:
         'run.show_table(pd.DataFrame({"n": [1]}), "numbers", [], "**Mine.** One number.")',
     )
 
-    def test_a_notebook_in_the_folder_is_listed_last_and_runs(self, own_folders, monkeypatch):
+    def test_a_notebook_in_the_folder_is_listed_last_and_runs(self, own_folders, monkeypatch, forked):
         folder, made = own_folders / "notebooks", new_notebook(*self.CELLS)
         made.metadata.steerkit = {"paper": "Mine", "number": "Figure 1", "title": "A number"}
         shutil.copytree(NOTEBOOKS, folder)
@@ -188,7 +188,7 @@ def broken(tmp_path, monkeypatch) -> Exhibit:
 
 @pytest.mark.usefixtures("own_folders")
 class TestFailure:
-    def test_a_notebook_that_fails_says_why_and_leaves_the_old_files(self, broken, tmp_path):
+    def test_a_notebook_that_fails_says_why_and_leaves_the_old_files(self, broken, tmp_path, forked):
         assert run_notebook(broken, {}).status == "done"
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
         failures = {"bad": "raised ValueError: no luck. What", "dead": "its Python process died"}
@@ -198,7 +198,9 @@ class TestFailure:
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
         assert run_notebook(broken, {}).status == "up to date"
 
-    def test_a_record_that_came_or_changed_is_a_reason_to_run_again(self, broken, tmp_path, monkeypatch):
+    def test_a_record_that_came_or_changed_is_a_reason_to_run_again(
+        self, broken, tmp_path, monkeypatch, forked
+    ):
         monkeypatch.setattr(reproduce, "RECORDS", tmp_path / "records")
         assert run_notebook(broken, {}).status == "done"
         record = tmp_path / "records" / "smoke" / "grid-letter.parquet"
@@ -226,7 +228,9 @@ class TestFailure:
         assert run_notebook(broken, {}).status == "done"  # the next one is not ended
 
 
-def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own_folders, monkeypatch):
+def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(
+    own_folders, monkeypatch, forked
+):
     folder = own_folders / "notebooks"
     monkeypatch.setattr(exhibits, "EXECUTED", folder)
     code, screen = command_line("reproduce", "--profile", "published", "--only", "tan-fig-[17]")
@@ -238,7 +242,7 @@ def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(own
 
 
 @pytest.mark.parametrize("name", load_profile("laptop").compared)
-def test_figure_1_is_drawn_from_every_record_that_the_book_shows(name, tmp_path):
+def test_figure_1_is_drawn_from_every_record_that_the_book_shows(name, tmp_path, forked):
     """Not every record has placebos in every format: a book on a laptop is not to end there."""
     forms = [form for form in load_profile(name).formats if records.path_of(name, "grid", form).exists()]
     given = {"profile": name, "answer_format": ",".join(forms)}

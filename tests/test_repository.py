@@ -142,8 +142,10 @@ class TestFiles:
 class TestCheck:
     """What `make check` asks, so that it is asked wherever the tests run."""
 
+    TYPES = pytest.param("mypy", marks=pytest.mark.slow)
+
     @pytest.mark.parametrize(
-        "command", ["lint-imports --no-cache", "ruff check .", "ruff format --check .", "mypy"]
+        "command", ["lint-imports --no-cache", "ruff check .", "ruff format --check .", TYPES]
     )
     def test_it_finds_nothing(self, command):
         name, *words = command.split()
