@@ -56,12 +56,6 @@ def test_a_template_that_does_not_give_back_what_it_is_given_is_refused_with_bot
     assert error.found[0] in "'\"" and error.done == "Nothing was loaded."
 
 
-def test_a_template_that_says_something_else_each_time_or_has_our_places_in_it_is_refused():
-    refused(auto, "{{ range(99999) | random }} " + TURNS + OPEN, said="says the same twice")
-    for place in ("{user}", "{system}"):
-        refused(auto, "{{ '" + place + "' }} " + TURNS + OPEN, said="without the words .*found " + place)
-
-
 CHANGES = {
     "two spaces": (turns("m.content | replace('  ', ' ')"), "One  or two?"),
     "a tab": (turns("m.content | replace('\t', ' ')"), "One\tor two?"),

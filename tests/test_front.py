@@ -26,6 +26,13 @@ def results(tmp_path):
     return make
 
 
+# Rank correlations between models: of two pairs of them, and what three have alike.
+KINDS = {"sets": "within kinds", "n": 40}
+TWO = KINDS | {"pair": PAIRS[:2], "estimate": [0.9, 0.1], "disjoint": [0.7, None]}
+TWO |= {"disjoint_ceiling": [0.8, None], "placebo_low": 0.1}
+THREE = KINDS | {"disjoint": 0.7, "placebo_size": None}
+
+
 def slopes(*wrong: float) -> dict:
     about = {"published_anti_steerable": 0.2, "mean": [1.0] * (len(wrong) - 1) + [-1.0]}
     return about | {"anti_steerable": wrong}
@@ -71,50 +78,27 @@ class TestFindings:
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
     def test_text_needs_an_interval_that_lies_below_what_disjoint_items_show(self, results, high, title):
-        order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1], "low": 0.0}
-        order |= {"disjoint": [0.7, None], "disjoint_ceiling": [0.8, None], "placebo": [0.6, 0.0]}
-        order |= {"placebo_low": 0.1, "placebo_high": 0.8, "placebo_size": 0.95}
-        said = front.findings(results(tan_texts__order=order | {"high": [0.95, high]}))
-        words = (
-            title,
-            "order of 40 sets, within their kinds (ρ = 0.90",
-            "does not agree with itself (ρ = 0.10",
-        )
-        for each in (
-            *words,
-            "labelled they agree at 0.60 (0.10 to 0.80), one vector a set",
-            "and at 0.95 on how far",
-        ):
+        order = {"low": 0.0, "high": [0.95, high], "placebo": [0.6, 0.0], "placebo_high": 0.8}
+        said = front.findings(results(tan_texts__order=TWO | order | {"placebo_size": 0.95}))
+        words = [title, "order of 40 sets, within their kinds (ρ = 0.90", "agree with itself (ρ = 0.10"]
+        words += ["labelled they agree at 0.60 (0.10 to 0.80), one vector a set", "and at 0.95 on how far"]
+        for each in (*words, "mostly how easily a text is moved. One model"):
             assert each in said
-        assert "mostly how easily a text is moved. One model" in said
 
     @pytest.mark.parametrize(
         ("low", "itself"),
         [((0.1, 0.1), "agrees"), ((0.1, -0.1), "may agree"), ((-0.1, -0.1), "does not agree")],
     )
     def test_a_model_agrees_with_itself_where_every_model_does(self, results, low, itself):
-        order = {
-            "pair": [PAIRS[0], *PAIRS[1:2] * 2],
-            "sets": "within kinds",
-            "n": 40,
-            "estimate": 0.2,
-            "high": 0.4,
-        }
-        order |= {
-            "low": [0.1, *low],
-            "disjoint": 0.7,
-            "placebo": 0.2,
-            "placebo_low": 0.1,
-            "placebo_high": 0.3,
-        }
-        said = front.findings(results(tan_texts__order=order | {"placebo_size": None}))
+        order = {"pair": [PAIRS[0], *PAIRS[1:2] * 2], "estimate": 0.2, "low": [0.1, *low], "high": 0.4}
+        order |= {"placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.3}
+        said = front.findings(results(tan_texts__order=THREE | order))
         assert f"the same concepts {itself} with itself (ρ = 0.20" in said and "on average" not in said
 
     def test_the_pair_of_models_that_has_a_null_is_told_first(self, results):
-        order = {"pair": [PAIRS[0], PAIRS[0], PAIRS[1]], "sets": "within kinds", "n": 40, "disjoint": 0.7}
+        order = {"pair": [PAIRS[0], PAIRS[0], PAIRS[1]], "placebo_low": 0.4, "placebo_high": 0.7}
         order |= {"estimate": [0.7, 0.9, 0.1], "low": [0.5, 0.8, -0.1], "high": [0.8, 0.95, 0.3]}
-        order |= {"placebo": [None, 0.6, None], "placebo_low": 0.4, "placebo_high": 0.7, "placebo_size": None}
-        said = front.findings(results(tan_texts__order=order))
+        said = front.findings(results(tan_texts__order=THREE | order | {"placebo": [None, 0.6, None]}))
         assert "(ρ = 0.90 [0.80, 0.95]; other pairs of models 0.70)" in said
 
     def test_how_many_means_are_above_zero_for_certain_stands_beside_how_many_are(self, results):
@@ -129,10 +113,8 @@ class TestFindings:
         assert "Over all 4 sets of the papers' own data it is 30% (paper: 20%)." in said
 
     def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
-        order = {"pair": PAIRS[:2], "sets": "within kinds", "n": 40, "estimate": [0.9, 0.1]}
-        order |= {"low": [0.7, 0.0], "high": [0.95, 0.2], "disjoint": [0.7, None]}
-        order |= {"disjoint_ceiling": [0.8, None], "placebo": 0.2, "placebo_low": 0.1, "placebo_high": 0.85}
-        said = front.findings(results(tan_texts__order=order | {"placebo_size": 0.4}))
+        order = {"low": [0.7, 0.0], "high": [0.95, 0.2], "placebo": 0.2, "placebo_high": 0.85}
+        said = front.findings(results(tan_texts__order=TWO | order | {"placebo_size": 0.4}))
         assert "(0.10 to 0.85), one vector a set, and at 0.40 on" in said and "mostly" not in said
 
     @pytest.mark.parametrize(
@@ -155,7 +137,7 @@ class TestFindings:
 
     def test_what_no_run_tells_is_left_out_and_the_rest_is_numbered(self, results):
         assert front.findings([]) == ""
-        few = {"pair": PAIRS[:1], "sets": "within kinds", "n": 0, "estimate": None, "low": None, "high": None}
+        few = KINDS | {"pair": PAIRS[:1], "n": 0, "estimate": None, "low": None, "high": None}
         said = front.findings(results(tan_texts__order=few, tan_fig_1__statement=slopes(0.1, 0.2)))
         assert said.startswith("1. **A vector that works")
 
@@ -163,13 +145,9 @@ class TestFindings:
         ("shuffled", "title"), [(0.8, "; for the most part so does one"), (0.3, ", more than one")]
     )
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
-        rows = {
-            "train": ["BASE", "BASE", "SYS_POS"],
-            "test": "USER_NEG",
-            "model": ["a-1 (papers' data)", "b", "c"],
-            "format": "letter",
-        }
-        rows |= {"within": [0.9, 0.8, 0.9], "within_shuffled": shuffled, "within_most": 0.85}
+        rows = {"train": ["BASE", "BASE", "SYS_POS"], "test": "USER_NEG", "format": "letter"}
+        rows |= {"model": ["a-1 (papers' data)", "b", "c"], "within_shuffled": shuffled}
+        rows |= {"within": [0.9, 0.8, 0.9], "within_most": 0.85}
         rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
         assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said

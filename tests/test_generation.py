@@ -164,13 +164,6 @@ def test_a_model_that_gives_no_numbers_is_no_text(model):
     def broken(block, inputs, output):
         return output * torch.nan
 
-    given = {"layer": 1, "multipliers": [1.0]}
+    given, said = (model, SAID, random_vectors(model)), "finite logits; found NaN or infinity"
     with model.lm._module.get_output_embeddings().register_forward_hook(broken):
-        refused(
-            generate,
-            model,
-            SAID,
-            random_vectors(model),
-            **given,
-            said=r"finite logits; found NaN or infinity",
-        )
+        refused(generate, *given, layer=1, multipliers=[1.0], said=said)

@@ -271,14 +271,8 @@ def test_files_of_a_run_with_a_long_name_have_names_that_a_page_can_link_to(tmp_
 
 
 def test_data_of_ones_own_is_called_so_under_a_figure():
-    inputs = {
-        "limits": [1, 1],
-        "split": "clean",
-        "source": "bundled",
-        "seed": 0,
-        "model": "m",
-        "weights": "1",
-    }
+    inputs = {"limits": [1, 1], "split": "clean", "source": "bundled"}
+    inputs |= {"seed": 0, "model": "m", "weights": "1"}
     manifests = [
         {"inputs": inputs | {"dataset": name}, "seconds": 0.0, "code": "", "commit": ""}
         for name in ("openness", "a/mine.jsonl", "mine.csv", "narcissism")

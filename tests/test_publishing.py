@@ -82,13 +82,6 @@ class TestEachWorkflow:
         uploads = [step for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")]
         assert {step["with"]["path"] for step in uploads} == {"_build/html"}
 
-    def test_new_versions_are_tried_without_the_lock(self):
-        command = ["make", "--dry-run", "--assume-old=install", "newest"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        parts = ("venv .venv-newest", "install", "-e '.[book,test]'", "pytest")
-        places = [done.stdout.index(part) for part in parts]
-        assert places == sorted(places) and "requirements-lock.txt" not in done.stdout
-
 
 def test_binder_has_a_python_and_a_torch_that_the_package_allows_and_runs_what_exists():
     """repo2docker reads the minor version only from an exact `python=`."""
@@ -106,29 +99,22 @@ def test_binder_has_a_python_and_a_torch_that_the_package_allows_and_runs_what_e
         subprocess.run([bash, "-n", str(path)], check=True)
 
 
-class TestContainer:
-    LINES = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-
-    def instructions(self, name: str) -> list[str]:
-        return [line.partition(" ")[2] for line in self.LINES if line.startswith(f"{name} ")]
-
-    def test_it_runs_make_book_as_somebody_without_rights_and_serves_nothing(self):
-        [base] = self.instructions("FROM")
-        assert re.fullmatch(r"python:(3\.\d+)-slim", base)[1] in SUPPORTED
-        names = [line.split()[0] for line in self.LINES if line and not line.startswith("#")]
-        assert self.instructions("USER") == ["reader"] and names.index("USER") < names.index("COPY")
-        assert self.instructions("CMD") == ['["make", "book"]'] and names[-1] == "CMD"
-        assert not {"EXPOSE", "ENTRYPOINT", "ADD"} & set(names)
-        # What it copies exists, is all that an installation reads, and nothing that git ignores goes in.
-        copied = [word for line in self.instructions("COPY") for word in line.split()[1:-1]]
-        assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
-        [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert {*needed.split(), PROJECT["readme"], "Makefile"} <= set(copied)
-        packages = {"steerkit/__init__.py", "companion/__init__.py"}  # an editable installation maps both
-        assert packages <= set(copied)
-        lines = (ROOT / ".dockerignore").read_text().splitlines()
-        ignored = {line.strip("/").removeprefix("**/") for line in lines if not line.startswith("#")}
-        assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored
+def test_the_container_runs_make_book_as_somebody_without_rights_and_serves_nothing():
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    names, given = zip(*steps, strict=True)
+    assert re.fullmatch(r"python:(3\.\d+)-slim", given[names.index("FROM")])[1] in SUPPORTED
+    assert given[names.index("USER")] == "reader" and names.index("USER") < names.index("COPY")
+    assert steps[-1] == ["CMD", '["make", "book"]'] and not {"EXPOSE", "ENTRYPOINT", "ADD"} & {*names}
+    # What it copies exists, is all that an installation reads, and nothing that git ignores goes in.
+    copied = [word for name, words in steps if name == "COPY" for word in words.split()[1:-1]]
+    assert copied[-1] == "." and all((ROOT / name).exists() for name in copied)
+    [needed] = re.findall(r"^\$\(VENV\)/.installed: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    packages = {"steerkit/__init__.py", "companion/__init__.py"}  # an editable installation maps both
+    assert {*needed.split(), PROJECT["readme"], "Makefile", *packages} <= {*copied}
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = {line.strip("/").removeprefix("**/") for line in lines if not line.startswith("#")}
+    assert {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} <= ignored
 
 
 def test_forms_hooks_and_metadata_of_a_release_can_be_read_and_name_what_is_there():

@@ -10,7 +10,7 @@ from conftest import random_vectors, refused
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from steerkit import SteerkitError, Vectors, load_vectors
+from steerkit import Vectors, load_vectors
 from steerkit.vectors import check_multipliers, concatenate, norm_matched_random, scaled
 
 
@@ -59,29 +59,22 @@ def test_what_was_saved_is_read_again(tmp_path, model):
     assert [path.name for path in tmp_path.iterdir()] == ["v.safetensors"]
 
 
-VALUES, ABOUT = {"values": torch.zeros(1, 1, 3)}, {"layers": "[0]", "manifest": "{}"}
-NAMED, TWO = ABOUT | {"names": '["a"]'}, {"values": torch.zeros(2, 1, 3)}
+VALUES, TWICE = torch.zeros(1, 1, 3), torch.zeros(2, 1, 3)
 READ = r"written by steerkit in .*v\.safetensors; found \w+Error.* Nothing was read"
+ABOUT = {"names": '["a"]', "layers": "[0]", "manifest": "{}"}
 SPOILT = {
     "missing": lambda path: None,
     "a folder": lambda path: path.mkdir(),
     "text": lambda path: path.write_text("steering vectors"),
     "empty": lambda path: path.touch(),
-    "other tensors": lambda path: save_file({"weights": VALUES["values"]}, path),
-    "no metadata": lambda path: save_file(VALUES, path),
-    "no JSON": lambda path: save_file(VALUES, path, ABOUT | {"names": "full"}),
-    "a number": lambda path: save_file(VALUES, path, ABOUT | {"names": "3"}),
-    "no names": lambda path: save_file(VALUES, path, ABOUT | {"names": "[]", "layers": "[]"}),
-    "a list for a name": lambda path: save_file(VALUES, path, ABOUT | {"names": '[["a"]]'}),
-    "a name twice": lambda path: save_file(TWO, path, ABOUT | {"names": '["a", "a"]'}),
-    "a layer that is no whole number": lambda path: save_file(VALUES, path, NAMED | {"layers": "[1.5]"}),
-    "a layer in words": lambda path: save_file(VALUES, path, NAMED | {"layers": '["1"]'}),
-    "a list for a manifest": lambda path: save_file(VALUES, path, NAMED | {"manifest": "[]"}),
-    "a list of inputs": lambda path: save_file(VALUES, path, NAMED | {"manifest": '{"inputs": []}'}),
-    "a deep manifest": lambda path: save_file(VALUES, path, NAMED | {"manifest": "[" * 99999}),
-    "whole numbers": lambda path: save_file({"values": torch.ones(1, 1, 3).long()}, path, NAMED),
-    "two names": lambda path: save_file(VALUES, path, ABOUT | {"names": '["a", "b"]'}),
+    "other tensors": lambda path: save_file({"weights": VALUES}, path),
+    "no metadata": lambda path: save_file({"values": VALUES}, path),
+    "whole numbers": lambda path: save_file({"values": VALUES.long()}, path, ABOUT),
+    "a name twice": lambda path: save_file({"values": TWICE}, path, ABOUT | {"names": '["a", "a"]'}),
 }
+SAYS = [("names", text) for text in ("full", "3", "[]", '[["a"]]', '["a", "b"]')]
+SAYS += [("layers", text) for text in ("[1.5]", '["1"]', "[]")]
+SAYS += [("manifest", text) for text in ("[]", '{"inputs": []}', "[" * 99999)]
 
 
 def test_a_control_vector_of_llama_cpp_has_a_direction_for_each_block(tmp_path, model):
@@ -119,8 +112,14 @@ def test_multipliers_that_are_no_numbers_are_called_so(model, number):
 @pytest.mark.parametrize("what", SPOILT)
 def test_any_other_file_is_refused_with_its_path(tmp_path, what):
     SPOILT[what](tmp_path / "v.safetensors")
-    with pytest.raises(SteerkitError, match="2 vectors, 1 layers" if what == "two names" else READ):
-        load_vectors(tmp_path / "v.safetensors")
+    refused(load_vectors, tmp_path / "v.safetensors", said=READ)
+
+
+@pytest.mark.parametrize(("name", "text"), SAYS, ids=lambda part: part[:20])
+def test_a_file_that_says_something_else_of_itself_is_refused(tmp_path, name, text):
+    save_file({"values": VALUES}, tmp_path / "v.safetensors", ABOUT | {name: text})
+    said = r"\[2 vectors, 1 layers, d\]; found \[1, 1, 3\]" if text == '["a", "b"]' else READ
+    refused(load_vectors, tmp_path / "v.safetensors", said=said)
 
 
 @pytest.mark.parametrize("norm", [1e-30, 1e30])
