@@ -55,6 +55,9 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(monkeyp
     assert repr(device) in error.found and len(error.found) < 100
 
 
+ENDS = [0, 3]  # the layers on which the engines are compared
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("form", ["letter", "statement"])
 class TestHalfPrecision:
@@ -64,8 +67,8 @@ class TestHalfPrecision:
     def test_rounding_is_not_taken_for_a_fault(self, tokenizer, architecture, dtype, form):
         """There would be a warning, which is an error here."""
         model = own_model(tokenizer, architecture, dtype)
-        found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0])
-        differences(model, asked(form, model), [0, 3])
+        found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0], layers=ENDS)
+        differences(model, asked(form, model), ENDS)
         assert found.engine == "tree"
 
     @pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3"])
@@ -73,7 +76,7 @@ class TestHalfPrecision:
         monkeypatch.setattr(traces, "windows", lambda config: [None] * config.num_hidden_layers)
         model = own_model(tokenizer, architecture, dtype)
         with pytest.warns(RuntimeWarning, match="as a share of the effect of steering"):
-            found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0])
+            found = evaluate(model, asked(form, model), random_vectors(model), [-1.5, 1.0], layers=ENDS)
         assert found.engine == "direct"
         with pytest.warns(RuntimeWarning, match="reading each answer in a forward of its own"):
             differences(model, asked(form, model), [3])
