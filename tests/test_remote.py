@@ -105,8 +105,8 @@ class TestWhatTravels:
         cells = list(product([0], vectors.layers, (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)))
         tree(there, [asking[i : i + 4] for i in range(0, 32, 4)], vectors, cells, 1024)
         sent = server.seen()[-1]
-        assert sent["request"] <= 30_000
-        assert sent["result"] <= 4 * 32 * 4 * 7 + 20_000
+        assert sent["request"] <= 15_000
+        assert sent["result"] <= 4 * 2 * 32 * (1 + len(cells)) + 1_000
 
     @pytest.mark.parametrize("what", [("grid", "letter"), ("grid", "statement"), ("shift", "letter")])
     def test_the_planner_s_requests_and_bytes_are_what_travels(self, server, monkeypatch, tmp_path, what):
