@@ -67,7 +67,7 @@ def shares(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         axes.axvline(0.5, color=style.BLACK, lw=1, ls="--", label="half")
         axes.invert_yaxis()
         axes.set_xlabel("share of the variance of steerability\nover concepts and authors, noise taken out")
-        figure.legend(loc="outside lower center", ncols=len(PARTS) + 1)
+        style.legend(figure, columns=len(PARTS) + 1)
     said = "; ".join(f"{row} {share:.2f}" for row, share in zip(rows, table["concept"], strict=True))
     return Drawn(figure, table, f"Share of the concept: {said}.")
 
@@ -91,7 +91,7 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
         handles = [style.dot("one concept", color=style.BLUE), style.line("median", 2.5, style.BLACK)]
         handles.append(style.dot("median of other concepts by the same author", "x", color=style.VERMILLION))
         handles.append(style.line(f"the registered line, {LINE:g}", 0.9, ls="--"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        style.legend(figure, handles)
     medians = shown.groupby("model", sort=False)["ratio"].median()
     said = "; ".join(f"{labels[model]} {value:.2f}" for model, value in medians.items())
     alt = f"Median transfer between authors of one concept: {said}."

@@ -46,9 +46,8 @@ def groups(slopes: pd.DataFrame) -> pd.DataFrame:
     strange = sorted(map(repr, set(long["group"]) - set(GROUPS)))
     expected = "positive letters A and B, positive answers Yes and No"
     style.need(not strange, expected, f"{strange}", "fill these columns of the table.")
-    order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
-    long = in_order(long.assign(label=long["dataset"].map(published.label)), order)
-    return long[["dataset", "label", "group", "value"]]
+    long = in_order(long, rows.groupby("dataset")["steerability"].mean())
+    return long.assign(label=long["dataset"].map(published.label))[["dataset", "label", "group", "value"]]
 
 
 def options(rows: pd.DataFrame) -> pd.Series:
@@ -57,10 +56,9 @@ def options(rows: pd.DataFrame) -> pd.Series:
     return both.where(rows["positive_answer"] != "", rows["positive_letter"])
 
 
-def in_order(rows: pd.DataFrame, sets: pd.Index) -> pd.DataFrame:
-    """The rows by data set, in the order of `sets`, and by group."""
-    keys = [rows["group"].map(list(GROUPS).index), rows["dataset"].map(sets.get_loc)]
-    return rows.iloc[np.lexsort(keys)].reset_index(drop=True)
+def in_order(rows: pd.DataFrame, heights: pd.Series) -> pd.DataFrame:
+    """The rows by data set, those with the largest heights first, and by group."""
+    return style.in_order(rows, heights, rows["group"].map(list(GROUPS).index))
 
 
 def box_places(long: pd.DataFrame) -> pd.DataFrame:
@@ -79,23 +77,23 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
     long, kind = groups(slopes), style.one_format(slopes)
     boxes, lettered = box_places(long), kind == "letter"
     height = 1.6 + 0.145 * (boxes["y"].max() + 2)
-    with style.drawing(height, 1, 1 + lettered, sharey=True, squeeze=False) as (figure, panels):
-        ours = panels[0, 0]
+    with style.drawing(height, 1, 1 + lettered, sharey=True, squeeze=False) as (figure, [panels]):
+        ours = panels[0]
         draw_boxes(ours, long, boxes)
         if beside:
             ours.set_xlim(style.span(groups(each)["value"] for each in (slopes, *beside)))
         what = "slope" if kind == "statement" else "steerability"
         ours.set(xlabel=f"{what} ({style.PER_UNIT[kind]})", title=f"ours, {kind} format")
         if lettered:
-            _published_boxes(panels[0, 1], boxes)
-        for axes in panels[0]:
+            _published_boxes(panels[1], boxes)
+        for axes in panels:
             stripes(axes, boxes)
         name_boxes(ours, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
         if lettered:
             open_box = Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")
             handles += [Patch(label="published", ec=style.PUBLISHED, **HATCHED), open_box]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        style.legend(figure, handles, 4)
     return Drawn(figure, long, _halves_alt(long) if kind == "statement" else _options_alt(long, kind))
 
 
@@ -103,7 +101,7 @@ def draw_boxes(axes: Axes, long: pd.DataFrame, boxes: pd.DataFrame) -> None:
     """Our boxes in the colours of their groups, counts in the margin."""
     values = [rows["value"].to_numpy() for _, rows in long.groupby(["dataset", "group"], sort=False)]
     look = {part: {"lw": 0.7, "color": "#444444"} for part in ("whiskerprops", "capprops")}
-    look["flierprops"] = {"marker": ".", "markersize": 3, "markeredgecolor": style.PUBLISHED}
+    look["flierprops"] = {"marker": ".", "ms": 3, "mec": style.PUBLISHED}
     look["medianprops"] = {"color": style.BLACK, "lw": 1.4}
     shape = {"orientation": "horizontal", "widths": 0.8, "patch_artist": True, "manage_ticks": False}
     drawn = axes.boxplot(values, positions=boxes["y"], **shape, **look)
@@ -152,9 +150,10 @@ def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
 
 def patches(present: pd.Series, **edge: object) -> list[Patch]:
     """Legend entries of the groups there are; a letter alone is one of a set without Yes and No."""
-    looks = {group: {"fc": color, "ec": color, "alpha": 0.75, **edge} for group, color in GROUPS.items()}
-    labels = {group: f"{group} (no Yes/No)" if len(group) == 1 else group for group in GROUPS}
-    return [Patch(label=labels[group], **looks[group]) for group in GROUPS if group in set(present)]
+    shown = [group for group in GROUPS if group in set(present)]
+    labels = [f"{group} (no Yes/No)" if len(group) == 1 else group for group in shown]
+    looks = [{"fc": GROUPS[group], "ec": GROUPS[group], "alpha": 0.75, **edge} for group in shown]
+    return [Patch(label=label, **look) for label, look in zip(labels, looks, strict=True)]
 
 
 def _halves_alt(long: pd.DataFrame) -> str:
@@ -202,8 +201,8 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     style.need(not rows.empty, "a data set with published boxes", ", ".join(names), "take another one.")
     rows = rows.assign(label=rows["dataset"].map(samples.published_label), group=options(rows))
     clean = rows[~rows["contaminated"]]
-    height = clean.groupby("dataset")["median"].mean().sort_values(ascending=False)
-    table = in_order(rows, height.index)[["dataset", "label", "group", "q1", "median", "q3", "contaminated"]]
+    columns = ["dataset", "label", "group", "q1", "median", "q3", "contaminated"]
+    table = in_order(rows, clean.groupby("dataset")["median"].mean())[columns]
     boxes = table.assign(y=box_places(table)["y"].to_numpy())
     with style.drawing(2.1 + 0.135 * (boxes["y"].max() + 2)) as (figure, axes):
         axes.use_sticky_edges = False
@@ -216,9 +215,9 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         samples.head(figure, "figure 3")
         words = "B, or B, No: holds 6 of 7 rows of every example"
         handles = [*patches(clean["group"]), Patch(label=words, ec=style.PUBLISHED, **HATCHED)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        style.legend(figure, handles, 3)
     alt = (
-        f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(len(height))}. "
+        f"Published quartiles of steerability by positive option of Llama-2-7b ({MARK}) on {style.sets(table['dataset'].nunique())}. "
         f"Medians of the clean groups differ most in {_widest_gap(table, table['label'])}. "
         f"{int(table['contaminated'].sum())} boxes are hatched: in the authors' frame six of seven rows of every "
         "example fall there."
@@ -234,7 +233,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     """
     table = _shares(parts)
     with _stacks(table, 1.55, ("", "published_")) as (figure, panels):
-        for axes, totals in zip(panels, (table["total"], table["published_total"]), strict=True):
+        for axes, column in zip(panels, ("total", "published_total"), strict=True):
+            totals = table[column]
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
                 style.remark(axes, row, why)
@@ -296,7 +296,7 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
         samples.name_rows(panels[0], table)
-        samples.remarks(panels[0], table, table["total"].isna())
+        samples.remarks(panels[0], table, "total")
         samples.head(figure, "figure 4")
     what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
     start, known = samples.known_of(what, table, "total")
@@ -323,7 +323,7 @@ def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterat
                 start += width
             axes.grid(visible=False, axis="y")
         handles = [Patch(color=color, label=word) for color, word in words]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        style.legend(figure, handles, 3)
         yield figure, panels
 
 

@@ -10,14 +10,8 @@ from companion.mayne.decompositions import AUTOENCODER, DIFFERENCE, ORIGINAL, PU
 
 FLOOR = -0.5  # below, a reconstruction is further away than a vector that points elsewhere; drawn at the edge
 COLORS = {"encode": style.VERMILLION, "encode-scaled": style.ORANGE, DIFFERENCE: style.PURPLE}
-COLORS |= {
-    "encode-minus-zero": style.BLACK,
-    PURSUIT: style.BLUE,
-    "nnls": style.GREEN,
-    "lasso": style.SKY,
-    AUTOENCODER: style.VERMILLION,
-}
-COLORS[WHOLE] = style.PURPLE
+COLORS |= {"encode-minus-zero": style.BLACK, PURSUIT: style.BLUE, "nnls": style.GREEN, "lasso": style.SKY}
+COLORS |= {AUTOENCODER: style.VERMILLION, WHOLE: style.PURPLE}
 
 
 def curves(table: pd.DataFrame) -> Drawn:
@@ -25,9 +19,8 @@ def curves(table: pd.DataFrame) -> Drawn:
 
     Baselines are grey. A method that leaves the panel below is named there with its value at the most features.
     """
-    columns = ("n_features", "explained", "low", "high")
-    rows = style.checked(table, ("method", *columns), columns[:2])
-    below = []
+    shown = ("n_features", "explained", "low", "high")
+    rows, below = style.checked(table, ("method", *shown), shown[:2]), []
     with style.drawing(4.4) as (figure, axes):
         for method, own in rows.groupby("method", sort=False):
             look = _look(method)
@@ -40,9 +33,9 @@ def curves(table: pd.DataFrame) -> Drawn:
         axes.set(xlabel="number of features", ylim=(FLOOR, 1.03))
         axes.set_ylabel("explained share of the squared norm")
         if below:
-            look = {"ha": "right", "fontsize": style.SMALL, "color": style.PUBLISHED, "style": "italic"}
-            axes.text(0.99, 0.02, "below the panel: " + "; ".join(below), transform=axes.transAxes, **look)
-        figure.legend(loc="outside lower center", ncols=2)
+            look = {"ha": "right", "style": "italic", "transform": axes.transAxes, **style.NOTE}
+            axes.text(0.99, 0.02, f"below the panel: {'; '.join(below)}", **look)
+        style.legend(figure)
     most = rows["n_features"].max()
     last = rows[rows["n_features"] == most].sort_values("explained", ascending=False)
     listed = "; ".join(_in_words(last, "method", "explained"))
@@ -65,10 +58,9 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
         axes.axvspan(original["low"], original["high"], color=style.STRIPE, lw=0)
         axes.axvline(original["estimate"], color=style.FAINT, lw=1)
         axes.axvline(0, color=style.BLACK, lw=0.9)
-        _points(axes, rows["estimate"], rows, rows["vector"])
-        axes.set_ylim(len(rows) - 0.5, -0.6)
-        unit = f"({style.PER_UNIT[answer_format]})"
-        axes.set_xlabel(f"mean steerability with 95% interval over test groups\n{unit}")
+        _points(axes, rows, "vector", 0.6)
+        unit = style.PER_UNIT[answer_format]
+        axes.set_xlabel(f"mean steerability with 95% interval over test groups\n({unit})")
         _numbers(side, rows)
     sides = (f"cosine {number(row.cosine)}, norm {number(row.norm)}" for row in rows.itertuples())
     said = map(", ".join, zip(_in_words(rows, "vector", "estimate"), sides, strict=True))
@@ -81,8 +73,8 @@ def stability(table: pd.DataFrame) -> Drawn:
     finite = ("n_features", "jaccard", "low", "high")
     rows = style.checked(table, ("method", *finite), finite).reset_index(drop=True)
     with style.drawing(1.3 + 0.32 * len(rows)) as (figure, axes):
-        _points(axes, rows["jaccard"], rows, rows["method"])
-        axes.set(ylim=(len(rows) - 0.5, -0.5), xlim=(-0.03, 1.03))
+        _points(axes, rows.assign(estimate=rows["jaccard"]), "method", 0.5)
+        axes.set_xlim(-0.03, 1.03)
         most = rows["n_features"].max()
         axes.set_xlabel(f"features shared by two resampled vectors (Jaccard index, {most} features)")
     listed = "; ".join(_in_words(rows, "method", "jaccard"))
@@ -90,18 +82,16 @@ def stability(table: pd.DataFrame) -> Drawn:
     return Drawn(figure, table, alt)
 
 
-def _points(axes: Axes, middle: pd.Series, rows: pd.DataFrame, names: pd.Series) -> None:
+def _points(axes: Axes, rows: pd.DataFrame, named: str, above: float) -> None:
     """A row a name, the first on top: a point with its interval."""
-    colors = [_look(name)["color"] for name in names]
-    axes.hlines(rows.index, rows["low"], rows["high"], color=colors, lw=1.8)
-    axes.scatter(middle, rows.index, c=colors, s=26, zorder=3)
-    axes.set(yticks=rows.index, yticklabels=[name.replace(", ", ",\n") for name in names])
+    style.intervals(axes, rows, rows.index, [_look(name)["color"] for name in rows[named]], 26, 1.8)
+    style.name_rows(axes, rows[named].str.replace(", ", ",\n"), 0.5, above)
     axes.grid(visible=False, axis="y")
 
 
 def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
     """Three columns of small numbers: a panel of its own, without frame."""
-    look = {"fontsize": style.SMALL, "color": style.PUBLISHED, "va": "center", "ha": "right"}
+    look = {"va": "center", "ha": "right", **style.NOTE}
     axes.set(xlim=(0, 1), xticks=[])
     axes.tick_params(axis="y", left=False)
     axes.grid(visible=False)

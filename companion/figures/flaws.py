@@ -1,7 +1,5 @@
 """What the released code of Tan et al. does to the numbers (`tan.flaws`): "as released" beside "corrected"."""
 
-from functools import partial
-
 import pandas as pd
 from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
@@ -47,17 +45,17 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
             left.plot(rows[f"mean_{side}"], heights, ls="none", zorder=3, **look)
             right.plot(rows[f"anti_steerable_{side}"], heights, ls="none", clip_on=False, **look)
         left.axvline(0, color=style.BLACK, lw=0.9)
-        left.set(yticks=rows.index, yticklabels=rows["dataset"].map(style.tick), ylim=(len(rows) - 0.4, -0.6))
+        style.name_rows(left, rows["dataset"].map(style.tick))
         left.set(title=f"mean, {kind} format", xlabel=f"steerability\n({unit})")
         samples.share_axis(right, wrong.max())
         right.xaxis.set_major_locator(MultipleLocator(0.25))
-        change = partial(number, form="+.2g")
         left.locator_params(axis="x", nbins=5)
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
-            style.margin_numbers(axes, rows.index, rows[f"{what}_difference"].map(change), "Δ")
+            changes = [number(change, "+.2g") for change in rows[f"{what}_difference"]]
+            style.margin_numbers(axes, rows.index, changes, "Δ")
         handles = [style.dot(words[side], **look) for side, look in looks.items()]
-        note = {"title": "Δ: as released minus corrected", "title_fontsize": style.SMALL}
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, **note)
+        title = "Δ: as released minus corrected"
+        style.legend(figure, handles, title=title, title_fontsize=style.SMALL)
     most = table.loc[table["mean_difference"].abs().idxmax()]
     rho, count = style.rank_correlation(table["mean_released"], table["mean_corrected"])
     ranks = "" if pd.isna(rho) else f" The order of the {count} sets has a rank correlation of {rho:.2f}."
@@ -73,11 +71,11 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
 def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
     """Figure 3 as the released code groups its rows (`tan.flaws.released_groups`), and as they are; with counts."""
     columns = ("dataset", "multiplier", *flaws.SIDES, "steerability")
-    sets = style.checked(rows, columns, columns[-1:]).groupby("dataset")["steerability"].mean()
-    sets, values, boxes = sets.sort_values(ascending=False).index, {}, {}
+    means = style.checked(rows, columns, columns[-1:]).groupby("dataset")["steerability"].mean()
+    values, boxes = {}, {}
     for side, part in (("released", rows), ("corrected", rows[rows["multiplier"] == 0])):
         long = part.rename(columns={side: "group", "steerability": "value"})
-        values[side] = bias.in_order(long, sets)[["dataset", "group", "value"]]
+        values[side] = bias.in_order(long, means)[["dataset", "group", "value"]]
         boxes[side] = bias.box_places(values[side])
     # As released no box is missing, but one may be there that no example belongs to: its row stays empty.
     places = boxes["released"].drop(columns="n")
@@ -94,7 +92,7 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
         bias.name_boxes(panels[0], places)
         marked = Patch(label="holds every row at another multiplier", ec=style.PUBLISHED, **bias.HATCHED)
         handles = [*bias.patches(places["group"]), marked]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        style.legend(figure, handles, 4)
     fallen = [long[long["group"].isin(FALLEN)] for long in values.values()]
     was, is_now = (long.groupby("dataset")["value"].median() for long in fallen)
     shift = (was - is_now).abs()
@@ -109,7 +107,9 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
 
 def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
     """The two sycophancy sets pooled, as released, and apart; ours beside published."""
-    rows, kind = _with_published(table), style.one_format(table)
+    theirs = samples.with_pool(table["dataset"], ["median", "anti_steerable", "q1", "q3", "mean"])
+    rows = table.set_index("dataset").join(theirs.add_prefix("published_")).reset_index()
+    kind = style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
     with style.drawing(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8]) as (figure, panels):
         left, middle, right = panels
@@ -121,13 +121,12 @@ def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
         right.scatter(rows["published_anti_steerable"], rows.index, **look)
         samples.share_axis(right, rows["anti_steerable"])
         words = ["train set\n(corrected)", "test set\n(corrected)", "both as one\n(as released)"]
-        left.set(yticks=rows.index, yticklabels=words, ylim=(2.6, -0.6))
+        style.name_rows(left, words)
         left.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
-        xlabel = "steerability\n(logits per unit multiplier)"
-        middle.set(title="published:\nLlama-2-7b, letter", xlabel=xlabel)
+        samples.theirs(middle)
         style.margin_numbers(right, rows.index, rows["n"].astype(str), "n (ours)")
         handles = [*samples.middles_legend(), style.dot("published share", "D", 5, color=style.PUBLISHED)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        style.legend(figure, handles, 4)
     train, test, both = (row for _, row in rows.iterrows())
     alt = (
         f"The two sycophancy sets apart and as one ({kind} format): median steerability {number(train['median'])} "
@@ -138,13 +137,3 @@ def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
         "anti-steerable."
     )
     return Drawn(figure, table, alt)
-
-
-def _with_published(table: pd.DataFrame) -> pd.DataFrame:
-    """Beside ours the paper's numbers: quartiles of the pool only, means of the parts only."""
-    pool = published.tan()["pooled"]["sycophancy"]
-    known = {"median": pool["median"], "anti_steerable": pool["anti_steerable"]}
-    known |= dict(zip(("q1", "q3"), pool["quartiles"], strict=True))
-    means = style.in_distribution(flaws.SYCOPHANCY)["mean"]
-    theirs = pd.DataFrame({"sycophancy": known}).T.reindex(table["dataset"]).assign(mean=means)
-    return table.set_index("dataset").join(theirs.add_prefix("published_")).reset_index()

@@ -41,15 +41,14 @@ def layer_sweep(summary: pd.DataFrame, chosen: int) -> Drawn:
         for name, look in looks.items():
             axes.plot(means.index, means[name], lw=1.3, marker=".", ms=5, clip_on=False, **look)
         axes.plot(means.index, mean, color=style.BLACK, lw=3.2, zorder=1.9)
-        ylabel = f"mean steerability\n({unit})"
-        axes.set(xlabel="layer (0-based block output)", ylabel=ylabel, title=f"{kind} format")
+        axes.set(xlabel="layer (0-based block output)", ylabel=f"mean steerability\n({unit})")
+        axes.set_title(f"{kind} format")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=False, axis="x")
         if count <= LINES:
             _write_names(axes, means, looks)
-        handles = [style.line("mean of the data sets", 3.2)]
-        handles.append(style.line(f"chosen layer: {chosen}", 1.3, ls=":"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        mark = style.line(f"chosen layer: {chosen}", 1.3, ls=":")
+        style.legend(figure, [style.line("mean of the data sets", 3.2), mark])
     near = (means.loc[chosen] >= 0.9 * means.max()).sum()
     alt = f"Mean steerability of {style.sets(count)} at layers {means.index[0]} to {means.index[-1]}: the mean over "
     alt += f"data sets peaks at layer {mean.idxmax()} with {number(mean.max())} {unit}. At the chosen layer {chosen}"
@@ -82,7 +81,7 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
         figure.supylabel(f"mean steerability\n({style.PER_UNIT[kind]})", fontsize=9.5)
         handles = [style.dot("its best layer", **dot), style.line("chosen layer", 1.3, ls=":")]
         handles.append(Patch(color=color, alpha=0.2, label="95% interval over examples"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        style.legend(figure, handles, 3)
     loss = best["best_mean"] - best["chosen_mean"]
     most = best.loc[loss.idxmax()]
     alt = (
@@ -122,7 +121,7 @@ def _curves(summary: pd.DataFrame, chosen: int) -> pd.DataFrame:
     found = f"{empty} empty cells, layers {layers}, and chosen layer {chosen}"
     whole = not empty and chosen in means.index
     style.need(whole, expected, found, "sweep the same layers for every data set.")
-    rows = _in_order(rows, means.loc[chosen], "layer")
+    rows = style.in_order(rows, means.loc[chosen], rows["layer"])
     # The variance of the table is divided by n; one example has no interval. A sweep has few: a t interval.
     freedom = (rows["n"] - 1).where(rows["n"] > 1)
     error = student_t.ppf(0.975, freedom) * np.sqrt(rows["variance"] / freedom)
@@ -162,7 +161,7 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
     wide = rows.pivot(index="dataset", columns="width", values="mean")
     empty, expected = int(wide.isna().sum().sum()), "every width for every data set"
     style.need(not empty, expected, f"{empty} missing means", "refit the missing widths.")
-    rows = _in_order(rows, wide[wide.columns.max()], "width")
+    rows = style.in_order(rows, wide[wide.columns.max()], rows["width"])
     kind, names = style.one_format(rows), list(rows["dataset"].unique())
     unit = style.PER_UNIT[kind]
     theirs, widths = _published_ranges(names), sorted({*wide.columns, *WIDTHS})
@@ -172,7 +171,7 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
         titles = (f"ours:\n{kind}, 95% intervals", "published:\nLlama-2-7b, letter")
         for axes, title, per in zip((left, right), titles, (unit, style.PUBLISHED_UNIT), strict=True):
             axes.set(title=title, xlabel=f"mean steerability\n({per})")
-        figure.legend(handles=_range_legend(widths), loc="outside lower center", ncols=len(widths))
+        style.legend(figure, _range_legend(widths), len(widths))
     means = ", ".join(f"{number(wide[width].mean())} within ±{width:g}" for width in wide.columns)
     alt = f"Mean steerability of {style.sets(len(wide))} ({kind} format) by width of the multiplier range: on"
     alt += f" average over sets {means}, in {unit}."
@@ -195,14 +194,15 @@ def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     style.need(not table.empty, expected, ", ".join(names), "take a selected one.")
     wide = table.pivot(index="label", columns="width", values="mean")
     narrow, middle, full = (wide[width] for width in WIDTHS)
-    table = _in_order(table, table[table["width"] == WIDTHS[-1]].set_index("dataset")["mean"], "width")
+    heights = table[table["width"] == WIDTHS[-1]].set_index("dataset")["mean"]
+    table = style.in_order(table, heights, table["width"])
     sets = list(table["dataset"].unique())
     with style.drawing(1.6 + 0.3 * len(sets)) as (figure, axes):
         _range_dots(axes, table, sets, WIDTHS, style.PUBLISHED)
         axes.set_xlabel(f"mean steerability ({style.PUBLISHED_UNIT})")
         title = "Tan et al., appendix, ranges of the multiplier: Llama-2-7b, in distribution"
         figure.suptitle(f"{title}\n{samples.MARK}", fontsize=10)
-        figure.legend(handles=_range_legend(WIDTHS), loc="outside lower center", ncols=3)
+        style.legend(figure, _range_legend(WIDTHS), 3)
     steepest = (narrow / full).idxmax()
     alt = (
         f"Published mean steerability of Llama-2-7b by width of the multiplier range ({samples.MARK}), "
@@ -236,8 +236,7 @@ def _range_dots(axes: Axes, rows: pd.DataFrame, names: list, widths: Sequence[fl
         for mean, height, width in zip(own["mean"], heights, own["width"], strict=True):
             axes.plot(mean, height, ls="none", zorder=3, **_look(widths.index(width), len(widths), color))
     axes.axvline(0, color=style.BLACK, lw=0.9)
-    labels = [style.tick(name) for name in names]
-    axes.set(yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.45, -0.55))
+    style.name_rows(axes, [style.tick(name) for name in names], 0.45, 0.55)
     if rows["mean"].isna().all():
         axes.set_xticks([])
 
@@ -261,22 +260,20 @@ def residual_scatter(fits: pd.DataFrame) -> Drawn:
     The residual (column rmse) is the root of the SUM of squared residuals, as in the paper.
     """
     rows = style.full_vectors(fits, samples.ITEM, "steerability", "rmse")
-    order = rows.groupby("dataset")["steerability"].mean().sort_values(ascending=False).index
-    rows = rows.assign(place=rows["dataset"].map(order.get_loc)).sort_values("place", kind="stable")
-    kind, pairs = style.one_format(rows), rows[["steerability", "rmse"]]
-    unit = style.UNITS[kind]
-    with small_multiples(len(order), 1.75, sharex=True, sharey=True) as (figure, panels):
-        for axes, name in zip(panels, order, strict=True):
-            own = rows["dataset"] == name
-            grey, look = {"color": style.FAINT, "alpha": 0.35}, {"color": style.FORMATS[kind], "alpha": 0.5}
-            axes.scatter(*pairs[~own].T.to_numpy(), s=3, lw=0, rasterized=True, **grey)
-            axes.scatter(*pairs[own].T.to_numpy(), s=8, lw=0, **look)
+    rows = style.in_order(rows, rows.groupby("dataset")["steerability"].mean(), np.arange(len(rows)))
+    sets, kind = rows["dataset"].unique(), style.one_format(rows)
+    unit, grey = style.UNITS[kind], {"color": style.FAINT, "alpha": 0.35, "rasterized": True}
+    with small_multiples(len(sets), 1.75, sharex=True, sharey=True) as (figure, panels):
+        for axes, name in zip(panels, sets, strict=True):
+            own, others = rows[rows["dataset"] == name], rows[rows["dataset"] != name]
+            axes.scatter("steerability", "rmse", data=others, s=3, lw=0, **grey)
+            axes.scatter("steerability", "rmse", data=own, s=8, lw=0, color=style.FORMATS[kind], alpha=0.5)
             axes.axvline(0, color=style.BLACK, lw=0.9)
             axes.set_title(style.tick(name), fontsize=9)
-            rho, count = _rank(rows[own])
+            rho, count = _rank(own)
             text = f"n = {count}" if np.isnan(rho) else f"ρ = {number(rho, '.2f')}"
-            corner = {"xy": (0.97, 0.95), "xycoords": "axes fraction", "ha": "right", "va": "top"}
-            axes.annotate(text, fontsize=style.SMALL, **corner)
+            corner = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": style.SMALL}
+            axes.annotate(text, (0.97, 0.95), **corner)
         panels[0].set_ylim(0, max(1.25 * rows["rmse"].max(), 1e-6))  # room for the text in the corner
         figure.supxlabel(f"steerability ({style.PER_UNIT[kind]})", fontsize=9.5)
         figure.supylabel(f"root of summed\nsquared residuals ({unit})", fontsize=9.5)
@@ -286,18 +283,11 @@ def residual_scatter(fits: pd.DataFrame) -> Drawn:
     alt += f"{style.sets(len(medians))}, {len(rows)} examples. The median residual runs from {number(medians[least])} "
     alt += f"({published.label(least)}) to {number(medians[largest])} {unit} ({published.label(largest)})."
     whole = f" Over all examples the size of the slope and the residual have a rank correlation of {rho:.2f}."
-    alt += "" if np.isnan(rho) else whole
-    return Drawn(figure, fits, alt)
+    return Drawn(figure, fits, alt + ("" if np.isnan(rho) else whole))
 
 
 def _rank(rows: pd.DataFrame) -> tuple[float, int]:
     return style.rank_correlation(rows["steerability"].abs(), rows["rmse"])
-
-
-def _in_order(rows: pd.DataFrame, heights: pd.Series, by: str) -> pd.DataFrame:
-    """Data sets by falling height, and within each by a column."""
-    order = heights.sort_values(ascending=False).index
-    return rows.iloc[np.lexsort([rows[by], rows["dataset"].map(order.get_loc)])].reset_index(drop=True)
 
 
 @contextmanager

@@ -47,17 +47,16 @@ def _panels(
                 own = table[(table["model"] == model) & (table["sets"] == which)].set_index(key)
                 own = own.loc[[row for row in rows if row in own.index]]
                 at = [rows.index(row) + (0.22 if which == FORTY else 0) for row in own.index]
-                axes.hlines(at, own["low"], own["high"], color=COLORS[which], lw=1.5)
-                axes.scatter(own["estimate"], at, s=22, color=COLORS[which], zorder=3)
+                style.intervals(axes, own, at, COLORS[which], 22, 1.5)
             for value, look in lines.items():
                 axes.axvline(value, color=style.BLACK, lw=0.9, ls=look, zorder=1)
             axes.set(title=labels[model], xlabel=axis)
         panels[0].set_yticks(range(len(rows)), [named.get(row, row) for row in rows])
         panels[0].invert_yaxis()
-        there = [which for which in COLORS if (table["sets"] == which).any()]
-        handles = [style.dot(which, color=COLORS[which]) for which in there]
+        there = set(table["sets"])
+        handles = [style.dot(which, color=color) for which, color in COLORS.items() if which in there]
         handles.append(style.line(f"the registered line, {max(lines):g}", 0.9, ls="--"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        style.legend(figure, handles, 3)
     told = table[(table["sets"] == APART) & table[key].isin(rows)]
     numbers = (told[key] + " " + told["estimate"].map("{:.2f}".format)).groupby(told["model"], sort=False)
     said = "; ".join(f"{labels[model]}: {', '.join(each)}" for model, each in numbers)
@@ -69,8 +68,7 @@ def calibration(table: pd.DataFrame, labels: Names) -> Drawn:
     style.checked(table, ("model", "predicted", "observed"), ["predicted", "observed"])
     with style.drawing(3.4) as (figure, axes):
         for model, part in table.groupby("model", sort=False):
-            color = style.model_color(str(model))
-            look = {"ms": 4.5, "color": color, "label": labels[str(model)]}
+            look = {"ms": 4.5, "color": style.model_color(str(model)), "label": labels[str(model)]}
             axes.plot(part["predicted"], part["observed"], "o-", **look)
         line = {"color": style.BLACK, "lw": 0.9, "ls": "--", "zorder": 0}
         axes.axline((0, 0), slope=1, label="observed as predicted", **line)
@@ -137,7 +135,7 @@ def tokens(table: pd.DataFrame, labels: Names) -> Drawn:
         handles += [style.dot("the same, answers exchanged", color=style.FAINT)]
         handles += [style.line("as far as the vector", 0.9, style.BLACK)]
         handles += [style.line("the registered line", 0.9, style.BLACK, "--")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        style.legend(figure, handles)
     more = (table["shift"] > table["vector"]).groupby(table["model"], sort=False).mean()
     said = "; ".join(f"{labels[model]} {share:.0%}" for model, share in more.items())
     alt = f"Share of sets that the shift of tokens moves farther than the vector does: {said}."

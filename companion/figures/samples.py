@@ -16,8 +16,8 @@ from companion import published
 from companion.figures import style
 from companion.figures.style import PUBLISHED_UNIT, Drawn, dot, number, signed
 
-MARK = "digitised from the published figure"
 POOL = "sycophancy"  # the two sycophancy sets are one row in the paper's in-distribution figures
+MARK = "digitised from the published figure"
 ITEM = ["dataset", "example_id"]
 BY_SET = ["n", "mean", "median", "anti_steerable"]
 Chosen = Mapping[str, tuple[str, str]]  # why an example is shown: its data set and its id
@@ -33,8 +33,8 @@ def figure_1(
     """
     rows = style.full_vectors(slopes, ITEM, "steerability")
     kind, ours = style.one_format(rows), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
-    theirs = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
-    table = ours.join(theirs.add_prefix("published_")).reset_index()
+    known = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
+    table = ours.join(known.add_prefix("published_")).reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
     color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
     shares, height = {"sharey": True, "width_ratios": [1.45, 1.0, 0.85]}, 1.85 + 0.34 * len(table)
@@ -56,19 +56,17 @@ def figure_1(
         share_axis(right, table["anti_steerable"])
         right.xaxis.set_major_locator(MultipleLocator(0.25))
         name_rows(left, table)
-        remarks(middle, table, table["published_median"].isna())
-        middle.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
+        remarks(middle, table, "published_median")
+        theirs(middle)
         title = f"ours:\n{style.lines(f'{model}, {kind}', 32)}"
         left.set(title=title, ylabel="", xlabel=f"steerability\n({unit} per unit multiplier)")
-        handles = [
-            Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed"),
-            Patch(color=color, alpha=0.75, label="ours: anti-steerable share"),
-            dot("published median", color=grey),
-            dot("published mean", "D", 6.5, color=grey, mfc="white"),
-            style.line("published middle half", 4, style.FAINT),
-            dot("published anti-steerable share", "D", 5, color=grey),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        handles = [Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed")]
+        handles += [Patch(color=color, alpha=0.75, label="ours: anti-steerable share")]
+        handles.append(dot("published median", color=grey))
+        handles.append(dot("published mean", "D", 6.5, color=grey, mfc="white"))
+        handles.append(style.line("published middle half", 4, style.FAINT))
+        handles.append(dot("published anti-steerable share", "D", 5, color=grey))
+        style.legend(figure, handles, 3)
     return Drawn(figure, table, _alt_1(table, model, kind))
 
 
@@ -109,10 +107,10 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
         counts = table["n_anti_steerable"].dropna()
         style.margin_numbers(right, counts.index, counts.map("{:.0f}".format), "count")
         name_rows(left, table)
-        remarks(left, table, table["median"].isna())
+        remarks(left, table, "median")
         head(figure, "figure 1")
         handles = [*middles_legend(), style.line("whiskers", 1, style.PUBLISHED)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        style.legend(figure, handles, 4)
     start, known = known_of(f"Published per-sample steerability of Llama-2-7b ({MARK})", table, "median")
     return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, PUBLISHED_UNIT)}")
 
@@ -145,8 +143,7 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
         for axes in panels:
             middle = np.mean(axes.get_ylim())
             axes.set_ylim(middle - max(heights) / 2, middle + max(heights) / 2)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        style.legend(figure, panels[0].get_legend_handles_labels()[0], 4)
     alt = f"Two propensity curves ({kind} format). On the left {words[0]}; on the right {words[-1]}."
     return Drawn(figure, grid[grid["vector"] == "full"], alt)
 
@@ -187,6 +184,11 @@ def middles_legend() -> list[Line2D]:
     return [dot("median", color=style.BLACK), mean, style.line("middle half", 7, style.FAINT)]
 
 
+def theirs(axes: Axes) -> None:
+    """Head and axis of a panel of published steerability."""
+    axes.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
+
+
 def share_axis(axes: Axes, shares: pd.Series) -> None:
     """The axis of anti-steerable shares."""
     axes.set(xlim=(0, max(0.58, 1.05 * shares.max())), title="anti-steerable")
@@ -199,9 +201,9 @@ def name_rows(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(yticks=table.index, yticklabels=labels, ylim=(table.index.max() + 0.6, -0.6))
 
 
-def remarks(axes: Axes, table: pd.DataFrame, empty: pd.Series) -> None:
-    """Say in each empty row why it is so."""
-    for row, name in table.loc[empty, "dataset"].items():
+def remarks(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """Say in each row without a value why there is none."""
+    for row, name in table.loc[table[column].isna(), "dataset"].items():
         style.remark(axes, row, style.gap(name))
 
 
@@ -223,14 +225,17 @@ def published_names(names: Sequence[str]) -> list[str]:
 
 def published_numbers(names: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """One row a data set: dataset, label and the columns, NaN where the paper shows none."""
-    table = style.in_distribution(published_names(names)).reindex(columns=list(columns))
-    if POOL in table.index:
-        pool = published.tan()["pooled"][POOL]
-        ends = ("q1", "q3", "whisker_low", "whisker_high")
-        pool = pool | dict(zip(ends, pool["quartiles"] + pool["whiskers"], strict=True))
-        table.loc[POOL] = [pool.get(column, np.nan) for column in columns]
+    table = with_pool(published_names(names), columns)
     table.insert(0, "label", table.index.map(published_label))
     return table.rename_axis("dataset").reset_index()
+
+
+def with_pool(names: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """`style.in_distribution`, in which the pool has what is known of it."""
+    table, pool = style.in_distribution(names)[list(columns)], published.tan()["pooled"][POOL]
+    ends = zip(("q1", "q3", "whisker_low", "whisker_high"), pool["quartiles"] + pool["whiskers"], strict=True)
+    table.loc[table.index == POOL] = pd.Series(pool | dict(ends)).reindex(columns).to_numpy(float)
+    return table
 
 
 def published_label(name: str) -> str:

@@ -58,12 +58,18 @@ def source(rows: pd.DataFrame, model: str) -> Source:
 
 
 arrow = "{} \N{RIGHTWARDS ARROW} {}".format  # from a training to a test setting
+note = partial(Line2D, [], [], ls="none")  # words in a legend
 coefficient = partial(style.number, form=".2f")  # a correlation
 
 
 def interval(sign: str, value: float, low: float, high: float) -> str:
     """'ρ 0.90 [0.80, 0.96]'."""
     return f"{sign} {coefficient(value)} [{coefficient(low)}, {coefficient(high)}]"
+
+
+def cloud(axes: Axes, points: pd.DataFrame, color: str, size: float, alpha: float, **look: object) -> None:
+    """A dot at each x and y."""
+    axes.scatter(points["x"], points["y"], s=size, color=color, alpha=alpha, lw=0, zorder=3, **look)
 
 
 def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True) -> None:
@@ -82,11 +88,10 @@ def fitted_line(axes: Axes, points: pd.DataFrame, color: str, band: bool = True)
 
 
 def line_legend(identity: bool = True) -> list[Line2D | Patch]:
-    """Legend entries of the fitted line and, with ``identity``, of x = y."""
-    fit = style.line("regression line", 1.5)
+    """Legend entries of the fitted line, of its correlation and, with ``identity``, of x = y."""
     band = Patch(color=style.BLACK, alpha=BAND, lw=0, label="its 95% band over data sets")
     same = [style.line("x = y", 1, style.PUBLISHED, "--")] if identity else []
-    return [*same, fit, band]
+    return [*same, style.line("regression line", 1.5), band, note(label="ρ Spearman [95%]")]
 
 
 def farthest(distance: pd.Series, count: int = NAMED) -> list[str]:
@@ -112,12 +117,6 @@ def corner(axes: Axes, text: str) -> None:
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     look = {"fontsize": style.SMALL, "bbox": box, "zorder": 2.9, "gid": "corner", "linespacing": 1.15}
     axes.text(*CORNERS[0], text, va="top", transform=axes.transAxes, **look)
-
-
-def legend(figure: Figure, spare: Sequence[Axes], handles: list, columns: int) -> None:
-    """Put the legend into the first of the panels that are not used, or below all panels."""
-    place = {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
-    (spare[0] if spare else figure).legend(handles=handles, **place)
 
 
 def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> None:

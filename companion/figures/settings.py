@@ -3,8 +3,6 @@
 A SHIFTS table has one row a data set, model and shift (training and test setting); published rows may be among ours.
 """
 
-from collections.abc import Sequence
-from functools import partial
 from textwrap import wrap
 
 import numpy as np
@@ -14,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from companion import published
 from companion.figures import scatter, style
-from companion.figures.scatter import Source, arrow, coefficient
+from companion.figures.scatter import Source, arrow, coefficient, note
 from companion.figures.style import Drawn, number
 from companion.tan.jobs import MEAN
 from companion.tan.tables import MOVED, SAME, Measure, between_models, common_sets, correlate, paired
@@ -28,7 +26,6 @@ OTHER = ("SYS_POS", "USER_NEG")  # the shift of figure 6
 WITHOUT_SYSTEM = ("BASE", "USER_NEG")  # the nearest to it for a model without a system prompt
 MARKERS = {"BASE": "o", "SYS_POS": "^", "SYS_NEG": "v"}  # by training setting; the colour is the test setting
 
-_note = partial(Line2D, [], [], ls="none")  # words in a legend
 Points = dict[tuple[str, ...], pd.DataFrame]  # by shift, columns x and y, a row a data set
 
 
@@ -45,9 +42,9 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
         columns, names = panels.T if count > 1 else panels.reshape(1, -1), []
         for column, (model, of_model) in zip(columns, points.items(), strict=True):
             whose, words = sources[model], []
-            cells = shifts[shifts["model"] == model].set_index(["train", "test", "dataset"]).sort_index()
             alike = [m for m in points if sources[m].published] if whose.published else [model]
-            low, high = _reach(shifts, alike, measure)
+            drawn = np.concatenate([both.to_numpy().ravel() for m in alike for both in points[m].values()])
+            low, high = np.nanmin(drawn), np.nanmax(drawn)
             room = 0.06 * (high - low) or 1.0
             limits = low - room, high + 2 * room  # the correlation stands on top
             apart = pd.DataFrame({shift: both["y"] - both["x"] for shift, both in of_model.items()})
@@ -60,8 +57,6 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
                     style.remark(axes, np.mean(limits), why)
                     continue
                 axes.axline((0, 0), slope=1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
-                if measure == "mean":
-                    _intervals(axes, both, cells, shift, whose.dots)
                 _cloud(axes, both, whose.dots, whose.color)
                 corner, said = _told(both)
                 scatter.corner(axes, corner)
@@ -72,23 +67,28 @@ def figure_5(shifts: pd.DataFrame, measure: Measure = "mean") -> Drawn:
                 words.append(f"{shift[0]} to {shift[1]} ({style.sets(len(both))}) {said}")
             alt += f" {whose.label} {_unit(whose, measure)}: {'; '.join(words)}."
         _titles(panels, list(sources.values()), measure)
-        if count == 1:
-            figure.suptitle(next(iter(sources.values())).label, fontsize=10)
         ours = [source for source in sources.values() if not source.published]
         handles = [style.dot(s.label if count > 1 else "a data set", color=s.dots) for s in ours]
         if len(handles) < count:
             handles.append(style.dot("published, a data set", color=style.PUBLISHED))
-        handles += [*scatter.line_legend(), _note(label="ρ Spearman [95%]")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        style.legend(figure, [*handles, *scatter.line_legend()], 3)
         scatter.write_names(figure, names, 13 if count == MOST else 18)
     return Drawn(figure, shifts, alt)
 
 
 def _shifted(shifts: pd.DataFrame, measure: Measure) -> dict[str, Points]:
-    """By model and shift the points of the data sets; models without any are left out."""
+    """By model and shift the points of the data sets; models without any are left out.
+
+    Of means there are x_low, y_low, x_high and y_high, too, where the table has intervals.
+    """
     rows, found = style.checked(shifts, SHIFTS, []), {}
+    ends = [end for end in ("low", "high") if measure == "mean" and end in rows]
     for model in rows["model"].unique():
-        of_model = {shift: paired(rows, (model, *SAME), (model, *shift), measure) for shift in MOVED}
+        of_model = {}
+        for shift in MOVED:
+            sides = (model, *SAME), (model, *shift)
+            beside = [paired(rows, *sides, end).add_suffix(f"_{end}") for end in ends]
+            of_model[shift] = paired(rows, *sides, measure).join(beside)
         if any(len(both) for both in of_model.values()):
             found[model] = of_model
     expected = f"one to three models with {measure}s for BASE->BASE and a published shift"
@@ -97,23 +97,14 @@ def _shifted(shifts: pd.DataFrame, measure: Measure) -> dict[str, Points]:
     return found
 
 
-def _reach(shifts: pd.DataFrame, models: list[str], measure: Measure) -> tuple[float, float]:
-    """Ends of what is drawn of some models, intervals included."""
-    drawn = [measure, *({"low", "high"} & set(shifts.columns) if measure == "mean" else ())]
-    ends = [paired(shifts, (m, *SAME), (m, *shift), end) for end in drawn for m in models for shift in MOVED]
-    values = pd.concat(ends).to_numpy()
-    return values.min(), values.max()
-
-
-def _intervals(axes: Axes, both: pd.DataFrame, cells: pd.DataFrame, shift: Sequence[str], color: str) -> None:
-    """Error bars of x and y, where the table has them; `cells` are its rows of one model."""
-    if not {"low", "high"} <= set(cells.columns):
-        return
-    sides = [cells.loc[pair].loc[both.index] for pair in (SAME, tuple(shift))]
-    x, y = np.array([[side["mean"] - side["low"], side["high"] - side["mean"]] for side in sides])
-    if np.isfinite([x, y]).all():
-        look = {"fmt": "none", "ecolor": color, "elinewidth": 0.8, "alpha": 0.5, "zorder": 2}
+def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
+    """A point a data set, with its intervals where all have them, and the line fitted to the points."""
+    if "x_low" in both and np.isfinite(both).all(axis=None):
+        x, y = ([both[side] - both[f"{side}_low"], both[f"{side}_high"] - both[side]] for side in "xy")
+        look = {"fmt": "none", "ecolor": dots, "elinewidth": 0.8, "alpha": 0.5, "zorder": 2}
         axes.errorbar(both["x"], both["y"], xerr=x, yerr=y, **look)
+    scatter.cloud(axes, both, dots, 16, 0.85)
+    scatter.fitted_line(axes, both, line)
 
 
 def _told(both: pd.DataFrame, below: str = "") -> tuple[str, str]:
@@ -128,7 +119,7 @@ def _told(both: pd.DataFrame, below: str = "") -> tuple[str, str]:
     return scatter.interval("ρ", *rho) + below, f"Spearman {coefficient(found['spearman'])}"
 
 
-def _unit(whose: Source, measure: Measure) -> str:
+def _unit(whose: Source, measure: Measure = "mean") -> str:
     return f"({whose.unit} per unit multiplier){'²' if measure == 'variance' else ''}"
 
 
@@ -136,7 +127,8 @@ def _titles(panels: np.ndarray, sources: list[Source], measure: Measure) -> None
     what = "steerability" if measure == "mean" else "variance of steerability"
     same, units = f"in distribution: {arrow(*SAME)}", [_unit(whose, measure) for whose in sources]
     if len(sources) == 1:
-        for axes, shift in zip(panels.ravel(), MOVED, strict=True):
+        panels[0, 0].figure.suptitle(sources[0].label, fontsize=10)
+        for axes, shift in zip(panels.flat, MOVED, strict=True):
             axes.set_title(arrow(*shift))
         for below, left in zip(panels[-1], panels[:, 0], strict=True):
             below.set_xlabel(f"{what}\n{same}\n{units[0]}")
@@ -156,31 +148,6 @@ def figure_6(shifts: pd.DataFrame, first: str, second: str, measure: Measure = "
 
     The shift is the paper's, SYS_POS to USER_NEG; BASE to USER_NEG where a model has no system prompt.
     """
-    points = _two_models(shifts, first, second, measure)
-    x, y = (scatter.source(shifts, model) for model in (first, second))
-    what = "variance" if measure == "variance" else "steerability"
-    alt, names = f"{WHAT[measure]} of data sets under {x.label} (x) and {y.label} (y).", []
-    with style.drawing(4.3, 1, 2) as (figure, panels):
-        for axes, (shift, both) in zip(panels, points.items(), strict=True):
-            _two_models_panel(axes, both, x, y)
-            place = "in distribution" if shift == SAME else "out of distribution"
-            axes.set(title=f"{place}\n{arrow(*shift)}", xlabel=f"{x.label}\n{what} {_unit(x, measure)}")
-            far, sets = scatter.off_line(both), style.sets(len(both))
-            corner, said = _told(both, f"\n{sets}")
-            scatter.corner(axes, corner)
-            names.append((axes, both, far))
-            labels = ", ".join(map(published.label, far))
-            alt += f" {shift[0]} to {shift[1]}, {sets}: {said}; farthest from the line: {labels}."
-        panels[0].set_ylabel(f"{y.label}\n{what} {_unit(y, measure)}")
-        dot = style.dot("a data set", color=(x if y.published else y).dots)
-        handles = [dot, *scatter.line_legend(identity=False), _note(label="ρ Spearman [95%]")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
-        scatter.write_names(figure, names)
-    return Drawn(figure, shifts, alt)
-
-
-def _two_models(shifts: pd.DataFrame, first: str, second: str, measure: Measure) -> Points:
-    """By shift the points x (first) and y (second) of the common data sets."""
     rows = style.checked(shifts, SHIFTS, [])
     lacking = sorted({first, second} - set(rows["model"]))
     found = f"no rows of {', '.join(lacking)}" if lacking else f"{first} twice"
@@ -190,13 +157,31 @@ def _two_models(shifts: pd.DataFrame, first: str, second: str, measure: Measure)
     known = rows.dropna(subset=[measure]).groupby(["train", "test"])["model"].nunique()
     moved = OTHER if known.get(OTHER) == 2 or known.get(WITHOUT_SYSTEM) != 2 else WITHOUT_SYSTEM
     wide = {shift: common_sets(rows, *shift, measure)[[first, second]] for shift in (SAME, moved)}
-    return {shift: both.set_axis(["x", "y"], axis=1) for shift, both in wide.items()}
+    x, y = (scatter.source(shifts, model) for model in (first, second))
+    what = "variance" if measure == "variance" else "steerability"
+    alt, names = f"{WHAT[measure]} of data sets under {x.label} (x) and {y.label} (y).", []
+    with style.drawing(4.3, 1, 2) as (figure, panels):
+        for axes, (shift, both) in zip(panels, wide.items(), strict=True):
+            both, sets = both.set_axis(["x", "y"], axis=1), style.sets(len(both))
+            _two_models(axes, both, x, y)
+            place = "in distribution" if shift == SAME else "out of distribution"
+            axes.set(title=f"{place}\n{arrow(*shift)}", xlabel=f"{x.label}\n{what} {_unit(x, measure)}")
+            corner, said = _told(both, f"\n{sets}")
+            scatter.corner(axes, corner)
+            names.append((axes, both, scatter.off_line(both)))
+            labels = ", ".join(map(published.label, names[-1][-1]))
+            alt += f" {shift[0]} to {shift[1]}, {sets}: {said}; farthest from the line: {labels}."
+        panels[0].set_ylabel(f"{y.label}\n{what} {_unit(y, measure)}")
+        dot = style.dot("a data set", color=(x if y.published else y).dots)
+        style.legend(figure, [dot, *scatter.line_legend(identity=False)], 4)
+        scatter.write_names(figure, names)
+    return Drawn(figure, shifts, alt)
 
 
-def _two_models_panel(axes: Axes, both: pd.DataFrame, x: Source, y: Source) -> None:
+def _two_models(axes: Axes, both: pd.DataFrame, x: Source, y: Source) -> None:
     """Points and fit; grey when both models are the paper's, else in the colour of ours."""
     ours = x if y.published else y
-    _cloud(axes, both, ours.dots, ours.dots if x.published and y.published else ours.color)
+    _cloud(axes, both, ours.dots, ours.dots if ours.published else ours.color)
     axes.margins(0.12)
 
 
@@ -209,22 +194,20 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
     pairs = between_models(shifts, train, test)
     cells = {(pair["first"], pair["second"]): pair for _, pair in pairs.iterrows()}
     sources, sets = [scatter.source(shifts, model) for model in wide], style.sets(len(wide))
-    count, names = len(sources), []
-    some = scatter.NAMED if count <= 3 else 1  # no room for more in a small panel
+    labels, names, count = ["\n".join(wrap(source.label, 18)) for source in sources], [], len(sources)
     height = 0.5 + (count - 0.5) * min(2.3, style.WIDTH / (count - 0.25))
     shares = {"height_ratios": [0.5, *[1] * (count - 1)], "width_ratios": [*[1] * (count - 1), 0.75]}
-    shares |= {"sharex": "col", "sharey": "row"}
-    with style.drawing(height, count, count, **shares) as (figure, panels):
+    with style.drawing(height, count, count, sharex="col", sharey="row", **shares) as (figure, panels):
         for (row, column), axes in np.ndenumerate(panels):
-            whose = sources[row]
             if row > column:
                 both = wide.iloc[:, [column, row]].set_axis(["x", "y"], axis=1)
-                _two_models_panel(axes, both, sources[column], whose)
-                axes.set(xlabel=_wrapped(sources[column].label), ylabel=_wrapped(whose.label))
+                _two_models(axes, both, sources[column], sources[row])
+                axes.set(xlabel=labels[column], ylabel=labels[row])
                 axes.label_outer()
+                some = scatter.NAMED if count <= 3 else 1  # no room for more in a small panel
                 names.append((axes, both, scatter.off_line(both)[:some]))
                 continue
-            text = f"{_wrapped(whose.label)}\n({whose.unit}\nper unit multiplier)"
+            text = f"{labels[row]}\n({sources[row].unit}\nper unit multiplier)"
             if row < column:
                 pair = cells[tuple(wide.columns[[row, column]])]
                 rho = scatter.interval("Spearman", *pair[["spearman", "low", "high"]])
@@ -233,19 +216,13 @@ def scatter_matrix(shifts: pd.DataFrame, train: str, test: str) -> Drawn:
             axes.axis("off")
         figure.suptitle(f"mean steerability, {arrow(train, test)}, {sets}", fontsize=10)
         scatter.write_names(figure, names, 15)
-    missing = pairs.attrs["left_out"]
-    labels = {model: scatter.source(shifts, model).label for model in (*wide, *missing)}
+    of = {model: scatter.source(shifts, model).label for model in shifts["model"].unique()}
     ranks = {both: pair["reason"] or coefficient(pair["spearman"]) for both, pair in cells.items()}
-    words = [f"{labels[first]} and {labels[second]} {rank}" for (first, second), rank in ranks.items()]
+    words = [f"{of[first]} and {of[second]} {rank}" for (first, second), rank in ranks.items()]
     alt = f"Mean steerability of every two models, {train} to {test}, on {sets}; Spearman's coefficients: "
     alt += f"{'; '.join(words)}."
-    out = ", ".join(labels[model] for model in missing)
+    out = ", ".join(of[model] for model in pairs.attrs["left_out"])
     return Drawn(figure, shifts, alt + (f" Without values for this shift: {out}." if out else ""))
-
-
-def _wrapped(label: str) -> str:
-    """The name of a model as wide as a small panel."""
-    return "\n".join(wrap(label, 18))
 
 
 def mean_variance(shifts: pd.DataFrame) -> Drawn:
@@ -258,11 +235,9 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
     with style.grid(len(points), 2, 1.0, 3.3) as (figure, panels, spare):
         for axes, (model, of_model) in zip(panels, points.items(), strict=True):
             whose, ranks = scatter.source(shifts, model), _ranks(of_model)
-            unit = f"({whose.unit} per unit multiplier)"
-            axes.set(title=whose.label, xlabel=f"mean {unit}", ylabel=f"variance {unit}²")
+            axes.set(title=whose.label, xlabel=f"mean {_unit(whose)}", ylabel=f"variance {_unit(whose)}²")
             for (train, test), both in of_model.items():
-                look = {"marker": MARKERS[train], "color": style.SETTINGS[test]}
-                axes.scatter(both["x"], both["y"], s=20, alpha=0.75, lw=0, zorder=3, **look)
+                scatter.cloud(axes, both, style.SETTINGS[test], 20, 0.75, marker=MARKERS[train])
             axes.margins(0.12)
             scatter.corner(axes, ranks)
             same = of_model.get(SAME, pd.DataFrame(columns=["x", "y"], dtype=float))
@@ -275,9 +250,9 @@ def mean_variance(shifts: pd.DataFrame) -> Drawn:
                 x, y = map(number, same.loc[far[0]])
                 alt += f"; the largest variance in distribution is {y} ({published.label(far[0])}, mean {x})"
             alt += "."
-        settings = [(arrow(*shift), MARKERS[shift[0]], style.SETTINGS[shift[1]]) for shift in (SAME, *MOVED)]
-        handles = [style.dot(label, marker, 5, color=color) for label, marker, color in settings]
-        scatter.legend(figure, spare, [*handles, _note(label="ρ Spearman")], 3)
+        looks = {shift: (MARKERS[shift[0]], style.SETTINGS[shift[1]]) for shift in (SAME, *MOVED)}
+        handles = [style.dot(arrow(*shift), mark, 5, color=color) for shift, (mark, color) in looks.items()]
+        style.legend(figure, [*handles, note(label="ρ Spearman")], 3, spare)
         scatter.write_names(figure, names)
     return Drawn(figure, shifts, alt)
 
@@ -318,20 +293,19 @@ def figure_7(relative: pd.DataFrame) -> Drawn:
             without, found = own[~own["diagonal"].astype(bool)], "training setting = test setting only"
             style.need(len(without), "pairs of two different settings", found, "run all pairs of settings.")
             for axes, how, kept in zip(pair, ("with", "without"), (own, without), strict=True):
-                both = _numbered(kept, "relative")
                 axes.axhline(1, color=style.PUBLISHED, lw=1, ls="--", zorder=1.2)
-                axes.scatter(both["x"], both["y"], s=12, color=whose.dots, alpha=0.5, lw=0, zorder=3)
+                both = kept.reset_index(drop=True).rename(columns={"distance": "x", "relative": "y"})
+                scatter.cloud(axes, both, whose.dots, 12, 0.5)
                 axes.set_title(f"{whose.label}\n{how} the test setting's own vector")
                 axes.set_xlabel(f"unsteered change of propensity ({whose.unit})")
                 words.append(_related(axes, both))
             names.append((axes, both, scatter.off_line(both)))  # of the panel on the right
             pair[0].set_ylabel("relative steerability")
-            pair[0].margins(x=0.06, y=0.22)
             ends = _ends(kept, "relative", "{train} to {test}")
             alt += f" {whose.label}: {words[0]} with the test setting's own vector, {words[1]} without; from "
             alt += f"{ends}, median {number(kept['relative'].median())}."
         own = style.line("as the test setting's own vector", 1, style.PUBLISHED, "--")
-        figure.legend(handles=[own, *_pairs_legend(paper)], loc="outside lower center", ncols=2)
+        style.legend(figure, [own, *_pairs_legend(paper)])
         scatter.write_names(figure, names)
     return Drawn(figure, relative, f"{alt} The paper states Spearman {paper}, with it.")
 
@@ -344,20 +318,19 @@ def cosine_distance(cosines: pd.DataFrame) -> Drawn:
     with style.grid(len(models), 2, 1.0, 3.4) as (figure, panels, spare):
         for axes, model in zip(panels, models, strict=True):
             whose, own = scatter.source(rows, model), rows[rows["model"] == model]
-            both, mean = _numbered(own, "cosine"), ((own[["first", "second"]] == MEAN).any(axis=1)).to_numpy()
-            full, hollow = both[~mean], both[mean]
-            axes.scatter(full["x"], full["y"], s=14, color=whose.dots, alpha=0.6, lw=0, zorder=3)
+            both = own.reset_index(drop=True).rename(columns={"distance": "x", "cosine": "y"})
+            mean = (both[["first", "second"]] == MEAN).any(axis=1)
+            scatter.cloud(axes, both[~mean], whose.dots, 14, 0.6)
             look = {"fc": "none", "ec": whose.dots, "lw": 0.9, "alpha": 0.8, "zorder": 3}
-            axes.scatter(hollow["x"], hollow["y"], s=14, **look)
+            axes.scatter("x", "y", data=both[mean], s=14, **look)
             words = _related(axes, both)
-            axes.margins(x=0.06, y=0.22)
             axes.set(title=whose.label, ylabel="cosine of two vectors")
             axes.set_xlabel(f"difference of mean unsteered propensity\n({whose.unit})")
             names.append((axes, both, scatter.off_line(both)))
             alt += f" {whose.label}: {words}; cosines from {_ends(own, 'cosine', '{first} and {second}')}."
         dots = [style.dot("two settings", color=style.PUBLISHED)]
         dots.append(style.dot("a setting and the mean of the five", color=style.PUBLISHED, mfc="none"))
-        scatter.legend(figure, spare, [*dots, *_pairs_legend(paper)], 2)
+        style.legend(figure, [*dots, *_pairs_legend(paper)], 2, spare)
         scatter.write_names(figure, names)
     return Drawn(figure, cosines, f"{alt} The paper states Spearman {paper}.")
 
@@ -369,12 +342,6 @@ def _ends(rows: pd.DataFrame, column: str, pair: str) -> str:
     return f"{number(lowest[column])} ({where}) to {number(rows[column].max())}"
 
 
-def _numbered(rows: pd.DataFrame, height: str) -> pd.DataFrame:
-    """Columns x (distance), y and dataset, numbered: a data set has many pairs."""
-    both = rows[["distance", height, "dataset"]].set_axis(["x", "y", "dataset"], axis=1)
-    return both.reset_index(drop=True)
-
-
 def _related(axes: Axes, both: pd.DataFrame) -> str:
     """Draw the line of a panel, without a band as pairs of a set depend on each other, and write the coefficient."""
     scatter.fitted_line(axes, both, style.BLACK, band=False)
@@ -382,6 +349,7 @@ def _related(axes: Axes, both: pd.DataFrame) -> str:
     first = "no rank correlation" if np.isnan(rho) else f"ρ {coefficient(rho)}"
     text = f"{first}\n{count} pairs, {style.sets(both['dataset'].nunique())}"
     scatter.corner(axes, text)
+    axes.margins(x=0.06, y=0.22)
     return _spoken(text)
 
 
@@ -392,13 +360,7 @@ def _stated(name: str) -> str:
 
 
 def _pairs_legend(stated: str) -> list[Line2D]:
-    return [style.line("regression line", 1.5), _note(label="ρ Spearman"), _note(label=f"paper: ρ {stated}")]
-
-
-def _cloud(axes: Axes, both: pd.DataFrame, dots: str, line: str) -> None:
-    """A point a data set, and the line fitted to them."""
-    axes.scatter(both["x"], both["y"], s=16, color=dots, alpha=0.85, lw=0, zorder=3)
-    scatter.fitted_line(axes, both, line)
+    return [style.line("regression line", 1.5), note(label="ρ Spearman"), note(label=f"paper: ρ {stated}")]
 
 
 def _spoken(words: str) -> str:

@@ -43,6 +43,7 @@ WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point l
 MARGIN = 0.04  # inches around what sticks out
 SMALL = 8.5  # points: the smallest text in any figure
 PALETTE = 256  # colours of a PNG: a plot has few, and so many hold it at a third of the size
+NOTE = {"fontsize": SMALL, "color": PUBLISHED}  # of words beside the numbers
 RC = {
     **sns.axes_style("whitegrid"),
     **dict.fromkeys(("font.size", "axes.labelsize"), 9.5),
@@ -120,17 +121,41 @@ def model_label(run: str) -> str:
 
 def remark(axes: Axes, row: float, text: str) -> None:
     """Say in a row of a panel why it shows nothing."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    look = {"color": PUBLISHED, "fontsize": SMALL, "style": "italic", "bbox": box}
-    axes.text(0.5, row, text, transform=axes.get_yaxis_transform(), ha="center", va="center", **look)
+    look = {
+        "ha": "center",
+        "va": "center",
+        "style": "italic",
+        "bbox": {"fc": "white", "ec": "none", "pad": 1.5},
+    }
+    axes.text(0.5, row, text, transform=axes.get_yaxis_transform(), **NOTE, **look)
 
 
 def margin_numbers(axes: Axes, rows: pd.Series, texts: pd.Series, head: str) -> None:
     """A column of small numbers right of a panel, one beside each row, under a head."""
-    look = {"fontsize": SMALL, "color": PUBLISHED}
     for row, text in zip(rows, texts, strict=True):
-        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", **look)
-    beside(axes, (1.02, 1), (0, 3), head, "axes fraction", va="bottom", **look)
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", **NOTE)
+    beside(axes, (1.02, 1), (0, 3), head, "axes fraction", va="bottom", **NOTE)
+
+
+def name_rows(axes: Axes, names: Sequence[str], below: float = 0.4, above: float = 0.6) -> None:
+    """Name the rows 0, 1, ... of a panel, the first on top, with so much room at both ends."""
+    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - below, -above))
+
+
+def intervals(
+    axes: Axes, table: pd.DataFrame, rows: Sequence, color: Sequence, size: float, lw: float
+) -> None:
+    """A point for each estimate, in its row, on the line from low to high."""
+    axes.hlines(rows, table["low"], table["high"], color=color, lw=lw)
+    axes.scatter(table["estimate"], rows, c=color, s=size, zorder=3)
+
+
+def legend(
+    figure: Figure, handles: list | None = None, columns: int = 2, spare: Sequence = (), **look
+) -> None:
+    """What the marks mean: below all panels, or in the first of those that are not used."""
+    look |= {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
+    (spare[0] if spare else figure).legend(handles=handles, **look)
 
 
 def dot(label: str, marker: str = "o", ms: float = 4.5, ls: str = "none", **look: object) -> Line2D:
@@ -193,6 +218,12 @@ def one_format(frame: pd.DataFrame) -> str:
     expected = f"one answer format: {', '.join(most)} or {last}"
     need(len(found) == 1 and found[0] in FORMATS, expected, some(found), "choose the rows of one format.")
     return found[0]
+
+
+def in_order(rows: pd.DataFrame, heights: pd.Series, then: pd.Series) -> pd.DataFrame:
+    """The rows by data set, those with the largest heights first, and within each by what rises with `then`."""
+    order = heights.sort_values(ascending=False).index
+    return rows.iloc[np.lexsort([then, rows["dataset"].map(order.get_loc)])].reset_index(drop=True)
 
 
 def span(values: Iterable[pd.Series | np.ndarray]) -> tuple[float, float]:

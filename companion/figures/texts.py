@@ -67,9 +67,8 @@ def items(table: pd.DataFrame) -> Drawn:
                 right.scatter(100 * table[what + suffix], rows + place, color=color, zorder=3, **mark)
         right.set_xlabel("items anti-steerable in both, %\nbar: if items were shuffled within sets")
         right.set_xlim(0, None)
-        handles = [style.dot("two models", color=own)]
-        handles.append(style.dot("second model's placebo vectors", color=style.PUBLISHED))
-        _legend(figure, handles, table)
+        other = style.dot("second model's placebo vectors", color=style.PUBLISHED)
+        _legend(figure, [style.dot("two models", color=own), other], table)
     alt = f"Within sets the slopes of the same items correlate between models: {_in_words(table, names)}."
     return Drawn(figure, table, alt)
 
@@ -99,7 +98,7 @@ def sides(found: pd.DataFrame, unit: str = "nats per token per unit") -> Drawn:
         handles = [style.dot(f"matching text {text}", markerfacecolor=c, **edge) for text, c in TEXTS.items()]
         handles.append(style.dot("not steerable", "x", color=style.PUBLISHED))
         handles.append(style.line("both alike", 1, style.PUBLISHED, "--"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        style.legend(figure, handles)
     counts = found[found["steerable"]].groupby(["run", "text"], sort=False).size()
     rows = (f"{count} {text} in {style.model_label(run)}" for (run, text), count in counts.items())
     said = "; ".join(rows) or "none"
@@ -129,7 +128,7 @@ def written(table: pd.DataFrame) -> Drawn:
         signs = [style.dot("with the vector", ls="-", color=style.BLACK)]
         signs += [style.dot("against it", "s", ls=":", color=style.BLACK)]
         signs += [style.line("counts as broken", 0.9, style.BLACK, "--")]
-        figure.legend(handles=[*handles, *signs], loc="outside lower center", ncols=2)
+        style.legend(figure, [*handles, *signs])
     worst = table.loc[table["dose"].idxmax()]
     alt = f"Surprise of steered texts by dose, up to {worst['dose']:.2g} nats, where a text costs {worst['surprise']:.2g} a token."
     return Drawn(figure, table, alt)
@@ -145,11 +144,10 @@ def controls(table: pd.DataFrame) -> Drawn:
         for place, (_, part) in enumerate(groups):
             rows = place + 0.15 * (part["control"].map(names.index) - (len(names) - 1) / 2)
             colors = part["control"].map(dict(zip(names, CONTROLS, strict=False)))
-            axes.hlines(rows, part["low"], part["high"], color=colors, lw=1.3)
-            axes.scatter(part["estimate"], rows, c=colors, s=18, zorder=3)
+            style.intervals(axes, part, rows, colors, 18, 1.3)
         _frame(axes, [f"{finding}:\n{_label(*pair)}" for finding, *pair in groups.groups])
         handles = [style.dot(name, color=color) for name, color in zip(names, CONTROLS, strict=False)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        style.legend(figure, handles)
     ends = groups["estimate"].agg(["min", "max"])
     words = "{:.2f} to {:.2f} for {} ({})".format
     said = (words(*both, name, " ".join(_label(*pair).split())) for (name, *pair), both in ends.T.items())
@@ -186,20 +184,18 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
     with _squares(len(texts)) as (figure, panels, _):
         for axes, (name, text) in zip(panels, texts.items(), strict=True):
             part = points[points["panel"] == name].set_index("dataset")
-            look = {"s": 22, "color": style.model_color(name), "alpha": 0.75, "lw": 0, "zorder": 3}
             for kind in KINDS:
-                some = part[part["kind"] == kind]
-                axes.scatter(some["x"], some["y"], marker=MARKS[kind], **look)
-                scatter.fitted_line(axes, some, look["color"], band=False)
+                some, color = part[part["kind"] == kind], style.model_color(name)
+                scatter.cloud(axes, some, color, 22, 0.75, marker=MARKS[kind])
+                scatter.fitted_line(axes, some, color, band=False)
             axes.set_title(style.model_label(name))
             axes.locator_params(nbins=5)
             scatter.corner(axes, text)
             named.append((axes, part, scatter.off_line(part)[:2]))
         _outer(panels, xlabel, ylabel)
-        kinds = [kind for kind in KINDS if (points["kind"] == kind).any()]
-        words = {kind: f"{kind} sets, with their line" for kind in kinds}
-        handles = [style.dot(words[kind], MARKS[kind], color=style.BLACK) for kind in kinds]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        words = {kind: f"{kind} sets, with their line" for kind in KINDS if kind in set(points["kind"])}
+        handles = [style.dot(word, MARKS[kind], color=style.BLACK) for kind, word in words.items()]
+        style.legend(figure, handles)
         scatter.write_names(figure, named)
     said = "; ".join(f"{style.model_label(name)}: {text}" for name, text in texts.items())
     alt = f"{ylabel} against {xlabel}, a point a data set. {said}."
@@ -211,17 +207,16 @@ def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) 
     rows, none = range(len(table)), pd.Series(np.nan, table.index)
     low, high, ceiling = (table.get(name, none) for name in ("placebo_low", "placebo_high", "ceiling"))
     axes.barh(rows, high - low, left=low, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
-    axes.hlines(rows, table["low"], table["high"], color=colors, lw=1.6)
-    axes.scatter(table["estimate"], rows, c=colors, s=34, zorder=3)
+    style.intervals(axes, table, rows, colors, 34, 1.6)
     axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
     _frame(axes, names)
 
 
 def _frame(axes: Axes, names: list[str]) -> None:
     axes.axvline(0, color=style.BLACK, lw=0.9)
-    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlim=(-1.02, 1.02))
+    style.name_rows(axes, names)
     axes.tick_params(axis="y", labelsize=style.SMALL)
-    axes.set_xlabel("Spearman's rank correlation, 95% interval")
+    axes.set(xlim=(-1.02, 1.02), xlabel="Spearman's rank correlation, 95% interval")
 
 
 def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
@@ -231,7 +226,7 @@ def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
         handles.append(style.dot("ceiling of the noise", "|", 9, color=style.BLACK, markeredgewidth=1.4))
     if "placebo_low" in columns and table["placebo_low"].notna().any(axis=None):
         handles.append(style.line("nine in ten placebo vectors", 6, style.FAINT))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    style.legend(figure, handles, 3)
 
 
 def _squares(count: int) -> AbstractContextManager[tuple]:
