@@ -1,6 +1,7 @@
 """The figures of Mayne et al. 2024: a steering vector as a sparse autoencoder sees it, beside what the paper has."""
 
 from collections.abc import Collection, Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -26,8 +27,7 @@ NORM_BINS, PAIR_BINS = 60, 24
 COUNT = 5  # features of an input that are listed
 NONE = "no feature is active"
 DOSE = ("shared", "low", "high")
-BY_LAYER = ("format", "layer", "mean", "low", "high", "n", "placebo")
-SMALL = {"fontsize": style.SMALL, "color": style.PUBLISHED}
+BY_LAYER = ["format", "layer", "mean", "low", "high", "n", "placebo"]
 
 
 def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
@@ -36,21 +36,21 @@ def figure_1(norms: Mapping[str, np.ndarray], length: float) -> Drawn:
     with style.drawing(3.4) as (figure, axes):
         for what, rows in table[table["what"] != VECTOR].groupby("what", sort=False):
             total, widths = rows["count"].sum(), rows["high"] - rows["low"]
-            look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0}
-            look |= {"label": f"{NAMES[what]} (n = {total:,})", "align": "edge"}
-            axes.bar(rows["low"], rows["count"] / total, widths, **look)
+            look = {"color": COLORS[what], "alpha": 0.6 if what == PLAIN else 0.4, "lw": 0, "align": "edge"}
+            label = f"{NAMES[what]} (n = {total:,})"
+            axes.bar(rows["low"], rows["count"] / total, widths, label=label, **look)
         axes.axvline(length, color=COLORS[VECTOR], lw=2)
         style.logarithmic(axes)
-        low, high = min(length, table["low"].min()), table["high"].max()
+        low, high = table["low"].min(), table["high"].max()
         axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.03)
-        axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
+        axes.set(ylim=(0, axes.get_ylim()[1] * 1.12), ylabel="share of the tokens")
+        axes.set_xlabel("L2 norm of the residual stream, logarithmic")
         side, shift = ("left", 5) if length < np.sqrt(low * high) else ("right", -5)
         text = f"steering vector\n{number(length)}"
         style.beside(axes, (length, 0.97), (shift, 0), text, ("data", "axes fraction"), va="top", ha=side)
-        axes.set(xlabel="L2 norm of the residual stream, logarithmic", ylabel="share of the tokens")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside lower center", ncols=2)
+        style.legend(figure)
     plain = np.asarray(norms[PLAIN])
     longer = f"longer than {np.mean(plain < length):.1%} of the tokens"
     longer = "shorter than every token" if length <= plain.min() else longer
@@ -69,11 +69,10 @@ def _histograms(norms: Mapping[str, np.ndarray], length: float) -> pd.DataFrame:
     _check({**norms, VECTOR: np.array([length])}, (PLAIN, VECTOR))
     everything = np.concatenate(list(norms.values()))
     edges = np.geomspace(everything.min() * 0.999, everything.max() * 1.001, NORM_BINS + 1)
-    rows = []
-    for what, values in norms.items():
-        counts = zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
-        rows += [(what, low, high, count) for low, high, count in counts if count]
-    return pd.DataFrame([*rows, (VECTOR, length, length, 1)], columns=["what", "low", "high", "count"])
+    bins = pd.DataFrame({"low": edges[:-1], "high": edges[1:]})
+    parts = [bins.assign(what=what, count=np.histogram(values, edges)[0]) for what, values in norms.items()]
+    own = pd.DataFrame({"what": [VECTOR], "low": length, "high": length, "count": 1})
+    return pd.concat([*parts, own], ignore_index=True).query("count > 0")[[*own]]
 
 
 def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
@@ -81,27 +80,24 @@ def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
 
     A missing bar means that the feature is not among the five of that input. `label` names the model.
     """
-    shown = table_1(table)
-    panels = {f"ours:\n{label or vector}": (table, vector, style.BLUE)}
+    shown, handles = table_1(table), []
+    panels = {"ours": (label or vector, table, vector, style.BLUE)}
     theirs = (_published_features(), published.VECTOR, style.PUBLISHED)
-    panels["published:\nGemma-2-2B, Gemma Scope"] = theirs
+    panels["published"] = ("Gemma-2-2B, Gemma Scope", *theirs)
+    alt = "The most active features of a steering vector and of the zero vector."
     with style.drawing(3.7, 1, 2) as (figure, columns):
-        for axes, (title, (rows, name, color)) in zip(columns, panels.items(), strict=True):
-            _feature_bars(axes, rows, name, color)
-            axes.set(title=title, xlabel="activation")
-        columns[0].set_ylabel("feature")
-        handles = []
-        for whose, color in (("ours", style.BLUE), ("published", style.PUBLISHED)):
+        for axes, (whose, (title, rows, name, color)) in zip(columns, panels.items(), strict=True):
+            one, other = (rows[rows["input"] == each].sort_values("rank") for each in (name, ZERO))
+            _feature_bars(axes, one, other, color)
+            axes.set(title=f"{whose}:\n{title}", xlabel="activation")
             hollow = Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}")
             handles += [Patch(fc=color, label=f"vector, {whose}"), hollow]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    alt = "The most active features of a steering vector and of the zero vector."
-    for whose, (rows, name, _) in zip(("Ours", "Published"), panels.values(), strict=True):
-        one, other = (rows[rows["input"] == each] for each in (name, ZERO))
-        shared = len(set(one["feature"]) & set(other["feature"]))
-        one, other = (", ".join(_cells(each)) or "none, since nothing is active" for each in (one, other))
-        alt += f" {whose}: the vector's most active features are {one}; those of the zero vector are {other};"
-        alt += f" {shared} features are in both."
+            shared = len(set(one["feature"]) & set(other["feature"]))
+            one, other = (", ".join(_cells(each)) or "none, since nothing is active" for each in (one, other))
+            alt += f" {whose.capitalize()}: the vector's most active features are {one}; those of the zero vector are "
+            alt += f"{other}; {shared} features are in both."
+        columns[0].set_ylabel("feature")
+        style.legend(figure, handles, 4)
     return Drawn(figure, shown, alt)
 
 
@@ -112,14 +108,12 @@ def table_1(table: pd.DataFrame) -> pd.DataFrame:
         style.checked(table, columns, columns[1:])
     for source, part in (("published", _published_features()), ("ours", table)):
         usual = set(part.loc[part["input"] == ZERO, "feature"])
-        # An input without any active feature has no rows of its own; zero is always listed.
-        for name in dict.fromkeys([*part["input"], *([ZERO] if source == "ours" else [])]):
+        for name in dict.fromkeys([*part["input"], ZERO]):  # without any active feature it has no rows
             own = part[part["input"] == name].sort_values("rank")
             cells = (_cells(own) or [NONE]) + [""] * COUNT
             shared = f"{len(set(own['feature']) & usual)} of {len(own)}"
             rows.append((source, name, *cells[:COUNT], "" if name == ZERO else shared))
-    heads = [str(rank) for rank in range(1, COUNT + 1)]
-    return pd.DataFrame(rows, columns=["source", "input", *heads, "also in zero"])
+    return pd.DataFrame(rows, columns=["source", "input", *map(str, range(1, COUNT + 1)), "also in zero"])
 
 
 def _published_features() -> pd.DataFrame:
@@ -127,17 +121,15 @@ def _published_features() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _feature_bars(axes: Axes, rows: pd.DataFrame, vector: str, color: str) -> None:
-    kept = pd.concat([rows[rows["input"] == name].sort_values("rank") for name in (vector, ZERO)])
+def _feature_bars(axes: Axes, vector: pd.DataFrame, zero: pd.DataFrame, color: str) -> None:
+    kept = pd.concat([vector, zero])
     if kept.empty:
         axes.set(xticks=[], yticks=[])
         look = {"ha": "center", "color": style.PUBLISHED, "style": "italic"}
         axes.text(0.5, 0.5, NONE, transform=axes.transAxes, **look)
         return
-    shown = list(dict.fromkeys(kept["feature"]))
-    hollow = {"facecolor": "white", "edgecolor": color, "lw": 1.2}
-    for name, shift, look in ((vector, -0.2, {"color": color}), (ZERO, 0.2, hollow)):
-        own = kept[kept["input"] == name]
+    shown, hollow = list(dict.fromkeys(kept["feature"])), {"fc": "white", "ec": color, "lw": 1.2}
+    for own, shift, look in ((vector, -0.2, {"color": color}), (zero, 0.2, hollow)):
         places = own["feature"].map(shown.index) + shift
         axes.barh(places, own["activation"], height=0.36, **look)
         for place, value in zip(places, own["activation"], strict=True):
@@ -165,22 +157,22 @@ def dose(curve: pd.DataFrame, norm: float, usual: float) -> Drawn:
         for what, part in rows.groupby("what", sort=False):
             (color, line), name = looks[what], NAMES.get(what, what)
             axes.plot(part["norm"], part["shared"], color=color, ls=line, lw=2, label=name)
-            own_norm, high = (number(np.interp(at, part["norm"], part["shared"])) for at in (norm, usual))
-            at_norm = f"{what} {own_norm} at the norm of the steering vector, {number(norm)}"
+            low, high = (number(np.interp(at, part["norm"], part["shared"])) for at in (norm, usual))
+            at_norm = f"{what} {low} at the norm of the steering vector, {number(norm)}"
             said.append(f"{at_norm}, and {high} at that of activations, {number(usual)}")
             if what != VECTOR:
                 band = {"color": color, "alpha": 0.18, "lw": 0, "label": f"{name}, 5% to 95% of draws"}
-                axes.fill_between(part["norm"], part["low"], part["high"], **band)
+                axes.fill_between("norm", "low", "high", data=part, **band)
                 below, above = int((own < part["low"].array).sum()), int((own > part["high"].array).sum())
                 said[-1] += f" (5% to 95% of draws, with the vector below at {below} and above at {above}"
                 said[-1] += f" of {len(own)} norms)"
         for place, text in ((norm, "steering vector"), (usual, "activations")):
             axes.axvline(place, color=style.FAINT, lw=1.3)
-            style.beside(axes, (place, 0.03), (4, 0), text, ("data", "axes fraction"), **SMALL)
+            style.beside(axes, (place, 0.03), (4, 0), text, ("data", "axes fraction"), **style.NOTE)
         style.logarithmic(axes)
-        axes.set(xlabel="L2 norm, logarithmic", ylim=(-0.2, COUNT + 0.2))
-        axes.set_ylabel(f"of {COUNT} features,\nthose of zero")
-        figure.legend(loc="outside lower center", ncols=3)
+        ylabel = f"of {COUNT} features,\nthose of zero"
+        axes.set(xlabel="L2 norm, logarithmic", ylabel=ylabel, ylim=(-0.2, COUNT + 0.2))
+        style.legend(figure, columns=3)
     alt = f"How many of the {COUNT} most active features are those of the zero vector, by norm: {'; '.join(said)}."
     return Drawn(figure, rows.assign(vector_norm=norm), alt)
 
@@ -201,10 +193,9 @@ def figure_3(sae: Sae, feature: int, projections: Mapping[str, torch.Tensor]) ->
         axes.axhline(0, color=style.FAINT, lw=1)
         axes.set(xticks=range(len(NAMES)), xticklabels=NAMES.values(), xlim=(-0.6, len(NAMES) - 0.4))
         reach = np.array([*np.concatenate(list(points.values())), start, 0.0])
-        margin = 0.06 * np.ptp(reach)
+        margin, coords = 0.06 * np.ptp(reach), ("axes fraction", "data")
         axes.set_ylim(reach.min() - margin, reach.max() + margin)
-        above, coords = "active above this line", ("axes fraction", "data")
-        style.beside(axes, (1, start), (-4, 3), above, coords, ha="right", **SMALL)
+        style.beside(axes, (1, start), (-4, 3), "active above this line", coords, ha="right", **style.NOTE)
         axes.set_ylabel(f"projection on the encoder\ndirection of feature {feature}")
         right = axes.secondary_yaxis("right", functions=(lambda y: y + offset, lambda y: y - offset))
         right.set_ylabel(f"pre-activation\n(projection {signed(offset)})")
@@ -257,10 +248,9 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
     numbers, roles = features.pair_numbers(answers, sae, norm, pair), ("negative", "spurious")
     *theirs, cosine = published.signs()
     sides = {POSITIVE: answers.positive, NEGATIVE: answers.negative}
-    found = {side: sae.pre_activations(x)[:, list(pair)].tolist() for side, x in sides.items()}
-    rows = []
-    for place, named in enumerate(zip(roles, pair, strict=True)):
-        rows += [(*named, side, value[place]) for side, values in found.items() for value in values]
+    found = {side: sae.pre_activations(x)[:, list(pair)].T.tolist() for side, x in sides.items()}
+    cells = product(enumerate(zip(roles, pair, strict=True)), found)
+    rows = [(*named, side, value) for (i, named), side in cells for value in found[side][i]]
     table = pd.DataFrame(rows, columns=["role", "feature", "side", "pre_activation"])
     style.checked(table, (), ["pre_activation"])
     encoder, decoder = numbers.loc[0, ["cosine, encoder", "cosine, decoder"]]
@@ -271,13 +261,13 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
         panels[0].set_ylabel("answer tokens")
         title = f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}"
         figure.suptitle(f"{title}; published {signed(cosine)}", fontsize=10)
-        handles = [
-            *(Patch(color=COLORS[side], alpha=0.75, label=NAMES[side]) for side in (POSITIVE, NEGATIVE)),
+        handles = [Patch(color=COLORS[side], alpha=0.75, label=NAMES[side]) for side in sides]
+        handles += [
             style.line("active right of this", 1.2, style.PUBLISHED, ":"),
             style.line("steering vector", 2),
-            style.line("vector, scaled to the median norm", 1.6, ls="--"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        handles.append(style.line("vector, scaled to the median norm", 1.6, ls="--"))
+        style.legend(figure, handles, 3)
     said = " ".join(_said(one) for _, one in numbers.iterrows())
     alt = f"Two histograms of pre-activations over answer tokens. {said} Their encoder directions have a cosine of "
     alt += f"{number(encoder)}, their decoder directions one of {number(decoder)}. The paper shows features "
@@ -317,8 +307,8 @@ def _pre_activations(axes: Axes, rows: pd.DataFrame, one: pd.Series) -> None:
     scaled, start = one["scaled vector, pre-activation"], one["threshold"]
     reach = [*rows["pre_activation"], alone, scaled, start]
     edges = np.linspace(min(reach), max(reach) + 1e-9, PAIR_BINS + 1)
-    sides = [rows.loc[rows["side"] == side, "pre_activation"] for side in (POSITIVE, NEGATIVE)]
-    axes.hist(sides, edges, color=[COLORS[POSITIVE], COLORS[NEGATIVE]], alpha=0.75)
+    sides = dict(iter(rows.groupby("side", sort=False)["pre_activation"]))
+    axes.hist(sides.values(), edges, color=[COLORS[side] for side in sides], alpha=0.75)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.axvline(start, color=style.PUBLISHED, lw=1.2, ls=":")
     axes.axvline(alone, color=style.BLACK, lw=2)
@@ -343,7 +333,7 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
 
     The paper's best layer is marked at the same depth of this model, which has `n_layers` blocks.
     """
-    rows = style.checked(table, BY_LAYER, ["layer", "mean", "n"])[[*BY_LAYER]]
+    rows = style.checked(table, BY_LAYER, ["layer", "mean", "n"])[BY_LAYER]
     rows, form = rows.sort_values("layer", ignore_index=True), style.one_format(rows)
     style.need(rows["layer"].is_unique, "each layer once", "some twice", "choose one data set.")
     color = style.FORMATS[form]
@@ -352,8 +342,8 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
     same_depth = layer / (blocks - 1) * (n_layers - 1)
     with style.drawing(3.5) as (figure, axes):
         axes.axhline(0, color=style.BLACK, lw=0.9)
-        band = {"alpha": 0.2, "lw": 0, "label": "95% interval over test groups"}
-        axes.fill_between(rows["layer"], rows["low"], rows["high"], color=color, **band)
+        band = {"color": color, "alpha": 0.2, "lw": 0, "label": "95% interval over test groups"}
+        axes.fill_between("layer", "low", "high", data=rows, **band)
         axes.plot(rows["layer"], rows["mean"], color=color, lw=1.6, marker=".", ms=5)
         placebo = "95% of label-shuffled vectors below"
         axes.plot(rows["layer"], rows["placebo"], color=style.BLACK, lw=0.9, ls="--", label=placebo)
@@ -366,7 +356,7 @@ def figure_5(table: pd.DataFrame, n_layers: int, sae_layer: int) -> Drawn:
         ylabel = f"mean steerability\n({style.PER_UNIT[form]})"
         axes.set(xlabel="layer (0-based block output)", ylabel=ylabel, xlim=(-0.5, n_layers - 0.5))
         axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside lower center", ncols=2)
+        style.legend(figure)
     alt = (
         f"Mean steerability by layer over {len(rows)} of {n_layers} layers: highest at layer {best['layer']:.0f}, "
         f"{number(best['mean'])} with a 95% interval from {number(best['low'])} to {number(best['high'])}; lowest at layer "
