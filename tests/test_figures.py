@@ -166,7 +166,7 @@ class TestEveryFigure:
         slopes = slopes[(slopes["dataset"] != "narcissism") | (slopes["example_id"] == "narcissism/1")]
         for each in (slopes, make_slopes("letter", ("openness",))):
             for drawn in (figure_1(each), bias.figure_3(each)):
-                drawn.figure.canvas.draw()
+                drawn.figure.draw_without_rendering()
 
     @pytest.mark.parametrize("draw", [lambda t, b: figure_1(t, "m", b), bias.figure_3])
     def test_resampled_and_random_vectors_do_not_change_a_figure_even_as_a_tab_beside_it(self, draw):
@@ -204,15 +204,7 @@ class TestEveryFigure:
 
     def test_a_thin_line_keeps_its_colour_in_the_png(self, tmp_path):
         """In a palette of few colours one may become its neighbour."""
-        colors = [
-            style.BLACK,
-            style.BLUE,
-            style.SKY,
-            style.GREEN,
-            style.ORANGE,
-            style.VERMILLION,
-            style.PURPLE,
-        ]
+        colors = [*style.SETTINGS.values(), style.GREEN, style.PURPLE]
         with style.drawing(3.0) as (figure, axes):
             for height, color in enumerate(colors):
                 axes.plot([0, 1], [height, height + 0.7], color=color, lw=1.4)

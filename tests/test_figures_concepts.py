@@ -102,17 +102,15 @@ class TestEffects:
         low, high = axes.get_ylim()
         assert low > high  # the first row is at the top
 
-    def test_a_model_that_was_not_run_in_a_format_is_missing_there_and_nowhere_else(self):
-        table = rows()
+    def test_forty_sets_fit_with_labels_of_one_line_and_a_model_not_run_in_a_format_is_missing_there(
+        self,
+    ):
+        table = rows(sets=tuple(published.datasets().index))
         missing = (table["model"] == MODELS[1]) & (table["format"] == "letter")
-        counts = {axes.get_title(): len(dots(axes)) for axes in figures.effects(table[~missing]).figure.axes}
-        assert counts["letter"] == counts["statement"] / 2 > 0
-
-    def test_forty_data_sets_fit_with_labels_of_one_line(self):
-        figure = figures.effects(rows(sets=tuple(published.datasets().index))).figure
-        names = ticks(figure.axes[0])
+        figure = figures.effects(table[~missing]).figure
+        names, counts = ticks(figure.axes[0]), {axes.get_title(): len(dots(axes)) for axes in figure.axes}
         assert len(names) == 40 and not any("\n" in name for name in names)
-        assert figure.get_size_inches()[1] > 10
+        assert figure.get_size_inches()[1] > 10 and counts["letter"] == counts["statement"] / 2 > 0
 
     def test_the_alt_text_counts_what_is_above_zero_and_names_the_ends(self):
         table = rows()

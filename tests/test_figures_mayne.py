@@ -80,6 +80,10 @@ def behaviour_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["vector", "cosine", "norm", "estimate", "low", "high", "items"])
 
 
+def behaviour(table: pd.DataFrame) -> style.Drawn:
+    return decompositions.behaviour(table, "letter")
+
+
 def stability_table() -> pd.DataFrame:
     rows = [("encode", 8, 0.9, 0.8, 1.0), ("signed-pursuit, shuffled dictionary", 8, 0.1, 0.0, 0.2)]
     return pd.DataFrame(rows, columns=["method", "n_features", "jaccard", "low", "high"])
@@ -100,12 +104,10 @@ class TestNorms:
         for words in ("36 tokens", "line at 12.5", "12.5, is shorter than every token;"):
             assert words in found.alt
         assert "longer than 100.0%" in autoencoder.figure_1(norms(), 1e4).alt
-
-    def test_the_table_counts_every_token_once(self):
-        table, values = autoencoder.figure_1(norms(), 12.5).table, norms()["plain text"]
-        counts = table.groupby("what")["count"].sum()
+        counts = found.table.groupby("what")["count"].sum()  # every token once
         assert counts.to_dict() == {"negative": 5, "plain text": 36, "positive": 4, "vector": 1}
-        for row in table[table["what"] == "plain text"].itertuples():
+        values = norms()["plain text"]
+        for row in plain.itertuples():
             assert row.count == ((values >= row.low) & (values < row.high)).sum()
 
 
@@ -259,7 +261,7 @@ class TestDecompositions:
         assert "n/a" in texts(side) and "30.00" in texts(side) and "nats per token" in axes.get_xlabel()
         assert "encode 0.1 [−0.2, 0.3], cosine −0.1, norm 30" in found.alt
         with pytest.raises(SteerkitError, match="a row of the original vector"):
-            decompositions.behaviour(behaviour_table().iloc[1:], "letter")
+            behaviour(behaviour_table().iloc[1:])
 
     def test_stability_has_a_row_a_method(self):
         found = decompositions.stability(stability_table())

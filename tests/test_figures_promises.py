@@ -1,6 +1,6 @@
 """What every figure promises: one width, legible words, colours told apart, its table as CSV, and refusals in words."""
 
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 import matplotlib.colors
@@ -32,94 +32,103 @@ from steerkit import slopes
 LONG = ("my-own-set-with-a-very-long-name-that-nobody-can-print",)
 
 
-def of_slopes(kind: str, sets: tuple[str, ...]) -> dict:
-    """How each figure of a run of Tan et al. is drawn, from which table, and two of its columns: one that has to be
-    there, and one in which every row needs a finite number."""
-    exact, grid = make_slopes(kind, sets), make_grid(kind, sets, halves=bent())
-    table, sweep = slopes(grid), make_sweep(sets, kind)
-    found = {
-        "figure 1": (figure_1, exact, "vector", "steerability"),
-        "figure 2": (figure_2, make_grid(kind, sets), "vector", "propensity"),
-        "figure 3": (bias.figure_3, exact, "vector", "steerability"),
-        "ranges": (layers.range_ablation, by_range(grid), "vector", "mean"),
-        "residuals": (layers.residual_scatter, fits(table), "vector", "rmse"),
-        "sweep": (lambda table: layers.layer_sweep(table, 8), sweep, "vector", "mean"),
-        "curves": (lambda table: layers.layer_curves(table, 8), sweep, "vector", "mean"),
-        "split": (drawings.split_effect, flaws.split_effect(table, table), "", ""),
-        "bracket": (drawings.closing_bracket, flaws.bracket_effect(table, table), "", ""),
-    }
-    if kind == "letter":
-        found["boxes"] = (drawings.contaminated_boxes, flaws.released_groups(grid), "dataset", "steerability")
-    return found
+@cache
+def curved(kind: str, sets: tuple[str, ...]) -> pd.DataFrame:
+    return make_grid(kind, sets, halves=bent())
 
 
-def behaviour(table: pd.DataFrame) -> style.Drawn:
-    return decompositions.behaviour(table, "letter")
+@cache
+def sweep(kind: str, sets: tuple[str, ...]) -> pd.DataFrame:
+    return make_sweep(sets, kind)
 
 
-def active(table: pd.DataFrame) -> style.Drawn:
-    return autoencoder.figure_2(table, "v")
+def twice(effect, kind: str, sets: tuple[str, ...]) -> pd.DataFrame:
+    """A flaw that changes nothing."""
+    table = slopes(curved(kind, sets))
+    return effect(table, table)
 
 
-def of_tables() -> dict:
-    """The same of all others that are drawn from one table."""
-    both, sycophancy = pd.concat([published_rows("llama2-7b"), our_rows()]), make_grid(sets=SYCOPHANCY)
-    return {
-        "figure 4": (lambda table: bias.figure_4(table, "paper"), make_parts(), "dataset", "total"),
-        "pool": (drawings.pooled_sycophancy, pooled(slopes(sycophancy)), "", ""),
-        "figure 5": (settings.figure_5, both, "train", ""),
-        "figure 6": (lambda table: settings.figure_6(table, "llama2-7b", "smollm2-135m"), both, "train", ""),
-        "matrix": (lambda table: settings.scatter_matrix(table, "BASE", "BASE"), both, "train", ""),
-        "moments": (settings.mean_variance, both, "train", ""),
-        "figure 7": (settings.figure_7, our_relative(), "dataset", "relative"),
-        "cosine": (settings.cosine_distance, our_cosines(), "dataset", "cosine"),
-        "effects": (formats.effects, concepts.rows(), "placebo", "low"),
-        "bias": (formats.bias, concepts.rows(), "placebo", "estimate"),
-        "correlations": (lambda table: drawn.correlations(table, "kind"), concepts.agreeing(), "first", ""),
-        "items": (drawn.items, shared_items(made(sets=SETS[:3])), "first", "joint"),
-        "sides": (drawn.sides, by_set(made(sets=SETS[:3])), "run", "matching"),
-        "written": (drawn.written, concepts.written(), "steerable", "dose"),
-        "tokens": (concepts.effects, concepts.shifted(), "model", "shift"),
-        "halves": (drawn.halves, concepts.in_halves(), "train", "shared"),
-        "controls": (drawn.controls, concepts.controlled(), "first", ""),
-        "sets": (concepts.in_plane, concepts.plane(), "kind", "x"),
-        "mayne 2": (active, mayne.feature_table(), "input", "feature"),
-        "mayne 5": (lambda table: autoencoder.figure_5(table, 8, 5), mayne.by_layer(), "format", "n"),
-        "decompositions": (decompositions.curves, mayne.curve_table(), "method", "explained"),
-        "behaviour": (behaviour, mayne.behaviour_table(), "vector", "estimate"),
-        "stability": (decompositions.stability, mayne.stability_table(), "method", "jaccard"),
-    }
+def both() -> pd.DataFrame:
+    return pd.concat([published_rows("llama2-7b"), our_rows()])
 
 
-OF_SETS = [samples.figure_1_published, bias.figure_3_published, bias.figure_4_published]
-OF_SETS += [layers.ranges_published]
+def three_models() -> pd.DataFrame:
+    return pd.concat([published_rows("llama2-7b", "qwen1.5-14b"), our_rows()])
+
+
+# How each figure of a run of Tan et al. is drawn, how its table is made, and two columns of it: one that has to be there,
+# and one in which every row needs a finite number.
+OF_SLOPES = {
+    "figure 1": (figure_1, make_slopes, "vector", "steerability"),
+    "figure 2": (figure_2, make_grid, "vector", "propensity"),
+    "figure 3": (bias.figure_3, make_slopes, "vector", "steerability"),
+    "ranges": (layers.range_ablation, lambda *run: by_range(curved(*run)), "vector", "mean"),
+    "residuals": (layers.residual_scatter, lambda *run: fits(slopes(curved(*run))), "vector", "rmse"),
+    "sweep": (partial(layers.layer_sweep, chosen=8), sweep, "vector", "mean"),
+    "curves": (partial(layers.layer_curves, chosen=8), sweep, "vector", "mean"),
+    "split": (drawings.split_effect, partial(twice, flaws.split_effect), "", ""),
+    "bracket": (drawings.closing_bracket, partial(twice, flaws.bracket_effect), "", ""),
+}
+OF_TABLES = {
+    "figure 4": (partial(bias.figure_4, order="paper"), make_parts, "dataset", "total"),
+    "pool": (drawings.pooled_sycophancy, lambda: pooled(slopes(make_grid(sets=SYCOPHANCY))), "", ""),
+    "boxes": (
+        drawings.contaminated_boxes,
+        lambda: flaws.released_groups(make_grid()),
+        "dataset",
+        "steerability",
+    ),
+    "figure 5": (settings.figure_5, both, "train", ""),
+    "figure 5, three models": (partial(settings.figure_5, measure="variance"), three_models, "train", ""),
+    "figure 6": (partial(settings.figure_6, first="llama2-7b", second="smollm2-135m"), both, "train", ""),
+    "matrix": (partial(settings.scatter_matrix, train="BASE", test="BASE"), both, "train", ""),
+    "moments": (settings.mean_variance, both, "train", ""),
+    "figure 7": (settings.figure_7, our_relative, "dataset", "relative"),
+    "cosine": (settings.cosine_distance, our_cosines, "dataset", "cosine"),
+    "effects": (formats.effects, concepts.rows, "placebo", "low"),
+    "bias": (formats.bias, concepts.rows, "placebo", "estimate"),
+    "correlations": (partial(drawn.correlations, by="kind"), concepts.agreeing, "first", ""),
+    "items": (drawn.items, lambda: shared_items(made(sets=SETS[:3])), "first", "joint"),
+    "sides": (drawn.sides, lambda: by_set(made(sets=SETS[:3])), "run", "matching"),
+    "written": (drawn.written, concepts.written, "steerable", "dose"),
+    "tokens": (concepts.effects, concepts.shifted, "model", "shift"),
+    "halves": (drawn.halves, concepts.in_halves, "train", "shared"),
+    "controls": (drawn.controls, concepts.controlled, "first", ""),
+    "sets": (concepts.in_plane, concepts.plane, "kind", "x"),
+    "mayne 2": (partial(autoencoder.figure_2, vector="v"), mayne.feature_table, "input", "feature"),
+    "mayne 5": (partial(autoencoder.figure_5, n_layers=8, sae_layer=5), mayne.by_layer, "format", "n"),
+    "decompositions": (decompositions.curves, mayne.curve_table, "method", "explained"),
+    "behaviour": (mayne.behaviour, mayne.behaviour_table, "vector", "estimate"),
+    "stability": (decompositions.stability, mayne.stability_table, "method", "jaccard"),
+}
+OF_SETS = [
+    samples.figure_1_published,
+    bias.figure_3_published,
+    bias.figure_4_published,
+    layers.ranges_published,
+]
 BARE = {
     "mayne 1": lambda: autoencoder.figure_1(mayne.norms(), 12.5),
     "mayne 3": lambda: autoencoder.figure_3(mayne.sae(), 2, mayne.projections()),
     "mayne 4": lambda: autoencoder.figure_4(mayne.sae(), mayne.answers(), 9.0, (0, 1)),
     **{f"{draw.__name__}, selected": draw for draw in OF_SETS},
-    **{f"{draw.__name__}, all": lambda draw=draw: draw(list(published.datasets().index)) for draw in OF_SETS},
+    **{f"{draw.__name__}, all": partial(draw, list(published.datasets().index)) for draw in OF_SETS},
 }
 RUNS = {"letters": ("letter", SETS), "statements": ("statement", SETS), "a long name": ("yes-no", LONG)}
-OF_SLOPES = ["figure 1", "figure 2", "figure 3", "ranges", "residuals", "sweep", "curves", "split", "bracket"]
-OF_TABLES = ["figure 4", "pool", "figure 5", "figure 6", "matrix", "moments", "figure 7", "cosine", "effects"]
-OF_TABLES += ["items", "sides", "written", "tokens", "halves", "controls", "sets"]
-OF_TABLES += ["bias", "correlations", "mayne 2", "mayne 5", "decompositions", "behaviour", "stability"]
-CASES = [(name, run) for run in RUNS for name in OF_SLOPES] + [("boxes", "letters")]
-CASES += [(name, "") for name in (*OF_TABLES, *BARE)]
+CASES = [(name, run) for run in RUNS for name in OF_SLOPES] + [(name, "") for name in (*OF_TABLES, *BARE)]
 
 
 @cache
-def of_run(run: str) -> dict:
-    return of_slopes(*RUNS[run]) if run else of_tables()
+def table_of(name: str, run: str) -> pd.DataFrame:
+    make = (OF_SLOPES if run else OF_TABLES)[name][1]
+    return make(*RUNS.get(run, ()))
 
 
 @pytest.mark.parametrize(("name", "run"), CASES)
 def test_it_has_one_width_legible_words_a_table_and_is_drawn_without_warnings(name, run):
     before = dict(plt.rcParams)
-    draw, *table = (BARE[name],) if name in BARE else of_run(run)[name][:2]
-    drawn = draw(*table)
-    drawn.figure.canvas.draw()
+    drawn = BARE[name]() if name in BARE else (OF_SLOPES | OF_TABLES)[name][0](table_of(name, run))
+    style.laid_out(drawn.figure)  # once, as for a file
     words = [text for text in drawn.figure.findobj(Text) if text.get_text()]
     assert drawn.figure.get_size_inches()[0] == style.WIDTH and dict(plt.rcParams) == before
     smallest = min(text.get_fontsize() for text in words)
@@ -147,10 +156,10 @@ def spoilt(name: str, table: pd.DataFrame, column: str, number: str) -> dict[str
     return bad
 
 
-@pytest.mark.parametrize("run", ["letters", ""])
-def test_a_table_that_cannot_be_drawn_is_refused_in_words(run):
-    for name, (draw, table, column, number) in of_run(run).items():
-        for message, bad in (spoilt(name, table, column, number) if column else {}).items():
+@pytest.mark.parametrize(("figures", "run"), [(OF_SLOPES, "letters"), (OF_TABLES, "")], ids=["run", "table"])
+def test_a_table_that_cannot_be_drawn_is_refused_in_words(figures, run):
+    for name, (draw, _, column, number) in figures.items():
+        for message, bad in (spoilt(name, table_of(name, run), column, number) if column else {}).items():
             error = refused(draw, bad, said=message)
             assert error.done == "Nothing was drawn." and not plt.get_fignums(), (name, message)
 

@@ -148,18 +148,6 @@ class TestFigure5:
         refused(settings.figure_5, pd.concat([our_rows(model) for model in "abcd"]), said="found 4 of 4")
         refused(settings.figure_5, our_rows().drop(columns="variance"), said="no variance")
 
-    @pytest.mark.parametrize(("models", "measure"), [(2, "mean"), (3, "variance")])
-    def test_names_stay_within_their_panel_and_apart_from_each_other(self, models, measure):
-        rows = pd.concat([published_rows(*PAPER), *[our_rows()][: models - 2]])
-        figure = settings.figure_5(rows, measure).figure
-        figure.draw_without_rendering()
-        for axes in figure.axes:
-            boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
-            assert len(boxes) == 4
-            for i, box in enumerate(boxes):
-                assert (box.min >= axes.bbox.min - 3).all() and (box.max <= axes.bbox.max + 3).all()
-                assert not any(box.overlaps(other) for other in boxes[:i])
-
 
 class TestModels:
     @pytest.mark.parametrize(
