@@ -238,6 +238,10 @@ class TestCorrelations:
         assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == marks
         names = labels(figure.axes[0])
         assert names[0] == "m – n" and names[1] == "m: bundled texts – papers' texts"
+        of_all = found["sets"] == "all"  # of which neither is drawn
+        some = found.assign(**{mark: found[mark].where(of_all) for mark in ("ceiling", "placebo_low")})
+        legend = texts.correlations(some).figure.legends[0].get_texts()
+        assert not {text.get_text() for text in legend} & {*marks}
 
     def test_no_correlation_at_all_is_refused(self, pairs):
         with pytest.raises(SteerkitError, match="a correlation over three data sets or more; found none"):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from companion.figures import scatter, style
 from companion.figures.style import Drawn
@@ -41,14 +41,14 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
     names = [_label(first, second) for _, first, second in wide.index]
     height = 1.3 + 0.27 * len(names) + 0.17 * sum(name.count("\n") for name in names)
     with style.drawing(height) as (figure, axes):
-        _rows(axes, names, shown, [COLORS[pair] for pair in kinds])
+        marks = _rows(axes, names, shown, [COLORS[pair] for pair in kinds])
         handles = [style.dot(WORDS.get(pair, pair), color=COLORS[pair]) for pair in dict.fromkeys(kinds)]
         below = np.arange(len(wide)) + 0.3  # beside the filled point, which often is at the same place
         for sets, mark in MARKS.items():
             if sets != main and ("estimate", sets) in wide:
                 axes.scatter(wide["estimate", sets], below, marker=mark, s=20, lw=0.8, **OUTLINE)
                 handles.append(style.dot(f"{sets} sets", mark, markerfacecolor="none", color=style.BLACK))
-        _legend(figure, handles, wide)
+        style.legend(figure, [*handles, *marks], 3)
     alt = f"Rank correlations of mean steerability over data sets, {main}: {_in_words(shown, names)}."
     return Drawn(figure, pairs, alt)
 
@@ -59,7 +59,7 @@ def items(table: pd.DataFrame) -> Drawn:
     names, rows = [_label(*row) for row in table[["first", "second"]].to_numpy()], np.arange(len(table))
     own, bar = COLORS[PAIRS[0]], {"marker": "|", "s": 110}
     with style.drawing(1.5 + 0.45 * len(table), 1, 2, sharey=True) as (figure, (left, right)):
-        _rows(left, names, table, [own] * len(table))
+        marks = _rows(left, names, table, [own] * len(table))
         left.set(xlim=(-0.3, 1.02), xlabel="rank correlation of slopes\nwithin data sets, 95% interval")
         right.hlines(rows, 100 * table["joint_low"], 100 * table["joint_high"], color=own, lw=1.6)
         for suffix, place, *colors in (("", 0, own, style.BLACK), ("_placebo", 0.22, *[style.PUBLISHED] * 2)):
@@ -68,7 +68,7 @@ def items(table: pd.DataFrame) -> Drawn:
         right.set_xlabel("items anti-steerable in both, %\nbar: if items were shuffled within sets")
         right.set_xlim(0, None)
         other = style.dot("second model's placebo vectors", color=style.PUBLISHED)
-        _legend(figure, [style.dot("two models", color=own), other], table)
+        style.legend(figure, [style.dot("two models", color=own), other, *marks], 3)
     alt = f"Within sets the slopes of the same items correlate between models: {_in_words(table, names)}."
     return Drawn(figure, table, alt)
 
@@ -162,12 +162,12 @@ def halves(table: pd.DataFrame) -> Drawn:
     shifts = map(scatter.arrow, table["train"], table["test"])
     names = [f"{run}: {shift}" for run, shift in zip(runs, shifts, strict=True)]
     with style.drawing(1.3 + 0.24 * len(table)) as (figure, axes):
-        _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
+        marks = _rows(axes, names, table, [style.FORMATS[form] for form in table["format"]])
         axes.scatter(table["shared"], range(len(table)), lw=0.9, s=24, zorder=4, **OUTLINE)
         colors = {form: style.FORMATS[form] for form in table["format"].unique()}
         handles = [style.dot(f"disjoint halves, {form}", color=color) for form, color in colors.items()]
         handles.append(style.dot("the same items", markerfacecolor="none", color=style.BLACK))
-        _legend(figure, handles, table)
+        style.legend(figure, [*handles, *marks], 3)
     same = "; ".join(f"{value:.2f} for {name}" for value, name in zip(table["shared"], names, strict=True))
     alt = f"Rank correlation of steerability in and out of distribution on the same items: {same}. "
     alt += f"On disjoint halves: {_in_words(table, names) or 'none'}."
@@ -202,14 +202,20 @@ def sets(points: pd.DataFrame, xlabel: str, ylabel: str, texts: Mapping[str, str
     return Drawn(figure, points, " ".join(alt.split()))
 
 
-def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) -> None:
-    """Estimates with intervals, a row each; behind them how far placebos came, and bars where noise sets a ceiling."""
+def _rows(axes: Axes, names: list[str], table: pd.DataFrame, colors: list[str]) -> list[Line2D]:
+    """Estimates with intervals, a row each; behind them how far placebos came, and bars where noise sets a ceiling.
+
+    Returns what a legend says of the bars and bands that there are.
+    """
     rows, none = range(len(table)), pd.Series(np.nan, table.index)
     low, high, ceiling = (table.get(name, none) for name in ("placebo_low", "placebo_high", "ceiling"))
     axes.barh(rows, high - low, left=low, height=0.55, color=style.FAINT, alpha=0.5, lw=0)
     style.intervals(axes, table, rows, colors, 34, 1.6)
     axes.scatter(ceiling, rows, marker="|", s=160, color=style.BLACK, lw=1.4, zorder=3)
     _frame(axes, names)
+    bar = style.dot("ceiling of the noise", "|", 9, color=style.BLACK, markeredgewidth=1.4)
+    band = style.line("nine in ten placebo vectors", 6, style.FAINT)
+    return [mark for mark, values in ((bar, ceiling), (band, low)) if values.notna().any()]
 
 
 def _frame(axes: Axes, names: list[str]) -> None:
@@ -217,16 +223,6 @@ def _frame(axes: Axes, names: list[str]) -> None:
     style.name_rows(axes, names)
     axes.tick_params(axis="y", labelsize=style.SMALL)
     axes.set(xlim=(-1.02, 1.02), xlabel="Spearman's rank correlation, 95% interval")
-
-
-def _legend(figure: Figure, handles: list, table: pd.DataFrame) -> None:
-    """What there is, below; and what bars and bands are where the table has them."""
-    columns = set(table.columns.get_level_values(0))
-    if "ceiling" in columns and table["ceiling"].notna().any(axis=None):
-        handles.append(style.dot("ceiling of the noise", "|", 9, color=style.BLACK, markeredgewidth=1.4))
-    if "placebo_low" in columns and table["placebo_low"].notna().any(axis=None):
-        handles.append(style.line("nine in ten placebo vectors", 6, style.FAINT))
-    style.legend(figure, handles, 3)
 
 
 def _squares(count: int) -> AbstractContextManager[tuple]:
