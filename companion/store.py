@@ -35,16 +35,11 @@ MANIFEST = b"steerkit.manifest"
 TOLD = "STEERKIT_TOLD"
 # The code that turns inputs into numbers: the library, and of the companion what opens, asks and runs. Figures, the
 # command line and the store itself are not in it: restyling a plot must not recompute a grid.
-NUMERIC_CODE = ("steerkit/*.py", "companion/data/*.py", "companion/tan/jobs.py", "companion/tan/work.py")
-OF_MODELS = ("fidelities", "templates", "models", "weights", "tiny")
-NUMERIC_CODE += tuple(f"companion/{name}.py" for name in OF_MODELS)
-NUMERIC_CODE += ("companion/tan/placebo.py", "companion/tan/dose.py", "companion/tan/authors.py")
-NUMERIC_CODE += (
-    "companion/tan/products.py",
-    "companion/tan/unigram.py",
-    "companion/tan/unlabelled.py",
-    "companion/tan/leak.py",
-)
+OF_MODELS = "fidelities templates models weights tiny"
+OF_STAGES = "jobs work placebo dose authors products unigram unlabelled leak"
+NUMERIC_CODE = ["steerkit/*.py", "companion/data/*.py"]
+NUMERIC_CODE += [f"companion/{name}.py" for name in OF_MODELS.split()]
+NUMERIC_CODE += [f"companion/tan/{name}.py" for name in OF_STAGES.split()]
 NUMERIC_PACKAGES = ("torch", "transformers", "nnsight")
 
 
@@ -87,34 +82,40 @@ def table(name: str, inputs: dict[str, Any], compute: Callable[[], pd.DataFrame]
     def write(path: Path, frame: pd.DataFrame, seconds: float) -> None:
         write_table(path, frame, manifest(name, inputs, seconds, **frame.attrs))
 
-    def read(path: Path) -> pd.DataFrame | None:
-        found = read_table(path)
-        return found if found is not None and _is_of(found.attrs["manifest"], name, inputs) else None
-
-    return _kept(path_of(name, inputs, "parquet"), read, compute, write)
+    return _kept(name, inputs, "parquet", read_table, compute, write)
 
 
 def vectors(name: str, inputs: dict[str, Any], compute: Callable[[], Vectors]) -> Vectors:
     """The same for steering vectors (safetensors); what their manifest says already is kept."""
 
     def read(path: Path) -> Vectors | None:
-        with suppress(SteerkitError):  # none there, or damaged, or put there under this name
-            found = load_vectors(path)
-            return found if _is_of(found.manifest, name, inputs) else None
+        with suppress(SteerkitError):  # none there, or damaged
+            return load_vectors(path)
 
     def write(path: Path, found: Vectors, seconds: float) -> None:
         replace(found, manifest=found.manifest | manifest(name, inputs, seconds)).save(path)
 
-    return _kept(path_of(name, inputs, "safetensors"), read, compute, write)
+    return _kept(name, inputs, "safetensors", read, compute, write)
 
 
-def _kept(path: Path, read: Callable, compute: Callable, write: Callable) -> Any:
+def _kept(
+    name: str, inputs: dict[str, Any], suffix: str, read: Callable, compute: Callable, write: Callable
+) -> Any:
     """What is read from a file, which is made where there is none, by one process at a time."""
-    if (found := read(path)) is not None:
-        return found
+    path = path_of(name, inputs, suffix)
+
+    def found() -> Any:
+        """A file is not believed because of its name: its manifest is that of this artefact, or it counts as none."""
+        if (there := read(path)) is not None:
+            about = there.manifest if isinstance(there, Vectors) else there.attrs["manifest"]
+            same = about.get("name") == name and about.get("key") == key(about.get("inputs")) == key(inputs)
+            return there if same else None
+
+    if (kept := found()) is not None:
+        return kept
     with locked(path, ARTIFACTS):
-        if (found := read(path)) is not None:
-            return found
+        if (kept := found()) is not None:
+            return kept
         for scratch in path.parent.glob(f".{path.name}.*.tmp"):  # of killed runs: we hold the lock
             scratch.unlink(missing_ok=True)
         if told := os.environ.get(TOLD):  # whoever waits for this process, see `telling`
@@ -137,62 +138,18 @@ def telling() -> Iterator[Path]:
             del os.environ[TOLD]
 
 
-def _is_of(about: dict[str, Any], name: str, inputs: dict[str, Any]) -> bool:
-    """Whether a manifest is of this artefact: a file is not believed because of its name."""
-    return about.get("name") == name and about.get("key") == key(about.get("inputs")) == key(inputs)
-
-
-def name_in(content: bytes, suffix: str) -> str:
-    """The file name that the manifest inside a table or a vector file gives it; empty where there is none, or one whose
-    inputs have another key under this code."""
-    about = manifest_in(content, suffix)
-    said = {"name", "key", "inputs"} <= set(about) and about["key"] == key(about["inputs"])
-    return f"{about['name']}-{about['key']}{suffix}" if said else ""
-
-
-def same_numbers(one: bytes, other: bytes, suffix: str) -> bool:
-    """Whether two files of an artefact hold the same: two machines round differently, and note their own times."""
-    import numpy as np
-    import pandas as pd
-
-    first, second = (_numbers(content, suffix) for content in (one, other))
-    if first is None or second is None:
-        return one == other
-    if isinstance(first, np.ndarray):
-        return first.shape == second.shape and bool(np.allclose(first, second, 1e-3, 1e-4, equal_nan=True))
-    try:
-        pd.testing.assert_frame_equal(first, second, check_dtype=False, rtol=1e-3, atol=1e-3)
-    except AssertionError:
-        return False
-    return True
-
-
-def _numbers(content: bytes, suffix: str) -> Any:
+def inside(content: bytes, suffix: str) -> tuple[dict[str, Any], Any]:
+    """Manifest and numbers of a table or a vector file, a frame or an array; nothing of a file that cannot be read."""
     if suffix == ".parquet":
-        return read_table(io.BytesIO(content))
+        table = read_table(io.BytesIO(content))
+        return ({}, None) if table is None else (dict(table.attrs["manifest"]), table)
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    with suppress(SafetensorError):
-        return load(content).get("values")
-    return None
-
-
-def manifest_in(content: bytes, suffix: str) -> dict[str, Any]:
-    """The manifest inside a table or a vector file; nothing of a file that cannot be read."""
-    if suffix == ".parquet":
-        table = read_table(io.BytesIO(content))
-        return {} if table is None else dict(table.attrs["manifest"])
-    with suppress(ValueError, KeyError, TypeError, RecursionError):  # no safetensors header
-        size = int.from_bytes(content[:8], "little")
-        about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["manifest"])
-        return about if isinstance(about, dict) else {}
-    return {}
-
-
-def exists(name: str, inputs: dict[str, Any]) -> bool:
-    """Whether a table is there already."""
-    return path_of(name, inputs, "parquet").exists()
+    with suppress(SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        values, size = load(content)["values"], int.from_bytes(content[:8], "little")
+        return dict(json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["manifest"])), values
+    return {}, None
 
 
 def path_of(name: str, inputs: dict[str, Any], suffix: str) -> Path:
@@ -200,18 +157,19 @@ def path_of(name: str, inputs: dict[str, Any], suffix: str) -> Path:
     return artifacts_dir() / f"{name}-{key(inputs)}.{suffix}"
 
 
-class Manifest(dict):
-    """A manifest that travels in `frame.attrs`: pandas copies those deeply at every step, and this is never changed."""
+class _Unchanged:
+    """What travels in `frame.attrs`: pandas copies those deeply at every step, and this is never changed."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Manifest:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Unchanged:
         return self
 
 
-class Manifests(tuple):
-    """Those of several tables in one; likewise."""
+class Manifest(_Unchanged, dict):
+    """The manifest of a table."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Manifests:
-        return self
+
+class Manifests(_Unchanged, tuple):
+    """Those of several tables in one."""
 
 
 def manifest(name: str, inputs: dict[str, Any], seconds: float, **about: Any) -> dict[str, Any]:

@@ -74,9 +74,8 @@ class TestSyntax:
             (folder / f"{number}.py").write_text(text)
         return syntax_hash(folder / f"{number}.py" for number in range(len(texts)))
 
-    @pytest.mark.parametrize(
-        "texts",
-        [
+    def test_words_places_and_layout_do_not_change_it(self, tmp_path):
+        for texts in [
             (ONE.replace("Doc.", "Other words."), TWO + THREE),
             (ONE + TWO.replace("  # exact", "") + THREE.replace("Two", "Some"),),
             (ONE + TWO.replace('    """Of a circle."""\n', "") + THREE,),
@@ -84,24 +83,18 @@ class TestSyntax:
             ("from math import pi\n" + ONE, "import torch\n" + TWO + THREE),
             (ONE.replace("import torch", "import torch, numpy") + TWO + THREE,),
             (ONE + TWO.replace("math.pi * r**2", "(math.pi) * (r ** 2)") + THREE,),
-        ],
-    )
-    def test_words_places_and_layout_do_not_change_it(self, tmp_path, texts):
-        assert self.of(tmp_path, *texts) == self.of(tmp_path, ONE + TWO + THREE)
+        ]:
+            assert self.of(tmp_path, *texts) == self.of(tmp_path, ONE + TWO + THREE), texts
 
-    @pytest.mark.parametrize(
-        ("old", "new"),
-        [
-            ("SCALE = 2", "SCALE = 3"),
-            ("r**2", "r**3"),
-            ("def area(r)", "def area(r=1)"),
-            ("width: int = 1", "width: int = 2"),
-            ("SCALE = 2\n", "SCALE = 2\nif SCALE:\n    SCALE = 4\n"),
-        ],
-    )
-    def test_a_constant_a_body_or_a_statement_changes_it(self, tmp_path, old, new):
+    def test_a_constant_a_body_or_a_statement_changes_it(self, tmp_path):
+        changes = {"SCALE = 2": "SCALE = 3", "r**2": "r**3", "def area(r)": "def area(r=1)"}
+        changes |= {
+            "width: int = 1": "width: int = 2",
+            "SCALE = 2\n": "SCALE = 2\nif SCALE:\n    SCALE = 4\n",
+        }
         whole = ONE + TWO + THREE
-        assert old in whole and self.of(tmp_path, whole.replace(old, new)) != self.of(tmp_path, whole)
+        for old, new in changes.items():
+            assert old in whole and self.of(tmp_path, whole.replace(old, new)) != self.of(tmp_path, whole)
 
 
 class TestTables:
@@ -127,16 +120,15 @@ class TestTables:
         # pandas copies `attrs` deeply in most methods: with forty manifests that took longer than the arithmetic
         assert second[second["layer"] > 1].attrs["manifest"] is about
 
-    @pytest.mark.parametrize("damage", ["cut", "empty", "text", "no manifest"])
-    def test_a_damaged_table_is_computed_again(self, damage):
+    def test_a_damaged_table_is_computed_again(self):
         path, foreign = store.path_of("grid", INPUTS, "parquet"), io.BytesIO()
         store.table("grid", INPUTS, frame_of)
-        frame_of(3).to_parquet(foreign)
-        damaged = {"cut": path.read_bytes()[:-9], "empty": b"", "text": b"no table"}
-        path.write_bytes(damaged.get(damage, foreign.getvalue()))
-        found = store.table("grid", INPUTS, frame_of)
-        assert len(found) == 50 and found["propensity"].equals(frame_of()["propensity"])
-        assert store.table("grid", INPUTS, refuse).equals(found)
+        frame_of(3).to_parquet(foreign)  # without a manifest
+        for damaged in (path.read_bytes()[:-9], b"", b"no table", foreign.getvalue()):
+            path.write_bytes(damaged)
+            found = store.table("grid", INPUTS, frame_of)
+            assert len(found) == 50 and found["propensity"].equals(frame_of()["propensity"])
+            assert store.table("grid", INPUTS, refuse).equals(found)
 
     def test_a_table_under_the_name_of_another_is_computed_again(self):
         others = INPUTS | {"seed": 1}
@@ -161,9 +153,8 @@ class TestTables:
 
 def test_vectors_are_computed_once_and_again_when_damaged():
     made = Vectors(("full",), (0, 2), torch.randn(1, 2, 4))
-    first = store.vectors("vectors", INPUTS, lambda: made)
+    assert store.vectors("vectors", INPUTS, lambda: made).manifest["key"] == store.key(INPUTS)
     assert torch.equal(store.vectors("vectors", INPUTS, refuse).values, made.values)
-    assert first.manifest["key"] == store.key(INPUTS)
     store.path_of("vectors", INPUTS, "safetensors").write_bytes(b"\0" * 20)
     again = store.vectors("vectors", INPUTS, lambda: replace(made, values=made.values + 1))
     assert torch.equal(again.values, made.values + 1)

@@ -75,7 +75,7 @@ def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
     """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
 
     def done(job: Job) -> bool:
-        return store.exists(job.name, inputs(job))
+        return store.path_of(job.name, inputs(job), "parquet").exists()
 
     if settings.recorded:
         return []
