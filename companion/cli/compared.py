@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,12 +37,6 @@ def origin(name: str, model: Model) -> dict[str, Any]:
     weights = model.source.get("sha256") or weights_of(name, model.remote or OFF)
     about = {"model": model.name, "given": given, "weights": weights, "source": model.source}
     return about | {"template": model.template.about(), "layer_convention": LAYERS}
-
-
-def of_data(dataset: Dataset, answer_format: str, split: str, seed: int) -> dict[str, Any]:
-    """What it says of the items that were asked."""
-    about = {"dataset": dataset.name, "data_sha256": dataset.sha256}
-    return about | {"format": answer_format, "split": split, "seed": seed}
 
 
 def items_hash(items: Sequence[Item]) -> list[str]:
@@ -123,18 +118,14 @@ def check_count(pairs: int) -> None:
 def check_data(vectors: dict[str, Any], dataset: Dataset, force: bool) -> None:
     """Refuse other pairs than those of the vectors."""
     wanted = said(vectors, "inputs", "data_sha256")
-    found = f"{dataset.name} ({dataset.sha256[:12]})"
     expected = f"the data of the vectors, {said(vectors, 'inputs', 'dataset')} ({wanted[:12]})"
-    need(force or wanted == dataset.sha256, expected, found, f"give that file, {FORCE}")
+    found, step = f"{dataset.name} ({dataset.sha256[:12]})", f"give that file, {FORCE}"
+    need(force or wanted == dataset.sha256, expected, found, step)
 
 
 def check_sae(vectors: dict[str, Any], sae: Sae) -> None:
     """Say that an autoencoder names another model; names are no identity, so it is no more than said."""
     own = said(vectors, "inputs", "model")
-    one, other = (_letters(name) for name in (own, sae.model))
+    one, other = (re.sub(r"[\W_]", "", name.rpartition("/")[2].lower()) for name in (own, sae.model))
     if one and other and one not in other and other not in one:
         logger.warning(plain(f"The autoencoder was trained on {sae.model}, and the vector is of {own}."))
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.rpartition("/")[2].lower() if letter.isalnum())

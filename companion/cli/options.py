@@ -14,7 +14,7 @@ import typer
 
 from companion.exhibits import EXHIBITS, expanded, parameters_of
 from companion.profiles import folder, profile_names
-from steerkit.errors import need, one_of
+from steerkit.errors import need
 from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
@@ -55,11 +55,6 @@ def _offers(incomplete: str, known: Known, files: tuple[str, ...] | None = None)
             if fits and str(path).startswith(incomplete) and not path.name.startswith("."):
                 found.append((f"{path}{'/' * path.is_dir()}", ""))
     return found
-
-
-def check_format(answer_format: str) -> None:
-    """Refuse an unknown answer format; there may be more of them than this package knows."""
-    one_of("an answer format", answer_format, FORMATS)
 
 
 def profiles() -> dict[str, str]:

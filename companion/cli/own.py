@@ -57,12 +57,11 @@ def extract(
     step = "look at the data, half of which may contradict the other half, and at the weights, which may be zero."
     need(not zero, "a vector that is not zero", f"no difference at all at layers {zero}", step)
     inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
-    seconds = time.perf_counter() - start
-    replace(found, manifest=store.manifest("extract", inputs, seconds, examples=len(examples))).save(out)
-    named, of = ", ".join(map(str, found.layers)), f"{pairs} pair{'s' * (pairs > 1)}"
-    text = f"{out}: {len(found.names)} vector from {of}, layers {named}, width {found.width}"
-    about = {"file": out, "vectors": found.names, "pairs": pairs}
-    tell(as_json, text, about | {"layers": found.layers, "width": found.width})
+    about = store.manifest("extract", inputs, time.perf_counter() - start, examples=len(examples))
+    replace(found, manifest=about).save(out)
+    text = f"{out}: 1 vector from {pairs} pair{'s' * (pairs > 1)}, layers {', '.join(map(str, chosen))}"
+    about = {"file": out, "vectors": found.names, "pairs": pairs, "layers": chosen, "width": found.width}
+    tell(as_json, f"{text}, width {found.width}", about)
 
 
 def sweep(
@@ -95,8 +94,7 @@ def sweep(
     compared.check_items(found.manifest, origin, items, force)
     chosen = list(found.layers) if layers == "all" else parse_layers(layers, len(opened.layers))
     grid = evaluate(opened, examples, found, numbers, layers=chosen, engine=engine, fidelity=fidelity)
-    inputs = origin | {"fidelity": fidelity, "vectors": found.manifest}
-    seconds = time.perf_counter() - start
+    inputs, seconds = origin | {"fidelity": fidelity, "vectors": found.manifest}, time.perf_counter() - start
     about = store.manifest("sweep", inputs, seconds, engine=grid.engine, reason=grid.reason)
     tables = {out: grid.table(origin["dataset"])}
     if len(numbers) > 1:  # one multiplier has no slope
@@ -134,11 +132,9 @@ def screen(
     if as_json:
         print_rows([{"layer": layer} | each for layer, each in found.items()], as_json, ())
         return
-    named = {layer: f"layer {layer}" for layer in found}
-    rows = []
-    for name in found[chosen[0]]:
-        rows.append({"": name} | {named[at]: f"{found[at][name]:.4g}" for at in found})
-    print_rows(rows, as_json, ("", *named.values()))
+    named = {f"layer {layer}": measured for layer, measured in found.items()}
+    rows = [{"": each} | {at: f"{named[at][each]:.4g}" for at in named} for each in found[chosen[0]]]
+    print_rows(rows, as_json, ("", *named))
     tell(False, MEASURED, None)
 
 
@@ -154,7 +150,7 @@ def ledger(
     """Show every token of one item: which is read, which is steered, which is scored."""
     from companion.outline import outline
 
-    opt.check_format(answer_format)
+    one_of("an answer format", answer_format, FORMATS)
     dataset, indices = load_dataset(data, source=source), [item]
     last = len(dataset.items) - 1
     need(0 <= item <= last, f"an item from 0 to {last} of {dataset.name}", str(item), "choose one of them.")
@@ -165,8 +161,7 @@ def ledger(
         elif own.kind == "persona":
             indices = range(len(dataset.items))
     about = outline(model)  # tokens need no weights
-    asked = Prompter(about.tokenizer, about.template)
-    shown = examples_of(asked, dataset, indices, answer_format, 0)[0]
+    shown, *_ = examples_of(Prompter(about.tokenizer, about.template), dataset, indices, answer_format, 0)
     table = tokens_of(about.tokenizer, shown, fidelity)
     tell(as_json, table.to_string(index=False), table.to_dict("records"))
 
@@ -188,13 +183,12 @@ def generate(
 
     with told((UnicodeEncodeError,), "a prompt in UTF-8", "look at the bytes of --prompt."):
         prompt.encode()
-    asked = {"layer": layer, "multipliers": parse_numbers(multipliers), "name": vector}
-    read, opened = load_vectors(vectors), load_model(model)
+    numbers, read, opened = parse_numbers(multipliers), load_vectors(vectors), load_model(model)
     one_of("a vector of this file", vector, read.names, "choose one of them.")
     compared.check_model(read.manifest, compared.origin(model, opened), force)
-    found = answers(opened, prompt, read, **asked, max_new_tokens=max_new_tokens)
-    rows = [{"multiplier": multiplier, "text": text} for multiplier, text in found]
-    print_rows(rows, as_json, ("multiplier", "text"))
+    how, columns = {"layer": layer, "multipliers": numbers, "name": vector}, ("multiplier", "text")
+    found = answers(opened, prompt, read, **how, max_new_tokens=max_new_tokens)
+    print_rows([dict(zip(columns, each, strict=True)) for each in found], as_json, columns)
 
 
 def decompose(
@@ -228,20 +222,19 @@ def decompose(
     need(chosen is not None, wanted, silent, "give it as --layer.", done)
     opened = open_sae(sae, vectors.width, chosen)  # also without --layer: its site
     compared.check_sae(vectors.manifest, opened)
-    found = vectors.at(chosen)  # says which layers there are
-    one_of("a vector of this file", name or vectors.names[0], vectors.names, "choose one of them.")
-    one, about = vectors.names.index(name) if name else 0, {"target_norm": norm}
+    found, which, about = vectors.at(chosen), name or vectors.names[0], {"target_norm": norm}
+    one_of("a vector of this file", which, vectors.names, "choose one of them.")
     if method == "encode-difference":
         about |= _pairs(vectors, chosen, data, source, force)
     usual = "the usual norm of activations for encode-scaled"
     following = "give it as --norm; the notebook mayne-fig-1 shows it."
     need(method != "encode-scaled" or norm is not None, usual, "none", following, done)
-    table = decomposed(found[one], opened, method, features, **about)
-    table.attrs |= {"layer": chosen, "vector": vectors.names[one], "sae": opened.source or sae}
+    table = decomposed(found[vectors.names.index(which)], opened, method, features, **about)
+    table.attrs |= {"layer": chosen, "vector": which, "sae": opened.source or sae}
     if out:
         write_atomically(out, table.to_csv(index=False).encode())
     if not as_json:
-        explained, left, which = table.attrs["explained"], table.attrs["residual_norm"], vectors.names[one]
+        explained, left = table.attrs["explained"], table.attrs["residual_norm"]
         said = f"{method}: {len(table)} features explain {explained:.4f} of the squared norm of {which!r}"
         typer.echo(f"{said} at layer {chosen}; residual norm {left:.4g}.")
     if as_json or not out:
@@ -276,7 +269,7 @@ def _asked(
     name: str, data: str, answer_format: str, split: str, source: str, seed: int, part: str
 ) -> tuple[Model, list[Example], dict[str, Any], list[Item]]:
     """The model, the examples of a part of a data set (of split "all": all of it), what a manifest says, the items."""
-    opt.check_format(answer_format)
+    one_of("an answer format", answer_format, FORMATS)
     dataset = load_dataset(data, source=source)
     everything = range(len(dataset.items))
     indices = everything if split == "all" else getattr(make_split(dataset, split, seed), part)
@@ -285,8 +278,8 @@ def _asked(
         compared.check_labels(items, FORMATS[answer_format].labels)
     model = load_model(name)
     examples = examples_of(Prompter(model.tokenizer, model.template), dataset, indices, answer_format, seed)
-    origin = compared.origin(name, model) | compared.of_data(dataset, answer_format, split, seed)
-    return model, examples, origin, items
+    origin = compared.origin(name, model) | {"dataset": dataset.name, "data_sha256": dataset.sha256}
+    return model, examples, origin | {"format": answer_format, "split": split, "seed": seed}, items
 
 
 def parse_layers(text: str, n_layers: int) -> list[int]:

@@ -26,7 +26,8 @@ from companion.places import at_home, at_work, need_clone
 from companion.profiles import PUBLISHED, load_profile
 from companion.reproduce import run_notebook
 from companion.store import telling
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import SteerkitError, need, one_of
+from steerkit.formats import FORMATS
 from steerkit.ndif.address import server
 
 HELP = "Steering vectors: reproduce two papers, or run their protocols on your own model and data."
@@ -100,8 +101,7 @@ def run(
     free = folder.is_dir() or not folder.exists()
     need(free, f"a folder at {folder}", "a file", "choose another one as --out.")
     check_notebook(folder, chosen, force)
-    before = _stamps(folder, exhibit)
-    watcher = screen.console(machine=True)
+    before, watcher = _stamps(folder, exhibit), screen.console(machine=True)
     with screen.stoppable(), telling() as told, screen.waiting(watcher, f"{exhibit} runs", told):
         outcome = run_notebook(chosen, given, folder.resolve() / f"{exhibit}.ipynb", force=True)
     if outcome.status == "failed":
@@ -157,15 +157,15 @@ def record(
 
     need_clone("records that are committed")
     only = STAGES[stage].form
-    every = (only,) if only else opt.FORMATS
-    paths = record_all(load_profile(profile), stage, _formats(answer_format, every), as_json)
+    asked = _formats(answer_format, (only,) if only else FORMATS)
+    paths = record_all(load_profile(profile), stage, asked, as_json)
     if as_json:
         print_json({"profile": profile, "stage": stage, "records": paths})
 
 
 def _formats(given: list[str] | None, default: Any) -> list[str]:
     for form in given or ():
-        opt.check_format(form)
+        one_of("an answer format", form, FORMATS)
     return given or list(default)
 
 
@@ -204,7 +204,7 @@ def formats(profile: opt.Profile = "laptop", as_json: opt.Json = False) -> None:
     from companion import page
     from companion.tan.formats import agreement, effects, fullest, headline
 
-    runs = fullest(page.start("ext-formats", profile).by_format("", "grid", ",".join(opt.FORMATS)))
+    runs = fullest(page.start("ext-formats", profile).by_format("", "grid", ",".join(FORMATS)))
     table = effects(runs)
     seconds = page.seconds_by_model(page.manifests_of(runs))
     rows = headline(table, agreement(table), seconds).to_dict("records")

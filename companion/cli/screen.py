@@ -1,7 +1,6 @@
 """The terminal: bars and colour where somebody watches, plain lines where nobody does, JSON where a machine asks."""
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -149,18 +148,6 @@ def tell(as_json: bool, text: str, value: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output; NaN and infinity, which JSON lacks, are null."""
-    typer.echo(json.dumps(_strict(value), indent=1, allow_nan=False))
-
-
-def _strict(value: Any) -> Any:
-    """Numbers of numpy as Python's own, and what JSON does not know as text."""
-    if isinstance(value, dict):
-        return {str(key): _strict(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(entry) for entry in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
+    """One JSON value on standard output; NaN and infinity, which JSON lacks, are null, and what it does not know is text."""
+    lax = json.dumps(value, default=lambda odd: odd.item() if hasattr(odd, "item") else str(odd))
+    typer.echo(json.dumps(json.loads(lax, parse_constant=lambda _: None), indent=1))
