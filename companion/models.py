@@ -219,13 +219,12 @@ def usual(spec: ModelSpec, device: torch.device) -> str | None:
 
     A CPU has no instructions for float16, and some have them for bfloat16.
     """
+    if device.type != "cpu" or spec.dtype not in HALF:
+        return spec.dtype
     import torch
 
-    emulated = device.type == "cpu" and (
-        spec.dtype == "float16"
-        or (spec.dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
-    return None if emulated else spec.dtype
+    known = spec.dtype == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return spec.dtype if known else None
 
 
 def location(spec: ModelSpec) -> str:

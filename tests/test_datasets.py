@@ -44,11 +44,16 @@ def contrast(positive, negative):
     return {"prompt": "Go on.", "positive": positive, "negative": negative}
 
 
-def load_rows(folder, rows, name="mine.jsonl"):
+def load_text(folder, text: str | bytes, name="mine.jsonl"):
     path = folder / name
-    text = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
-    return load_dataset(path)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_dataset(str(path))
+
+
+def load_rows(folder, rows, name="mine.jsonl"):
+    return load_text(
+        folder, json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows)), name
+    )
 
 
 TAGGED = "Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?"
@@ -151,7 +156,7 @@ class TestStatementPairs:
         assert all((a.positive_answer, b.positive_answer) == ("Yes", "No") for a, b in pairs)
         assert len(pairs) == 10 and len({item.id for pair in pairs for item in pair}) == 20
         assert "10 of 30 items" in caplog.text
-        assert refused(lambda: statement_pairs(items)).expected == "a numpy random generator, rng"
+        assert refused(statement_pairs, items).expected == "a numpy random generator, rng"
 
     def test_only_a_set_with_unequal_halves_says_so(self, tmp_path, caplog):
         load_dataset("narcissism")
@@ -175,8 +180,9 @@ class TestStatementPairs:
         assert caplog.text.count("1 of 2") == 1
         # No pair at all is an error.
         items = parse_rows([persona_row("a"), persona_row("b")], "d")
-        error = refused(lambda: statement_pairs(items, np.random.default_rng(0)))
-        assert error.found == "2 items without such a pair"
+        assert (
+            refused(statement_pairs, items, np.random.default_rng(0)).found == "2 items without such a pair"
+        )
 
 
 ITEM, FIELDS = "a row with the fields of a persona or choice item", "a row with the fields question"
@@ -210,8 +216,7 @@ class TestBadFiles:
     )
     def test_a_flaw_is_named_with_its_row(self, tmp_path, content, expected, found):
         text = content if isinstance(content, (str, bytes)) else json.dumps(content)
-        (tmp_path / "mine.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
-        error = refused(lambda: load_dataset(tmp_path / "mine.jsonl"))
+        error = refused(load_text, tmp_path, text)
         assert expected in error.expected and found in error.found
         assert error.done == "The data set was not loaded." and error.next_step
 
@@ -219,11 +224,9 @@ class TestBadFiles:
         ("text", "found"), [("[]", "none"), ("", "none"), ("{}", "none"), ('{"a": 1}', "a dict")]
     )
     def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
-        (tmp_path / "mine.json").write_text(text)
-        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
+        error = refused(load_text, tmp_path, text, "mine.json")
         assert (error.expected, error.found) == ("items in mine.json", found)
-        (tmp_path / "mine.json").write_text('[\n{"a": 1},\n{"b" 2}]')
-        error = refused(lambda: load_dataset(tmp_path / "mine.json"))
+        error = refused(load_text, tmp_path, '[\n{"a": 1},\n{"b" 2}]', "mine.json")
         assert error.expected == "JSON in line 3 of mine.json"
         assert error.found == "'{\"b\" 2}]' (Expecting ':' delimiter)"
 
@@ -239,7 +242,7 @@ class TestBadFiles:
         ],
     )
     def test_a_broken_pair_is_refused(self, tmp_path, rows, problem):
-        error = refused(lambda: load_rows(tmp_path, rows))
+        error = refused(load_rows, tmp_path, rows)
         assert problem in error.found and "mine/0000" in error.next_step
         rows = [choice_row(pair=0), choice_row(options=("soup", "tea"), labels="BA", pair=0)]
         assert len(load_rows(tmp_path, rows).items) == 2  # a mirrored one is accepted
@@ -251,9 +254,9 @@ class TestBadFiles:
         assert "2 of 4 rows repeat an earlier one, such as mine/0002 = mine/0000" in caplog.text
 
     def test_an_unknown_name_or_source_is_refused(self):
-        error = refused(lambda: load_dataset("caa/raw/refusal"))
+        error = refused(load_dataset, "caa/raw/refusal")
         assert "exists with source='papers'" in error.next_step
-        assert refused(lambda: load_dataset("narcissism", source="paper")).found == "'paper'"
+        assert refused(load_dataset, "narcissism", source="paper").found == "'paper'"
 
 
 CONTENT = "".join(json.dumps(persona_row(f"s{i}", i % 2 == 0)) + "\n" for i in range(4)).encode()
@@ -301,36 +304,19 @@ class TestFetching:
         cached.write_bytes(b"damaged")
         assert read_source(TINY) == CONTENT == cached.read_bytes() and len(calls) == 2
 
-    def test_a_fetched_set_loads_with_its_licence(self, serve, monkeypatch):
-        serve(CONTENT)
-        monkeypatch.setattr(datasets, "sources", lambda: {"tiny": TINY})
-        data = load_dataset("tiny", source="papers")
-        assert (len(data.items), data.source, data.licence) == (4, "papers", "CC-BY-4.0")
-        assert data.sha256 == TINY.sha256
-
-    @pytest.mark.parametrize(
-        ("content", "expected", "found", "done"),
-        [
-            (CONTENT.replace(b"s0", b"s9"), TINY.sha256, "another content", "The download was deleted"),
-            (
-                CONTENT[:-10],
-                f"{len(CONTENT)} bytes from {TINY.url}",
-                "was truncated",
-                "partial file was deleted",
-            ),
-        ],
-        ids=["altered", "truncated"],
-    )
-    def test_a_download_that_is_not_the_file_is_deleted(self, serve, cached, content, expected, found, done):
-        serve(content)
-        error = refused(lambda: read_source(TINY))
-        assert expected in error.expected and found in error.found and done in error.done
+    def test_a_download_that_is_not_the_file_is_deleted(self, serve, cached):
+        serve(CONTENT.replace(b"s0", b"s9"))
+        error = refused(read_source, TINY, said="another content .*The download was deleted")
+        assert TINY.sha256 in error.expected and list(cached.parent.iterdir()) == []
+        serve(CONTENT[:-10])
+        said = f"{len(CONTENT)} bytes from {TINY.url}; .*was truncated.*partial file was deleted"
+        refused(read_source, TINY, said=said)
         assert list(cached.parent.iterdir()) == []
 
     @pytest.mark.parametrize("failure", "ConnectionError Timeout HTTPError ChunkedEncodingError".split())
     def test_a_network_failure_says_what_to_do_without_one(self, serve, cached, failure):
         serve(getattr(requests.exceptions, failure)("no route"))
-        error = refused(lambda: read_source(TINY))
+        error = refused(read_source, TINY)
         assert TINY.url in error.expected and failure in error.found
         assert error.done == "Nothing was kept in the cache."
         assert "STEERKIT_DATA" in error.next_step and "bundled" in error.next_step
@@ -341,14 +327,14 @@ class TestFetching:
         serve(content)
         if content == CONTENT:
             (tmp_path / "cache").write_text("")
-        error = refused(lambda: read_source(TINY))
+        error = refused(read_source, TINY)
         assert "cache folder" in error.expected and "STEERKIT_CACHE" in error.next_step
         assert content == CONTENT or "No space left" in error.found
 
     def test_a_local_folder_is_read_and_nothing_is_fetched_nor_written(self, serve, tmp_path, monkeypatch):
         calls = serve(CONTENT)
         local = tmp_path / "local" / TINY.path
-        error = refused(lambda: read_source(TINY, tmp_path / "local"))
+        error = refused(read_source, TINY, tmp_path / "local")
         assert str(local) in error.expected and TINY.url in error.next_step
         local.parent.mkdir(parents=True)
         local.write_bytes(CONTENT)
@@ -356,7 +342,7 @@ class TestFetching:
         monkeypatch.setenv("STEERKIT_DATA", str(tmp_path / "local"))
         assert read_source(TINY) == CONTENT
         local.write_bytes(b"altered")
-        assert "left alone" in refused(lambda: read_source(TINY)).done and local.read_bytes() == b"altered"
+        assert "left alone" in refused(read_source, TINY).done and local.read_bytes() == b"altered"
         assert calls == [] and not (tmp_path / "cache").exists()
 
 
@@ -388,7 +374,9 @@ class TestRegistry:
         serve(content)
         entry = source(content, format="choice", more_options=True)
         monkeypatch.setattr(datasets, "sources", lambda: {"many": entry})
-        (item,) = load_dataset("many", source="papers").items
+        data = load_dataset("many", source="papers")
+        assert (data.source, data.licence, data.sha256) == ("papers", "CC-BY-4.0", entry.sha256)
+        (item,) = data.items
         assert (item.positive_letter, item.matching_text, item.not_matching_text) == ("D", "v", "s")
 
 
@@ -425,8 +413,7 @@ class TestWhatPeopleBring:
         lines = [json.dumps(choice_row(f"q{i}?")) for i in range(3)]
         given = {"mine.jsonl": "\ufeff" + "\r\n\ufeff".join(lines), "mine.json": f"\ufeff[{','.join(lines)}]"}
         for name, text in given.items():
-            (tmp_path / name).write_bytes(text.encode())
-            assert [item.stem for item in load_dataset(tmp_path / name).items] == ["q0?", "q1?", "q2?"]
+            assert [item.stem for item in load_text(tmp_path, text, name).items] == ["q0?", "q1?", "q2?"]
 
     def test_null_and_nan_are_absent_and_a_whole_number_is_one_however_it_is_written(self, tmp_path):
         odd = [choice_row(f"q{i}?", statement=None, pair=pair) for i, pair in enumerate([None, float("nan")])]
@@ -453,10 +440,6 @@ class TestWhatPeopleBring:
         error = refused(load_rows, tmp_path, rows)
         assert expected in error.expected and "mine/0001" in error.found
 
-    def test_the_same_question_with_the_same_label_is_no_contradiction(self, tmp_path):
-        rows = [choice_row(), choice_row(), choice_row(options=("soup", "tea"), labels="BA"), persona_row()]
-        assert len(load_rows(tmp_path, [*rows, persona_row()]).items) == 5
-
     def test_a_positive_and_a_negative_answer_make_an_item_whose_letter_alternates(self, tmp_path):
         first, second = load_rows(tmp_path, [contrast("I sing", "I hum"), contrast("Yes!", "No!")]).items
         assert (first.stem, first.matching_text, first.not_matching_text) == ("Go on.", "I sing", "I hum")
@@ -468,9 +451,8 @@ class TestWhatPeopleBring:
         lines = [("Prompt", "positive", " negative"), ("Go on.", '"a, ""b""; c\nd"', "e")]
         lines.append(("Stay.", "f", "g"))
         for columns in (lines, [line[1:] for line in lines]):
-            path = tmp_path / "mine.CSV"
-            path.write_bytes(("\ufeff" + "\r\n".join(map(separator.join, columns))).encode())
-            first, second = load_dataset(str(path)).items
+            text = "\ufeff" + "\r\n".join(map(separator.join, columns))
+            first, second = load_text(tmp_path, text, "mine.CSV").items
             assert (first.matching_text, first.not_matching_text) == ('a, "b"; c\nd', "e")
             stems = ("Go on.", "Stay.") if columns is lines else 2 * ("Tell me something about yourself.",)
             assert (first.stem, second.stem) == stems
@@ -488,5 +470,4 @@ class TestWhatPeopleBring:
         ],
     )
     def test_a_table_of_another_kind_is_refused(self, tmp_path, text, found):
-        (tmp_path / "mine.csv").write_text(text)
-        assert found in refused(load_dataset, tmp_path / "mine.csv").found
+        assert found in refused(load_text, tmp_path, text, "mine.csv").found

@@ -109,7 +109,8 @@ def load_dataset(
         found = _dataset(path.stem, content, str(path), "not stated", path.name)
         check_items(found.items)
         return found
-    _check_name(name, source)
+    if name not in names(source):
+        raise _unknown(name, source)
     if source in OURS:
         content = (HERE / source / f"{name}.jsonl").read_bytes()
         return _dataset(name, content, source, "CC0-1.0", f"{name}.jsonl")
@@ -134,12 +135,10 @@ def personas(name: str, source: str = "bundled") -> tuple[str, str]:
 
 
 def _own_file(path: Path, expected: str, done: str, next_step: str) -> bytes:
-    with told((OSError, ValueError), f"{expected} at {path}", next_step, done, _unreadable):
+    said = "no readable file there ({})".format
+    kinds, strerror = (OSError, ValueError), lambda error: said(getattr(error, "strerror", None) or error)
+    with told(kinds, f"{expected} at {path}", next_step, done, strerror):
         return path.read_bytes()
-
-
-def _unreadable(error: Exception) -> str:
-    return f"no readable file there ({getattr(error, 'strerror', None) or error})"
 
 
 def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *how: Any) -> Dataset:
@@ -155,15 +154,12 @@ def _dataset(name: str, content: bytes, source: str, licence: str, path: str, *h
     return Dataset(name, items, source, hashlib.sha256(content).hexdigest(), licence)
 
 
-def _check_name(name: str, source: str) -> None:
-    known = names(source)
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+def _unknown(name: str, source: str) -> SteerkitError:
+    near = difflib.get_close_matches(name, names(source), n=3, cutoff=0.5)
     other = "papers" if source == "bundled" else "bundled"
     elsewhere = f"; {name} exists with source={other!r}" if name in names(other) else ""
     step = f"try {' or '.join(near) or f'one of names({source!r})'}{elsewhere}, or give a path that ends in .jsonl, .json or .csv."
-    raise SteerkitError(f"a data set of source {source!r}", repr(name), done=NOT_LOADED, next_step=step)
+    return SteerkitError(f"a data set of source {source!r}", repr(name), done=NOT_LOADED, next_step=step)
 
 
 def read_source(source: Source, data_dir: str | Path | None = None) -> bytes:

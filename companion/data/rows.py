@@ -95,45 +95,42 @@ def parse_rows(
     more than two: CAA's survival-instinct lists up to eight. A row without the fields of its format or without exactly
     two options is refused, and one whose labels name no option or the same one twice.
     """
-    how = row_format, more_options
-    asked = [isinstance(row, Mapping) and bool(row.get("prompt")) for row in rows]
-    bare = [i for i, (row, has) in enumerate(zip(rows, asked, strict=True)) if not has and _contrasts(row)]
+    rows = [_filled(row) if isinstance(row, Mapping) else {} for row in rows]
+    bare = [i for i, row in enumerate(rows) if not row.get("prompt") and {*CONTRAST[1:]} <= row.keys()]
     found = f"none in row {dataset}/{bare[0]:04d}, and {len(bare)} without in all" if bare else ""
     mend = "give every row its prompt, or none (then they are statements about oneself)."
-    _need(not (bare and any(asked)), "a prompt in every row, or in none", found, next_step=mend)
+    alike = not (bare and any(row.get("prompt") for row in rows))
+    _need(alike, "a prompt in every row, or in none", found, next_step=mend)
+    how = row_format, more_options
     return tuple(_parse_row(row, f"{dataset}/{i:04d}", *how) for i, row in enumerate(rows))
 
 
-def _parse_row(row: Any, item_id: str, row_format: str | None, more_options: bool) -> Item:
-    if isinstance(row, Mapping):  # pandas and datasets fill columns up, with null or NaN
-        row = {name: value for name, value in row.items() if value is not None and value == value}
-        half = f"half of a character (a lone surrogate) in row {item_id}"
-        with told((UnicodeEncodeError,), "text that UTF-8 can hold", MEND, NOT_LOADED, lambda _: half):
-            json.dumps(row, ensure_ascii=False).encode()
-    reader, kinds = READERS[row_format or _recognise(row, item_id)], (KeyError, TypeError, AttributeError)
-    fields = sorted(row) if isinstance(row, Mapping) else type(row).__name__
-    expected = f"a row with the fields of a {row_format or 'persona or choice'} item, all text"
-    expected, where = f"{expected} (pair: a number)", f"{fields} in row {item_id}"
-    with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
-        return reader(row, item_id, more_options=more_options)
+def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a row has: pandas and datasets fill columns up, with null or NaN."""
+    return {name: value for name, value in row.items() if value is not None and value == value}
 
 
-def _contrasts(row: Any) -> bool:
-    """Whether a row is a pair of texts, with a prompt or without."""
-    return isinstance(row, Mapping) and "positive" in row and "negative" in row
-
-
-def _recognise(row: Any, item_id: str) -> str:
-    fields = row if isinstance(row, Mapping) else {}
-    known = [row_format for field, row_format in RECOGNISED_BY.items() if field in fields]
+def _parse_row(row: dict[str, Any], item_id: str, row_format: str | None, more_options: bool) -> Item:
+    half, where = (
+        f"half of a character (a lone surrogate) in row {item_id}",
+        f"{sorted(row)} in row {item_id}",
+    )
+    with told((UnicodeEncodeError,), "text that UTF-8 can hold", MEND, NOT_LOADED, lambda _: half):
+        json.dumps(row, ensure_ascii=False).encode()
+    known = [each for field, each in RECOGNISED_BY.items() if field in row]
     expected = f"a row with the fields {', '.join(FIELDS)}, or {', '.join(CONTRAST)}"
     step = "write one JSON object per item with these fields (persona items also: statement)."
-    _need(known, expected, f"{sorted(fields)} in row {item_id}", next_step=step)
-    return known[0]
+    _need(row_format or known, expected, where, next_step=step)
+    expected = (
+        f"a row with the fields of a {row_format or 'persona or choice'} item, all text (pair: a number)"
+    )
+    kinds = (KeyError, TypeError, AttributeError)
+    with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
+        return READERS[row_format or known[0]](row, item_id, more_options=more_options)
 
 
-def _text(row: Mapping[str, Any], field: str, kind: type = str) -> Any:
-    if not isinstance(row[field], kind):
+def _text(row: Mapping[str, Any], field: str) -> str:
+    if not isinstance(row[field], str):
         raise TypeError(field)
     return row[field]
 
@@ -176,16 +173,18 @@ def split_options(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
     The list starts at the last `(A)` that opens a line: a few questions quote a whole list before their own.
     """
-    marks = list(OPTION.finditer(question))
-    starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
+    starts = [mark.start() for mark in OPTION.finditer(question) if mark[1] == "A"]
     if not starts:
         return question.strip(), ()
-    marks = marks[starts[-1] :]
-    ends = [mark.start() for mark in marks[1:]] + [len(question)]
-    texts = (question[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
-    options = ((mark[1], ANSWER_CUE.sub("", text).strip()) for mark, text in zip(marks, texts, strict=True))
-    stem = question[: marks[0].start()].rstrip()
-    return HEADER.sub("", stem).strip(), tuple(options)
+    _, *parts = OPTION.split(question[starts[-1] :])
+    options = zip(parts[::2], (ANSWER_CUE.sub("", text).strip() for text in parts[1::2]), strict=True)
+    return HEADER.sub("", question[: starts[-1]].rstrip()).strip(), tuple(options)
+
+
+def _lettered(item_id: str, labels: tuple[str, str], *texts: str) -> tuple[tuple[str, str], tuple]:
+    """The labels of two texts, exchanged in the 2nd, 4th ... item, and the options in the order of their letters."""
+    answers = labels[::-1] if int(item_id.rpartition("/")[2]) % 2 else labels
+    return answers, tuple(sorted(zip(map(letter_of, answers), texts, strict=True)))
 
 
 def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
@@ -195,8 +194,7 @@ def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Ite
         first.setdefault(label, text)
     labels = f"labels {sorted(row['mc1_targets'].values())} in row {item_id}"
     _need({0, 1} <= set(first), "a correct and an incorrect answer", labels)
-    answers = ("(B)", "(A)") if int(item_id.rpartition("/")[2]) % 2 == 0 else ("(A)", "(B)")
-    options = tuple(sorted(zip(map(letter_of, answers), (first[1], first[0]), strict=True)))
+    answers, options = _lettered(item_id, ("(B)", "(A)"), first[1], first[0])
     question = f"{asked}\n\n(A) {options[0][1]}\n(B) {options[1][1]}"
     return Item(item_id, question, *answers, stem=asked.strip(), options=options)
 
@@ -204,12 +202,9 @@ def _truthfulqa(row: Mapping[str, Any], item_id: str, more_options: bool) -> Ite
 def _contrast(row: Mapping[str, Any], item_id: str, more_options: bool) -> Item:
     """Two answers to a prompt, or two statements, as a choice: the positive one is (A) in the 1st, 3rd ... item."""
     prompt = (_text(row, "prompt") if row.get("prompt") else STATEMENT_REQUEST).strip()
-    yes, no = (_text(row, field).strip() for field in CONTRAST[1:])
-    answers, texts = ((" (A)", " (B)"), (yes, no))
-    if int(item_id.rpartition("/")[2]) % 2:
-        answers, texts = answers[::-1], texts[::-1]
-    listed = f"{prompt}\n\nChoices:\n (A) {texts[0]}\n (B) {texts[1]}"
-    options = tuple(zip("AB", texts, strict=True))
+    texts = (_text(row, field).strip() for field in CONTRAST[1:])
+    answers, options = _lettered(item_id, (" (A)", " (B)"), *texts)
+    listed = f"{prompt}\n\nChoices:\n (A) {options[0][1]}\n (B) {options[1][1]}"
     return Item(item_id, listed, *answers, stem=prompt, options=options, pair=_pair(row))
 
 
