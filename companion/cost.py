@@ -86,19 +86,17 @@ def plan(
     computes = not settings.recorded and settings.profile != PUBLISHED
     found, following = f"{settings.profile}, which reads finished numbers", "name another profile."
     need(computes, "a profile that computes something", found, following)
-    here, name, notes = replace(settings, remote=OFF), settings.model, []  # nobody is asked yet
+    here, name = replace(settings, remote=OFF), settings.model  # nobody is asked yet
     # Silent about items that only a sample leaves without a counterpart, and about a hub out of reach.
     logging.disable(logging.WARNING)
     try:
         try:
             about = outline(name)
         except SteerkitError:
-            about = stand_in(name)
-            if about is None:
+            if (about := stand_in(name)) is None:
                 raise
-            if about.tokenizer_of != name:
-                why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
-                notes.append(f"{why}, so counts are estimates.")
+        why = f"The tokenizer of {name} could not be fetched: prompts are cut by that of {about.tokenizer_of}"
+        notes = [f"{why}, so counts are estimates."] if about.tokenizer_of != about.name else []
         missing = _missing(here, formats, USUAL)
         found = _planned(here, missing, about, remote, GROUPS)
         if hours and found["hours"] and found["hours"] > hours:
@@ -252,12 +250,10 @@ def _sizes(job: Job) -> list[int]:
 def _capped(job: Job, most: int) -> Settings:
     """The settings of a job with fewer groups in its stage."""
     train, test = (min(most, count or most) for count in job.limits)
-    fewer, settings = replace(job.part, train=train, test=test), job.settings
-    if (train, test) != job.limits:  # a few items of one label would make no pair of statements
-        settings = replace(settings, balanced=True)
-    if job.part is job.settings:
-        return replace(settings, train=train, test=test)
-    return replace(settings, **{jobs.STAGES[job.stage].part: fewer})
+    part, fewer = jobs.STAGES[job.stage].part, {"train": train, "test": test}
+    # A few items of one label would make no pair of statements.
+    settings = replace(job.settings, balanced=job.settings.balanced or (train, test) != job.limits)
+    return replace(settings, **({part: replace(job.part, **fewer)} if part else fewer))
 
 
 def memory(about: Outline, dtype: str) -> int:
@@ -281,10 +277,9 @@ def record() -> dict[str, Any] | None:
 
 def measured_rate(name: str) -> float | None:
     """Operations per second, as counted here, of the OOD grid of a model in the record."""
-    for row in (record() or {"rows": []})["rows"]:
-        if (row["model"], row["stage"]) == (name, "grid"):
-            return row["operations_per_second"]
-    return None
+    rows = (record() or {"rows": []})["rows"]
+    of_grids = {row["model"]: row["operations_per_second"] for row in rows if row["stage"] == "grid"}
+    return of_grids.get(name)
 
 
 @cache

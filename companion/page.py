@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -217,8 +217,10 @@ def seconds_by_model(manifests: list[dict]) -> dict[str, float]:
 
 
 def _by_model(manifests: list[dict]) -> dict[str, list[dict]]:
-    models = dict.fromkeys(m["inputs"]["model"] for m in manifests)
-    return {model: [m for m in manifests if m["inputs"]["model"] == model] for model in models}
+    found = defaultdict(list)
+    for manifest in manifests:
+        found[manifest["inputs"]["model"]].append(manifest)
+    return found
 
 
 def _file_name(part: str) -> str:

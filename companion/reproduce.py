@@ -102,7 +102,7 @@ def run_notebook(
     output, values = output or exhibit.executed, _values(exhibit.notebook, given)
     wanted, start = _run_key(exhibit.notebook, values), time.perf_counter()
     with locked(output, FOLDER):
-        if not force and _is_current(output, wanted):
+        if not force and output.exists() and last_run(output).get("key") == wanted:
             return Outcome(exhibit.id, "up to date", time.perf_counter() - start)
         try:
             _execute(exhibit.notebook, output, values)
@@ -118,7 +118,8 @@ def run_notebook(
 
 def up_to_date(exhibit: Exhibit, given: dict[str, Any], output: Path) -> bool:
     """Whether `run_notebook` would find its work done."""
-    return _is_current(output, _run_key(exhibit.notebook, _values(exhibit.notebook, given)))
+    wanted = _run_key(exhibit.notebook, _values(exhibit.notebook, given))
+    return output.exists() and last_run(output).get("key") == wanted
 
 
 def _values(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +202,3 @@ def last_run(output: Path) -> dict[str, Any]:
     """Key, parameters and time of the last successful run into a notebook; empty when there was none."""
     path = _record_path(output)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _is_current(output: Path, wanted: str) -> bool:
-    return output.exists() and last_run(output).get("key") == wanted

@@ -5,8 +5,7 @@
   `smollm2-135m-unfolded`, trained with the mean left in its input.
 - `gemma-scope-2b-l14-16k-l0-84` and its siblings: Gemma Scope (arXiv 2408.05147, CC BY 4.0), the family of Mayne et
   al. 2024, fetched from the hub at a pinned revision.
-- `saelens:RELEASE/ID`: any release of sae-lens, an optional extra, which converts it once into a folder in the cache,
-  that is then read like any other, so that what is computed with it does not depend on sae-lens.
+- `saelens:RELEASE/ID`: any release of sae-lens, an optional extra, which converts it once into a folder in the cache.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ def _obtaining(what: str, download: bool, next_step: str) -> AbstractContextMana
 
 
 def _release(name: str, download: bool) -> Path:
-    """The SAELens folder of a release, in the cache; fetched through sae-lens when it is not there."""
+    """The SAELens folder of a release, in the cache, whole or not at all; when it is not there sae-lens loads it on the CPU."""
     release, _, sae_id = name.removeprefix(RELEASE).partition("/")
     such = "saelens:gemma-scope-2b-pt-res-canonical/layer_14/width_16k/canonical"
     expected = f"saelens:RELEASE/ID, such as {such}"
@@ -131,26 +130,21 @@ def _release(name: str, download: bool) -> Path:
     need(inside, expected, repr(name), step, NOT_READ)
     folder = cache_dir("sae", release).joinpath(*sae_id.split("/"))
     with locked(folder):
-        if not folder.is_dir():
-            _fetch(release, sae_id, folder, download)
-    return folder
-
-
-def _fetch(release: str, sae_id: str, folder: Path, download: bool) -> None:
-    """Let sae-lens load it on the CPU in float32, and keep what it writes, whole or not at all."""
-    what = f"{sae_id} of the release {release}, through sae-lens"
-    need(download, what, "not in the cache", "allow the download.", NOT_READ)
-    step, absent = "run `pip install 'sae-lens>=6,<7'`.", "sae-lens is not installed"
-    with told((ImportError,), what, step, NOT_READ, lambda _: absent):
-        from sae_lens import SAE
-    scratch = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
-    try:
-        with _obtaining(what, download, "check the two names and the connection."):
-            SAE.from_pretrained(release, sae_id, device="cpu").save_model(scratch)
-            scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if folder.is_dir():
+            return folder
+        what = f"{sae_id} of the release {release}, through sae-lens"
+        need(download, what, "not in the cache", "allow the download.", NOT_READ)
+        step, absent = "run `pip install 'sae-lens>=6,<7'`.", "sae-lens is not installed"
+        with told((ImportError,), what, step, NOT_READ, lambda _: absent):
+            from sae_lens import SAE
+        scratch = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed: we hold the lock
+        try:
+            with _obtaining(what, download, "check the two names and the connection."):
+                SAE.from_pretrained(release, sae_id, device="cpu").save_model(scratch)
+                return scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
