@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 from conftest import refused
 
 from companion import kernels, places, store, weights
@@ -61,22 +60,18 @@ def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_i
     assert os.environ["HOME"] == str(tmp_path) and os.environ["LOGNAME"] == "somebody"
 
 
-@pytest.mark.parametrize(
-    ("folder", "options", "said"),
-    [
-        ("gone", [], "a folder to work in; found one that is gone"),
-        (".", ["-OO"], "found optimisation level 2"),
-    ],
-)
-def test_a_gone_folder_and_a_python_without_docstrings_are_said(folder, options, said, tmp_path, monkeypatch):
-    (tmp_path / folder).mkdir(exist_ok=True)
-    monkeypatch.chdir(tmp_path / folder)
-    if folder == "gone":
-        (tmp_path / folder).rmdir()
-    command = [sys.executable, *options, "-m", "companion.cli", "list"]
-    path = os.pathsep.join(map(str, (places.ROOT, places.ROOT / "book")))
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == 1 and said in done.stderr and "steerkit does not know" not in done.stderr
+def test_a_gone_folder_and_a_python_without_docstrings_are_said(tmp_path, monkeypatch):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (places.ROOT, places.ROOT / "book")))}
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for options, said in (
+        ([], "a folder to work in; found one that is gone"),
+        (["-OO"], "optimisation level 2"),
+    ):
+        command = [sys.executable, *options, "-m", "companion.cli", "list"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1 and said in done.stderr and "steerkit does not know" not in done.stderr
 
 
 def test_who_has_no_pip_is_told_how_to_get_it_and_another_failure_what_it_was(tmp_path, monkeypatch):

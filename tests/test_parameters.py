@@ -56,29 +56,31 @@ class TestResolve:
             resolve(FIGURE_4, {"layr": "13", "modle": "x", "profile": "smoke"})
         assert found.value.found == "layr, modle" and found.value.done == "Nothing was run."
 
-    @pytest.mark.parametrize(
-        ("kind", "value", "expected"),
-        [
-            *(("str", "13", "13"), ("int", "-1", -1), ("float", "2", 2.0), ("float", 2, 2.0)),
-            *(("float", "1e-3", 0.001), ("bool", "False", False), ("list", "[1, 'a']", [1, "a"])),
-        ],
-    )
-    def test_text_is_read_as_the_declared_type(self, kind, value, expected):
-        found = convert(Parameter("p", kind, None, ""), value)
-        assert found == expected and type(found) is TYPES[kind]
+    def test_text_is_read_as_the_declared_type(self):
+        given = [("str", "13", "13"), ("int", "-1", -1), ("float", "2", 2.0), ("float", 2, 2.0)]
+        given += [("float", "1e-3", 0.001), ("bool", "False", False), ("list", "[1, 'a']", [1, "a"])]
+        for kind, value, expected in given:
+            found = convert(Parameter("p", kind, None, ""), value)
+            assert found == expected and type(found) is TYPES[kind]
 
-    @pytest.mark.parametrize(
-        ("kind", "value", "named"),
-        [
-            *(("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("int", "13.5", "float")),
-            *(("int", None, "NoneType"), ("int", "", "str"), ("int", "[13]", "list"), ("float", "x", "str")),
-            *(("float", True, "bool"), ("bool", "yes", "str"), ("bool", 1, "int"), ("list", "1,2", "tuple")),
-            *(("str", 13, "int"), ("int", "__import__('os').getcwd()", "str")),
-        ],
-    )
-    def test_another_type_is_refused_and_named(self, kind, value, named):
-        found = refused(convert, Parameter("p", kind, 0, "help"), value, said=f"p of type {kind}")
-        assert found.found.endswith(f"a {named}")
+    def test_another_type_is_refused_and_named(self):
+        wrong = [("int", "x", "str"), ("int", 1.0, "float"), ("int", True, "bool"), ("int", "13.5", "float")]
+        wrong += [
+            ("int", None, "NoneType"),
+            ("int", "", "str"),
+            ("int", "[13]", "list"),
+            ("float", "x", "str"),
+        ]
+        wrong += [
+            ("float", True, "bool"),
+            ("bool", "yes", "str"),
+            ("bool", 1, "int"),
+            ("list", "1,2", "tuple"),
+        ]
+        wrong += [("str", 13, "int"), ("int", "__import__('os').getcwd()", "str")]
+        for kind, value, named in wrong:
+            found = refused(convert, Parameter("p", kind, 0, "help"), value, said=f"p of type {kind}")
+            assert found.found.endswith(f"a {named}")
 
 
 def test_only_the_first_equals_sign_of_an_assignment_separates_and_there_must_be_one():
@@ -129,24 +131,15 @@ class TestProfiles:
         assert profile_names() == ["mine"]
         assert load_profile("mine") == override(SMOKE, profile="mine", seed=3)
 
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {"text": "model: [tiny"},
-            {"text": "- model"},
-            {"text": "model: tiny\nmodel: tiny-gemma3\n"},
-            {"text": "[" * 5000},
-            {"text": "# \ud800"},
-            {"model": "absent"},
-            {"sweep": {"train": 2}},
-            {"sweep": {"train": 2, "test": 2, "step": {}, "multipliers": [0, 1], "stride": 3}},
-            {"train": "four"},
-        ],
-        ids=lambda changes: str(changes)[:30],
-    )
-    def test_a_profile_of_another_form_is_one_clear_error(self, write, changes):
-        write(**changes)
-        refused(load_profile, "mine", said="train as a whole number" if "train" in changes else "a profile")
+    def test_a_profile_of_another_form_is_one_clear_error(self, write):
+        texts = ["model: [tiny", "- model", "model: tiny\nmodel: tiny-gemma3\n", "[" * 5000, "# \ud800"]
+        more = {"train": 2, "test": 2, "step": {}, "multipliers": [0, 1], "stride": 3}
+        lines = [{"model": "absent"}, {"sweep": {"train": 2}}, {"sweep": more}]
+        for changes in [*({"text": text} for text in texts), *lines]:
+            write(**changes)
+            refused(load_profile, "mine", said="a profile")
+        write(train="four")
+        refused(load_profile, "mine", said="train as a whole number")
 
 
 class TestOverrides:
@@ -211,9 +204,8 @@ def test_what_the_book_names_is_taken_before_a_kernel_starts(tmp_path):
     refused(check_given, EXHIBITS["mayne-fig-1"], known, said="a layer from 0 to 25")
     for name in names("tan"):
         check_given(EXHIBITS["tan-tab-1"], {"dataset": name})
-    lines = [
-        json.dumps({"prompt": f"{n}?", "positive": "Yes, I do.", "negative": "No, I do not."}) for n in "ab"
-    ]
+    answers = {"positive": "Yes, I do.", "negative": "No, I do not."}
+    lines = (json.dumps({"prompt": f"{n}?", **answers}) for n in "ab")
     (tmp_path / "my data, v2.jsonl").write_text("\n".join(lines))  # one file: `dataset` is no list
     check_given(EXHIBITS["mayne-fig-1"], {"dataset": str(tmp_path / "my data, v2.jsonl")})
     refused(check_given, EXHIBITS["mayne-fig-1"], {"dataset": "mine.jsonl"}, said="mine.jsonl")

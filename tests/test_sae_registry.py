@@ -45,9 +45,8 @@ class TestTiny:
 
     def test_it_has_partners_that_point_the_other_way_and_features_that_zero_activates(self):
         sae = tiny_sae()
-        half = sae.n_features // 2
-        cosines = torch.nn.functional.cosine_similarity(sae.W_dec[:half], sae.W_dec[half:])
-        torch.testing.assert_close(cosines, torch.full((half,), -0.8), atol=1e-5, rtol=0)
+        cosines = torch.nn.functional.cosine_similarity(*sae.W_dec.chunk(2))
+        torch.testing.assert_close(cosines, torch.full_like(cosines, -0.8), atol=1e-5, rtol=0)
         assert (sae.encode(torch.zeros(32)) > 0).nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -57,12 +56,10 @@ class TestNames:
         assert [default_sae(model) for model in models] == ["tiny", "smollm2-135m", SCOPE_NAMES[0]]
         refused(default_sae, "gpt-j", said=r"found gpt-j\..*give the path")
 
-    def test_an_unknown_name_lists_the_known_ones(self):
+    def test_an_unknown_name_lists_the_known_ones_and_another_width_or_layer_is_refused(self):
         refused(open_sae, "tinny", said=r"tiny, smollm2-135m, gemma.*found 'tinny'")
-
-    @pytest.mark.parametrize(("width", "layer", "found"), [(576, None, "width 576"), (None, 1, "block 2")])
-    def test_one_of_another_width_or_layer_is_refused(self, width, layer, found):
-        refused(open_sae, "tiny", width, layer, said=found)
+        refused(open_sae, "tiny", 576, None, said="width 576")
+        refused(open_sae, "tiny", None, 1, said="block 2")
 
 
 class TestFiles:
@@ -112,12 +109,6 @@ class TestEmbedded:
     """The autoencoders of the default model, as they were asked for and as their reports say. In the second the mean of
     the activations was left in the input."""
 
-    def test_the_first_is_built_like_those_of_gemma_scope(self):
-        sae = open_sae("smollm2-135m", 576, 18)
-        assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576
-        assert not sae.subtract_decoder_bias and bool(sae.b_enc.abs().max() > 0)
-        assert sae.threshold.unique().numel() > 1000 and bool((sae.threshold >= 0).all())
-
     @pytest.mark.parametrize("name", ["smollm2-135m", "smollm2-135m-unfolded"])
     def test_each_report_is_of_these_weights(self, name):
         found, sae = report(name)["held_out"], open_sae(name)
@@ -127,8 +118,11 @@ class TestEmbedded:
         assert weights.stat().st_size <= 40e6
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(sae.n_features), atol=1e-3, rtol=0)
 
-    def test_the_first_is_good_enough(self):
-        found = report("smollm2-135m")["held_out"]
+    def test_the_first_is_built_like_those_of_gemma_scope_and_good_enough(self):
+        sae, found = open_sae("smollm2-135m", 576, 18), report("smollm2-135m")["held_out"]
+        assert sae.kind == "jumprelu" and sae.n_features >= 8 * 576
+        assert not sae.subtract_decoder_bias and bool(sae.b_enc.abs().max() > 0)
+        assert sae.threshold.unique().numel() > 1000 and bool((sae.threshold >= 0).all())
         assert found["explained"] >= 0.75 and found["dead_share"] <= 0.1 and 60 <= found["l0"] <= 100
         assert 0.9 < found["spliced"]["loss_recovered"] < 1 and found["tokens"] >= 20_000
 
@@ -171,20 +165,14 @@ def test_a_release_is_fetched_once_and_then_read_without_sae_lens(asked, own_fol
 
 
 def test_what_sae_lens_refuses_or_must_not_fetch_leaves_nothing_behind(asked, own_folders, monkeypatch):
+    for name in ("", "release", "/id", "release/../../x", "../x/y"):  # names of another form
+        refused(saes.path_of, f"saelens:{name}", said="RELEASE/ID")
     refused(saes.path_of, "saelens:other/blocks.8", said="Release other not found")
     assert not [path for path in (own_folders / "cache" / "sae" / "other").iterdir() if path.is_dir()]
     refused(open_sae, NAME, download=False, said="not in the cache")
     assert len(asked) == 1
     monkeypatch.setitem(sys.modules, "sae_lens", None)
     refused(open_sae, NAME, said="pip install 'sae-lens")
-
-
-@pytest.mark.parametrize(
-    "name", ["saelens:", "saelens:release", "saelens:/id", "saelens:release/../../x", "saelens:../x/y"]
-)
-def test_a_name_of_another_form_is_refused_before_anything_is_asked(asked, name):
-    refused(saes.path_of, name, said="RELEASE/ID")
-    assert asked == []
 
 
 def test_a_window_of_held_out_text_with_a_run_that_was_trained_on_is_left_out(monkeypatch):

