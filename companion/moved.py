@@ -55,9 +55,8 @@ def _at_zero(drawn: pd.DataFrame, items: pd.Index) -> tuple[dict[Pair, np.ndarra
     """Slopes at 0 of one data set by training and test setting: under the vectors, [p], and label-shuffled ones, [v, p]."""
     wide = drawn.pivot(index=["vector", "setting", "labels"], columns="example_id", values="slope")[items]
     pairs = wide.index.droplevel("labels").unique()
-    values = wide.to_numpy().reshape(
-        len(pairs), -1, len(items)
-    )  # labels are sorted, "full" before "shuffled-00"
+    values = wide.to_numpy().reshape(len(pairs), -1, len(items))
+    # Labels are sorted, "full" before "shuffled-00".
     full, shuffled = values[:, 0], values[:, 1:]
     return dict(zip(pairs, full, strict=True)), dict(zip(pairs, shuffled, strict=True))
 

@@ -226,9 +226,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is UnionType:
         return any(_fits(value, each) for each in inside)
     if get_origin(kind) is dict:
-        return isinstance(value, dict) and all(
-            _fits(k, inside[0]) and _fits(v, inside[1]) for k, v in value.items()
-        )
+        return isinstance(value, dict) and all(all(map(_fits, pair, inside)) for pair in value.items())
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_fits(each, inside[0]) for each in value)
     return type(value) is kind or (kind is float and type(value) is int)

@@ -121,10 +121,8 @@ def _parse_row(row: dict[str, Any], item_id: str, row_format: str | None, more_o
     expected = f"a row with the fields {', '.join(FIELDS)}, or {', '.join(CONTRAST)}"
     step = "write one JSON object per item with these fields (persona items also: statement)."
     _need(row_format or known, expected, where, next_step=step)
-    expected = (
-        f"a row with the fields of a {row_format or 'persona or choice'} item, all text (pair: a number)"
-    )
-    kinds = (KeyError, TypeError, AttributeError)
+    kind, kinds = row_format or "persona or choice", (KeyError, TypeError, AttributeError)
+    expected = f"a row with the fields of a {kind} item, all text (pair: a number)"
     with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
         return READERS[row_format or known[0]](row, item_id, more_options=more_options)
 
