@@ -163,9 +163,9 @@ def test_vectors_are_computed_once_and_again_when_damaged():
 class TestWriting:
     FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    @pytest.mark.parametrize(
-        ("step", "failure"), [("replace", FULL), ("fsync", FULL), ("fsync", KeyboardInterrupt())]
-    )
+    STEPS = (("replace", FULL), ("fsync", FULL), ("fsync", KeyboardInterrupt()))
+
+    @pytest.mark.parametrize(("step", "failure"), STEPS)
     def test_a_full_disk_or_a_stop_leaves_what_was_there(self, tmp_path, monkeypatch, step, failure):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "file").write_bytes(b"old")

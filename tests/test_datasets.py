@@ -51,9 +51,8 @@ def load_text(folder, text: str | bytes, name="mine.jsonl"):
 
 
 def load_rows(folder, rows, name="mine.jsonl"):
-    return load_text(
-        folder, json.dumps(rows) if name.endswith(".json") else "\n".join(map(json.dumps, rows)), name
-    )
+    whole = json.dumps if name.endswith(".json") else lambda rows: "\n".join(map(json.dumps, rows))
+    return load_text(folder, whole(rows), name)
 
 
 TAGGED = "Keep<META_START>x/y.py<META_END> this.<META_START>z\nz<META_END> Or not?"
@@ -128,9 +127,7 @@ ALTERNATING = persona_items([True, False] * 20, paired=False)
 PAIRED = persona_items([True, False, False, True] * 10, paired=True)
 
 
-@pytest.mark.parametrize(
-    ("items", "first"), [(ALTERNATING, "BBAABBAA"), (PAIRED, "")], ids=["alternating", "paired"]
-)
+@pytest.mark.parametrize(("items", "first"), [(ALTERNATING, "BBAABBAA"), (PAIRED, "")], ids=len)
 def test_letter_and_answer_are_crossed_in_equal_parts_and_the_same_in_any_subset(items, first):
     """Without pairs: two B, then two A, as in Tan et al."""
     letters = letters_of(items)
@@ -180,9 +177,7 @@ class TestStatementPairs:
         assert caplog.text.count("1 of 2") == 1
         # No pair at all is an error.
         items = parse_rows([persona_row("a"), persona_row("b")], "d")
-        assert (
-            refused(statement_pairs, items, np.random.default_rng(0)).found == "2 items without such a pair"
-        )
+        refused(statement_pairs, items, np.random.default_rng(0), said="found 2 items without such a pair")
 
 
 ITEM, FIELDS = "a row with the fields of a persona or choice item", "a row with the fields question"
@@ -220,12 +215,10 @@ class TestBadFiles:
         assert expected in error.expected and found in error.found
         assert error.done == "The data set was not loaded." and error.next_step
 
-    @pytest.mark.parametrize(
-        ("text", "found"), [("[]", "none"), ("", "none"), ("{}", "none"), ('{"a": 1}', "a dict")]
-    )
-    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path, text, found):
-        error = refused(load_text, tmp_path, text, "mine.json")
-        assert (error.expected, error.found) == ("items in mine.json", found)
+    def test_a_json_file_must_hold_a_list_of_items(self, tmp_path):
+        for text, found in {"[]": "none", "": "none", "{}": "none", '{"a": 1}': "a dict"}.items():
+            error = refused(load_text, tmp_path, text, "mine.json")
+            assert (error.expected, error.found) == ("items in mine.json", found)
         error = refused(load_text, tmp_path, '[\n{"a": 1},\n{"b" 2}]', "mine.json")
         assert error.expected == "JSON in line 3 of mine.json"
         assert error.found == "'{\"b\" 2}]' (Expecting ':' delimiter)"

@@ -98,8 +98,7 @@ def template(s, text: str) -> None:
 
 
 TURNS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-OPENED, DICE = TURNS + "{% if add_generation_prompt %}assistant:{% endif %}", "{{ range(99999) | random }}"
-THOUGHT = OPENED.replace("assistant:", "assistant: <think>")
+THOUGHT = TURNS + "{% if add_generation_prompt %}assistant: <think>{% endif %}"
 ONE_MODEL = {"model": "tiny", "weights": "0123456789abcdef"}
 OTHER_MODEL = {"model": "other", "weights": "f" * 16}
 OTHER_DATA = Dataset("other", (), "m", "f" * 64, "")
@@ -155,10 +154,10 @@ CASES = {
     "equal labels": lambda s: load_rows(s, {"question": AB, **QUESTION, WRONG: " (A)"}),
     "labels swapped": lambda s: load_rows(s, *({"question": q, "pair": 0, **QUESTION} for q in (AB, BA))),
     "pair with one sentence": lambda s: load_rows(
-        s, {"question": "I", "statement": "I", "pair": 0, **ANSWERED}
+        s, {"question": "I", "statement": "I", "pair": 0} | ANSWERED
     ),
     "system prompt for a base model": lambda s: prompter(
-        s.tokenizer, BASE, setting="SYS_POS", persona=("a", "b")
+        s.tokenizer, BASE, "template", "SYS_POS", ("a", "b")
     ),
     "setting without persona sentences": lambda s: datasets.personas("mine"),
     "one model in a figure of two": lambda s: figure_6(
@@ -177,16 +176,13 @@ CASES = {
     "multiplier given twice": lambda s: run_grid(s, random_vectors(s.model), multipliers=(1.5, 1.5)),
     "NaN in a vector": lambda s: vectors_of(torch.nan, layer=3),
     "template that loses the question": lambda s: template(s, "hello"),
-    "template that shouts": lambda s: template(s, TURNS.replace("m.content", "m.content | upper")),
-    "template without the assistant's turn": lambda s: template(s, TURNS),
     "template that opens a thought": lambda s: template(s, THOUGHT),
-    "template that does not compile": lambda s: template(s, "{% for %}"),
     "template without end": lambda s: template(s, TURNS + "{{ 'x' * 300000 }}"),
     "half of a character": lambda s: load_rows(s, {"question": "a \ud800", **QUESTION}),
     "brackets in brackets": lambda s: load_text(s, "[" * 99999),
     "equal answers": lambda s: load_rows(s, {"prompt": "Q", "positive": "a", "negative": "A "}),
     "one question with two labels": lambda s: load_rows(
-        s, {"question": AB, **QUESTION}, {"question": AB, **TURNED}
+        s, *({"question": AB} | each for each in (QUESTION, TURNED))
     ),
     "vectors of another model": lambda s: compared.check_model({"inputs": ONE_MODEL}, OTHER_MODEL, False),
     "test items that trained": lambda s: trained(OPENNESS[:8]),
@@ -203,8 +199,6 @@ CASES = {
     "file with a vector file's names and other values": lambda s: other_vectors(s),
     "pack that is compressed": lambda s: compressed(s),
     "whole numbers as weights": lambda s: stored(s, torch.int8),
-    "template that says something else each time": lambda s: template(s, DICE + OPENED),
-    "template with our places": lambda s: template(s, "{{ '{user}' }}" + OPENED),
     "tokenizer that loses the text": lambda s: ask(s.model, [("the", "Mauve xylophones", "I")]),
     "row without a prompt": lambda s: load_rows(s, {"prompt": "Q", **TEXTS}, TEXTS),
     "data files of one name": lambda s: check_given(FIGURE, {"datasets": "a/mine.jsonl,b/mine.csv"}),

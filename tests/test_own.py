@@ -168,9 +168,9 @@ class TestCompared:
         compared.check_labels(items, ())
         assert not caplog.text
 
-    @pytest.mark.parametrize(
-        "inputs", [{"model": 5, "weights": [1]}, {"trained_on": [[1]], "split": 3}, {"template": "x"}]
-    )
+    ODD = ({"model": 5, "weights": [1]}, {"trained_on": [[1]], "split": 3}, {"template": "x"})
+
+    @pytest.mark.parametrize("inputs", ODD)
     def test_a_manifest_of_another_form_is_no_fault(self, steerkit, vectors, inputs):
         other = made_by(vectors, **inputs)
         sweep = ["sweep", *ON_TINY, "--vectors", other, *STEPS, *TO_GRID]
