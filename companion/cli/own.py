@@ -59,9 +59,9 @@ def extract(
     inputs = origin | {"layers": chosen, "trained_on": compared.items_hash(items)}
     about = store.manifest("extract", inputs, time.perf_counter() - start, examples=len(examples))
     replace(found, manifest=about).save(out)
-    text = f"{out}: 1 vector from {pairs} pair{'s' * (pairs > 1)}, layers {', '.join(map(str, chosen))}"
-    about = {"file": out, "vectors": found.names, "pairs": pairs, "layers": chosen, "width": found.width}
-    tell(as_json, f"{text}, width {found.width}", about)
+    text = f"{out}: 1 vector from {pairs} pair{'s' * (pairs > 1)}, layers {', '.join(map(str, found.layers))}"
+    about = {"file": out, "vectors": found.names, "pairs": pairs, "layers": found.layers}
+    tell(as_json, f"{text}, width {found.width}", about | {"width": found.width})
 
 
 def sweep(

@@ -111,18 +111,16 @@ def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_row(row: dict[str, Any], item_id: str, row_format: str | None, more_options: bool) -> Item:
-    half, where = (
-        f"half of a character (a lone surrogate) in row {item_id}",
-        f"{sorted(row)} in row {item_id}",
-    )
+    half = f"half of a character (a lone surrogate) in row {item_id}"
     with told((UnicodeEncodeError,), "text that UTF-8 can hold", MEND, NOT_LOADED, lambda _: half):
         json.dumps(row, ensure_ascii=False).encode()
     known = [each for field, each in RECOGNISED_BY.items() if field in row]
     expected = f"a row with the fields {', '.join(FIELDS)}, or {', '.join(CONTRAST)}"
     step = "write one JSON object per item with these fields (persona items also: statement)."
+    where = f"{sorted(row)} in row {item_id}"
     _need(row_format or known, expected, where, next_step=step)
-    kind, kinds = row_format or "persona or choice", (KeyError, TypeError, AttributeError)
-    expected = f"a row with the fields of a {kind} item, all text (pair: a number)"
+    item, kinds = row_format or "persona or choice", (KeyError, TypeError, AttributeError)
+    expected = f"a row with the fields of a {item} item, all text (pair: a number)"
     with told(kinds, expected, MEND, NOT_LOADED, lambda error: f"{where} ({error!r})"):
         return READERS[row_format or known[0]](row, item_id, more_options=more_options)
 
