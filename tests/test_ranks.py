@@ -8,9 +8,7 @@ import pytest
 from conftest import refused
 from scipy.stats import spearmanr, ttest_1samp
 
-from companion.inference import stratified_rank_correlation
 from companion.tan.ranks import KINDS, WITHIN, by_column, ceiling, choices, correlated, doubled, halves
-from steerkit.errors import SteerkitError
 
 STRATA = pd.Series(["persona"] * 9 + ["choice"] * 6)
 
@@ -47,19 +45,16 @@ class TestCorrelation:
         assert found["low"] < found["estimate"] < found["high"] and found["estimate"] > 0.6
         assert correlated(x, y, STRATA.map(lambda _: "all"))["estimate"] < -0.3
 
-    def test_the_library_and_the_permutations_start_from_the_same_estimate(self):
+    def test_of_several_measurements_the_mean_counts(self):
         x, y = sides(3)
-        own = stratified_rank_correlation(x.to_numpy(), y.to_numpy(), STRATA.tolist(), draws=50)
         expected = np.mean([by_hand(x[i].to_numpy(), y[i].to_numpy(), STRATA) for i in x])
-        assert own.estimate == pytest.approx(expected) == correlated(x, y, STRATA, draws=0)["estimate"]
+        assert correlated(x, y, STRATA, draws=0)["estimate"] == pytest.approx(expected)
 
     def test_what_is_held_constant_is_taken_out_of_both_ranks(self):
         (x, y), given = sides(), sides(seed=5)[0]
         parts = [np.flatnonzero(STRATA.eq(kind)) for kind in KINDS]
         each = [[residual(s[0].to_numpy()[p], given[0].to_numpy()[p]) for s in (x, y)] for p in parts]
         expected = sum(len(a) * np.corrcoef(a, b)[0, 1] for a, b in each) / 15
-        own = stratified_rank_correlation(x[0], y[0], STRATA.tolist(), draws=50, given=given[0])
-        assert own.estimate == pytest.approx(expected)
         assert correlated(x, y, STRATA, given)["estimate"] == pytest.approx(expected)
 
     def test_of_several_measurements_each_has_its_own_given_values(self):
@@ -89,13 +84,13 @@ class TestCorrelation:
 
     def test_the_interval_covers_the_truth(self):
         """At the number of sets in use; the population value of normal data is that of Pearson 1907."""
-        strata, covered, truth = ["a"] * 21 + ["b"] * 19, 0, 6 / np.pi * np.arcsin(0.5 / 2)
+        strata, covered, truth = pd.Series(["a"] * 21 + ["b"] * 19), 0, 6 / np.pi * np.arcsin(0.5 / 2)
         for seed in range(150):
             rng = np.random.default_rng(seed)
             x = rng.normal(size=40)
             y = 0.5 * x + np.sqrt(0.75) * rng.normal(size=40)
-            found = stratified_rank_correlation(x, y, strata, seed, draws=300)
-            covered += found.low <= truth <= found.high
+            found = correlated(pd.Series(x), pd.Series(y), strata, draws=300)
+            covered += found["low"] <= truth <= found["high"]
         assert 0.91 <= covered / 150 <= 0.99
 
     def test_whole_strata_count_when_the_points_belong_to_them(self):
@@ -112,12 +107,10 @@ class TestCorrelation:
             found = correlated(one, other, STRATA)
             assert np.isnan([found[name] for name in ("estimate", "low", "high", "p")]).all()
         assert correlated(x[:11], y, STRATA)["n"] == 9  # two of the other kind are too few
-        with pytest.raises(SteerkitError, match=r"three points in each stratum.*found strata of 9, 2 points"):
-            stratified_rank_correlation(x[0][:11], y[0][:11], STRATA[:11].tolist())
-        with pytest.raises(SteerkitError, match="as many y, strata and given as x"):
-            stratified_rank_correlation(x[0], y[0], STRATA[:11].tolist())
-        with pytest.raises(SteerkitError, match="the given values decide the ranks of a side"):
-            stratified_rank_correlation(x[0], y[0], STRATA.tolist(), given=x[0])
+        assert correlated(x, y, STRATA, given=x)["estimate"] == 0  # which decides the ranks of a side
+        x.iloc[9:] = 0  # constant in one stratum
+        found = correlated(x, y, STRATA)
+        assert found["estimate"] and np.isnan(found["low"]) and np.isnan(found["p"])
 
     def test_sets_are_taken_together_by_kind_and_one_kind_alone(self):
         found = choices(STRATA)

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from companion import inference
 from steerkit import stats
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 
 KINDS = ("persona", "choice")  # of the items of a set: statements, written-out options
 WITHIN = "within kinds"
@@ -32,28 +31,26 @@ def choices(kinds: pd.Series) -> dict[str, pd.Series]:
 def correlated(
     x: Side, y: Side, strata: Side, given: Side | None = None, draws: int = DRAWS, by_stratum: bool = False
 ) -> dict[str, float]:
-    """Rank correlation within strata, over the entries that both sides and `strata` have: n, estimate, low, high, p.
+    """Spearman's rank correlation within strata, over the entries that both sides and `strata` have: the mean over strata,
+    weighted by entries.
 
-    A side with several columns, and `given`, are as in `inference.stratified_rank_correlation`, whose interval is over
-    entries; with `by_stratum` it is over whole strata. p is the share of permutations within strata that correlate as
+    Of a side with several columns, measurements of the same entries, the mean correlation counts; with `given` it is the
+    partial correlation of ranks, stratum by stratum. Keys n, estimate, low, high (95%: a bootstrap of entries within strata,
+    with `by_stratum` a t interval over whole strata) and p, the share of permutations within strata that correlate as
     strongly, on either side. Left out are strata with fewer than three entries; where none is left, or a side is
     constant, there are NaN; without `draws`, and where a side is constant in one stratum, there is the estimate alone.
     """
-    values, names = _common([each for each in (x, y, given) if each is not None], strata)
+    sides, names = _common([each for each in (x, y, given) if each is not None], strata)
     found = {"n": len(names), **NONE}
-    if not len(names) or any((side == side[:1]).all() for side in values[:2]):
+    if not len(names) or any((side == side[:1]).all() for side in sides[:2]):
         return found
-    first, second = (_aligned(side, names, *values[2:]) for side in values[:2])
+    units = [_aligned(side, names, *sides[2:]) for side in sides[:2]]
+    first, second = map(np.nan_to_num, units)
     products = (first * second).mean(axis=1)
     found["estimate"] = float(products.sum())
-    if not draws:
+    if not draws or not (len({*names}) > 1 if by_stratum else np.isfinite(units).all()):
         return found
-    try:
-        ends = stats.mean_interval(products * len(names), names) if by_stratum else None
-        how = {"draws": draws, "given": values[2] if given is not None else None}
-        ends = ends or inference.stratified_rank_correlation(*values[:2], names.tolist(), **how)
-    except SteerkitError:  # one stratum, or a side that is constant in one
-        return found
+    ends = stats.mean_interval(products * len(names), names) if by_stratum else _drawn(sides, names, draws)
     home, orders = shuffles(names, draws)
     shuffled = np.abs(np.einsum("nk,dnk->d", first[home], second[orders]) / first.shape[1])
     p = (1 + (shuffled >= abs(found["estimate"]) - 1e-12).sum()) / (draws + 1)
@@ -62,12 +59,26 @@ def correlated(
     return found | {"low": float(low), "high": float(high), "p": float(p)}
 
 
+def _drawn(sides: Sequence[np.ndarray], strata: np.ndarray, draws: int) -> stats.Interval:
+    """The bootstrap: entries are drawn with replacement within strata. A stratum whose draw has no correlation, because a
+    side is constant or follows from what is given, is left out of that draw."""
+    rng, weighed = np.random.default_rng(0), np.zeros((2, draws))  # sums of correlations, and of their weights
+    for label in dict.fromkeys(strata):
+        part = np.flatnonzero(strata == label)
+        sample = part[rng.integers(len(part), size=(len(part), draws))]
+        x, y, *given = (side[sample] for side in sides)
+        rho = (_units(x, *given) * _units(y, *given)).sum(axis=0).mean(axis=1)
+        weighed += len(part) / len(strata) * np.where(np.isfinite(rho), [rho, np.ones(draws)], 0.0)
+    sums, weights = weighed[:, weighed[1] > 0]
+    return stats.percentiles(np.nan, sums / weights)
+
+
 def by_column(x: Side, y: Side, strata: pd.Series) -> np.ndarray:
     """The estimates of `correlated` for columns [k] of y and those of x, or its only one; NaN where a side is constant."""
-    values, names = _common([x, y], strata)
+    sides, names = _common([x, y], strata)
     if not len(names):
-        return np.full(values[1].shape[1], np.nan)
-    first, second = (np.where(np.ptp(side, axis=0) > 0, _aligned(side, names), np.nan) for side in values)
+        return np.full(sides[1].shape[1], np.nan)
+    first, second = (np.where(np.ptp(s, axis=0) > 0, np.nan_to_num(_aligned(s, names)), np.nan) for s in sides)
     return (first * second).sum(axis=0)
 
 
@@ -81,20 +92,22 @@ def _common(sides: Sequence[Side], strata: pd.Series) -> tuple[list[np.ndarray],
 
 
 def _aligned(values: np.ndarray, strata: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
-    """Ranks [n, k] within strata, centred and scaled: summed products of two sides are their stratified correlations.
-
-    What the ranks of `given`, [n, 1] or [n, k], explain is taken out first, column by column.
-    """
-    found = np.zeros(values.shape)
+    """`_units` within strata [n, k], scaled: summed products of two sides are their stratified correlations."""
+    found = np.empty(values.shape)
     for label in np.unique(strata):
         part = strata == label
-        ranks = rankdata(values[part], axis=0) - (part.sum() + 1) / 2
-        if given is not None:
-            held = rankdata(given[part], axis=0) - (part.sum() + 1) / 2
-            ranks -= held * (held * ranks).sum(axis=0) / np.maximum((held**2).sum(axis=0), 1)
-        size = np.sqrt((ranks**2).sum(axis=0))
-        found[part] = np.divide(ranks, size, out=np.zeros(ranks.shape), where=size > 0) * np.sqrt(part.mean())
+        found[part] = _units(values[part], None if given is None else given[part]) * np.sqrt(part.mean())
     return found
+
+
+def _units(values: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
+    """Ranks along the first axis, without what those of `given` explain, centred and of length 1; NaN where none is left."""
+    ranks = rankdata(values, axis=0) - (len(values) + 1) / 2
+    if given is not None:
+        held = rankdata(given, axis=0) - (len(values) + 1) / 2
+        ranks = ranks - held * (held * ranks).sum(axis=0) / np.maximum((held**2).sum(axis=0), 1)
+    size = np.sqrt((ranks**2).sum(axis=0))
+    return np.divide(ranks, size, out=np.full(ranks.shape, np.nan), where=size > 1e-6)
 
 
 def shuffles(strata: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
