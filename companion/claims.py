@@ -8,7 +8,6 @@ world. The second paper's claims are in `claims_mayne`, the first one's over pro
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -21,7 +20,7 @@ from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
-from companion.trials import TESTED, Pairs, enough, share_of, unlabelled
+from companion.trials import TESTED, enough, share_of
 from companion.verdicts import OURS, Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -106,7 +105,7 @@ def mean_positive(e: Evidence) -> Trial:
     kinds = pd.Series(above).groupby([each.kind for each in sets]).agg(["sum", "size"])
     each = ", ".join(f"{up} of {size} {kind}" for kind, up, size in kinds.itertuples())
     ours = f"{above.sum()} of {len(sets)} data sets ({each}), a share of {{}}; {sure.sum()} for certain (Holm), by {trials.SMALL} "
-    alike = share_of([each.at_zero.mean() > 0 for each in sets])
+    alike = share_of([each.beside["full"].mean() > 0 for each in sets])
     return Trial(said, f"{ours}standard deviations", share_of(above), 0.8, false, none=0.5, alike=alike)
 
 
@@ -240,7 +239,7 @@ def bias_explains_variance(e: Evidence) -> Trial:
     said = f"mean share explained {theirs.mean():.2f}"
     require(FORMATS[e.form].biased, said, "no letter and no Yes/No in this format")
     enough(e.sets, said)
-    every = [np.vstack([each.slopes, each.at_zero, each.shuffled]) for each in e.sets]
+    every = [np.vstack([each.slopes, each.beside["full"], each.shuffled]) for each in e.sets]
     shares = [_explained(one.letters, one.answers, rows) for one, rows in zip(e.sets, every, strict=True)]
     own, alike, shuffled = np.split(np.array(shares), [1, 2], axis=1)
 
@@ -263,10 +262,10 @@ def two_clusters(e: Evidence) -> Trial:
     sets = [each for each in e.sets if len(each.slopes) >= 20]
     require(sets, said, "fewer than 20 test examples in every data set")
 
-    def found(slopes: Sequence[np.ndarray]) -> tuple[int, int]:
+    def found(sets: Sequence[SetSlopes]) -> tuple[int, int]:
         # Two clusters are flatter than a normal distribution: a test of kurtosis (Anscombe and Glynn 1983).
         # One call for all sets of one size, for it is the calls that cost.
-        p_values = np.empty(len(slopes))
+        p_values, slopes = np.empty(len(sets)), [each.slopes for each in sets]
         for size in {len(each) for each in slopes}:
             these = [i for i, each in enumerate(slopes) if len(each) == size]
             rows = np.array([slopes[i] for i in these])
@@ -274,10 +273,11 @@ def two_clusters(e: Evidence) -> Trial:
         below = np.array([each.min() < 0 < each.max() for each in slopes])
         return tuple(int((p[below] < TESTED).sum()) for p in (inference.holm(p_values), p_values))
 
-    def false(rng: np.random.Generator) -> list[np.ndarray]:
-        return [rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets]
+    def false(rng: np.random.Generator) -> list[SetSlopes]:
+        drawn = (rng.normal(each.slopes.mean(), each.slopes.std(), len(each.slopes)) for each in sets)
+        return [replace(each, slopes=some) for each, some in zip(sets, drawn, strict=True)]
 
-    return trials.some_sets(said, len(sets), found, [each.slopes for each in sets], false)
+    return trials.some_sets(said, sets, found, false)
 
 
 @claim(CLAIMS, "tan-fig-3", steers=True)
@@ -291,16 +291,13 @@ def letter_bias_has_a_direction_of_its_own(e: Evidence) -> Trial:
     sets = [each for each in e.sets if {"A", "B"} <= set(each.letters)]
     require(sets, said, "no letters in this format")
 
-    def found(slopes: Sequence[np.ndarray]) -> tuple[int, int]:
-        signed = [np.where(one.letters == "A", each, -each) for one, each in zip(sets, slopes, strict=True)]
-        gaps = [stats.mean_interval(each, one.groups) for one, each in zip(sets, signed, strict=True)]
-        up = np.array([each.p_above for each in gaps])
+    def found(sets: Sequence[SetSlopes]) -> tuple[int, int]:
+        signed = ((np.where(each.letters == "A", each.slopes, -each.slopes), each.groups) for each in sets)
+        up = np.array([stats.mean_interval(*each).p_above for each in signed])
         ways = [(inference.holm(p), p) for p in (up, 1 - up)]
         return tuple(min(int((p < TESTED).sum()) for p in kind) for kind in zip(*ways, strict=True))
 
-    own, at_zero = ([getattr(each, name) for each in sets] for name in ("slopes", "at_zero"))
-    false = partial(unlabelled, sets)
-    return trials.some_sets(said, len(sets), found, own, false, "each way ", at_zero)
+    return trials.some_sets(said, sets, found, lambda rng: trials.unlabelled([sets], rng)[0], "each way ")
 
 
 @claim(CLAIMS, "tan-fig-3")
@@ -325,14 +322,12 @@ def dataset_property(e: Evidence) -> Trial:
     said = f"{trials.published_order(*MEANS)} (Llama-2-7b and Qwen1.5-14B)"
     sets = [each for each in e.sets if each.name in theirs.index]
     enough(sets, said)
-    values = theirs[[each.name for each in sets]].to_numpy()
+    values, kinds = theirs[[each.name for each in sets]].to_numpy(), [each.kind for each in sets]
 
-    def pair(slopes: Sequence[np.ndarray]) -> Pairs:
-        return [(np.array([each.mean() for each in slopes]), values)]
+    def pairs(runs: trials.Runs) -> trials.Pairs:
+        return [(np.array([each.slopes.mean() for each in runs[0]]), values)]
 
-    own, alike = pair([each.slopes for each in sets]), pair([each.at_zero for each in sets])
-    kinds = [each.kind for each in sets]
-    trial = trials.ranked(said, "", own, kinds, rho / 2, lambda rng: pair(unlabelled(sets, rng)), alike)
+    trial = trials.ranked(said, "", [sets], pairs, rho / 2)
     sizes = {"label-shuffled": "shuffled", "isotropic": "random"}
     sizes = {name: trials.sizes(sets, kind) for name, kind in sizes.items() if kind in sets[0].beside}
     far = ", ".join(f"{name} {trials.order(each, values, kinds):.2f}" for name, each in sizes.items())

@@ -1,12 +1,10 @@
 """The claims of Tan et al. 2024 that its appendix shows: variance, layers, ranges, other directions; as `companion.claims`."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from companion import published, trials
 from companion.tan.evidence import Evidence
-from companion.trials import Pairs, enough, published_order, unlabelled
+from companion.trials import enough, published_order
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.stats import Interval
@@ -39,14 +37,11 @@ def variance_grows_with_the_mean(e: Evidence) -> Trial:
     enough(e.sets, said)
     halves = [trials.halves_of(each.groups) for each in e.sets]
 
-    def pairs(slopes: Sequence[np.ndarray]) -> Pairs:
+    def pairs(runs: trials.Runs) -> trials.Pairs:
+        slopes = [each.slopes for each in runs[0]]
         return trials.both_ways(halves, (slopes, np.mean), (slopes, np.var))
 
-    def without(rng: np.random.Generator) -> Pairs:
-        return pairs(unlabelled(e.sets, rng))
-
-    own, alike = pairs([each.slopes for each in e.sets]), pairs([each.at_zero for each in e.sets])
-    return trials.ranked(said, "on disjoint items ", own, [each.kind for each in e.sets], 0.3, without, alike)
+    return trials.ranked(said, "on disjoint items ", [e.sets], pairs, 0.3)
 
 
 @claim(CLAIMS, "tan-app-layers", steers=True)

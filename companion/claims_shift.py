@@ -7,18 +7,19 @@ disjoint halves of the test items, both ways, over several halvings.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
 from companion import inference, published, trials
-from companion.moved import Moved, Pair, at_zero, halves, moved, recorded, unlabelled
+from companion.moved import Moved, Pair, halves, moved
 from companion.tan.evidence import Evidence
 from companion.tan.jobs import MEAN
 from companion.tan.tables import SAME
 from companion.templates import SETTINGS
-from companion.trials import both_models, enough, ranked
+from companion.trials import at_zero, both_models, enough, ranked, recorded, unlabelled
 from companion.verdicts import Claim, Trial, claim, require
 from steerkit import stats
 from steerkit.formats import FORMATS
@@ -43,26 +44,22 @@ def _correlated(e: Evidence, shift: Pair, said: str, rho: float, measure: Callab
     On the items that both settings ask, as published, where label-shuffled vectors say what these items alone do.
     """
     sets = _having(e, shift, said, f" with {'->'.join(shift)}")
-    kinds = [each.kind for each in sets]
 
-    def whole(sets: Sequence[Moved]) -> trials.Pairs:
-        return [tuple(np.array([measure(each.slopes[pair]) for each in sets]) for pair in (SAME, shift))]
+    def whole(runs: trials.Runs) -> trials.Pairs:
+        return [tuple(np.array([measure(each.slopes[pair]) for each in runs[0]]) for pair in (SAME, shift))]
 
-    disjoint = (halves(sets, SAME, other, measure) for other in (shift, SAME))
-    apart, itself = (ranked(said, "", pairs, kinds, rho / 2) for pairs in disjoint)
-    other, ceiling = apart.effect.estimate, itself.effect.estimate
+    def disjoint(other: Pair) -> Trial:
+        return ranked(said, "", [sets], lambda runs: halves(runs[0], SAME, other, measure), rho / 2, True)
+
+    apart = disjoint(shift)
+    other, ceiling = apart.effect.estimate, disjoint(SAME).effect.estimate
     if recorded(sets):
-        ours = (
-            f"on disjoint halves {other:.2f}, in distribution with itself {ceiling:.2f}; on the same items "
-        )
-        alike = whole(at_zero(sets))
-        return ranked(
-            said, ours, whole(sets), kinds, rho / 2, lambda rng: whole(unlabelled(sets, rng)), alike
-        )
+        halved = f"on disjoint halves {other:.2f}, in distribution with itself {ceiling:.2f}"
+        return ranked(said, f"{halved}; on the same items ", [sets], whole, rho / 2)
     low = f"no shift can be told from noise: two halves in distribution agree at {ceiling:.2f}, below {rho / 2:.2f}"
     low += f"; under the shift at {other:.2f} (of all sets and within kinds the lesser)"
     require(ceiling >= rho / 2, said, low)
-    shared = ranked(said, "", whole(sets), kinds, rho / 2).effect.estimate
+    shared = ranked(said, "", [sets], whole, rho / 2).effect.estimate
     beside = f"on shared items {shared:.2f}, in distribution with itself {ceiling:.2f}"
     return replace(apart, ours=f"on disjoint halves {apart.ours}; {beside}")
 
@@ -117,7 +114,7 @@ def ood_is_weaker(e: Evidence) -> Trial:
 
     def false(rng: np.random.Generator) -> Interval:
         if recorded(sets):
-            return effect(unlabelled(sets, rng, apart=True))
+            return effect([each.unlabelled(rng, apart=True) for each in sets])
         return effect(sets, rng.choice([-1, 1], len(sets)))
 
     ours, least = f"loss {{}} over {len(sets)} data sets", (1 - other / own) / 2
@@ -137,24 +134,22 @@ def some_sets_fail(e: Evidence) -> Trial:
     said = f"{lost} of {len(theirs)} data sets from above 0.25 to below 0 (Qwen1.5-14B, BASE to USER_NEG)"
     sets = [each for each in _having(e, FIRST_SHIFT, said) if len(np.unique(each.groups)) > 1]
     enough(sets, said)
-    every = [(each.slopes[SAME], each.slopes[FIRST_SHIFT], each.groups) for each in sets]
 
-    def found(every: Sequence[tuple]) -> tuple[int, int]:
-        steers = np.array([stats.mean_interval(own, groups).p_above for own, _, groups in every])
-        loses = np.array([stats.mean_interval(own - other, groups).p_above for own, other, groups in every])
-        gone = np.array([other.mean() <= 0 for _, other, _ in every])
-        both = np.maximum(steers, loses)
+    def found(sets: Sequence[Moved]) -> tuple[int, int]:
+        every = [(each.slopes[SAME], each.slopes[FIRST_SHIFT], each.groups) for each in sets]
+        steers = [stats.mean_interval(own, groups).p_above for own, _, groups in every]
+        loses = [stats.mean_interval(own - other, groups).p_above for own, other, groups in every]
+        gone, both = np.array([other.mean() <= 0 for _, other, _ in every]), np.maximum(steers, loses)
         return tuple(int((p[gone] < trials.TESTED).sum()) for p in (inference.holm(both), both))
 
-    def false(rng: np.random.Generator) -> list[tuple]:
-        drawn = []
-        for own, other, groups in every:
-            _, member = np.unique(groups, return_inverse=True)
-            swap = (rng.random(member.max() + 1) < 0.5)[member]
-            drawn.append((np.where(swap, other, own), np.where(swap, own, other), groups))
-        return drawn
+    def exchanged(each: Moved, rng: np.random.Generator) -> Moved:
+        _, member = np.unique(each.groups, return_inverse=True)
+        swap = (rng.random(member.max() + 1) < 0.5)[member]
+        own, other = each.slopes[SAME], each.slopes[FIRST_SHIFT]
+        slopes = {SAME: np.where(swap, other, own), FIRST_SHIFT: np.where(swap, own, other)}
+        return replace(each, slopes=slopes)
 
-    return trials.some_sets(said, len(sets), found, every, false)
+    return trials.some_sets(said, sets, found, lambda rng: [exchanged(each, rng) for each in sets])
 
 
 @claim(CLAIMS, "tan-fig-5", steers=True)
@@ -186,7 +181,7 @@ def failing_in_distribution_means_failing_out_of_it(e: Evidence) -> Trial:
         return Interval(gap, low, gap + np.hypot(one.high - one.estimate, two.estimate - two.low))
 
     def false(rng: np.random.Generator) -> Interval:
-        drawn = failing(unlabelled(sets, rng)) if recorded(sets) else (fails, rng.permutation(failed))
+        drawn = failing(*unlabelled([sets], rng)) if recorded(sets) else (fails, rng.permutation(failed))
         return effect(*drawn)
 
     alike = effect(*failing(at_zero(sets))) if recorded(sets) else None
@@ -294,16 +289,6 @@ def models_agree_out_of_distribution(e: Evidence) -> Trial:
     """
     rho = published.statistic("spearman-models-ood", "llama2-7b/qwen1.5-14b")
     said = f"Spearman {rho:.2f} (SYS_POS to USER_NEG)"
-    both, kinds = trials.in_both(
-        e, said, lambda run: (one for one in moved(run) if FIRST_SHIFT in one.slopes)
-    )
-
-    def means(both: Sequence[Sequence[Moved]]) -> trials.Pairs:
-        return [tuple(np.array([each.slopes[FIRST_SHIFT].mean() for each in sets]) for sets in both)]
-
-    def drawn(rng: np.random.Generator) -> trials.Pairs:
-        seed = rng.integers(2**32)  # the same labels for both models
-        return means([unlabelled(sets, np.random.default_rng(seed)) for sets in both])
-
-    beside = (drawn, means([at_zero(sets) for sets in both])) if all(map(recorded, both)) else ()
-    return ranked(said, "BASE to USER_NEG ", means(both), kinds, rho / 2, *beside)
+    both = trials.in_both(e, said, lambda run: (one for one in moved(run) if FIRST_SHIFT in one.slopes))
+    pairs = partial(trials.each_side, measure=np.mean, values=lambda each: each.slopes[FIRST_SHIFT])
+    return ranked(said, "BASE to USER_NEG ", both, pairs, rho / 2)

@@ -1,5 +1,7 @@
 """Data sets over prompt settings: under their vectors, and under vectors whose labels were drawn at random."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,6 +33,18 @@ class Moved:
     at_zero: dict[Pair, np.ndarray]
     shuffled: dict[Pair, np.ndarray]
 
+    def unlabelled(self, rng: np.random.Generator, apart: bool = False) -> Moved:
+        """The same set under one label-shuffled vector, in the direction that raises its mean in distribution.
+
+        With `apart` one half of the items tells the direction, and the slopes are those of the other half: an item that
+        has told it moves that way by its noise as well.
+        """
+        draw = rng.integers(len(self.shuffled[SAME]))
+        half = self.halves[rng.integers(len(self.halves))] if apart else slice(None)
+        sign = 1 if self.shuffled[SAME][draw][half].mean() > 0 else -1
+        kept = ~half if apart else half
+        return replace(self, slopes={pair: sign * every[draw][kept] for pair, every in self.shuffled.items()})
+
 
 @lru_cache(maxsize=4)
 def moved(e: Evidence) -> list[Moved]:
@@ -55,37 +69,8 @@ def _at_zero(drawn: pd.DataFrame, items: pd.Index) -> tuple[dict[Pair, np.ndarra
     """Slopes at 0 of one data set by training and test setting: under the vectors, [p], and label-shuffled ones, [v, p]."""
     wide = drawn.pivot(index=["vector", "setting", "labels"], columns="example_id", values="slope")[items]
     pairs = wide.index.droplevel("labels").unique()
-    values = wide.to_numpy().reshape(len(pairs), -1, len(items))
-    # Labels are sorted, "full" before "shuffled-00".
-    full, shuffled = values[:, 0], values[:, 1:]
-    return dict(zip(pairs, full, strict=True)), dict(zip(pairs, shuffled, strict=True))
-
-
-def recorded(sets: Sequence[Moved]) -> bool:
-    """Whether all of them have label-shuffled vectors."""
-    return all(each.shuffled for each in sets)
-
-
-def at_zero(sets: Sequence[Moved]) -> list[Moved]:
-    """The same data sets with the slopes of their vectors at multiplier 0, where label-shuffled ones are measured."""
-    return [replace(each, slopes=each.at_zero) for each in sets]
-
-
-def unlabelled(sets: Sequence[Moved], rng: np.random.Generator, apart: bool = False) -> list[Moved]:
-    """The data sets under one label-shuffled vector each, in the direction that raises their mean in distribution.
-
-    With `apart` one half of the items tells the direction, and the slopes are those of the other half: an item that has
-    told it moves that way by its noise as well.
-    """
-    found = []
-    for each in sets:
-        draw = rng.integers(len(each.shuffled[SAME]))
-        half = each.halves[rng.integers(len(each.halves))] if apart else slice(None)
-        sign = 1 if each.shuffled[SAME][draw][half].mean() > 0 else -1
-        kept = ~half if apart else half
-        slopes = {pair: sign * drawn[draw][kept] for pair, drawn in each.shuffled.items()}
-        found.append(replace(each, slopes=slopes))
-    return found
+    values = wide.to_numpy().reshape(len(pairs), -1, len(items))  # of sorted labels, "full" is first
+    return tuple(dict(zip(pairs, part, strict=True)) for part in (values[:, 0], values[:, 1:]))
 
 
 def halves(sets: Sequence[Moved], one: Pair, other: Pair, measure: Callable = np.mean) -> list[tuple]:

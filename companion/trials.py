@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from companion.verdicts import Trial, require
 from steerkit.stats import Interval
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # two numbers of every data set, several times
+Runs = Sequence[
+    Sequence[Any]
+]  # the same data sets, `SetSlopes` or `companion.moved.Moved`, in one model or in two
 
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
@@ -22,11 +27,6 @@ SMALL = 0.1  # standard deviations of the unsteered propensity a unit multiplier
 def share_of(flags: Sequence[bool] | np.ndarray) -> Interval:
     """A share of data sets with its interval."""
     return inference.share_interval(int(np.sum(flags)), len(flags))
-
-
-def counted(certain: int, possible: int, of: int) -> str:
-    """In how many sets a test finds something, in words around the share; that it finds nothing does not say there is none."""
-    return f"{certain} of {of} data sets ({possible} before Holm's correction), a share of {{}}"
 
 
 def enough(sets: Sized, said: str, which: str = "") -> None:
@@ -65,45 +65,51 @@ def permuted(strata: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 
 
 def ranked(
-    said: str,
-    ours: str,
-    pairs: Pairs,
-    kinds: Sequence[str],
-    least: float,
-    without: Callable[[np.random.Generator], Pairs] | None = None,
-    alike: Pairs | None = None,
+    said: str, ours: str, runs: Runs, pairs: Callable[[Runs], Pairs], least: float, exchanged: bool = False
 ) -> Trial:
     """Whether two numbers of data sets agree in rank, over all sets and within kinds; the mean over `pairs` of such numbers.
 
     Both have to: a difference between kinds can make a correlation over all sets, or hide that there is none. In the
-    false world there are pairs of the same numbers `without` what the claim is about, which are set beside those `alike`;
-    or, where there are none, the sets of one side are exchanged within their kind.
+    false world every set has one label-shuffled vector, beside which the vector's own slopes at 0 are set; if `exchanged`,
+    or where no such vectors are recorded, the sets of one side are exchanged within their kind.
     """
-    most = max(list(kinds).count(kind) for kind in set(kinds))
+    kinds = [each.kind for each in runs[0]]
+    most = max(kinds.count(kind) for kind in set(kinds))
     require(most >= FEWEST, said, f"fewer than {FEWEST} data sets of a kind")
 
-    def both(pairs: Pairs, order: Any = slice(None)) -> tuple[Interval, Interval]:
-        x, y = (np.column_stack(side) for side in zip(*pairs, strict=True))
+    def both(values: Pairs, order: Any = slice(None)) -> tuple[Interval, Interval]:
+        x, y = (np.column_stack(side) for side in zip(*values, strict=True))
         return rank_correlations(x, y[order], kinds)
 
     def false(rng: np.random.Generator) -> Interval:
-        return lesser(*(both(without(rng)) if without else both(pairs, permuted(kinds, rng))))
+        return lesser(*(both(pairs(unlabelled(runs, rng))) if drawn else both(own, permuted(kinds, rng))))
 
-    every, within = both(pairs)
+    own, drawn = pairs(runs), recorded(*runs) and not exchanged
+    every, within = both(own)
     ours += f"{{}}, the lesser of {every.estimate:.2f} over all {len(kinds)} data sets and {within.estimate:.2f} within kinds"
-    beside = lesser(*both(alike)) if alike else None
+    beside = lesser(*both(pairs([at_zero(sets) for sets in runs]))) if drawn else None
     return Trial(said, ours, lesser(every, within), least, false, alike=beside)
+
+
+def recorded(*runs: Sequence[Any]) -> bool:
+    """Whether all data sets have label-shuffled vectors."""
+    return all(len(each.shuffled) for sets in runs for each in sets)
+
+
+def at_zero(sets: Sequence[Any]) -> list[Any]:
+    """The data sets with the slopes of their vectors at multiplier 0."""
+    return [replace(each, slopes=each.at_zero) for each in sets]
+
+
+def unlabelled(runs: Runs, rng: np.random.Generator) -> list[list[Any]]:
+    """The data sets under one label-shuffled vector each, of the same labels in both models."""
+    seed = rng if len(runs) == 1 else rng.integers(2**32)
+    return [[each.unlabelled(own) for each in sets] for sets in runs for own in [np.random.default_rng(seed)]]
 
 
 def sizes(sets: Sequence[SetSlopes], kind: str, measure: Callable = np.mean) -> np.ndarray:
     """A number of the slopes under vectors beside the vector, whichever way they steer: mean over those of a kind, [sets]."""
     return np.array([np.abs(measure(each.beside[kind], axis=1)).mean() for each in sets])
-
-
-def unlabelled(sets: Sequence[SetSlopes], rng: np.random.Generator) -> list[np.ndarray]:
-    """Slopes at 0, [p], of one label-shuffled vector a set, in the direction that raises their mean."""
-    drawn = (each.shuffled[rng.integers(len(each.shuffled))] for each in sets)
-    return [each if each.mean() > 0 else -each for each in drawn]
 
 
 def rank_correlations(x: Any, y: Any, kinds: Sequence[str]) -> tuple[Interval, Interval]:
@@ -134,48 +140,41 @@ def published_order(*columns: str) -> str:
     return f"Spearman {every.estimate:.2f} over {len(both)} data sets, {within.estimate:.2f} within kinds"
 
 
-def in_both(e: Evidence, said: str, sets_of: Callable[[Evidence], Iterable]) -> tuple[list[list], list[str]]:
-    """The data sets that the first two models both have, model by model, and the kind of each."""
+def in_both(e: Evidence, said: str, sets_of: Callable[[Evidence], Iterable]) -> Runs:
+    """The data sets that the first two models both have, model by model."""
     require(e.others, said, f"only one model, {e.name}")
     runs = [{each.name: each for each in sets_of(run)} for run in (e, e.others[0])]
     common = [name for name in runs[0] if name in runs[1]]
     enough(common, said)
-    return [[sets[name] for name in common] for sets in runs], [runs[0][name].kind for name in common]
+    return [[sets[name] for name in common] for sets in runs]
 
 
-def some_sets(
-    said: str, count: int, found: Callable, own: Any, false: Callable, words: str = "", at_zero: Any = None
-) -> Trial:
-    """That something is so of at least one of `count` sets: `found` counts them, surely and maybe, from what `own` and the
-    false worlds of `false` hold, and from what is to be set beside these, `at_zero`."""
-    sure, maybe = found(own)
+def some_sets(said: str, sets: Sequence[Any], found: Callable, false: Callable, words: str = "") -> Trial:
+    """That something is so of at least one of some sets: `found` counts them, surely and maybe, in `sets` and in the
+    false worlds of `false`; where it has `words` also in the vector's own slopes at 0, which are set beside these."""
 
-    def share(counted: tuple[int, int]) -> Interval:
-        return inference.share_interval(counted[0], count)
+    def share(some: Sequence[Any]) -> Interval:
+        return inference.share_interval(found(some)[0], len(sets))
 
-    ours, alike = f"{words}{counted(sure, maybe, count)}", None if at_zero is None else share(found(at_zero))
-    return Trial(
-        said, ours, share((sure, maybe)), 1 / count, lambda rng: share(found(false(rng))), alike=alike
-    )
+    sure, maybe = found(sets)
+    # That a test finds nothing does not say that there is nothing.
+    ours = f"{words}{sure} of {len(sets)} data sets ({maybe} before Holm's correction), a share of {{}}"
+    alike = share(at_zero(sets)) if words else None
+    return Trial(said, ours, share(sets), 1 / len(sets), lambda rng: share(false(rng)), alike=alike)
 
 
 def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], float]) -> Trial:
     """Agreement of the first two models on one number of the slopes [p] of the data sets that both have."""
-    runs, kinds = in_both(e, said, lambda run: run.sets)
-
-    def pair(slopes: Callable[[Sequence[SetSlopes]], list[np.ndarray]]) -> Pairs:
-        return [tuple(np.array([measure(each) for each in slopes(sets)]) for sets in runs)]
-
-    def without(rng: np.random.Generator) -> Pairs:
-        seed = rng.integers(2**32)  # the same labels for both models, where they trained on the same pairs
-        return pair(lambda sets: unlabelled(sets, np.random.default_rng(seed)))
-
-    own, alike = (
-        pair(lambda sets: [each.slopes for each in sets]),
-        pair(lambda sets: [each.at_zero for each in sets]),
-    )
-    trial = ranked(said, "", own, kinds, rho / 2, without, alike)
-    far = order(*(sizes(sets, "shuffled", measure) for sets in runs), kinds)
+    runs = in_both(e, said, lambda run: run.sets)
+    trial = ranked(said, "", runs, partial(each_side, measure=measure), rho / 2)
+    far = order(*(sizes(sets, "shuffled", measure) for sets in runs), [each.kind for each in runs[0]])
     return replace(
         trial, ours=f"{trial.ours}; of the mean over label-shuffled vectors, either way, {far:.2f}"
     )
+
+
+def each_side(
+    runs: Runs, measure: Callable[[np.ndarray], float], values: Callable = attrgetter("slopes")
+) -> Pairs:
+    """One number of every data set, by `values` its slopes [p], in both models."""
+    return [tuple(np.array([measure(values(each)) for each in sets]) for sets in runs)]

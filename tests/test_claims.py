@@ -12,7 +12,6 @@ from worlds import KINDS, evidence, sets, shifts
 from companion import claims, verdicts
 from companion.exhibits import EXHIBITS
 from companion.moved import moved as by_set
-from companion.moved import unlabelled
 from companion.profiles import load_profile
 from companion.tan.evidence import Evidence
 from companion.tan.tables import SAME
@@ -325,10 +324,8 @@ def test_failing_that_vectors_without_labels_do_as_well_is_not_specific():
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0.3, UNSPECIFIC), (1.0, AGREES)])
 def test_a_loss_that_vectors_without_labels_have_as_well_is_not_specific(kept, verdict):
-    found, off = (
-        WORLDS["ood-is-weaker"][0](np.random.default_rng(0)),
-        "vector != 'USER_NEG' and setting == 'USER_NEG'",
-    )
+    found = WORLDS["ood-is-weaker"][0](np.random.default_rng(0))
+    off = "vector != 'USER_NEG' and setting == 'USER_NEG'"
     drawn = sized_by_setting(found).reset_index(drop=True)
     drawn.loc[(drawn["labels"] != "full") & drawn.index.isin(drawn.query(off).index), "slope"] *= kept
     full = found.shifts["steerability"].to_numpy()
@@ -343,7 +340,7 @@ def test_the_direction_of_a_vector_without_labels_is_told_by_items_that_are_not_
     one = by_set(found)[0]
     split = np.where(one.halves, 1.0, -1.0)[:1]  # up on one half of the items, down on the other
     one = replace(one, halves=one.halves[:1], shuffled=dict.fromkeys(one.shuffled, split))
-    [told], [apart] = (unlabelled([one], np.random.default_rng(0), apart=apart) for apart in (False, True))
+    told, apart = (one.unlabelled(np.random.default_rng(0), apart=apart) for apart in (False, True))
     assert (apart.slopes[SAME] < 0).all() and len(told.slopes[SAME]) == 24
 
 

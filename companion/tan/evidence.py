@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -49,14 +49,19 @@ class SetSlopes:
         return self.beside["resample"].mean(axis=1)
 
     @property
+    def shuffled(self) -> np.ndarray:
+        """Slopes at 0 of label-shuffled vectors, [n, p]."""
+        return self.beside["shuffled"]
+
+    @property
     def at_zero(self) -> np.ndarray:
         """Slopes of the vector at 0, [p], as those of the vectors beside it."""
         return self.beside["full"][0]
 
-    @property
-    def shuffled(self) -> np.ndarray:
-        """Slopes at 0 of label-shuffled vectors, [n, p]."""
-        return self.beside["shuffled"]
+    def unlabelled(self, rng: np.random.Generator) -> SetSlopes:
+        """The same set under one label-shuffled vector, in the direction that raises its mean."""
+        drawn = self.shuffled[rng.integers(len(self.shuffled))]
+        return replace(self, slopes=drawn if drawn.mean() > 0 else -drawn)
 
     @cached_property
     def interval(self) -> Interval:

@@ -62,7 +62,10 @@ def correlated(
 def _drawn(sides: Sequence[np.ndarray], strata: np.ndarray, draws: int) -> stats.Interval:
     """The bootstrap: entries are drawn with replacement within strata. A stratum whose draw has no correlation, because a
     side is constant or follows from what is given, is left out of that draw."""
-    rng, weighed = np.random.default_rng(0), np.zeros((2, draws))  # sums of correlations, and of their weights
+    rng, weighed = (
+        np.random.default_rng(0),
+        np.zeros((2, draws)),
+    )  # sums of correlations, and of their weights
     for label in dict.fromkeys(strata):
         part = np.flatnonzero(strata == label)
         sample = part[rng.integers(len(part), size=(len(part), draws))]
@@ -78,7 +81,9 @@ def by_column(x: Side, y: Side, strata: pd.Series) -> np.ndarray:
     sides, names = _common([x, y], strata)
     if not len(names):
         return np.full(sides[1].shape[1], np.nan)
-    first, second = (np.where(np.ptp(s, axis=0) > 0, np.nan_to_num(_aligned(s, names)), np.nan) for s in sides)
+    first, second = (
+        np.where(np.ptp(s, axis=0) > 0, np.nan_to_num(_aligned(s, names)), np.nan) for s in sides
+    )
     return (first * second).sum(axis=0)
 
 
