@@ -11,8 +11,9 @@ input it never met.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ class Case:
     def job(self) -> Job:
         """The job of the main protocol with the same examples."""
         return Job(self.settings, "grid", self.dataset, self.format, self.layer)
+
+    @property
+    def fidelity(self) -> str | None:
+        """How letters are scored; no other format has a choice."""
+        return self.settings.fidelity if self.format == "letter" else None
 
     @property
     def sae(self) -> Sae:
@@ -164,10 +170,32 @@ def case(
     return found
 
 
+def kept(
+    case: Case,
+    what: str,
+    make: Callable,
+    about: dict,
+    engine: str = "trace",
+    code: tuple = CODE,
+    name: str = "",
+) -> pd.DataFrame:
+    """A table of a case, read, or made where there is none, with its model unless the engine is "none".
+
+    `about` decides it beside what `inputs_of` says, `code` are the modules of this half that compute it.
+    """
+
+    def compute() -> pd.DataFrame:
+        model = None if engine == "none" else model_of(case.settings.model, case.settings.remote)
+        table = make(model)
+        table.attrs = {"engine": engine, **({"source": model.source} if model else {}), **table.attrs}
+        return table
+
+    return store.table(f"mayne-{name or f'{what}-{case.stem}'}", inputs_of(case, what, code) | about, compute)
+
+
 def contrast(case: Case) -> Contrast:
     """Activations at the answers of the training examples of a case."""
-    about = inputs_of(case, "answers")
-    table = store.table(f"mayne-answers-{case.stem}", about, lambda: _answers(case))
+    table = kept(case, "answers", partial(_answers, case), {})
     size = table["part"].nunique()
     values = tensor(table).unflatten(0, (-1, 2, size))  # [p, side, mean and parts, d]
     groups = table["group"].to_numpy()[:: 2 * size]
@@ -193,46 +221,37 @@ def steered(case: Case, vectors: Mapping[str, torch.Tensor]) -> pd.DataFrame:
     """The GRID table of the test examples under some vectors [d], at `MULTIPLIERS`."""
     values, settings = torch.stack(list(vectors.values())).float().contiguous(), case.settings
     digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
-    fidelity = settings.fidelity if case.format == "letter" else None
-    about = inputs_of(case, "steered") | {"vectors": list(vectors), "values_sha256": digest}
-    about |= {"multipliers": MULTIPLIERS, "engine": settings.engine, "fidelity": fidelity}
+    about = {"vectors": list(vectors), "values_sha256": digest, "multipliers": MULTIPLIERS}
+    about |= {"engine": settings.engine, "fidelity": case.fidelity}
     stacked = Vectors(tuple(vectors), (case.layer,), values[:, None])
 
-    def compute() -> pd.DataFrame:
-        model = model_of(settings.model, settings.remote)
+    def compute(model: Model) -> pd.DataFrame:
         options = {"fidelity": settings.fidelity, "engine": settings.engine}
         found = evaluate(model, examples(case, model)[1], stacked, MULTIPLIERS, **options)
         table = found.table(case.dataset)
-        table.attrs = {"engine": found.engine, "reason": found.reason, "source": model.source}
+        table.attrs = {"engine": found.engine, "reason": found.reason}
         return table
 
-    return store.table(f"mayne-steered-{case.stem}", about, compute)
+    return kept(case, "steered", compute, about)
 
 
 def gradients(case: Case) -> pd.DataFrame:
     """Of each test example the gradient of its propensity: a row an id, its product with a vector is the slope at zero."""
     from steerkit import gradient
 
-    settings = case.settings
-    fidelity = settings.fidelity if case.format == "letter" else None
-
-    def compute() -> pd.DataFrame:
-        model = model_of(settings.model, settings.remote)
+    def compute(model: Model) -> pd.DataFrame:
         asked = examples(case, model)[1]
-        every = gradient.gradients(model, asked, [case.layer], fidelity=settings.fidelity)
-        table = pd.concat(
-            [pd.DataFrame({"example_id": [one.id for one in asked]}), frame(every.at(case.layer))], axis=1
-        )
-        table.attrs = {"engine": "gradient", "source": model.source}
-        return table
+        every = gradient.gradients(model, asked, [case.layer], fidelity=case.settings.fidelity)
+        ids = pd.DataFrame({"example_id": [one.id for one in asked]})
+        return pd.concat([ids, frame(every.at(case.layer))], axis=1)
 
-    about = inputs_of(case, "gradients") | {"fidelity": fidelity}
-    return store.table(f"mayne-gradients-{case.stem}", about, compute).set_index("example_id")
+    about = {"fidelity": case.fidelity}
+    return kept(case, "gradients", compute, about, "gradient").set_index("example_id")
 
 
-def example_groups(case: Case, example_ids: Sequence[str]) -> list[int]:
-    """Group of each test example: two items of one pair are not independent."""
-    return groups_of(jobs.dataset_of(case.parts[-1], case.settings.source), example_ids)
+def example_groups(case: Case, example_ids: Sequence[str], part: int = -1) -> list[int]:
+    """Group of each test example, or of each training example (part 0): two items of one pair are not independent."""
+    return groups_of(jobs.dataset_of(case.parts[part], case.settings.source), example_ids)
 
 
 def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, Any]:
@@ -280,12 +299,10 @@ def residuals(
     return found
 
 
-def _answers(case: Case) -> pd.DataFrame:
+def _answers(case: Case, model: Model) -> pd.DataFrame:
     """Columns example_id, group, side, part ("mean", or the number of one of `picked`), then the coordinates."""
-    model = model_of(case.settings.model, case.settings.remote)
     train, _ = examples(case, model)
-    groups = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), [each.id for each in train])
-    rows, labels = [], []
+    groups, rows, labels = example_groups(case, [each.id for each in train], 0), [], []
     for example, group, both in zip(train, groups, answers(model, train, case.layer), strict=True):
         for side, found in zip(("positive", "negative"), both, strict=True):
             parts = picked(found, case.format)
@@ -293,25 +310,22 @@ def _answers(case: Case) -> pd.DataFrame:
             labels += [(example.id, group, side, part) for part in ("mean", *map(str, range(len(parts))))]
     named = pd.DataFrame(labels, columns=["example_id", "group", "side", "part"])
     table = pd.concat([named, frame(torch.stack(rows))], axis=1)
-    table.attrs = {"engine": "trace", "source": model.source, "train_examples": len(train)}
+    table.attrs = {"train_examples": len(train)}
     return table
 
 
 def _plain(case: Case, what: str, tokens: int, path: str) -> pd.DataFrame:
     """One row a token: its activation ("values"), or only its norm ("norms")."""
-    text, settings = plain_text(tokens, case.dataset, path, case.settings.seed), case.settings
+    text = plain_text(tokens, case.dataset, path, case.settings.seed)
 
-    def compute() -> pd.DataFrame:
-        model = model_of(settings.model, settings.remote)
+    def compute(model: Model) -> pd.DataFrame:
         batches = [batch.tolist() for batch in windows(model, text.text, tokens).split(TOGETHER)]
         found = residuals(model, batches, case.layer, [SKIP] * len(batches), norms=what == "norms")
-        kept = torch.cat([part.flatten(0, 1) for part in found])[:tokens]
-        table = pd.DataFrame({"norm": kept[:, 0].numpy()}) if what == "norms" else frame(kept)
-        table.attrs = {"engine": "trace", "source": model.source}
-        return table
+        rows = torch.cat([part.flatten(0, 1) for part in found])[:tokens]
+        return pd.DataFrame({"norm": rows[:, 0].numpy()}) if what == "norms" else frame(rows)
 
-    about = {"text": text.origin, "text_sha256": text.sha256, "tokens": tokens}
-    return store.table(f"mayne-{what}", inputs_of(case, what) | ANY_EXAMPLES | about, compute)
+    about = ANY_EXAMPLES | {"text": text.origin, "text_sha256": text.sha256, "tokens": tokens}
+    return kept(case, what, compute, about, name=what)
 
 
 def frame(values: torch.Tensor) -> pd.DataFrame:

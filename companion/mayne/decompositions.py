@@ -15,14 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from companion import store
 from companion.mayne import activations
-from companion.mayne.activations import CODE, Case, Contrast, contrast, inputs_of
+from companion.mayne.activations import CODE, Case, Contrast, contrast, kept
 from companion.mayne.baselines import overlap, random_like, reconstruct, reconstruction_curve, shuffled
 from companion.mayne.solvers import METHODS
-from companion.models import model_of
 from companion.tan.dose import neutral_tokens
-from steerkit import decompose, traces
+from steerkit import Model, decompose, traces
 from steerkit.errors import need
 from steerkit.remote import run
 from steerkit.sae import Sae
@@ -33,7 +31,7 @@ PURSUIT, DIFFERENCE = "signed-pursuit", "encode-difference"
 WHOLE = f"{DIFFERENCE}, all features"
 DICTIONARIES, TRIES, CLOSE = 20, 6, 0.01  # shuffled dictionaries; steps towards an equal dose, and how equal
 MODULES = ("mayne/decompositions", "mayne/baselines", "mayne/solvers", "saes")
-OWN_CODE = tuple(f"companion/{name}.py" for name in MODULES)
+EVERY_CODE = (*CODE, *(f"companion/{name}.py" for name in MODULES))
 LEVEL = (0.025, 0.975)
 
 
@@ -72,7 +70,7 @@ def curves(case: Case, options: Options) -> pd.DataFrame:
     95% intervals are over vectors of resampled pairs, each compared with itself; the baselines, signed pursuit of random
     vectors and on shuffled dictionaries, have the mean and the interval over as many seeds.
     """
-    return _kept(case, options, "curves", _curves)
+    return _of_options(case, options, "curves", _curves)
 
 
 def stability(case: Case, options: Options) -> pd.DataFrame:
@@ -80,7 +78,7 @@ def stability(case: Case, options: Options) -> pd.DataFrame:
 
     The 95% interval is from resampling the vectors, since pairs that share one are not independent.
     """
-    return _kept(case, options, "stability", _stability)
+    return _of_options(case, options, "stability", _stability)
 
 
 def steering_vectors(case: Case, options: Options) -> dict[str, torch.Tensor]:
@@ -105,24 +103,21 @@ def steering_vectors(case: Case, options: Options) -> dict[str, torch.Tensor]:
 def pursued(case: Case, sae: Sae, n_features: int = 64) -> torch.Tensor:
     """What signed pursuit makes of the vector with so many features, [1 + s, d]: on the autoencoder's own dictionary, then
     on `DICTIONARIES` shuffled ones."""
+    n_features = min(n_features, sae.n_features)
 
-    def compute() -> pd.DataFrame:
+    def compute(_: None) -> pd.DataFrame:
         vector, dictionaries = contrast(case).vector, [sae, *(shuffled(sae, s) for s in range(DICTIONARIES))]
         sums = (reconstruct(decompose(vector, one, PURSUIT, n_features), one) for one in dictionaries)
-        table = activations.frame(torch.stack(list(sums)))
-        table.attrs = {"engine": "none"}
-        return table
+        return activations.frame(torch.stack(list(sums)))
 
-    n_features = min(n_features, sae.n_features)
-    about = inputs_of(case, "pursued", (*CODE, *OWN_CODE)) | {"sae": sae.about(), "features": n_features}
-    return activations.tensor(store.table(f"mayne-pursued-{case.stem}", about, compute))
+    about = {"sae": sae.about(), "features": n_features}
+    return activations.tensor(kept(case, "pursued", compute, about, "none", EVERY_CODE))
 
 
 def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
     """The multiple of `other` [d] that moves next tokens of a neutral text as much as `vector` [d] does, in KL."""
 
-    def compute() -> pd.DataFrame:
-        model = model_of(case.settings.model, case.settings.remote)
+    def compute(model: Model) -> pd.DataFrame:
         tokens = neutral_tokens(model)
 
         def moved(*deltas: torch.Tensor) -> list[float]:
@@ -135,22 +130,18 @@ def equal_kl(case: Case, vector: torch.Tensor, other: torch.Tensor) -> float:
                 break
             factor *= (wanted / found) ** 0.5
             [found] = moved(factor * other)
-        found = {"factor": factor, "kl": found, "kl_vector": wanted}
-        table = pd.DataFrame([found])
-        table.attrs = {"engine": "trace", "source": model.source}
-        return table
+        return pd.DataFrame([{"factor": factor, "kl": found, "kl_vector": wanted}])
 
     digest = hashlib.sha256(torch.stack([vector, other]).numpy().tobytes()).hexdigest()
-    about = inputs_of(case, "dose", (*CODE, *OWN_CODE)) | {"values_sha256": digest}
-    found = store.table(f"mayne-dose-{case.stem}", about, compute).iloc[0]
+    found = kept(case, "dose", compute, {"values_sha256": digest}, code=EVERY_CODE).iloc[0]
     expected, step = "a dose with the same divergence within a fifth", "compare at equal norm."
     need(abs(found["kl"] / found["kl_vector"] - 1) < 0.2, expected, f"{found['kl']:.3g}", step)
     return float(found["factor"])
 
 
-def _kept(case: Case, options: Options, what: str, compute: Callable) -> pd.DataFrame:
-    about = inputs_of(case, what, (*CODE, *OWN_CODE)) | {"sae": case.sae.about(), "options": asdict(options)}
-    return store.table(f"mayne-{what}-{case.job.name}", about, lambda: compute(case, options))
+def _of_options(case: Case, options: Options, what: str, compute: Callable) -> pd.DataFrame:
+    about = {"sae": case.sae.about(), "options": asdict(options)}
+    return kept(case, what, lambda _: compute(case, options), about, "none", EVERY_CODE)
 
 
 def _extras(found: Contrast, options: Options) -> dict:
@@ -169,9 +160,7 @@ def _curves(case: Case, options: Options) -> pd.DataFrame:
     mixed = [reconstruction_curve(found.vector, shuffled(sae, seed), [PURSUIT], counts) for seed in seeds]
     named = ((RANDOM, random), (SHUFFLED, mixed))
     chance = [_spread(parts).assign(method=f"{PURSUIT}, {name}") for name, parts in named]
-    table = pd.concat([main, *chance], ignore_index=True)[[*key, "explained", "cosine", "low", "high"]]
-    table.attrs = {"engine": "none"}
-    return table
+    return pd.concat([main, *chance], ignore_index=True)[[*key, "explained", "cosine", "low", "high"]]
 
 
 def _spread(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -194,9 +183,7 @@ def _stability(case: Case, options: Options) -> pd.DataFrame:
     tables[f"{PURSUIT}, {SHUFFLED}"] = [decompose(each.vector, other, PURSUIT, n) for each in drawn]
     tables[f"{PURSUIT}, {RANDOM}"] = [decompose(vector, sae, PURSUIT, n) for vector in random]
     rows = [(method, n, *_mean_overlap(each, options.seed), len(drawn)) for method, each in tables.items()]
-    table = pd.DataFrame(rows, columns=["method", "n_features", "jaccard", "low", "high", "resamples"])
-    table.attrs = {"engine": "none"}
-    return table
+    return pd.DataFrame(rows, columns=["method", "n_features", "jaccard", "low", "high", "resamples"])
 
 
 def _mean_overlap(tables: Sequence[pd.DataFrame], seed: int, draws: int = 1000) -> tuple[float, float, float]:

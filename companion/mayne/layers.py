@@ -8,13 +8,9 @@ steering.
 import numpy as np
 import pandas as pd
 
-from companion import store
-from companion.data.splits import groups_of
-from companion.mayne.activations import CODE, Case, example_groups, examples, inputs_of
-from companion.models import model_of
+from companion.mayne.activations import CODE, Case, example_groups, examples, kept
 from companion.outline import outline
-from companion.tan import jobs
-from steerkit import gradients, mean_interval
+from steerkit import Model, gradients, mean_interval
 from steerkit.errors import need
 from steerkit.extraction import differences, mean_difference, shuffled
 
@@ -30,11 +26,9 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
     need(step >= 1, "a step of at least 1", str(step), mend, done="Nothing was computed.")
     layers = range(0, outline(case.settings.model).n_layers, step)
 
-    def compute() -> pd.DataFrame:
-        model = model_of(case.settings.model, case.settings.remote)
+    def compute(model: Model) -> pd.DataFrame:
         train, test = examples(case, model)
-        found, trained = differences(model, train, layers), [one.id for one in train]
-        of = groups_of(jobs.dataset_of(case.parts[0], case.settings.source), trained)
+        found, of = differences(model, train, layers), example_groups(case, [one.id for one in train], 0)
         vectors = mean_difference(found, layers)
         drawn = shuffled(found, layers, SHUFFLED, case.settings.seed, groups=of)
         moved = gradients(model, test, layers, fidelity=case.settings.fidelity)
@@ -42,20 +36,19 @@ def by_layer(case: Case, step: int = 1) -> pd.DataFrame:
         rows, of_groups = [], []
         for layer in layers:
             slopes = pd.Series((moved.at(layer).double() @ vectors.at(layer)[0].double()).numpy())
-            means = slopes.groupby(groups).mean().to_numpy()
-            own = mean_interval(means)
-            row = {"format": case.format, "layer": layer, "mean": own.estimate}
-            row |= {"low": own.low, "high": own.high, "n": len(means)}
+            of_groups.append(slopes.groupby(groups).mean().to_numpy())
             placebos = (moved.at(layer) @ drawn.at(layer).T).numpy().mean(axis=0)
-            rows.append(row | {"placebo": np.quantile(placebos, 0.95)})
-            of_groups.append(means)
+            row = {"format": case.format, "layer": layer} | _ends("mean", "", of_groups[-1])
+            rows.append(row | {"n": len(of_groups[-1]), "placebo": np.quantile(placebos, 0.95)})
         best = max(of_groups, key=np.mean)
         for row, means in zip(rows, of_groups, strict=True):
-            behind = mean_interval(best - means)
-            row |= {"behind": behind.estimate, "behind_low": behind.low, "behind_high": behind.high}
-        table = pd.DataFrame(rows)
-        table.attrs = {"engine": "gradient", "source": model.source}
-        return table
+            row |= _ends("behind", "behind_", best - means)
+        return pd.DataFrame(rows)
 
-    about = inputs_of(case, "layers", (*CODE, *OWN_CODE)) | {"layer": None, "layers": list(layers)}
-    return store.table(f"mayne-layers-{case.stem}", about, compute)
+    about = {"layer": None, "layers": list(layers)}
+    return kept(case, "layers", compute, about, "gradient", (*CODE, *OWN_CODE))
+
+
+def _ends(name: str, prefix: str, values: np.ndarray) -> dict[str, float]:
+    found = mean_interval(values)
+    return {name: found.estimate, f"{prefix}low": found.low, f"{prefix}high": found.high}
