@@ -74,11 +74,6 @@ class SetSlopes:
         return float(self.baseline.std(ddof=1))
 
 
-def by_kind(beside: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Columns of vectors [p, v] ("resample-00", ...) by their kind, [n, p]."""
-    return {kind: part.to_numpy() for kind, part in beside.T.groupby(lambda name: name.partition("-")[0])}
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """One run in one format; each table is read, or computed when missing, when the first claim asks for it.
@@ -108,9 +103,10 @@ class Evidence:
         for name, part in full.groupby("dataset", sort=False):
             own = every[every["dataset"] == name]
             beside = own.pivot(index="example_id", columns="vector", values="slope").loc[part["example_id"]]
+            kinds = beside.T.groupby(lambda vector: vector.partition("-")[0])  # of "resample-00", ...
             arrays = (part[column].to_numpy() for column in COLUMNS)
-            kind = kind_of(name, self.settings.source)
-            found.append(SetSlopes(name, kind, *arrays, by_kind(beside)))
+            of_kinds = {kind: vectors.to_numpy() for kind, vectors in kinds}
+            found.append(SetSlopes(name, self.kinds[name], *arrays, of_kinds))
         return found
 
     @cached_property

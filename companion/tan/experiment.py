@@ -74,18 +74,18 @@ def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | Non
 def pending(settings: Settings, answer_format: str, stage: Stage) -> list[Job]:
     """Jobs whose table is missing. As long as sweeps are, the layer is not known and the rest is pending."""
 
-    def done(job: Job) -> bool:
-        return store.path_of(job.name, inputs(job), "parquet").exists()
+    def missing(stage: Stage, layer: int | None = None) -> list[Job]:
+        every = _jobs(settings, stage, answer_format, layer)
+        return [job for job in every if not store.path_of(job.name, inputs(job), "parquet").exists()]
 
     if settings.recorded:
         return []
-    missing = [job for job in _jobs(settings, "sweep", answer_format) if not done(job)]
+    sweeps, given = missing("sweep"), given_layer(settings, answer_format)
     if stage == "sweep":
-        return missing
-    layer = given_layer(settings, answer_format)
-    if layer is None and not missing:
-        layer = layer_of(settings, answer_format)
-    return [job for job in _jobs(settings, stage, answer_format, layer) if layer is None or not done(job)]
+        return sweeps
+    if sweeps and given is None:
+        return _jobs(settings, stage, answer_format)
+    return missing(stage, layer_of(settings, answer_format))
 
 
 def slopes(settings: Settings, answer_format: str) -> pd.DataFrame:
@@ -132,10 +132,6 @@ def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
 
 def with_groups(slopes: pd.DataFrame, table: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """Slopes with the column `group`."""
-    key = ["dataset", "example_id"]
-    if "group" in table:  # a record: all data sets at once
-        known = table.drop_duplicates(key).set_index(key)["group"]
-        return slopes.assign(group=known.loc[pd.MultiIndex.from_frame(slopes[key])].to_numpy())
     found = slopes.assign(group=0)
     for name, part in slopes.groupby("dataset"):
         found.loc[part.index, "group"] = groups(settings, table, name, part["example_id"])

@@ -9,7 +9,7 @@ they are part of. A model without a system prompt has no SYS settings; the table
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
@@ -82,9 +82,7 @@ class Job:
     @property
     def name(self) -> str:
         """File name without key; of a user's own file only its stem."""
-        name = Path(self.dataset).name
-        for suffix in SUFFIXES:
-            name = name.removesuffix(suffix)
+        name = reduce(str.removesuffix, SUFFIXES, Path(self.dataset).name)
         return f"{self.stage}-{name}-{self.format}"
 
     @property
@@ -140,14 +138,13 @@ def inputs(job: Job) -> dict[str, Any]:
     """Everything that decides the numbers of one artefact; nothing that does not."""
     settings = job.settings
     about = {name: getattr(settings, name) for name in ("model", "source", "seed", "spelling", "engine")}
-    own = ("dataset", "format", "stage", "split", "limits", "counterbalanced")
+    own = ("dataset", "format", "stage", "split", "limits", "counterbalanced", "multipliers")
     about |= {name: getattr(job, name) for name in own}
     about |= {
         "weights": weights_of(settings.model, settings.remote),
         "dtype": dtype_of(settings.model, settings.remote),
         "data_sha256": dataset_of(job.dataset, settings.source).sha256,
         "fidelity": settings.fidelity if job.format == "letter" else None,
-        "multipliers": job.multipliers,
     }
     if settings.balanced and not STAGES[job.stage].form:
         about["balanced"] = True
@@ -186,7 +183,7 @@ def split_of(job: Job) -> Split:
     if job.settings.balanced:
         letters = FORMATS[job.format].labels
         labels = [
-            (item.positive_answer, first_label(item, letters) if letters else "") for item in dataset.items
+            (one.positive_answer, first_label(one, letters) if letters else "") for one in dataset.items
         ]
     return limit(make_split(dataset, job.split, job.settings.seed), *sizes, labels)
 
@@ -194,12 +191,8 @@ def split_of(job: Job) -> Split:
 def examples(job: Job, model: Model, setting: Setting = "BASE") -> tuple[list[Example], list[Example]]:
     """Tokenised training and test examples of a job in one prompt setting; the same where a stage has its own items."""
     form = STAGES[job.stage].form
-    need(
-        form in ("", job.format),
-        f"the format {form} for the stage {job.stage}",
-        job.format,
-        "leave the format out.",
-    )
+    expected = f"the format {form} for the stage {job.stage}"
+    need(form in ("", job.format), expected, job.format, "leave the format out.")
     if job.stage == "authors":
         every = [one for each in examples_by_author(job, job.dataset, model).values() for one in each]
         return every, every

@@ -51,15 +51,9 @@ def vectors_of(
 
 
 def differences_of(
-    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None
+    job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None, author: str = ""
 ) -> Vectors:
     """Differences of the training examples, each under its id: what vectors and placebos are averages of."""
-    return _differences(job, job.name, inputs(job), layers, train, progress)
-
-
-def _differences(
-    job: Job, name: str, about: dict, layers: Sequence[int], train: Sequence[Example], progress: Progress
-) -> Vectors:
     from steerkit import extraction
     from steerkit.vectors import Vectors
 
@@ -68,7 +62,8 @@ def _differences(
         found = extraction.differences(model, train, layers, progress=progress)
         return Vectors(tuple(example.id for example in train), tuple(layers), found, {"source": model.source})
 
-    return store.vectors(f"differences-{name}", about | {"layers": list(layers)}, extract)
+    name, about = (f"authors-{job.dataset}-{author}", {"author": author}) if author else (job.name, {})
+    return store.vectors(f"differences-{name}", inputs(job) | about | {"layers": list(layers)}, extract)
 
 
 def vectors_by_setting(job: Job, model: Model, progress: Progress = None) -> Vectors:
@@ -103,6 +98,8 @@ def compute(job: Job, progress: Progress = None, ids: Collection[str] = ()) -> p
     """Run one job: extract, steer, score; all its test examples, or those of some ids."""
     model = model_of(job.settings.model, job.settings.remote)
     frame = COMPUTE[job.stage](job, model, ids, progress)
+    if "dataset" not in frame:
+        frame.insert(0, "dataset", job.dataset)
     frame.attrs = {"engine": "gradient", "source": model.source} | frame.attrs
     return frame
 
@@ -144,12 +141,16 @@ def _placebo(job: Job, model: Model, ids: Collection[str], progress: Progress) -
     """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
     from steerkit.gradient import gradients
 
-    train, test = examples(job, model)
-    vectors, single = vectors_beside_of(job, model, train, progress)
+    (train, test), main = examples(job, model), replace(job, stage="grid")
+    found, full = (of(main, [job.layer], train, progress) for of in (differences_of, vectors_of))
+    others = [replace(main, dataset=name) for name in jobs.others_of(job)]
+    theirs = [vectors_of(other, [job.layer], examples(other, model)[0], progress) for other in others]
+    groups = groups_of(jobs.dataset_of(job.dataset, job.settings.source), [example.id for example in train])
+    vectors = vectors_beside(found.values, full, theirs, groups, jobs.seed_of(job))
     asked, fidelity = _some(test, ids), job.settings.fidelity
     moved = gradients(model, asked, [job.layer], fidelity=fidelity, progress=progress)
     frame = slopes_at_zero(moved.at(job.layer), vectors, asked)
-    frame.insert(0, "dataset", job.dataset)
+    single = float(found.values.norm(dim=-1).mean())  # of the differences that the vector is the mean of
     dose = {} if ids else dose_of(model, vectors, max(job.multipliers)) | {"difference_norm": single}
     frame.attrs = {"dose": dose, "others": jobs.others_of(job)}
     return frame
@@ -164,16 +165,13 @@ def _authors(job: Job, model: Model, ids: Collection[str], progress: Progress) -
     for concept in [job.dataset] if ids else authors.of_kind(job.dataset, job.settings.datasets):
         asked = own if concept == job.dataset else jobs.examples_by_author(job, concept, model)
         for author, train in asked.items():
-            name = f"authors-{concept}-{author}"
-            about = inputs(replace(job, dataset=concept)) | {"author": author}
-            found[concept, author] = _differences(job, name, about, [job.layer], train, progress)
-    asked = {author: _some(each, ids) for author, each in own.items()}
-    asked = {author: each for author, each in asked.items() if each}
-    moved = {
-        author: gradients(model, each, [job.layer], progress=progress).at(job.layer)
-        for author, each in asked.items()
-    }
-    named = {author: [one.id for one in each] for author, each in asked.items()}
+            written = replace(job, dataset=concept)
+            found[concept, author] = differences_of(written, [job.layer], train, progress, author)
+    named, moved = {}, {}
+    for author, each in own.items():
+        if tests := _some(each, ids):
+            named[author] = [one.id for one in tests]
+            moved[author] = gradients(model, tests, [job.layer], progress=progress).at(job.layer)
     return authors.slopes(job.dataset, named, moved, found)
 
 
@@ -190,7 +188,6 @@ def _products(job: Job, model: Model, ids: Collection[str], progress: Progress) 
     moved = gradients(model, tests, sorted({job.layer, last}), progress=progress)
     near, named = moved.at(job.layer), {one.id: bags[one.id] for one in tests}
     frame = products.table(found, named, near, moved.at(last), moved.scores.numpy())
-    frame.insert(0, "dataset", job.dataset)
     return frame.assign(kind=drawn[0][0].kind)
 
 
@@ -199,32 +196,17 @@ def _unigram(job: Job, model: Model, ids: Collection[str], progress: Progress) -
     pairs, _ = examples(job, model)
     found = differences_of(job, [job.layer], pairs, progress)
     frame = unigram.table(model, pairs, found, job.settings.seed, ids)
-    frame.insert(0, "dataset", job.dataset)
     return frame.assign(kind=jobs.dataset_of(job.dataset, job.settings.source).items[0].kind)
 
 
 COMPUTE: dict[jobs.Stage, Callable] = {"sweep": _grid, "grid": _grid, "placebo": _placebo, "shift": _shift}
-COMPUTE |= {"unlabelled": unlabelled.table, "authors": _authors, "products": _products, "unigram": _unigram}
-COMPUTE |= {"leak": _leak}
+COMPUTE |= {"unlabelled": unlabelled.table, "leak": _leak}
+COMPUTE |= {"authors": _authors, "products": _products, "unigram": _unigram}
 
 
 def _some(asked: Sequence[Example], ids: Collection[str]) -> list[Example]:
     """Those of some ids; all of them without."""
     return [one for one in asked if one.id in ids or not ids]
-
-
-def vectors_beside_of(
-    job: Job, model: Model, train: Sequence[Example], progress: Progress = None
-) -> tuple[Vectors, float]:
-    """The vector with all that it is set against, and the mean norm of the differences it is the mean of."""
-    settings, main = job.settings, replace(job, stage="grid")
-    found = differences_of(main, [job.layer], train, progress)
-    full = vectors_of(main, [job.layer], train)
-    others = [replace(main, dataset=name) for name in jobs.others_of(job)]
-    theirs = [vectors_of(other, [job.layer], examples(other, model)[0], progress) for other in others]
-    groups = groups_of(jobs.dataset_of(job.dataset, settings.source), [example.id for example in train])
-    vectors = vectors_beside(found.values, full, theirs, groups, jobs.seed_of(job))
-    return vectors, float(found.values.norm(dim=-1).mean())
 
 
 def scored(
