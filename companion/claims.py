@@ -20,6 +20,7 @@ from companion.profiles import Settings
 from companion.tan import records
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.tan.jobs import Stage
+from companion.tan.variance import explained
 from companion.trials import TESTED, enough, share_of
 from companion.verdicts import OURS, Claim, Trial, Untestable, claim, frame, judged, require
 from steerkit import stats
@@ -218,16 +219,6 @@ def backwards_whichever_pairs(e: Evidence) -> Trial:
     return Trial(OURS, ours, effect(own, drawn), e.llama("anti_steerable").mean() / 2, false)
 
 
-def _explained(letters: np.ndarray, answers: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Share of the variance of each row [n, p] that letter and Yes/No explain, [n]."""
-    columns = [np.ones(len(letters)), letters == "A", answers == "Yes"]
-    basis = np.linalg.svd(np.column_stack(columns).astype(float), full_matrices=False)
-    basis = basis[0][:, basis[1] > 1e-9]
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    total = (centred**2).sum(axis=1)
-    return ((centred @ basis) ** 2).sum(axis=1) / np.where(total > 0, total, 1)
-
-
 @claim(CLAIMS, "tan-fig-4", steers=True)
 def bias_explains_variance(e: Evidence) -> Trial:
     """Much of the variance of steerability is bias towards a letter or a word.
@@ -239,8 +230,11 @@ def bias_explains_variance(e: Evidence) -> Trial:
     said = f"mean share explained {theirs.mean():.2f}"
     require(FORMATS[e.form].biased, said, "no letter and no Yes/No in this format")
     enough(e.sets, said)
-    every = [np.vstack([each.slopes, each.beside["full"], each.shuffled]) for each in e.sets]
-    shares = [_explained(one.letters, one.answers, rows) for one, rows in zip(e.sets, every, strict=True)]
+    shares = []
+    for each in e.sets:
+        rows = np.vstack([each.slopes, each.beside["full"], each.shuffled])
+        letter, answer = (each.letters == "A") * 1.0, (each.answers == "Yes") * 1.0
+        shares.append(explained(rows, letter, answer) / np.maximum(rows.var(axis=1), 1e-300))
     own, alike, shuffled = np.split(np.array(shares), [1, 2], axis=1)
 
     def false(rng: np.random.Generator) -> Interval:

@@ -1,7 +1,6 @@
 """Which items go backwards under the vector of the other pairs of their set, as registered in `backwards.yaml`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,22 +33,17 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
     for each in pairs.sets(table):
         others = [[text for j, text in enumerate(each.texts) if j != i] for i in range(len(each.ids))]
         told = [describe([each.texts[i]], log_odds(rest)).iloc[0] for i, rest in enumerate(others)]
-        own = pd.DataFrame(
-            {
-                "cosine": pairs.projections(each.product) / np.sqrt(np.diag(each.product)),
-                "accessibility": pairs.by_others(each.direct),
-                "margin": each.margin,
-                "surprise": each.surprise,
-                "words": [row["score"] for row in told],
-                "length": np.log([row["ratio"] for row in told]),
-            }
-        )
-        spread = own.std(ddof=0)
-        part = (own - own.mean()) / spread.where(spread > 0, 1)
-        part = part.assign(agreement=pairs.agreement(each.product), slope=pairs.by_others(each.slope))
-        part.insert(0, "example_id", each.ids)
-        part.insert(0, "dataset", each.dataset)
-        parts.append(part.assign(backwards=part["slope"] < 0))
+        own = {"cosine": pairs.projections(each.product) / np.sqrt(np.diag(each.product))}
+        own |= {
+            "accessibility": pairs.by_others(each.direct),
+            "margin": each.margin,
+            "surprise": each.surprise,
+        }
+        own |= {"words": [row["score"] for row in told], "length": np.log([row["ratio"] for row in told])}
+        part = StandardScaler().set_output(transform="pandas").fit_transform(pd.DataFrame(own))
+        slope = pairs.by_others(each.slope)
+        part = part.assign(agreement=pairs.agreement(each.product), slope=slope, backwards=slope < 0)
+        parts.append(part.assign(dataset=each.dataset, example_id=each.ids))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -94,17 +88,15 @@ def judged(fitted_on: pd.DataFrame, items: pd.DataFrame, other: pd.DataFrame | N
         slopes = other.set_index(["dataset", "example_id"])["slope"]
         asked = pd.MultiIndex.from_frame(items[["dataset", "example_id"]])
         scores["slopes of the other model"] = -slopes.loc[asked].to_numpy()
-    words = areas(scores["words and length"], items)["area"]
-    return pd.DataFrame([{"features": name} | _row(each, items, words) for name, each in scores.items()])
-
-
-def _row(scores: np.ndarray, items: pd.DataFrame, words: pd.Series) -> dict[str, Any]:
-    found = areas(scores, items)
-    mean, more = (stats.mean_interval(each) for each in (found["area"], found["area"] - words))
-    shuffled = found.drop(columns="area").mean()
-    row = {"sets": len(found), "area": mean.estimate, "low": mean.low, "high": mean.high}
-    row |= {"null_most": np.quantile(shuffled, 0.95), "pooled": roc_auc_score(items["backwards"], scores)}
-    return row | {"more": more.estimate, "more_low": more.low, "more_high": more.high}
+    words, rows = areas(scores["words and length"], items)["area"], []
+    for name, own in scores.items():
+        found = areas(own, items)
+        mean, more = (stats.mean_interval(each) for each in (found["area"], found["area"] - words))
+        most = np.quantile(found.drop(columns="area").mean(), 0.95)
+        ends = [(each.estimate, each.low, each.high) for each in (mean, more)]
+        rows.append((name, len(found), *ends[0], most, roc_auc_score(items["backwards"], own), *ends[1]))
+    columns = "features sets area low high null_most pooled more more_low more_high"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def calibration(scores: np.ndarray, items: pd.DataFrame) -> pd.DataFrame:

@@ -42,30 +42,25 @@ def agreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     far), size (that mean over the vector's own, median over sets and models), and kept (share of the variance over draws
     that the share of true labels explains, mean over sets and models).
     """
-    every = {model: pairs.sets(table) for model, table in tables.items()}
-    (first, second), one = every, next(iter(every.values()))
-    kinds, rows = pd.Series({each.dataset: each.kind for each in one}), []
-    own = (
-        {one.dataset: moved(one, np.ones((1, len(one.ids))))[0] for one in sets} for sets in every.values()
-    )
-    true = dict(zip(every, map(pd.Series, own), strict=True))
+    every = [pairs.sets(table) for table in tables.values()]
+    kinds, rows = pd.Series({one.dataset: one.kind for one in every[0]}), []
+    true = [
+        pd.Series({one.dataset: moved(one, np.ones((1, len(one.ids))))[0] for one in sets}) for sets in every
+    ]
     for labels in (COIN, HALF):
-        drawn, kept = {}, []
-        for model, sets in every.items():
-            ways = {each.dataset: signs(len(each.ids), labels) for each in sets}
-            far = {each.dataset: moved(each, ways[each.dataset]) for each in sets}
-            drawn[model] = pd.DataFrame(far).T.abs()
-            kept += [_explained(ways[name].mean(axis=1), far[name]) for name in far]
-        found = by_column(drawn[first], drawn[second], kinds)
-        sizes = {model: each.mean(axis=1) for model, each in drawn.items()}
-        row = {"labels": labels, "first": first, "second": second, "sets": len(kinds)}
-        row["vector"] = correlated(true[first], true[second], kinds, draws=0)["estimate"]
-        row |= dict(zip(("agree", "low", "high"), np.quantile(found, [0.5, 0.05, 0.95]), strict=True))
-        row["size_agree"] = correlated(sizes[first], sizes[second], kinds, draws=0)["estimate"]
-        row["size"] = pd.concat([sizes[model] / true[model].abs() for model in every]).median()
+        drawn, kept = [], []
+        for sets in every:
+            ways = [signs(len(one.ids), labels) for one in sets]
+            far = {one.dataset: moved(one, way) for one, way in zip(sets, ways, strict=True)}
+            drawn.append(pd.DataFrame(far).T.abs())
+            both = zip((way.mean(axis=1) for way in ways), far.values(), strict=True)
+            kept += [np.corrcoef(x, y)[0, 1] ** 2 if np.ptp(x) > 0 else 0.0 for x, y in both]
+        sizes = [each.mean(axis=1) for each in drawn]
+        row = dict(zip(("labels", "first", "second"), (labels, *tables), strict=True)) | {"sets": len(kinds)}
+        row["vector"] = correlated(*true, kinds, draws=0)["estimate"]
+        found = np.quantile(by_column(*drawn, kinds), [0.5, 0.05, 0.95])
+        row |= dict(zip(("agree", "low", "high"), found, strict=True))
+        row["size_agree"] = correlated(*sizes, kinds, draws=0)["estimate"]
+        row["size"] = pd.concat([far / own.abs() for far, own in zip(sizes, true, strict=True)]).median()
         rows.append(row | {"kept": float(np.mean(kept))})
     return pd.DataFrame(rows)
-
-
-def _explained(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(x) > 0 else 0.0

@@ -8,11 +8,12 @@ import pandas as pd
 
 from companion.tan import pairs
 from companion.tan.pairs import Pairs
+from companion.tan.ranks import ratio
 from steerkit.errors import need
 
 HASHED = 8  # digits of the hash of a word of four letters and more
 OFTEN = 0.1  # a word in more of all pairs is no content word
-MOST, HALF, DRAWS = 3, 0.5, 2000
+MOST, HALF = 3, 0.5
 
 
 def content_words(found: Sequence[Pairs]) -> set[str]:
@@ -60,20 +61,12 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
     enough = apart["n"] >= HALF * table.groupby("dataset")["n"].sum().loc[apart["dataset"]].to_numpy()
     used = apart[enough]
     need(len(used) > 1, "two sets with pairs that share no content word", str(len(used)), "use more sets.")
-    share, low, high = _shares(used[["slope", "all"]].to_numpy())
+    share, low, high = ratio(used[["slope", "all"]].to_numpy())
     row = {"sets": len(used), "left_out": int((~enough).sum()), "kept": share, "low": low, "high": high}
     row["drawn"] = used["drawn"].sum() / used["all"].sum()
     every = apart[apart["n"] > 0]
-    weighed = _shares(every[["slope", "all"]].mul(every["n"], axis=0).to_numpy())
+    weighed = ratio(every[["slope", "all"]].mul(every["n"], axis=0).to_numpy())
     return pd.DataFrame([row | dict(zip(("pooled", "pooled_low", "pooled_high"), weighed, strict=True))])
-
-
-def _shares(values: np.ndarray) -> tuple[float, float, float]:
-    """The sum of the first column over that of the second, of values [set, 2], with its interval over sets."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
-    sums = values[drawn].sum(axis=1)
-    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
-    return values[:, 0].sum() / values[:, 1].sum(), low, high
 
 
 def dose(table: pd.DataFrame) -> pd.DataFrame:

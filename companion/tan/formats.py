@@ -42,24 +42,18 @@ def effects(runs: Mapping[str, Sequence[Settings]]) -> pd.DataFrame:
         named = [name_of(settings) for settings in chosen]
         expected = "profiles of different models, or of different data"
         need(len({*named}) == len(named), expected, ", ".join(named), "name each model once.")
-    parts = [_effects(settings, form) for form, chosen in runs.items() for settings in chosen]
+    parts = []
+    for form, settings in ((form, settings) for form, chosen in runs.items() for settings in chosen):
+        found = experiment.intervals(settings, form)
+        about = {"profile": settings.profile, "model": name_of(settings), "source": settings.source}
+        kinds = [kind_of(name, settings.source) for name in found["dataset"]]
+        found = found.assign(**about, format=form, kind=kinds)
+        found = found.assign(above_zero=found["low"] > 0, above_placebo=found["p"] <= 0.05, bias_share=np.nan)
+        if FORMATS[form].biased:
+            by_set = experiment.slopes(settings, form).query("vector == 'full'").groupby("dataset")
+            found["bias_share"] = found["dataset"].map(by_set.apply(bias_share, include_groups=False))
+        parts.append(found)
     return pd.concat(parts, ignore_index=True).sort_values("model", kind="stable", ignore_index=True)
-
-
-def _effects(settings: Settings, answer_format: str) -> pd.DataFrame:
-    found = experiment.intervals(settings, answer_format)
-    full = experiment.slopes(settings, answer_format).query("vector == 'full'")
-    shares = full.groupby("dataset").apply(bias_share, include_groups=False)
-    return found.assign(
-        profile=settings.profile,
-        model=name_of(settings),
-        source=settings.source,
-        format=answer_format,
-        kind=[kind_of(name, settings.source) for name in found["dataset"]],
-        above_zero=found["low"] > 0,
-        above_placebo=found["p"] <= 0.05,
-        bias_share=found["dataset"].map(shares) if FORMATS[answer_format].biased else np.nan,
-    )
 
 
 def bias_share(slopes: pd.DataFrame) -> float:
@@ -106,7 +100,8 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
         rows.append((f"{model}: data sets steerable in statement", expected, found, count >= wanted))
     for row in ours[(ours["kind"] == "models") & (ours["sets"] == "all")].itertuples():
         name = f"Spearman of {row.first} with {row.second}"
-        rows.append((name, "at least 0.6", _text(row), bool(row.estimate >= 0.6)))
+        found = f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}], n = {row.n}"
+        rows.append((name, "at least 0.6", found, bool(row.estimate >= 0.6)))
     for model, share in letter.groupby("model", sort=False)["bias_share"].median().items():
         name = f"{model}: variance explained by the answer in letter, median over sets"
         rows.append((name, "above 0.8", f"{share:.2f}", bool(share > 0.8)))
@@ -115,7 +110,3 @@ def headline(table: pd.DataFrame, pairs: pd.DataFrame, seconds: dict[str, float]
     rows.append((name, "45 minutes", f"{minutes:.0f} minutes", minutes <= 45))
     frame = pd.DataFrame(rows, columns=["measure", "expected", "found", "met"])
     return frame.assign(met=frame["met"].map({True: "yes", False: "no"}))
-
-
-def _text(row: tuple) -> str:
-    return f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}], n = {row.n}"

@@ -28,7 +28,8 @@ LINE = 0.5  # a rank correlation that is good enough to say what to expect
 def known(found: Pairs, train: np.ndarray) -> dict[str, float]:
     """What is known of training pairs [n] (indices) before anything is steered: `PREDICTORS`, and the norm of the vector;
     and `measured`, their own slope under the mean of the others."""
-    products, square = found.product[np.ix_(train, train)], np.ix_(train, train)
+    square = np.ix_(train, train)
+    products = found.product[square]
     along, norm = pairs.projections(products), float(np.sqrt(products.mean()))
     return {
         "agreement": pairs.agreement(products),

@@ -148,3 +148,11 @@ def doubled(reliability: float) -> float:
 def ceiling(*reliabilities: float) -> float:
     """The highest correlation that two noisy sides can be expected to show; 0 where one has no reliability."""
     return float(np.sqrt(np.prod(np.clip(reliabilities, 0, None))))
+
+
+def ratio(values: np.ndarray) -> tuple[float, float, float]:
+    """The sum of the first column over that of the second, of values [set, 2], with its interval over sets."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
+    sums = values[drawn].sum(axis=1)
+    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
+    return values[:, 0].sum() / values[:, 1].sum(), low, high

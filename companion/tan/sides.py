@@ -19,21 +19,17 @@ def by_set(table: pd.DataFrame) -> pd.DataFrame:
     matching_low, ... and other, ...; steerable (low > 0); text (is the matching text itself more or less likely, or has
     its interval 0 inside). Slopes are a token, or of whole texts after `controls.summed`.
     """
-    parts = []
-    for run, part in table.groupby("run", sort=False):
-        found = _means(part, "steerability")
-        for name, column in {"matching": "matching_slope", "other": "not_matching_slope"}.items():
-            ends = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-            found = found.join(_means(part, column).rename(columns=ends))
-        text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
-        found = found.assign(run=run, steerable=found["low"] > 0, text=text)
-        parts.append(found.join(part.groupby("dataset")["kind"].first()).reset_index())
-    return pd.concat(parts, ignore_index=True)
-
-
-def _means(slopes: pd.DataFrame, column: str) -> pd.DataFrame:
-    kept = slopes[slopes["vector"] == "full"].assign(steerability=lambda rows: rows[column])
-    return means(kept, ["dataset"], "group").set_index("dataset")[["mean", "low", "high"]]
+    full, by = table[table["vector"] == "full"], ["run", "dataset"]
+    found = full.groupby(by, sort=False)[["kind"]].first()
+    for name, column in {
+        "": "steerability",
+        "matching": "matching_slope",
+        "other": "not_matching_slope",
+    }.items():
+        own = means(full.assign(steerability=full[column]), by, "group").set_index(by).drop(columns="n")
+        found = found.join(own.set_axis([name, f"{name}_low", f"{name}_high"], axis=1) if name else own)
+    text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
+    return found.assign(steerable=found["low"] > 0, text=text).reset_index()
 
 
 def accounts(found: pd.DataFrame) -> pd.DataFrame:

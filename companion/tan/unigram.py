@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from companion.tan.dose import neutral_tokens
-from companion.tan.ranks import correlated
+from companion.tan.ranks import correlated, ratio
 from steerkit.errors import need
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from steerkit.prompts import Example
     from steerkit.vectors import Vectors
 
-TESTS, ADDED, DRAWS = 10, 0.5, 2000
+TESTS, ADDED = 10, 0.5
 KINDS = ("vector", "shift", "exchanged")  # what moves a test pair; the last is the shift of exchanged labels
 NUMBERS = (*KINDS, "kl", "scale")
 LINE = 0.7
@@ -51,34 +51,26 @@ def table(
         tests = [one for one in test[:TESTS] if one.id in ids or not ids]
         if not tests:
             continue
-        own = [found.names.index(one.id) for one in train]
-        vector = mean_difference(found.values[own], found.layers)
+        vector = mean_difference(found.select([one.id for one in train]).values, found.layers)
         dose = dose_at(model, vector, told)
         rng = np.random.default_rng(crc32(f"{seed} {pairs[0].id} {turn}".encode()))
         odds = {"shift": log_odds(train), "exchanged": log_odds(exchanged(train, rng))}
-        scale = {
-            name: scale_at(told[:, list(each)].double().exp(), each, dose) for name, each in odds.items()
-        }
+        scale = {k: scale_at(told[:, list(own)].double().exp(), own, dose) for k, own in odds.items()}
         moved = evaluate(model, tests, vector, [-1.0, 1.0]).propensity[:, 0, 0]
-        effects = {"vector": ((moved[:, 1] - moved[:, 0]) / 2).tolist()}
-        effects |= {
-            name: [shifted(model, one, each, scale[name]) for one in tests] for name, each in odds.items()
-        }
-        about = {"example_id": [one.id for one in tests], "kl": dose, "scale": scale["shift"]}
-        rows.append(pd.DataFrame(about | effects))
+        row = {"example_id": [one.id for one in tests], "kl": dose, "scale": scale["shift"]}
+        row |= {"vector": ((moved[:, 1] - moved[:, 0]) / 2).tolist()}
+        row |= {k: [shifted(model, one, own, scale[k]) for one in tests] for k, own in odds.items()}
+        rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
 
 def log_odds(train: Sequence[Example]) -> dict[int, float]:
     """Log of the smoothed share of each token in the matching answers over that in the others."""
-    sides = [(one.matching, one.not_matching) for one in train]
-    counts = [Counter(token for answer in side for token in answer) for side in zip(*sides, strict=True)]
-    known = sorted(counts[0] | counts[1])
-    totals = [count.total() + ADDED * len(known) for count in counts]
-    shares = [
-        {t: (count[t] + ADDED) / total for t in known} for count, total in zip(counts, totals, strict=True)
-    ]
-    return {t: float(np.log(shares[0][t] / shares[1][t])) for t in known}
+    sides = ([one.matching for one in train], [one.not_matching for one in train])
+    first, second = (Counter(token for answer in side for token in answer) for side in sides)
+    known = sorted(first | second)
+    ratio = (second.total() + ADDED * len(known)) / (first.total() + ADDED * len(known))
+    return {t: float(np.log((first[t] + ADDED) / (second[t] + ADDED) * ratio)) for t in known}
 
 
 def exchanged(train: Sequence[Example], rng: np.random.Generator) -> list[Example]:
@@ -165,19 +157,14 @@ def shifted(model: Model, one: Example, odds: Mapping[int, float], scale: float)
 def shares(table: pd.DataFrame) -> pd.DataFrame:
     """From the UNIGRAM table of one model, one row: sets; share, low, high (effect of the shift over that of the vector);
     exchanged (the same of exchanged labels), exchanged_low, exchanged_high; order, order_low and order_high."""
-    means = table.groupby("dataset", sort=False)[[*KINDS]].mean()
-    values = means.to_numpy()
-    need(len(values) > 1, "two data sets", str(len(values)), "use more sets.")
-    drawn = values[np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))].sum(axis=1)
-    row: dict[str, float] = {"sets": len(means)}
-    for at, (name, key) in enumerate((("share", "{}"), ("exchanged", "exchanged_{}")), 1):
-        low, high = np.percentile(drawn[:, at] / drawn[:, 0], [2.5, 97.5])
-        row |= {name: values[:, at].sum() / values[:, 0].sum()}
-        row |= {key.format("low"): low, key.format("high"): high}
-    kinds = table.groupby("dataset", sort=False)["kind"].first()
-    order = correlated(means["vector"], means["shift"], kinds)
-    row |= {"order": order["estimate"], "order_low": order["low"], "order_high": order["high"]}
-    return pd.DataFrame([row])
+    by_set = table.groupby("dataset", sort=False)
+    means = by_set[[*KINDS]].mean()
+    need(len(means) > 1, "two data sets", str(len(means)), "use more sets.")
+    shift, exchanged = (ratio(means[[name, "vector"]].to_numpy()) for name in KINDS[1:])
+    order = correlated(means["vector"], means["shift"], by_set["kind"].first())
+    row = [len(means), *shift, *exchanged, *(order[name] for name in ("estimate", "low", "high"))]
+    columns = "sets share low high exchanged exchanged_low exchanged_high order order_low order_high"
+    return pd.DataFrame([row], columns=columns.split())
 
 
 def verdict(found: Sequence[pd.DataFrame]) -> str:

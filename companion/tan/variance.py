@@ -25,8 +25,8 @@ def variance_parts(slopes: pd.DataFrame, order: Order = "paper") -> dict[str, fl
     steerability = finite("slopes", slopes["steerability"])
     letter = slopes["positive_letter"].isin(["A"]).to_numpy(dtype=np.float64)
     answer = slopes["positive_answer"].isin(["Yes"]).to_numpy(dtype=np.float64)
-    both = _explained(steerability, letter, answer)
-    letter_first, answer_first = _explained(steerability, letter), _explained(steerability, answer)
+    factors = (letter, answer), (letter,), (answer,)
+    both, letter_first, answer_first = (float(explained(steerability, *some)) for some in factors)
     parts = {
         "paper": (letter_first, both - letter_first),
         "answer-first": (both - answer_first, answer_first),
@@ -38,12 +38,12 @@ def variance_parts(slopes: pd.DataFrame, order: Order = "paper") -> dict[str, fl
     return {"total": total, "letter": letter_part, "answer": answer_part, "unexplained": rest}
 
 
-def _explained(values: np.ndarray, *indicators: np.ndarray) -> float:
-    """Variance of values [p] that least squares on the indicators and an intercept explains."""
+def explained(values: np.ndarray, *indicators: np.ndarray) -> np.ndarray:
+    """Variance of values [..., p] that least squares on indicators [p] and an intercept explains."""
     # Constant columns are dropped, so that a factor without variation explains exactly 0, not 1e-17.
     columns = [column - column.mean() for column in indicators if np.ptp(column) > 0]
     if not columns:
-        return 0.0
+        return np.zeros(values.shape[:-1])
     design = np.column_stack(columns)  # centring values and columns stands for the intercept
-    coefficients = np.linalg.lstsq(design, values - values.mean(), rcond=None)[0]
-    return float(np.var(design @ coefficients))
+    centred = (values - values.mean(axis=-1, keepdims=True)).T
+    return np.var(design @ np.linalg.lstsq(design, centred, rcond=None)[0], axis=0)
