@@ -84,11 +84,9 @@ def norm_out_of_distribution(e: Evidence) -> Trial:
     def measure(vectors: torch.Tensor) -> torch.Tensor:
         return (first / vectors.norm(dim=1)).log2()
 
-    ours = (
-        f"vector {length:.3g}, label-shuffled {np.median(drawn):.3g} ({longer} of {DRAWS} as long), a single "
-    )
-    ours += f"difference {np.median(singles):.3g}; tokens of plain text: 1% below {first:.3g}, median {middle:.3g}; "
-    ours += "{} doublings"
+    ours = f"vector {length:.3g}, label-shuffled {np.median(drawn):.3g} ({longer} of {DRAWS} as long), "
+    ours += f"a single difference {np.median(singles):.3g}; tokens of plain text: 1% below {first:.3g}, "
+    ours += f"median {middle:.3g}; {{}} doublings"
     theirs = "far below the distribution over 200,000 tokens; the norm itself was not found"
     unscaled = partial(e.groups.shuffled, same_norm=False)
     return Trial(theirs, ours, e.effect(measure), FAR, _worlds(measure, unscaled))

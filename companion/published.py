@@ -17,13 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from steerkit.errors import SteerkitError, need
+from steerkit.errors import need
 
 FOLDER = Path(__file__).parent / "data" / "published"
 VECTOR, ZERO = "corrigible-neutral-HHH", "zero"  # the inputs whose features Mayne et al. show
 MAIN = "llama2-7b"  # the model of figures 1 to 4, and the only one with per-sample statistics
 FACTS = ("order", "label", "short_name", "category", "n", "n_train", "n_test", "n_test_also_in_train")
-PARTS = ("total", "letter", "answer", "unexplained")  # of the variance of per-sample steerability
 
 
 @cache
@@ -41,25 +40,12 @@ SELECTED: tuple[str, ...] = tuple(tan()["selected"])  # the 13 sets of the main 
 
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Refuse a name that the paper does not have, with the nearest names it has."""
-    if name in known:
-        return
     names = sorted(known)
-    containing = [known_name for known_name in names if name.lower() in known_name.lower()]
     # A part of a long name is near to a reader, but not to the ratio of difflib.
-    near = (containing if name else []) or get_close_matches(name, names, n=5, cutoff=0.4) or names
+    containing = [one for one in names if name and name.lower() in one.lower()]
+    near = containing or get_close_matches(name, names, n=5, cutoff=0.4) or names
     found, step = f"{name!r}, which the paper does not have", "take one of " + ", ".join(near[:5]) + "."
-    raise SteerkitError(what, found, done="Nothing was looked up.", next_step=step)
-
-
-def _per_sample(entry: dict[str, Any]) -> dict[str, float]:
-    """Columns of the in-distribution statistics of one data set, none when the paper has none."""
-    if not entry:
-        return {}
-    columns = {name: entry[name] for name in ("median", "anti_steerable", "n_anti_steerable")}
-    columns |= dict(zip(("q1", "q3"), entry["quartiles"], strict=True))
-    columns |= dict(zip(("whisker_low", "whisker_high"), entry["whiskers"], strict=True))
-    columns |= {f"variance_{part}": entry[f"variance_{part}"] for part in PARTS}
-    return columns | {f"mean_range_{width}": v for width, v in entry.get("mean_by_range", {}).items()}
+    need(name in names, what, found, step, "Nothing was looked up.")
 
 
 @cache
@@ -69,10 +55,9 @@ def _datasets() -> pd.DataFrame:
         rows[name] = row = {fact: entry[fact] for fact in FACTS}
         for what in ("mean", "variance"):
             row |= {f"{what}_{model}": values[0] for model, values in entry[what].items()}
-        row |= {f"{column}_{MAIN}": v for column, v in _per_sample(entry.get(f"{MAIN}_id", {})).items()}
+        row |= {f"{column}_{MAIN}": value for column, value in entry.get(f"{MAIN}_id", {}).items()}
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("name").sort_values("order")
-    numbers = [column for column in frame.columns if column not in FACTS]
-    return frame.astype(dict.fromkeys(numbers, float))
+    return frame.astype(dict.fromkeys(frame.columns.drop([*FACTS]), float))
 
 
 def kind(name: str) -> str:
@@ -111,12 +96,12 @@ def boxes() -> pd.DataFrame:
     """
     rows = []
     for name, groups in tan()["boxes"].items():
-        has_answers = "A and Yes" in groups
         for group, quartiles in groups.items():
             letter, answer = group.split(" and ")
-            rows.append((name, group, letter, answer if has_answers else "", *quartiles, group == "B and No"))
-    columns = ["dataset", "group", "positive_letter", "positive_answer", "q1", "median", "q3", "contaminated"]
-    return pd.DataFrame(rows, columns=columns)
+            answer = answer if "A and Yes" in groups else ""
+            rows.append((name, group, letter, answer, *quartiles, group == "B and No"))
+    columns = "dataset group positive_letter positive_answer q1 median q3 contaminated"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def statistic(name: str, model: str = MAIN) -> float:

@@ -46,9 +46,8 @@ def baseline(table: pd.DataFrame) -> pd.DataFrame:
 
 def summed(table: pd.DataFrame) -> pd.DataFrame:
     """The same with slopes of the whole text's log-probability, its length in words: records hold the mean a token."""
-    sides = {"matching_slope": table["matching_slope"] * table["words"]}
-    sides |= {"not_matching_slope": table["not_matching_slope"] * table["other_words"]}
-    return table.assign(**sides, steerability=sides["matching_slope"] - sides["not_matching_slope"])
+    own, other = table["matching_slope"] * table["words"], table["not_matching_slope"] * table["other_words"]
+    return table.assign(matching_slope=own, not_matching_slope=other, steerability=own - other)
 
 
 CONTROLS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {

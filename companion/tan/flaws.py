@@ -1,17 +1,8 @@
 """What the released code of Tan et al. 2024 does to the numbers, each flaw beside its correction.
 
-The repository behind the figures of the paper (arXiv 2407.12404) departs from the text in a few places. Each
-function here redoes one of them on our own tables, so that its size can be read off instead of guessed:
-
-=================  ==========================================================================================
-split_effect       test items that were trained on ("50:100%" is read as item 50 and later)
-bracket_effect     the logit of the `)` after the letter is part of the propensity
-released_groups    figure 3: six of the seven rows of an example lose their option and land in "B, No"
-half_precision     logits in float16: near 20 their steps are 1/64
-duplicates         repeated questions of the data files leak from the training into the test part
-=================  ==========================================================================================
-
-"released" is always what their code does, "corrected" what the text says or the reader expects.
+The repository behind the figures of the paper (arXiv 2407.12404) departs from the text in a few places. Each function here
+redoes one of them on our own tables, so that its size can be read off instead of guessed. "released" is always what their
+code does, "corrected" what the text says or the reader expects.
 """
 
 import random
@@ -82,13 +73,11 @@ def _full(slopes: pd.DataFrame) -> pd.DataFrame:
 def released_groups(grid: pd.DataFrame) -> pd.DataFrame:
     """The rows behind the boxes of figure 3 as the released code groups them, and as they should be.
 
-    The authors' frame has one row per example and multiplier, each with the slope of the example. The text
-    of the example, from which they read whether the positive option is A and whether it says Yes, is there
-    at multiplier 0 only; in all other rows both answers come out False. So each example counts once in its
-    own box and once per remaining multiplier in "B, No". The grid is in the letter format, with multiplier 0.
-    One row per example and multiplier: dataset, example_id, format, multiplier, steerability (of the example, logits per
-    unit multiplier), released and corrected (groups "A, Yes", ..., or "A" and "B" where a data set has no Yes and No).
-    The corrected boxes are those of the rows at multiplier 0.
+    The authors' frame has one row per example and multiplier, each with the slope of the example, and the text, from which
+    they read whether the positive option is A and whether it says Yes, at multiplier 0 only. So each example counts once in
+    its own box and once per remaining multiplier in "B, No". The grid is in the letter format, with multiplier 0. One row
+    per example and multiplier: dataset, example_id, format, multiplier, steerability (of the example, logits per unit
+    multiplier), released and corrected (groups "A, Yes", ..., or "A" and "B" where a data set has no Yes and No).
     """
     slopes = _full(steerability.slopes(grid))
     right = set(slopes["format"]) == {"letter"} and slopes["baseline"].notna().all()
@@ -150,22 +139,16 @@ def duplicates(dataset: Dataset, seed: int = 0) -> pd.DataFrame:
     a question of the training part; whitespace, case and the order of the options do not count), related (these, and
     partners of a training item in a minimal pair) and share (repeated / n_test). By groups both counts are 0.
     """
-    labels = group_items(dataset.items)
+    labels, order, rows = group_items(dataset.items), list(range(len(dataset.items))), []
     questions = [item.same_question_key for item in dataset.items]
-    rows = []
-    for split in (_by_rows(len(labels), seed), replace(make_split(dataset, seed=seed), name="by groups")):
+    random.Random(seed).shuffle(order)
+    ends = [len(order) * percent // 100 for percent in (0, 40, 50, 100)]
+    by_rows = Split("by rows", *(tuple(order[a:b]) for a, b in pairwise(ends)))
+    for split in (by_rows, replace(make_split(dataset, seed=seed), name="by groups")):
         repeated, related = _seen(questions, split), _seen(labels, split)
         sizes = (len(split.train), len(split.test))
         rows.append((dataset.name, split.name, *sizes, repeated, related, repeated / sizes[1]))
     return pd.DataFrame(rows, columns="dataset split n_train n_test repeated related share".split())
-
-
-def _by_rows(n_items: int, seed: int) -> Split:
-    """The clean split's percentages on single items."""
-    order = list(range(n_items))
-    random.Random(seed).shuffle(order)
-    ends = [n_items * percent // 100 for percent in (0, 40, 50, 100)]
-    return Split("by rows", *(tuple(order[a:b]) for a, b in pairwise(ends)))
 
 
 def _seen(labels: list[object] | tuple[int, ...], split: Split) -> int:
@@ -186,14 +169,17 @@ def overview(
     and with the templates' last newlines lost; `split` are two of one model, of items trained on and of the same not so.
     """
     theirs, ours = (f"positive: {personas(SWAPPED, source)[0]}" for source in ("papers", "bundled"))
-    repeated = _repeated(plain)
     rows = [
         ("test items among the training items", "split=as-released", *map(_mean, split)),
         ("the closing bracket is scored", "fidelity=paper", _mean(bracket), _mean(clean)),
         ("templates lose their last newline", "spelling=as-released", _mean(newlines), _mean(clean)),
         ("logits in half precision", "flaws.half_precision", *_half_precision(plain)),
         ("the layer sweep trains with Qwen's template", "sweep.template=qwen", *_sweep_templates(plain)),
-        ("repeated questions fall on both sides of a split", "companion.data.splits.group_items", *repeated),
+        (
+            "repeated questions fall on both sides of a split",
+            "companion.data.splits.group_items",
+            *_repeated(plain),
+        ),
         ("one pair of persona sentences is swapped", "source=bundled", theirs, ours),
     ]
     return pd.DataFrame(rows, columns=["flaw", "switch", "released", "corrected"])

@@ -92,15 +92,13 @@ def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
 
 def choice(leagues: Mapping[str, pd.DataFrame]) -> str:
     """The predictor with the highest correlation given the norm, in the mean over models: of the forty sets."""
-    every = pd.concat(leagues.values())
-    every = every[(every["given"] == "norm") & every["predictor"].isin(PREDICTORS)]
+    every = pd.concat(leagues.values()).query("given == 'norm' and predictor in @PREDICTORS")
     return str(every.groupby("predictor")["estimate"].mean().idxmax())
 
 
 def verdict(chosen: str, leagues: Mapping[str, pd.DataFrame]) -> str:
     """The registered verdict on the chosen predictor: "good enough", "goes with it" or "none", from the sixty sets."""
-    every = pd.concat(leagues.values())
-    own = every[every["predictor"] == chosen]
+    own = pd.concat(leagues.values()).query("predictor == @chosen")
     if not (own["low"] > 0).all():
         return "none"
     return "good enough" if (own.loc[own["given"] == "", "estimate"] >= LINE).all() else "goes with it"

@@ -75,8 +75,11 @@ def write(
     The record that is there stays for the data sets `kept`.
     """
     path = path_of(settings.profile, stage, answer_format)
-    small, parts = _small(table, stage), table.attrs["manifests"]
-    if not jobs.STAGES[stage].drawn:  # the groups too, so that a reader needs the scores and not the data
+    kind, parts = jobs.STAGES[stage], table.attrs["manifests"]
+    if kind.numbers == jobs.SCORES:
+        table = table[[*KEPT, *kind.cell[3:], *SIDES]].astype({"layer": np.int16})
+    small = table.astype(dict.fromkeys(kind.numbers, np.float32))
+    if not kind.drawn:  # the groups too, so that a reader needs the scores and not the data
         for name, part in small.groupby("dataset", sort=False):
             dataset = jobs.dataset_of(name, settings.source)
             small.loc[part.index, "group"] = groups_of(dataset, part["example_id"])
@@ -96,15 +99,6 @@ def write(
 def _of(manifests: Sequence[dict[str, Any]], names: Collection[str]) -> list[dict[str, Any]]:
     """The manifests of these data sets."""
     return [manifest for manifest in manifests if manifest["inputs"]["dataset"] in names]
-
-
-def _small(table: pd.DataFrame, stage: Stage) -> pd.DataFrame:
-    """The columns that are kept, scores as float32."""
-    kind = jobs.STAGES[stage]
-    if kind.numbers != jobs.SCORES:
-        return table.astype(dict.fromkeys(kind.numbers, np.float32))
-    columns = [*KEPT, *kind.cell[3:], *SIDES]
-    return table[columns].astype(dict.fromkeys(SIDES, np.float32) | {"layer": np.int16})
 
 
 def read(settings: Settings, stage: Stage, answer_format: str) -> pd.DataFrame:

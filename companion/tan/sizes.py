@@ -7,6 +7,8 @@ are, estimate the components without bias, also where a pair is easy as a test a
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,7 @@ def components(slope: np.ndarray) -> dict[str, float]:
     return {"training": same_training - apart, "test": same_test - apart, "rest": rest, "square": apart}
 
 
-def error(parts: Mapping[str, float] | pd.DataFrame, train: int, test: int) -> float | pd.Series:
+def error(parts: Mapping[str, float] | pd.DataFrame, train: Any, test: Any) -> Any:
     """Variance of a mean over `train` training and `test` other test pairs."""
     return parts["training"] / train + parts["test"] / test + parts["rest"] / (train * test)
 
@@ -68,13 +70,10 @@ def reliability(found: pd.DataFrame) -> pd.DataFrame:
     Columns train, test, reliability (the square of a measured order's correlation with the true one) and error (standard
     error of a set's mean, nats per token, root mean square over sets).
     """
-    true, rows = between(found), []
-    for train in SIZES:
-        for test in SIZES:
-            noise = float(error(found[[*PARTS]].mean(), train, test))
-            row = {"train": train, "test": test, "reliability": true / (true + noise)}
-            rows.append(row | {"error": np.sqrt(max(noise, 0.0))})
-    return pd.DataFrame(rows)
+    true, parts = between(found), found[[*PARTS]].mean()
+    sizes = pd.DataFrame(product(SIZES, SIZES), columns=["train", "test"])
+    noise = error(parts, sizes["train"], sizes["test"])
+    return sizes.assign(reliability=true / (true + noise), error=np.sqrt(noise.clip(lower=0)))
 
 
 def check(found: pd.DataFrame, size: int = 10) -> float:
@@ -106,8 +105,5 @@ def _share_errors(found: Pairs, size: int) -> tuple[float, float]:
 
 def enough(tables: Sequence[pd.DataFrame]) -> int | None:
     """The least number of training and of test pairs at which every model's `reliability` is above `ENOUGH`."""
-    for size in SIZES:
-        own = [table[(table["train"] == size) & (table["test"] == size)] for table in tables]
-        if all(one["reliability"].item() > ENOUGH for one in own):
-            return size
-    return None
+    same = [table[table["train"] == table["test"]].set_index("train")["reliability"] for table in tables]
+    return next((size for size in SIZES if all(one[size] > ENOUGH for one in same)), None)

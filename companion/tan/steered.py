@@ -5,6 +5,7 @@ steerable one of a run; the prompt is that of the first test example.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -80,13 +81,10 @@ def breaks(table: pd.DataFrame) -> pd.DataFrame:
     Columns dataset, steerable, whole, whole_at (the largest dose below every broken one, nats a token, and its
     multiplier), broken, broken_at (the smallest that is broken; NaN where none is).
     """
-    rows = []
+    rows, numbers = [], ["dose", "multiplier"]
     for name, part in table.sort_values("dose", kind="stable").groupby("dataset", sort=False):
         first = part[part["broken"]].head(1)
         before = part[part["dose"] < first["dose"].min()] if len(first) else part
-        row = {"dataset": name, "steerable": part["steerable"].iloc[0]}
-        for what, found in (("whole", before.tail(1)), ("broken", first)):
-            numbers = found[["dose", "multiplier"]].to_numpy()
-            row[what], row[f"{what}_at"] = numbers[0] if len(found) else (np.nan,) * 2
-        rows.append(row)
-    return pd.DataFrame(rows)
+        ends = (found[numbers].iloc[0] if len(found) else 2 * (np.nan,) for found in (before.tail(1), first))
+        rows.append((name, part["steerable"].iloc[0], *chain.from_iterable(ends)))
+    return pd.DataFrame(rows, columns="dataset steerable whole whole_at broken broken_at".split())

@@ -92,8 +92,9 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
     of the sets held constant.
     """
     theirs = published.datasets()[[f"mean_{model}" for model in PUBLISHED]].set_axis(PUBLISHED, axis=1)
-    every, kinds, others, zero, ends, words = theirs, {}, {}, pd.DataFrame(), {}, {}
+    every, kinds, others, zero, ends, words, about = theirs, {}, {}, pd.DataFrame(), {}, {}, {}
     if table is not None:
+        about = dict(zip(table["run"], table["trained"], strict=True)) if "trained" in table else {}
         full = table[table["vector"] == "full"]
         every = full.pivot_table("steerability", "dataset", "run", sort=False).join(theirs, how="outer")
         kinds = dict(zip(full["dataset"], full["kind"], strict=True))
@@ -110,7 +111,8 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
         for sets, labels in strata.items():
             row = {"pair": pair, "first": first, "second": second, "sets": sets}
             row |= correlated(every[first], every[second], labels)
-            alike = pair != PAIRS[0] or _same_pairs(table, first, second)
+            # Placebos are a control where both runs had the labels of the same training pairs exchanged.
+            alike = pair != PAIRS[0] or about.get(first) == about.get(second)
             row |= null(*(others.get(run, []) if alike else [] for run in (first, second)), labels)
             for name, means in {"at_zero": zero, "placebo_size": sizes}.items():
                 if first in means:
@@ -124,11 +126,6 @@ def agreement(table: pd.DataFrame | None, pairs: Sequence[str] = PAIRS) -> pd.Da
                 row |= {f"given_words{end}": held[end[1:] or "estimate"] for end in ("", "_low", "_high")}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _same_pairs(table: pd.DataFrame, first: str, second: str) -> bool:
-    """Whether two runs had the labels of the same training pairs exchanged, so that their placebos are a control."""
-    return "trained" not in table or len({*table.loc[table["run"].isin([first, second]), "trained"]}) == 1
 
 
 def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Series) -> dict[str, float]:

@@ -92,6 +92,7 @@ class Kind:
         empty = np.full((HALVINGS, 2), np.nan)
         rows = [[c.halves(a, rng) if a in c.authors else empty for a in self.authors] for c in found]
         self.halved = np.array(rows)  # [concept, author, halving, 2]
+        self.every = np.arange(len(found))
 
     def parts(self, new: bool, rows: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
         """Components (concept, interaction, author) over the concepts `rows` and the pairs of authors that are new, or
@@ -110,6 +111,13 @@ class Kind:
         within = [self._within(i, rows) for i in sorted({i for pair in pairs for i in pair})]
         concept = np.mean(between)
         return np.array([concept, np.mean(within) - concept, np.mean(author)]) * len(rows)
+
+    def exchanged(self, rng: np.random.Generator) -> np.ndarray:
+        """An order of the concepts of each author, of those it wrote of."""
+        order = np.tile(self.every[:, None], len(self.authors))
+        for column, own in enumerate(np.isfinite(self.means).T):
+            order[own, column] = rng.permutation(self.every[own])
+        return order
 
     def _within(self, author: int, rows: np.ndarray) -> float:
         """Covariance over concepts of two halves of an author's pairs, which is free of noise."""
@@ -132,32 +140,17 @@ def shares(table: pd.DataFrame, kinds: Mapping[str, str], draws: int = DRAWS) ->
 
 
 def _shares(strata: list[Kind], which: str, rng: np.random.Generator, draws: int) -> dict[str, Any]:
-    new = which == "new"
-
-    def drawn(pick: Any, order: Any = lambda kind: None) -> np.ndarray:
-        parts = sum(kind.parts(new, pick(kind), order(kind)) for kind in strata)
+    def drawn(rows: Any = lambda kind: kind.every, order: Any = lambda kind: None) -> np.ndarray:
+        parts = sum(kind.parts(which == "new", rows(kind), order(kind)) for kind in strata)
         return np.append(parts, 2 * parts[0] - parts.sum()) / parts.sum()
 
-    every = drawn(lambda kind: np.arange(len(kind.means)))
-    sampled = [drawn(lambda kind: rng.integers(len(kind.means), size=len(kind.means))) for _ in range(draws)]
-    low, high = np.percentile(sampled, [2.5, 97.5], axis=0)
-    row = {"pairs": which}
-    for i, name in enumerate(("concept", "interaction", "author", "difference")):
-        row |= {name: every[i], f"{name}_low": low[i], f"{name}_high": high[i]}
-    exchanged = [
-        drawn(lambda kind: np.arange(len(kind.means)), lambda kind: _exchanged(kind.means, rng))[0]
-        for _ in range(min(draws, 200))
-    ]
+    sampled = [drawn(lambda kind: rng.choice(kind.every, len(kind.every))) for _ in range(draws)]
+    ends = zip(drawn(), *np.percentile(sampled, [2.5, 97.5], axis=0), strict=True)
+    row: dict[str, Any] = {"pairs": which}
+    for name, values in zip(("concept", "interaction", "author", "difference"), ends, strict=True):
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+    exchanged = [drawn(order=lambda kind: kind.exchanged(rng))[0] for _ in range(min(draws, 200))]
     return row | {"exchanged_most": float(np.percentile(exchanged, 95))}
-
-
-def _exchanged(means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An order of the concepts of each author, of those it wrote of."""
-    order = np.tile(np.arange(len(means))[:, None], means.shape[1])
-    for column in range(means.shape[1]):
-        there = np.flatnonzero(np.isfinite(means[:, column]))
-        order[there, column] = rng.permutation(there)
-    return order
 
 
 def transfers(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -171,14 +164,16 @@ def transfers(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     rng, rows = np.random.default_rng(0), []
     for concept in concepts(table):
         for author, by in permutations(concept.authors, 2):
-            own = stats.mean_interval(concept.own(author))
+            own, about = (
+                stats.mean_interval(concept.own(author)),
+                (concept.name, kinds[concept.name], author, by),
+            )
             moved, others = concept.moved(author, by), concept.others[author]
-            row = {"dataset": concept.name, "kind": kinds[concept.name], "author": author, "by": by}
-            row |= {"pairs": SETS[is_new(author, by)], "own": own.estimate, "low": own.low, "high": own.high}
-            row |= {"steers": own.low > 0, "moved": moved, "others": others}
-            row |= {"ratio": moved / own.estimate, "others_ratio": others / own.estimate}
-            rows.append(row | {"shuffled": concept.shuffled(author, by, rng) / own.estimate})
-    return pd.DataFrame(rows)
+            ends = SETS[is_new(author, by)], own.estimate, own.low, own.high, own.low > 0, moved, others
+            shuffled = concept.shuffled(author, by, rng) / own.estimate
+            rows.append((*about, *ends, moved / own.estimate, others / own.estimate, shuffled))
+    columns = "dataset kind author by pairs own low high steers moved others ratio others_ratio shuffled"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
@@ -195,28 +190,26 @@ def medians(found: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
         part = every[every["steers"]]
         expected, step = f"pairs of authors that steer ({which})", "use more pairs or another model."
         need(len(part) > 0, expected, "none", step)
-        row = {"pairs": which, "n": len(part), "concepts": part["dataset"].nunique()}
-        names = {k: p["dataset"].unique() for k, p in part.groupby("kind")}
+        names = [p["dataset"].unique() for _, p in part.groupby("kind")]
         by_name = {name: p[["ratio", "others_ratio"]].to_numpy() for name, p in part.groupby("dataset")}
         sampled = []
         for _ in range(draws):
-            chosen = np.concatenate([rng.choice(each, len(each)) for each in names.values()])
+            chosen = np.concatenate([rng.choice(each, len(each)) for each in names])
             sampled.append(np.median(np.concatenate([by_name[name] for name in chosen]), axis=0))
-        ends = np.percentile(sampled, [2.5, 97.5], axis=0)
-        row |= {"median": part["ratio"].median(), "low": ends[0, 0], "high": ends[1, 0]}
-        row |= {"others": part["others_ratio"].median(), "others_low": ends[0, 1], "others_high": ends[1, 1]}
+        ends = np.percentile(sampled, [2.5, 97.5], axis=0).T
         null = np.abs(np.median(np.stack(part["shuffled"].to_list()), axis=0))
-        row |= {"shuffled_most": float(np.percentile(null, 95))}
-        rows.append(row | {"whole": every["moved"].sum() / every["own"].sum()})
-    return pd.DataFrame(rows)
+        row = which, len(part), part["dataset"].nunique(), part["ratio"].median(), *ends[0]
+        row += part["others_ratio"].median(), *ends[1], float(np.percentile(null, 95))
+        rows.append((*row, every["moved"].sum() / every["own"].sum()))
+    columns = "pairs n concepts median low high others others_low others_high shuffled_most whole"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def verdict(shared: Mapping[str, pd.DataFrame], moved: Mapping[str, pd.DataFrame], which: str = "new") -> str:
     """The registered verdict over models, from `shares` and `medians` of each: "concept", "text" or "undecided"."""
     told = []
     for model in shared:
-        share = shared[model].set_index("pairs").loc[which]
-        median = moved[model].set_index("pairs").loc[which]
+        share, median = (tables[model].set_index("pairs").loc[which] for tables in (shared, moved))
         if share["difference_low"] > 0 or median["low"] > LINE:
             told.append("concept")
         elif share["difference_high"] < 0 and median["high"] < LINE:
