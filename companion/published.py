@@ -81,9 +81,10 @@ def shifts() -> pd.DataFrame:
     rows = []
     for name, entry in tan()["datasets"].items():
         for model, means in entry["mean"].items():
-            variances = entry["variance"].get(model, [None] * len(means))
-            for shift, mean, variance in zip(tan()["shifts"], means, variances, strict=True):
-                rows.append((name, model, *shift.split("->"), mean, variance))
+            every = zip(
+                tan()["shifts"], means, entry["variance"].get(model, [None] * len(means)), strict=True
+            )
+            rows += [(name, model, *shift.split("->"), mean, variance) for shift, mean, variance in every]
     frame = pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "variance"])
     return frame.astype({"mean": float, "variance": float})
 
@@ -158,9 +159,8 @@ def top_features(name: str) -> pd.DataFrame:
     step = "take one of these; those of the other vectors of Table 1 were not found."
     expected, done = f"an input with published features ({', '.join(inputs())})", "Nothing was looked up."
     need(name in inputs(), expected, repr(name), step, done)
-    features, activations = zip(*mayne()["top_features"][name], strict=True)
-    ranks = range(1, len(features) + 1)
-    return pd.DataFrame({"feature": features, "activation": activations, "rank": ranks})
+    found = pd.DataFrame(mayne()["top_features"][name], columns=["feature", "activation"])
+    return found.assign(rank=found.index + 1)
 
 
 def shared_features() -> int:

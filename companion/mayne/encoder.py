@@ -38,10 +38,10 @@ def candidates(names: Sequence[str], feature: int, download: bool) -> Iterator[t
 
 def bias_row(name: str, fits: str, *values: float) -> dict[str, str]:
     """One file beside the published numbers; `fits` says which it gives, or why it gives none."""
-    shown = [*(f"{value:.4f}" for value in values), "", ""]
+    shown = [*(f"{value:.4f}" for value in values), "", ""][:2]
+    row = {"file": name} | dict(zip((PLAIN, SUBTRACTED), shown, strict=True))
     bias, zero = _published()
-    numbers = {"published bias": f"{bias:.2f}", "published f(0)": f"{zero:.2f}"}
-    return {"file": name, PLAIN: shown[0], SUBTRACTED: shown[1], **numbers, "fits": fits}
+    return row | {"published bias": f"{bias:.2f}", "published f(0)": f"{zero:.2f}", "fits": fits}
 
 
 def verdict(plain: float, subtracted: float) -> str:

@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
-from companion.data.ask import short, statement_pairs, texts_of, yes_no
 from companion.data.datasets import Dataset, load_dataset, names
+from companion.tan.products import written_out
 from steerkit.errors import need
 from steerkit.items import Item
+from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
-
-    from steerkit.vectors import Vectors
 
 # Author -> source of the data set, and its name for a concept.
 AUTHORS = {"model": ("papers", "{}"), "human": ("papers", "human/{}")}
@@ -71,25 +70,22 @@ def hashes(concept: str) -> dict[str, str]:
 @cache
 def sets_of(concept: str) -> dict[str, Dataset]:
     """The data set of every author who wrote of a concept."""
-    found = {}
-    for author, (source, form) in AUTHORS.items():
-        name = RENAMED.get(form.format(concept), form.format(concept))
-        if name in names(source):
-            found[author] = load_dataset(name, source)
-    return found
+    every = {author: (source, form.format(concept)) for author, (source, form) in AUTHORS.items()}
+    named = {author: (source, RENAMED.get(name, name)) for author, (source, name) in every.items()}
+    return {
+        author: load_dataset(name, source)
+        for author, (source, name) in named.items()
+        if name in names(source)
+    }
 
 
 @cache
 def pairs_of(concept: str, seed: int = 0) -> dict[str, list[Pair]]:
-    """`PAIRS` pairs (matching, other) of each author who has as many that are written out, drawn at random.
-
-    Left out are pairs of which an option is one or two words, or both begin with Yes or No: they differ by a word.
-    """
+    """`PAIRS` pairs (matching, other) of each author who has as many that are `written_out`, drawn at random."""
     found = {}
     for author, dataset in sets_of(concept).items():
         drawn = crc32(f"{seed} {concept} {author}".encode())
-        every = statement_pairs(dataset.items, np.random.default_rng(drawn))
-        kept = [pair for pair in every if not (short(texts_of(*pair)) or yes_no(texts_of(*pair)))]
+        kept, _ = written_out(dataset.items, drawn)
         if len(kept) >= PAIRS:
             found[author] = random.Random(drawn).sample(kept, PAIRS)
     return found
@@ -108,7 +104,6 @@ def slopes(
     `gradients` [p, d] by author, `ids` their examples; `differences` [p, 1, d] by (concept, author), in which every
     concept has its mean and this one its pairs too.
     """
-    import pandas as pd
     import torch
 
     parts = []

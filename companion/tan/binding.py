@@ -45,8 +45,8 @@ def summary(both: pd.DataFrame) -> dict[str, float]:
     by_chance = shares.prod(axis=1) + (1 - shares).prod(axis=1)
     stays, turns = ((both["first"] + sign * both["other"]).abs().mean() / 2 for sign in (1, -1))
     about = {"n": len(both), "same_option": found.estimate, "low": found.low, "high": found.high}
-    chance = float(np.average(by_chance, weights=sizes))
-    return about | {"chance": chance, "option": float(stays), "letter": float(turns)}
+    about["chance"] = float(np.average(by_chance, weights=sizes))
+    return about | {"option": float(stays), "letter": float(turns)}
 
 
 def lengthened(settings: Settings, datasets: int = 5) -> pd.DataFrame:

@@ -61,12 +61,11 @@ def kept(table: pd.DataFrame) -> pd.DataFrame:
     enough = apart["n"] >= HALF * table.groupby("dataset")["n"].sum().loc[apart["dataset"]].to_numpy()
     used = apart[enough]
     need(len(used) > 1, "two sets with pairs that share no content word", str(len(used)), "use more sets.")
-    share, low, high = ratio(used[["slope", "all"]].to_numpy())
-    row = {"sets": len(used), "left_out": int((~enough).sum()), "kept": share, "low": low, "high": high}
-    row["drawn"] = used["drawn"].sum() / used["all"].sum()
-    every = apart[apart["n"] > 0]
-    weighed = ratio(every[["slope", "all"]].mul(every["n"], axis=0).to_numpy())
-    return pd.DataFrame([row | dict(zip(("pooled", "pooled_low", "pooled_high"), weighed, strict=True))])
+    every, sides = apart[apart["n"] > 0], ["slope", "all"]
+    share, weighed = (ratio(one.to_numpy()) for one in (used[sides], every[sides].mul(every["n"], axis=0)))
+    row = len(used), int((~enough).sum()), *share, used["drawn"].sum() / used["all"].sum(), *weighed
+    columns = "sets left_out kept low high drawn pooled pooled_low pooled_high"
+    return pd.DataFrame([row], columns=columns.split())
 
 
 def dose(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ The tables are those of `companion.tan.texts`, with what `companion.tan.words` s
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import pandas as pd
 
@@ -37,10 +38,10 @@ def baseline(table: pd.DataFrame) -> pd.DataFrame:
                 rows.append(row | null([sets[measure]] * len(others), others, strata))
         items = full.set_index("example_id")
         wide = part.pivot_table("steerability", "example_id", "vector", sort=False)
-        others = [wide[name] for name in placebos(wide)]
+        score, others = items["score"], [wide[name] for name in placebos(wide)]
         row = {"run": run, "level": "items of a set", "measure": "score"}
-        row |= correlated(items["score"], items["steerability"], items["dataset"], by_stratum=True)
-        rows.append(row | null([items["score"]] * len(others), others, items["dataset"]))
+        row |= correlated(score, items["steerability"], items["dataset"], by_stratum=True)
+        rows.append(row | null([score] * len(others), others, items["dataset"]))
     return pd.DataFrame(rows)
 
 
@@ -93,9 +94,8 @@ def predictors(sets: pd.DataFrame) -> pd.DataFrame:
     model: property, model, n, estimate, low, high, p, and holm (p corrected for all rows).
     """
     theirs, rows, strata = published.datasets(), [], pd.Series("choice", sets.index)
-    for name in sets:
-        for model in PUBLISHED:
-            found = correlated(sets[name].astype(float), theirs[f"mean_{model}"], strata)
-            rows.append({"property": name, "model": model} | found)
+    for name, model in product(sets, PUBLISHED):
+        found = correlated(sets[name].astype(float), theirs[f"mean_{model}"], strata)
+        rows.append({"property": name, "model": model} | found)
     table = pd.DataFrame(rows)
     return table.assign(holm=holm(table["p"]))

@@ -5,7 +5,6 @@ records therefore allow it per unit of norm and per nat of Kullback-Leibler dive
 about ordinary things, and in no data set here.
 """
 
-from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -18,16 +17,11 @@ FEW = 2  # placebos whose divergence is measured: label-shuffled ones
 MATCHED = ("shuffled", "other", "random")  # kinds that have the norm of the vector
 
 
-@cache
-def neutral_text() -> str:
-    """The text on which doses are measured."""
-    return " ".join((HERE / "neutral.txt").read_text(encoding="utf-8").split())
-
-
 def neutral_tokens(model: Model) -> list[int]:
-    """The text as this model reads it."""
+    """The neutral text as this model reads it."""
+    text = " ".join((HERE / "neutral.txt").read_text(encoding="utf-8").split())
     start = [model.tokenizer.bos_token_id] if model.template.bos else []
-    return [*start, *model.tokenizer(neutral_text(), add_special_tokens=False).input_ids]
+    return [*start, *model.tokenizer(text, add_special_tokens=False).input_ids]
 
 
 def dose_of(model: Model, vectors: Vectors, multiplier: float) -> dict[str, Any]:

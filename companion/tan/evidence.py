@@ -124,10 +124,8 @@ class Evidence:
         """Cosines between the vectors of two prompt settings, a column a draw of labels; of none where there is no record."""
         parts = {}
         for made in [] if self.unlabelled is None else self.unlabelled.attrs["manifests"]:
-            pairs = list(combinations(made["settings"], 2))
-            parts[made["inputs"]["dataset"]] = pd.DataFrame(
-                made["cosines"][1:], columns=pd.MultiIndex.from_tuples(pairs)
-            ).T
+            pairs = pd.MultiIndex.from_tuples(combinations(made["settings"], 2))
+            parts[made["inputs"]["dataset"]] = pd.DataFrame(made["cosines"][1:], columns=pairs).T
         return pd.concat(parts, names=["dataset", "first", "second"]) if parts else pd.DataFrame()
 
     @cached_property

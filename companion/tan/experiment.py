@@ -7,6 +7,7 @@ per data set and format, so that a killed run goes on with the next data set. A 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from companion import store
 from companion.data.splits import groups_of
 from companion.models import MODELS
 from companion.profiles import Settings
-from companion.tan import records, work
+from companion.tan import records
 from companion.tan.jobs import Job, Stage, dataset_of, datasets_of, inputs
 from steerkit import stats, steerability
 from steerkit.errors import one_of
@@ -27,9 +28,15 @@ def table(settings: Settings, stage: Stage, answer_format: str = "statement") ->
     one_of("an answer format", answer_format, FORMATS)
     if settings.recorded:
         return records.read(settings, stage, answer_format)
+
+    def compute(job: Job) -> pd.DataFrame:
+        from companion.tan import work  # which imports torch: a finished table is read without
+
+        return work.compute(job)
+
     layer = None if stage == "sweep" else layer_of(settings, answer_format)
     wanted = _jobs(settings, stage, answer_format, layer)
-    parts = [store.table(job.name, inputs(job), lambda job=job: work.compute(job)) for job in wanted]
+    parts = [store.table(job.name, inputs(job), partial(compute, job)) for job in wanted]
     found = pd.concat(parts, ignore_index=True)
     found.attrs = {"manifests": store.Manifests(part.attrs["manifest"] for part in parts)}
     return found

@@ -6,11 +6,7 @@ steered by the vector that it is part of and by one that no item with its questi
 in cancels. In a vector, a mean of n differences, an item has the weight 1 / n.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,9 +14,6 @@ from companion.data.datasets import Dataset
 from companion.data.splits import group_items, make_split
 from steerkit.errors import need
 from steerkit.stats import mean_interval
-
-if TYPE_CHECKING:
-    from steerkit import Example, Model, Vectors
 
 SPLIT = "as-released"
 LETTERS = 12  # items of each half whose positive letter is A, and as many B
@@ -52,15 +45,6 @@ def halves(dataset: Dataset) -> dict[str, list[int]]:
 def _balanced(dataset: Dataset, part: list[int]) -> list[int]:
     by_letter = [[i for i in part if dataset.items[i].positive_letter == letter] for letter in "AB"]
     return [i for each in by_letter for i in each[:LETTERS]]
-
-
-def vectors(model: Model, asked: Mapping[str, Sequence[Example]], layer: int) -> Vectors:
-    """The vector of each half, under its name."""
-    from steerkit.extraction import extract
-    from steerkit.vectors import concatenate
-
-    found = {half: extract(model, part, [layer]) for half, part in asked.items()}
-    return concatenate(*(replace(each, names=(half,)) for half, each in found.items()))
 
 
 def half_of(grid: pd.DataFrame) -> dict[str, str]:

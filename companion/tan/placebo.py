@@ -13,15 +13,16 @@ data set has seeds of its own:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from steerkit.prompts import Example
+from steerkit.vectors import Vectors, concatenate, norm_matched_random, scaled
+
 if TYPE_CHECKING:
     import torch
-
-    from steerkit.prompts import Example
-    from steerkit.vectors import Vectors
 
 RESAMPLED, SHUFFLED, OTHERS, RANDOM = 20, 99, 4, 20
 
@@ -30,10 +31,7 @@ def vectors_beside(
     found: torch.Tensor, full: Vectors, others: Sequence[Vectors], groups: Sequence[int], seed: int
 ) -> Vectors:
     """The vector and all that it is set against, from training differences [p, 1, d] with their groups."""
-    from dataclasses import replace
-
     from steerkit import extraction
-    from steerkit.vectors import concatenate, norm_matched_random, scaled
 
     layers = full.layers
     named = [replace(each, names=(f"other-{i:02d}",)) for i, each in enumerate(others)]
@@ -54,8 +52,6 @@ def other_directions(found: torch.Tensor, layers: tuple[int, ...]) -> list[Vecto
     """
     import torch
     from sklearn.linear_model import LogisticRegression
-
-    from steerkit.vectors import Vectors
 
     rows = found[:, 0].double()
     component = torch.linalg.svd(rows, full_matrices=False).Vh[0]

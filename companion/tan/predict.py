@@ -5,6 +5,7 @@ the other half under their mean difference.
 """
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ PREDICTORS = ("agreement", "separation", "norm ratio", "accessibility", "surpris
 CONTROLS = ("norm", "words")
 MEASURED, TARGET = "measured", "steerability"
 DRAWS = 500  # of twenty halvings each
-KNOWN = (*PREDICTORS, *CONTROLS, MEASURED, TARGET)
+NAMED = (*PREDICTORS, *CONTROLS, MEASURED)
+KNOWN = (*NAMED, TARGET)
 LINE = 0.5  # a rank correlation that is good enough to say what to expect
 
 
@@ -64,11 +66,10 @@ def league(found: pd.DataFrame) -> pd.DataFrame:
     """
     kinds, rows = found.groupby("dataset", sort=False)["kind"].first(), []
     wide = {name: found.pivot(index="dataset", columns="halving", values=name) for name in KNOWN}
-    for given in ("", *CONTROLS):
-        for name in (*PREDICTORS, *CONTROLS, MEASURED):
-            if name != given:
-                row = correlated(wide[name], wide[TARGET], kinds, wide.get(given), DRAWS)
-                rows.append({"predictor": name, "given": given} | row)
+    for given, name in product(("", *CONTROLS), NAMED):
+        if name != given:
+            row = correlated(wide[name], wide[TARGET], kinds, wide.get(given), DRAWS)
+            rows.append({"predictor": name, "given": given} | row)
     table = pd.DataFrame(rows)
     tested = table["p"].where(table["predictor"].isin(PREDICTORS))
     return table.assign(holm=tested.groupby(table["given"]).transform(holm))
@@ -82,10 +83,9 @@ def judged_by_published(found: pd.DataFrame) -> pd.DataFrame:
     """
     kinds, rows = found.groupby("dataset", sort=False)["kind"].first(), []
     theirs, own = published.datasets(), found.groupby("dataset")[[*KNOWN]].mean()
-    for model in PUBLISHED:
-        for name in (*PREDICTORS, *CONTROLS, MEASURED):
-            row = {"published": model, "predictor": name}
-            rows.append(row | correlated(own[name], theirs[f"mean_{model}"].dropna(), kinds))
+    for model, name in product(PUBLISHED, NAMED):
+        row = {"published": model, "predictor": name}
+        rows.append(row | correlated(own[name], theirs[f"mean_{model}"].dropna(), kinds))
     table = pd.DataFrame(rows)
     return table.assign(holm=holm(table["p"].where(table["predictor"].isin(PREDICTORS))))
 

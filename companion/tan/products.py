@@ -13,22 +13,22 @@ that can be made of its pairs, for every test, and for all halves of both, witho
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
+import pandas as pd
 
 from companion.data.ask import short, statement_pairs, texts_of, words, yes_no
 from companion.data.datasets import load_dataset
 from steerkit.errors import need
+from steerkit.items import Item
+from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
-
-    from steerkit.items import Item
-    from steerkit.vectors import Vectors
 
 PAIRS = 40  # of each data set
 MATRICES = ("slope", "direct", "product")
@@ -37,16 +37,18 @@ SIDES = ("matching", "not_matching")
 
 @cache
 def pairs_of(dataset: str, source: str, seed: int = 0) -> list[tuple[Item, Item]]:
-    """At most `PAIRS` pairs (matching, other) of a data set, drawn at random; three at least.
-
-    Left out are pairs of which an option is one or two words, or both begin with Yes or No: they differ by a word.
-    """
-    rng = np.random.default_rng(crc32(f"{seed} {dataset}".encode()))
-    every = statement_pairs(load_dataset(dataset, source).items, rng)
-    kept = [pair for pair in every if not (short(texts_of(*pair)) or yes_no(texts_of(*pair)))]
+    """At most `PAIRS` pairs (matching, other) of a data set that are `written_out`, drawn at random; three at least."""
+    kept, every = written_out(load_dataset(dataset, source).items, crc32(f"{seed} {dataset}".encode()))
     step = "give more pairs whose two texts are longer than a word or two."
     need(len(kept) > 2, f"three pairs or more in {dataset}", f"{len(kept)} of {len(every)}", step)
     return random.Random(seed).sample(kept, min(PAIRS, len(kept)))
+
+
+def written_out(items: Sequence[Item], seed: int) -> tuple[list[tuple[Item, Item]], list[tuple[Item, Item]]]:
+    """Pairs of items without those of which an option is one or two words, or both begin with Yes or No: they differ by a
+    word. And all pairs."""
+    every = statement_pairs(items, np.random.default_rng(seed))
+    return [pair for pair in every if not (short(texts_of(*pair)) or yes_no(texts_of(*pair)))], every
 
 
 def bag(pair: tuple[Item, Item]) -> str:
@@ -69,8 +71,6 @@ def table(
     gradients at the steered block and at the `last` one [t, d], and the unsteered scores [t, 2], columns matching and
     not_matching (nats per token).
     """
-    import pandas as pd
-
     rows, ids = differences.values[:, 0].double(), differences.names
     own = rows[[ids.index(each) for each in tests]]
     columns = {"example_id": np.repeat(list(tests), len(ids)), "by_id": np.tile(ids, len(tests))}

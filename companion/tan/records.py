@@ -19,7 +19,7 @@ from companion.data.splits import groups_of
 from companion.models import dtype_of, model_of
 from companion.places import RECORDS
 from companion.profiles import BOOK_FORMATS, Settings, load_profile
-from companion.tan import jobs, work
+from companion.tan import jobs
 from companion.tan.jobs import Job, Stage
 from steerkit.errors import need, one_of
 from steerkit.formats import FORMATS
@@ -195,6 +195,8 @@ def audit(
 
     Keys record, dataset, examples, cells, difference (largest, absolute), tolerance, agrees.
     """
+    from companion.tan import work
+
     settings = replace(settings, recorded=False)
     recorded = read(settings, stage, answer_format)
     name = str(rng.choice(recorded["dataset"].unique()))

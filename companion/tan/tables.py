@@ -99,12 +99,14 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
     known, expected = table["own"].notna().all(), "the vector trained in each test setting itself"
     _computable(len(table) > 0 and known, expected, found, "run all pairs of settings.")
     kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
-    distance = []
-    for name, *pair in kept[["dataset", "train", "test"]].itertuples(index=False):
-        train, test = (_level(unsteered, name, setting) for setting in pair)
-        distance.append((train - test).abs().mean())
-    kept = kept.assign(model=model, relative=kept["mean"] / kept["own"].abs(), distance=distance)
-    kept = kept.assign(format=slopes["format"].iloc[0])
+    pairs = kept[["dataset", "train", "test"]].itertuples(index=False)
+    levels = (np.subtract(*(_level(unsteered, name, setting) for setting in both)) for name, *both in pairs)
+    about = {
+        "model": model,
+        "format": slopes["format"].iloc[0],
+        "distance": [each.abs().mean() for each in levels],
+    }
+    kept = kept.assign(relative=kept["mean"] / kept["own"].abs(), **about)
     return kept[[*KEY, "relative", "distance", "own", "diagonal", "format"]]
 
 
@@ -130,8 +132,7 @@ def cosines(
         used = [s for s in SETTINGS if any(s in pair[:2] for pair in named)]
         levels = {s: _level(unsteered, dataset, s).mean() for s in used}
         levels[MEAN] = np.mean(list(levels.values()))
-        for first, second, cosine in named:
-            table.append((dataset, model, first, second, cosine, float(abs(levels[first] - levels[second]))))
+        table += [(dataset, model, a, b, cosine, abs(levels[a] - levels[b])) for a, b, cosine in named]
     frame = pd.DataFrame(table, columns=["dataset", "model", "first", "second", "cosine", "distance"])
     return frame.assign(format=slopes["format"].iloc[0])
 
@@ -153,8 +154,7 @@ def _level(baselines: pd.DataFrame, dataset: str, setting: str) -> pd.Series:
 
 def over_models(runs: Sequence[Settings], answer_format: str) -> Found:
     """SHIFTS of several profiles, one below the other."""
-    found = [shifts_of(settings, answer_format) for settings in runs]
-    tables, manifests = zip(*found, strict=True)
+    tables, manifests = zip(*(shifts_of(settings, answer_format) for settings in runs), strict=True)
     return pd.concat(tables, ignore_index=True), [m for part in manifests for m in part]
 
 
@@ -163,13 +163,14 @@ def with_main_grids(runs: Sequence[Settings], answer_format: str) -> Found:
     table, manifests = over_models(runs, answer_format)
     parts = [table[(table["train"] != "BASE") | (table["test"] != "BASE")]]
     for settings in runs:
-        found = experiment.intervals(settings, answer_format).rename(columns={"estimate": "mean"})
-        slopes = experiment.slopes(settings, answer_format)
+        slopes, about = experiment.slopes(settings, answer_format), {"train": "BASE", "test": "BASE"}
         by_set = slopes.query("vector == 'full'").groupby("dataset")["steerability"]
         spread = by_set.agg(variance=lambda values: np.var(values.to_numpy()), n="size")
-        found = found.join(spread, on="dataset")
-        about = {"model": name_of(settings), "train": "BASE", "test": "BASE", "format": answer_format}
-        parts.append(found.assign(**about)[SHIFTS])
+        found = experiment.intervals(settings, answer_format).rename(columns={"estimate": "mean"})
+        found = found.join(spread, on="dataset").assign(
+            model=name_of(settings), format=answer_format, **about
+        )
+        parts.append(found[SHIFTS])
         manifests += slopes.attrs["manifests"]
     return pd.concat(parts, ignore_index=True), manifests
 

@@ -8,24 +8,25 @@ stream. Both are given the same dose, nats a token on the neutral text, and both
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 from companion.tan.dose import neutral_tokens
 from companion.tan.ranks import correlated, ratio
 from steerkit.errors import need
+from steerkit.formats import question
+from steerkit.model import Model
+from steerkit.prompts import Example
+from steerkit.vectors import Vectors
 
 if TYPE_CHECKING:
     import torch
-
-    from steerkit.model import Model
-    from steerkit.prompts import Example
-    from steerkit.vectors import Vectors
 
 TESTS, ADDED = 10, 0.5
 KINDS = ("vector", "shift", "exchanged")  # what moves a test pair; the last is the shift of exchanged labels
@@ -66,11 +67,17 @@ def table(
 
 def log_odds(train: Sequence[Example]) -> dict[int, float]:
     """Log of the smoothed share of each token in the matching answers over that in the others."""
-    sides = ([one.matching for one in train], [one.not_matching for one in train])
-    first, second = (Counter(token for answer in side for token in answer) for side in sides)
-    known = sorted(first | second)
-    ratio = (second.total() + ADDED * len(known)) / (first.total() + ADDED * len(known))
-    return {t: float(np.log((first[t] + ADDED) / (second[t] + ADDED) * ratio)) for t in known}
+    return odds_of((one.matching, one.not_matching) for one in train)
+
+
+def odds_of(pairs: Iterable[tuple[Iterable[Any], Iterable[Any]]]) -> dict[Any, float]:
+    """The same of each word, or token, of the first sides of some pairs over that in the second."""
+    counts = [Counter(word for side in sides for word in side) for sides in zip(*pairs, strict=True)]
+    need(counts and any(counts), "training texts with words", "none", "give pairs of texts.")
+    known = sorted(counts[0] | counts[1])
+    sums = [c.total() + ADDED * len(known) for c in counts]
+    logs = [np.log([(c[w] + ADDED) / total for w in known]) for c, total in zip(counts, sums, strict=True)]
+    return dict(zip(known, (logs[0] - logs[1]).tolist(), strict=True))
 
 
 def exchanged(train: Sequence[Example], rng: np.random.Generator) -> list[Example]:
@@ -83,20 +90,20 @@ def exchanged(train: Sequence[Example], rng: np.random.Generator) -> list[Exampl
 
 
 def logprobs(
-    model: Model, prefix: Sequence[int], tokens: Sequence[int], layer: int, delta: Any
+    model: Model, prefix: Sequence[int], tokens: Sequence[int], layer: int = 0, delta: Any = None
 ) -> torch.Tensor:
-    """Log-probabilities [n, vocabulary] after each of `tokens`, with `delta` [d] added there after a block."""
+    """Log-probabilities [n, vocabulary] after each of `tokens`, with `delta` [d], if any, added there after a block."""
+    import torch
+
     from steerkit import traces
     from steerkit.remote import run
 
+    delta = torch.zeros(model.width) if delta is None else delta
     return run(model, traces.steered_logits, prefix, tokens, layer, delta)[0].float().log_softmax(-1)
 
 
 def neutral(model: Model, layer: int = 0, delta: Any = None) -> torch.Tensor:
     """The same of the neutral text, from the second token on, as doses are measured."""
-    import torch
-
-    delta = torch.zeros(model.width) if delta is None else delta
     return logprobs(model, [], neutral_tokens(model), layer, delta)[1:]
 
 
@@ -111,24 +118,17 @@ def dose_at(model: Model, vector: Vectors, told: torch.Tensor) -> float:
 
 def normalised(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> torch.Tensor:
     """By how much all logits fall when odds are added to them and the probabilities [n, known] sum to one again, [n]."""
-    import torch
-
-    moved = (scale * torch.tensor(list(odds.values()), dtype=torch.float64)).expm1()
-    return (plain @ moved).log1p()
+    return (plain @ (scale * plain.new_tensor(list(odds.values()))).expm1()).log1p()
 
 
 def divergence(plain: torch.Tensor, odds: Mapping[int, float], scale: float) -> float:
     """Mean divergence of the unsteered from the shifted distributions, nats a token."""
-    import torch
-
-    values = torch.tensor(list(odds.values()), dtype=torch.float64)
-    return float((normalised(plain, odds, scale) - scale * (plain @ values)).mean())
+    shift = scale * (plain @ plain.new_tensor(list(odds.values())))
+    return float((normalised(plain, odds, scale) - shift).mean())
 
 
 def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> float:
     """The scale at which the odds have this dose; the divergence grows with it."""
-    from scipy.optimize import brentq
-
     most = 1.0
     while (reached := divergence(plain, odds, most)) < dose:
         step = "use longer texts."
@@ -139,13 +139,9 @@ def scale_at(plain: torch.Tensor, odds: Mapping[int, float], dose: float) -> flo
 
 def shifted(model: Model, one: Example, odds: Mapping[int, float], scale: float) -> float:
     """Half of the change in propensity of a pair (nats a token) between the odds times scale and times minus scale."""
-    import torch
-
-    from steerkit.formats import question
-
-    effect, asked, nothing = 0.0, question(one), torch.zeros(model.width)
+    effect, asked = 0.0, question(one)
     for branch in asked.branches:
-        told = logprobs(model, asked.prefix, branch.tokens, 0, nothing)
+        told = logprobs(model, asked.prefix, branch.tokens)
         plain = told[:, list(odds)].double().exp()
         fall = normalised(plain, odds, scale) - normalised(plain, odds, -scale)
         for read in branch.reads:

@@ -7,32 +7,24 @@ alone, as the real ones do; all have the norm of the BASE vector, as in the grid
 example and setting (`steerkit.gradient`) gives the slopes of all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
 
 from companion.data.splits import groups_of
 from companion.tan import jobs
 from companion.tan.jobs import Job, examples, settings_of
 from companion.tan.placebo import slopes_at_zero
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
-    from steerkit.model import Model
-    from steerkit.vectors import Vectors
+from steerkit import Model, Vectors, extraction, gradients
+from steerkit.vectors import concatenate, scaled
 
 DRAWS = 19
 
 
 def vectors(job: Job, model: Model, setting: str, progress: Callable | None = None) -> Vectors:
     """The vector "full" of one training setting, and those with labels drawn at random; seeds know no setting."""
-    from steerkit import extraction
-    from steerkit.vectors import concatenate
-
     train, _ = examples(job, model, setting)
     found = extraction.differences(model, train, [job.layer], progress=progress)
     groups = groups_of(jobs.dataset_of(job.dataset, job.settings.source), [one.id for one in train])
@@ -49,11 +41,6 @@ def table(
     "shuffled-00" ...; slope, score per unit multiplier at multiplier 0. The manifest has, draw by draw, the `cosines` between
     the vectors of every two of `settings`.
     """
-    import pandas as pd
-
-    from steerkit.gradient import gradients
-    from steerkit.vectors import scaled
-
     named, parts = settings_of(model), []
     found = {setting: vectors(job, model, setting, progress) for setting in named}
     for setting in named:
@@ -72,8 +59,6 @@ def table(
 
 def _cosines(vectors: Sequence[torch.Tensor]) -> list[list[float]]:
     """Of every draw of labels the cosines between its vectors [v, d] of every two settings, in the order of these."""
-    import torch
-
     units = [each / each.norm(dim=1, keepdim=True) for each in vectors]
     both = [(one * other).sum(1) for one, other in combinations(units, 2)]
     return [[round(cosine, 5) for cosine in each] for each in torch.stack(both, dim=1).tolist()]

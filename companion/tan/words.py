@@ -7,7 +7,6 @@ Words are runs of letters, digits and apostrophes, in lower case.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -19,24 +18,17 @@ from companion.data.splits import make_split
 from companion.profiles import Settings
 from companion.tan.jobs import Job, split_of
 from companion.tan.tables import name_of
-from steerkit.errors import SteerkitError, need
+from companion.tan.unigram import odds_of
+from steerkit.errors import SteerkitError
 from steerkit.files import cache_dir
 
-ADDED = 0.5  # to the count of every word on either side
 LEFT_OUT = "texts that are not on this machine; fetch=True in the notebook tan-words fetches them, STEERKIT_DATA names a folder"
 Pairs = dict[str, Texts]  # by example
 
 
 def log_odds(pairs: Iterable[Texts]) -> dict[str, float]:
     """For each word of some training pairs: log of its smoothed share in matching texts over that in the others."""
-    counts = [Counter(word for text in side for word in words(text)) for side in zip(*pairs, strict=True)]
-    need(counts and any(counts), "training texts with words", "none", "give pairs of texts.")
-    known = sorted(counts[0] | counts[1])
-    logs = []
-    for count in counts:
-        total = count.total() + ADDED * len(known)
-        logs.append(np.log([(count[word] + ADDED) / total for word in known]))
-    return dict(zip(known, logs[0] - logs[1], strict=True))
+    return odds_of(tuple(map(words, texts)) for texts in pairs)
 
 
 def describe(pairs: Iterable[Texts], odds: Mapping[str, float]) -> pd.DataFrame:
@@ -63,11 +55,8 @@ def pairs_of(settings: Settings, dataset: str, limited: bool = True) -> tuple[Pa
 
     `limited` keeps as many as the profile asks for. Refused when the texts are not on this machine.
     """
-    found = on_this_machine(dataset, settings.source)
-    if limited:
-        split = split_of(Job(settings, "grid", dataset, "statement"))
-    else:
-        split = make_split(found, settings.split, settings.seed)
+    found, job = on_this_machine(dataset, settings.source), Job(settings, "grid", dataset, "statement")
+    split = split_of(job) if limited else make_split(found, settings.split, settings.seed)
     return _pairs(found, split.train, settings.seed), _pairs(found, split.test, settings.seed)
 
 

@@ -7,37 +7,29 @@ The numbers are made here and in the modules this one calls; `companion.store.NU
 in any of them makes new artefacts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from companion import store
 from companion.data.splits import groups_of
 from companion.models import model_of
-from companion.tan import authors, jobs, leak, products, unigram, unlabelled
+from companion.tan import authors, jobs, products, unigram, unlabelled
 from companion.tan.dose import dose_of
 from companion.tan.jobs import MEAN, Job, Progress, examples, inputs, settings_of
 from companion.tan.placebo import slopes_at_zero, vectors_beside
 from companion.templates import SETTINGS
-from steerkit.prompts import Example
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from steerkit.model import Model
-    from steerkit.vectors import Vectors
+from steerkit import Example, Model, Vectors, evaluate, extraction, gradients
+from steerkit.vectors import concatenate, scaled
 
 
 def vectors_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None
 ) -> Vectors:
     """The steering vector of a job."""
-    from steerkit import extraction
 
     def extract() -> Vectors:
         if job.stage != "sweep":  # whose differences at all layers would be large
@@ -54,8 +46,6 @@ def differences_of(
     job: Job, layers: Sequence[int], train: Sequence[Example], progress: Progress = None, author: str = ""
 ) -> Vectors:
     """Differences of the training examples, each under its id: what vectors and placebos are averages of."""
-    from steerkit import extraction
-    from steerkit.vectors import Vectors
 
     def extract() -> Vectors:
         model = model_of(job.settings.model, job.settings.remote)
@@ -68,9 +58,6 @@ def differences_of(
 
 def vectors_by_setting(job: Job, model: Model, progress: Progress = None) -> Vectors:
     """One vector a setting and their mean, all with the norm of the BASE vector."""
-    from steerkit import extraction
-    from steerkit.vectors import concatenate, scaled
-
     layers, about = jobs.job_layers(job, len(model.layers)), {"source": model.source}
 
     def extract() -> Vectors:
@@ -118,13 +105,13 @@ def _leak(job: Job, model: Model, ids: Collection[str], progress: Progress) -> p
     (every, _), start, asked = examples(job, model), 0, {}
     for half, part in jobs.halves_of(job).items():
         asked[half], start = every[start : start + len(part)], start + len(part)
-    return scored(job, model, _some(every, ids), leak.vectors(model, asked, job.layer), progress)
+    parts = {half: extraction.extract(model, part, [job.layer]) for half, part in asked.items()}
+    found = concatenate(*(replace(each, names=(half,)) for half, each in parts.items()))
+    return scored(job, model, _some(every, ids), found, progress)
 
 
 def _shift(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """GRID table of one data set with a column `setting`, the test prompts' one; `vector` is the training one."""
-    import pandas as pd
-
     found, parts = vectors_by_setting(job, model, progress), {}
     for setting in settings_of(model):
         test = _some(examples(job, model, setting)[1], ids)
@@ -139,8 +126,6 @@ def _shift(job: Job, model: Model, ids: Collection[str], progress: Progress) -> 
 
 def _placebo(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """PLACEBO table of one data set, with the dose of its vectors in the manifest."""
-    from steerkit.gradient import gradients
-
     (train, test), main = examples(job, model), replace(job, stage="grid")
     found, full = (of(main, [job.layer], train, progress) for of in (differences_of, vectors_of))
     others = [replace(main, dataset=name) for name in jobs.others_of(job)]
@@ -159,8 +144,6 @@ def _placebo(job: Job, model: Model, ids: Collection[str], progress: Progress) -
 def _authors(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """AUTHORS table of one concept: its tests under the vectors of all of its kind, by all authors; of these `ids` under
     its own."""
-    from steerkit.gradient import gradients
-
     found, own = {}, jobs.examples_by_author(job, job.dataset, model)
     for concept in [job.dataset] if ids else authors.of_kind(job.dataset, job.settings.datasets):
         asked = own if concept == job.dataset else jobs.examples_by_author(job, concept, model)
@@ -177,8 +160,6 @@ def _authors(job: Job, model: Model, ids: Collection[str], progress: Progress) -
 
 def _products(job: Job, model: Model, ids: Collection[str], progress: Progress) -> pd.DataFrame:
     """PRODUCTS table of one data set: all its pairs, or these `ids`, as tests of all of them."""
-    from steerkit.gradient import gradients
-
     train, _ = examples(job, model)
     found = differences_of(job, [job.layer], train, progress)
     tests = _some(train, ids)
@@ -213,8 +194,6 @@ def scored(
     job: Job, model: Model, test: Sequence[Example], found: Vectors, progress: Progress = None
 ) -> pd.DataFrame:
     """GRID table of test examples under vectors at the multipliers of the job."""
-    from steerkit.grid import evaluate
-
     settings = job.settings
     options = {"fidelity": settings.fidelity, "engine": settings.engine, "progress": progress}
     result = evaluate(model, test, found, job.multipliers, **options)
