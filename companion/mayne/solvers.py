@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from steerkit.decomposition import EXACT, METHODS, Basis, Rows, Solution, largest, numbers, on_rows
 from steerkit.errors import need
@@ -100,8 +101,6 @@ def nonnegative_pursuit(vector: np.ndarray, rows: torch.Tensor, counts: Sequence
 
 def _nonnegative_fit(basis: Basis) -> tuple[np.ndarray, np.ndarray]:
     """(coefficients of the unit rows >= 0, what is left of the vector), solved in the small triangle."""
-    from scipy.optimize import nnls
-
     n = basis.size
     found, _ = nnls(basis.triangle[:n, :n], basis.along[:n])
     return found, basis.vector - (basis.triangle[:n, :n] @ found) @ basis.rows[:n]

@@ -64,14 +64,14 @@ def placebo(settings: Settings, answer_format: str) -> pd.DataFrame:
 
 def beside(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     """`placebo`, or None for a recorded run of which nobody has recorded it."""
-    recorded = records.path_of(settings.profile, "placebo", answer_format).exists()
-    return placebo(settings, answer_format) if recorded or not settings.recorded else None
+    there = not settings.recorded or records.path_of(settings.profile, "placebo", answer_format).exists()
+    return placebo(settings, answer_format) if there else None
 
 
 def unlabelled(settings: Settings, answer_format: str) -> pd.DataFrame | None:
     """The UNLABELLED table over prompt settings of a recorded run, or None where nobody has recorded it."""
-    recorded = records.path_of(settings.profile, "unlabelled", answer_format).exists()
-    return table(settings, "unlabelled", answer_format) if recorded and settings.recorded else None
+    there = settings.recorded and records.path_of(settings.profile, "unlabelled", answer_format).exists()
+    return table(settings, "unlabelled", answer_format) if there else None
 
 
 def _jobs(settings: Settings, stage: Stage, answer_format: str, layer: int | None = None) -> list[Job]:

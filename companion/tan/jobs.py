@@ -1,9 +1,7 @@
 """One job: a data set, a format, a stage; the items it takes, the examples they make, and all that decides its table.
 
-The stages are the layer sweep, the main grid, its placebos, the grid over prompt settings of section 5, where a vector
-is extracted under each setting and one more is their mean, the same with labels drawn at random, one concept by several
-authors, all products of the pairs of a set, a shift of single tokens beside the vector, and items under a vector that
-they are part of. A model without a system prompt has no SYS settings; the table then holds the others, and says so.
+The stages are those of `STAGES`. Over prompt settings (section 5) a vector is extracted under each setting, and one more is
+their mean; a model without a system prompt has no SYS settings, and the table then holds the others, and says so.
 `companion.tan.work` runs a job.
 """
 
@@ -55,7 +53,8 @@ class Kind:
         return self.form == "statement"
 
 
-# In the order in which they run: the sweep chooses the layer of all others.
+# In the order in which they run: the sweep chooses the layer of all others. Authors are those of one concept, products
+# those of all pairs of a set; unigram shifts single tokens, and leak tests items on a vector that they are part of.
 STAGES: dict[Stage, Kind] = {
     "sweep": Kind(part="sweep", usual=True),
     "grid": Kind(usual=True),

@@ -39,28 +39,24 @@ def means(slopes: pd.DataFrame, by: Sequence[str], groups: str = "", *, alone: b
 def by_range(grid: pd.DataFrame, widths: Sequence[float] = WIDTHS) -> pd.DataFrame:
     """Refit the steerability on the multipliers from -width to width, for each of several half widths above 0.
 
-    Each block of the GRID table has -width and width themselves among its multipliers, for every width; otherwise the
-    slope would belong to a narrower range than its name says. As in the paper's appendix the fit is a least squares
-    line on the points inside the range, not a chord between its ends. Columns dataset, format, vector, layer, width, n,
-    mean, low, high, the mean in score per unit multiplier, with the interval of `means`; blocks in order of first
-    appearance, widths as given.
+    Each block of the GRID table has -width and width themselves among its multipliers, else the slope would belong to a
+    narrower range than its name says. As in the paper's appendix the fit is a least squares line on the points inside the
+    range, not a chord between its ends. Columns dataset, format, vector, layer, width, n, mean, low, high (`means`);
+    blocks in order of first appearance, widths as given.
     """
     parts = []
     for width in map(float, widths):
-        _check_ends(grid, width)
+        for (dataset, _, vector, layer), block in grid.groupby(BLOCK, sort=False, observed=True):
+            swept = np.unique(block["multiplier"].to_numpy(dtype=np.float64))
+            reaches = all(np.abs(swept - end).min() <= NEAR for end in (-width, width))
+            expected = f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}"
+            found = (
+                f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})"
+            )
+            step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full'."
+            need(reaches, expected, found, step, done="Nothing was fitted.")
         inside = grid[grid["multiplier"].abs() <= width + NEAR]
         parts.append(means(steerability.slopes(inside), BLOCK).assign(width=width))
     table = pd.concat(parts, ignore_index=True)[[*BLOCK, "width", "n", "mean", "low", "high"]]
     block = table.groupby(BLOCK, sort=False, observed=True).ngroup()
     return table.iloc[np.argsort(block, kind="stable")].reset_index(drop=True)
-
-
-def _check_ends(grid: pd.DataFrame, width: float) -> None:
-    """Refuse blocks whose multipliers do not reach exactly to -width and width."""
-    for (dataset, _, vector, layer), block in grid.groupby(BLOCK, sort=False, observed=True):
-        swept = np.unique(block["multiplier"].to_numpy(dtype=np.float64))
-        reaches = all(np.abs(swept - end).min() <= NEAR for end in (-width, width))
-        expected = f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}"
-        found = f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})"
-        step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full'."
-        need(reaches, expected, found, step, done="Nothing was fitted.")

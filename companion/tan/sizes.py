@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from companion.tan import pairs
-from companion.tan.pairs import Pairs
 from steerkit.errors import need
 
 SIZES = (5, 10, 20, 40, 80, 160, 320)
@@ -86,21 +85,17 @@ def shares(table: pd.DataFrame, sizes: Sequence[int] = (5, 10, 20)) -> pd.DataFr
     over draws, root mean square over sets) and error_all (the same where the vector is that of all other pairs)."""
     rows = []
     for size in sizes:
-        found = np.array([_share_errors(each, size) for each in pairs.sets(table)])
-        rows.append((size, *np.sqrt((found**2).mean(axis=0))))
+        squares = []
+        for found in pairs.sets(table):
+            rng, count = np.random.default_rng(0), len(found.ids)
+            need(2 * size <= count, f"{2 * size} pairs in {found.dataset}", str(count), "ask for fewer.")
+            backwards, drawn = pairs.by_others(found.slope) < 0, []
+            for train, test in (np.split(rng.permutation(count)[: 2 * size], 2) for _ in range(100)):
+                moved = found.slope[np.ix_(test, train)].mean(axis=1)
+                drawn.append(((moved < 0).mean(), backwards[test].mean()))
+            squares.append(np.var(drawn, axis=0))
+        rows.append((size, *np.sqrt(np.mean(squares, axis=0))))
     return pd.DataFrame(rows, columns=["size", "error", "error_all"])
-
-
-def _share_errors(found: Pairs, size: int) -> tuple[float, float]:
-    rng, count = np.random.default_rng(0), len(found.ids)
-    need(2 * size <= count, f"{2 * size} pairs in {found.dataset}", str(count), "ask for fewer.")
-    backwards, drawn = pairs.by_others(found.slope) < 0, []
-    for _ in range(100):
-        order = rng.permutation(count)
-        train, test = order[:size], order[size : 2 * size]
-        moved = found.slope[np.ix_(test, train)].mean(axis=1)
-        drawn.append(((moved < 0).mean(), backwards[test].mean()))
-    return tuple(np.std(drawn, axis=0))
 
 
 def enough(tables: Sequence[pd.DataFrame]) -> int | None:

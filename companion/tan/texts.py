@@ -46,11 +46,10 @@ def read(runs: Sequence[Settings]) -> pd.DataFrame:
     need(len({*named}) == len(named), expected, ", ".join(named), step)
     for settings in runs:
         grid = experiment.grid(settings, FORM)
-        slopes = experiment.with_groups(steerability.slopes(grid), grid, settings)
+        slopes = experiment.with_groups(steerability.slopes(grid).query("vector == 'full'"), grid, settings)
         kinds = {name: kind_of(name, settings.source) for name in settings.datasets}
         about = {"run": name_of(settings), "model": settings.model, "source": settings.source}
         about["trained"] = " ".join(sorted({str(m["inputs"]["limits"]) for m in grid.attrs["manifests"]}))
-        slopes = slopes[slopes["vector"] == "full"]
         every = pd.concat([slopes, _beside(settings, slopes)], ignore_index=True)
         parts.append(every.assign(kind=every["dataset"].map(kinds), **about))
         manifests += grid.attrs["manifests"]
@@ -133,11 +132,10 @@ def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Ser
     both = full[full["run"].isin(runs)]
     wide = both.pivot(index=["dataset", "group", "example_id"], columns="run", values="steerability").dropna()
     one, two = halves(wide)
-    (first, second), found = runs, {}
-    for pair in product(runs, runs):
-        found[pair] = correlated(one[pair[0]], two[pair[1]], labels, draws=0)["estimate"]
-    disjoint = (found[first, second] + found[second, first]) / 2
-    return {"disjoint": disjoint, "disjoint_ceiling": ceiling(found[first, first], found[second, second])}
+    own, there, back, other = (
+        correlated(one[a], two[b], labels, draws=0)["estimate"] for a, b in product(runs, runs)
+    )
+    return {"disjoint": (there + back) / 2, "disjoint_ceiling": ceiling(own, other)}
 
 
 def _pairs(table: pd.DataFrame | None, chosen: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -156,12 +154,15 @@ def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
     """How well the test items order the sets: run, sets, n, estimate, low and high for all items, from halves of them."""
     rows = []
     for run, part in table[table["vector"] == "full"].groupby("run", sort=False):
-        first, second = halves(part.set_index(["dataset", "group"])[["steerability"]])
+        both = [
+            half["steerability"] for half in halves(part.set_index(["dataset", "group"])[["steerability"]])
+        ]
         for sets, labels in choices(part.groupby("dataset", sort=False)["kind"].first()).items():
-            found = correlated(first["steerability"], second["steerability"], labels, draws=draws)
-            ends = {name: doubled(found[name]) for name in ("estimate", "low", "high")}
-            rows.append({"run": run, "sets": sets, "n": found["n"], **ends})
-    return pd.DataFrame(rows)
+            found = correlated(*both, labels, draws=draws)
+            rows.append(
+                (run, sets, found["n"], *(doubled(found[name]) for name in ("estimate", "low", "high")))
+            )
+    return pd.DataFrame(rows, columns=["run", "sets", "n", "estimate", "low", "high"])
 
 
 def placebo_means(table: pd.DataFrame) -> dict[str, list[pd.Series]]:

@@ -7,7 +7,7 @@ alone, as the real ones do; all have the norm of the BASE vector, as in the grid
 example and setting (`steerkit.gradient`) gives the slopes of all of them.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from itertools import combinations
 
 import pandas as pd
@@ -53,12 +53,8 @@ def table(
             parts.append(of.assign(dataset=job.dataset, vector=trained, setting=setting))
     columns = ["dataset", "example_id", "vector", "setting", "labels", "slope"]
     frame = pd.concat(parts, ignore_index=True)[columns]
-    frame.attrs = {"settings": named, "cosines": _cosines([found[setting].values[:, 0] for setting in named])}
+    units = [torch.nn.functional.normalize(found[setting].values[:, 0], dim=1) for setting in named]
+    both = torch.stack([(one * other).sum(1) for one, other in combinations(units, 2)], dim=1)  # [v, pairs]
+    cosines = [[round(cosine, 5) for cosine in each] for each in both.tolist()]
+    frame.attrs = {"settings": named, "cosines": cosines}
     return frame
-
-
-def _cosines(vectors: Sequence[torch.Tensor]) -> list[list[float]]:
-    """Of every draw of labels the cosines between its vectors [v, d] of every two settings, in the order of these."""
-    units = [each / each.norm(dim=1, keepdim=True) for each in vectors]
-    both = [(one * other).sum(1) for one, other in combinations(units, 2)]
-    return [[round(cosine, 5) for cosine in each] for each in torch.stack(both, dim=1).tolist()]
