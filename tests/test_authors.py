@@ -114,8 +114,6 @@ class TestConcept:
     def test_halves_share_no_pair(self, table):
         found = transfer.concepts(table)[0].halves("model", np.random.default_rng(0))
         assert found.shape == (transfer.HALVINGS, 2) and np.ptp(found) > 0
-
-    def test_one_pair_is_too_few(self):
         refused(pairs.by_others, np.ones((1, 1)), said="two pairs or more")
 
 
@@ -168,10 +166,7 @@ class TestTexts:
         assert found == ("narcissism", "openness")
 
 
-def test_the_registration_is_there_and_complete():
-    """It is printed on the page; a change after the run would be seen in the history of the file."""
+def test_the_registration_says_what_would_refute_it():
     about = registered.read("text-or-concept")
     wanted = ("question", "models", "left out", "statistics", "verdict", "null hypothesis", "refuted if")
-    assert set(wanted) <= set(about)
-    assert set(about["statistics"]) == {"shares", "transfer", "beside it"}
-    assert json.dumps(about)
+    assert set(wanted) <= set(about) and set(about["statistics"]) == {"shares", "transfer", "beside it"}

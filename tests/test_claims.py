@@ -238,30 +238,31 @@ def test_a_rule_that_passes_false_worlds_is_no_verdict_unless_the_effect_is_beyo
     effect, worlds = Interval(1.0, 0.9, 1.1), ((0, -1, 1), (1, 0.9, 1.1), (0.6, 0.5, 0.7))
     draws = (lambda rng, world=world: Interval(*world) for world in worlds)
     never, always, less = (Trial("wet", "wet {}", effect, 0.5, draw) for draw in draws)
-    row = verdicts.judged(a_claim(never), None, "letter", "tiny")
+
+    def judged(trial, failure=""):
+        return verdicts.judged(a_claim(trial), None, "letter", "tiny", failure)
+
+    def where_false(row):
+        return verdicts.shown(verdicts.frame([row]))["where false"].item()
+
+    row = judged(never)
     assert (row["id"], row["statement"]) == ("water-is-wet", "Water is wet, whatever is poured.")
     assert (row["rule"], row["false_world"]) == ("30 glasses of water or more", "a desert")
-    assert (row["verdict"], row["false_agree"]) == (AGREES, 0)
-    assert row["ours"] == "wet 1.00 [0.90, 1.10]" and row["false_effect"] == row["false_most"] == 0
-    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == ["0.00 (0.00)"]
+    assert (row["verdict"], row["false_agree"], row["ours"]) == (AGREES, 0, "wet 1.00 [0.90, 1.10]")
+    assert row["false_effect"] == row["false_most"] == 0 and where_false(row) == "0.00 (0.00)"
     assert row["detectable"] == pytest.approx(2.8 * 0.2 / 3.92)
-    row = verdicts.judged(a_claim(always), None, "letter", "tiny")
+    row = judged(always)
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
-    row = verdicts.judged(a_claim(less), None, "letter", "tiny")
+    row = judged(less)
     assert (row["verdict"], row["false_agree"], row["false_most"]) == (AGREES, 1, 0.6)
-    row = verdicts.judged(a_claim(replace(less, alike=Interval(0.5, 0.4, 0.6))), None, "letter", "tiny")
+    row = judged(replace(less, alike=Interval(0.5, 0.4, 0.6)))
     assert (row["verdict"], row["effect"], row["alike"]) == (UNSPECIFIC, 1.0, 0.5)  # like is set beside like
-    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == ["0.60 (0.60); at zero 0.50"]
-    few = (
-        Interval(0, -1, 1),
-        Interval(1.2, -1, 3),
-    )  # no world meets the rule, and most have as large an effect
-    wide = Trial("wet", "wet {}", effect, 0.5, lambda rng: few[int(rng.random() < 0.7)])
-    row = verdicts.judged(a_claim(wide), None, "letter", "tiny")
+    assert where_false(row) == "0.60 (0.60); at zero 0.50"
+    few = Interval(0, -1, 1), Interval(1.2, -1, 3)  # none meets the rule, and most have as large an effect
+    row = judged(Trial("wet", "wet {}", effect, 0.5, lambda rng: few[int(rng.random() < 0.7)]))
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 0)
-    row = verdicts.judged(a_claim(never), None, "letter", "tiny", failure="steering fails")
-    assert (row["verdict"], row["ours"]) == (UNTESTABLE, "steering fails")
-    assert verdicts.shown(verdicts.frame([row]))["where false"].tolist() == [""]
+    row = judged(never, failure="steering fails")
+    assert (row["verdict"], row["ours"], where_false(row)) == (UNTESTABLE, "steering fails", "")
     assert list(verdicts.frame([row])) == verdicts.COLUMNS
 
 
@@ -316,9 +317,8 @@ def test_failing_that_vectors_without_labels_do_as_well_is_not_specific():
     found = failing_together(np.random.default_rng(0), True)
     fails = found.shifts.groupby("dataset")["steerability"].transform("mean") < 0
     sized_by_setting(found)["slope"] = np.tile(np.where(fails, 0.001, 1.0), 4)
-    row = verdicts.judged(
-        BY_ID["failing-in-distribution-means-failing-out-of-it"], found, "statement", "tiny", worlds=20
-    )
+    one = BY_ID["failing-in-distribution-means-failing-out-of-it"]
+    row = verdicts.judged(one, found, "statement", "tiny", worlds=20)
     assert (row["verdict"], row["false_agree"]) == (UNSPECIFIC, 1)
 
 
@@ -388,8 +388,6 @@ def test_to_find_none_among_few_sets_does_not_say_that_there_is_none():
 
 def test_nothing_that_presupposes_steering_is_judged_where_steering_fails():
     """Letters in small models: slopes a thousandth of the spread of unsteered propensities."""
-    from companion.profiles import load_profile
-    from companion.tan.evidence import Evidence
 
     def run(mean):
         table = [(f"set-{i}", mean, propensity) for i in range(8) for propensity in (-1.0, 0.0, 1.0)]
@@ -432,10 +430,8 @@ def test_a_committed_record_has_all_that_the_claims_judged_on_it_ask_for(form, s
 def test_every_two_models_on_one_text_are_compared():
     names = ("laptop-papers-qwen", "laptop-papers", "laptop-papers-gemma", "laptop-full", "laptop-full-gemma")
     runs = [Evidence(load_profile(name, recorded=True), "statement") for name in names]
-    found = [
-        (one.settings.profile, *(two.settings.profile for two in one.others))
-        for one in claims._together(runs)
-    ]
+    pairs = [(one, *one.others) for one in claims._together(runs)]
+    found = [tuple(each.settings.profile for each in pair) for pair in pairs]
     assert found == [*combinations(names[:3], 2), names[3:]]
     assert claims._together(runs[::3]) == [runs[0]]  # each on a text of its own
 

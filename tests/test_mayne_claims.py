@@ -263,12 +263,8 @@ class TestDraws:
         expected = [len(top(x) & zero) for x in vectors]
         assert features.shared_with_zero(vectors, sae).tolist() == expected
         counts = features.dose_counts({"v": vectors[:1], "w": vectors}, sae, [0.1, 40.0])
-        assert counts.groupby(["what", "norm"])["draw"].apply(list).tolist() == [
-            [0],
-            [0],
-            [0, 1, 2],
-            [0, 1, 2],
-        ]
+        draws = counts.groupby(["what", "norm"])["draw"].apply(list)
+        assert draws.tolist() == 2 * [[0]] + 2 * [[0, 1, 2]]
         for row in counts.itertuples():
             assert row.shared == len(top(row.norm * vectors[row.draw] / vectors[row.draw].norm()) & zero)
 

@@ -14,7 +14,7 @@ from conftest import refused
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from companion import page, published, registered, store
+from companion import page, published, registered
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset, names
 from companion.figures import pairs as figures
@@ -32,7 +32,6 @@ from companion.tan import (
     sizes,
     texts,
 )
-from companion.tan import records as recorded
 from steerkit import Vectors, evaluate, extract
 from steerkit.prompts import Prompter
 
@@ -130,6 +129,8 @@ class TestPredict:
         assert rows.loc["agreement", "low"] > 0.4 and rows.loc["agreement", "holm"] < 0.05
         assert rows.loc["measured", "estimate"] > 0.9 and np.isnan(rows.loc["measured", "holm"])
         assert abs(rows.loc["surprise", "estimate"]) < 0.5
+        nothing = predict.league(predict.halvings(without()))
+        assert predict.verdict("agreement", {"a": nothing}) == "none"
 
     def test_the_choice_is_by_the_mean_over_models_given_the_norm_and_no_rival_is_chosen(self):
         both = ("margin", 0.1), ("surprise", 0.3)
@@ -138,10 +139,6 @@ class TestPredict:
         one = pd.DataFrame(rows, columns=["predictor", "given", "estimate"])
         other = one.assign(estimate=one["estimate"].where(one["predictor"] != "margin", 0.6))
         assert predict.choice({"a": one}) == "surprise" and predict.choice({"a": one, "b": other}) == "margin"
-
-    def test_where_nothing_tells_the_verdict_is_none(self):
-        league = predict.league(predict.halvings(without()))
-        assert predict.verdict("agreement", {"a": league}) == "none"
 
     def test_published_values_judge_each_predictor_within_kinds(self):
         theirs = published.datasets()["mean_gemma-2-2b"].dropna()
@@ -355,21 +352,11 @@ class TestFigures:
         assert len(found.table) and found.figure.axes and collisions(found.figure) == cut(found.figure) == []
 
 
-def test_a_record_of_products_is_read_as_written_and_an_audit_finds_a_wrong_number(own_folders, monkeypatch):
-    """The stage from the command's side: computed, recorded, read, computed again and compared."""
-    monkeypatch.setattr(recorded, "FOLDER", own_folders / "records")
+def test_a_table_of_products_has_every_pair_with_every_other(own_folders):
     settings = override(load_profile("smoke"), datasets="openness", layer=1)
     table = experiment.table(settings, "products")
     assert len(table) == products.PAIRS**2 and set(table["kind"]) == {"persona"}
     assert f"{products.PAIRS} pairs drawn of each" in page.manifest_line(settings, table.attrs["manifests"])
-    path = recorded.write(settings, "products", "statement", table)
-    [first], [again] = (pairs.sets(one) for one in (table, recorded.read(settings, "products", "statement")))
-    assert first.ids == again.ids and np.allclose(first.slope, again.slope, rtol=1e-6, atol=1e-7)
-    found = recorded.audit(settings, "products", "statement", np.random.default_rng(0))
-    assert found["agrees"] and found["cells"] == 2 * products.PAIRS
-    kept = store.read_table(path)
-    store.write_table(path, kept.assign(slope=kept["slope"] + 0.01), kept.attrs["manifest"])
-    assert not recorded.audit(settings, "products", "statement", np.random.default_rng(0))["agrees"]
 
 
 class TestCoins:

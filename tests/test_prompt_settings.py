@@ -6,7 +6,6 @@ from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import refused
@@ -142,12 +141,6 @@ class TestUnlabelled:
         for i, found in enumerate(about["cosines"]):
             expected = pairwise({name: each[i].numpy() for name, each in vectors.items()})
             assert found == pytest.approx([cosine for *_, cosine in expected], abs=2e-5)
-
-    def test_of_some_ids_it_is_the_rows_of_these(self, job, model):
-        table = unlabelled.table(job["statement"], model)
-        chosen = table["example_id"].iloc[0]
-        few, mine = unlabelled.table(job["statement"], model, [chosen]), table[table["example_id"] == chosen]
-        pd.testing.assert_frame_equal(few, mine.reset_index(drop=True), atol=1e-6)
 
 
 class TestTable:

@@ -258,6 +258,10 @@ class TestCommandLine:
         code, out = command_line("audit", "--seed", 0, "--json")
         (row,) = json.loads(out)
         assert code == 0 and row["agrees"] is True and row["cells"] > 0
+        number = jobs.STAGES[stage].numbers[0]
+        rewritten(smoke.settings, stage, "statement", lambda kept: kept.assign(**{number: kept[number] + 1}))
+        code, out = command_line("audit", "--seed", 0, "--json")
+        assert code == 1 and json.loads(out)[0]["agrees"] is False
 
     def test_a_record_that_cannot_be_audited_costs_the_others_nothing(self, smoke_records, capsys):
         path = records.path_of("smoke", "grid", "letter")

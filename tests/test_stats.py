@@ -154,10 +154,7 @@ def test_a_correlation_within_strata_does_not_see_what_differs_between_them():
     assert one.estimate == pytest.approx(scipy.stats.spearmanr(x[:20], y[:20]).statistic)
     error = np.sqrt((1 + one.estimate**2 / 2) / 17)  # Bonett and Wright 2000
     assert one.high == pytest.approx(np.tanh(np.arctanh(one.estimate) + 1.96 * error))
-    few = (
-        np.array([1.0, 2, 3, 4, 5]),
-        np.array([2.0, 4, 6, 8, 10]),
-    )  # a stratum in perfect order counts as any other
+    few = np.arange(1.0, 6), np.arange(2.0, 12, 2)  # a stratum in perfect order counts as any other
     x2, y2 = np.concatenate([x[:15], few[0]]), np.concatenate([y[:15], few[1]])
     found = quick_rank_correlation(x2, y2, ["persona"] * 15 + ["choice"] * 5)
     assert found.estimate == pytest.approx(0.75 * scipy.stats.spearmanr(x[:15], y[:15]).statistic + 0.25)

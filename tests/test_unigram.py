@@ -9,13 +9,10 @@ from conftest import refused
 from companion.data.ask import examples_of
 from companion.data.datasets import load_dataset
 from companion.models import model_of
-from companion.profiles import load_profile, override
-from companion.tan import experiment, records, unigram
+from companion.tan import unigram
 from companion.tan.dose import neutral_tokens
 from steerkit import Vectors, evaluate, extraction, traces
 from steerkit.prompts import Prompter
-
-SETTINGS = override(load_profile("smoke"), datasets=("openness",), layer={"statement": 1})
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +98,6 @@ def test_a_set_is_tried_on_the_halves_that_did_not_make_its_vector(model, pairs)
     assert table.loc[one.id, "vector"] == pytest.approx(float(last - first) / 2, abs=1e-5)
     found = unigram.shifted(model, one, odds, table.loc[one.id, "scale"])
     assert table.loc[one.id, "shift"] == pytest.approx(found)
-
-
-def test_a_record_holds_the_table_and_its_audit_notices_a_changed_number(own_folders, monkeypatch):
-    monkeypatch.setattr(records, "FOLDER", own_folders)
-    table = experiment.table(SETTINGS, "unigram")
-    assert len(table) == 20 and set(table["kind"]) == {"persona"}
-    records.write(SETTINGS, "unigram", "statement", table)
-    for seed in range(5):  # half of the pairs are no tests: none of them is drawn
-        assert records.audit(SETTINGS, "unigram", "statement", np.random.default_rng(seed))["agrees"]
-    records.write(SETTINGS, "unigram", "statement", table.assign(shift=table["shift"] + 1))
-    assert not records.audit(SETTINGS, "unigram", "statement", np.random.default_rng(0))["agrees"]
 
 
 def world(share: float, rng: np.random.Generator) -> pd.DataFrame:
