@@ -138,10 +138,9 @@ class TestHeadline:
         """One model in `statement` with so many data sets above zero, and above shuffled labels."""
         order = np.arange(total)
         table = pd.DataFrame({"dataset": [f"set-{i}" for i in order], "estimate": order.astype(float)})
-        table = table.assign(
-            above_zero=order < above, above_placebo=order < shuffled, bias_share=np.nan, p=0.5
-        )
-        return table.assign(model="m", source="bundled", format="statement", kind="persona")
+        about = {"model": "m", "source": "bundled", "format": "statement", "kind": "persona"}
+        about |= {"bias_share": np.nan, "p": 0.5}
+        return table.assign(above_zero=order < above, above_placebo=order < shuffled, **about)
 
     @pytest.mark.parametrize(("above", "total", "met"), [(7, 10, "yes"), (27, 40, "no")])
     def test_seven_in_ten_data_sets_are_asked_for(self, above, total, met):

@@ -320,11 +320,6 @@ class TestDecompositions:
         assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
         assert len(found) == 4 * (len(METHODS) + 2)
 
-    def test_counts_are_powers_of_two_and_the_number_asked_for(self):
-        assert options(None, n_features=8).counts == [1, 2, 4, 8]
-        assert options(None, n_features=11).counts == [1, 2, 4, 8, 11]
-        assert options(None, n_features=1).counts == [1]
-
     def test_steering_vectors_are_the_vector_what_is_left_of_it_and_baselines(self, statement):
         own = decompositions.steering_vectors(statement, options(statement))
         vector = own["original vector"]
@@ -371,6 +366,7 @@ class TestDecompositions:
         with pytest.raises(SteerkitError, match="between 1 and 256 features"):
             decompositions.curves(statement, options(statement, n_features=257))
         assert decompositions.options(statement, 1.0, 500).n_features == 256
+        assert options(None, n_features=11).counts == [1, 2, 4, 8, 11]
 
 
 class TestClaims:
@@ -385,19 +381,16 @@ class TestClaims:
         bias = found.set_index("id").loc["bias-dominates"]  # so it does in the tiny one, whatever the vector
         assert bias["verdict"] == verdicts.UNSPECIFIC and bias["false_agree"] > 0.5
 
-    def test_verdicts_stand_side_by_side_for_every_autoencoder(self, statement):
-        alone = claims_mayne.table(statement.settings)
-        found = claims_mayne.by_autoencoder(statement.settings, alone, "statement")
-        assert list(found.columns) == ["statement", "tiny", claims_mayne.DEALT] and len(found) == 7
-        assert (found["tiny"] == alone["verdict"] + ": " + alone["ours"]).all()
-
-    def test_the_judged_autoencoder_stands_first_beside_the_models_own(self, statement, tmp_path):
-        save_sae(statement.sae, tmp_path / "sae")
-        given = str(tmp_path / "sae")
+    @pytest.mark.parametrize("own", [False, True])
+    def test_verdicts_stand_side_by_side_the_judged_autoencoder_first(self, statement, tmp_path, own):
+        given = str(tmp_path / "sae") if own else ""
+        if own:
+            save_sae(statement.sae, tmp_path / "sae")
         judged = claims_mayne.table(statement.settings, sae=given)
         found = claims_mayne.by_autoencoder(statement.settings, judged, "statement", given)
-        assert list(found.columns) == ["statement", given, "tiny", claims_mayne.DEALT]
-        assert (found["tiny"] == found[given]).all()  # the same weights
+        named = [*([given] if own else []), "tiny"]  # the same weights
+        assert list(found.columns) == ["statement", *named, claims_mayne.DEALT] and len(found) == 7
+        assert all((found[name] == judged["verdict"] + ": " + judged["ours"]).all() for name in named)
 
 
 class TestLayers:
