@@ -125,14 +125,13 @@ def intervals(settings: Settings, answer_format: str) -> pd.DataFrame:
     full = with_groups(steerability.slopes(full).query("vector == 'full'"), full, settings)
     rows = []
     for name, part in full.groupby("dataset", sort=False):
-        if vectors is None:
-            found, ends = stats.mean_interval(part["steerability"], part["group"]), 3 * (np.nan,)
-        else:
+        training, ends = None, 3 * (np.nan,)
+        if vectors is not None:
             means = vectors[vectors["dataset"] == name].groupby("vector")["slope"].mean()
             shuffled, training = (means.filter(like=kind) for kind in ("shuffled", "resample"))
-            found = stats.mean_interval(part["steerability"], part["group"], training)
             p = (1 + (shuffled >= means["full"]).sum()) / (1 + len(shuffled))
             ends = means["full"], shuffled.quantile(0.95), p
+        found = stats.mean_interval(part["steerability"], part["group"], training)
         rows.append((name, found.estimate, found.low, found.high, *ends))
     return pd.DataFrame(rows, columns=["dataset", "estimate", "low", "high", "at_zero", "placebo", "p"])
 

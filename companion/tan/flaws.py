@@ -33,8 +33,8 @@ def split_effect(released: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
     The SLOPES tables hold the same data sets in one answer format; only the vector "full" counts. Examples with one
     label in the column `group` are not independent. One row a data set, in the order of `clean`: dataset, format, and for each
     side ("released", "corrected") n_, mean_, low_, high_ (95% interval) and anti_steerable_; then mean_difference and
-    anti_steerable_difference, released minus corrected, in score per unit multiplier. Where the sides differ in their
-    test items as well as in their vectors, the difference holds both (`companion.tan.leak` has the same items in both).
+    anti_steerable_difference, released minus corrected. The sides may differ in their test items as well as in their
+    vectors; `companion.tan.leak` has the same items in both.
     """
     return _compared(_full(released), _full(clean))
 
@@ -99,10 +99,9 @@ def released_groups(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def half_precision(grid: pd.DataFrame) -> pd.DataFrame:
-    """The grid (letter or yes-no) as logits in float16 would have given it.
+    """The grid (letter or yes-no) as logits in float16 would have given it: both sides rounded, and subtracted.
 
-    Both sides are rounded to float16 and subtracted. Where a side is a sum of two logits (fidelity "paper")
-    the sum is rounded and not its parts, which a table does not hold.
+    Where a side is a sum of two logits (fidelity "paper") the sum is rounded and not its parts, which a table does not hold.
     """
     others = ", ".join(sorted(form for form in set(grid["format"]) if FORMATS[form].unit != "logits"))
     need(not others, "logits (letter or yes-no format)", others, "pass such rows only.")
@@ -117,9 +116,8 @@ def half_precision(grid: pd.DataFrame) -> pd.DataFrame:
 def precision_effect(grid: pd.DataFrame) -> pd.DataFrame:
     """Compare the slopes of a grid with those of the same grid in half precision.
 
-    One row a dataset, format, vector and layer: n, mean, mean_half (score per unit multiplier), largest_change (of one
-    example's slope, absolute), anti_steerable, anti_steerable_half, flipped (the share of examples that are
-    anti-steerable under exactly one of the two).
+    One row a dataset, format, vector and layer: n, mean, mean_half, largest_change (of one example's slope, absolute),
+    anti_steerable, anti_steerable_half, flipped (share of examples that are anti-steerable under exactly one of the two).
     """
     fine, half = steerability.slopes(grid), steerability.slopes(half_precision(grid))  # same rows, same order
     slope, rounded = fine["steerability"], half["steerability"]
@@ -134,10 +132,9 @@ def precision_effect(grid: pd.DataFrame) -> pd.DataFrame:
 def duplicates(dataset: Dataset, seed: int = 0) -> pd.DataFrame:
     """Count the test items whose question was in the training part, under two ways to split.
 
-    Two rows, split "by rows" (the rows are shuffled and cut at 40% and 50%) and "by groups"
-    (`companion.data.splits.make_split`, "clean"). Columns dataset, split, n_train, n_test, repeated (test items that ask
-    a question of the training part; whitespace, case and the order of the options do not count), related (these, and
-    partners of a training item in a minimal pair) and share (repeated / n_test). By groups both counts are 0.
+    Two rows, split "by rows" (shuffled and cut at 40% and 50%) and "by groups" (`make_split`, "clean"; both counts are 0).
+    Columns dataset, split, n_train, n_test, repeated (test items that ask a question of the training part; whitespace, case
+    and the order of the options do not count), related (these, and partners in a minimal pair) and share (repeated / n_test).
     """
     labels, order, rows = group_items(dataset.items), list(range(len(dataset.items))), []
     questions = [item.same_question_key for item in dataset.items]

@@ -45,11 +45,9 @@ def vectors_beside(
 
 
 def other_directions(found: torch.Tensor, layers: tuple[int, ...]) -> list[Vectors]:
-    """Directions by other rules from the same differences [p, 1, d] (Tan et al. 2024, appendix D.4 names both).
-
-    The first principal component of the differences and their negatives, with the sign of the mean; and the weights of a
-    logistic regression without intercept that tells the differences from their negatives.
-    """
+    """Directions by other rules from the same differences [p, 1, d] (Tan et al. 2024, appendix D.4): the first principal
+    component of them and their negatives, with the sign of the mean; and the weights of a logistic regression without
+    intercept that tells them from their negatives."""
     import torch
     from sklearn.linear_model import LogisticRegression
 

@@ -1,9 +1,8 @@
 """How many training and test pairs a steerability needs, as registered in `how-many.yaml`.
 
-The slope of test pair i under the difference of training pair j is taken as a mean of the set, an effect of i, one of j and
-a rest, all random: a two-way design, from which the error of any number of either follows (generalisability theory,
-Cronbach et al. 1972). Products of two entries that share a row, a column, both or neither, each averaged over all there
-are, estimate the components without bias, also where a pair is easy as a test and strong as a training pair.
+The slope of test pair i under the difference of training pair j is a mean of the set, an effect of i, one of j and a rest,
+all random: a two-way design, from which the error of any number of either follows (generalisability theory, Cronbach et
+al. 1972). Mean products of two entries that share a row, a column, both or neither estimate the components without bias.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,13 +1,10 @@
 """Do vectors carry over to another prompt setting, and to another model? (Tan et al. 2024, arXiv 2407.12404)
 
 A prompt setting is what surrounds the question: nothing (BASE), or a persona sentence as system prompt (SYS_POS,
-SYS_NEG) or in front of the question (USER_POS, USER_NEG). A vector trained in one is tested in every other; training
-and test in BASE is in distribution. MEAN is the mean of the five vectors of a data set. Steerability is in the unit of
-its answer format per unit multiplier.
-
-The tables start from OOD SLOPES (`companion.tan.experiment.shift_slopes`): slopes plus ``setting``, the TEST setting,
-with the training setting as ``vector``. ``baseline`` is the unsteered propensity, so no vector changes it. Functions
-that take settings return the table and the manifests of the artefacts behind it.
+SYS_NEG) or in front of the question (USER_POS, USER_NEG). Training and test in BASE is in distribution; MEAN is the mean
+of the five vectors of a data set. The tables start from OOD SLOPES (`companion.tan.experiment.shift_slopes`): slopes plus
+``setting``, the TEST setting, with the training setting as ``vector``. Functions that take settings return the table and
+the manifests of the artefacts behind it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

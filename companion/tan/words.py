@@ -1,9 +1,9 @@
 """The control without a model: how much of an item, and of a data set, single words tell.
 
-The simplest rival of "the vector holds the behaviour" is "the vector raises the words of the matching side". It needs no
-model to be tried: count the words of the training texts that a vector is made of, and score the test texts by them. This
-is a naive Bayes classifier on bags of words with half a count added (Manning, Raghavan and Schuetze 2008, chapter 13).
-Words are runs of letters, digits and apostrophes, in lower case.
+The simplest rival of "the vector holds the behaviour" is "the vector raises the words of the matching side": count the
+words of the training texts that a vector is made of, and score the test texts by them. This is a naive Bayes classifier on
+bags of words with half a count added (Manning, Raghavan and Schuetze 2008, chapter 13). Words are runs of letters, digits
+and apostrophes, in lower case.
 """
 
 import os
