@@ -52,8 +52,8 @@ MULTIPLIERS = (-1.5, 0.0, 1.5)  # at which vectors steer test examples
 TOGETHER = 16  # windows of plain text in one forward
 # What turns activations into the numbers of these tables, beside `store.NUMERIC_CODE`, which every key holds.
 CODE = ("companion/mayne/activations.py",)
-KEPT_INPUTS = ("model", "weights", "dataset", "source", "data_sha256", "format", "split", "limits")
-KEPT_INPUTS += ("seed", "spelling", "counterbalanced", "balanced", "layer", "dtype")
+# Inputs of a grid that activations do not depend on.
+OF_SCORES = ("stage", "engine", "fidelity", "multipliers")
 # Plain text has no answers: one table serves every format and split.
 ANY_EXAMPLES = {"format": "", "split": "none", "limits": (0, 0), "counterbalanced": False}
 ANY_EXAMPLES |= {"balanced": None}
@@ -260,7 +260,7 @@ def inputs_of(case: Case, what: str, code: tuple[str, ...] = CODE) -> dict[str, 
     hashes = [jobs.dataset_of(part, case.settings.source).sha256 for part in case.parts]
     own = {"dataset": case.dataset, "data_sha256": " ".join(hashes), "what": what}
     own["mayne_code"] = syntax_hash(ROOT / name for name in code)
-    return {name: about.get(name) for name in KEPT_INPUTS} | own
+    return {name: value for name, value in about.items() if name not in OF_SCORES} | own
 
 
 def examples(case: Case, model: Model) -> tuple[list[Example], list[Example]]:
