@@ -21,15 +21,13 @@ def by_set(table: pd.DataFrame) -> pd.DataFrame:
     """
     full, by = table[table["vector"] == "full"], ["run", "dataset"]
     found = full.groupby(by, sort=False)[["kind"]].first()
-    for name, column in {
-        "": "steerability",
-        "matching": "matching_slope",
-        "other": "not_matching_slope",
-    }.items():
+    columns = {"": "steerability", "matching": "matching_slope", "other": "not_matching_slope"}
+    for name, column in columns.items():
         own = means(full.assign(steerability=full[column]), by, "group").set_index(by).drop(columns="n")
         found = found.join(own.set_axis([name, f"{name}_low", f"{name}_high"], axis=1) if name else own)
     text = np.select([found["matching_low"] > 0, found["matching_high"] < 0], [MORE, LESS], OPEN)
-    return found.assign(steerable=found["low"] > 0, text=text).reset_index()
+    found = found.reset_index()
+    return found.assign(run=found.pop("run"), steerable=found["low"] > 0, text=text, kind=found.pop("kind"))
 
 
 def accounts(found: pd.DataFrame) -> pd.DataFrame:
