@@ -107,9 +107,8 @@ def ood_is_weaker(e: Evidence) -> Trial:
     sets = _having(e, FIRST_SHIFT, said)
 
     def effect(sets: Sequence[Moved], signs: np.ndarray | int = 1) -> Interval:
-        same, shifted = (
-            np.array([each.slopes[pair].mean() for each in sets]) for pair in (SAME, FIRST_SHIFT)
-        )
+        means = [[each.slopes[pair].mean() for each in sets] for pair in (SAME, FIRST_SHIFT)]
+        same, shifted = map(np.array, means)
         return stats.mean_interval(signs * (same - shifted) / abs(same.mean()))
 
     def false(rng: np.random.Generator) -> Interval:

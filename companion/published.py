@@ -81,10 +81,9 @@ def shifts() -> pd.DataFrame:
     rows = []
     for name, entry in tan()["datasets"].items():
         for model, means in entry["mean"].items():
-            every = zip(
-                tan()["shifts"], means, entry["variance"].get(model, [None] * len(means)), strict=True
-            )
-            rows += [(name, model, *shift.split("->"), mean, variance) for shift, mean, variance in every]
+            variances = entry["variance"].get(model, [None] * len(means))
+            for shift, mean, variance in zip(tan()["shifts"], means, variances, strict=True):
+                rows.append((name, model, *shift.split("->"), mean, variance))
     frame = pd.DataFrame(rows, columns=["dataset", "model", "train", "test", "mean", "variance"])
     return frame.astype({"mean": float, "variance": float})
 

@@ -14,9 +14,8 @@ from companion.verdicts import Trial, require
 from steerkit.stats import Interval
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # two numbers of every data set, several times
-Runs = Sequence[
-    Sequence[Any]
-]  # the same data sets, `SetSlopes` or `companion.moved.Moved`, in one model or in two
+# The same data sets, `SetSlopes` or `companion.moved.Moved`, in one model or in two.
+Runs = Sequence[Sequence[Any]]
 
 FEWEST = 5  # data sets on which a claim about data sets is judged: fewer have no interval worth the name
 TESTED = 0.05
@@ -168,9 +167,8 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], 
     runs = in_both(e, said, lambda run: run.sets)
     trial = ranked(said, "", runs, partial(each_side, measure=measure), rho / 2)
     far = order(*(sizes(sets, "shuffled", measure) for sets in runs), [each.kind for each in runs[0]])
-    return replace(
-        trial, ours=f"{trial.ours}; of the mean over label-shuffled vectors, either way, {far:.2f}"
-    )
+    ours = f"{trial.ours}; of the mean over label-shuffled vectors, either way, {far:.2f}"
+    return replace(trial, ours=ours)
 
 
 def each_side(

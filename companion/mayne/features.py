@@ -59,9 +59,8 @@ def outside(plain: Plain, sae: Sae) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of inputs [n, d]: of how large a share of all features their projections lie outside the middle 95% of
     those of every other token of plain text (`held` are the rest), [n]."""
     known = (plain.values[::2] @ sae.W_enc).numpy()
-    low, high = (
-        torch.from_numpy(end) for end in np.quantile(known, [0.025, 0.975], axis=0).astype("float32")
-    )
+    ends = np.quantile(known, [0.025, 0.975], axis=0).astype("float32")
+    low, high = map(torch.from_numpy, ends)
 
     def share(inputs: torch.Tensor) -> torch.Tensor:
         along = inputs @ sae.W_enc

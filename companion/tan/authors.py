@@ -70,13 +70,12 @@ def hashes(concept: str) -> dict[str, str]:
 @cache
 def sets_of(concept: str) -> dict[str, Dataset]:
     """The data set of every author who wrote of a concept."""
-    every = {author: (source, form.format(concept)) for author, (source, form) in AUTHORS.items()}
-    named = {author: (source, RENAMED.get(name, name)) for author, (source, name) in every.items()}
-    return {
-        author: load_dataset(name, source)
-        for author, (source, name) in named.items()
-        if name in names(source)
-    }
+    found = {}
+    for author, (source, form) in AUTHORS.items():
+        name = RENAMED.get(form.format(concept), form.format(concept))
+        if name in names(source):
+            found[author] = load_dataset(name, source)
+    return found
 
 
 @cache

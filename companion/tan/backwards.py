@@ -34,11 +34,8 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
         others = [[text for j, text in enumerate(each.texts) if j != i] for i in range(len(each.ids))]
         told = [describe([each.texts[i]], log_odds(rest)).iloc[0] for i, rest in enumerate(others)]
         own = {"cosine": pairs.projections(each.product) / np.sqrt(np.diag(each.product))}
-        own |= {
-            "accessibility": pairs.by_others(each.direct),
-            "margin": each.margin,
-            "surprise": each.surprise,
-        }
+        own |= {"accessibility": pairs.by_others(each.direct)}
+        own |= {"margin": each.margin, "surprise": each.surprise}
         own |= {"words": [row["score"] for row in told], "length": np.log([row["ratio"] for row in told])}
         part = StandardScaler().set_output(transform="pandas").fit_transform(pd.DataFrame(own))
         slope = pairs.by_others(each.slope)

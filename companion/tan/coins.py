@@ -44,9 +44,8 @@ def agreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     every = [pairs.sets(table) for table in tables.values()]
     kinds, rows = pd.Series({one.dataset: one.kind for one in every[0]}), []
-    true = [
-        pd.Series({one.dataset: moved(one, np.ones((1, len(one.ids))))[0] for one in sets}) for sets in every
-    ]
+    own = ({one.dataset: moved(one, np.ones((1, len(one.ids))))[0] for one in sets} for sets in every)
+    true = [*map(pd.Series, own)]
     for labels in (COIN, HALF):
         drawn, kept = [], []
         for sets in every:

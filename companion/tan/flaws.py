@@ -166,17 +166,14 @@ def overview(
     and with the templates' last newlines lost; `split` are two of one model, of items trained on and of the same not so.
     """
     theirs, ours = (f"positive: {personas(SWAPPED, source)[0]}" for source in ("papers", "bundled"))
+    repeated = _repeated(plain)
     rows = [
         ("test items among the training items", "split=as-released", *map(_mean, split)),
         ("the closing bracket is scored", "fidelity=paper", _mean(bracket), _mean(clean)),
         ("templates lose their last newline", "spelling=as-released", _mean(newlines), _mean(clean)),
         ("logits in half precision", "flaws.half_precision", *_half_precision(plain)),
         ("the layer sweep trains with Qwen's template", "sweep.template=qwen", *_sweep_templates(plain)),
-        (
-            "repeated questions fall on both sides of a split",
-            "companion.data.splits.group_items",
-            *_repeated(plain),
-        ),
+        ("repeated questions fall on both sides of a split", "companion.data.splits.group_items", *repeated),
         ("one pair of persona sentences is swapped", "source=bundled", theirs, ours),
     ]
     return pd.DataFrame(rows, columns=["flaw", "switch", "released", "corrected"])

@@ -50,9 +50,8 @@ def by_range(grid: pd.DataFrame, widths: Sequence[float] = WIDTHS) -> pd.DataFra
             swept = np.unique(block["multiplier"].to_numpy(dtype=np.float64))
             reaches = all(np.abs(swept - end).min() <= NEAR for end in (-width, width))
             expected = f"the multipliers {-width:g} and {width:g} to fit slopes within ±{width:g}"
-            found = (
-                f"only {', '.join(f'{m:g}' for m in swept)} for {dataset} (vector {vector}, layer {layer})"
-            )
+            known = ", ".join(f"{m:g}" for m in swept)
+            found = f"only {known} for {dataset} (vector {vector}, layer {layer})"
             step = "sweep these multipliers, ask for another width, or keep the rows of the vector 'full'."
             need(reaches, expected, found, step, done="Nothing was fitted.")
         inside = grid[grid["multiplier"].abs() <= width + NEAR]

@@ -62,10 +62,8 @@ def correlated(
 def _drawn(sides: Sequence[np.ndarray], strata: np.ndarray, draws: int) -> stats.Interval:
     """The bootstrap: entries are drawn with replacement within strata. A stratum whose draw has no correlation, because a
     side is constant or follows from what is given, is left out of that draw."""
-    rng, weighed = (
-        np.random.default_rng(0),
-        np.zeros((2, draws)),
-    )  # sums of correlations, and of their weights
+    rng = np.random.default_rng(0)
+    weighed = np.zeros((2, draws))  # sums of correlations, and of their weights
     for label in dict.fromkeys(strata):
         part = np.flatnonzero(strata == label)
         sample = part[rng.integers(len(part), size=(len(part), draws))]
@@ -81,10 +79,9 @@ def by_column(x: Side, y: Side, strata: pd.Series) -> np.ndarray:
     sides, names = _common([x, y], strata)
     if not len(names):
         return np.full(sides[1].shape[1], np.nan)
-    first, second = (
-        np.where(np.ptp(s, axis=0) > 0, np.nan_to_num(_aligned(s, names)), np.nan) for s in sides
-    )
-    return (first * second).sum(axis=0)
+    varies = np.logical_and(*(np.ptp(side, axis=0) > 0 for side in sides))
+    first, second = (np.nan_to_num(_aligned(side, names)) for side in sides)
+    return np.where(varies, (first * second).sum(axis=0), np.nan)
 
 
 def _common(sides: Sequence[Side], strata: pd.Series) -> tuple[list[np.ndarray], np.ndarray]:

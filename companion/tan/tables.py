@@ -98,12 +98,8 @@ def relative(slopes: pd.DataFrame, model: str, minimum: float = 0.25) -> pd.Data
     kept, unsteered = table[table["own"] > minimum].reset_index(drop=True), _baselines(slopes)
     pairs = kept[["dataset", "train", "test"]].itertuples(index=False)
     levels = (np.subtract(*(_level(unsteered, name, setting) for setting in both)) for name, *both in pairs)
-    about = {
-        "model": model,
-        "format": slopes["format"].iloc[0],
-        "distance": [each.abs().mean() for each in levels],
-    }
-    kept = kept.assign(relative=kept["mean"] / kept["own"].abs(), **about)
+    kept = kept.assign(relative=kept["mean"] / kept["own"].abs(), distance=[d.abs().mean() for d in levels])
+    kept = kept.assign(model=model, format=slopes["format"].iloc[0])
     return kept[[*KEY, "relative", "distance", "own", "diagonal", "format"]]
 
 
@@ -160,14 +156,12 @@ def with_main_grids(runs: Sequence[Settings], answer_format: str) -> Found:
     table, manifests = over_models(runs, answer_format)
     parts = [table[(table["train"] != "BASE") | (table["test"] != "BASE")]]
     for settings in runs:
-        slopes, about = experiment.slopes(settings, answer_format), {"train": "BASE", "test": "BASE"}
+        slopes = experiment.slopes(settings, answer_format)
         by_set = slopes.query("vector == 'full'").groupby("dataset")["steerability"]
         spread = by_set.agg(variance=lambda values: np.var(values.to_numpy()), n="size")
         found = experiment.intervals(settings, answer_format).rename(columns={"estimate": "mean"})
-        found = found.join(spread, on="dataset").assign(
-            model=name_of(settings), format=answer_format, **about
-        )
-        parts.append(found[SHIFTS])
+        about = {"model": name_of(settings), "train": "BASE", "test": "BASE", "format": answer_format}
+        parts.append(found.join(spread, on="dataset").assign(**about)[SHIFTS])
         manifests += slopes.attrs["manifests"]
     return pd.concat(parts, ignore_index=True), manifests
 

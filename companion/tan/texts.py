@@ -132,9 +132,8 @@ def _on_disjoint_items(full: pd.DataFrame, runs: tuple[str, str], labels: pd.Ser
     both = full[full["run"].isin(runs)]
     wide = both.pivot(index=["dataset", "group", "example_id"], columns="run", values="steerability").dropna()
     one, two = halves(wide)
-    own, there, back, other = (
-        correlated(one[a], two[b], labels, draws=0)["estimate"] for a, b in product(runs, runs)
-    )
+    rows = [correlated(one[a], two[b], labels, draws=0) for a, b in product(runs, runs)]
+    own, there, back, other = (row["estimate"] for row in rows)
     return {"disjoint": (there + back) / 2, "disjoint_ceiling": ceiling(own, other)}
 
 
@@ -154,14 +153,11 @@ def reliability(table: pd.DataFrame, draws: int = DRAWS // 4) -> pd.DataFrame:
     """How well the test items order the sets: run, sets, n, estimate, low and high for all items, from halves of them."""
     rows = []
     for run, part in table[table["vector"] == "full"].groupby("run", sort=False):
-        both = [
-            half["steerability"] for half in halves(part.set_index(["dataset", "group"])[["steerability"]])
-        ]
+        both = halves(part.set_index(["dataset", "group"])[["steerability"]])
         for sets, labels in choices(part.groupby("dataset", sort=False)["kind"].first()).items():
-            found = correlated(*both, labels, draws=draws)
-            rows.append(
-                (run, sets, found["n"], *(doubled(found[name]) for name in ("estimate", "low", "high")))
-            )
+            found = correlated(*(half["steerability"] for half in both), labels, draws=draws)
+            ends = (doubled(found[name]) for name in ("estimate", "low", "high"))
+            rows.append((run, sets, found["n"], *ends))
     return pd.DataFrame(rows, columns=["run", "sets", "n", "estimate", "low", "high"])
 
 

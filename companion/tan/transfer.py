@@ -164,13 +164,11 @@ def transfers(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     rng, rows = np.random.default_rng(0), []
     for concept in concepts(table):
         for author, by in permutations(concept.authors, 2):
-            own, about = (
-                stats.mean_interval(concept.own(author)),
-                (concept.name, kinds[concept.name], author, by),
-            )
+            own = stats.mean_interval(concept.own(author))
             moved, others = concept.moved(author, by), concept.others[author]
             ends = SETS[is_new(author, by)], own.estimate, own.low, own.high, own.low > 0, moved, others
             shuffled = concept.shuffled(author, by, rng) / own.estimate
+            about = concept.name, kinds[concept.name], author, by
             rows.append((*about, *ends, moved / own.estimate, others / own.estimate, shuffled))
     columns = "dataset kind author by pairs own low high steers moved others ratio others_ratio shuffled"
     return pd.DataFrame(rows, columns=columns.split())
