@@ -21,7 +21,8 @@ from typing import Any
 
 import psutil
 
-IMPORTED = "torch nnsight seaborn companion.page companion.claims_mayne companion.tan.work ipykernel.kernelapp".split()
+IMPORTED = "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language pyarrow.parquet".split()
+IMPORTED += "companion.page companion.claims companion.claims_mayne companion.tan.work companion.figures.style".split()
 LONGEST = 80  # characters of a folder for sockets
 RUNNING: set[Any] = set()  # managers of the kernels that run
 STOPPED = Event()  # nobody waits for these any more
