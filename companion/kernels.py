@@ -4,6 +4,7 @@ A notebook spends seconds on its imports, and a book has forty. So `running` let
 the kernels are. Only on Linux: elsewhere a fork after such imports is not safe, and each kernel begins by itself.
 """
 
+import gc
 import json
 import os
 import signal
@@ -21,8 +22,11 @@ from typing import Any
 
 import psutil
 
-IMPORTED = "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language pyarrow.parquet".split()
+IMPORTED = (
+    "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language pyarrow.parquet".split()
+)
 IMPORTED += "companion.page companion.claims companion.claims_mayne companion.tan.work companion.figures.style".split()
+FORKS = sys.platform == "linux"
 LONGEST = 80  # characters of a folder for sockets
 RUNNING: set[Any] = set()  # managers of the kernels that run
 STOPPED = Event()  # nobody waits for these any more
@@ -37,7 +41,7 @@ class ForkServer:
 
     def fork(self, command: list[str], environment: dict[str, str]) -> "Fork | None":
         """A kernel's process; None where it has to begin by itself."""
-        if sys.platform != "linux":
+        if not FORKS:
             return None
         with self.lock, suppress(OSError, ValueError):
             if self.process is None:  # -P: a user's pandas.py in this folder is not the library
@@ -86,6 +90,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what imports and kernels print is no answer
     for name in IMPORTED:
         import_module(name)
+    gc.freeze()  # no fork looks through what was imported, nor copies it for that
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks here how they ended
     while line := lines.readline():
         if pid := os.fork():
@@ -106,7 +111,10 @@ def _become(command: list[str], environment: dict[str, str], folder: str) -> Non
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = command[2:]
-    launch_new_instance()
+    try:
+        launch_new_instance()
+    finally:
+        os._exit(0)  # the files are there; to take apart all that was imported takes a second or two
 
 
 SERVERS: list[ForkServer] = []  # that of the notebooks which `running` runs

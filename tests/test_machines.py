@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 from conftest import refused
 
-from companion import kernels, places, store, weights
+from companion import places, store, weights
 
 
 def no_home() -> Path:
@@ -34,16 +33,6 @@ def test_a_notebook_runs_below_a_long_folder_beside_a_foreign_kernel_and_library
     done = subprocess.run(command, env=place, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tan-fig-5.ipynb" in {path.name for path in (tmp_path / "out").iterdir()}
-
-
-def test_sockets_are_files_where_a_name_fits_and_ports_of_this_machine_where_none_does(tmp_path, monkeypatch):
-    long = str(tmp_path / ("x" * 100))
-    monkeypatch.setattr(tempfile, "tempdir", long)
-    manager = kernels.manager(tmp_path)
-    assert (found := manager()).transport == "ipc" and found.ip.startswith("/tmp/steerkit-")
-    assert found.kernel_spec.argv[0] == sys.executable
-    monkeypatch.setattr(os, "access", lambda path, mode: path == long)
-    assert ((found := manager()).transport, found.ip) == ("tcp", "127.0.0.1")
 
 
 def test_a_user_without_a_home_gets_the_cache_folder_as_one_or_is_told_to_name_it(tmp_path, monkeypatch):
