@@ -1,6 +1,7 @@
 """What the notebooks share: turning parameters into settings, and putting a result on the page and beside it.
 
-Every exhibit leaves `<id>-<part>.png|svg|csv|json` next to the executed notebook; the book is compiled from these alone.
+Every exhibit leaves `<id>-<part>.png|svg|csv|json` (and a `-narrow.png` for phones) next to the executed notebook; the book is
+compiled from these alone.
 """
 
 from __future__ import annotations
@@ -123,13 +124,14 @@ class Run:
 
         `part` is the answer format, whose name then ends the caption, or another name, with the title `tab` in the book.
         """
-        from companion.figures import style
+        from companion.figures import narrow, style
 
         part, points = _file_name(part), style.points(drawn.figure)
-        png, _, _ = style.save(drawn.figure, self.folder / f"{self.id}-{part}", drawn.table)
-        alt = " ".join(drawn.alt.split())
+        stem, alt = f"{self.id}-{part}", " ".join(drawn.alt.split())
+        png, _, _ = style.save(drawn.figure, self.folder / stem, drawn.table)
         display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
-        self._explain(part, source, caption, alt, tab, points)
+        stacked = narrow.save(drawn.figure, self.folder / f"{stem}-narrow.png")
+        self._explain(part, source, caption, alt=alt, tab=tab or part, points=points, narrow=stacked)
 
     def show_published(self, drawn: Drawn, caption: str) -> None:
         """Show the paper's figure drawn again from its digitised numbers, as a tab of its own."""
@@ -149,9 +151,7 @@ class Run:
         """Say in the place of a figure why there is none."""
         self.show_table(pd.DataFrame({"no figure, because": [reason]}), name, source, reason)
 
-    def _explain(
-        self, part: str, source: Source, caption: str, alt: str = "", tab: str = "", points: Sequence = ()
-    ) -> None:
+    def _explain(self, part: str, source: Source, caption: str, **figure: Any) -> None:
         """Caption and manifest line below a figure or table, and beside it the JSON that the book reads."""
         manifests, path = manifests_in(source), self.folder / f"{self.id}-{part}.json"
         inputs = [manifest["inputs"] for manifest in manifests]
@@ -161,10 +161,7 @@ class Run:
             "exhibit": self.id,
             "part": part,
             "turn": len({*self.folder.glob(f"{self.id}-*.json")} - {path}),  # as the notebook shows them
-            "tab": tab or part,
             "caption": caption,
-            "alt": alt,
-            "points": points,
             "line": line,
             "profile": self.settings.profile,
             "model": self.settings.model,
@@ -177,6 +174,7 @@ class Run:
             "weights_sha256": sorted({one["weights"] for one in inputs}),
             "models": {one["weights"]: one["model"] for one in inputs},
             "versions": store.versions(),
+            **{"alt": "", "tab": part, **figure},
         }
         store.write_atomically(path, json.dumps(about, indent=1).encode())
         display(Markdown(f"{caption}\n\n{line}"))

@@ -9,6 +9,10 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection, PathCollection
+from matplotlib.figure import Figure
+
+from companion.figures import style
+from companion.figures.collisions import collisions, cut
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
 SETS = ("openness", "narcissism", "myopic-reward", "my-own-set")
@@ -92,3 +96,9 @@ def widths(axes) -> list[float]:
 def minus(text: str) -> str:
     """With the sign of mathematics, as figures and their words have it."""
     return text.replace("-", "−")
+
+
+def crowded(figure: Figure) -> list:
+    """Texts that lie on each other or are cut, on the figure as it is saved."""
+    style.sheet(figure)
+    return [*collisions(figure), *cut(figure)]

@@ -86,10 +86,10 @@ def test_an_image_gets_the_size_of_its_file_where_it_has_none_and_nothing_else_i
     body = '<p>x</p><img alt="a > b" src="../_images/a.png" style="width: 100%;" /><p>y</p>'
     kept = '<img src="a.png" width="5"/><img src="b.png"/><img src="a.svg"/>'
     wanted = body.replace("<img ", '<img loading="lazy" width="300" height="7" ') + kept
-    assert finish.sized(body + kept, {"a.png": tmp_path / "a.png"}) == wanted
+    assert finish.sized(body + kept, {"a.png": tmp_path / "a.png"}, tmp_path) == wanted
     (tmp_path / "a.json").write_text('{"points": [[20, 5, "a < b: 1, 2"]]}')
     spot = '<circle cx="20" cy="5" r="9"><title>a &lt; b: 1, 2</title></circle>'
-    pointed = finish.sized(body, {"a.png": tmp_path / "a.png"})
+    pointed = finish.sized(body, {"a.png": tmp_path / "a.png"}, tmp_path)
     assert f'/><svg viewBox="0 0 300 7" aria-hidden="true">{spot}</svg></span><p>y' in pointed
 
 

@@ -3,9 +3,21 @@
 import numpy as np
 import pandas as pd
 import pytest
-from collisions import collisions
 from conftest import refused
-from drawn import SETS, bands, bent, boxes, markers, medians_of, minus, points, segments, texts, ticks
+from drawn import (
+    SETS,
+    bands,
+    bent,
+    boxes,
+    crowded,
+    markers,
+    medians_of,
+    minus,
+    points,
+    segments,
+    texts,
+    ticks,
+)
 from drawn import make_grid as grid_of
 from scipy.stats import spearmanr
 from scipy.stats import t as student_t
@@ -202,7 +214,7 @@ class TestFlaws:
         small, both = (slopes(make_grid(sets=sets, scale=0.02)) for sets in (SETS, SYCOPHANCY))
         split = drawings.split_effect(flaws.split_effect(small, small))
         pool = drawings.pooled_sycophancy(pooled(both))
-        assert [collisions(drawn.figure) for drawn in (split, pool)] == [[], []]
+        assert [crowded(drawn.figure) for drawn in (split, pool)] == [[], []]
 
     def test_the_bracket_puts_the_letter_alone_on_the_corrected_side(self):
         letter = slopes(make_grid())

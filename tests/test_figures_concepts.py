@@ -7,8 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from collisions import collisions, cut
-from drawn import points, ticks
+from drawn import crowded, points, ticks
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from test_figures_shifts import our_rows, published_rows
@@ -18,6 +17,7 @@ from companion import published
 from companion.figures import authors, settings, style, texts
 from companion.figures import formats as figures
 from companion.figures import pairs as pairs_of_sets
+from companion.figures.collisions import cut
 from companion.tan import formats as concepts
 from companion.tan import sides
 from companion.tan import texts as slopes
@@ -355,4 +355,4 @@ class TestAuthors:
         drawings = authors.shares(shares, labels), authors.transfers(moved, labels)
         for drawn, line in zip(drawings, ("half", "the registered line, 0.7"), strict=True):
             assert line in [text.get_text() for text in drawn.figure.legends[0].get_texts()]
-            assert collisions(drawn.figure) == cut(drawn.figure) == []
+            assert crowded(drawn.figure) == []

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import test_figures_concepts as concepts
 import test_figures_mayne as mayne
-from collisions import collisions, cut
 from conftest import refused
-from drawn import SETS, bent, make_grid
+from drawn import SETS, bent, crowded, make_grid
 from matplotlib.text import Text
 from test_figures import figure_1, figure_2, make_parts, make_slopes
 from test_figures_appendix import SYCOPHANCY, fits, make_sweep, pooled
@@ -128,14 +127,13 @@ def table_of(name: str, run: str) -> pd.DataFrame:
 def test_it_has_one_width_legible_words_a_table_and_is_drawn_without_warnings(name, run):
     before = dict(plt.rcParams)
     drawn = BARE[name]() if name in BARE else (OF_SLOPES | OF_TABLES)[name][0](table_of(name, run))
-    style.laid_out(drawn.figure)  # once, as for a file
+    assert crowded(drawn.figure) == []
     words = [text for text in drawn.figure.findobj(Text) if text.get_text()]
     assert drawn.figure.get_size_inches()[0] == style.WIDTH and dict(plt.rcParams) == before
     smallest = min(text.get_fontsize() for text in words)
     assert smallest >= style.SMALL and smallest / 72 * 700 / style.WIDTH >= 10  # pixels on a page of 700
     assert not any("nan" in text.get_text().split() for text in words) and "nan" not in drawn.alt.split()
     assert len(drawn.alt) > 40 and len(drawn.table) > 0
-    assert collisions(drawn.figure) == [] and cut(drawn.figure) == []
     if "published" in name:
         assert samples.MARK in drawn.figure.get_suptitle() and samples.MARK in drawn.alt
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from collisions import collisions, cut
 from conftest import refused
+from drawn import crowded
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -349,7 +349,7 @@ class TestFigures:
         found = self.drawn(name)
         for label in LABELS.values():
             assert re.search(rf"{label}[^;.]* -?\d\.\d\d", found.alt)
-        assert len(found.table) and found.figure.axes and collisions(found.figure) == cut(found.figure) == []
+        assert len(found.table) and found.figure.axes and crowded(found.figure) == []
 
 
 def test_a_table_of_products_has_every_pair_with_every_other(own_folders):

@@ -1,7 +1,7 @@
 """What Sphinx leaves out of a page, and what it puts in for nothing; an extension of the book in `_config.yml`.
 
-Added: the sizes of images, so that the text below does not jump while they load, names at the points of figures, and a
-sentence that describes the page.
+Added: the sizes of images, so that the text below does not jump while they load, what a phone shows instead of them,
+names at the points of figures, and a sentence that describes the page.
 Removed: the script that would run cells on another host's server, which is there twice, an error in every browser.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,17 +38,19 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], tree:
     """Add sizes and description to a page that is about to be written, and drop what nobody calls."""
     sources = {name: Path(app.srcdir, source) for source, name in app.builder.images.items()}
     if "body" in context:
-        context["body"] = sized(context["body"], sources).replace(*BIBLIOGRAPHY)
+        images = Path(app.outdir, app.builder.imagedir)
+        context["body"] = sized(context["body"], sources, images).replace(*BIBLIOGRAPHY)
     said = "{0.filename} {0.attributes}".format  # of a script; sphinx-thebe's are loaded always
     context["script_files"] = [each for each in context["script_files"] if "thebe" not in said(each).lower()]
     meaning = html.escape(described(tree) or app.config.html_title or app.config.project)
     context["metatags"] = context.get("metatags", "") + f'\n<meta name="description" content="{meaning}" />'
 
 
-def sized(body: str, sources: dict[str, Path]) -> str:
+def sized(body: str, sources: dict[str, Path], images: Path) -> str:
     """A page's HTML with width and height, in pixels, in every PNG image that lacks them; such images load when seen.
 
-    `sources` gives the file of an image's last part of the address; an image that is not in it stays as it is.
+    `sources` gives the file of an image's last part of the address; an image that is not in it stays as it is. What a
+    phone shows instead goes into `images`, the site's folder of them.
     """
 
     import imagesize  # comes with Sphinx
@@ -59,14 +62,21 @@ def sized(body: str, sources: dict[str, Path]) -> str:
             return found[0]
         width, height = imagesize.get(source)
         image = f'<img loading="lazy" width="{width}" height="{height}"' + found[0].removeprefix("<img")
-        return pointed(image, source.with_suffix(".json"), f"0 0 {width} {height}")
+        about = source.with_suffix(".json")
+        about = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
+        if about.get("narrow"):
+            narrow = source.with_name(f"{source.stem}-narrow.png")
+            size = 'width="{}" height="{}"'.format(*imagesize.get(narrow))
+            shutil.copyfile(narrow, images / narrow.name)
+            address = f'srcset="{said["src"].rpartition("/")[0]}/{narrow.name}"'
+            image = f'<picture><source media="(max-width: 600px)" {address} {size}>{image}</picture>'
+        return pointed(image, about.get("points"), f"0 0 {width} {height}")
 
     return IMAGE.sub(add, body)
 
 
-def pointed(image: str, about: Path, box: str) -> str:
+def pointed(image: str, points: list | None, box: str) -> str:
     """An image with the names of its points, of which a browser shows the one that is pointed at; as it is without any."""
-    points = json.loads(about.read_text(encoding="utf-8")).get("points") if about.exists() else None
     if not points:
         return image
     spot = f'<circle cx="{{}}" cy="{{}}" r="{REACH}"><title>{{}}</title></circle>'

@@ -290,7 +290,7 @@ def points(figure: Figure) -> list[tuple[int, int, str]]:
     two numbers."""
     found = []
     for axes, places, names in vars(figure).get("pointed", []):
-        paper = _sheet(figure)
+        paper = sheet(figure)
         pixels = axes.transData.transform(places)
         across, down = pixels[:, 0] - paper.x0 * figure.dpi, paper.y1 * figure.dpi - pixels[:, 1]
         for i in np.flatnonzero(np.isfinite(pixels).all(axis=1)):
@@ -305,13 +305,13 @@ def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
     try:
         errors.need(not table.empty, "a table behind the figure", "an empty one", "pass its frame.")
         with saving():
-            paper = _sheet(figure)
+            paper = sheet(figure)
             for form, silent in (("png", "Software"), ("svg", "Date")):
                 figure.savefig(sink := io.BytesIO(), format=form, metadata={silent: None}, bbox_inches=paper)
                 contents[form] = sink.getvalue()
     finally:
         plt.close(figure)
-    contents |= {"png": _shrunk(contents["png"]), "csv": store.csv(table)}
+    contents |= {"png": shrunk(contents["png"]), "csv": store.csv(table)}
     for suffix, content in contents.items():
         write_atomically(Path(f"{path}.{suffix}"), content)
     return [Path(f"{path}.{suffix}") for suffix in contents]
@@ -328,7 +328,7 @@ def laid_out(figure: Figure) -> None:
         axes.set_position(np.round(axes.get_position(original=True).bounds, 9))
 
 
-def _sheet(figure: Figure) -> Bbox:
+def sheet(figure: Figure) -> Bbox:
     """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
     if "paper" not in vars(figure):
         laid_out(figure)
@@ -339,7 +339,7 @@ def _sheet(figure: Figure) -> Bbox:
     return vars(figure)["paper"]
 
 
-def _shrunk(png: bytes) -> bytes:
+def shrunk(png: bytes) -> bytes:
     """A PNG with a palette, where that is smaller; without dithering areas stay even, and a thin line keeps its colour."""
     from PIL import Image  # matplotlib writes its PNG with it, so it is there
 

@@ -32,8 +32,7 @@ def shown(artist: Artist) -> Iterator[Text]:
 
 
 def collisions(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts whose boxes overlap, on the figure as it is saved."""
-    figure.draw_without_rendering()
+    """Pairs of texts whose boxes overlap, on a figure that is laid out and drawn."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in dict.fromkeys(shown(figure))]
     found = []
     for (one, a), (other, b) in combinations(boxes, 2):
