@@ -20,8 +20,6 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-import psutil
-
 IMPORTED = (
     "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language pyarrow.parquet".split()
 )
@@ -67,6 +65,8 @@ class Fork:
         self.pid = pid
 
     def poll(self) -> int | None:
+        import psutil
+
         return None if psutil.pid_exists(self.pid) else 0
 
     def wait(self) -> int:

@@ -167,7 +167,8 @@ class TestWriting:
         given = [x for p in ("datasets=mine.jsonl", "layer=1", "answer_format=statement") for x in ("-p", p)]
         code, out, err = steerkit("run", "tan-fig-2", "--profile", "smoke", *given)
         assert (code, err) == (0, "")
-        files = {f"-statement.{suffix}" for suffix in ("png", "svg", "csv", "json")} | {".ipynb", ".run.json"}
+        files = {f"-statement.{suffix}" for suffix in ("png", "svg", "csv", "json")}
+        files |= {"-statement-narrow.png", ".ipynb", ".run.json"}
         assert {Path(line).name for line in out.splitlines()} == {f"tan-fig-2{end}" for end in files}
         assert set(pd.read_csv(home / "out/tan-fig-2/tan-fig-2-statement.csv")["dataset"]) == {"mine.jsonl"}
 

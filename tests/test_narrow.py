@@ -45,7 +45,6 @@ def test_where_words_have_no_room_there_is_none(spoilt, tmp_path):
 def test_a_phone_gets_the_narrow_one_where_there_is_one(tmp_path):
     finish = pytest.importorskip("_ext.finish")
     images = tmp_path / "site"
-    images.mkdir()
     for name, width in {"a": 300, "a-narrow": 40}.items():
         plt.imsave(tmp_path / f"{name}.png", np.zeros((7, width)))
     (tmp_path / "a.json").write_text(json.dumps({"narrow": True, "points": [[20, 5, "a"]]}))

@@ -102,7 +102,9 @@ class TestReproduce:
         expected = {f"{name}.ipynb", f"{name}.run.json"}
         for part in parts:
             drawn = (executed / f"{name}-{part}.png").exists()
+            stacked = parts[part].get("narrow", False)
             expected |= {f"{name}-{part}.{suffix}" for suffix in ("csv", "json", *DRAWN[: 2 * drawn])}
+            expected |= {f"{name}-{part}-narrow.png"} if stacked else set()
         assert parts or name.endswith("walkthrough")
         assert found - {f"{name}.ipynb.lock"} == expected and not list(executed.glob(".running*"))
         assert EXHIBITS[name].published == ("published" in parts)
@@ -235,7 +237,7 @@ def test_the_published_profile_draws_what_was_digitised_and_computes_nothing(
     monkeypatch.setattr(exhibits, "EXECUTED", folder)
     code, screen = command_line("reproduce", "--profile", "published", "--only", "tan-fig-[17]")
     assert code == 0 and "tables to compute" not in screen
-    assert {path.name for path in folder.glob("*.png")} == {"tan-fig-1-published.png"}
+    assert {path.name for path in folder.glob("*d.png")} == {"tan-fig-1-published.png"}
     about = json.loads((folder / "tan-fig-1-published.json").read_text())
     assert "digitised" in about["line"] and "digitised" in about["caption"] and about["artefacts"] == []
     assert not list((own_folders / "artifacts").glob("*"))

@@ -67,6 +67,7 @@ def sized(body: str, sources: dict[str, Path], images: Path) -> str:
         if about.get("narrow"):
             narrow = source.with_name(f"{source.stem}-narrow.png")
             size = 'width="{}" height="{}"'.format(*imagesize.get(narrow))
+            images.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(narrow, images / narrow.name)
             address = f'srcset="{said["src"].rpartition("/")[0]}/{narrow.name}"'
             image = f'<picture><source media="(max-width: 600px)" {address} {size}>{image}</picture>'
