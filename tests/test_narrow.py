@@ -37,8 +37,11 @@ def test_panels_stand_below_each_other_as_high_as_before_each_with_the_names_of_
 
 
 @pytest.mark.parametrize("spoilt", [{"words": "a legend " * 12}, {"title": "a title that has no end " * 4}])
-def test_where_words_have_no_room_there_is_none(spoilt, tmp_path):
-    assert not narrow.save(panels(2, **spoilt), tmp_path / "a.png")
+def test_where_words_have_no_room_or_panels_no_grid_there_is_none(spoilt, tmp_path):
+    by_hand = plt.figure()
+    by_hand.add_axes((0, 0, 1, 1))
+    for figure in (panels(2, **spoilt), by_hand):
+        assert not narrow.save(figure, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
 

@@ -24,6 +24,8 @@ def save(figure: Figure, path: str | Path) -> bool:
         if not (axes.axison or axes.get_legend() or axes.texts):  # what was left of a row
             axes.remove()
     panels = [axes for axes in figure.axes if axes.get_subplotspec() is not None]
+    if not panels:  # placed by hand
+        return False
     _stack(figure, panels)
     for legend in list(figure.legends):
         _narrowed(figure, legend)
