@@ -20,10 +20,9 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-IMPORTED = (
-    "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language pyarrow.parquet".split()
-)
-IMPORTED += "companion.page companion.claims companion.claims_mayne companion.tan.work companion.figures.style".split()
+IMPORTED = "ipykernel.kernelapp torch transformers.pipelines nnsight.modeling.language".split()
+IMPORTED += "companion.page companion.claims companion.claims_mayne companion.tan.work".split()
+IMPORTED += "companion.figures.style pyarrow.parquet".split()
 FORKS = sys.platform == "linux"
 LONGEST = 80  # characters of a folder for sockets
 RUNNING: set[Any] = set()  # managers of the kernels that run

@@ -65,15 +65,24 @@ def sized(body: str, sources: dict[str, Path], images: Path) -> str:
         about = source.with_suffix(".json")
         about = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {}
         if about.get("narrow"):
-            narrow = source.with_name(f"{source.stem}-narrow.png")
-            size = 'width="{}" height="{}"'.format(*imagesize.get(narrow))
-            images.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(narrow, images / narrow.name)
-            address = f'srcset="{said["src"].rpartition("/")[0]}/{narrow.name}"'
-            image = f'<picture><source media="(max-width: 600px)" {address} {size}>{image}</picture>'
+            image = stacked(image, said["src"], source.with_name(f"{source.stem}-narrow.png"), images)
         return pointed(image, about.get("points"), f"0 0 {width} {height}")
 
     return IMAGE.sub(add, body)
+
+
+def stacked(image: str, address: str, narrow: Path, images: Path) -> str:
+    """An image and what a phone shows instead; as it is where that has not come with results from elsewhere."""
+    import imagesize
+
+    if not narrow.exists():
+        return image
+    address = address.removesuffix(".png") + "-narrow.png"  # Sphinx gives each of one name its own
+    images.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(narrow, images / address.rpartition("/")[2])
+    width, height = imagesize.get(narrow)
+    source = f'<source media="(max-width: 600px)" srcset="{address}" width="{width}" height="{height}">'
+    return f"<picture>{source}{image}</picture>"
 
 
 def pointed(image: str, points: list | None, box: str) -> str:
