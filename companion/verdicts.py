@@ -11,8 +11,8 @@ values fixed beforehand: `none`, the effect where the claim is false, and `least
 
 The rule is then put to worlds in which the claim is false (labels shuffled, sets alike, placebos for vectors): the share
 of them that it calls "agrees" is printed with every verdict, beside the effects in them. Above `MOST` the verdict is
-"not specific", unless the effect is larger than in all but `TAIL` of these worlds; so it is where the effect is no larger
-than in half of them, or meets the rule only because it is measured otherwise than they are (`Trial.alike`).
+"not specific"; so it is where the effect is no larger than in half of them, or meets the rule only because it is measured
+otherwise than they are (`Trial.alike`).
 """
 
 import re
@@ -30,7 +30,7 @@ UNTESTABLE = "not testable here"
 VERDICTS = (AGREES, UNSPECIFIC, DIFFERS, OPEN, UNTESTABLE)
 OURS = "not in the paper"  # what stands for the published value of claims that this project adds
 MOST = 0.10  # of the worlds in which a claim is false may be called "agrees"
-TAIL = 0.05  # of the worlds in which a claim is false may have an effect as large as one that is specific
+TAIL = 0.05  # of the worlds in which a claim is false have a larger effect than the one that is shown of them
 WORLDS = 200  # false worlds a rule is put to
 POWER = 2.8  # standard errors: an effect of this size is found in four runs of five (1.96 + 0.84)
 COLUMNS = ["id", "statement", "answer_format", "model", "published", "ours", "rule", "verdict", "effect"]
@@ -136,16 +136,18 @@ def judged(
     if isinstance(found, Untestable):
         return row | {"ours": found.reason, "verdict": UNTESTABLE}
     (rate, chance), effect = false_worlds(found, worlds), found.effect
-    verdict, most = verdict_of(effect, found.least, found.none), np.quantile(chance, 1 - TAIL)
-    beside = found.alike or effect
+    verdict, beside = verdict_of(effect, found.least, found.none), found.alike or effect
     sound = rate <= MOST and verdict_of(beside, found.least, found.none) == AGREES
-    sound &= beside.estimate > np.median(chance)
-    if verdict == AGREES and not sound and beside.estimate <= most:
+    if verdict == AGREES and not (sound and beside.estimate > np.median(chance)):
         verdict = UNSPECIFIC
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
-    row |= {"least": found.least, "false_effect": np.median(chance), "false_most": most, "false_agree": rate}
-    row |= {"alike": beside.estimate, "detectable": found.none + POWER * error}
+    row |= {"least": found.least, "false_effect": np.median(chance), "false_agree": rate}
+    row |= {
+        "false_most": np.quantile(chance, 1 - TAIL),
+        "alike": beside.estimate,
+        "detectable": found.none + POWER * error,
+    }
     return row | {"ours": found.ours.format(said(effect)), "verdict": verdict}
 
 
