@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from companion import inference, published
+from companion import inference, published, verdicts
 from companion.tan.evidence import Evidence, SetSlopes
 from companion.verdicts import Trial, require
 from steerkit.stats import Interval
@@ -166,9 +166,11 @@ def between(e: Evidence, rho: float, said: str, measure: Callable[[np.ndarray], 
     """Agreement of the first two models on one number of the slopes [p] of the data sets that both have."""
     runs = in_both(e, said, lambda run: run.sets)
     trial = ranked(said, "", runs, partial(each_side, measure=measure), rho / 2)
-    far = order(*(sizes(sets, "shuffled", measure) for sets in runs), [each.kind for each in runs[0]])
-    ours = f"{trial.ours}; of the mean over label-shuffled vectors, either way, {far:.2f}"
-    return replace(trial, ours=ours)
+    kinds, [own] = [each.kind for each in runs[0]], each_side(runs, measure)
+    far = [sizes(sets, "shuffled", measure) for sets in runs]
+    left = inference.partial_rank_correlation(*own, far, kinds)
+    ours = f"{trial.ours}; of the mean over label-shuffled vectors, either way, {order(*far, kinds):.2f}"
+    return replace(trial, ours=f"{ours}; within kinds, with that held fixed, {verdicts.said(left)}")
 
 
 def each_side(

@@ -7,7 +7,7 @@ import scipy.stats
 import statsmodels.api as sm
 from sklearn.linear_model import LinearRegression
 
-from companion.inference import holm, max_t, quick_rank_correlation, share_interval
+from companion.inference import holm, max_t, partial_rank_correlation, quick_rank_correlation, share_interval
 from companion.tan.variance import variance_parts
 from steerkit import SteerkitError, mean_interval, rank_correlation
 
@@ -170,6 +170,22 @@ def test_it_covers_the_truth_about_as_often_as_its_level_says():
         x, noise = rng.normal(size=40), rng.normal(size=40)
         found.append(quick_rank_correlation(x, 0.6 * x + 0.8 * noise, kinds))
     assert 0.92 <= _covered(found, truth) <= 0.97
+
+
+def test_what_two_numbers_share_beyond_others_is_told_apart_from_what_they_owe_to_them():
+    rng, kinds = _rng(10), np.repeat(["persona", "choice"], [21, 19])
+    found = []
+    for _ in range(500):
+        far = rng.normal(size=40)
+        x, y, as_far, alike = far + 0.5 * rng.normal(size=(4, 40))
+        assert quick_rank_correlation(x, y, kinds).low > 0
+        found.append(partial_rank_correlation(x, y, [far, as_far], kinds))
+        more = 0.7 * alike
+    assert 0.92 <= _covered(found, 0.0) <= 0.98
+    assert partial_rank_correlation(x + more, y + more, [far], kinds).low > 0
+    inverse = np.linalg.inv(np.corrcoef(scipy.stats.rankdata([x, y, far, as_far], axis=1)))
+    own = partial_rank_correlation(x, y, [far, as_far], ["persona"] * 40)
+    assert own.estimate == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]))
 
 
 def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it():
