@@ -1,8 +1,8 @@
 """How strong a vector is: its norm, and how much it moves next tokens of a neutral text.
 
 Multipliers of different vectors, layers and models are not the same dose. Beside steerability per unit multiplier the
-records therefore allow it per unit of norm and per nat of Kullback-Leibler divergence. The text (`neutral.txt`) is ours,
-about ordinary things, and in no data set here.
+records therefore allow it per unit of norm, and per root of a Kullback-Leibler divergence, which grows with the square of
+a vector. The text (`neutral.txt`) is ours, about ordinary things, and in no data set here.
 """
 
 from typing import Any
@@ -53,11 +53,11 @@ def _short(value: Any) -> float:
 
 
 def by_dose(table: pd.DataFrame) -> pd.DataFrame:
-    """Steerability of the data sets of a PLACEBO table a unit of dose, and the doses; one row a data set.
+    """Steerability of the data sets of a PLACEBO table by dose, and the doses; one row a data set.
 
     Columns dataset; norm, difference_norm, residual_norm; kl and kl_shuffled (nats a token on the neutral text, of the
-    vector and mean of its label-shuffled placebos); steerability a unit multiplier, a unit of norm (of the residual
-    stream), and a nat (its effect at the multiplier of the divergence, over that divergence).
+    vector and mean of its label-shuffled placebos); steerability per multiplier, per norm (of the residual stream),
+    and per √kl (its effect at the multiplier of the divergence, over the root of that divergence).
     """
     slopes, rows = table[table["vector"] == "full"].groupby("dataset")["slope"].mean(), []
     for manifest in table.attrs["manifests"]:
@@ -69,6 +69,6 @@ def by_dose(table: pd.DataFrame) -> pd.DataFrame:
         lengths = {key: dose[key] for key in ("difference_norm", "residual_norm")}
         about = {"dataset": name, "norm": norm, **lengths, "kl": kl}
         about["kl_shuffled"] = sum(shuffled) / len(shuffled)
-        about |= {"multiplier": slopes[name], "of norm": slopes[name] * dose["residual_norm"] / norm}
-        rows.append(about | {"a nat": slopes[name] * dose["multiplier"] / kl})
+        about |= {"per multiplier": slopes[name], "per norm": slopes[name] * dose["residual_norm"] / norm}
+        rows.append(about | {"per √kl": slopes[name] * dose["multiplier"] / kl**0.5})
     return pd.DataFrame(rows)
