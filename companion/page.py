@@ -124,11 +124,11 @@ class Run:
 
         `part` is the answer format, whose name then ends the caption, or another name, with the title `tab` in the book.
         """
-        from companion.figures import narrow, style
+        from companion.figures import narrow, paper
 
-        part, points = _file_name(part), style.points(drawn.figure)
+        part, points = _file_name(part), paper.points(drawn.figure)
         stem, alt = f"{self.id}-{part}", " ".join(drawn.alt.split())
-        png, _, _ = style.save(drawn.figure, self.folder / stem, drawn.table)
+        png, _, _ = paper.save(drawn.figure, self.folder / stem, drawn.table)
         display(Image(data=png.read_bytes(), format="png", width=750, alt=alt))
         stacked = narrow.save(drawn.figure, self.folder / f"{stem}-narrow.png")
         self._explain(part, source, caption, alt=alt, tab=tab or part, points=points, narrow=stacked)

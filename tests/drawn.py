@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection, PathCollection
 from matplotlib.figure import Figure
 
-from companion.figures import style
+from companion.figures import paper
 from companion.figures.collisions import collisions, cut
 
 MULTIPLIERS = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
@@ -100,5 +100,5 @@ def minus(text: str) -> str:
 
 def crowded(figure: Figure) -> list:
     """Texts that lie on each other or are cut, on the figure as it is saved."""
-    style.sheet(figure)
+    paper.sheet(figure)
     return [*collisions(figure), *cut(figure)]

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 import steerkit
 from companion import published
 from companion.exhibits import EXHIBITS
-from companion.figures import bias, samples, scatter, style
+from companion.figures import bias, paper, samples, scatter, style
 from steerkit.errors import SteerkitError
 from steerkit.steerability import slopes as slopes_of
 
@@ -180,7 +180,7 @@ class TestEveryFigure:
     def test_a_figure_is_saved_as_png_svg_and_csv_with_the_same_bytes_each_time(self, tmp_path):
         drawn = {name: figure_1(make_slopes("letter")) for name in "ab"}
         paths = {name: tmp_path / name / "tan-fig-1.0" for name in drawn}
-        first, second = (style.save(one.figure, paths[name], one.table) for name, one in drawn.items())
+        first, second = (paper.save(one.figure, paths[name], one.table) for name, one in drawn.items())
         assert not plt.get_fignums() and len(list((tmp_path / "a").iterdir())) == 3
         assert [path.name for path in first] == [f"tan-fig-1.0.{suffix}" for suffix in ("png", "svg", "csv")]
         png, svg, csv = first
@@ -198,8 +198,8 @@ class TestEveryFigure:
             dots = pd.DataFrame({"x": [0.0, 1.0], "y": [1.0, 0.0]}, index=SETS[:2])
             axes.scatter(dots["x"], dots["y"])
             scatter.write_names(figure, [(axes, dots, SETS[:1])])
-        assert len(style.points(figure)) == 2
-        style.save(figure, tmp_path / "a", dots)
+        assert len(paper.points(figure)) == 2
+        paper.save(figure, tmp_path / "a", dots)
         assert (len(laid), len(done)) == (1, 3)
 
     def test_a_thin_line_keeps_its_colour_in_the_png(self, tmp_path):
@@ -209,7 +209,7 @@ class TestEveryFigure:
             for height, color in enumerate(colors):
                 axes.plot([0, 1], [height, height + 0.7], color=color, lw=1.4)
                 axes.fill_between([0, 1], height, height + 2, color=color, alpha=0.13, lw=0)
-        png, *_ = style.save(figure, tmp_path / "a", pd.DataFrame({"line": colors}))
+        png, *_ = paper.save(figure, tmp_path / "a", pd.DataFrame({"line": colors}))
         pixels = (255 * plt.imread(png)[..., :3]).round().reshape(-1, 3)
         for color in colors:
             wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
@@ -219,13 +219,13 @@ class TestEveryFigure:
     def test_a_failed_save_keeps_the_old_files_and_closes_the_figure(self, tmp_path, monkeypatch):
         slopes = make_slopes("statement")
         with pytest.raises(SteerkitError, match="table behind the figure"):
-            style.save(bias.figure_3(slopes).figure, tmp_path / "a", pd.DataFrame())
+            paper.save(bias.figure_3(slopes).figure, tmp_path / "a", pd.DataFrame())
         assert not list(tmp_path.iterdir()) and not plt.get_fignums()
-        paths = style.save(bias.figure_3(slopes).figure, tmp_path / "a", slopes)
+        paths = paper.save(bias.figure_3(slopes).figure, tmp_path / "a", slopes)
         old = [path.read_bytes() for path in paths]
         monkeypatch.setattr(pd.DataFrame, "to_csv", raising(OSError("no space left")))
         with pytest.raises(OSError, match="no space"):
-            style.save(figure_1(slopes).figure, tmp_path / "a", slopes)
+            paper.save(figure_1(slopes).figure, tmp_path / "a", slopes)
         assert [path.read_bytes() for path in paths] == old
         assert len(list(tmp_path.iterdir())) == 3 and not plt.get_fignums()
 

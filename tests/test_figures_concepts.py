@@ -14,7 +14,7 @@ from test_figures_shifts import our_rows, published_rows
 from text_worlds import made
 
 from companion import published
-from companion.figures import authors, settings, style, texts
+from companion.figures import authors, paper, settings, style, texts
 from companion.figures import formats as figures
 from companion.figures import pairs as pairs_of_sets
 from companion.figures.collisions import cut
@@ -289,8 +289,8 @@ def test_a_set_is_a_point_of_its_vector_and_of_the_shift_beside_that_of_exchange
 @pytest.mark.parametrize("draw", [lambda: effects(shifted()), lambda: in_plane(plane()), lambda: figure_6()])
 def test_names_stand_where_the_points_of_the_png_are(draw, tmp_path):
     drawn = draw()
-    points = style.points(drawn.figure)
-    png, *_ = style.save(drawn.figure, tmp_path / "a", drawn.table)
+    points = paper.points(drawn.figure)
+    png, *_ = paper.save(drawn.figure, tmp_path / "a", drawn.table)
     image = plt.imread(png)[..., :3]
     assert len(points) >= 6
     for x, y, name in points:

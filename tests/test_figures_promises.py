@@ -19,7 +19,17 @@ from test_figures_shifts import our_cosines, our_relative, our_rows, published_r
 from text_worlds import made
 
 from companion import published
-from companion.figures import autoencoder, bias, decompositions, formats, layers, samples, settings, style
+from companion.figures import (
+    autoencoder,
+    bias,
+    decompositions,
+    formats,
+    layers,
+    paper,
+    samples,
+    settings,
+    style,
+)
 from companion.figures import flaws as drawings
 from companion.figures import texts as drawn
 from companion.tan import flaws
@@ -235,7 +245,7 @@ class TestSheet:
             axes.plot([0, 1], [0, 1], label="word " * words)
             axes.plot([0, 1], [1, 0], label="word " * words)
             figure.legend(loc="outside lower center", ncols=2)
-        path, *_ = style.save(figure, folder / "figure", pd.DataFrame({"x": [1]}))
+        path, *_ = paper.save(figure, folder / "figure", pd.DataFrame({"x": [1]}))
         return plt.imread(path)[..., :3].min(axis=-1)
 
     def test_it_has_its_own_size_and_grows_where_a_legend_would_be_cut_off(self, tmp_path):
@@ -249,7 +259,7 @@ class TestSheet:
             figure, axes = plt.subplots(figsize=(style.WIDTH, 2))
             for place, color in enumerate(style.MODELS.values()):
                 axes.bar(place, 1, color=color)
-        path, *_ = style.save(figure, tmp_path / "figure", pd.DataFrame({"x": [1]}))
+        path, *_ = paper.save(figure, tmp_path / "figure", pd.DataFrame({"x": [1]}))
         seen = (plt.imread(path)[..., :3].reshape(-1, 3) * 255).round()
         for color in (*style.MODELS.values(), "white"):
             wanted = np.array(matplotlib.colors.to_rgb(color)) * 255

@@ -46,7 +46,9 @@ class TestFindings:
         said = front.findings(results(tan_fig_1__statement=slopes(*wrong)))
         assert said.startswith("1. **") and title in said and said.count("\n") == 0
         share = f"{100 * wrong[1]:.0f}% of the test items"
-        assert all(part in said for part in ("A model, format", "2 of 3 data sets", share, "(paper: 20%)"))
+        assert all(
+            part in said for part in ("A model (*statement*)", "2 of 3 data sets", share, "(paper: 20%)")
+        )
 
     def test_and_says_how_much_of_it_is_no_accident_of_the_training_pairs(self, results, monkeypatch):
         row = {"claim": front.BACKWARDS.statement, "format": "statement", "verdict": DIFFERS}
@@ -55,13 +57,13 @@ class TestFindings:
         monkeypatch.setattr(front.pages, "claims", lambda _: rows)
         tables = {"tan_fig_1__statement": slopes(0.1, 0.2), "tan_claims__claims": {"x": [1]}}
         said = front.findings(results(**tables))
-        assert "in the sets that steer: on the bundled data mean share 0.05. [Reliability]" in said
+        assert "vectors from redrawn pairs: on the bundled data mean share 0.05. [Reliability]" in said
 
     @pytest.mark.parametrize(
         ("verdict", "form", "title"),
         [
             (AGREES, "letter", "that of Llama-2-7b.**"),
-            (UNSPECIFIC, "letter", "that of Llama-2-7b, and so does that of vectors without labels.**"),
+            (UNSPECIFIC, "letter", "that of Llama-2-7b, and so does that of randomly labelled vectors.**"),
             (DIFFERS, "letter", ""),
             (AGREES, "statement", ""),
         ],
@@ -73,7 +75,7 @@ class TestFindings:
         monkeypatch.setattr(front.pages, "claims", lambda _: pd.DataFrame([row]))
         said = front.findings(results(tan_claims__claims={"x": [1]}))
         assert title in said and ("between the papers' own two models, 0.7." in said) == bool(title)
-        assert ("of m with it is 0.8; of vectors from shuffled labels" in said) == bool(title)
+        assert ("of m with it is 0.8; of randomly labelled vectors" in said) == bool(title)
         assert ("whichever way they steer, 0.6 (95% of them at most 0.7);" in said) == bool(title)
 
     @pytest.mark.parametrize(("high", "title"), [(0.2, "belongs to the text"), (0.75, "cannot be told")])
@@ -81,13 +83,13 @@ class TestFindings:
         order = {"low": 0.0, "high": [0.95, high], "placebo": [0.6, 0.0], "placebo_high": 0.8}
         said = front.findings(results(tan_texts__order=TWO | order | {"placebo_size": 0.95}))
         words = [title, "order of 40 sets, within their kinds (ρ = 0.90", "agree with itself (ρ = 0.10"]
-        words += ["labelled they agree at 0.60 (0.10 to 0.80), one vector a set", "and at 0.95 on how far"]
+        words += ["per set they agree at 0.60 (0.10 to 0.80)", "and at 0.95 on how far"]
         for each in (*words, "mostly how easily a text is moved. One model"):
             assert each in said
 
     @pytest.mark.parametrize(
         ("low", "itself"),
-        [((0.1, 0.1), "agrees"), ((0.1, -0.1), "may agree"), ((-0.1, -0.1), "does not agree")],
+        [((0.1, 0.1), "agrees"), ((0.1, -0.1), "may agree"), ((-0.1, -0.1), "is not shown to agree")],
     )
     def test_a_model_agrees_with_itself_where_every_model_does(self, results, low, itself):
         order = {"pair": [PAIRS[0], *PAIRS[1:2] * 2], "estimate": 0.2, "low": [0.1, *low], "high": 0.4}
@@ -99,12 +101,12 @@ class TestFindings:
         order = {"pair": [PAIRS[0], PAIRS[0], PAIRS[1]], "placebo_low": 0.4, "placebo_high": 0.7}
         order |= {"estimate": [0.7, 0.9, 0.1], "low": [0.5, 0.8, -0.1], "high": [0.8, 0.95, 0.3]}
         said = front.findings(results(tan_texts__order=THREE | order | {"placebo": [None, 0.6, None]}))
-        assert "(ρ = 0.90 [0.80, 0.95]; other pairs of models 0.70)" in said
+        assert "(ρ = 0.90 [0.80, 0.95]; other pairs of models, or texts, 0.70)" in said
 
     def test_how_many_means_are_above_zero_for_certain_stands_beside_how_many_are(self, results):
         rows = {"model": ["A model", "A model", "other"], "format": "statement", "low": [0.1, -0.1, 0.2]}
         said = front.findings(results(tan_fig_1__statement=slopes(0.1, 0.3), tan_fig_1__intervals=rows))
-        assert "in 1 of 2 data sets (its interval in 1), and" in said
+        assert "in 1 of 2 data sets (surely in 1);" in said
 
     def test_all_sets_of_the_papers_data_are_told_beside_those_of_its_figure(self, results):
         every = {"anti_steerable": [0.1, 0.2, 0.6, 0.4], "published_anti_steerable": [0.3, 0.1, 0.2, None]}
@@ -115,14 +117,14 @@ class TestFindings:
     def test_what_a_coin_does_is_called_as_good_only_where_it_is(self, results):
         order = {"low": [0.7, 0.0], "high": [0.95, 0.2], "placebo": 0.2, "placebo_high": 0.85}
         said = front.findings(results(tan_texts__order=TWO | order | {"placebo_size": 0.4}))
-        assert "(0.10 to 0.85), one vector a set, and at 0.40 on" in said and "mostly" not in said
+        assert "(0.10 to 0.85), and at 0.40 on" in said and "mostly" not in said
 
     @pytest.mark.parametrize(
         ("shared", "null", "title"),
         [
-            ("4 of 5", 4.5, "says what it says of any vector so short"),
-            ("5 of 5", 1.0, "reports less of it than"),
-            ("1 of 5", 4.5, "reports more of it than"),
+            ("4 of 5", 4.5, "it ranks first in any vector so short"),
+            ("5 of 5", 1.0, "sees less of a steering vector than"),
+            ("1 of 5", 4.5, "sees more of a steering vector than"),
         ],
     )
     def test_the_autoencoder_is_told_by_what_it_says_of_placebos(self, results, shared, null, title):
@@ -133,7 +135,11 @@ class TestFindings:
         curve |= {"low": [null - 1] * 4, "high": [null + 1] * 4}
         tables = {"mayne_tab_1__statement_features": rows, "mayne_fig_2__statement_dose": curve}
         said = front.findings(results(**tables))
-        assert title in said and f"{shared[0]} stand" in said and f"shuffled labels {null:.1f} (nine" in said
+        assert (
+            title in said
+            and f"vector {shared[0]} are" in said
+            and f"labelled vectors {null:.1f} (nine" in said
+        )
 
     def test_what_no_run_tells_is_left_out_and_the_rest_is_numbered(self, results):
         assert front.findings([]) == ""
@@ -142,7 +148,7 @@ class TestFindings:
         assert said.startswith("1. **A vector that works")
 
     @pytest.mark.parametrize(
-        ("shuffled", "title"), [(0.8, "; for the most part so does one"), (0.3, ", more than one")]
+        ("shuffled", "title"), [(0.8, "; nearly as well, so does"), (0.3, ", better than")]
     )
     def test_what_carries_over_is_told_beside_vectors_without_labels(self, results, shuffled, title):
         rows = {"train": ["BASE", "BASE", "SYS_POS"], "test": "USER_NEG", "format": "letter"}
@@ -150,10 +156,10 @@ class TestFindings:
         rows |= {"within": [0.9, 0.8, 0.9], "within_most": 0.85}
         rows |= {"kept": 1.0, "kept_shuffled": 0.9}
         said = front.findings(results(tan_fig_5__unlabelled=rows))
-        assert f"another prompt{title} whose labels mean nothing.**" in said and "in c" not in said
-        told = f": 0.90 beside {shuffled:.2f} in a (papers' data), *letter*; 0.80 beside {shuffled:.2f} in b, *letter*"
+        assert f"another prompt{title} one that was labelled at random.**" in said and "in c" not in said
+        told = f": 0.90 against {shuffled:.2f} in a (papers' data), *letter*; 0.80 against {shuffled:.2f} in b, *letter*"
         assert f"{told}, not beyond chance (paper, " in said
-        assert "the vector keeps 100% beside 90%, 100% beside 90%." in said
+        assert "the vector keeps 100% against 90%, 100% against 90%." in said
 
 
 @pytest.mark.parametrize("verdict", front.TOKENS)
@@ -168,7 +174,7 @@ def test_single_tokens_are_told_by_the_registered_verdict_beside_exchanged_answe
         front.TOKENS[verdict],
         "1.50 [1.20, 2.00] (a) and 0.90 [0.80, 1.10] (b) ",
         "times as far as the vector (1.90 and 1.80 in the third",
-        "random 0.00 and 0.10 times",
+        "randomly labelled answers 0.00 and 0.10 times",
         "effects correlate at 0.10 and 0.30.",
     ):
         assert part in said
@@ -182,7 +188,7 @@ def test_several_authors_are_told_by_the_registered_verdict(results, verdict):
     tables = {"medians": medians | {"others": [0.3, 0.1]}, "shares_intervals": shares}
     tables["verdict"] = {"pairs of authors": ["known", "new"], "verdict": ["undecided", verdict]}
     said = front.findings(results(**{f"ext_authors__{name}": table for name, table in tables.items()}))
-    told = "0.20 [0.00, 0.25] (a)", "0.50 [0.40, 0.60] (a) of", "vectors 0.10"
+    told = "0.20 [0.00, 0.25] (a)", "0.50 [0.40, 0.60] (a) of", "vectors of other concepts 0.10"
     for part in (front.AUTHORS[verdict], *told):
         assert part in said
 
@@ -206,8 +212,8 @@ def test_every_claim_is_counted_once_by_the_runs_that_can_test_it(monkeypatch):
     rows["published"] = rows["claim"].map({"ours": OURS}).fillna("0.5")
     monkeypatch.setattr(front.pages, "claims", lambda _: rows)
     said = front.score([None])
-    assert said.startswith("Of 7 claims") and "**1** are reproduced in every run" in said
+    assert said.startswith("Of 7 claims") and "**1** hold in every run" in said
     assert said.endswith("1 more are this book's own.")
-    agreed = "in some runs, and are undecided", "agree in number, and placebos as much"
-    for words in (*agreed, "in some runs, and not", "in none", "are open", "cannot be tested"):
+    agreed = "hold in some runs, and are undecided", "hold in number, and for placebos as much"
+    for words in (*agreed, "hold in some runs and fail", "hold in none", "are open", "cannot be tested"):
         assert f"**1** {words}" in said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from companion.figures import narrow, style
+from companion.figures import narrow, paper, style
 
 NAMES = ("openness", "anti-LGBTQ-rights", "myopic reward")
 
@@ -19,7 +19,7 @@ def panels(columns: int, words: str = "a data set", title: str = "ours") -> plt.
             each.set_title(title)
         style.name_rows(axes[0, 0], NAMES)
         style.legend(figure, [*axes[0, 0].containers, *axes[0, -1].containers])
-    style.sheet(figure)
+    paper.sheet(figure)
     return figure
 
 

@@ -1,6 +1,5 @@
 """A figure once more for a phone: its panels below each other, as wide as a phone shows letters of their size."""
 
-import io
 import warnings
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 
-from companion.figures import style
+from companion.figures import paper
 from companion.figures.collisions import collisions, cut
 from steerkit.files import write_atomically
 
@@ -33,14 +32,12 @@ def save(figure: Figure, path: str | Path) -> bool:
     vars(figure).pop("paper", None)
     try:
         with warnings.catch_warnings(action="error", category=UserWarning):
-            paper = style.sheet(figure)
+            sheet = paper.sheet(figure)
     except UserWarning:  # a panel of no width is left
         return False
-    if paper.width > ROOM * WIDTH or collisions(figure) or cut(figure):
+    if sheet.width > ROOM * WIDTH or collisions(figure) or cut(figure):
         return False
-    with style.saving():
-        figure.savefig(sink := io.BytesIO(), format="png", metadata={"Software": None}, bbox_inches=paper)
-    write_atomically(Path(path), style.shrunk(sink.getvalue()))
+    write_atomically(Path(path), paper.png(figure))
     return True
 
 

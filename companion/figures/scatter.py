@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from companion import published
-from companion.figures import style
+from companion.figures import paper, style
 
 NAMED = 3  # points with a name in one panel
 BAND = 0.15  # how strong seaborn draws one
@@ -125,7 +125,7 @@ def write_names(figure: Figure, panels: Sequence[Names], width: int = 18) -> Non
     A panel comes with its points (columns x and y) and the index entries to name, which are data sets unless there is a
     column ``dataset``. A label has at most two lines of about `width` letters.
     """
-    style.laid_out(figure)  # only now is known where things stand
+    paper.laid_out(figure)  # only now is known where things stand
     for axes, points, names in panels:
         style.pointed(axes, points["x"], points["y"], points.get("dataset", points.index.to_series()))
         dots = axes.transData.transform(points[["x", "y"]].to_numpy(dtype=float))

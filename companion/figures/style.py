@@ -1,17 +1,15 @@
-"""How every figure looks and what it may be drawn from: theme, fixed colours, checks at the door, words, saving.
+"""How every figure looks and what it may be drawn from: theme, fixed colours, checks at the door, words.
 
 Colours are Okabe and Ito's colour-blind safe set. A colour means one thing within its table (answer formats,
 models, prompt settings), in every figure; published values are grey or hatched.
 """
 
-import io
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,12 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
-from matplotlib.transforms import Bbox
 
-from companion import models, published, store
+from companion import models, published
 from companion.tan.tables import some
 from steerkit import errors, formats
-from steerkit.files import write_atomically
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"  # their yellow is too pale on white
@@ -40,9 +36,7 @@ PER_UNIT = {name: f"{unit} per unit multiplier" for name, unit in UNITS.items()}
 PUBLISHED_UNIT = PER_UNIT["letter"]
 
 WIDTH = 7.5  # inches: the text column of a book page; at 700 pixels a 9 point letter is 12 pixels high
-MARGIN = 0.04  # inches around what sticks out
 SMALL = 8.5  # points: the smallest text in any figure
-PALETTE = 256  # colours of a PNG: a plot has few, and so many hold it at a third of the size
 NOTE = {"fontsize": SMALL, "color": PUBLISHED}  # of words beside the numbers
 RC = {
     **sns.axes_style("whitegrid"),
@@ -74,8 +68,6 @@ class Drawn:
 
 
 theme = partial(plt.rc_context, RC)  # under which figures are drawn; nothing global changes
-# And saved: under the theme a figure that is laid out is laid out again for each file, and drawn once more for that.
-saving = partial(plt.rc_context, RC | {"figure.constrained_layout.use": False})
 
 
 @contextmanager
@@ -283,68 +275,3 @@ def pointed(axes: Axes, x: Iterable[float], y: Iterable[float], sets: Iterable[s
     names = [published.label(name) for name in sets]
     places = np.column_stack([np.asarray(list(each), dtype=float) for each in (x, y)])
     vars(axes.figure).setdefault("pointed", []).append((axes, places, names))
-
-
-def points(figure: Figure) -> list[tuple[int, int, str]]:
-    """Pixels of the figure's PNG where data sets are, from the left and from the top, and what each is called, with its
-    two numbers."""
-    found = []
-    for axes, places, names in vars(figure).get("pointed", []):
-        paper = sheet(figure)
-        pixels = axes.transData.transform(places)
-        across, down = pixels[:, 0] - paper.x0 * figure.dpi, paper.y1 * figure.dpi - pixels[:, 1]
-        for i in np.flatnonzero(np.isfinite(pixels).all(axis=1)):
-            text = f"{names[i]} ({number(places[i, 0])}, {number(places[i, 1])})"
-            found.append((round(across[i]), round(down[i]), text))
-    return found
-
-
-def save(figure: Figure, path: str | Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG and SVG and its table as CSV, once all three are made, and close the figure."""
-    contents = {}
-    try:
-        errors.need(not table.empty, "a table behind the figure", "an empty one", "pass its frame.")
-        with saving():
-            paper = sheet(figure)
-            for form, silent in (("png", "Software"), ("svg", "Date")):
-                figure.savefig(sink := io.BytesIO(), format=form, metadata={silent: None}, bbox_inches=paper)
-                contents[form] = sink.getvalue()
-    finally:
-        plt.close(figure)
-    contents |= {"png": shrunk(contents["png"]), "csv": store.csv(table)}
-    for suffix, content in contents.items():
-        write_atomically(Path(f"{path}.{suffix}"), content)
-    return [Path(f"{path}.{suffix}") for suffix in contents]
-
-
-def laid_out(figure: Figure) -> None:
-    """Give everything its place, once."""
-    if figure.get_layout_engine() is None:
-        return
-    with saving():
-        figure.draw_without_rendering()  # only now the layout is known
-        figure.set_layout_engine(None)
-    for axes in figure.axes:  # the solver's last digits vary, and an SVG names what it cuts by all of them
-        axes.set_position(np.round(axes.get_position(original=True).bounds, 9))
-
-
-def sheet(figure: Figure) -> Bbox:
-    """The paper of a figure in inches: its own size, and more where a legend or a number sticks out."""
-    if "paper" not in vars(figure):
-        laid_out(figure)
-        with saving():
-            drawn, own = figure.get_tightbbox(), figure.bbox_inches
-        inside = own.x0 <= drawn.x0 and own.y0 <= drawn.y0 and drawn.x1 <= own.x1 and drawn.y1 <= own.y1
-        vars(figure)["paper"] = own if inside else Bbox.union([own, drawn.padded(MARGIN)])
-    return vars(figure)["paper"]
-
-
-def shrunk(png: bytes) -> bytes:
-    """A PNG with a palette, where that is smaller; without dithering areas stay even, and a thin line keeps its colour."""
-    from PIL import Image  # matplotlib writes its PNG with it, so it is there
-
-    sink = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        even = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
-        image.convert("RGB").quantize(PALETTE, **even).save(sink, "PNG", optimize=True, dpi=image.info["dpi"])
-    return min(png, sink.getvalue(), key=len)
