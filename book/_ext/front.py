@@ -57,10 +57,10 @@ def _reliability(by_id: dict[str, Result]) -> str | None:
     every, sure = _table(by_id, "tan-fig-1", "intervals"), ""
     if every is not None:
         own = every[(every["model"] == name) & (every["format"] == form)]
-        sure = f" (its interval in {(own['low'] > 0).sum()})"
+        sure = f" (surely in {(own['low'] > 0).sum()})"
     return (
-        f"**A vector that works on average works {what}.** In {name}, format *{form}*, the mean is above zero in "
-        f"{(found['mean'] > 0).sum()} of {len(found)} data sets{sure}, and in the median set {wrong.median():.0%} of the test "
+        f"**A vector that works on average works {what}.** In {name} (*{form}*) the mean effect is positive in "
+        f"{(found['mean'] > 0).sum()} of {len(found)} data sets{sure}; in the median set {wrong.median():.0%} of the test "
         f"items move the wrong way (paper: {theirs:.0%}).{_all_sets(by_id)}{_whichever(by_id, form)} [Reliability](tan/reliability.md)"
     )
 
@@ -89,7 +89,7 @@ def _whichever(by_id: dict[str, Result], form: str) -> str:
     where = {name: "on the bundled data", f"{name} (papers' data)": "on the papers' data"}
     shares = {row.model: row.ours.partition(";")[0] for row in rows.itertuples()}
     found = [f"{where[model]} {share}" for model, share in shares.items() if model in where]
-    what = " Counting only items that vectors from redrawn pairs move backwards too, in the sets that steer: "
+    what = " Moved backwards by nearly all vectors from redrawn pairs: "
     return f"{what}{', '.join(found)}." if found else ""
 
 
@@ -106,11 +106,11 @@ def _order(by_id: dict[str, Result]) -> str | None:
     null = row["where false"].partition(";")[0].replace("(", "(95% of them at most ")
     what, why = "", ""
     if row["verdict"] == UNSPECIFIC:
-        what = ", and so does that of vectors without labels"
+        what = ", and so does that of randomly labelled vectors"
         why = " What carries over is how easily the answers of a data set are moved."
     return (
         f"**In the papers' own format the order of the data sets follows that of Llama-2-7b{what}.** The rank correlation "
-        f"of {pages.family(row['model'].partition(' (')[0])} with it is {ours}; of vectors from shuffled labels, whichever "
+        f"of {pages.family(row['model'].partition(' (')[0])} with it is {ours}; of randomly labelled vectors, whichever "
         f"way they steer, {null}; between the papers' own two models, {theirs}."
         f"{why} [Generalisation](tan/generalisation.md)"
     )
@@ -122,18 +122,18 @@ def _shift(by_id: dict[str, Result]) -> str | None:
     if not len(rows):
         return None
     mostly = (rows["within_shuffled"] / rows["within"]).median() > 1 / 2
-    what = "; for the most part so does" if mostly else ", more than"
+    what = "; nearly as well, so does" if mostly else ", better than"
     beyond = (rows["within"] > rows["within_most"]).map({True: "", False: ", not beyond chance"})
-    words = "{:.2f} beside {:.2f} in {}, *{}*{}".format
+    words = "{:.2f} against {:.2f} in {}, *{}*{}".format
     named = rows["model"].map(pages.family)
     columns = [rows["within"], rows["within_shuffled"], named, rows["format"], beyond]
     each = (words(*row) for row in zip(*columns, strict=True))
     _, theirs = both_models("spearman-id-ood:BASE->USER_NEG")
-    kept = (f"{row.kept:.0%} beside {row.kept_shuffled:.0%}" for row in rows.itertuples())
+    kept = (f"{row.kept:.0%} against {row.kept_shuffled:.0%}" for row in rows.itertuples())
     return (
-        f"**A vector carries over to another prompt{what} one whose labels mean nothing.** Steerability in distribution and under the opposite persona "
-        f"correlates over data sets of a kind, with the right labels beside labels exchanged at random: {'; '.join(each)} (paper, over all sets: {theirs}). "
-        f"Of its mean slope at multiplier 0 the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
+        f"**A vector works under another prompt{what} one that was labelled at random.** Rank correlation between steerability in "
+        "distribution and under the opposite persona, over data sets of a kind, true labels against random ones: "
+        f"{'; '.join(each)} (paper, over all sets: {theirs}). Of its mean slope at multiplier 0 the vector keeps {', '.join(kept)}. [Generalisation](tan/generalisation.md#figure-5-in-and-out-of-distribution)"
     )
 
 
@@ -149,15 +149,19 @@ def _text(by_id: dict[str, Result]) -> str | None:
     one, *more = same.sort_values("placebo", key=pd.isna, kind="stable").itertuples()
     several = list(other.itertuples())
     what = "belongs to the text" if one.disjoint > other["high"].max() else "cannot be told from the text"
-    pairs = f"; other pairs of models {', '.join(f'{each.estimate:.2f}' for each in more)}" if more else ""
+    pairs = (
+        f"; other pairs of models, or texts, {', '.join(f'{each.estimate:.2f}' for each in more)}"
+        if more
+        else ""
+    )
     sure = sum(two.low > 0 for two in several)
-    itself = {0: "does not agree with itself", len(several): "agrees with itself"}.get(
+    itself = {0: "is not shown to agree with itself", len(several): "agrees with itself"}.get(
         sure, "may agree with itself"
     )
-    coin = f"With training pairs that a coin has labelled they agree at {one.placebo:.2f} "
-    coin += f"({one.placebo_low:.2f} to {one.placebo_high:.2f}), one vector a set"
+    coin = f"With one randomly labelled vector per set they agree at {one.placebo:.2f} "
+    coin += f"({one.placebo_low:.2f} to {one.placebo_high:.2f})"
     if pd.notna(one.placebo_size):
-        coin += f", and at {one.placebo_size:.2f} on how far such vectors move a set on average"
+        coin += f", and at {one.placebo_size:.2f} on how far many of them move a set on average"
     if np.nanmax([one.placebo_high, one.placebo_size]) >= one.estimate:
         coin += ": what they share is mostly how easily a text is moved"
     return (
@@ -176,9 +180,9 @@ def _authors(by_id: dict[str, Result]) -> str | None:
     share = _ends(shares, "concept", "concept_low", "concept_high")
     others = " and ".join(f"{value:.2f}" for value in medians["others"])
     return (
-        f"**{AUTHORS[verdict]}** So says the rule registered before the run, of new pairs of authors: of the variance in "
-        f"steerability the concept itself has {share}. On another author's texts of its concept a vector reaches "
-        f"{_ends(medians, 'median', 'low', 'high')} of what those texts' own vector does, and other concepts' vectors {others}. "
+        f"**{AUTHORS[verdict]}** By a rule registered before the run, on new pairs of authors, the concept has {share} of the variance "
+        f"in steerability. On another author's texts of its concept a vector reaches {_ends(medians, 'median', 'low', 'high')} "
+        f"of what those texts' own vector does, and vectors of other concepts {others}. "
         "[Several authors](beyond/authors.md)"
     )
 
@@ -192,10 +196,10 @@ def _tokens(by_id: dict[str, Result]) -> str | None:
     told = shares["exchanged"], shares["items"], thirds.loc[thirds["third"] == 3, "share"]
     null, items, most = (" and ".join(f"{value + 0.0:.2f}" for value in each.round(2)) for each in told)
     return (
-        f"**{TOKENS[found]}** On {shares['sets'].max()} sets kept apart, the log odds of the tokens of the training answers, "
-        f"added to the logits at the vector's dose on a neutral text, move the tests {_ends(shares, 'share', 'low', 'high')} "
-        f"times as far as the vector ({most} in the third of the sets that it moves most), with the answers exchanged at "
-        f"random {null} times. Over the answers of a set the two effects correlate at {items}. "
+        f"**{TOKENS[found]}** On {shares['sets'].max()} held-out sets, adding the log odds of the training answers' tokens to the "
+        f"logits, as strongly as the vector moves a neutral text, moves the tests {_ends(shares, 'share', 'low', 'high')} "
+        f"times as far as the vector ({most} in the third of the sets that it moves most); with randomly labelled answers "
+        f"{null} times. Over the answers of a set the two effects correlate at {items}. "
         "[Single tokens](beyond/single-tokens.md), and [what is left without a common word](beyond/common-words.md)"
     )
 
@@ -212,13 +216,13 @@ def _autoencoder(by_id: dict[str, Result]) -> str | None:
     norm, placebos = curve["vector_norm"].iloc[0], curve[curve["what"] == "label-shuffled"]
     ends = (placebos[each] for each in ("low", "shared", "high"))
     low, null, high = (np.interp(norm, placebos["norm"], each) for each in ends)
-    what = "says what it says of any vector so short"
+    what = "What an autoencoder ranks first in a steering vector, it ranks first in any vector so short"
     if not low <= shared <= high:
-        what = f"reports {'more' if shared < low else 'less'} of it than of other vectors so short"
+        more = "more" if shared < low else "less"
+        what = f"An autoencoder sees {more} of a steering vector than of other vectors so short"
     return (
-        f"**An autoencoder that is given a steering vector {what}.** Of the {of} features that it ranks first in the vector, "
-        f"{shared} stand among the first {of} of the zero vector as well; in vectors from shuffled labels {null:.1f} "
-        f"(nine in ten of them have {low:.0f} to {high:.0f}). How the autoencoder was trained decides whether zero activates "
+        f"**{what}.** Of the first {of} features of the vector {shared} are among the first {of} of the zero vector as well; "
+        f"in randomly labelled vectors {null:.1f} (nine in ten of them have {low:.0f} to {high:.0f}). How the autoencoder was trained decides whether zero activates "
         "anything: [the verdicts by autoencoder](mayne/claims.md). [Encoding](mayne/encoding.md)"
     )
 
@@ -247,12 +251,12 @@ def score(own: list[Result]) -> str:
 
 
 KINDS = {
-    "reproduced": "are reproduced in every run that could test them",
-    "partly": "in some runs, and are undecided or not specific in the others",
-    "mixed": "in some runs, and not in others",
-    "not": "in none",
-    "unspecific": "agree in number, and placebos as much",
-    "open": "are open (every interval holds both answers)",
+    "reproduced": "hold in every run that could test them",
+    "partly": "hold in some runs, and are undecided or not specific in the others",
+    "mixed": "hold in some runs and fail in others",
+    "not": "hold in none",
+    "unspecific": "hold in number, and for placebos as much",
+    "open": "are open (every interval includes both answers)",
     "untestable": "cannot be tested on these models",
 }
 
