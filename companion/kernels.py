@@ -7,6 +7,7 @@ the kernels are. Only on Linux: elsewhere a fork after such imports is not safe,
 import gc
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ IMPORTED += "companion.page companion.claims companion.claims_mayne companion.ta
 IMPORTED += "companion.figures.style pyarrow.parquet".split()
 FORKS = sys.platform == "linux"
 LONGEST = 80  # characters of a folder for sockets
+PATIENCE = 120  # seconds for the imports; on two busy cores they take ten
 RUNNING: set[Any] = set()  # managers of the kernels that run
 STOPPED = Event()  # nobody waits for these any more
 
@@ -46,7 +48,9 @@ class ForkServer:
                 about = {"env": self.share | os.environ, "text": True, "start_new_session": True}
                 self.process = subprocess.Popen(server, stdin=pipe, stdout=pipe, **about)
             print(json.dumps([command, environment, str(Path.cwd())]), file=self.process.stdin, flush=True)
-            return Fork(int(self.process.stdout.readline()))
+            if select.select([self.process.stdout], [], [], PATIENCE)[0]:
+                return Fork(int(self.process.stdout.readline()))
+            self.process.kill()  # and nobody can ask it again
         return None
 
     def close(self) -> None:

@@ -49,17 +49,19 @@ def test_kernels_of_a_book_are_forks_of_a_process_that_has_imported_and_ends_aft
     assert server.returncode == 0 and own not in kernels.SERVERS and not kernels.RUNNING
 
 
-@pytest.mark.parametrize("fails", ["at once", "on its way", "elsewhere"])
+@pytest.mark.parametrize("fails", ["at once", "on its way", "in its time", "elsewhere"])
 def test_a_kernel_begins_by_itself_where_nobody_can_be_forked(fails, tmp_path, monkeypatch):
     def start(command: list[str], **how: object) -> subprocess.Popen:
         if fails == "at once":
             raise OSError("Cannot allocate memory")
-        return popen([sys.executable, "-c", ""], **how)
+        stuck = "import time; time.sleep(60)" * (fails == "in its time")
+        return popen([sys.executable, "-c", stuck], **how)
 
     popen = subprocess.Popen
     if fails == "elsewhere":
         monkeypatch.setattr(kernels, "FORKS", False)
     else:
         monkeypatch.setattr(kernels.subprocess, "Popen", start)
+        monkeypatch.setattr(kernels, "PATIENCE", 0.5)
     with kernels.running(1):
         assert said(tmp_path)[:2] == [str(os.getpid()), "False"]
