@@ -58,6 +58,15 @@ def spread_between(means: np.ndarray, noise: np.ndarray) -> Interval:
     return Interval(*(np.sqrt(points) / abs(means.mean())))
 
 
+def two_means(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means [s] of the two clusters of least squares of every row [s, n], the lower and the upper one."""
+    rows, count = np.sort(rows, axis=1), rows.shape[1]
+    sums, below = rows.cumsum(axis=1), np.arange(1, count)
+    lower, upper = sums[:, :-1] / below, (sums[:, -1:] - sums[:, :-1]) / (count - below)
+    apart = (below * (count - below) * (upper - lower) ** 2).argmax(axis=1)[:, None]
+    return tuple(np.take_along_axis(means, apart, axis=1)[:, 0] for means in (lower, upper))
+
+
 def quick_rank_correlation(x: np.ndarray, y: np.ndarray, strata: Sequence[object]) -> Interval:
     """`companion.tan.ranks.correlated` in closed form, for rules that are put to hundreds of worlds.
 

@@ -367,6 +367,12 @@ def test_an_order_that_holds_within_kinds_alone_or_between_them_alone_is_none():
         assert verdict_of(trial.effect, trial.least, trial.none) != AGREES
 
 
+def test_other_texts_under_the_same_names_do_not_decide_on_the_published_order():
+    found = as_published(np.random.default_rng(0), True)
+    found.settings.source = "bundled"
+    assert isinstance(BY_ID["dataset-property"].judge(found), Untestable)
+
+
 def test_steering_that_stays_as_strong_in_late_layers_has_no_peak_in_the_middle():
     one = BY_ID["middle-layers-steer-best"]
     trial = one.judge(layered(np.random.default_rng(0), lambda layer: min(layer, 15) / 15))

@@ -139,8 +139,9 @@ class TestOpposites:
         says = [self.said(seed) for seed in range(SIMULATIONS)]
         assert share(says) >= 0.8
 
-    def test_without_labels_it_is_agreed_to_in_a_tenth_of_runs_at_most(self):
-        assert share([self.said(seed, labels=False) for seed in range(40)]) <= MOST
+    def test_without_labels_it_is_decided_in_a_tenth_of_runs_at_most(self):
+        says = [self.said(seed, labels=False) for seed in range(40)]
+        assert share(says) <= MOST and says.count(DIFFERS) <= MOST * 40
 
     def test_the_pair_is_judged_on_groups_that_did_not_choose_it(self):
         found = self.one(0)

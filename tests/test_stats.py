@@ -5,9 +5,17 @@ import pandas as pd
 import pytest
 import scipy.stats
 import statsmodels.api as sm
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LinearRegression
 
-from companion.inference import holm, max_t, partial_rank_correlation, quick_rank_correlation, share_interval
+from companion.inference import (
+    holm,
+    max_t,
+    partial_rank_correlation,
+    quick_rank_correlation,
+    share_interval,
+    two_means,
+)
 from companion.tan.variance import variance_parts
 from steerkit import SteerkitError, mean_interval, rank_correlation
 
@@ -170,6 +178,15 @@ def test_it_covers_the_truth_about_as_often_as_its_level_says():
         x, noise = rng.normal(size=40), rng.normal(size=40)
         found.append(quick_rank_correlation(x, 0.6 * x + 0.8 * noise, kinds))
     assert 0.92 <= _covered(found, truth) <= 0.97
+
+
+def test_two_clusters_are_those_of_k_means():
+    rng = _rng(11)
+    rows = np.vstack([rng.normal(size=30), np.r_[rng.normal(-3, 1, 8), rng.normal(2, 1, 22)], rng.random(30)])
+    lower, upper = two_means(rows)
+    for row, *found in zip(rows, lower, upper, strict=True):
+        means = KMeans(2, n_init=20, random_state=0).fit(row[:, None]).cluster_centers_[:, 0]
+        assert found == pytest.approx(sorted(means))
 
 
 def test_what_two_numbers_share_beyond_others_is_told_apart_from_what_they_owe_to_them():

@@ -87,7 +87,7 @@ def evidence(found: list[SetSlopes], **about: object) -> Run:
     names = [each.name for each in found]
     theirs = {"mean": 1.0, "anti_steerable": 0.3, "variance_unexplained": 0.3, "variance_total": 1.0}
     known = {"name": "world", "form": "statement", "others": (), "sets": found, "unlabelled": None}
-    known["unlabelled_cosines"] = pd.DataFrame()
+    known |= {"unlabelled_cosines": pd.DataFrame(), "settings": SimpleNamespace(source="papers")}
     known["kinds"] = {each.name: each.kind for each in found}
     ramp = np.linspace(0.5, 1.5, len(names))
     known["llama"] = lambda column: pd.Series(theirs[column], names) * ramp ** (column == "mean")
