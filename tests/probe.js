@@ -25,7 +25,13 @@
   const cut = [...document.querySelectorAll("article div.math")].filter((box) =>
     [...box.querySelectorAll("math *")].some((part) =>
       part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1));
+  await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  const told = (node) => getComputedStyle(node, "::before");
+  const promised = [...document.querySelectorAll("article figure, article .scroll")].filter((node) =>
+    told(node).content.includes("swipe")
+    && (parseFloat(told(node).fontSize) > 0) !== (node.scrollWidth > node.clientWidth));
   return {
+    promised: promised.map(name),
     scrollWidth: document.documentElement.scrollWidth,
     wide: wide.map(name),
     small: small.map(name),

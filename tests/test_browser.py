@@ -160,6 +160,7 @@ WRONG = {
     "something is refused": lambda page, _: page.failed,
     "a phone scrolls sideways or cuts off": lambda page, _: sideways(page.phone, PHONE[0]),
     "a desk scrolls sideways or cuts off": lambda page, _: sideways(page.desk, DESK[0]),
+    "a box says that there is a rest, or hides it": lambda page, _: page.phone["promised"],
     "a formula begins out of reach": lambda page, _: page.phone["cut"] + page.desk["cut"],
     "text on a phone is too small to read": lambda page, _: page.phone["small"],
     # The browsers' own measure calls 0.1 good and 0.25 poor. Formulas are typeset after the text is drawn: on a busy
@@ -229,6 +230,7 @@ FOCUS = """(() => {
 
 BAD = """<!doctype html><html lang="en"><head><title>t</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head><body><main><article><h1>t</h1>
+<style>@media (max-width: 600px) { .scroll::before { content: "swipe"; } }</style><div class="scroll">no more</div>
 <img src="none.png"><a href="#nowhere">x</a><p style="font-size:8px">small</p>
 <p id="late" style="color:#ddd">pale</p>
 <div class="math" style="display:flex;flex-direction:row-reverse;overflow-x:auto"><math style="flex:none">
@@ -248,6 +250,7 @@ def test_a_bad_page_is_caught(browser, serve, tmp_path):
     assert page.phone["scrollWidth"] > PHONE[0] and len(page.phone["wide"]) == 1
     assert page.desk["wide"] == [] and len(page.phone["small"]) == 1
     assert page.desk["cut"] == [] and len(page.phone["cut"]) == 1
+    assert page.desk["promised"] == [] and len(page.phone["promised"]) == 1
     if page.violations is not None:
         assert any("color-contrast" in line for line in page.violations)
         assert any("image-alt" in line for line in page.violations)
