@@ -241,7 +241,9 @@ def _model_line(manifests: list[dict]) -> str:
     engines = ", ".join(sorted({m.get("engine", "?") for m in manifests}))
     sets, (train, test, *_) = {m["inputs"]["dataset"] for m in manifests}, inputs["limits"]
     whose = Counter("own" if name.endswith(SUFFIXES) else inputs["source"] for name in sets)
-    sets = " and ".join(f"{count} {source} data sets" for source, count in sorted(whose.items()))
+    sets = " and ".join(
+        f"{count} {source} data set{'s' * (count > 1)}" for source, count in sorted(whose.items())
+    )
     items = f"split {inputs['split']} with up to {train} training and {test} test groups"
     if "pairs" in inputs:  # drawn for themselves, each training pair and test
         items = f"{inputs['pairs']} pairs drawn of each"

@@ -72,7 +72,7 @@ def title(caption: str) -> str:
     >>> title("Shares of the variance, with intervals over concepts.")
     'Shares of the variance'
     """
-    words = re.split(r"[,;:.(](?=[\s*]|$)", caption.strip("*"), maxsplit=1)[0].split()
+    words = re.split(r"[,;:.(](?=[\s*]|$)", caption.replace("**", ""), maxsplit=1)[0].split()
     return " ".join(words[:TITLE]) + ("…" if len(words) > TITLE else "")
 
 
