@@ -156,11 +156,19 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
         moves = {path: output.with_name(path.name) for path in scratch.iterdir()}
         taken = next((str(target) for target in moves.values() if target.is_dir()), "")
         need(not taken, f"files or nothing beside {output}", f"a folder at {taken}", "move it away.", kept)
-        _record_path(output).unlink(missing_ok=True)
+        for path in (_record_path(output), *_parts(output.parent, source.stem)):
+            path.unlink(missing_ok=True)
         for path, target in moves.items():
             path.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _parts(folder: Path, name: str) -> list[Path]:
+    """The figures and tables of a notebook: another run of it may leave others, and a page would show both as one."""
+    own = f'"exhibit": "{name}"'  # another name may begin with this one
+    told = {path.stem for path in folder.glob(f"{name}-*.json") if own in path.read_text("utf-8", "replace")}
+    return [path for path in folder.glob(f"{name}-*") if path.stem.removesuffix("-narrow") in told]
 
 
 def _tidy(path: Path) -> None:

@@ -171,7 +171,10 @@ class TestNewFigure:
 
 BROKEN = """
 import os, pathlib
-pathlib.Path(os.environ["STEERKIT_OUT"], "broken-part.csv").write_text(profile)
+part = pathlib.Path(os.environ["STEERKIT_OUT"], f"broken-{profile}")
+for suffix in (".csv", ".png", "-narrow.png"):
+    part.with_name(part.name + suffix).write_text(profile)
+part.with_suffix(".json").write_text('{"exhibit": "broken"}')
 if profile == "bad":
     raise ValueError("no luck.")
 if profile == "dead":
@@ -199,6 +202,18 @@ class TestFailure:
             assert outcome.status == "failed" and message in outcome.error
             assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
         assert run_notebook(broken, {}).status == "up to date"
+
+    def test_figures_of_an_earlier_run_go_with_it_and_those_of_another_notebook_stay(
+        self, broken, tmp_path, forked
+    ):
+        out = tmp_path / "out"
+        assert run_notebook(broken, {}).status == "done"
+        (out / "broken-in-two-part.json").write_text('{"exhibit": "broken-in-two"}')
+        assert run_notebook(broken, {"profile": "fair"}).status == "done"
+        left = {path.name for path in out.iterdir() if path.suffix in (".json", ".csv", ".png")}
+        assert left - {"broken.run.json", "broken-in-two-part.json"} == {
+            f"broken-fair{suffix}" for suffix in (".csv", ".json", ".png", "-narrow.png")
+        }
 
     def test_a_record_that_came_or_changed_is_a_reason_to_run_again(
         self, broken, tmp_path, monkeypatch, forked
