@@ -89,8 +89,19 @@ def markers(axes, shape: str) -> list[tuple[float, float]]:
     return [(x, y) for line in found for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
 
 
+def bars_of(axes) -> list:
+    return [bar for group in axes.containers for bar in group]
+
+
 def widths(axes) -> list[float]:
-    return [bar.get_width() for bar in axes.patches]
+    return [bar.get_width() for bar in bars_of(axes)]
+
+
+def marks(axes, label: str) -> np.ndarray:
+    """Where the marks stand that the legend explains with these words, [n, 2]."""
+    return np.vstack(
+        [c.get_offsets() for c in axes.collections if c.get_label() == label] or [np.empty((0, 2))]
+    )
 
 
 def minus(text: str) -> str:

@@ -6,7 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import raising, refused
-from drawn import SETS, bands, boxes, make_grid, medians_of, minus, points, segments, texts, ticks, widths
+from drawn import (
+    SETS,
+    bands,
+    bars_of,
+    boxes,
+    make_grid,
+    medians_of,
+    minus,
+    points,
+    segments,
+    texts,
+    ticks,
+    widths,
+)
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.stats import spearmanr
@@ -55,12 +68,12 @@ class TestFigure1:
         left, middle, right = drawn.figure.axes  # ours, published, shares of both
         order = slopes.groupby("dataset")["steerability"].median().sort_values(ascending=False)
         assert ticks(left) == [published.label(name) for name in order.index]
-        assert len(bands(left)) == len(order) == len(right.patches)
+        assert len(bands(left)) == len(order) == len(bars_of(right))
         assert middle.get_xlabel().endswith("(logits per unit multiplier)")
         assert left.get_xlabel().endswith(f"({style.UNITS[kind]} per unit multiplier)")
         assert "SmolLM2" in left.get_title() and "Llama-2-7b" in middle.get_title()
         assert left.get_ylim()[0] > left.get_ylim()[1]  # row 0 on top
-        for row, bar in enumerate(right.patches):
+        for row, bar in enumerate(bars_of(right)):
             values = slopes.loc[slopes["dataset"] == drawn.table.loc[row, "dataset"], "steerability"]
             assert bar.get_width() == pytest.approx(np.mean(values <= 0))
             assert bar.get_y() + bar.get_height() / 2 == pytest.approx(row)
@@ -299,7 +312,7 @@ class TestFigure4:
         left, right = drawn.figure.axes
         ours = np.reshape(widths(left), (3, 3)).T  # row, part
         np.testing.assert_allclose(ours, [[0.5, 0.2, 0.3], [0.1, 0, 0.9], [0, 0, 0]], atol=1e-12)
-        starts = np.reshape([bar.get_x() for bar in left.patches], (3, 3)).T
+        starts = np.reshape([bar.get_x() for bar in bars_of(left)], (3, 3)).T
         np.testing.assert_allclose(starts[:2], [[0, 0.5, 0.7], [0, 0.1, 0.1]], atol=1e-12)
         theirs = np.reshape(widths(right), (3, 3)).T
         total = published.dataset("openness")["variance_total_llama2-7b"]

@@ -11,12 +11,14 @@ from drawn import (
     boxes,
     crowded,
     markers,
+    marks,
     medians_of,
     minus,
     points,
     segments,
     texts,
     ticks,
+    widths,
 )
 from drawn import make_grid as grid_of
 from scipy.stats import spearmanr
@@ -56,11 +58,18 @@ class TestRanges:
     def test_a_marker_for_each_width_stands_at_our_and_at_the_published_mean(self):
         table = by_range(make_grid())
         left, right = layers.range_ablation(table).figure.axes
-        for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
+        for width in (0.5, 1.0, 1.5):
             ours = table[table["width"] == width].sort_values("mean", ascending=False)
-            assert sorted(x for x, _ in markers(left, shape)) == pytest.approx(sorted(ours["mean"]))
+            assert sorted(marks(left, f"multipliers within ±{width:g}")[:, 0]) == pytest.approx(
+                sorted(ours["mean"])
+            )
             theirs = published.datasets()[f"mean_range_{width}_llama2-7b"][list(SETS[:3])]
-            assert sorted(x for x, _ in markers(right, shape)) == pytest.approx(sorted(theirs))
+            found = marks(right, f"multipliers within ±{width:g}")
+            assert sorted(found[:, 0]) == pytest.approx(sorted(theirs)) and {*found[:, 1].round()} == {
+                0,
+                1,
+                2,
+            }
         ends = sorted((line[0, 0], line[1, 0]) for line in segments(left))
         np.testing.assert_allclose(ends, sorted(zip(table["low"], table["high"], strict=True)))
         assert texts(right) == ["not in the paper"]
@@ -70,7 +79,8 @@ class TestRanges:
         table = by_range(make_grid("statement", ("my-own-set",)), (0.5, 1.5))
         left, right = layers.range_ablation(table).figure.axes
         assert "nats per token" in left.get_xlabel() and len(right.get_xticks()) == 0
-        assert len(markers(left, "o")) == len(markers(left, "D")) == 1 and not markers(left, "s")
+        counts = [len(marks(left, f"multipliers within ±{width}")) for width in (0.5, 1, 1.5)]
+        assert counts == [1, 0, 1]
 
     def test_the_words_state_means_shrinking_and_the_published_ones(self):
         table = by_range(make_grid())
@@ -91,9 +101,9 @@ class TestRanges:
         drawn = layers.ranges_published(list(published.datasets().index))
         (axes,) = drawn.figure.axes
         theirs = published.datasets().loc[list(published.SELECTED)]
-        for width, shape in zip((0.5, 1.0, 1.5), "osD", strict=True):
+        for width in (0.5, 1.0, 1.5):
             wanted = sorted(theirs[f"mean_range_{width}_llama2-7b"])
-            assert sorted(x for x, _ in markers(axes, shape)) == pytest.approx(wanted)
+            assert sorted(marks(axes, f"multipliers within ±{width:g}")[:, 0]) == pytest.approx(wanted)
         shrinking = (theirs["mean_range_1.5_llama2-7b"] < theirs["mean_range_0.5_llama2-7b"]).sum()
         assert f"It shrinks in {shrinking} sets, most in myopic reward" in layers.ranges_published().alt
         for words in (drawn.alt, drawn.figure.get_suptitle()):
@@ -202,8 +212,8 @@ class TestFlaws:
         table = table.sort_values("mean_corrected", ascending=False, ignore_index=True)
         assert ticks(left) == [published.label(name) for name in table["dataset"]]
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
-            for shape, side in (("D", "released"), ("o", "corrected")):
-                assert [x for x, _ in markers(axes, shape)] == pytest.approx(list(table[f"{what}_{side}"]))
+            for found, side in zip(points(axes), ("released", "corrected"), strict=True):
+                assert list(found[:, 0]) == pytest.approx(list(table[f"{what}_{side}"]))
             assert texts(axes)[-1] == "Δ"
         assert texts(left)[:-1] == [minus(f"{d:+.2g}") for d in table["mean_difference"]]
         ends = [(line[0, 0], line[1, 0]) for line in segments(left)]
@@ -220,7 +230,7 @@ class TestFlaws:
         letter = slopes(make_grid())
         paper = letter.assign(steerability=letter["steerability"] + 0.25)
         drawn = drawings.closing_bracket(flaws.bracket_effect(letter, paper))
-        with_bracket, alone = ([x for x, _ in markers(drawn.figure.axes[0], shape)] for shape in "Do")
+        with_bracket, alone = (found[:, 0] for found in points(drawn.figure.axes[0]))
         np.testing.assert_allclose(np.subtract(with_bracket, alone), 0.25)
         flipped = ((letter["steerability"] <= 0) != (paper["steerability"] <= 0)).mean()
         assert f"On average {flipped:.0%} of the examples" in drawn.alt
@@ -256,7 +266,7 @@ class TestFlaws:
         mean, median = points(left)
         np.testing.assert_allclose(mean[:, 0], drawn.table["mean"])
         np.testing.assert_allclose(median[:, 0], drawn.table["median"])
-        np.testing.assert_allclose([bar.get_width() for bar in right.patches], drawn.table["anti_steerable"])
+        np.testing.assert_allclose(widths(right), drawn.table["anti_steerable"])
         mean, median = points(middle)
         assert list(mean[:2, 0]) == [0.558, 0.443] and median[2, 0] == 0.714
         below = [label.splitlines()[1] for label in ticks(left)]

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import crowded, points, ticks
+from drawn import crowded, marks, points, ticks
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from test_figures_shifts import our_rows, published_rows
@@ -77,7 +77,7 @@ class TestEffects:
                 part = table[(table["format"] == axes.get_title()) & (table["model"] == model)]
                 (places, faces, edges), (placebo, *_), (at_zero, *_) = drawn[3 * i : 3 * i + 3]
                 color = style.model_color(model).lower()
-                at = [names.index(published.label(name)) + (-0.12, 0.12)[i] for name in part["dataset"]]
+                at = [names.index(published.label(name)) + (-0.175, 0.175)[i] for name in part["dataset"]]
                 assert np.allclose(places, np.column_stack([part["estimate"], at]))
                 assert np.allclose(placebo, np.column_stack([part["placebo"], at]))
                 assert np.allclose(at_zero, np.column_stack([part["at_zero"], at]))
@@ -133,18 +133,20 @@ class TestBias:
         again = figures.bias(table).figure.axes[0]
         assert np.array_equal(points(axes)[0], points(again)[0])  # dots lie where they lay before
         assert labels(axes) == [f"{label}, {form}" for form in ("letter", "yes-no") for label in LABELS]
-        assert [text.get_text() for text in found.figure.legends[0].get_texts()] == ["a data set", "median"]
-        *clouds, (medians, _, _) = dots(axes)
-        for row, (places, faces, _) in enumerate(clouds):
-            label, form = labels(axes)[row].split(", ")
+        named = [f"a data set in {label}" for label in LABELS]
+        legend = [text.get_text() for text in found.figure.legends[0].get_texts()]
+        assert legend == [named[0], "median", named[1]]
+        clouds = [dots(axes)[0], dots(axes)[2]]
+        for row, (label, form) in enumerate(name.split(", ") for name in labels(axes)):
             model = MODELS[LABELS.index(label)]
             shares = table[(table["format"] == form) & (table["model"] == model)]["bias_share"]
-            assert np.allclose(sorted(places[:, 0]), sorted(shares))
-            assert np.abs(places[:, 1] - row).max() < 0.5
+            places, faces, _ = clouds[LABELS.index(label)]
+            own = places[np.abs(places[:, 1] - row) < 0.5]
+            assert np.allclose(sorted(own[:, 0]), sorted(shares))
             assert set(faces) == {style.model_color(model).lower()}
-            assert medians[row] == pytest.approx([shares.median(), row])
+            assert [shares.median(), row] in marks(axes, "median").tolist()
             assert f"{shares.median():.2f} for {label} in {form}" in found.alt
-        assert len(clouds) == 4 and axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
+        assert len(marks(axes, "median")) == 4 and axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
         assert "statement" not in found.alt
 
     def test_a_model_that_was_not_run_in_a_format_has_no_row_there(self):
@@ -214,10 +216,13 @@ class TestCorrelations:
         found = texts.correlations(pairs, by="kind")
         (axes,) = found.figure.axes
         main = pairs[pairs["sets"] == "within kinds"].reset_index(drop=True)
-        (places, faces, _), _, *rest = dots(axes)
-        assert np.allclose(places, np.column_stack([main["estimate"], range(len(main))]))
-        assert np.allclose(lines(axes)[0][:, :, 0], main[["low", "high"]])
-        assert faces == [texts.COLORS[kind].lower() for kind in main["kind"]] and len(set(faces)) == 2
+        own, rest = dots(axes)[:2], dots(axes)[2:5]
+        for ends, (places, faces, _), (kind, part) in zip(
+            lines(axes)[:2], own, main.groupby("kind", sort=False), strict=True
+        ):
+            assert np.allclose(places, np.column_stack([part["estimate"], part.index]))
+            assert np.allclose(ends[:, :, 0], part[["low", "high"]])
+            assert set(faces) == {texts.COLORS[kind].lower()}
         for drawn, sets in zip(rest, ("all", "persona", "choice"), strict=True):
             part = pairs[pairs["sets"] == sets].set_index(["first", "second"])["estimate"]
             assert np.allclose(drawn[0][:, 0], [part[row.first, row.second] for row in main.itertuples()])
@@ -230,18 +235,19 @@ class TestCorrelations:
         found = slopes.agreement(made(), slopes.PAIRS[:3])
         figure = texts.correlations(found).figure
         main = found[found["sets"] == "within kinds"]
-        assert np.allclose(dots(figure.axes[0])[1][0][:, 0], main["ceiling"], equal_nan=True)
-        bars = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in figure.axes[0].patches]
-        assert np.allclose(bars, main[["placebo_low", "placebo_high"]], equal_nan=True)
+        [axes], said = figure.axes, ["ceiling of the noise", "nine in ten placebo vectors"]
+        assert np.allclose(marks(axes, said[0])[:, 0], main["ceiling"], equal_nan=True)
+        [band] = (part for part in axes.collections if part.get_label() == said[1])
+        ends = [line[:, 0] for line in band.get_segments() if len(line) == 2]
+        assert np.allclose(ends, main[["placebo_low", "placebo_high"]].dropna()) and ends
         legend = [text.get_text() for text in figure.legends[0].get_texts()]
-        marks = ["ceiling of the noise", "nine in ten placebo vectors"]
-        assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == marks
+        assert legend[:3] == list(slopes.PAIRS[:3]) and legend[-2:] == said
         names = labels(figure.axes[0])
         assert names[0] == "m – n" and names[1] == "m: bundled texts – papers' texts"
         of_all = found["sets"] == "all"  # of which neither is drawn
         some = found.assign(**{mark: found[mark].where(of_all) for mark in ("ceiling", "placebo_low")})
         legend = texts.correlations(some).figure.legends[0].get_texts()
-        assert not {text.get_text() for text in legend} & {*marks}
+        assert not {text.get_text() for text in legend} & {*said}
 
     def test_no_correlation_at_all_is_refused(self, pairs):
         with pytest.raises(SteerkitError, match="a correlation over three data sets or more; found none"):
@@ -307,9 +313,9 @@ def figure_6() -> style.Drawn:
 def test_halves_stand_beside_the_same_items_and_controls_below_each_other():
     drawn = texts.halves(in_halves())
     found = [[float(x) for x in part[0][:, 0]] for part in dots(drawn.figure.axes[0])]
-    assert found == [[0.4, 0.1], [0.5, 0.1], [0.9, 0.8]] and "0.90 for m, statement: BASE" in drawn.alt
+    assert found == [[0.4], [0.1], [0.9, 0.8], [0.5, 0.1]] and "0.90 for m, statement: BASE" in drawn.alt
     places = [part[0] for part in dots(texts.controls(controlled()).figure.axes[0])]
-    assert np.allclose(places[0], [[0.1, -0.075], [0.2, 0.075]]) and np.allclose(places[1], [[0.3, 0.925]])
+    assert np.allclose(places[0], [[0.1, -0.175], [0.3, 0.825]]) and np.allclose(places[1], [[0.2, 0.175]])
 
 
 def test_sets_are_points_by_kind_and_each_panel_says_its_correlation():

@@ -17,7 +17,7 @@ def panels(columns: int, words: str = "a data set", title: str = "ours") -> plt.
         for each in axes[0]:
             each.barh(range(3), [1, 2, 3], label=words)
             each.set_title(title)
-        style.name_rows(axes[0, 0], NAMES)
+        axes[0, 0].set_yticks(range(3), NAMES)
         style.legend(figure, [*axes[0, 0].containers, *axes[0, -1].containers])
     paper.sheet(figure)
     return figure

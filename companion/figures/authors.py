@@ -5,16 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 
-from companion.figures import style
+from companion.figures import rows, style
 from companion.figures.style import Drawn
 from companion.tan.transfer import LINE
 
 NAMES = {"model": "Perez et al., model", "human": "Perez et al., people", "bundled": "this book, statements"}
 NAMES |= {"scenes": "this book, scenes"}
 PARTS = {"concept": style.BLUE, "interaction": style.VERMILLION, "author": style.ORANGE}
-SAID = {"concept": "concept", "interaction": "concept as one author wrote it", "author": "author"}
+SAID = ("concept", "concept as one author wrote it", "author")
 SPAN = (-1.0, 2.0)  # of transfer: what lies beyond is at the edge
 
 
@@ -44,7 +43,7 @@ def orders(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
                 line(edge, color=style.BLACK, lw=1)
     same = table["first_author"] == table["second_author"]
     itself = table["first_model"] == table["second_model"]
-    alike, other = (table[rows]["estimate"] for rows in (same, ~same & itself))
+    alike, other = (table[which]["estimate"] for which in (same, ~same & itself))
     alt = f"Rank correlations of the concepts' steerability. Same texts, other model: {_ends(alike)}; "
     return Drawn(figure, table, alt + f"same model, other author: {_ends(other)}.")
 
@@ -56,19 +55,12 @@ def _ends(values: pd.Series) -> str:
 def shares(table: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     """What the variance between sets belongs to (`tan.transfer.shares` of each model, with a column `model`)."""
     style.checked(table, ("model", "pairs", *PARTS), list(PARTS))
-    with style.drawing(1.3 + 0.42 * len(table)) as (figure, axes):
-        rows = [f"{labels[row.model]}, {row.pairs} pairs" for row in table.itertuples()]
-        left, below = np.zeros(len(table)), np.zeros(len(table))
-        for part, color in PARTS.items():
-            value = table[part].to_numpy()
-            start = np.where(value >= 0, left, below)
-            axes.barh(rows, value, left=start, color=color, label=SAID[part], height=0.6)
-            left, below = left + value.clip(min=0), below + value.clip(max=0)
-        axes.axvline(0.5, color=style.BLACK, lw=1, ls="--", label="half")
-        axes.invert_yaxis()
+    names = [f"{labels[row.model]}, {row.pairs} pairs" for row in table.itertuples()]
+    with rows.drawing(names) as (figure, [axes]):
+        rows.stacks(axes, table.reset_index(drop=True), PARTS, SAID)
+        axes.axvline(0.5, label="half", **rows.REGISTERED)
         axes.set_xlabel("share of the variance of steerability\nover concepts and authors, noise taken out")
-        style.legend(figure, columns=len(PARTS) + 1)
-    said = "; ".join(f"{row} {share:.2f}" for row, share in zip(rows, table["concept"], strict=True))
+    said = "; ".join(f"{name} {share:.2f}" for name, share in zip(names, table["concept"], strict=True))
     return Drawn(figure, table, f"Share of the concept: {said}.")
 
 
@@ -77,37 +69,22 @@ def transfers(found: pd.DataFrame, labels: Mapping[str, str]) -> Drawn:
     style.checked(found, ("model", "author", "by", "steers", "ratio", "others_ratio"), ["ratio"])
     shown, models = found[found["steers"]], list(found["model"].unique())
     style.need(len(shown) > 0, "an author whose vector steers his own texts", "none", "use more pairs.")
-    pairs = list(dict.fromkeys(zip(shown["by"], shown["author"], strict=True)))
-    pairs.sort(key=lambda pair: [list(NAMES).index(one) for one in pair])
-    shape = {"sharey": True, "squeeze": False}
-    with style.drawing(1.5 + 0.36 * len(pairs), 1, len(models), **shape) as (figure, panels):
-        for axes, model in zip(panels[0], models, strict=True):
-            _panel(axes, shown[shown["model"] == model], pairs)
-            words = "slope under the other author's vector,\nover that under the own one"
-            axes.set(title=labels[model], xlabel=words)
-        named = [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
-        panels[0][0].set_yticks(range(len(pairs)), named)
-        panels[0][0].invert_yaxis()
-        handles = [style.dot("one concept", color=style.BLUE), style.line("median", 2.5, style.BLACK)]
-        handles.append(style.dot("median of other concepts by the same author", "x", color=style.VERMILLION))
-        handles.append(style.line(f"the registered line, {LINE:g}", 0.9, ls="--"))
-        style.legend(figure, handles)
-    medians = shown.groupby("model", sort=False)["ratio"].median()
-    said = "; ".join(f"{labels[model]} {value:.2f}" for model, value in medians.items())
+    order, ends = list(NAMES).index, ["by", "author"]
+    shown = shown.sort_values(ends, key=lambda ends: ends.map(order), kind="stable")
+    shown = shown.set_index(shown.groupby(ends, sort=False).ngroup())
+    pairs = shown[ends].drop_duplicates().to_numpy()
+    names = [f"{NAMES[by]} \N{RIGHTWARDS ARROW}\n{NAMES[to]}" for by, to in pairs]
+    with rows.drawing(names, len(models)) as (figure, panels):
+        for axes, model in zip(panels, models, strict=True):
+            own = shown[shown["model"] == model]
+            rows.cloud(axes, own["ratio"], style.BLUE, "one concept", SPAN)
+            look = {"marker": "x", "zorder": 6, "label": "median of other concepts by the same author"}
+            rows.points(axes, own["others_ratio"].groupby(level=0).median(), style.VERMILLION, **look)
+            axes.axvline(1, color=style.PUBLISHED, lw=0.9, zorder=1.5)
+            axes.axvline(LINE, label=f"the registered line, {LINE:g}", **rows.REGISTERED)
+            axes.set(title=labels[model], xlim=(SPAN[0] - 0.05, SPAN[1] + 0.05))
+            axes.set_xlabel("slope under the other author's vector,\nover that under the own one")
+    medians = shown.groupby("model")["ratio"].median()
+    said = "; ".join(f"{labels[model]} {medians[model]:.2f}" for model in models if model in medians)
     alt = f"Median transfer between authors of one concept: {said}."
     return Drawn(figure, found.drop(columns="shuffled"), alt)
-
-
-def _panel(axes: Axes, part: pd.DataFrame, pairs: list[tuple[str, str]]) -> None:
-    """One model: a dot a concept, the median, and that of other concepts by the author of the texts."""
-    for row, (by, to) in enumerate(pairs):
-        own = part[(part["by"] == by) & (part["author"] == to)]
-        if not own.empty:
-            places, look = own["ratio"].clip(*SPAN), {"color": style.BLUE, "alpha": 0.45}
-            axes.scatter(places, np.full(len(own), row), s=12, lw=0, **look)
-            look = {"marker": "x", "color": style.VERMILLION, "zorder": 3}
-            axes.scatter(own["others_ratio"].median(), row, s=28, **look)
-            axes.vlines(own["ratio"].median(), row - 0.35, row + 0.35, color=style.BLACK, lw=2.5, zorder=4)
-    for value, line in ((0, "-"), (1, "-"), (LINE, "--")):
-        axes.axvline(value, color=style.PUBLISHED if line == "-" else style.BLACK, lw=0.9, ls=line, zorder=1)
-    axes.set_xlim(SPAN[0] - 0.05, SPAN[1] + 0.05)

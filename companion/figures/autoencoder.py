@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from companion import published
@@ -80,7 +79,7 @@ def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
 
     A missing bar means that the feature is not among the five of that input. `label` names the model.
     """
-    shown, handles = table_1(table), []
+    shown = table_1(table)
     panels = {"ours": (label or vector, table, vector, style.BLUE)}
     theirs = (_published_features(), published.VECTOR, style.PUBLISHED)
     panels["published"] = ("Gemma-2-2B, Gemma Scope", *theirs)
@@ -88,16 +87,14 @@ def figure_2(table: pd.DataFrame, vector: str, label: str = "") -> Drawn:
     with style.drawing(3.7, 1, 2) as (figure, columns):
         for axes, (whose, (title, rows, name, color)) in zip(columns, panels.items(), strict=True):
             one, other = (rows[rows["input"] == each].sort_values("rank") for each in (name, ZERO))
-            _feature_bars(axes, one, other, color)
+            _feature_bars(axes, one, other, color, whose)
             axes.set(title=f"{whose}:\n{title}", xlabel="activation")
-            hollow = Patch(fc="white", ec=color, lw=1.2, label=f"zero, {whose}")
-            handles += [Patch(fc=color, label=f"vector, {whose}"), hollow]
             shared = len(set(one["feature"]) & set(other["feature"]))
             one, other = (", ".join(_cells(each)) or "none, since nothing is active" for each in (one, other))
             alt += f" {whose.capitalize()}: the vector's most active features are {one}; those of the zero vector are "
             alt += f"{other}; {shared} features are in both."
         columns[0].set_ylabel("feature")
-        style.legend(figure, handles, 4)
+        style.legend(figure, columns=4)
     return Drawn(figure, shown, alt)
 
 
@@ -121,15 +118,16 @@ def _published_features() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _feature_bars(axes: Axes, vector: pd.DataFrame, zero: pd.DataFrame, color: str) -> None:
+def _feature_bars(axes: Axes, vector: pd.DataFrame, zero: pd.DataFrame, color: str, whose: str) -> None:
     kept = pd.concat([vector, zero])
     if kept.empty:
         axes.set(xticks=[], yticks=[])
         look = {"ha": "center", "color": style.PUBLISHED, "style": "italic"}
         axes.text(0.5, 0.5, NONE, transform=axes.transAxes, **look)
         return
-    shown, hollow = list(dict.fromkeys(kept["feature"])), {"fc": "white", "ec": color, "lw": 1.2}
-    for own, shift, look in ((vector, -0.2, {"color": color}), (zero, 0.2, hollow)):
+    shown, full = list(dict.fromkeys(kept["feature"])), {"fc": color, "label": f"vector, {whose}"}
+    hollow = {"fc": "white", "ec": color, "lw": 1.2, "label": f"zero, {whose}"}
+    for own, shift, look in ((vector, -0.2, full), (zero, 0.2, hollow)):
         places = own["feature"].map(shown.index) + shift
         axes.barh(places, own["activation"], height=0.36, **look)
         for place, value in zip(places, own["activation"], strict=True):
@@ -261,13 +259,7 @@ def figure_4(sae: Sae, answers: Contrast, norm: float, pair: tuple[int, int]) ->
         panels[0].set_ylabel("answer tokens")
         title = f"cosine of the two features: encoder {signed(encoder)}, decoder {signed(decoder)}"
         figure.suptitle(f"{title}; published {signed(cosine)}", fontsize=10)
-        handles = [Patch(color=COLORS[side], alpha=0.75, label=NAMES[side]) for side in sides]
-        handles += [
-            style.line("active right of this", 1.2, style.PUBLISHED, ":"),
-            style.line("steering vector", 2),
-        ]
-        handles.append(style.line("vector, scaled to the median norm", 1.6, ls="--"))
-        style.legend(figure, handles, 3)
+        style.legend(figure, columns=3)
     said = " ".join(_said(one) for _, one in numbers.iterrows())
     alt = f"Two histograms of pre-activations over answer tokens. {said} Their encoder directions have a cosine of "
     alt += f"{number(encoder)}, their decoder directions one of {number(decoder)}. The paper shows features "
@@ -308,11 +300,12 @@ def _pre_activations(axes: Axes, rows: pd.DataFrame, one: pd.Series) -> None:
     reach = [*rows["pre_activation"], alone, scaled, start]
     edges = np.linspace(min(reach), max(reach) + 1e-9, PAIR_BINS + 1)
     sides = dict(iter(rows.groupby("side", sort=False)["pre_activation"]))
-    axes.hist(sides.values(), edges, color=[COLORS[side] for side in sides], alpha=0.75)
+    look = {"color": [COLORS[side] for side in sides], "label": [NAMES[side] for side in sides]}
+    axes.hist(sides.values(), edges, alpha=0.75, **look)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.axvline(start, color=style.PUBLISHED, lw=1.2, ls=":")
-    axes.axvline(alone, color=style.BLACK, lw=2)
-    axes.axvline(scaled, color=style.BLACK, lw=1.6, ls="--")
+    axes.axvline(start, color=style.PUBLISHED, lw=1.2, ls=":", label="active right of this")
+    axes.axvline(alone, color=style.BLACK, lw=2, label="steering vector")
+    axes.axvline(scaled, color=style.BLACK, lw=1.6, ls="--", label="vector, scaled to the median norm")
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.04)
 

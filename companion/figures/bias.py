@@ -1,16 +1,14 @@
 """Figures 3 and 4 of Tan et al. 2024: does the option, not the concept, decide? Ours beside the paper's, and those alone."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from companion import published
-from companion.figures import samples, style
+from companion.figures import rows, samples, style
 from companion.figures.samples import MARK
 from companion.figures.style import PUBLISHED_UNIT, Drawn, number, signed
 from steerkit.formats import FORMATS
@@ -107,7 +105,7 @@ def draw_boxes(axes: Axes, long: pd.DataFrame, boxes: pd.DataFrame) -> None:
     drawn = axes.boxplot(values, positions=boxes["y"], **shape, **look)
     for patch, group in zip(drawn["boxes"], boxes["group"], strict=True):
         patch.set(facecolor=GROUPS[group], alpha=0.75, linewidth=0.7)
-    style.margin_numbers(axes, boxes["y"], boxes["n"].astype(str), "n")
+    rows.numbers(axes, boxes.set_index("y")["n"], "n")
 
 
 def _published_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
@@ -232,16 +230,16 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     Where `parts` has a `kind`, sets with another kind of items stand apart.
     """
     table = _shares(parts)
-    with _stacks(table, 1.55, ("", "published_")) as (figure, panels):
-        for axes, column in zip(panels, ("total", "published_total"), strict=True):
-            totals = table[column]
+    with rows.drawing(table["label"].map(samples.name_lines), 2) as (figure, panels):
+        for axes, prefix in zip(panels, ("", "published_"), strict=True):
+            _stacks(axes, table, prefix)
+            totals = table[f"{prefix}total"]
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
                 style.remark(axes, row, why)
             known = totals.dropna()
-            style.margin_numbers(axes, known.index, known.map("{:#.2g}".format), "total")
+            rows.numbers(axes, known.map("{:#.2g}".format), "total")
             axes.set(xlim=(0, 1), xlabel="share of the variance of steerability")
-        samples.name_rows(panels[0], table)
         panels[0].set_title(f"ours:\n{ORDERS[order]}")
         panels[1].set_title("published:\nLlama-2-7b, letter first")
     known = table.dropna(subset="unexplained")
@@ -252,8 +250,8 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
     alt = f"Stacked bars of the variance of steerability on {style.sets(len(known))} ({ORDERS[order]}): "
     alt += f"{_unexplained(known, 'unexplained')} of it stays unexplained, and the average shares are "
     alt += f"{_averages(known, '')}."
-    for kind, rows in known.groupby("kind", sort=False) if known["kind"].nunique() > 1 else ():
-        alt += f" Sets of {ASKED[kind]}: {_averages(rows, '')}."
+    for kind, own in known.groupby("kind", sort=False) if known["kind"].nunique() > 1 else ():
+        alt += f" Sets of {ASKED[kind]}: {_averages(own, '')}."
     if theirs.empty:
         return Drawn(figure, table, f"{alt} The paper shows no Llama-2-7b values for them.")
     alt += f" The published averages (Llama-2-7b, letter first), known for {len(theirs)} of {len(known)}, are"
@@ -292,10 +290,11 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     split = table[[*PARTS]].div(table[[*PARTS]].sum(axis=1, min_count=3), axis=0).add_prefix("share_")
     table = table.join(split).sort_values("share_unexplained", kind="stable", ignore_index=True)
     table = _by_kind(table.assign(kind=table["dataset"].map(published.kind)))
-    with _stacks(table, 1.75, ("", "share_")) as (figure, panels):
+    with rows.drawing(table["label"].map(samples.name_lines), 2) as (figure, panels):
+        for axes, prefix in zip(panels, ("", "share_"), strict=True):
+            _stacks(axes, table, prefix)
         panels[0].set(title="variance", xlabel=f"variance of steerability\n(square of {PUBLISHED_UNIT})")
         panels[1].set(title="share", xlabel="share of the variance\n(letter first)", xlim=(0, 1))
-        samples.name_rows(panels[0], table)
         samples.remarks(panels[0], table, "total")
         samples.head(figure, "figure 4")
     what = f"Published variance parts of the steerability of Llama-2-7b ({MARK})"
@@ -306,25 +305,13 @@ def figure_4_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     return Drawn(figure, table, start)
 
 
-@contextmanager
-def _stacks(table: pd.DataFrame, room: float, prefixes: Sequence[str]) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A panel of stacked parts for each prefix of the columns, a row for each data set."""
-    words = zip(PARTS.values(), ("letter (A/B)", "answer (Yes/No)", "unexplained"), strict=True)
-    height = room + 0.27 * (table.index.max() + 1)
-    with style.drawing(height, 1, len(prefixes), sharey=True) as (figure, panels):
-        for axes, prefix in zip(panels, prefixes, strict=True):
-            for kind, rows in table.groupby("kind", sort=False) if table["kind"].nunique() > 1 else ():
-                place = {"xy": (0, rows.index.min() - 0.5), "xycoords": axes.get_yaxis_transform()}
-                axes.annotate(f"sets of {ASKED[kind]}", **place, fontsize=style.SMALL, va="bottom")
-            start = np.zeros(len(table))
-            for part, color in PARTS.items():
-                width = table[prefix + part].fillna(0).to_numpy()
-                axes.barh(table.index, width, left=start, height=0.72, color=color, lw=0)
-                start += width
-            axes.grid(visible=False, axis="y")
-        handles = [Patch(color=color, label=word) for color, word in words]
-        style.legend(figure, handles, 3)
-        yield figure, panels
+def _stacks(axes: Axes, table: pd.DataFrame, prefix: str) -> None:
+    """The parts of each row beside each other, of columns that begin with a prefix, kind by kind."""
+    for kind, own in table.groupby("kind", sort=False) if table["kind"].nunique() > 1 else ():
+        place = {"xy": (0, own.index.min() - 0.5), "xycoords": axes.get_yaxis_transform()}
+        axes.annotate(f"sets of {ASKED[kind]}", **place, fontsize=style.SMALL, va="bottom")
+    parts = table[[prefix + part for part in PARTS]].set_axis([*PARTS], axis=1)
+    rows.stacks(axes, parts, PARTS, ("letter (A/B)", "answer (Yes/No)", "unexplained"))
 
 
 def _unexplained(table: pd.DataFrame, column: str) -> str:

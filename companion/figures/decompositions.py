@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from companion.figures import style
+from companion.figures import rows, style
 from companion.figures.style import Drawn, number
 from companion.mayne.decompositions import AUTOENCODER, DIFFERENCE, ORIGINAL, PURSUIT, RANDOM, SHUFFLED, WHOLE
 
@@ -49,21 +48,20 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
 
     Right, cosine with the vector, norm relative to it, and the correlation of per-item steerability (items).
     """
-    shown = ["cosine", "norm", "estimate", "low", "high"]
-    rows = style.checked(table, ("vector", *shown, "items"), shown).reset_index(drop=True)
-    style.need(ORIGINAL in set(rows["vector"]), f"a row of the {ORIGINAL}", "none", "take the whole table.")
-    original = rows[rows["vector"] == ORIGINAL].iloc[0]
-    height, shares = 1.5 + 0.36 * len(rows), {"sharey": True, "width_ratios": [3, 1]}
-    with style.drawing(height, 1, 2, **shares) as (figure, (axes, side)):
-        axes.axvspan(original["low"], original["high"], color=style.STRIPE, lw=0)
+    finite = ["cosine", "norm", "estimate", "low", "high"]
+    shown = style.checked(table, ("vector", *finite, "items"), finite).reset_index(drop=True)
+    style.need(ORIGINAL in set(shown["vector"]), f"a row of the {ORIGINAL}", "none", "take the whole table.")
+    original, unit = shown[shown["vector"] == ORIGINAL].iloc[0], style.PER_UNIT[answer_format]
+    with rows.drawing(shown["vector"].str.replace(", ", ",\n")) as (figure, [axes]):
+        rows.points(axes, shown[rows.ESTIMATE], [_look(name)["color"] for name in shown["vector"]])
+        axes.axvspan(original["low"], original["high"], color=style.FAINT, alpha=0.3, lw=0)
         axes.axvline(original["estimate"], color=style.FAINT, lw=1)
-        axes.axvline(0, color=style.BLACK, lw=0.9)
-        _points(axes, rows, "vector", 0.6)
-        unit = style.PER_UNIT[answer_format]
         axes.set_xlabel(f"mean steerability with 95% interval over test groups\n({unit})")
-        _numbers(side, rows)
-    sides = (f"cosine {number(row.cosine)}, norm {number(row.norm)}" for row in rows.itertuples())
-    said = map(", ".join, zip(_in_words(rows, "vector", "estimate"), sides, strict=True))
+        for at, name, head in ((1.02, "cosine", "cosine"), (1.15, "norm", "norm"), (1.27, "items", "item r")):
+            texts = shown[name].map(lambda value: number(value, ".2f") if np.isfinite(value) else "n/a")
+            rows.numbers(axes, texts, head, at)
+    sides = (f"cosine {number(row.cosine)}, norm {number(row.norm)}" for row in shown.itertuples())
+    said = map(", ".join, zip(_in_words(shown, "vector", "estimate"), sides, strict=True))
     alt = "Mean steerability when steering with a vector or with what is left of it, with 95% intervals"
     return Drawn(figure, table, f"{alt}: {'; '.join(said)}.")
 
@@ -71,35 +69,16 @@ def behaviour(table: pd.DataFrame, answer_format: str) -> Drawn:
 def stability(table: pd.DataFrame) -> Drawn:
     """Mean Jaccard index of the features of vectors from resampled training pairs, with intervals."""
     finite = ("n_features", "jaccard", "low", "high")
-    rows = style.checked(table, ("method", *finite), finite).reset_index(drop=True)
-    with style.drawing(1.3 + 0.32 * len(rows)) as (figure, axes):
-        _points(axes, rows.assign(estimate=rows["jaccard"]), "method", 0.5)
+    shown = style.checked(table, ("method", *finite), finite).reset_index(drop=True)
+    with rows.drawing(shown["method"].str.replace(", ", ",\n")) as (figure, [axes]):
+        colors = [_look(name)["color"] for name in shown["method"]]
+        rows.points(axes, shown[["jaccard", "low", "high"]], colors)
         axes.set_xlim(-0.03, 1.03)
-        most = rows["n_features"].max()
+        most = shown["n_features"].max()
         axes.set_xlabel(f"features shared by two resampled vectors (Jaccard index, {most} features)")
-    listed = "; ".join(_in_words(rows, "method", "jaccard"))
+    listed = "; ".join(_in_words(shown, "method", "jaccard"))
     alt = f"Mean Jaccard index of the features of two vectors from resampled training pairs, with 95% intervals: {listed}."
     return Drawn(figure, table, alt)
-
-
-def _points(axes: Axes, rows: pd.DataFrame, named: str, above: float) -> None:
-    """A row a name, the first on top: a point with its interval."""
-    style.intervals(axes, rows, rows.index, [_look(name)["color"] for name in rows[named]], 26, 1.8)
-    style.name_rows(axes, rows[named].str.replace(", ", ",\n"), 0.5, above)
-    axes.grid(visible=False, axis="y")
-
-
-def _numbers(axes: Axes, rows: pd.DataFrame) -> None:
-    """Three columns of small numbers: a panel of its own, without frame."""
-    look = {"va": "center", "ha": "right", **style.NOTE}
-    axes.set(xlim=(0, 1), xticks=[])
-    axes.tick_params(axis="y", left=False)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    for at, name, head in ((0.3, "cosine", "cosine"), (0.65, "norm", "norm"), (1.0, "items", "item r")):
-        axes.annotate(head, (at, 1), xycoords="axes fraction", annotation_clip=False, **look)
-        for place, value in rows[name].items():
-            axes.text(at, place, number(value, ".2f") if np.isfinite(value) else "n/a", **look)
 
 
 def _look(name: str) -> dict:
@@ -109,8 +88,8 @@ def _look(name: str) -> dict:
     return {"color": COLORS.get(name, style.BLACK), "ls": "-", "lw": 1.7}
 
 
-def _in_words(rows: pd.DataFrame, name: str, value: str) -> list[str]:
+def _in_words(table: pd.DataFrame, name: str, value: str) -> list[str]:
     """The name of each row with its value, and its interval where that is known."""
-    values = rows[[name, value, "low", "high"]].itertuples(index=False)
+    values = table[[name, value, "low", "high"]].itertuples(index=False)
     ends = ((f"{who} {number(what)}", number(low), number(high)) for who, what, low, high in values)
     return [f"{start} [{low}, {high}]" if "nan" not in (low, high) else start for start, low, high in ends]

@@ -2,14 +2,12 @@
 
 import pandas as pd
 from matplotlib.patches import Patch
-from matplotlib.ticker import MultipleLocator
 
 from companion import published
-from companion.figures import bias, samples, style
+from companion.figures import bias, rows, samples, style
 from companion.figures.style import Drawn, number, signed
 from companion.tan import flaws
 
-OFFSETS = {"released": -0.17, "corrected": 0.17}
 FALLEN = ["B", "B, No"]  # the boxes that hold every row at another multiplier
 
 
@@ -31,31 +29,24 @@ def closing_bracket(table: pd.DataFrame) -> Drawn:
 
 def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
     """Left the means with intervals, right the anti-steerable shares; the margin holds the difference."""
-    rows = table.sort_values("mean_corrected", ascending=False, kind="stable", ignore_index=True)
+    shown = table.sort_values("mean_corrected", ascending=False, kind="stable", ignore_index=True)
     kind = style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
-    looks = {"released": {"marker": "D", "ms": 5, "mfc": "white", "mec": style.PUBLISHED}}
-    looks["corrected"] = {"marker": "o", "ms": 5.5, "mfc": color, "mec": color}
-    wrong = rows[[f"anti_steerable_{side}" for side in OFFSETS]]
-    shares = {"sharey": True, "width_ratios": [1.5, 1]}
-    with style.drawing(1.7 + 0.33 * len(rows), 1, 2, **shares) as (figure, (left, right)):
-        for side, look in looks.items():
-            heights = rows.index + OFFSETS[side]
-            left.hlines(heights, rows[f"low_{side}"], rows[f"high_{side}"], color=look["mec"], lw=1.3)
-            left.plot(rows[f"mean_{side}"], heights, ls="none", zorder=3, **look)
-            right.plot(rows[f"anti_steerable_{side}"], heights, ls="none", clip_on=False, **look)
-        left.axvline(0, color=style.BLACK, lw=0.9)
-        style.name_rows(left, rows["dataset"].map(style.tick))
+    released = {"marker": "D", "fill": "white", "color": style.PUBLISHED}
+    wrong = shown[[f"anti_steerable_{side}" for side in flaws.SIDES]]
+    names = shown["dataset"].map(style.tick)
+    with rows.drawing(names, 2, 2, width_ratios=[1.5, 1]) as (figure, (left, right)):
+        for place, (side, look) in enumerate(zip(flaws.SIDES, (released, {"color": color}), strict=True)):
+            look |= {"below": rows.shift(place, 2), "label": words[side]}
+            means = shown[[f"{name}_{side}" for name in ("mean", "low", "high")]]
+            rows.points(left, means, **look)
+            rows.points(right, wrong[f"anti_steerable_{side}"], clip_on=False, **look)
         left.set(title=f"mean, {kind} format", xlabel=f"steerability\n({unit})")
         samples.share_axis(right, wrong.max())
-        right.xaxis.set_major_locator(MultipleLocator(0.25))
         left.locator_params(axis="x", nbins=5)
         for axes, what in ((left, "mean"), (right, "anti_steerable")):
-            changes = [number(change, "+.2g") for change in rows[f"{what}_difference"]]
-            style.margin_numbers(axes, rows.index, changes, "Δ")
-        handles = [style.dot(words[side], **look) for side, look in looks.items()]
-        title = "Δ: as released minus corrected"
-        style.legend(figure, handles, title=title, title_fontsize=style.SMALL)
+            rows.numbers(axes, shown[f"{what}_difference"].map(lambda change: number(change, "+.2g")), "Δ")
+        left.plot([], [], " ", label="Δ: as released minus corrected")
     most = table.loc[table["mean_difference"].abs().idxmax()]
     rho, count = style.rank_correlation(table["mean_released"], table["mean_corrected"])
     ranks = "" if pd.isna(rho) else f" The order of the {count} sets has a rank correlation of {rho:.2f}."
@@ -108,26 +99,19 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
 def pooled_sycophancy(table: pd.DataFrame) -> Drawn:
     """The two sycophancy sets pooled, as released, and apart; ours beside published."""
     theirs = samples.with_pool(table["dataset"], ["median", "anti_steerable", "q1", "q3", "mean"])
-    rows = table.set_index("dataset").join(theirs.add_prefix("published_")).reset_index()
+    shown = table.set_index("dataset").join(theirs.add_prefix("published_")).reset_index()
     kind = style.one_format(table)
     unit, color = style.PER_UNIT[kind], style.FORMATS[kind]
-    with style.drawing(2.9, 1, 3, sharey=True, width_ratios=[1, 1, 0.8]) as (figure, panels):
-        left, middle, right = panels
-        samples.middles(left, rows, "", color, color, lw=7, alpha=0.5)
-        samples.middles(middle, rows, "published_", style.PUBLISHED, lw=7, alpha=0.5)
+    words = ["train set\n(corrected)", "test set\n(corrected)", "both as one\n(as released)"]
+    with rows.drawing(words, 3, width_ratios=[1, 1, 0.8]) as (figure, (left, middle, right)):
+        samples.middles(left, shown, "", color)
+        samples.middles(middle, shown, "published_", style.PUBLISHED)
         left.locator_params(axis="x", nbins=4)
-        right.barh(rows.index, rows["anti_steerable"], height=0.5, color=color, alpha=0.75)
-        look = {"marker": "D", "s": 24, "color": style.PUBLISHED, "zorder": 3}
-        right.scatter(rows["published_anti_steerable"], rows.index, **look)
-        samples.share_axis(right, rows["anti_steerable"])
-        words = ["train set\n(corrected)", "test set\n(corrected)", "both as one\n(as released)"]
-        style.name_rows(left, words)
+        samples.anti_steerable(right, shown, color)
         left.set(title=f"ours:\n{kind}", xlabel=f"steerability\n({unit})")
         samples.theirs(middle)
-        style.margin_numbers(right, rows.index, rows["n"].astype(str), "n (ours)")
-        handles = [*samples.middles_legend(), style.dot("published share", "D", 5, color=style.PUBLISHED)]
-        style.legend(figure, handles, 4)
-    train, test, both = (row for _, row in rows.iterrows())
+        rows.numbers(right, shown["n"], "n (ours)")
+    train, test, both = (row for _, row in shown.iterrows())
     alt = (
         f"The two sycophancy sets apart and as one ({kind} format): median steerability {number(train['median'])} "
         f"(train set, n = {train['n']}), {number(test['median'])} (test set, n = {test['n']}) and "

@@ -6,16 +6,14 @@ from itertools import accumulate
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as student_t
 
 from companion import published
-from companion.figures import samples, style
+from companion.figures import rows, samples, style
 from companion.figures.style import Drawn, number
 
 LINES = 14  # more lines than this cannot be told apart, nor labelled
@@ -35,20 +33,19 @@ def layer_sweep(summary: pd.DataFrame, chosen: int) -> Drawn:
     unit = style.PER_UNIT[kind]
     with style.drawing(4.4) as (figure, axes):
         axes.axhline(0, color=style.BLACK, lw=0.9)
-        axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":")
+        axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":", label=f"chosen layer: {chosen}")
         looks = [{"color": color, "ls": dash} for dash in ("-", "--", "-.") for color in CYCLE][:LINES]
         looks = dict(zip(means, looks if count <= LINES else [{"color": style.FAINT}] * count, strict=False))
         for name, look in looks.items():
             axes.plot(means.index, means[name], lw=1.3, marker=".", ms=5, clip_on=False, **look)
-        axes.plot(means.index, mean, color=style.BLACK, lw=3.2, zorder=1.9)
+        axes.plot(mean, color=style.BLACK, lw=3.2, zorder=1.9, label="mean of the data sets")
         axes.set(xlabel="layer (0-based block output)", ylabel=f"mean steerability\n({unit})")
         axes.set_title(f"{kind} format")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(visible=False, axis="x")
         if count <= LINES:
             _write_names(axes, means, looks)
-        mark = style.line(f"chosen layer: {chosen}", 1.3, ls=":")
-        style.legend(figure, [style.line("mean of the data sets", 3.2), mark])
+        style.legend(figure)
     near = (means.loc[chosen] >= 0.9 * means.max()).sum()
     alt = f"Mean steerability of {style.sets(count)} at layers {means.index[0]} to {means.index[-1]}: the mean over "
     alt += f"data sets peaks at layer {mean.idxmax()} with {number(mean.max())} {unit}. At the chosen layer {chosen}"
@@ -66,11 +63,13 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
     with small_multiples(len(best), 1.55, sharex=True) as (figure, panels):
         for axes, (name, own) in zip(panels, rows.groupby("dataset", sort=False), strict=True):
             axes.axhline(0, color=style.BLACK, lw=0.9)
-            axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":")
-            axes.fill_between(own["layer"], own["low"], own["high"], color=color, alpha=0.2, lw=0)
+            axes.axvline(chosen, color=style.BLACK, lw=1.3, ls=":", label="chosen layer")
+            band = {"color": color, "alpha": 0.2, "lw": 0, "label": "95% interval over examples"}
+            axes.fill_between("layer", "low", "high", data=own, **band)
             axes.plot(own["layer"], own["mean"], color=color, lw=1.4, marker=".", ms=3)
             dot = {"ls": "none", "marker": "o", "ms": 6, "mfc": "white", "mec": color, "mew": 1.5}
-            axes.plot([peaks[name]], own.loc[own["layer"] == peaks[name], "mean"], **dot)
+            top = own.loc[own["layer"] == peaks[name], "mean"]
+            axes.plot([peaks[name]], top, label="its best layer", **dot)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.grid(visible=False, axis="x")
@@ -79,9 +78,7 @@ def layer_curves(summary: pd.DataFrame, chosen: int) -> Drawn:
             axes.set_xlabel("layer")
         figure.suptitle(f"{kind} format\nchosen layer {chosen} (0-based block output): {why}", fontsize=10)
         figure.supylabel(f"mean steerability\n({style.PER_UNIT[kind]})", fontsize=9.5)
-        handles = [style.dot("its best layer", **dot), style.line("chosen layer", 1.3, ls=":")]
-        handles.append(Patch(color=color, alpha=0.2, label="95% interval over examples"))
-        style.legend(figure, handles, 3)
+        style.legend(figure, columns=3)
     loss = best["best_mean"] - best["chosen_mean"]
     most = best.loc[loss.idxmax()]
     alt = (
@@ -157,21 +154,19 @@ def range_ablation(table: pd.DataFrame) -> Drawn:
 
     One row a data set, by our mean over the widest range; one marker a width, ours with 95% intervals.
     """
-    rows = style.full_vectors(table, ["dataset", "width"], "width", "mean", "low", "high")
-    wide = rows.pivot(index="dataset", columns="width", values="mean")
+    shown = style.full_vectors(table, ["dataset", "width"], "width", "mean", "low", "high")
+    wide = shown.pivot(index="dataset", columns="width", values="mean")
     empty, expected = int(wide.isna().sum().sum()), "every width for every data set"
     style.need(not empty, expected, f"{empty} missing means", "refit the missing widths.")
-    rows = style.in_order(rows, wide[wide.columns.max()], rows["width"])
-    kind, names = style.one_format(rows), list(rows["dataset"].unique())
+    shown = style.in_order(shown, wide[wide.columns.max()], shown["width"])
+    kind, names = style.one_format(shown), list(shown["dataset"].unique())
     unit = style.PER_UNIT[kind]
     theirs, widths = _published_ranges(names), sorted({*wide.columns, *WIDTHS})
-    with style.drawing(1.7 + 0.36 * len(names), 1, 2, sharey=True) as (figure, (left, right)):
-        _range_dots(left, rows, names, widths, style.FORMATS[kind])
+    with rows.drawing([style.tick(name) for name in names], 2, 3) as (figure, (left, right)):
+        _range_dots(left, shown, names, widths, style.FORMATS[kind])
         _range_dots(right, theirs, names, widths, style.PUBLISHED)
-        titles = (f"ours:\n{kind}, 95% intervals", "published:\nLlama-2-7b, letter")
-        for axes, title, per in zip((left, right), titles, (unit, style.PUBLISHED_UNIT), strict=True):
-            axes.set(title=title, xlabel=f"mean steerability\n({per})")
-        style.legend(figure, _range_legend(widths), len(widths))
+        left.set(title=f"ours:\n{kind}, 95% intervals", xlabel=f"mean steerability\n({unit})")
+        samples.theirs(right, "mean steerability")
     means = ", ".join(f"{number(wide[width].mean())} within ±{width:g}" for width in wide.columns)
     alt = f"Mean steerability of {style.sets(len(wide))} ({kind} format) by width of the multiplier range: on"
     alt += f" average over sets {means}, in {unit}."
@@ -197,12 +192,10 @@ def ranges_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     heights = table[table["width"] == WIDTHS[-1]].set_index("dataset")["mean"]
     table = style.in_order(table, heights, table["width"])
     sets = list(table["dataset"].unique())
-    with style.drawing(1.6 + 0.3 * len(sets)) as (figure, axes):
+    with rows.drawing([style.tick(name) for name in sets], deep=3) as (figure, [axes]):
         _range_dots(axes, table, sets, WIDTHS, style.PUBLISHED)
         axes.set_xlabel(f"mean steerability ({style.PUBLISHED_UNIT})")
-        title = "Tan et al., appendix, ranges of the multiplier: Llama-2-7b, in distribution"
-        figure.suptitle(f"{title}\n{samples.MARK}", fontsize=10)
-        style.legend(figure, _range_legend(WIDTHS), 3)
+        samples.head(figure, "appendix, ranges of the multiplier")
     steepest = (narrow / full).idxmax()
     alt = (
         f"Published mean steerability of Llama-2-7b by width of the multiplier range ({samples.MARK}), "
@@ -221,37 +214,18 @@ def _published_ranges(names: Sequence[str]) -> pd.DataFrame:
     return long.assign(label=long["dataset"].map(published.label))[["dataset", "label", "width", "mean"]]
 
 
-def _range_dots(axes: Axes, rows: pd.DataFrame, names: list, widths: Sequence[float], color: str) -> None:
-    """One row a data set: a marker for each width, joined, with an interval where the table has low and high."""
-    offsets = dict(zip(widths, np.linspace(-0.26, 0.26, len(widths)), strict=True))
-    for place, name in enumerate(names):
-        own = rows[(rows["dataset"] == name) & rows["mean"].notna()].sort_values("width")
-        if own.empty:
-            style.remark(axes, place, style.gap(name))
-            continue
-        heights = place + own["width"].map(offsets)
-        axes.plot(own["mean"], heights, color=style.FAINT, lw=1, zorder=1)
-        if "low" in own:
-            axes.hlines(heights, own["low"], own["high"], color=color, lw=1.1, zorder=2)
-        for mean, height, width in zip(own["mean"], heights, own["width"], strict=True):
-            axes.plot(mean, height, ls="none", zorder=3, **_look(widths.index(width), len(widths), color))
-    axes.axvline(0, color=style.BLACK, lw=0.9)
-    style.name_rows(axes, [style.tick(name) for name in names], 0.45, 0.55)
-    if rows["mean"].isna().all():
-        axes.set_xticks([])
-
-
-def _look(place: int, count: int, color: str) -> dict[str, object]:
-    """Marker of a width: shape, and a fill that is darker for wider ranges."""
-    strength = place / max(count - 1, 1)
-    fill = tuple(1 - strength * (1 - part) for part in to_rgb(color))
-    return {"marker": MARKERS[place % len(MARKERS)], "ms": 5.5, "mfc": fill, "mec": color}
-
-
-def _range_legend(widths: Sequence[float]) -> list[Line2D]:
-    """One handle for each width, in black: the colour says whose values they are."""
-    looks = {f"multipliers within ±{w:g}": _look(i, len(widths), style.BLACK) for i, w in enumerate(widths)}
-    return [style.dot(label, **look) for label, look in looks.items()]
+def _range_dots(axes: Axes, table: pd.DataFrame, names: list, widths: Sequence[float], color: str) -> None:
+    """One row a data set: a marker for each width, darker for wider ones, joined; with its interval where there is one."""
+    table = table.set_index(table["dataset"].map(names.index))
+    samples.remarks(axes, table.drop_duplicates("dataset"), "mean")
+    known = table.dropna(subset="mean")
+    below = known["width"].map(lambda width: rows.shift(widths.index(width), len(widths)))
+    for row, own in known.groupby(level=0):
+        axes.plot(own["mean"], row + below[[row]], color=style.FAINT, lw=1, zorder=1)
+    for place, (width, fill) in enumerate(zip(widths, sns.light_palette(color, len(widths)), strict=True)):
+        own, look = known[known["width"] == width], {"marker": MARKERS[place % len(MARKERS)], "fill": [fill]}
+        look |= {"below": rows.shift(place, len(widths)), "label": f"multipliers within ±{width:g}"}
+        rows.points(axes, own.filter(["mean", "low", "high"]), color, **look)
 
 
 def residual_scatter(fits: pd.DataFrame) -> Drawn:

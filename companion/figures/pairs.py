@@ -5,59 +5,54 @@ from collections.abc import Mapping
 import pandas as pd
 import seaborn as sns
 
-from companion.figures import style
+from companion.figures import rows, style
 from companion.figures.style import Drawn
 from companion.tan import backwards, predict, sizes, unigram
 
 APART, FORTY = "sixty sets kept apart", "forty sets of the paper"
 Names = Mapping[str, str]
 COLORS = {APART: style.BLUE, FORTY: style.FAINT}
+NAMED = {"norm": "norm of the vector", "words": "words alone"}
+NAMED[predict.MEASURED] = "measured on the training pairs"
 
 
 def league(table: pd.DataFrame, labels: Names) -> Drawn:
     """Rank correlations of what is known beforehand with steerability (`tan.predict.league`, columns model and sets)."""
     shown = table[table["given"] == ""].dropna(subset="estimate")  # of what does not vary there is none
-    rows = [*predict.PREDICTORS, *predict.CONTROLS, predict.MEASURED]
-    named = {"norm": "norm of the vector", "words": "words alone"}
-    named[predict.MEASURED] = "measured on the training pairs"
-    lines = {0: "-", predict.LINE: "--"}
-    axis = "rank correlation with steerability,\nwithin kinds"
+    order, lines = [*predict.PREDICTORS, *predict.CONTROLS, predict.MEASURED], (0, predict.LINE)
+    words = "rank correlation with steerability,\nwithin kinds"
     alt = "Rank correlations with steerability of the sets kept apart"
-    return _panels(shown, labels, "predictor", rows, named, lines, axis, alt)
+    return _panels(shown, labels, "predictor", order, lines, words, alt)
 
 
 def areas(table: pd.DataFrame, labels: Names) -> Drawn:
     """How well items that go backwards are told in sets never seen (`tan.backwards.judged`, with a column model)."""
     shown = table.rename(columns={"area": "estimate"}).assign(sets=APART)
-    lines = {0.5: "-", backwards.LINE: "--"}
-    rows = list(dict.fromkeys(shown["features"]))
-    axis = "area under the curve within sets"
-    return _panels(shown, labels, "features", rows, {}, lines, axis, "Area under the curve")
+    order, lines = list(shown["features"].unique()), (0.5, backwards.LINE)
+    words, alt = "area under the curve within sets", "Area under the curve"
+    return _panels(shown, labels, "features", order, lines, words, alt)
 
 
 def _panels(
-    table: pd.DataFrame, labels: Names, key: str, rows: list, named: Names, lines: dict, axis: str, alt: str
+    table: pd.DataFrame, labels: Names, key: str, order: list, lines: tuple, words: str, alt: str
 ) -> Drawn:
-    """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others."""
+    """A panel a model, a row a value of `key`: estimates with their intervals, the sets kept apart above the others.
+
+    `lines` are where an estimate says nothing, and the registered one.
+    """
     style.checked(table, ("model", "sets", key, "estimate", "low", "high"), ["estimate", "low", "high"])
-    models, shape = list(dict.fromkeys(table["model"])), {"sharey": True, "sharex": True, "squeeze": False}
-    with style.drawing(1.4 + 0.3 * len(rows), 1, len(models), **shape) as (figure, [panels]):
+    models, there = list(table["model"].unique()), [which for which in COLORS if which in set(table["sets"])]
+    shown = table[table[key].isin(order)]
+    shown = shown.set_index(shown[key].map(order.index))
+    names, count = [NAMED.get(row, row) for row in order], len(there)
+    with rows.drawing(names, len(models), count, lines[0], sharex=True) as (figure, panels):
         for axes, model in zip(panels, models, strict=True):
-            for which in (FORTY, APART):
-                own = table[(table["model"] == model) & (table["sets"] == which)].set_index(key)
-                own = own.loc[[row for row in rows if row in own.index]]
-                at = [rows.index(row) + (0.22 if which == FORTY else 0) for row in own.index]
-                style.intervals(axes, own, at, COLORS[which], 22, 1.5)
-            for value, look in lines.items():
-                axes.axvline(value, color=style.BLACK, lw=0.9, ls=look, zorder=1)
-            axes.set(title=labels[model], xlabel=axis)
-        panels[0].set_yticks(range(len(rows)), [named.get(row, row) for row in rows])
-        panels[0].invert_yaxis()
-        there = set(table["sets"])
-        handles = [style.dot(which, color=color) for which, color in COLORS.items() if which in there]
-        handles.append(style.line(f"the registered line, {max(lines):g}", 0.9, ls="--"))
-        style.legend(figure, handles, 3)
-    told = table[(table["sets"] == APART) & table[key].isin(rows)]
+            for place, which in enumerate(there):
+                own = shown[(shown["model"] == model) & (shown["sets"] == which)]
+                rows.points(axes, own[rows.ESTIMATE], COLORS[which], rows.shift(place, count), label=which)
+            axes.axvline(lines[1], label=f"the registered line, {lines[1]:g}", **rows.REGISTERED)
+            axes.set(title=labels[model], xlabel=words)
+    told = shown[shown["sets"] == APART]
     numbers = (told[key] + " " + told["estimate"].map("{:.2f}".format)).groupby(told["model"], sort=False)
     said = "; ".join(f"{labels[model]}: {', '.join(each)}" for model, each in numbers)
     return Drawn(figure, table, f"{alt}. {said}.")
@@ -123,19 +118,18 @@ def tokens(table: pd.DataFrame, labels: Names) -> Drawn:
     with style.drawing(3.6, 1, len(models), squeeze=False) as (figure, [panels]):
         for axes, model in zip(panels, models, strict=True):
             part = table[table["model"] == model]
-            axes.scatter(part["vector"], part["exchanged"], s=12, color=style.FAINT, lw=0)
-            axes.scatter(part["vector"], part["shift"], s=16, color=style.BLUE, lw=0)
+            look = {"s": 12, "color": style.FAINT, "lw": 0, "label": "the same, answers exchanged"}
+            axes.scatter("vector", "exchanged", data=part, **look)
+            look = {"s": 16, "color": style.BLUE, "lw": 0, "label": "log odds of tokens"}
+            axes.scatter("vector", "shift", data=part, **look)
             style.pointed(axes, part["vector"], part["shift"], part["dataset"])
-            for slope, look in ((1, "-"), (unigram.LINE, "--")):
-                axes.axline((0, 0), slope=slope, color=style.BLACK, lw=0.9, ls=look, zorder=0)
+            look = {"color": style.BLACK, "lw": 0.9, "zorder": 0}
+            axes.axline((0, 0), slope=1, label="as far as the vector", **look)
+            axes.axline((0, 0), slope=unigram.LINE, ls="--", label="the registered line", **look)
             axes.axhline(0, color=style.BLACK, lw=0.5, zorder=0)
             axes.set(title=labels[model], xlabel="effect of the vector (nats a token)")
         panels[0].set_ylabel("effect of the shift (nats a token)")
-        handles = [style.dot("log odds of tokens", color=style.BLUE)]
-        handles += [style.dot("the same, answers exchanged", color=style.FAINT)]
-        handles += [style.line("as far as the vector", 0.9, style.BLACK)]
-        handles += [style.line("the registered line", 0.9, style.BLACK, "--")]
-        style.legend(figure, handles)
+        style.legend(figure)
     more = (table["shift"] > table["vector"]).groupby(table["model"], sort=False).mean()
     said = "; ".join(f"{labels[model]} {share:.0%}" for model, share in more.items())
     alt = f"Share of sets that the shift of tokens moves farther than the vector does: {said}."

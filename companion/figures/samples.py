@@ -1,6 +1,7 @@
 """Figures 1 and 2 of Tan et al. 2024: the steerability of single examples, with the paper's numbers, and those alone."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,19 +9,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from companion import published
-from companion.figures import style
-from companion.figures.style import PUBLISHED_UNIT, Drawn, dot, number, signed
+from companion.figures import rows, style
+from companion.figures.style import PUBLISHED_UNIT, Drawn, number, signed
 
 POOL = "sycophancy"  # the two sycophancy sets are one row in the paper's in-distribution figures
 MARK = "digitised from the published figure"
 ITEM = ["dataset", "example_id"]
 BY_SET = ["n", "mean", "median", "anti_steerable"]
 Chosen = Mapping[str, tuple[str, str]]  # why an example is shown: its data set and its id
+name_lines = partial(style.lines, width=22)  # of the label of a data set, or of the pool
 
 
 def figure_1(
@@ -31,42 +31,27 @@ def figure_1(
     `by_set` has a row a data set (index): n, mean, median, anti_steerable; `beside` are the slopes of the tabs beside
     this one, which share our axis.
     """
-    rows = style.full_vectors(slopes, ITEM, "steerability")
-    kind, ours = style.one_format(rows), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
+    examples = style.full_vectors(slopes, ITEM, "steerability")
+    kind, ours = style.one_format(examples), by_set[BY_SET].sort_values(["median", "mean"], ascending=False)
     known = style.in_distribution(ours.index)[["mean", "median", "q1", "q3", "anti_steerable"]]
     table = ours.join(known.add_prefix("published_")).reset_index()
     table.insert(1, "label", table["dataset"].map(published.label))
-    color, unit, grey = style.FORMATS[kind], style.UNITS[kind], style.PUBLISHED
-    shares, height = {"sharey": True, "width_ratios": [1.45, 1.0, 0.85]}, 1.85 + 0.34 * len(table)
-    with style.drawing(height, 1, 3, **shares) as (figure, (left, middle, right)):
-        middles(middle, table, "published_", grey, lw=4)
-        if table["published_median"].isna().all():
-            middle.set_xticks([])
-        places = rows["dataset"].map(dict(zip(table["dataset"], table.index, strict=True)))
+    color, unit, names = style.FORMATS[kind], style.UNITS[kind], table["label"].map(name_lines)
+    with rows.drawing(names, 3, 3, width_ratios=[1.45, 1.0, 0.85]) as (figure, (left, middle, right)):
+        places = examples["dataset"].map(dict(zip(table["dataset"], table.index, strict=True)))
         shape = {"density_norm": "width", "cut": 0, "inner": "quart", "width": 0.85, "linewidth": 0.9}
         shape |= {"orient": "h", "native_scale": True, "color": color, "saturation": 1, "alpha": 0.55}
-        sns.violinplot(rows.assign(row=places), x="steerability", y="row", ax=left, **shape)
-        left.axvline(0, color=style.BLACK, lw=0.9)
+        sns.violinplot(examples.assign(row=places), x="steerability", y="row", ax=left, **shape)
+        left.collections[0].set_label("ours: all examples, quartiles dashed")
         if beside:
-            tables = [rows, *(style.full_vectors(each, ITEM, "steerability") for each in beside)]
+            tables = [examples, *(style.full_vectors(each, ITEM, "steerability") for each in beside)]
             left.set_xlim(style.span(each["steerability"] for each in tables))
-        right.barh(table.index, table["anti_steerable"], height=0.6, color=color, alpha=0.75)
-        look = {"marker": "D", "s": 24, "color": grey, "zorder": 3, "clip_on": False}
-        right.scatter(table["published_anti_steerable"], table.index, **look)
-        share_axis(right, table["anti_steerable"])
-        right.xaxis.set_major_locator(MultipleLocator(0.25))
-        name_rows(left, table)
+        middles(middle, table, "published_", style.PUBLISHED)
+        anti_steerable(right, table, color)
         remarks(middle, table, "published_median")
         theirs(middle)
         title = f"ours:\n{style.lines(f'{model}, {kind}', 32)}"
-        left.set(title=title, ylabel="", xlabel=f"steerability\n({unit} per unit multiplier)")
-        handles = [Patch(color=color, alpha=0.55, label="ours: all examples, quartiles dashed")]
-        handles += [Patch(color=color, alpha=0.75, label="ours: anti-steerable share")]
-        handles.append(dot("published median", color=grey))
-        handles.append(dot("published mean", "D", 6.5, color=grey, mfc="white"))
-        handles.append(style.line("published middle half", 4, style.FAINT))
-        handles.append(dot("published anti-steerable share", "D", 5, color=grey))
-        style.legend(figure, handles, 3)
+        left.set(title=title, xlabel=f"steerability\n({unit} per unit multiplier)")
     return Drawn(figure, table, _alt_1(table, model, kind))
 
 
@@ -96,21 +81,17 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     columns = "mean median q1 q3 whisker_low whisker_high anti_steerable n_anti_steerable".split()
     table = published_numbers(names, columns)
     table = table.sort_values("median", ascending=False, kind="stable", ignore_index=True)
-    shares = {"sharey": True, "width_ratios": [2, 1]}
-    with style.drawing(1.75 + 0.29 * len(table), 1, 2, **shares) as (figure, (left, right)):
-        left.hlines(table.index, table["whisker_low"], table["whisker_high"], color=style.PUBLISHED, lw=1)
-        middles(left, table, "", style.BLACK, sizes=(42, 16), lw=7)
+    names = table["label"].map(name_lines)
+    with rows.drawing(names, 2, width_ratios=[2, 1]) as (figure, (left, right)):
+        look = {"color": style.PUBLISHED, "lw": 1, "label": "whiskers"}
+        left.hlines(table.index, table["whisker_low"], table["whisker_high"], **look)
+        middles(left, table, "", style.BLACK)
         left.set(title="per-sample steerability", xlabel=f"steerability ({PUBLISHED_UNIT})")
         right.barh(table.index, table["anti_steerable"], height=0.6, color=style.FAINT)
-        right.set(xlim=(0, 0.55), title="anti-steerable", xlabel="share with slope ≤ 0")
-        right.xaxis.set_major_locator(MultipleLocator(0.25))
-        counts = table["n_anti_steerable"].dropna()
-        style.margin_numbers(right, counts.index, counts.map("{:.0f}".format), "count")
-        name_rows(left, table)
+        share_axis(right, table["anti_steerable"])
+        rows.numbers(right, table["n_anti_steerable"].dropna().map("{:.0f}".format), "count")
         remarks(left, table, "median")
         head(figure, "figure 1")
-        handles = [*middles_legend(), style.line("whiskers", 1, style.PUBLISHED)]
-        style.legend(figure, handles, 4)
     start, known = known_of(f"Published per-sample steerability of Llama-2-7b ({MARK})", table, "median")
     return Drawn(figure, table, start if known.empty else f"{start}: {_extremes(known, PUBLISHED_UNIT)}")
 
@@ -143,7 +124,7 @@ def figure_2(grid: pd.DataFrame, chosen: Chosen, beside: Sequence[tuple[pd.DataF
         for axes in panels:
             middle = np.mean(axes.get_ylim())
             axes.set_ylim(middle - max(heights) / 2, middle + max(heights) / 2)
-        style.legend(figure, panels[0].get_legend_handles_labels()[0], 4)
+        style.legend(figure, columns=4)
     alt = f"Two propensity curves ({kind} format). On the left {words[0]}; on the right {words[-1]}."
     return Drawn(figure, grid[grid["vector"] == "full"], alt)
 
@@ -166,43 +147,41 @@ def _curves(grid: pd.DataFrame, chosen: Chosen) -> list[pd.DataFrame]:
     return found
 
 
-def middles(
-    axes: Axes, table: pd.DataFrame, prefix: str, color: str, pale: str = style.FAINT, sizes=(46, 17), **bar
-) -> None:
+def middles(axes: Axes, table: pd.DataFrame, prefix: str, color: str) -> None:
     """A row a data set: the middle half, the mean and the median, of columns that begin with a prefix."""
     q1, q3, mean, median = (table[prefix + name] for name in ("q1", "q3", "mean", "median"))
-    axes.hlines(table.index, q1, q3, color=pale, **bar)
+    whose = prefix.replace("_", " ")
+    axes.hlines(table.index, q1, q3, color=color, alpha=0.35, lw=7, label=f"{whose}middle half")
     # The diamond is wider than the dot, so that both are seen where they fall together.
-    axes.scatter(mean, table.index, marker="D", s=sizes[0], fc="white", ec=color, zorder=3)
-    axes.scatter(median, table.index, s=sizes[1], color=color, zorder=4)
-    axes.axvline(0, color=style.BLACK, lw=0.9)
+    rows.points(axes, mean, color, fill="white", marker="D", s=46, label=f"{whose}mean")
+    rows.points(axes, median, color, s=17, zorder=4, label=f"{whose}median")
 
 
-def middles_legend() -> list[Line2D]:
-    """What the marks of `middles` in black are."""
-    mean = dot("mean", "D", 6, color=style.BLACK, mfc="white")
-    return [dot("median", color=style.BLACK), mean, style.line("middle half", 7, style.FAINT)]
+def anti_steerable(axes: Axes, table: pd.DataFrame, color: str) -> None:
+    """Our shares of anti-steerable examples as bars, the published ones as diamonds."""
+    look = {"height": 0.6, "color": color, "alpha": 0.75, "label": "ours: anti-steerable share"}
+    axes.barh(table.index, table["anti_steerable"], **look)
+    look = {"marker": "D", "clip_on": False, "label": "published anti-steerable share"}
+    rows.points(axes, table["published_anti_steerable"], style.PUBLISHED, **look)
+    share_axis(axes, table["anti_steerable"])
 
 
-def theirs(axes: Axes) -> None:
+def theirs(axes: Axes, what: str = "steerability") -> None:
     """Head and axis of a panel of published steerability."""
-    axes.set(title="published:\nLlama-2-7b, letter", xlabel=f"steerability\n({PUBLISHED_UNIT})")
+    axes.set(title="published:\nLlama-2-7b, letter", xlabel=f"{what}\n({PUBLISHED_UNIT})")
 
 
 def share_axis(axes: Axes, shares: pd.Series) -> None:
     """The axis of anti-steerable shares."""
     axes.set(xlim=(0, max(0.58, 1.05 * shares.max())), title="anti-steerable")
     axes.set_xlabel("share of examples\nwith slope ≤ 0")
-
-
-def name_rows(axes: Axes, table: pd.DataFrame) -> None:
-    """Name the rows of a table with dataset and label, row 0 on top."""
-    labels = [style.lines(label, 22) for label in table["label"]]
-    axes.set(yticks=table.index, yticklabels=labels, ylim=(table.index.max() + 0.6, -0.6))
+    axes.xaxis.set_major_locator(MultipleLocator(0.25))
 
 
 def remarks(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """Say in each row without a value why there is none."""
+    """Say in each row without a value why there is none; without any the axis has no numbers."""
+    if table[column].isna().all():
+        axes.set_xticks([])
     for row, name in table.loc[table[column].isna(), "dataset"].items():
         style.remark(axes, row, style.gap(name))
 

@@ -113,41 +113,24 @@ def model_label(run: str) -> str:
 
 def remark(axes: Axes, row: float, text: str) -> None:
     """Say in a row of a panel why it shows nothing."""
-    look = {
-        "ha": "center",
-        "va": "center",
-        "style": "italic",
-        "bbox": {"fc": "white", "ec": "none", "pad": 1.5},
-    }
-    axes.text(0.5, row, text, transform=axes.get_yaxis_transform(), **NOTE, **look)
+    look = {"ha": "center", "va": "center", "style": "italic", **NOTE}
+    box = {"fc": "white", "ec": "none", "pad": 1.5}
+    axes.text(0.5, row, text, transform=axes.get_yaxis_transform(), bbox=box, **look)
 
 
-def margin_numbers(axes: Axes, rows: pd.Series, texts: pd.Series, head: str) -> None:
-    """A column of small numbers right of a panel, one beside each row, under a head."""
-    for row, text in zip(rows, texts, strict=True):
-        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", **NOTE)
-    beside(axes, (1.02, 1), (0, 3), head, "axes fraction", va="bottom", **NOTE)
+def legend(figure: Figure, handles: list | None = None, columns: int = 2, spare: Sequence = ()) -> None:
+    """What the marks mean, or all that have a label: below the panels, or in the first of those that are not used."""
+    look = {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
+    (spare[0] if spare else figure).legend(handles=handles or labelled(figure), **look)
 
 
-def name_rows(axes: Axes, names: Sequence[str], below: float = 0.4, above: float = 0.6) -> None:
-    """Name the rows 0, 1, ... of a panel, the first on top, with so much room at both ends."""
-    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - below, -above))
-
-
-def intervals(
-    axes: Axes, table: pd.DataFrame, rows: Sequence, color: Sequence, size: float, lw: float
-) -> None:
-    """A point for each estimate, in its row, on the line from low to high."""
-    axes.hlines(rows, table["low"], table["high"], color=color, lw=lw)
-    axes.scatter(table["estimate"], rows, c=color, s=size, zorder=3)
-
-
-def legend(
-    figure: Figure, handles: list | None = None, columns: int = 2, spare: Sequence = (), **look
-) -> None:
-    """What the marks mean: below all panels, or in the first of those that are not used."""
-    look |= {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
-    (spare[0] if spare else figure).legend(handles=handles, **look)
+def labelled(figure: Figure) -> list:
+    """The first mark with each label."""
+    marks: dict = {}
+    for axes in figure.axes:
+        for mark, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            marks.setdefault(label, mark)
+    return list(marks.values())
 
 
 def dot(label: str, marker: str = "o", ms: float = 4.5, ls: str = "none", **look: object) -> Line2D:
