@@ -237,8 +237,7 @@ def figure_4(parts: pd.DataFrame, order: str) -> Drawn:
             for row in table.index[~(totals > 0)]:  # NaN, too
                 why = "no variance" if totals[row] == 0 else style.gap(table.loc[row, "dataset"])
                 style.remark(axes, row, why)
-            known = totals.dropna()
-            rows.numbers(axes, known.map("{:#.2g}".format), "total")
+            rows.numbers(axes, totals.dropna().map("{:#.2g}".format), "total")
             axes.set(xlim=(0, 1), xlabel="share of the variance of steerability")
         panels[0].set_title(f"ours:\n{ORDERS[order]}")
         panels[1].set_title("published:\nLlama-2-7b, letter first")

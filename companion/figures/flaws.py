@@ -38,8 +38,7 @@ def _two_sides(table: pd.DataFrame, words: dict[str, str], start: str) -> Drawn:
     with rows.drawing(names, 2, 2, width_ratios=[1.5, 1]) as (figure, (left, right)):
         for place, (side, look) in enumerate(zip(flaws.SIDES, (released, {"color": color}), strict=True)):
             look |= {"below": rows.shift(place, 2), "label": words[side]}
-            means = shown[[f"{name}_{side}" for name in ("mean", "low", "high")]]
-            rows.points(left, means, **look)
+            rows.points(left, shown[[f"{name}_{side}" for name in ("mean", "low", "high")]], **look)
             rows.points(right, wrong[f"anti_steerable_{side}"], clip_on=False, **look)
         left.set(title=f"mean, {kind} format", xlabel=f"steerability\n({unit})")
         samples.share_axis(right, wrong.max())

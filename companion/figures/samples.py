@@ -81,8 +81,7 @@ def figure_1_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     columns = "mean median q1 q3 whisker_low whisker_high anti_steerable n_anti_steerable".split()
     table = published_numbers(names, columns)
     table = table.sort_values("median", ascending=False, kind="stable", ignore_index=True)
-    names = table["label"].map(name_lines)
-    with rows.drawing(names, 2, width_ratios=[2, 1]) as (figure, (left, right)):
+    with rows.drawing(table["label"].map(name_lines), 2, width_ratios=[2, 1]) as (figure, (left, right)):
         look = {"color": style.PUBLISHED, "lw": 1, "label": "whiskers"}
         left.hlines(table.index, table["whisker_low"], table["whisker_high"], **look)
         middles(left, table, "", style.BLACK)

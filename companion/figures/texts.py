@@ -51,7 +51,8 @@ def correlations(pairs: pd.DataFrame, by: str = "pair") -> Drawn:
 
 def items(table: pd.DataFrame) -> Drawn:
     """Left: slopes of two models within sets; right: items that are anti-steerable in both (`tan.texts.shared_items`)."""
-    style.checked(table, ("first", "second", "estimate", "low", "high", "joint", "chance"), ["joint"])
+    table = style.checked(table, ("first", "second", *rows.ESTIMATE, "joint", "chance"), ["joint"])
+    table = table.reset_index(drop=True)
     names, own = [_label(*pair) for pair in table[["first", "second"]].to_numpy()], COLORS[PAIRS[0]]
     percent = 100 * table.filter(regex="^(joint|chance)")
     with rows.drawing(names, 2, 3) as (figure, (left, right)):
@@ -155,8 +156,7 @@ def halves(table: pd.DataFrame) -> Drawn:
     names = [f"{run}: {shift}" for run, shift in zip(runs, shifts, strict=True)]
     with rows.drawing(names) as (figure, [axes]):
         for form, own in table.groupby("format", sort=False):
-            color, label = style.FORMATS[form], f"disjoint halves, {form}"
-            rows.points(axes, own[rows.ESTIMATE], color, label=label)
+            rows.points(axes, own[rows.ESTIMATE], style.FORMATS[form], label=f"disjoint halves, {form}")
         rows.points(axes, table["shared"], style.BLACK, fill="none", zorder=4, label="the same items")
         _scale(axes, table)
     same = "; ".join(f"{value:.2f} for {name}" for value, name in zip(table["shared"], names, strict=True))
