@@ -1,10 +1,12 @@
 """Figures 3 and 4 of Tan et al. 2024: does the option, not the concept, decide? Ours beside the paper's, and those alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from companion import published
@@ -74,8 +76,7 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
     """
     long, kind = groups(slopes), style.one_format(slopes)
     boxes, lettered = box_places(long), kind == "letter"
-    height = 1.6 + 0.145 * (boxes["y"].max() + 2)
-    with style.drawing(height, 1, 1 + lettered, sharey=True, squeeze=False) as (figure, [panels]):
+    with drawing(boxes, 1 + lettered) as (figure, panels):
         ours = panels[0]
         draw_boxes(ours, long, boxes)
         if beside:
@@ -84,9 +85,6 @@ def figure_3(slopes: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Drawn
         ours.set(xlabel=f"{what} ({style.PER_UNIT[kind]})", title=f"ours, {kind} format")
         if lettered:
             _published_boxes(panels[1], boxes)
-        for axes in panels:
-            stripes(axes, boxes)
-        name_boxes(ours, boxes)
         handles = patches(boxes["group"], ec="#444444", lw=0.7)
         if lettered:
             open_box = Patch(label="published, contaminated", fc="white", ec=style.PUBLISHED, ls=":")
@@ -130,20 +128,20 @@ def _quartiles(axes: Axes, box: tuple, look: dict[str, object], middle: dict[str
     axes.vlines(box.median, box.y - 0.37, box.y + 0.37, color=style.BLACK, **middle)
 
 
-def stripes(axes: Axes, boxes: pd.DataFrame) -> None:
-    """Shade every second data set, so that rows are followed across panels; and mark zero."""
-    spans = boxes.groupby("dataset", sort=False)["y"].agg(["min", "max"])
-    for low, high in spans.iloc[::2].itertuples(index=False):
-        axes.axhspan(low - 0.5 - SPACE / 2, high + 0.5 + SPACE / 2, color=style.STRIPE, lw=0, zorder=0)
-    axes.grid(visible=False, axis="y")
-    axes.axvline(0, color=style.BLACK, lw=0.9)
-
-
-def name_boxes(axes: Axes, boxes: pd.DataFrame) -> None:
-    """Name each data set in the middle of its boxes, the first on top."""
-    middles, gap = boxes.groupby("dataset", sort=False)["y"].mean(), 0.5 + SPACE / 2
-    labels = [style.lines(samples.published_label(name), 22) for name in middles.index]
-    axes.set(yticks=middles, yticklabels=labels, ylim=(boxes["y"].max() + gap, -gap))
+@contextmanager
+def drawing(boxes: pd.DataFrame, panels: int = 1, **shares: object) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Panels over the same boxes, the first on top: each data set named in their middle, every second one shaded."""
+    spans, gap = boxes.groupby("dataset", sort=False)["y"].agg(["min", "max", "mean"]), 0.5 + SPACE / 2
+    height, shares = 1.75 + 0.145 * (boxes["y"].max() + 2), {"sharey": True, "squeeze": False, **shares}
+    with style.drawing(height, 1, panels, **shares) as (figure, [columns]):
+        yield figure, list(columns)
+        for axes in columns:
+            for low, high in spans[["min", "max"]].iloc[::2].itertuples(index=False):
+                axes.axhspan(low - gap, high + gap, color=style.STRIPE, lw=0, zorder=0)
+            axes.grid(visible=False, axis="y")
+            axes.axvline(0, color=style.BLACK, lw=0.9)
+        labels = [style.lines(samples.published_label(name), 22) for name in spans.index]
+        columns[0].set(yticks=spans["mean"], yticklabels=labels, ylim=(boxes["y"].max() + gap, -gap))
 
 
 def patches(present: pd.Series, **edge: object) -> list[Patch]:
@@ -202,13 +200,11 @@ def figure_3_published(names: Sequence[str] = published.SELECTED) -> Drawn:
     columns = ["dataset", "label", "group", "q1", "median", "q3", "contaminated"]
     table = in_order(rows, clean.groupby("dataset")["median"].mean())[columns]
     boxes = table.assign(y=box_places(table)["y"].to_numpy())
-    with style.drawing(2.1 + 0.135 * (boxes["y"].max() + 2)) as (figure, axes):
+    with drawing(boxes) as (figure, [axes]):
         axes.use_sticky_edges = False
-        stripes(axes, boxes)
         for box in boxes.itertuples():
             look = HATCHED if box.contaminated else {"fc": GROUPS[box.group], "alpha": 0.75}
             _quartiles(axes, box, look, {"lw": 1.6})
-        name_boxes(axes, boxes)
         axes.set_xlabel(f"steerability ({PUBLISHED_UNIT}): middle half and median")
         samples.head(figure, "figure 3")
         words = "B, or B, No: holds 6 of 7 rows of every example"

@@ -70,16 +70,13 @@ def contaminated_boxes(rows: pd.DataFrame) -> Drawn:
     # As released no box is missing, but one may be there that no example belongs to: its row stays empty.
     places = boxes["released"].drop(columns="n")
     boxes["corrected"] = boxes["corrected"].drop(columns="y").merge(places, on=["dataset", "group"])
-    height = 1.75 + 0.145 * (places["y"].max() + 2)
-    with style.drawing(height, 1, 2, sharex=True, sharey=True) as (figure, panels):
+    with bias.drawing(places, 2, sharex=True) as (figure, panels):
         for axes, side, title in zip(panels, flaws.SIDES, ("as released", "corrected"), strict=True):
             bias.draw_boxes(axes, values[side], boxes[side])
             for patch, group in zip(axes.patches, boxes[side]["group"], strict=True):  # nothing but boxes yet
                 if side == "released" and group in FALLEN:
                     patch.set(edgecolor=bias.GROUPS[group], **bias.HATCHED)
-            bias.stripes(axes, places)
             axes.set(xlabel="steerability (logits per unit multiplier)", title=title)
-        bias.name_boxes(panels[0], places)
         marked = Patch(label="holds every row at another multiplier", ec=style.PUBLISHED, **bias.HATCHED)
         handles = [*bias.patches(places["group"]), marked]
         style.legend(figure, handles, 4)

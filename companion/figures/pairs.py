@@ -118,7 +118,7 @@ def tokens(table: pd.DataFrame, labels: Names) -> Drawn:
     with style.drawing(3.6, 1, len(models), squeeze=False) as (figure, [panels]):
         for axes, model in zip(panels, models, strict=True):
             part = table[table["model"] == model]
-            look = {"s": 12, "color": style.FAINT, "lw": 0, "label": "the same, answers exchanged"}
+            look = {"s": 12, "color": style.FAINT, "lw": 0, "label": "log odds, answers exchanged"}
             axes.scatter("vector", "exchanged", data=part, **look)
             look = {"s": 16, "color": style.BLUE, "lw": 0, "label": "log odds of tokens"}
             axes.scatter("vector", "shift", data=part, **look)

@@ -199,7 +199,7 @@ def _scale(axes: Axes, table: pd.DataFrame) -> None:
     if "ceiling" in known:
         rows.points(axes, known["ceiling"], style.BLACK, marker="|", label="ceiling of the noise")
     if "placebo_low" in known:
-        look = {"color": style.FAINT, "alpha": 0.6, "lw": 7, "label": "nine in ten placebo vectors"}
+        look = {"color": style.FAINT, "alpha": 0.6, "lw": 9, "label": "nine in ten placebo vectors"}
         axes.hlines(known.index, known["placebo_low"], known["placebo_high"], zorder=1.2, **look)
     axes.set(**SPEARMAN)
 
