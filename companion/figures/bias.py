@@ -130,7 +130,7 @@ def _quartiles(axes: Axes, box: tuple, look: dict[str, object], middle: dict[str
 
 @contextmanager
 def drawing(boxes: pd.DataFrame, panels: int = 1, **shares: object) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Panels over the same boxes, the first on top: each data set named in their middle, every second one shaded."""
+    """Panels over the same boxes: each data set named in the middle of its own, every second one shaded."""
     spans, gap = boxes.groupby("dataset", sort=False)["y"].agg(["min", "max", "mean"]), 0.5 + SPACE / 2
     height, shares = 1.75 + 0.145 * (boxes["y"].max() + 2), {"sharey": True, "squeeze": False, **shares}
     with style.drawing(height, 1, panels, **shares) as (figure, [columns]):

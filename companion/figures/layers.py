@@ -215,7 +215,7 @@ def _published_ranges(names: Sequence[str]) -> pd.DataFrame:
 
 
 def _range_dots(axes: Axes, table: pd.DataFrame, names: list, widths: Sequence[float], color: str) -> None:
-    """One row a data set: a marker for each width, darker for wider ones, joined; with its interval where there is one."""
+    """One row a data set: a marker for each width, darker for wider ones, joined; with intervals if known."""
     table = table.set_index(table["dataset"].map(names.index))
     samples.remarks(axes, table.drop_duplicates("dataset"), "mean")
     known = table.dropna(subset="mean")

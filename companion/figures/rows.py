@@ -22,10 +22,10 @@ Values, Colors, Below = pd.Series | pd.DataFrame, str | Sequence[str], float | n
 def drawing(
     names: Sequence[str] | pd.Series, panels: int = 1, deep: int = 1, origin: float = 0.0, **shares: object
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Panels beside each other over the same rows, the first on top, with a legend of all marks that have a label.
+    """Panels over the same rows, the first on top, with a legend of all marks that have a label.
 
-    A row is as high as its name or `deep` marks below each other need. The index of a series of names are the places of
-    the rows. A line marks the `origin`.
+    A row is as high as its name, or `deep` marks below each other, need. The index of a series of names are the
+    places of the rows. A line marks the `origin`.
     """
     names = pd.Series(names)
     with style.drawing(1, 1, panels, sharey=True, squeeze=False, **shares) as (figure, [columns]):
@@ -59,7 +59,7 @@ def shift(place: int, count: int) -> float:
 def points(
     axes: Axes, values: Values, color: Colors, below: Below = 0.0, fill: object = None, **look: object
 ) -> None:
-    """A mark for each value in the row of its index, so far `below` its middle; on a line where low and high follow."""
+    """A mark for each value, so far `below` the row of its index; on a line if the frame has low and high, too."""
     value, *ends = pd.DataFrame(values).to_numpy(dtype=float).T
     if ends:
         axes.hlines(values.index + below, *ends, color=color, lw=1.5)

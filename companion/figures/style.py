@@ -119,7 +119,7 @@ def remark(axes: Axes, row: float, text: str) -> None:
 
 
 def legend(figure: Figure, handles: list | None = None, columns: int = 2, spare: Sequence = ()) -> None:
-    """What the marks mean, or all that have a label: below the panels, or in the first of those that are not used."""
+    """What marks mean, or all with a label: below the panels, or in the first of those that are not used."""
     look = {"loc": "center"} if spare else {"loc": "outside lower center", "ncols": columns}
     (spare[0] if spare else figure).legend(handles=handles or labelled(figure), **look)
 
