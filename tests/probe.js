@@ -27,9 +27,9 @@
       part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1));
   await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   const told = (node) => getComputedStyle(node, "::before");
-  const promised = [...document.querySelectorAll("article figure, article .scroll")].filter((node) =>
-    told(node).content.includes("swipe")
-    && (parseFloat(told(node).fontSize) > 0) !== (node.scrollWidth > node.clientWidth));
+  const says = (node) => told(node).content.includes("swipe") && parseFloat(told(node).fontSize) > 0;
+  const boxes = document.querySelectorAll("article figure, article .pst-scrollable-table-container");
+  const promised = [...boxes].filter((node) => says(node) !== (node.scrollWidth > node.clientWidth));
   return {
     promised: promised.map(name),
     scrollWidth: document.documentElement.scrollWidth,

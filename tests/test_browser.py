@@ -230,7 +230,8 @@ FOCUS = """(() => {
 
 BAD = """<!doctype html><html lang="en"><head><title>t</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"></head><body><main><article><h1>t</h1>
-<style>@media (max-width: 600px) { .scroll::before { content: "swipe"; } }</style><div class="scroll">no more</div>
+<style>@media (max-width: 600px) { .pst-scrollable-table-container::before { content: "swipe"; } }</style>
+<div class="pst-scrollable-table-container">no more</div>
 <img src="none.png"><a href="#nowhere">x</a><p style="font-size:8px">small</p>
 <p id="late" style="color:#ddd">pale</p>
 <div class="math" style="display:flex;flex-direction:row-reverse;overflow-x:auto"><math style="flex:none">
