@@ -136,18 +136,15 @@ def judged(
     if isinstance(found, Untestable):
         return row | {"ours": found.reason, "verdict": UNTESTABLE}
     (rate, chance), effect = false_worlds(found, worlds), found.effect
+    middle, most = np.quantile(chance, [0.5, 1 - TAIL])
     verdict, beside = verdict_of(effect, found.least, found.none), found.alike or effect
     sound = rate <= MOST and verdict_of(beside, found.least, found.none) == AGREES
-    if verdict == AGREES and not (sound and beside.estimate > np.median(chance)):
+    if verdict == AGREES and not (sound and beside.estimate > middle):
         verdict = UNSPECIFIC
     error = (effect.high - effect.low) / (2 * 1.96)
     row |= {"effect": effect.estimate, "low": effect.low, "high": effect.high, "none": found.none}
-    row |= {"least": found.least, "false_effect": np.median(chance), "false_agree": rate}
-    row |= {
-        "false_most": np.quantile(chance, 1 - TAIL),
-        "alike": beside.estimate,
-        "detectable": found.none + POWER * error,
-    }
+    row |= {"least": found.least, "alike": beside.estimate, "detectable": found.none + POWER * error}
+    row |= {"false_effect": middle, "false_most": most, "false_agree": rate}
     return row | {"ours": found.ours.format(said(effect)), "verdict": verdict}
 
 
