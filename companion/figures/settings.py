@@ -343,11 +343,15 @@ def _ends(rows: pd.DataFrame, column: str, pair: str) -> str:
 
 
 def _related(axes: Axes, both: pd.DataFrame) -> str:
-    """Draw the line of a panel, without a band as pairs of a set depend on each other, and write the coefficient."""
+    """Draw the line of a panel, without a band as pairs of a set depend on each other, and write the coefficients: over
+    all pairs, as the paper has it, and the mean of those within sets."""
     scatter.fitted_line(axes, both, style.BLACK, band=False)
     rho, count = style.rank_correlation(both["x"], both["y"])
     first = "no rank correlation" if np.isnan(rho) else f"ρ {coefficient(rho)}"
-    text = f"{first}\n{count} pairs, {style.sets(both['dataset'].nunique())}"
+    parts = [style.rank_correlation(part["x"], part["y"])[0] for _, part in both.groupby("dataset")]
+    if len(parts) > 1 and np.isfinite(parts).any():
+        first += f", within sets {coefficient(np.nanmean(parts))}"
+    text = f"{first}\n{count} pairs, {style.sets(len(parts))}"
     scatter.corner(axes, text)
     axes.margins(x=0.06, y=0.22)
     return _spoken(text)
