@@ -84,8 +84,14 @@ def quick_rank_correlation(x: np.ndarray, y: np.ndarray, strata: Sequence[object
         freedom += (count - 3) * taken
     expected = "five points with different values on each side in at least one stratum"
     need(bool(points.all()), expected, f"{len(x)} points in {len(np.unique(labels))}", "add data sets.")
-    rho = total / points
-    z, error = np.arctanh(np.clip(rho, -0.999, 0.999)), np.sqrt((1 + rho**2 / 2) / freedom)
+    return _with_ends(total / points, freedom)
+
+
+def _with_ends(rho: np.ndarray, freedom: np.ndarray) -> Interval:
+    """The mean of rank correlations [k] and of their intervals (Bonett and Wright 2000); without freedom all is open."""
+    with np.errstate(divide="ignore"):
+        error = np.sqrt((1 + rho**2 / 2) / np.maximum(freedom, 0))
+    z = np.arctanh(np.clip(rho, -0.999, 0.999))
     low, high = np.tanh([z - 1.96 * error, z + 1.96 * error]).mean(axis=1)
     return Interval(float(rho.mean()), float(low), float(high))
 
@@ -95,12 +101,14 @@ def partial_rank_correlation(
 ) -> Interval:
     """Spearman's within strata between what a linear fit on the ranks of `given` leaves of the ranks of x and y.
 
-    The interval is that of `quick_rank_correlation`, with a point less for each of `given`.
+    Zero where it leaves nothing of one. The interval is that of `quick_rank_correlation`, with a point less for each of
+    `given`.
     """
     columns, labels = np.column_stack([x, y, *given]), np.array(list(strata))
     parts = [scipy_stats.rankdata(columns[labels == each], axis=0) for each in np.unique(labels)]
     ranks = np.vstack([(part - part.mean(0)) / len(part) for part in parts])
     fit, *_ = np.linalg.lstsq(ranks[:, 2:], ranks[:, :2])
-    rho = np.corrcoef((ranks[:, :2] - ranks[:, 2:] @ fit).T)[0, 1]
-    z, error = np.arctanh(rho), np.sqrt((1 + rho**2 / 2) / (len(x) - 3 * len(parts) - len(given)))
-    return Interval(float(rho), *(float(np.tanh(z + way * 1.96 * error)) for way in (-1, 1)))
+    left = ranks[:, :2] - ranks[:, 2:] @ fit
+    sizes = np.linalg.norm(left, axis=0)
+    rho = np.prod(left, axis=1).sum() / np.prod(sizes) if sizes.min() > 1e-9 else 0.0
+    return _with_ends(np.array([rho]), np.array([len(x) - 3.0 * len(parts) - len(given)]))

@@ -156,10 +156,12 @@ def _execute(source: Path, output: Path, values: dict[str, Any]) -> None:
         moves = {path: output.with_name(path.name) for path in scratch.iterdir()}
         taken = next((str(target) for target in moves.values() if target.is_dir()), "")
         need(not taken, f"files or nothing beside {output}", f"a folder at {taken}", "move it away.", kept)
-        for path in (_record_path(output), *_parts(output.parent, source.stem)):
-            path.unlink(missing_ok=True)
+        _record_path(output).unlink(missing_ok=True)
+        stale = {*_parts(output.parent, source.stem)} - {*moves.values()}
         for path, target in moves.items():
             path.replace(target)
+        for path in stale:
+            path.unlink()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -203,6 +203,10 @@ def test_what_two_numbers_share_beyond_others_is_told_apart_from_what_they_owe_t
     inverse = np.linalg.inv(np.corrcoef(scipy.stats.rankdata([x, y, far, as_far], axis=1)))
     own = partial_rank_correlation(x, y, [far, as_far], ["persona"] * 40)
     assert own.estimate == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]))
+    few = partial_rank_correlation(x[:8], y[:8], [far[:8], as_far[:8]], ["persona"] * 5 + ["choice"] * 3)
+    assert (few.low, few.high) == (-1, 1)  # so few say nothing
+    assert partial_rank_correlation(far, y, [far, as_far], kinds).estimate == 0  # nothing is left of it
+    assert partial_rank_correlation(x, x, [far], kinds).estimate == pytest.approx(1)
 
 
 def test_rank_correlation_is_that_of_scipy_with_ties_and_its_interval_holds_it():
